@@ -1,0 +1,1 @@
+"""World-model simulation sandbox."""
