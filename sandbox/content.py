@@ -15,3 +15,8 @@ def folder(name: str) -> Path:
     if (checkout / "pyproject.toml").is_file() and (checkout / name).is_dir():
         return checkout / name
     return _PACKAGE / name
+
+
+def names(kind: str, suffix: str) -> list[str]:
+    """Return the names of a content folder's files with `suffix`, sorted."""
+    return sorted(path.name.removesuffix(suffix) for path in folder(kind).glob(f"[!_]*{suffix}"))

@@ -1,0 +1,97 @@
+"""Reading YAML that others wrote: safe, bounded, and with errors that say file, line, key and rule."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from sandbox.errors import InvalidInputError
+
+MAX_BYTES = 1_000_000
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read(path: Path, model: type[Model]) -> Model:
+    """Read a YAML file as a `model`.
+
+    Raises:
+        InvalidInputError: unreadable, larger than 1 MB, no YAML, a key twice, or a rule of the model
+            is broken.
+    """
+    text = _text(path)
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InvalidInputError(f"{path}: this is not YAML: {_oneline(error)}") from None
+    _refuse_twice(path, node, set())
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise InvalidInputError(
+            f"{path}:{_line(node, first['loc'])}: {_key(first['loc'])}: {first['msg']}, not "
+            f"{_short(first['input'])}.{more}"
+        ) from None
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise InvalidInputError(f"{path}: larger than {MAX_BYTES} bytes; this is no document.")
+        return data.decode()
+    except OSError as error:
+        raise InvalidInputError(f"{path}: cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise InvalidInputError(f"{path}: this is not UTF-8 text.") from None
+
+
+def _refuse_twice(path: Path, node: yaml.Node | None, seen: set[int]) -> None:
+    """Refuse a mapping that has a key twice: YAML would silently keep the last."""
+    if node is None or id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        keys: list[str] = []
+        for key, value in node.value:
+            if key.value in keys:
+                raise InvalidInputError(
+                    f"{path}:{key.start_mark.line + 1}: the key {key.value!r} is there twice."
+                )
+            keys.append(key.value)
+            _refuse_twice(path, value, seen)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_twice(path, item, seen)
+
+
+def _line(node: yaml.Node | None, loc: tuple[int | str, ...]) -> int:
+    """Return the line of the deepest key of `loc` that the file has."""
+    line = 1 if node is None else node.start_mark.line + 1
+    for part in loc:
+        if isinstance(node, yaml.MappingNode):
+            found = [(k, v) for k, v in node.value if k.value == str(part)]
+            if not found:
+                break
+            line, node = found[0][0].start_mark.line + 1, found[0][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            node = node.value[part]
+            line = node.start_mark.line + 1 if node is not None else line
+    return line
+
+
+def _key(loc: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in loc) or "the document"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _oneline(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

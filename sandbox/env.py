@@ -1,0 +1,450 @@
+"""The episode loop, final: check, pay, act, simulate, observe."""
+
+import hashlib
+import math
+import uuid
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, final
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from sandbox import digest, factors, prices
+from sandbox import scenario as scenarios
+from sandbox.errors import InvalidInputError, UnknownNameError
+from sandbox.factors import Factors, Values, VariationSpace
+from sandbox.ledger import AccountFunds, Ledger
+from sandbox.meter import Meter
+from sandbox.render import Picture, Renderer
+from sandbox.scene import Scene
+from sandbox.world import TinyRenderer, World
+from sandbox.world.world import BODY_STATE, JOINT_STATE
+
+Vector = NDArray[np.float32]
+Policy = Callable[[], Vector]
+Observation = Any  # An array, or a dict of arrays when several are asked for.
+
+PICTURES = ("pixels", "depth", "segmentation")
+MODALITIES = ("proprio", *PICTURES)
+_LAYOUT = 1  # Spawn key of the layout stream; factors.stream() has 0.
+
+
+class Element(NamedTuple):
+    """One number of an observation: its name, unit, and the bounds that physics keeps it in."""
+
+    name: str
+    unit: str
+    low: float
+    high: float
+
+
+class SandboxEnv(gymnasium.Env[Observation, Vector]):
+    """A world that is simulated, photographed, metered and lived in.
+
+    A subclass says what its scene holds and what it means; the loop here is final.
+
+    Class attributes of a subclass:
+        family: control, manipulation, intuitive physics, ...
+        control_hz: steps per simulated second; divides physics_hz.
+        physics_hz: physics steps per simulated second.
+        limit_s: simulated seconds after which an episode is truncated.
+        fixed_length: whether every episode lasts `limit_s`, never ending sooner.
+        factors: what a scenario may vary.
+        elements: the numbers of the proprio observation.
+        action_size: how many numbers an action has, each in [-1, 1].
+        state_bodies, state_joints: what `info["state"]` and the `state` column hold, in this order.
+
+    Args:
+        scenario: the name of a scenario, a path to one, or None: nothing varies but the layout.
+        split: one of the scenario's splits, or None.
+        observation: `proprio`, `pixels`, `depth` or `segmentation`, or a list of them (a Dict).
+        image_size: pixels in width and height.
+        camera: one of the scene's cameras.
+        account: who pays, in the ledger; None counts work without paying, for replay.
+        budget: credits that this environment may spend in its life; None is no limit of its own.
+        render_mode: `rgb_array` or None.
+
+    Raises:
+        UnknownNameError, InvalidInputError: for a keyword that names or holds what it may not.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}
+    family: ClassVar[str]
+    control_hz: ClassVar[int]
+    physics_hz: ClassVar[int] = 240
+    limit_s: ClassVar[float]
+    fixed_length: ClassVar[bool] = False
+    factors: ClassVar[Factors]
+    elements: ClassVar[tuple[Element, ...]]
+    action_size: ClassVar[int]
+    state_bodies: ClassVar[tuple[str, ...]] = ()
+    state_joints: ClassVar[tuple[tuple[str, str], ...]] = ()
+
+    # What a subclass says -----------------------------------------------------------------------
+
+    @abstractmethod
+    def scene(self, f: Values, rng: np.random.Generator) -> Scene:
+        """Return the scene for factors `f`, laid out by chance from `rng` alone."""
+
+    @abstractmethod
+    def act(self, action: list[float]) -> None:
+        """Turn an action, numbers in [-1, 1], into drives and pushes."""
+
+    @abstractmethod
+    def proprio(self) -> Sequence[float]:
+        """Return the numbers that `elements` names."""
+
+    @abstractmethod
+    def reward(self) -> float:
+        """Return the reward received on arriving at this state."""
+
+    @abstractmethod
+    def success(self) -> bool:
+        """Whether the task is done in this state."""
+
+    @abstractmethod
+    def scripted(self, rng: np.random.Generator) -> Policy:
+        """Return a policy that succeeds; it may read this environment's state."""
+
+    def terminated(self) -> bool:
+        """Whether the episode ends in this state."""
+        return False
+
+    # What a subclass may read -------------------------------------------------------------------
+
+    @final
+    def body(self, name: str) -> list[float]:
+        """Return a body's 13 numbers: x, y, z; quaternion xyzw; velocity; angular velocity."""
+        start = self._places[name]
+        return self.row[start : start + BODY_STATE]
+
+    @final
+    def joint(self, body: str, link: str) -> tuple[float, float]:
+        """Return the position and velocity of the joint on which a link hangs."""
+        start = self._places[body, link]
+        return self.row[start], self.row[start + 1]
+
+    @final
+    def seconds_left(self) -> float:
+        """Return the simulated seconds until the episode is truncated [s]."""
+        return (self.max_steps - self.t) / self.control_hz
+
+    # The loop -----------------------------------------------------------------------------------
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        assert cls.physics_hz % cls.control_hz == 0, "control_hz divides physics_hz"
+        cls.metadata = {**SandboxEnv.metadata, "render_fps": cls.control_hz}
+
+    def __init__(
+        self,
+        scenario: str | None = None,
+        split: str | None = None,
+        observation: str | Sequence[str] = "proprio",
+        image_size: int = 64,
+        camera: str = "main",
+        account: str | None = "local",
+        budget: float | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        self.scenario, where = (
+            scenarios.load(scenario) if scenario is not None else (self._default_scenario(), "")
+        )
+        if self.scenario.environment != self.name():
+            raise InvalidInputError(
+                f"{where}: this scenario is for {self.scenario.environment!r}, not {self.name()!r}."
+            )
+        self.scenario.check(self.factors, where)
+        self.scenario.settings(split)
+        self.split = split
+        self.modalities = _modalities(observation)
+        self.single = isinstance(observation, str)
+        self.image_size = _checked_size(image_size)
+        self.camera = camera
+        self.render_mode = _checked_mode(render_mode)
+        funds = AccountFunds(Ledger(), account) if account is not None else None
+        limit = None if budget is None else prices.micro(budget)
+        self.meter = Meter(prices.current(), funds, limit)
+        self.max_steps = self.max_episode_steps()
+        self.physics_steps = self.physics_hz // self.control_hz
+        self.variation_space = VariationSpace(self.factors)
+        self.action_space = spaces.Box(-1.0, 1.0, (self.action_size,), np.float32)
+        every = {name: self._space(name) for name in self.modalities}
+        self.observation_space = every[self.modalities[0]] if self.single else spaces.Dict(every)
+        self.world = World()
+        self._renderer: Renderer | None = None
+        self._places = self._state_places()
+        self.log_bytes = 0  # What one row costs to log; set by whoever logs, before reset().
+        self.next_charge: bytes | None = None  # The id of the next episode's post, likewise.
+        self.t = -1  # Steps taken in this episode; -1 before the first reset.
+        self._over = True
+        self._picture: Picture | None = None
+
+    @final
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin an episode: check, pay, build the scene, observe.
+
+        Args:
+            seed: of this episode; its factors and its layout come from two streams of it.
+            options: `variation`, a list of factors to sample over their whole range (["all"] for
+                every one), and `variation_values`, values for some. They win over the scenario.
+
+        Raises:
+            BudgetExhaustedError: the reset and a first step cannot be paid. Nothing was done.
+            InvalidInputError, UnknownNameError: options that cannot be. Nothing was done.
+        """
+        if seed is not None and (isinstance(seed, bool) or not 0 <= seed < 2**63):
+            raise InvalidInputError(f"seed {seed!r}: give a whole number from 0 to 2**63 - 1.")
+        changes = self._checked_options(options)
+        super().reset(seed=seed)
+        episode_seed = int(self.np_random.integers(2**63)) if seed is None else int(seed)
+        values = self._values(episode_seed, *changes)
+        layout = np.random.SeedSequence(episode_seed, spawn_key=(_LAYOUT,))
+        scene = self.scene(values, np.random.default_rng(layout))
+        scene.camera(self.camera)
+        self.settle()
+        charged = self._open()
+        self.seed, self.values = episode_seed, values
+        self.variation_space.set_value(values)
+        self.world.build(scene)
+        self.world.watch(self.state_bodies, self.state_joints)
+        if self._renderer is not None:
+            self._renderer.load(scene)
+        self.t, self._over = 0, False
+        self._actions = hashlib.sha256()
+        self.started()
+        return self._arrive(charged)
+
+    @final
+    def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Check, pay, act, in that order: a refused step costs nothing and changes nothing.
+
+        Raises:
+            InvalidInputError: an action outside the action space, or a step after the end.
+            BudgetExhaustedError: the step cannot be paid; after a top-up it can.
+        """
+        vector = self._checked_action(action)
+        if self._over:
+            raise InvalidInputError("step() outside an episode: call reset() first.")
+        charged = self.meter.charge(self._step_cost)
+        self._actions.update(vector)
+        self.act(vector.tolist())
+        self.world.step(self.physics_steps)
+        self.t += 1
+        observation, info = self._arrive(charged)
+        terminated = self.terminated()
+        truncated = self.t >= self.max_steps
+        self._over = terminated or truncated
+        if not self.meter.affords(self._step_cost):
+            truncated = True
+            info["budget"] = {
+                "reason": "exhausted",
+                "remaining": self.meter.remaining,
+                "needed": self._step_cost.amount,
+            }
+        return observation, self.reward(), terminated, truncated, info
+
+    @final
+    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+        """Return this row's RGB picture, uint8 (size, size, 3); one not drawn yet is charged."""
+        if self.render_mode is None:
+            return None
+        if self.t < 0:
+            raise InvalidInputError("render() before the first episode: call reset() first.")
+        if self._picture is None:
+            if not self.meter.is_open:
+                raise InvalidInputError("render() after close(): call reset() first.")
+            self.meter.charge(self.meter.price({"pixel": self.image_size**2}))
+            self._picture = self._draw()
+        return self._picture.pixels.copy()
+
+    @final
+    def settle(self) -> None:
+        """Post what this episode cost, with a digest of what was done as evidence."""
+        if self.t >= 0 and self.meter.is_open:
+            evidence = {
+                "environment": self.name(),
+                "seed": self.seed,
+                "factors": self.values.plain(),
+                "scene": self.world.scene.digest,
+                "steps": self.t,
+                "actions": self._actions.digest(),
+                "state": self.row,
+            }
+            self.meter.settle(digest.sha256(evidence))
+
+    @final
+    def close(self) -> None:
+        """Post what is owed and give the clients back."""
+        self.settle()
+        self.world.close()
+        self._over = True
+        super().close()
+
+    def started(self) -> None:
+        """Called when a scene has been built, before the first row: what a task remembers."""
+
+    def arrived(self) -> None:
+        """Called when a row's state has been read, before it is observed: what a task derives."""
+
+    @classmethod
+    def name(cls) -> str:
+        """Return the name of the environment's file, such as push_t."""
+        return cls.__module__.rpartition(".")[2]
+
+    @classmethod
+    def max_episode_steps(cls) -> int:
+        """Return the number of steps after which an episode is truncated."""
+        return round(cls.limit_s * cls.control_hz)
+
+    @classmethod
+    def state_names(cls) -> tuple[str, ...]:
+        """Return the name of each number of the state, such as t.x or pole.position."""
+        body = "x y z qx qy qz qw vx vy vz wx wy wz".split()
+        return (
+            *(f"{b}.{part}" for b in cls.state_bodies for part in body),
+            *(f"{b}.{j}.{part}" for b, j in cls.state_joints for part in ("position", "velocity")),
+        )
+
+    def work(self) -> dict[str, int]:
+        """Return the work of one row besides physics: pixels drawn and bytes logged."""
+        pictures = sum(name in PICTURES for name in self.modalities)
+        return {"pixel": pictures * self.image_size**2, "raw_byte": self.log_bytes}
+
+    # Its parts ----------------------------------------------------------------------------------
+
+    def _open(self) -> int:
+        """Open the meter for an episode, charge the reset, and return what was charged."""
+        price = self.meter.price
+        self._step_cost = price({"physics_step": self.physics_steps, **self.work()})
+        reset = price({"reset": 1, **self.work()})
+        charge, self.next_charge = self.next_charge, None
+        self.meter.open(
+            bound=reset.amount + self.max_steps * self._step_cost.amount,
+            at_least=reset.amount + self._step_cost.amount,
+            episode_id=charge or uuid.uuid4().bytes,
+        )
+        return self.meter.charge(reset)
+
+    def _arrive(self, charged: int) -> tuple[Observation, dict[str, Any]]:
+        """Read the state once, and observe it."""
+        self.row = self.world.read()
+        self._picture = None
+        self.arrived()
+        modalities = self.modalities
+        if self.single:
+            observation = self._observe(modalities[0])
+        else:
+            observation = {name: self._observe(name) for name in modalities}
+        info = {
+            "state": np.array(self.row),
+            "success": self.success(),
+            "charged": charged,
+            "balance": self.meter.balance,
+        }
+        return observation, info
+
+    def _observe(self, modality: str) -> NDArray[Any]:
+        if modality == "proprio":
+            return np.array(self.proprio(), np.float32)
+        if self._picture is None:
+            self._picture = self._draw()
+        return getattr(self._picture, modality).copy()
+
+    def _draw(self) -> Picture:
+        if self._renderer is None:
+            self._renderer = TinyRenderer()
+            self._renderer.load(self.world.scene)
+        scene = self.world.scene
+        return self._renderer.draw(self.world.poses(), scene.camera(self.camera), self.image_size)
+
+    def _checked_action(self, action: Any) -> Vector:
+        try:
+            vector = np.asarray(action, np.float32)
+        except (TypeError, ValueError):
+            vector = np.empty(0, np.float32)
+        if vector.shape != (self.action_size,) or not np.abs(vector).max() <= 1.0:
+            raise InvalidInputError(
+                f"action {action!r}: give {self.action_size} numbers, each from -1 to 1. "
+                "Nothing was done and nothing was charged."
+            )
+        return vector
+
+    def _checked_options(
+        self, options: Mapping[str, Any] | None
+    ) -> tuple[list[str], dict[str, Any]]:
+        options = options or {}
+        for key in options:
+            if key not in ("variation", "variation_values"):
+                raise UnknownNameError("reset option", key, ["variation", "variation_values"])
+        names = factors.chosen(options.get("variation", []), self.factors)
+        values = options.get("variation_values") or {}
+        if not isinstance(values, Mapping):
+            raise InvalidInputError(f"options['variation_values'] is {values!r}; give a mapping.")
+        return names, dict(values)
+
+    def _values(self, seed: int, names: list[str], changes: dict[str, Any]) -> Values:
+        """Draw the factors: the scenario's, then those to vary freely, then those given."""
+        drawn = dict(self.scenario.sample(self.factors, seed, self.split))
+        for name in names:
+            drawn[name] = factors.sample(self.factors[name], factors.stream(seed, name))
+        return scenarios.settle(Values(drawn), changes, self.factors)
+
+    def _space(self, modality: str) -> spaces.Box:
+        size = self.image_size
+        match modality:
+            case "proprio":
+                low, high = ([e.low for e in self.elements], [e.high for e in self.elements])
+                return spaces.Box(np.array(low, np.float32), np.array(high, np.float32))
+            case "pixels":
+                return spaces.Box(0, 255, (size, size, 3), np.uint8)
+            case "depth":
+                return spaces.Box(0.0, 100.0, (size, size), np.float32)
+            case _:
+                return spaces.Box(0, np.iinfo(np.int16).max, (size, size), np.int16)
+
+    def _state_places(self) -> dict[str | tuple[str, str], int]:
+        places: dict[str | tuple[str, str], int] = {}
+        for n, body in enumerate(self.state_bodies):
+            places[body] = n * BODY_STATE
+        start = len(self.state_bodies) * BODY_STATE
+        for n, joint in enumerate(self.state_joints):
+            places[joint] = start + n * JOINT_STATE
+        return places
+
+    @classmethod
+    def _default_scenario(cls) -> scenarios.Scenario:
+        return scenarios.default(cls.name())
+
+
+def _modalities(observation: str | Sequence[str]) -> tuple[str, ...]:
+    names = (observation,) if isinstance(observation, str) else tuple(observation)
+    if not names or len(set(names)) != len(names):
+        raise InvalidInputError(f"observation {observation!r}: name each of {MODALITIES} once.")
+    for name in names:
+        if name not in MODALITIES:
+            raise UnknownNameError("observation", name, MODALITIES)
+    return names
+
+
+def _checked_size(size: object) -> int:
+    if isinstance(size, bool) or not isinstance(size, int) or not 8 <= size <= 1024:
+        raise InvalidInputError(f"image_size {size!r}: give a whole number from 8 to 1024.")
+    return size
+
+
+def _checked_mode(mode: str | None) -> str | None:
+    if mode not in (None, "rgb_array"):
+        raise InvalidInputError(f"render_mode {mode!r}: give 'rgb_array' or None.")
+    return mode
+
+
+def yaw(body: Sequence[float]) -> float:
+    """Return the rotation about z of a body's quaternion [rad]."""
+    x, y, z, w = body[3:7]
+    return math.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))

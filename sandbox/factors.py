@@ -1,0 +1,270 @@
+"""What a scenario may vary: named, typed, bounded factors, and the space that shows them."""
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+from PIL import ImageColor
+
+from sandbox.errors import InvalidInputError, UnknownNameError
+
+Value = float | int | tuple[int, int, int]
+Rgb = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Uniform:
+    """A real number in [low, high], sampled uniformly."""
+
+    low: float
+    high: float
+    default: float
+    unit: str = "1"
+    meaning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Integer:
+    """A whole number in [low, high], both included, sampled uniformly."""
+
+    low: int
+    high: int
+    default: int
+    unit: str = "1"
+    meaning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Color:
+    """A colour: sampled uniformly in RGB; written as a CSS name, "#rrggbb", or three bytes."""
+
+    default: str
+    meaning: str = ""
+
+
+Factor = Uniform | Integer | Color
+
+
+def parse(factor: Factor, value: object, where: str) -> Value:
+    """Return `value` as this factor's type.
+
+    Raises:
+        InvalidInputError: of another type, not finite, or out of bounds; `where` says which.
+    """
+    if isinstance(factor, Color):
+        return _color(value, where)
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.item()
+    if isinstance(value, np.generic):
+        value = value.item()
+    kind = "a whole number" if isinstance(factor, Integer) else "a number"
+    rule = f"{where}: {value!r} is not {kind} from {factor.low} to {factor.high} [{factor.unit}]."
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidInputError(rule)
+    if not factor.low <= value <= factor.high:
+        raise InvalidInputError(rule)
+    if isinstance(factor, Uniform):
+        return float(value)
+    if value != int(value):
+        raise InvalidInputError(rule)
+    return int(value)
+
+
+def default(factor: Factor) -> Value:
+    """Return the value that a factor has when nobody varies it."""
+    return parse(factor, factor.default, "default")
+
+
+def sample(factor: Factor, rng: np.random.Generator) -> Value:
+    """Draw a value from the whole range of a factor."""
+    match factor:
+        case Uniform():
+            return float(rng.uniform(factor.low, factor.high))
+        case Integer():
+            return int(rng.integers(factor.low, factor.high + 1))
+        case Color():
+            red, green, blue = rng.integers(0, 256, 3).tolist()
+            return (red, green, blue)
+
+
+class Factors(Mapping[str, Factor]):
+    """The factors of one environment, in the order in which they are written."""
+
+    def __init__(self, **factors: Factor) -> None:
+        self._factors = factors
+        for name, factor in factors.items():
+            parse(factor, factor.default, f"the default of factor {name!r}")
+
+    def __getitem__(self, name: str) -> Factor:
+        if name not in self._factors:
+            raise UnknownNameError("factor", name, self._factors)
+        return self._factors[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._factors
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._factors)
+
+    def __len__(self) -> int:
+        return len(self._factors)
+
+
+class Values(Mapping[str, Value]):
+    """One value for each factor; `values.t_mass_kg` reads like the scenario that set it."""
+
+    def __init__(self, values: Mapping[str, Value]) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, name: str) -> Value:
+        return self._values[name]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in self._values:
+            raise AttributeError(name)
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def rgba(self, name: str, alpha: float = 1.0) -> tuple[float, float, float, float]:
+        """Return a colour as red, green, blue, alpha in 0..1."""
+        red, green, blue = np.asarray(self._values[name], dtype=float).tolist()
+        return (red / 255, green / 255, blue / 255, alpha)
+
+    def plain(self) -> dict[str, float | int | list[int]]:
+        """Return the values as JSON has them."""
+        return {n: list(v) if isinstance(v, tuple) else v for n, v in self._values.items()}
+
+
+def stream(seed: int, name: str) -> np.random.Generator:
+    """Return the random stream of one factor: another factor, or another scenario, leaves it alone."""
+    key = (0, zlib.crc32(name.encode()))
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+
+
+class VariationLeaf(spaces.Space[Any]):
+    """One factor of a variation space, as stable-worldmodel has it: current `value`, `init_value`."""
+
+    def __init__(self, factor: Factor) -> None:
+        self.factor = factor
+        self.init_value = self.array(default(factor))
+        self.value = self.init_value
+        super().__init__(self.init_value.shape, self.init_value.dtype.type)
+
+    def array(self, value: Value) -> NDArray[Any]:
+        """Return a value as the array that a `variation.<name>` column holds."""
+        match self.factor:
+            case Uniform():
+                return np.array(value, np.float64)
+            case Integer():
+                return np.array(value, np.int64)
+            case Color():
+                return np.array(value, np.uint8)
+
+    def sample(self, mask: Any = None, probability: Any = None) -> NDArray[Any]:
+        """Draw a value with this space's own generator, and keep it as the current one."""
+        self.value = self.array(sample(self.factor, self.np_random))
+        return self.value
+
+    def contains(self, x: Any) -> bool:
+        """Whether `x` is a value of the factor."""
+        try:
+            parse(self.factor, x, "value")
+        except InvalidInputError:
+            return False
+        return True
+
+    def __repr__(self) -> str:
+        return f"VariationLeaf({self.factor})"
+
+
+class VariationSpace(spaces.Dict):
+    """The factors as a Gymnasium Dict space, in stable-worldmodel's convention."""
+
+    def __init__(self, factors: Factors) -> None:
+        super().__init__({name: VariationLeaf(factor) for name, factor in factors.items()})
+
+    def names(self) -> list[str]:
+        """Return the factors' names."""
+        return list(self.spaces)
+
+    @property
+    def value(self) -> dict[str, NDArray[Any]]:
+        """The current values."""
+        return {name: self._leaf(name).value for name in self.spaces}
+
+    @property
+    def init_value(self) -> dict[str, NDArray[Any]]:
+        """The values when nothing varies."""
+        return {name: self._leaf(name).init_value for name in self.spaces}
+
+    def reset(self) -> None:
+        """Go back to the values when nothing varies."""
+        for name in self.spaces:
+            self._leaf(name).value = self._leaf(name).init_value
+
+    def update(self, names: Sequence[str]) -> None:
+        """Sample the factors called `names`; ["all"] samples every one."""
+        for name in chosen(names, self.spaces):
+            self._leaf(name).sample()
+
+    def set_value(self, values: Mapping[str, Any]) -> None:
+        """Set the values of some factors."""
+        for name, value in values.items():
+            if name not in self.spaces:
+                raise UnknownNameError("factor", name, self.spaces)
+            leaf = self._leaf(name)
+            leaf.value = leaf.array(parse(leaf.factor, value, f"factor {name!r}"))
+
+    def check(self, debug: bool = False) -> bool:
+        """Whether every current value is within its factor's bounds."""
+        return all(self._leaf(name).contains(self._leaf(name).value) for name in self.spaces)
+
+    def _leaf(self, name: str) -> VariationLeaf:
+        leaf = self.spaces[name]
+        assert isinstance(leaf, VariationLeaf)
+        return leaf
+
+
+def chosen(names: object, known: Mapping[str, Any]) -> list[str]:
+    """Return the factors that `options["variation"]` names; ["all"] is every one.
+
+    Raises:
+        InvalidInputError: not a list of names.
+        UnknownNameError: a name that no factor has.
+    """
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise InvalidInputError(
+            f"options['variation'] is {names!r}; give a list of factor names, or ['all']."
+        )
+    if list(names) == ["all"]:
+        return list(known)
+    for name in names:
+        if name not in known:
+            raise UnknownNameError("factor", name, known)
+    return [name for name in known if name in names]
+
+
+def _color(value: object, where: str) -> Rgb:
+    rule = f"{where}: {value!r} is no colour; write a CSS name, '#rrggbb' or three bytes 0 to 255."
+    if isinstance(value, str):
+        try:
+            return ImageColor.getrgb(value)[:3]
+        except ValueError:
+            raise InvalidInputError(rule) from None
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if not isinstance(value, list | tuple) or len(value) != 3:
+        raise InvalidInputError(rule)
+    parts = [p for p in value if isinstance(p, int) and not isinstance(p, bool) and 0 <= p <= 255]
+    if len(parts) != 3:
+        raise InvalidInputError(rule)
+    return (parts[0], parts[1], parts[2])

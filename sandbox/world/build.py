@@ -1,0 +1,225 @@
+"""A Scene put into a Bullet client: same scene, same calls, same order."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sandbox import scene as sc
+from sandbox.errors import InvalidInputError
+from sandbox.world.bullet import pybullet, quiet
+
+_GEOMETRY = {
+    "box": pybullet.GEOM_BOX,
+    "sphere": pybullet.GEOM_SPHERE,
+    "cylinder": pybullet.GEOM_CYLINDER,
+    "capsule": pybullet.GEOM_CAPSULE,
+    "plane": pybullet.GEOM_PLANE,
+    "mesh": pybullet.GEOM_MESH,
+}
+_JOINT = {
+    "fixed": pybullet.JOINT_FIXED,
+    "revolute": pybullet.JOINT_REVOLUTE,
+    "prismatic": pybullet.JOINT_PRISMATIC,
+    "spherical": pybullet.JOINT_SPHERICAL,
+}
+_NO_FRICTION_ANCHOR = 0
+
+
+def reset(client: int, engine: sc.Engine) -> None:
+    """Empty the client and set every engine parameter.
+
+    `resetSimulation` keeps some parameters and loses others (deterministicOverlappingPairs among them),
+    so none is left to it.
+    """
+    pybullet.resetSimulation(physicsClientId=client)
+    pybullet.setGravity(*engine.gravity, physicsClientId=client)
+    pybullet.setPhysicsEngineParameter(
+        fixedTimeStep=1.0 / engine.physics_hz,
+        numSolverIterations=engine.solver_iterations,
+        numSubSteps=0,
+        useSplitImpulse=int(engine.split_impulse),
+        splitImpulsePenetrationThreshold=-0.02,
+        collisionFilterMode=1,
+        contactBreakingThreshold=engine.contact_breaking_threshold_m,
+        enableFileCaching=0,
+        restitutionVelocityThreshold=engine.restitution_velocity_threshold,
+        erp=engine.erp,
+        contactERP=engine.contact_erp,
+        frictionERP=engine.friction_erp,
+        enableConeFriction=int(engine.cone_friction),
+        deterministicOverlappingPairs=1,
+        allowedCcdPenetration=0.04,
+        jointFeedbackMode=0,
+        solverResidualThreshold=1e-7,
+        contactSlop=engine.contact_slop,
+        enableSAT=0,
+        globalCFM=0.0,
+        minimumSolverIslandSize=128,
+        warmStartingFactor=engine.warm_starting,
+        physicsClientId=client,
+    )
+
+
+def body(client: int, it: sc.Body) -> int:
+    """Put a body into the client and return its id."""
+    links = it.links
+    index = {"": 0} | {link.name: n + 1 for n, link in enumerate(links)}
+    uid = pybullet.createMultiBody(
+        baseMass=it.mass_kg,
+        baseCollisionShapeIndex=_collision(client, it.shapes),
+        basePosition=it.pose.xyz,
+        baseOrientation=it.pose.quat,
+        linkMasses=[link.mass_kg for link in links],
+        linkCollisionShapeIndices=[_collision(client, link.shapes) for link in links],
+        linkVisualShapeIndices=[-1 for _ in links],
+        linkPositions=[link.pose.xyz for link in links],
+        linkOrientations=[link.pose.quat for link in links],
+        linkInertialFramePositions=[(0.0, 0.0, 0.0) for _ in links],
+        linkInertialFrameOrientations=[(0.0, 0.0, 0.0, 1.0) for _ in links],
+        linkParentIndices=[index[link.parent] for link in links],
+        linkJointTypes=[_JOINT[link.joint.kind] for link in links],
+        linkJointAxis=[link.joint.axis for link in links],
+        physicsClientId=client,
+    )
+    for n in range(-1, len(links)):
+        _dynamics(client, uid, n, it)
+    for n, link in enumerate(links):
+        _joint(client, uid, n, link)
+    return uid
+
+
+def robot(client: int, it: sc.Robot) -> int:
+    """Load a robot's URDF into the client and return its id; its motors start off."""
+    path = sc.asset(it.urdf)
+    try:
+        with quiet():
+            uid = pybullet.loadURDF(
+                str(path),
+                basePosition=it.pose.xyz,
+                baseOrientation=it.pose.quat,
+                useFixedBase=int(it.fixed),
+                physicsClientId=client,
+            )
+    except pybullet.error as error:
+        raise InvalidInputError(f"{path}: Bullet cannot load this URDF: {error}.") from error
+    joints = movable_joints(client, uid)
+    if len(it.positions) not in (0, len(joints)):
+        raise InvalidInputError(
+            f"robot {it.name!r}: {len(it.positions)} positions for {len(joints)} movable joints."
+        )
+    for joint, position in zip(joints, it.positions, strict=False):
+        pybullet.resetJointState(uid, joint, position, 0.0, physicsClientId=client)
+    _free(client, uid, joints)
+    return uid
+
+
+def movable_joints(client: int, uid: int) -> list[int]:
+    """Return the indices of a body's revolute and prismatic joints."""
+    kinds = (pybullet.JOINT_REVOLUTE, pybullet.JOINT_PRISMATIC)
+    count = pybullet.getNumJoints(uid, physicsClientId=client)
+    infos = [pybullet.getJointInfo(uid, n, physicsClientId=client) for n in range(count)]
+    return [n for n, info in enumerate(infos) if info[2] in kinds]
+
+
+def visual(client: int, shape: sc.Shape) -> int:
+    """Make a visual shape and return its id; a plane is drawn as a large thin box."""
+    options = _options(shape)
+    kind = _GEOMETRY[shape.kind]
+    if shape.kind == "plane":
+        kind, options = pybullet.GEOM_BOX, {"halfExtents": (30.0, 30.0, 0.005)}
+    if "height" in options:
+        options["length"] = options.pop("height")
+    return pybullet.createVisualShape(
+        kind, rgbaColor=shape.color, specularColor=(0, 0, 0), physicsClientId=client, **options
+    )
+
+
+def _options(shape: sc.Shape) -> dict[str, Any]:
+    match shape.kind:
+        case "box":
+            return {"halfExtents": shape.size}
+        case "sphere":
+            return {"radius": shape.size[0]}
+        case "cylinder" | "capsule":
+            return {"radius": shape.size[0], "height": shape.size[1]}
+        case "plane":
+            return {}
+        case "mesh":
+            return {"fileName": str(sc.asset(shape.path)), "meshScale": shape.size}
+
+
+def _collision(client: int, shapes: Sequence[sc.Shape]) -> int:
+    """Return the id of the collision shape made of `shapes`, -1 for none."""
+    solid = [shape for shape in shapes if shape.collides]
+    if not solid:
+        return -1
+    if len(solid) == 1:
+        return pybullet.createCollisionShape(
+            _GEOMETRY[solid[0].kind],
+            collisionFramePosition=solid[0].pose.xyz,
+            collisionFrameOrientation=solid[0].pose.quat,
+            physicsClientId=client,
+            **_options(solid[0]),
+        )
+    options = [_options(shape) for shape in solid]
+    return pybullet.createCollisionShapeArray(
+        shapeTypes=[_GEOMETRY[shape.kind] for shape in solid],
+        radii=[o.get("radius", 0.0) for o in options],
+        lengths=[o.get("height", 0.0) for o in options],
+        halfExtents=[o.get("halfExtents", (0.0, 0.0, 0.0)) for o in options],
+        fileNames=[o.get("fileName", "") for o in options],
+        meshScales=[o.get("meshScale", (1.0, 1.0, 1.0)) for o in options],
+        collisionFramePositions=[shape.pose.xyz for shape in solid],
+        collisionFrameOrientations=[shape.pose.quat for shape in solid],
+        physicsClientId=client,
+    )
+
+
+def _dynamics(client: int, uid: int, link: int, it: sc.Body) -> None:
+    pybullet.changeDynamics(
+        uid,
+        link,
+        lateralFriction=it.material.friction,
+        rollingFriction=it.material.rolling_friction,
+        spinningFriction=it.material.spinning_friction,
+        restitution=it.material.restitution,
+        linearDamping=it.linear_damping,
+        angularDamping=it.angular_damping,
+        frictionAnchor=_NO_FRICTION_ANCHOR,
+        physicsClientId=client,
+    )
+
+
+def _joint(client: int, uid: int, n: int, link: sc.Link) -> None:
+    """Set a joint's damping, limits and first position, and silence Bullet's default motor."""
+    joint = link.joint
+    if joint.kind == "fixed":
+        return
+    options: dict[str, float] = {"jointDamping": joint.damping}
+    if joint.limits is not None:
+        options |= {"jointLowerLimit": joint.limits[0], "jointUpperLimit": joint.limits[1]}
+    pybullet.changeDynamics(uid, n, physicsClientId=client, **options)
+    if joint.kind == "spherical":
+        pybullet.setJointMotorControlMultiDof(
+            uid,
+            n,
+            pybullet.POSITION_CONTROL,
+            targetPosition=(0, 0, 0, 1),
+            positionGain=0,
+            velocityGain=0,
+            force=(0, 0, 0),
+            physicsClientId=client,
+        )
+        return
+    pybullet.resetJointState(uid, n, link.position, 0.0, physicsClientId=client)
+    _free(client, uid, [n])
+
+
+def _free(client: int, uid: int, joints: Sequence[int]) -> None:
+    if joints:
+        pybullet.setJointMotorControlArray(
+            uid,
+            joints,
+            pybullet.VELOCITY_CONTROL,
+            forces=[0.0] * len(joints),
+            physicsClientId=client,
+        )

@@ -1,0 +1,230 @@
+"""One Bullet simulation of one Scene; it knows no task."""
+
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sandbox import scene as sc
+from sandbox.errors import InvalidInputError, UnknownNameError
+from sandbox.world import build, bullet
+from sandbox.world.bullet import pybullet
+
+POSE = 7  # x, y, z [m], quaternion x, y, z, w.
+BODY_STATE = 13  # Pose, linear velocity [m/s], angular velocity [rad/s]; all in the world frame.
+JOINT_STATE = 2  # Position [m] or [rad], velocity [m/s] or [rad/s].
+_FORCE_UNSAID = 100.0  # [N] or [N m]: of a URDF joint whose file gives no effort.
+_ABSENT = (float("nan"),) * BODY_STATE
+_DRIVES = {
+    "velocity": (pybullet.VELOCITY_CONTROL, "targetVelocities"),
+    "position": (pybullet.POSITION_CONTROL, "targetPositions"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """Two bodies that touch: by name; `normal_force_n` sums their contact points."""
+
+    a: str
+    b: str
+    normal_force_n: float
+
+
+class World:
+    """Owns one Bullet client and rebuilds scenes in it.
+
+    Replay is exact only from a rebuilt world: the same scene, the same commands from step 0 (measured:
+    saved states are not). So there is `build` and `step`, and no way back.
+
+    Attributes:
+        scene: what was built last.
+        physics_steps: how many physics steps this world has simulated, ever.
+        builds: how many scenes it has built, ever.
+    """
+
+    scene: sc.Scene
+
+    def __init__(self) -> None:
+        self._client = bullet.connect()
+        self._close = weakref.finalize(self, bullet.disconnect, self._client)
+        self._ids: dict[str, int] = {}
+        self._joints: dict[str, dict[str, int]] = {}
+        self._motors: dict[str, dict[str, sc.Motor]] = {}
+        self._torques: dict[tuple[int, tuple[int, ...]], list[float]] = {}
+        self._bodies_read: list[int | None] = []
+        self._joints_read: list[tuple[int, list[int]]] = []
+        self._offsets: dict[int, tuple[sc.Vec3, sc.Quat]] = {}
+        self.physics_steps = 0
+        self.builds = 0
+
+    def build(self, scene: sc.Scene) -> None:
+        """Throw away what was there and build `scene`."""
+        build.reset(self._client, scene.engine)
+        self.scene = scene
+        self._ids, self._joints, self._offsets = {}, {}, {}
+        self._motors, self._torques = {}, {}
+        for body in scene.bodies:
+            self._add(body)
+        self._bodies_read, self._joints_read = [], []
+        self.builds += 1
+
+    def step(self, count: int) -> None:
+        """Simulate `count` physics steps."""
+        simulate, client = pybullet.stepSimulation, self._client
+        for _ in range(count):
+            for (uid, joints), torques in self._torques.items():
+                pybullet.setJointMotorControlArray(
+                    uid, joints, pybullet.TORQUE_CONTROL, forces=torques, physicsClientId=client
+                )
+            simulate(client)
+        self.physics_steps += count
+
+    def watch(self, bodies: Sequence[str], joints: Sequence[tuple[str, str]]) -> int:
+        """Choose what `read` reads, once after each build; return how many numbers that is.
+
+        Bodies that the scene has not are read as NaN, so that scenes of several sizes share a layout.
+        """
+        self._bodies_read = [self._ids.get(name) for name in bodies]
+        self._joints_read = []
+        for name, link in joints:
+            uid, joint = self._id(name), self._joint(name, link)
+            if self._joints_read and self._joints_read[-1][0] == uid:
+                self._joints_read[-1][1].append(joint)
+            else:
+                self._joints_read.append((uid, [joint]))
+        return len(bodies) * BODY_STATE + len(joints) * JOINT_STATE
+
+    def read(self) -> list[float]:
+        """Return the state chosen by `watch`: 13 numbers a body, then 2 a joint."""
+        client, row = self._client, list[float]()
+        pose, velocity = pybullet.getBasePositionAndOrientation, pybullet.getBaseVelocity
+        for uid in self._bodies_read:
+            if uid is None:
+                row += _ABSENT
+                continue
+            xyz, quat = pose(uid, client)
+            if uid in self._offsets:
+                xyz, quat = pybullet.multiplyTransforms(xyz, quat, *self._offsets[uid])
+            linear, angular = velocity(uid, client)
+            row += xyz
+            row += quat
+            row += linear
+            row += angular
+        for uid, joints in self._joints_read:
+            for state in pybullet.getJointStates(uid, joints, client):
+                row += state[:2]
+        return row
+
+    def drive(self, body: str, links: Sequence[str], targets: Sequence[float]) -> None:
+        """Set the targets of a body's motors: velocity, position or torque, as the scene says.
+
+        Targets hold until the next call; a torque is applied in each physics step.
+
+        Raises:
+            InvalidInputError: a joint has no motor, or the joints' motors are of different kinds.
+        """
+        uid, client = self._id(body), self._client
+        joints = tuple(self._joint(body, link) for link in links)
+        motors = [self._motor(body, link) for link in links]
+        kinds = {motor.kind for motor in motors}
+        if kinds == {"torque"}:
+            limits = [motor.max_force for motor in motors]
+            self._torques[uid, joints] = [
+                max(-limit, min(limit, float(t))) for t, limit in zip(targets, limits, strict=True)
+            ]
+        elif len(kinds) == 1:
+            mode, key = _DRIVES[kinds.pop()]
+            pybullet.setJointMotorControlArray(
+                uid,
+                joints,
+                mode,
+                forces=[motor.max_force for motor in motors],
+                physicsClientId=client,
+                **{key: [float(t) for t in targets]},
+            )
+        else:
+            raise InvalidInputError(f"{body!r}: {list(links)} mix motors of kinds {sorted(kinds)}.")
+
+    def push(self, body: str, force_n: Sequence[float], at: Sequence[float]) -> None:
+        """Apply a force [N] at a point [m], world frame, during the next physics step."""
+        pybullet.applyExternalForce(
+            self._id(body), -1, force_n, at, pybullet.WORLD_FRAME, self._client
+        )
+
+    def poses(self) -> NDArray[np.float64]:
+        """Return the poses (n, 7) of every body's base and links, in the order of the scene.
+
+        World frame of the base or link itself, not of its centre of mass; kinematics are current.
+        """
+        rows: list[tuple[float, ...]] = []
+        for name, uid in self._ids.items():
+            xyz, quat = pybullet.getBasePositionAndOrientation(uid, self._client)
+            if uid in self._offsets:
+                xyz, quat = pybullet.multiplyTransforms(xyz, quat, *self._offsets[uid])
+            rows.append((*xyz, *quat))
+            count = len(self._joints[name])
+            if count:
+                states = pybullet.getLinkStates(uid, range(count), 0, 1, self._client)
+                rows += [(*state[4], *state[5]) for state in states]
+        return np.array(rows, dtype=np.float64).reshape(-1, POSE)
+
+    def contacts(self) -> list[Contact]:
+        """Return the pairs of bodies that touch, in the order of the scene."""
+        names = {uid: name for name, uid in self._ids.items()}
+        order = list(self._ids)
+        forces: dict[tuple[int, int], float] = {}
+        for point in pybullet.getContactPoints(physicsClientId=self._client):
+            if point[8] <= 0:
+                a, b = order.index(names[point[1]]), order.index(names[point[2]])
+                pair = (min(a, b), max(a, b))
+                forces[pair] = forces.get(pair, 0.0) + float(point[9])
+        return [Contact(order[a], order[b], forces[a, b]) for a, b in sorted(forces)]
+
+    def joints(self, body: str) -> list[str]:
+        """Return the names of a body's links, each hanging on the joint of the same index."""
+        self._id(body)
+        return list(self._joints[body])
+
+    def close(self) -> None:
+        """Give the client back."""
+        self._close()
+
+    def _add(self, body: sc.Body | sc.Robot) -> None:
+        client = self._client
+        if isinstance(body, sc.Body):
+            self._ids[body.name] = build.body(client, body)
+            self._joints[body.name] = {link.name: n for n, link in enumerate(body.links)}
+            motors = {link.name: link.joint.motor for link in body.links}
+            self._motors[body.name] = {name: m for name, m in motors.items() if m is not None}
+            return
+        uid = self._ids[body.name] = build.robot(client, body)
+        count = pybullet.getNumJoints(uid, physicsClientId=client)
+        infos = [pybullet.getJointInfo(uid, n, physicsClientId=client) for n in range(count)]
+        self._joints[body.name] = {info[12].decode(): n for n, info in enumerate(infos)}
+        movable = build.movable_joints(client, uid)
+        self._motors[body.name] = {
+            infos[n][12].decode(): sc.Motor(body.motor, infos[n][10] or _FORCE_UNSAID)
+            for n in movable
+        }
+        inertial = pybullet.getDynamicsInfo(uid, -1, physicsClientId=client)
+        self._offsets[uid] = pybullet.invertTransform(inertial[3], inertial[4])  # type: ignore[assignment]
+
+    def _id(self, body: str) -> int:
+        if body not in self._ids:
+            raise UnknownNameError("body", body, self._ids)
+        return self._ids[body]
+
+    def _joint(self, body: str, link: str) -> int:
+        self._id(body)
+        if link not in self._joints[body]:
+            raise UnknownNameError("link", link, self._joints[body], f"body {body!r}")
+        return self._joints[body][link]
+
+    def _motor(self, body: str, link: str) -> sc.Motor:
+        if link not in self._motors[body]:
+            raise InvalidInputError(
+                f"{body!r}: the joint of {link!r} has no motor; declare Joint(motor=...)."
+            )
+        return self._motors[body][link]
