@@ -34,6 +34,10 @@ GOAL_OVERLAP = 0.95
 
 Rectangle = tuple[float, float, float, float]  # Centre x, y, half extents x, y.
 T_UNITS: tuple[Rectangle, Rectangle] = ((0.0, 0.0, 2.0, 0.5), (0.0, -2.0, 0.5, 1.5))
+T_CORNERS = (
+    *((2.0, -0.5), (2.0, 0.5), (-2.0, 0.5), (-2.0, -0.5)),
+    *((-0.5, -0.5), (-0.5, -3.5), (0.5, -3.5), (0.5, -0.5)),
+)  # Counterclockwise.
 
 
 class PushT(SandboxEnv):
@@ -227,44 +231,45 @@ def overlap(t: Sequence[float], goal: Sequence[float], unit: float) -> float:
     dx, dy, turn = t[0] - goal[0], t[1] - goal[1], t[2] - goal[2]
     cos, sin = math.cos(goal[2]), math.sin(goal[2])
     x, y = (dx * cos + dy * sin) / unit, (dy * cos - dx * sin) / unit
-    if x * x + y * y > 50.0:  # Farther apart than twice the T's largest radius, 3.5 units.
+    if x * x + y * y > 53.0:  # Farther apart than twice the T's largest radius, 3.64 units.
         return 0.0
     cos, sin = math.cos(turn), math.sin(turn)
-    area = 0.0
-    for rectangle in T_UNITS:
-        corners = [
-            (x + cos * px - sin * py, y + sin * px + cos * py) for px, py in _corners(rectangle)
-        ]
-        area += sum(_clipped_area(corners, goal_part) for goal_part in T_UNITS)
-    return min(1.0, area / 7.0)
+    corners = [(x + cos * px - sin * py, y + sin * px + cos * py) for px, py in T_CORNERS]
+    return min(1.0, sum(_area_inside(corners, part) for part in T_UNITS) / 7.0)
 
 
-def _corners(r: Rectangle) -> tuple[tuple[float, float], ...]:
-    x, y, w, h = r
-    return ((x - w, y - h), (x + w, y - h), (x + w, y + h), (x - w, y + h))
+def _area_inside(corners: list[tuple[float, float]], r: Rectangle) -> float:
+    """Return the area of a polygon, counterclockwise, inside an upright rectangle.
+
+    Green's theorem with both coordinates clamped to the rectangle: -sum over edges of the integral of
+    y dx.
+    """
+    left, right, low, high = r[0] - r[2], r[0] + r[2], r[1] - r[3], r[1] + r[3]
+    total = 0.0
+    ax, ay = corners[-1]
+    a = left if ax < left else right if ax > right else ax
+    for bx, by in corners:
+        b = left if bx < left else right if bx > right else bx
+        if a != b:
+            slope = (by - ay) / (bx - ax)
+            p, q = ay + slope * (a - ax), ay + slope * (b - ax)
+            total += (a - b) * _mean_clamped(p, q, low, high)
+        ax, ay, a = bx, by, b
+    return total
 
 
-def _clipped_area(points: list[tuple[float, float]], r: Rectangle) -> float:
-    """Return the area of a convex polygon inside an upright rectangle (Sutherland and Hodgman)."""
-    x, y, w, h = r
-    for axis, sign, bound in ((0, 1, x + w), (0, -1, w - x), (1, 1, y + h), (1, -1, h - y)):
-        inside = [sign * p[axis] - bound for p in points]
-        if all(d <= 0 for d in inside):
-            continue
-        kept: list[tuple[float, float]] = []
-        for n, (p, d) in enumerate(zip(points, inside, strict=True)):
-            q, e = points[n - 1], inside[n - 1]
-            if d * e < 0:
-                part = e / (e - d)
-                kept.append((q[0] + part * (p[0] - q[0]), q[1] + part * (p[1] - q[1])))
-            if d <= 0:
-                kept.append(p)
-        points = kept
-        if not points:
-            return 0.0
-    return 0.5 * sum(
-        points[n - 1][0] * p[1] - p[0] * points[n - 1][1] for n, p in enumerate(points)
-    )
+def _mean_clamped(p: float, q: float, low: float, high: float) -> float:
+    """Return the mean of a line from `p` to `q`, clamped to low..high all along."""
+    if p > q:
+        p, q = q, p
+    if q <= low:
+        return low
+    if p >= high:
+        return high
+    if p >= low and q <= high:
+        return 0.5 * (p + q)
+    under, over = max(low - p, 0.0), max(q - high, 0.0)
+    return 0.5 * (p + q) + 0.5 * (under * under - over * over) / (q - p)
 
 
 class Pusher:

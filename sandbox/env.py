@@ -179,6 +179,7 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         self._places = self._state_places()
         self.log_bytes = 0  # What one row costs to log; set by whoever logs, before reset().
         self.next_charge: bytes | None = None  # The id of the next episode's post, likewise.
+        self.whole_episodes = False  # Whether an episode begins only if all of it can be paid.
         self.t = -1  # Steps taken in this episode; -1 before the first reset.
         self._over = True
         self._picture: Picture | None = None
@@ -228,12 +229,12 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
             InvalidInputError: an action outside the action space, or a step after the end.
             BudgetExhaustedError: the step cannot be paid; after a top-up it can.
         """
-        vector = self._checked_action(action)
+        vector, numbers = self._checked_action(action)
         if self._over:
             raise InvalidInputError("step() outside an episode: call reset() first.")
         charged = self.meter.charge(self._step_cost)
         self._actions.update(vector)
-        self.act(vector.tolist())
+        self.act(numbers)
         self.world.step(self.physics_steps)
         self.t += 1
         observation, info = self._arrive(charged)
@@ -316,19 +317,25 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         pictures = sum(name in PICTURES for name in self.modalities)
         return {"pixel": pictures * self.image_size**2, "raw_byte": self.log_bytes}
 
+    def longest(self) -> dict[str, int]:
+        """Return the work of the longest episode, per meter unit."""
+        rows = {unit: (self.max_steps + 1) * count for unit, count in self.work().items()}
+        return {"physics_step": self.max_steps * self.physics_steps, **rows, "reset": 1}
+
     # Its parts ----------------------------------------------------------------------------------
 
     def _open(self) -> int:
         """Open the meter for an episode, charge the reset, and return what was charged."""
         price = self.meter.price
-        self._step_cost = price({"physics_step": self.physics_steps, **self.work()})
         reset = price({"reset": 1, **self.work()})
-        charge, self.next_charge = self.next_charge, None
+        self._step_cost = step = price({"physics_step": self.physics_steps, **self.work()})
+        bound, first = reset.amount + self.max_steps * step.amount, reset.amount + step.amount
         self.meter.open(
-            bound=reset.amount + self.max_steps * self._step_cost.amount,
-            at_least=reset.amount + self._step_cost.amount,
-            episode_id=charge or uuid.uuid4().bytes,
+            bound=bound,
+            at_least=bound if self.whole_episodes else first,
+            episode_id=self.next_charge or uuid.uuid4().bytes,
         )
+        self.next_charge = None
         return self.meter.charge(reset)
 
     def _arrive(self, charged: int) -> tuple[Observation, dict[str, Any]]:
@@ -363,17 +370,20 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         scene = self.world.scene
         return self._renderer.draw(self.world.poses(), scene.camera(self.camera), self.image_size)
 
-    def _checked_action(self, action: Any) -> Vector:
+    def _checked_action(self, action: Any) -> tuple[Vector, list[float]]:
+        """Return the action as float32 and as numbers, or refuse it."""
         try:
             vector = np.asarray(action, np.float32)
         except (TypeError, ValueError):
             vector = np.empty(0, np.float32)
-        if vector.shape != (self.action_size,) or not np.abs(vector).max() <= 1.0:
-            raise InvalidInputError(
-                f"action {action!r}: give {self.action_size} numbers, each from -1 to 1. "
-                "Nothing was done and nothing was charged."
-            )
-        return vector
+        numbers: list[float] = vector.tolist() if vector.shape == (self.action_size,) else [math.nan]
+        for number in numbers:
+            if not -1.0 <= number <= 1.0:
+                raise InvalidInputError(
+                    f"action {action!r}: give {self.action_size} numbers, each from -1 to 1. "
+                    "Nothing was done and nothing was charged."
+                )
+        return vector, numbers
 
     def _checked_options(
         self, options: Mapping[str, Any] | None

@@ -3,6 +3,7 @@
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,10 @@ BODY_STATE = 13  # Pose, linear velocity [m/s], angular velocity [rad/s]; all in
 JOINT_STATE = 2  # Position [m] or [rad], velocity [m/s] or [rad/s].
 _FORCE_UNSAID = 100.0  # [N] or [N m]: of a URDF joint whose file gives no effort.
 _ABSENT = (float("nan"),) * BODY_STATE
-_DRIVES = {
+_DRIVES: dict[sc.MotorKind, tuple[int, str | None]] = {
     "velocity": (pybullet.VELOCITY_CONTROL, "targetVelocities"),
     "position": (pybullet.POSITION_CONTROL, "targetPositions"),
+    "torque": (pybullet.TORQUE_CONTROL, None),
 }
 
 
@@ -30,6 +32,16 @@ class Contact:
     a: str
     b: str
     normal_force_n: float
+
+
+class _Motors(NamedTuple):
+    """Joints that are driven in one call."""
+
+    uid: int
+    joints: tuple[int, ...]
+    mode: int
+    target: str | None  # What Bullet calls their targets; None for torques.
+    forces: list[float]
 
 
 class World:
@@ -53,6 +65,7 @@ class World:
         self._joints: dict[str, dict[str, int]] = {}
         self._motors: dict[str, dict[str, sc.Motor]] = {}
         self._torques: dict[tuple[int, tuple[int, ...]], list[float]] = {}
+        self._drives: dict[tuple[str, tuple[str, ...]], _Motors] = {}
         self._bodies_read: list[int | None] = []
         self._joints_read: list[tuple[int, list[int]]] = []
         self._offsets: dict[int, tuple[sc.Vec3, sc.Quat]] = {}
@@ -64,7 +77,7 @@ class World:
         build.reset(self._client, scene.engine)
         self.scene = scene
         self._ids, self._joints, self._offsets = {}, {}, {}
-        self._motors, self._torques = {}, {}
+        self._motors, self._torques, self._drives = {}, {}, {}
         for body in scene.bodies:
             self._add(body)
         self._bodies_read, self._joints_read = [], []
@@ -125,27 +138,24 @@ class World:
         Raises:
             InvalidInputError: a joint has no motor, or the joints' motors are of different kinds.
         """
-        uid, client = self._id(body), self._client
-        joints = tuple(self._joint(body, link) for link in links)
-        motors = [self._motor(body, link) for link in links]
-        kinds = {motor.kind for motor in motors}
-        if kinds == {"torque"}:
-            limits = [motor.max_force for motor in motors]
-            self._torques[uid, joints] = [
-                max(-limit, min(limit, float(t))) for t, limit in zip(targets, limits, strict=True)
+        key = (body, tuple(links))
+        motors = self._drives.get(key)
+        if motors is None:
+            motors = self._drives[key] = self._grouped(*key)
+        if motors.target is None:
+            self._torques[motors.uid, motors.joints] = [
+                max(-limit, min(limit, torque))
+                for torque, limit in zip(targets, motors.forces, strict=True)
             ]
-        elif len(kinds) == 1:
-            mode, key = _DRIVES[kinds.pop()]
-            pybullet.setJointMotorControlArray(
-                uid,
-                joints,
-                mode,
-                forces=[motor.max_force for motor in motors],
-                physicsClientId=client,
-                **{key: [float(t) for t in targets]},
-            )
-        else:
-            raise InvalidInputError(f"{body!r}: {list(links)} mix motors of kinds {sorted(kinds)}.")
+            return
+        pybullet.setJointMotorControlArray(
+            motors.uid,
+            motors.joints,
+            motors.mode,
+            forces=motors.forces,
+            physicsClientId=self._client,
+            **{motors.target: targets},
+        )
 
     def push(self, body: str, force_n: Sequence[float], at: Sequence[float]) -> None:
         """Apply a force [N] at a point [m], world frame, during the next physics step."""
@@ -222,9 +232,18 @@ class World:
             raise UnknownNameError("link", link, self._joints[body], f"body {body!r}")
         return self._joints[body][link]
 
-    def _motor(self, body: str, link: str) -> sc.Motor:
-        if link not in self._motors[body]:
-            raise InvalidInputError(
-                f"{body!r}: the joint of {link!r} has no motor; declare Joint(motor=...)."
-            )
-        return self._motors[body][link]
+    def _grouped(self, body: str, links: tuple[str, ...]) -> "_Motors":
+        """Look up what driving these joints together takes."""
+        joints = tuple(self._joint(body, link) for link in links)
+        for link in links:
+            if link not in self._motors[body]:
+                raise InvalidInputError(
+                    f"{body!r}: the joint of {link!r} has no motor; declare Joint(motor=...)."
+                )
+        motors = [self._motors[body][link] for link in links]
+        kinds = sorted({motor.kind for motor in motors})
+        if len(kinds) != 1:
+            raise InvalidInputError(f"{body!r}: {list(links)} mix motors of kinds {kinds}.")
+        mode, target = _DRIVES[kinds[0]]
+        forces = [motor.max_force for motor in motors]
+        return _Motors(self._id(body), joints, mode, target, forces)

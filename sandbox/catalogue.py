@@ -1,0 +1,80 @@
+"""Names to environments, scenarios and recipes: the one module that lists the content folders."""
+
+import ast
+import importlib
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+
+from sandbox import content
+from sandbox.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from sandbox.env import SandboxEnv
+
+
+def environments() -> list[str]:
+    """Return the names of the environments: those of their files."""
+    return content.names("envs", ".py")
+
+
+def scenarios() -> list[str]:
+    """Return the names of the scenarios."""
+    return content.names("scenarios", ".yaml")
+
+
+def recipes() -> list[str]:
+    """Return the names of the recipes."""
+    return content.names("datasets", ".yaml")
+
+
+def environment(name: str) -> "type[SandboxEnv]":
+    """Return the class of the environment called `name`.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    if name not in environments():
+        raise UnknownNameError("environment", name, environments())
+    module = importlib.import_module(f"sandbox.envs.{name}")
+    return getattr(module, class_name(name))
+
+
+def class_name(name: str) -> str:
+    """Return what the class in an environment's file is called: push_t holds PushT."""
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+def gym_id(name: str) -> str:
+    """Return the id under which Gymnasium knows an environment."""
+    return f"sandbox/{class_name(name)}-v0"
+
+
+def register() -> None:
+    """Register every environment with Gymnasium, without importing one."""
+    for name in environments():
+        if gym_id(name) not in gymnasium.registry:
+            gymnasium.register(
+                gym_id(name),
+                entry_point=f"sandbox.envs.{name}:{class_name(name)}",
+                max_episode_steps=_max_episode_steps(content.folder("envs") / f"{name}.py", name),
+            )
+
+
+@cache
+def _max_episode_steps(path: Path, name: str) -> int:
+    """Read an episode's length off an environment's file.
+
+    Importing the file would import PyBullet, which `import sandbox` shall not.
+    """
+    wanted: dict[str, Any] = {}
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ClassDef) and node.name == class_name(name):
+            for line in node.body:
+                if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
+                    if line.targets[0].id in ("control_hz", "limit_s"):
+                        wanted[line.targets[0].id] = ast.literal_eval(line.value)
+    assert len(wanted) == 2, f"{path}: {class_name(name)} gives control_hz and limit_s as numbers"
+    return round(wanted["control_hz"] * wanted["limit_s"])

@@ -1,0 +1,227 @@
+"""The commands over runs: generate, quote, verify, inspect, preview, envs, scenarios."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sandbox import catalogue, prices, recipe
+from sandbox.cli import show
+from sandbox.cli.ledger import ledger_app
+
+app = typer.Typer(
+    help="Metered, replayable simulation for world models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(ledger_app, name="ledger")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+RunPath = Annotated[Path, typer.Argument(help="A run folder.", show_default=False)]
+RecipeName = Annotated[
+    str, typer.Argument(help="A recipe's name, or a path ending in .yaml.", show_default=False)
+]
+Episodes = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
+Seed = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
+Credits = Annotated[str | None, typer.Option(help="Most that the run may cost [credits].")]
+Account = Annotated[str | None, typer.Option(help="Who pays.")]
+Compression = Annotated[str | None, typer.Option(help="zstd, gzip or none.")]
+
+
+@app.command()
+def generate(
+    name: RecipeName,
+    out: Annotated[Path | None, typer.Option(help="The run folder; runs/RECIPE if none.")] = None,
+    episodes: Episodes = None,
+    seed: Seed = None,
+    budget: Credits = None,
+    account: Account = None,
+    compression: Compression = None,
+    as_json: Json = False,
+) -> None:
+    """Carry out a recipe; run it again to continue where it stopped."""
+    from sandbox.collect import Run
+
+    wanted = _recipe(name, episodes, seed, budget, account, compression)
+    folder = out or Path("runs") / Path(name).stem
+    run = Run(wanted, folder)
+    try:
+        quoted = run.quote()
+        run.check_funds(quoted)
+        if not as_json:
+            show.quote(wanted, quoted, run.done())
+        with show.GenerateProgress(wanted, hidden=as_json) as progress:
+            bill = run.generate(progress)
+    except KeyboardInterrupt:
+        show.note(
+            f"Stopped. {run.bill.episodes} of {wanted.episodes} episodes are kept and charged; run "
+            "the same command again to continue."
+        )
+        raise typer.Exit(130) from None
+    finally:
+        run.close()
+    if as_json:
+        print(json.dumps(_bill(bill, folder)))
+    else:
+        show.bill(bill, folder)
+
+
+@app.command()
+def quote(
+    name: RecipeName,
+    episodes: Episodes = None,
+    seed: Seed = None,
+    account: Account = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a recipe will cost: exact where episodes have a fixed length, else at most."""
+    from sandbox import collect
+
+    wanted = _recipe(name, episodes, seed, None, account, None)
+    quoted = collect.quote(wanted)
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "quantities": quoted.quantities,
+                    "charge_micro": quoted.amount,
+                    "exact": quoted.exact,
+                    "price_version": prices.current().version,
+                }
+            )
+        )
+    else:
+        show.quote(wanted, quoted, 0)
+
+
+@app.command()
+def verify(
+    run: RunPath,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Replay only this many episodes, evenly spread.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Re-read every byte, recompute every digest, replay every episode, add up the bill."""
+    from dataclasses import asdict
+
+    from sandbox import verify as verifying
+
+    with show.VerifyProgress(run, hidden=as_json) as progress:
+        report = verifying.verify(run, sample, progress)
+    if as_json:
+        print(json.dumps({**asdict(report), "ok": not report.faults}))
+    else:
+        show.report(report)
+    if report.faults:
+        raise typer.Exit(1)
+
+
+@app.command()
+def inspect(run: RunPath, as_json: Json = False) -> None:
+    """Say what is in a run or a file: columns, units, episodes, policies, returns, credits."""
+    from sandbox.summary import summarise
+
+    summary = summarise(run)
+    if as_json:
+        print(json.dumps(summary))
+    else:
+        show.summary(summary)
+
+
+@app.command()
+def preview(
+    run: RunPath,
+    out: Annotated[Path | None, typer.Option(help="Where to write; RUN/preview if none.")] = None,
+    episodes: Annotated[int, typer.Option(help="How many episodes to show.")] = 6,
+    as_json: Json = False,
+) -> None:
+    """Draw a contact sheet (PNG) and a film (MP4) of a run."""
+    from sandbox import preview as previewing
+
+    paths = previewing.preview(run, out or run / "preview", episodes)
+    if as_json:
+        print(json.dumps([str(path) for path in paths]))
+    else:
+        show.paths("Preview", paths)
+
+
+@app.command()
+def envs(as_json: Json = False) -> None:
+    """List the environments."""
+    rows = [_environment(name) for name in catalogue.environments()]
+    if as_json:
+        print(json.dumps(rows))
+    else:
+        show.table("Environments", rows)
+
+
+@app.command()
+def scenarios(as_json: Json = False) -> None:
+    """List the scenarios, and the recipes."""
+    from sandbox.scenario import load
+
+    rows: list[dict[str, Any]] = []
+    for name in catalogue.scenarios():
+        scenario, where = load(name)
+        scenario.check(catalogue.environment(scenario.environment).factors, where)
+        rows.append(
+            {
+                "scenario": name,
+                "environment": scenario.environment,
+                "splits": list(scenario.splits),
+                "varies": list(scenario.factors),
+                "summary": scenario.summary,
+            }
+        )
+    if as_json:
+        print(json.dumps(rows))
+    else:
+        show.table("Scenarios", rows)
+        show.note("Recipes: " + ", ".join(catalogue.recipes()))
+
+
+def _recipe(
+    name: str,
+    episodes: int | None,
+    seed: int | None,
+    budget: str | None,
+    account: str | None,
+    compression: str | None,
+) -> recipe.Recipe:
+    return recipe.changed(
+        recipe.load(name),
+        episodes=episodes,
+        seed=seed,
+        budget=None if budget is None else prices.micro(budget) / prices.MICRO,
+        account=account,
+        compression=compression,
+    )
+
+
+def _environment(name: str) -> dict[str, Any]:
+    env = catalogue.environment(name)
+    return {
+        "environment": name,
+        "id": catalogue.gym_id(name),
+        "family": env.family,
+        "action": env.action_size,
+        "proprio": len(env.elements),
+        "state": len(env.state_names()),
+        "steps": env.max_episode_steps(),
+        "hz": env.control_hz,
+        "factors": len(env.factors),
+        "summary": (env.__doc__ or "").strip().splitlines()[0],
+    }
+
+
+def _bill(bill: Any, folder: Path) -> dict[str, Any]:
+    return {
+        "run": str(folder),
+        "episodes": bill.episodes,
+        "already_charged": bill.already,
+        "quantities": bill.quantities,
+        "charge_micro": bill.amount,
+    }

@@ -1,0 +1,230 @@
+"""What the command line prints: tables, progress bars, bills."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from sandbox import prices
+from sandbox.collect import Bill, Quote
+from sandbox.recipe import Recipe
+from sandbox.verify import Report
+
+_OUT = Console(soft_wrap=False)
+_UNITS = {
+    "physics_step": "physics steps",
+    "pixel": "pixels",
+    "raw_byte": "raw bytes",
+    "reset": "resets",
+}
+
+
+def note(text: str) -> None:
+    """Print a line."""
+    _OUT.print(escape(text))
+
+
+def table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print rows that share their keys; numbers stand to the right."""
+    if not rows:
+        note(f"{title}: none.")
+        return
+    drawn = Table(title=title, title_justify="left", title_style="bold")
+    for key, value in rows[0].items():
+        right = isinstance(value, int | float) and not isinstance(value, bool)
+        drawn.add_column(key.replace("_", " "), justify="right" if right else "left")
+    for row in rows:
+        drawn.add_row(*(escape(_text(value)) for value in row.values()))
+    _OUT.print(drawn)
+
+
+def items(title: str, quantities: Mapping[str, int], total: str) -> None:
+    """Print what work costs, unit by unit."""
+    schedule = prices.current()
+    drawn = Table(title=escape(title), title_justify="left", title_style="bold", show_footer=True)
+    drawn.add_column("work", footer=total)
+    drawn.add_column("quantity", justify="right")
+    drawn.add_column("microcredits each", justify="right")
+    drawn.add_column(
+        "credits", justify="right", footer=prices.credits(schedule.cost(dict(quantities)))
+    )
+    for unit, quantity in quantities.items():
+        cost = schedule.cost({unit: quantity})
+        drawn.add_row(
+            _UNITS[unit], f"{quantity:,}", f"{schedule.rates[unit]:,}", prices.credits(cost)
+        )
+    _OUT.print(drawn)
+
+
+def quote(recipe: Recipe, quoted: Quote, done: int) -> None:
+    """Print what a run will cost."""
+    left = recipe.episodes - done
+    kept = f", {done} kept already" if done else ""
+    title = f"Quote: {left} episodes of {recipe.environment}{kept}; account {recipe.account}"
+    items(title, quoted.quantities, "exactly" if quoted.exact else "at most")
+
+
+def bill(bill: Bill, folder: Path) -> None:
+    """Print what a run cost, and where it is."""
+    items(f"Bill: {bill.episodes} episodes", bill.quantities, "total")
+    if bill.already:
+        note(f"{bill.already} of them were on the book already; nothing is charged twice.")
+    note(f"Run: {folder}")
+
+
+def report(report: Report) -> None:
+    """Print what verifying found."""
+    for text in report.notes:
+        _OUT.print(f"[yellow]note:[/] {escape(text)}")
+    for fault in report.faults[:20]:
+        _OUT.print(f"[bold red]fault:[/] {escape(fault)}", soft_wrap=True)
+    if len(report.faults) > 20:
+        note(f"and {len(report.faults) - 20} faults more.")
+    verdict = "[bold red]FAILED[/]" if report.faults else "[bold green]VERIFIED[/]"
+    _OUT.print(
+        f"{verdict}: {report.episodes:,} episodes ({report.rows:,} rows) re-hashed, "
+        f"{report.replayed:,} simulated again bit for bit, "
+        f"{prices.credits(report.charge_micro)} credits added up.",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def summary(facts: Mapping[str, Any]) -> None:
+    """Print what is in a run."""
+    ratio = facts["raw_bytes"] / max(1, facts["bytes"])
+    note(
+        f"{facts['path']}: {facts['episodes']} episodes of {', '.join(facts['environments'])}, "
+        f"{facts['rows']:,} rows in {facts['shards']} shards, {facts['bytes']:,} bytes "
+        f"({ratio:.1f} times smaller than raw), {prices.credits(facts['charge_micro'])} credits."
+    )
+    columns = [
+        {
+            "column": c["name"],
+            "type": c["dtype"],
+            "row": "x".join(map(str, c["shape"])) or "1",
+            "unit": c["unit"],
+            "meaning": c["meaning"],
+        }
+        for c in facts["columns"]
+    ]
+    table("Columns", columns)
+    policies = [
+        {
+            "policy": p["policy"],
+            "episodes": p["episodes"],
+            "success": f"{p['success']:.0%}",
+            "mean steps": f"{p['mean_steps']:.1f}",
+            "mean return": f"{p['mean_return']:.2f}",
+            "credits": prices.credits(p["charge_micro"]),
+        }
+        for p in facts["policies"]
+    ]
+    table("Policies", policies)
+
+
+def paths(title: str, paths: Sequence[Path]) -> None:
+    """Print where things are."""
+    for path in paths:
+        note(f"{title}: {path}")
+
+
+class GenerateProgress:
+    """A bar of episodes, steps per second, credits spent and time left."""
+
+    def __init__(self, recipe: Recipe, hidden: bool) -> None:
+        self._bar = _bar(
+            TextColumn("{task.fields[rate]:>9} steps/s"),
+            TextColumn("{task.fields[credits]:>10} credits"),
+            hidden=hidden,
+        )
+        self._total, self._steps = recipe.episodes, 0
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        self._task: TaskID = self._bar.add_task(
+            "Generating", total=self._total, rate="-", credits="0.00"
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def __call__(self, record: Mapping[str, Any], bill: Bill) -> None:
+        """Show one more episode."""
+        self._steps += record["steps"]
+        elapsed = self._bar.tasks[0].elapsed or 0.0
+        self._bar.update(
+            self._task,
+            completed=bill.episodes,
+            rate=f"{self._steps / elapsed:,.0f}" if elapsed > 0 else "-",
+            credits=prices.credits(bill.amount),
+        )
+
+
+class VerifyProgress:
+    """A bar of episodes verified."""
+
+    def __init__(self, run: Path, hidden: bool) -> None:
+        self._bar = _bar(TextColumn("{task.fields[replayed]} replayed"), hidden=hidden)
+        self._run = run
+
+    def __enter__(self) -> Self:
+        from sandbox.collect import read_run
+
+        recipe = read_run(self._run).get("recipe")
+        total = recipe.get("episodes") if isinstance(recipe, dict) else None
+        self._bar.start()
+        self._task: TaskID = self._bar.add_task("Verifying", total=total, replayed=0)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def __call__(self, report: Report) -> None:
+        """Show one more episode."""
+        self._bar.update(self._task, completed=report.episodes, replayed=report.replayed)
+
+
+def _bar(*columns: TextColumn, hidden: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("episodes"),
+        *columns,
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=_OUT,
+        disable=hidden,
+    )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(str(item) for item in value)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -1,0 +1,476 @@
+"""A recipe carried out: quote, episodes, shards, charges, manifest; continued where it stopped."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from sandbox import catalogue, digest, prices
+from sandbox.env import PICTURES, Policy, SandboxEnv
+from sandbox.errors import BudgetExhaustedError, FormatError, RunConflictError, SandboxError
+from sandbox.factors import Color, Integer
+from sandbox.ledger import Ledger, charge_id
+from sandbox.policies import POLICIES
+from sandbox.prices import PriceSchedule
+from sandbox.recipe import EpisodeChance, Recipe
+from sandbox.trajectory import (
+    Column,
+    Episode,
+    EpisodeBuffer,
+    Schema,
+    ShardReader,
+    ShardWriter,
+    shards,
+)
+from sandbox.world import engine
+
+FORMAT = 1
+RENDERER = "tiny"
+
+
+@dataclass(frozen=True)
+class Quote:
+    """What a run will cost: exact where the length of an episode is fixed, else an upper bound.
+
+    Attributes:
+        quantities: work per meter unit.
+        amount: microcredits.
+        exact: whether the bill will be the same to the microcredit.
+    """
+
+    quantities: dict[str, int]
+    amount: int
+    exact: bool
+
+
+@dataclass
+class Bill:
+    """What a run cost so far.
+
+    Attributes:
+        quantities: work per meter unit of the episodes kept.
+        amount: microcredits.
+        episodes: how many are kept, and
+        already: how many of them were on the book before.
+    """
+
+    quantities: dict[str, int] = field(default_factory=lambda: dict.fromkeys(prices.UNITS, 0))
+    amount: int = 0
+    episodes: int = 0
+    already: int = 0
+
+    def add(self, record: Mapping[str, Any], already: bool) -> None:
+        """Add an episode's charges."""
+        for unit, quantity in record["charges"].items():
+            self.quantities[unit] += quantity
+        self.amount += record["charge_micro"]
+        self.episodes += 1
+        self.already += already
+
+
+Progress = Callable[[Mapping[str, Any], Bill], None]
+
+
+def make(recipe: Recipe, account: str | None) -> SandboxEnv:
+    """Return the environment that a recipe asks for."""
+    env = catalogue.environment(recipe.environment)(
+        scenario=recipe.scenario,
+        split=recipe.split,
+        observation=list(recipe.observation),
+        image_size=recipe.image_size,
+        camera=recipe.camera,
+        account=account,
+    )
+    env.log_bytes = schema(env).row_bytes
+    env.whole_episodes = True
+    return env
+
+
+def quote(recipe: Recipe, episodes: int | None = None) -> Quote:
+    """Return what `episodes` of a recipe cost, all of them by default."""
+    env = make(recipe, account=None)
+    try:
+        count = recipe.episodes if episodes is None else episodes
+        per_episode = env.longest()
+        quantities = {unit: count * quantity for unit, quantity in per_episode.items()}
+        return Quote(quantities, prices.current().cost(quantities), env.fixed_length)
+    finally:
+        env.close()
+
+
+def schema(env: SandboxEnv) -> Schema:
+    """Return the columns of a run: what each means, in what unit, element by element."""
+    size = env.image_size
+    picture = {
+        "pixels": Column("pixels", "uint8", (size, size, 3), f"camera {env.camera}: RGB", "1"),
+        "depth": Column(
+            "depth", "float32", (size, size), f"camera {env.camera}: along the view axis", "m"
+        ),
+        "segmentation": Column(
+            "segmentation",
+            "int16",
+            (size, size),
+            f"camera {env.camera}: a body's place in the scene from 1, 0 is nothing",
+            "1",
+        ),
+    }
+    elements = tuple(f"{e.name} [{e.unit}]" for e in env.elements)
+    proprio = Column(
+        "proprio", "float32", (len(elements),), "what the policy may know", "see elements", elements
+    )
+    state = env.state_names()
+    return Schema(
+        (
+            *(proprio if name == "proprio" else picture[name] for name in env.modalities),
+            Column(
+                "state",
+                "float64",
+                (len(state),),
+                "privileged: bodies and joints, world frame; NaN where the scene has no such body",
+                "m, m/s, rad, rad/s",
+                state,
+            ),
+            Column(
+                "action",
+                "float32",
+                (env.action_size,),
+                "taken at this row; NaN on an episode's last",
+                "of the action space, -1 to 1",
+            ),
+            Column("reward", "float64", (), "received on arriving at this row; 0 on the first", "1"),
+            Column("terminated", "bool", (), "the task ended on arriving at this row", "1"),
+            Column("truncated", "bool", (), "time ran out on arriving at this row", "1"),
+            Column("charge", "int64", (), "what arriving at this row cost", "microcredit"),
+            Column("step_idx", "int32", (), "steps since the episode's reset", "1"),
+            Column("episode_idx", "int64", (), "the episode's place in its run", "1"),
+            *(_variation(name, env) for name in env.factors),
+        )
+    )
+
+
+def _variation(name: str, env: SandboxEnv) -> Column:
+    factor = env.factors[name]
+    if isinstance(factor, Color):
+        return Column(f"variation.{name}", "uint8", (3,), factor.meaning or name, "RGB")
+    dtype = "int64" if isinstance(factor, Integer) else "float64"
+    return Column(f"variation.{name}", dtype, (), factor.meaning or name, factor.unit)
+
+
+def rollout(
+    env: SandboxEnv,
+    policy: Callable[[SandboxEnv], Policy],
+    buffer: EpisodeBuffer,
+    seed: int,
+    options: Mapping[str, Any] | None = None,
+) -> tuple[int, bool]:
+    """Live one episode into `buffer`; return its number of steps and whether it succeeded."""
+    rows = buffer.arrays
+    observation, info = env.reset(seed=seed, options=dict(options or {}))
+    names = list(env.modalities)
+    pairs = [(rows[name], name) for name in names]
+    state, action, reward = rows["state"], rows["action"], rows["reward"]
+    terminated, truncated, charge = rows["terminated"], rows["truncated"], rows["charge"]
+    reward[0] = 0.0
+    terminated[0] = truncated[0] = False
+    act = policy(env)
+    t, over = 0, False
+    while True:
+        for column, name in pairs:
+            column[t] = observation[name]
+        state[t] = info["state"]
+        charge[t] = info["charged"]
+        if over:
+            break
+        action[t] = step = act()
+        observation, gain, ended, cut, info = env.step(step)
+        t += 1
+        reward[t], terminated[t], truncated[t] = gain, ended, cut
+        over = ended or cut
+    return t, bool(info["success"])
+
+
+def finish(env: SandboxEnv, buffer: EpisodeBuffer, steps: int, index: int) -> None:
+    """Fill the columns that are the same, or count, all along an episode."""
+    rows = buffer.arrays
+    rows["step_idx"][: steps + 1] = np.arange(steps + 1)
+    rows["episode_idx"][: steps + 1] = index
+    for name, leaf in env.variation_space.value.items():
+        rows[f"variation.{name}"][: steps + 1] = leaf
+
+
+def record(
+    env: SandboxEnv, recipe: Recipe, run: str, index: int, chance: EpisodeChance, steps: int
+) -> dict[str, Any]:
+    """Return what to know about an episode besides its rows."""
+    return {
+        "run": run,
+        "episode": index,
+        "environment": env.name(),
+        "seed": chance.seed,
+        "scenario": recipe.scenario,
+        "split": recipe.split,
+        "scenario_digest": env.scenario.digest,
+        "factors": env.values.plain(),
+        "scene_digest": env.world.scene.digest,
+        "policy": chance.policy,
+        "engine": engine(),
+        "renderer": RENDERER if any(name in PICTURES for name in recipe.observation) else None,
+        "price_version": env.meter.schedule.version,
+        "steps": steps,
+        "charges": dict(env.meter.quantities),
+        "charge_micro": env.meter.spent,
+        "transfer": charge_id(run, index).hex(),
+    }
+
+
+class Run:
+    """A run folder: one recipe, one writer at a time.
+
+    Args:
+        recipe: what to generate.
+        folder: where; made if it is not there.
+        ledger: who is charged in.
+
+    Raises:
+        RunConflictError: the folder holds something else, or another process is writing it.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path, ledger: Ledger | None = None) -> None:
+        self.recipe, self.folder = recipe, folder
+        self.ledger = ledger or Ledger()
+        self.env = make(recipe, recipe.account)
+        self.schema = schema(self.env)
+        self.id = recipe.run_id(engine()["class"], self.env.scenario.digest)
+        self.bill = Bill()
+
+    def done(self) -> int:
+        """Return how many episodes are kept in the folder; 0 if it is not there."""
+        if not (self.folder / "run.json").exists():
+            return 0
+        self._check_folder()
+        return sum(len(ShardReader(path)) for path in shards(self.folder, missing_ok=True))
+
+    def quote(self) -> Quote:
+        """Return what the episodes that are missing cost."""
+        return quote(self.recipe, self.recipe.episodes - self.done())
+
+    def check_funds(self, quoted: Quote) -> None:
+        """Refuse a run that the budget or the account cannot pay in full.
+
+        Raises:
+            BudgetExhaustedError: nothing was done.
+        """
+        work = f"{self.recipe.episodes - self.done()} episodes ({_work(quoted.quantities)}) cost "
+        work += f"{'' if quoted.exact else 'up to '}{prices.credits(quoted.amount)} credits"
+        budget = None if self.recipe.budget is None else prices.micro(self.recipe.budget)
+        if budget is not None and quoted.amount + self.bill.amount > budget:
+            raise BudgetExhaustedError(
+                f"{work} but the budget is {prices.credits(budget)}. Nothing was done. Give a larger "
+                "--budget, or ask for fewer --episodes."
+            )
+        available = self.ledger.balance(self.recipe.account).available_micro
+        if available is not None and quoted.amount > available:
+            short = prices.credits(quoted.amount - available)
+            raise BudgetExhaustedError(
+                f"{work} but the account {self.recipe.account!r} has {prices.credits(available)}. "
+                f"Nothing was done. Grant credits with `sandbox ledger grant {self.recipe.account} "
+                f"{short}`, or ask for fewer --episodes."
+            )
+
+    def generate(self, progress: Progress = lambda record, bill: None) -> Bill:
+        """Generate the episodes that are missing, keeping each as it ends.
+
+        A kill loses the episode under way and nothing else; the finished run's bytes are those of one
+        that was never interrupted.
+        """
+        with self._locked():
+            self._begin()
+            shard, size = 0, self.recipe.shard_episodes
+            buffer = EpisodeBuffer(self.schema, self.env.max_steps + 1)
+            while shard * size < self.recipe.episodes:
+                first, last = shard * size, min((shard + 1) * size, self.recipe.episodes)
+                self._shard(shard, range(first, last), buffer, progress)
+                shard += 1
+            write_json(self.folder / "manifest.json", self._manifest())
+        return self.bill
+
+    def close(self) -> None:
+        """Give the environment's clients back; nothing that was not kept is charged."""
+        self.env.meter.void()
+        self.env.close()
+
+    def _shard(
+        self, number: int, episodes: range, buffer: EpisodeBuffer, progress: Progress
+    ) -> None:
+        path = self.folder / "shards" / f"shard-{number:05d}.h5"
+        if path.exists():
+            with ShardReader(path) as reader:
+                kept = list(reader.records)
+            if len(kept) != len(episodes):
+                raise FormatError(
+                    f"{path}: holds {len(kept)} episodes where the recipe says {len(episodes)}; "
+                    "generate into another folder."
+                )
+            for known in kept:
+                self._post(known, progress)
+            return
+        header = {"run": self.id, "shard": number, "environment": self.env.name()}
+        with ShardWriter.resume(path, self.schema, header, self.recipe.compression) as writer:
+            for known in writer.records:
+                self._post(known, progress)
+            for index in episodes[len(writer.records) :]:
+                self._episode(index, buffer, writer, progress)
+
+    def _episode(
+        self, index: int, buffer: EpisodeBuffer, writer: ShardWriter, progress: Progress
+    ) -> None:
+        """Simulate an episode, keep it, then charge it: never the other way round."""
+        chance, env = EpisodeChance(self.recipe, index), self.env
+        env.next_charge = charge_id(self.id, index)
+        policy = POLICIES[chance.policy]
+        steps, success = rollout(
+            env, lambda e: policy(e, chance.policy_rng), buffer, seed=chance.seed
+        )
+        finish(env, buffer, steps, index)
+        facts = record(env, self.recipe, self.id, index, chance, steps)
+        facts["success"] = success
+        facts["return"] = float(buffer.arrays["reward"][: steps + 1].sum())
+        kept = writer.append(buffer.episode(steps, facts))
+        receipt = env.meter.settle(digest.sha256(kept))
+        already = receipt is not None and receipt.exists
+        self.bill.add(kept, already)
+        progress(kept, self.bill)
+
+    def _post(self, kept: Mapping[str, Any], progress: Progress) -> None:
+        """Charge an episode that is kept, unless it is on the book already."""
+        receipt = self.ledger.settle(
+            self.recipe.account,
+            bytes.fromhex(kept["transfer"]),
+            kept["charge_micro"],
+            digest.sha256(kept),
+            kept["charges"],
+            kept["price_version"],
+        )
+        self.bill.add(kept, receipt.exists)
+        progress(kept, self.bill)
+
+    def _begin(self) -> None:
+        if (self.folder / "run.json").exists():
+            self._check_folder()
+            return
+        if any(path.name != ".lock" for path in self.folder.iterdir()):
+            raise RunConflictError(
+                f"{self.folder}: this folder holds something that is no run; nothing was done. "
+                "Give another --out."
+            )
+        (self.folder / "shards").mkdir()
+        write_json(self.folder / "run.json", self._identity())
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "run": self.id,
+            "recipe": self.recipe.dataset(),
+            "scenario": self.env.scenario.model_dump(),
+            "engine": engine(),
+        }
+
+    def _check_folder(self) -> None:
+        """Refuse a folder of another format, recipe or engine."""
+        known = read_run(self.folder)
+        if known["run"] == self.id:
+            return
+        for part, ours in self._identity().items():
+            theirs = known.get(part)
+            if part == "run" or theirs == ours:
+                continue
+            names = sorted(set(ours) | set(theirs)) if isinstance(ours, dict) else []
+            keys = [n for n in names if ours.get(n) != theirs.get(n)]
+            was = ", ".join(f"{n}={theirs.get(n)!r}" for n in keys) or repr(theirs)
+            now = ", ".join(f"{n}={ours.get(n)!r}" for n in keys) or repr(ours)
+            raise RunConflictError(
+                f"{self.folder}: made with another {part}: {was}, not {now}. Nothing was done. "
+                "Give another --out, or the same recipe."
+            )
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.folder / ".lock", timeout=0):
+                yield
+        except Timeout:
+            raise RunConflictError(
+                f"{self.folder}: another process is generating here; nothing was done. Wait for it, "
+                "or give another --out."
+            ) from None
+
+    def _manifest(self) -> dict[str, Any]:
+        files = {path.name: path for path in shards(self.folder)}
+        return {
+            "format": FORMAT,
+            "run": self.id,
+            "episodes": self.bill.episodes,
+            "shards": {name: file_digest(path) for name, path in sorted(files.items())},
+            "quantities": self.bill.quantities,
+            "charge_micro": self.bill.amount,
+            "price_version": prices.current().version,
+        }
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Return what a run folder says it is.
+
+    Raises:
+        FormatError: no run, damaged, or of another format.
+    """
+    path = folder / "run.json"
+    if not path.exists():
+        raise FormatError(f"{folder}: no run.json here; this is no run folder.")
+    known = read_json(path)
+    if known.get("format") != FORMAT or not isinstance(known.get("run"), str):
+        raise FormatError(f"{path}: not of run format {FORMAT}; use the version that wrote it.")
+    return known
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; FormatError if it holds none."""
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise FormatError(f"{path}: cannot be read: {error}.") from None
+    if not isinstance(data, dict):
+        raise FormatError(f"{path}: holds no JSON object.")
+    return cast(dict[str, Any], data)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write a JSON file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("w") as file:
+            json.dump(data, file, indent=1, sort_keys=True)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise SandboxError(f"{path}: cannot be written: {error.strerror}.") from error
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _work(quantities: Mapping[str, int]) -> str:
+    names = {"physics_step": "physics steps", "pixel": "pixels", "raw_byte": "raw bytes"}
+    return ", ".join(f"{quantities[u]:,} {n}" for u, n in names.items() if quantities.get(u))

@@ -1,0 +1,143 @@
+"""The ledger's file: one SQLite database whose rows are only ever added."""
+
+import os
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import apsw
+import platformdirs
+
+from sandbox.errors import LedgerError
+
+APPLICATION_ID = 0x5B0C0001  # In the file's header: this is a ledger of ours.
+FORMAT = 1
+Sql = Callable[..., list[tuple[Any, ...]]]
+BUSY_MS = 30_000
+
+_TABLES = """
+CREATE TABLE account (
+    name TEXT PRIMARY KEY,
+    mode TEXT NOT NULL CHECK (mode IN ('prepaid', 'postpaid', 'system'))
+) STRICT;
+CREATE TABLE transfer (
+    seq INTEGER PRIMARY KEY,
+    id BLOB NOT NULL UNIQUE CHECK (length(id) = 16),
+    kind TEXT NOT NULL CHECK (kind IN ('grant', 'reserve', 'post', 'void', 'expire')),
+    debit TEXT NOT NULL REFERENCES account (name),
+    credit TEXT NOT NULL REFERENCES account (name),
+    amount INTEGER NOT NULL CHECK (amount >= 0),
+    episode BLOB,
+    resolves INTEGER UNIQUE REFERENCES transfer (seq),
+    expires INTEGER,
+    evidence TEXT,
+    quantities TEXT,
+    price_version TEXT,
+    at TEXT NOT NULL
+) STRICT;
+CREATE TABLE entry (
+    transfer INTEGER NOT NULL REFERENCES transfer (seq),
+    account TEXT NOT NULL REFERENCES account (name),
+    posted INTEGER NOT NULL,
+    pending INTEGER NOT NULL,
+    posted_after INTEGER NOT NULL,
+    pending_after INTEGER NOT NULL,
+    PRIMARY KEY (account, transfer)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX transfer_episode ON transfer (episode) WHERE episode IS NOT NULL;
+CREATE INDEX transfer_expires ON transfer (debit, expires) WHERE expires IS NOT NULL;
+"""
+
+
+def home() -> Path:
+    """Return the folder of the ledger: $SANDBOX_HOME, else the platform's user data folder."""
+    named = os.environ.get("SANDBOX_HOME")
+    return Path(named) if named else platformdirs.user_data_path("worldmodel-sandbox")
+
+
+class Store:
+    """Opens the database when it is first needed, once in each process."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connection: apsw.Connection | None = None
+        self._pid = 0
+
+    def __getstate__(self) -> dict[str, Path]:
+        return {"path": self.path}
+
+    def __setstate__(self, state: dict[str, Path]) -> None:
+        self.__init__(state["path"])
+
+    @contextmanager
+    def transaction(self) -> Generator[Sql, None, None]:
+        """Yield a function that runs one SQL statement; all of them happen, or none.
+
+        Raises:
+            LedgerError: the file cannot be used; it is as it was before.
+        """
+        try:
+            connection = self._open()
+            with connection:  # Nested would be a savepoint; this is never nested.
+                yield lambda sql, *values: list(connection.execute(sql, values))
+        except apsw.ReadOnlyError as error:
+            raise LedgerError(f"{self.path}: read-only. {_REMEDY}") from error
+        except apsw.FullError as error:
+            raise LedgerError(f"{self.path}: the disk is full. Nothing was booked.") from error
+        except apsw.BusyError as error:
+            raise LedgerError(
+                f"{self.path}: another process has held it for {BUSY_MS // 1000} s. Try again."
+            ) from error
+        except (apsw.NotADBError, apsw.CorruptError) as error:
+            raise LedgerError(
+                f"{self.path}: this is no ledger, or a damaged one ({error}). Move it away, or restore "
+                "a copy."
+            ) from error
+        except (apsw.CantOpenError, apsw.IOError, apsw.PermissionsError) as error:
+            raise LedgerError(f"{self.path}: cannot be opened ({error}). {_REMEDY}") from error
+
+    def _open(self) -> apsw.Connection:
+        if self._connection is not None and self._pid == os.getpid():
+            return self._connection
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LedgerError(
+                f"{self.path.parent}: cannot be made ({error.strerror}). {_REMEDY}"
+            ) from error
+        connection = apsw.Connection(str(self.path))
+        connection.set_busy_timeout(BUSY_MS)
+        connection.transaction_mode = "IMMEDIATE"
+        for pragma in ("foreign_keys = ON", "synchronous = FULL"):
+            connection.pragma(*pragma.split(" = "))
+        self._check(connection)
+        connection.pragma("journal_mode", "wal")
+        self._connection, self._pid = connection, os.getpid()
+        return connection
+
+    def _check(self, connection: apsw.Connection) -> None:
+        """Make the tables of a new file; refuse a file that is not ours."""
+        with connection:
+            kind = connection.pragma("application_id")
+            version = connection.pragma("user_version")
+            empty = not connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
+            if kind == 0 and version == 0 and empty:
+                for statement in _TABLES.split(";\n"):
+                    connection.execute(statement).fetchall()
+                for table in ("account", "transfer", "entry"):
+                    for verb in ("UPDATE", "DELETE"):
+                        connection.execute(
+                            f"CREATE TRIGGER {table}_{verb} BEFORE {verb} ON {table} BEGIN "
+                            f"SELECT RAISE(ABORT, 'the ledger is only ever added to'); END"
+                        ).fetchall()
+                connection.pragma("application_id", APPLICATION_ID)
+                connection.pragma("user_version", FORMAT)
+            elif kind != APPLICATION_ID or version != FORMAT:
+                raise LedgerError(
+                    f"{self.path}: no ledger of format {FORMAT} (application {kind!r}, format "
+                    f"{version!r}). Set SANDBOX_HOME to another folder, or move the file away."
+                )
+
+
+_REMEDY = "Set SANDBOX_HOME to a folder that can be written."

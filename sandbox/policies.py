@@ -1,0 +1,50 @@
+"""Policies that collect data: by chance, by smooth chance, scripted, and scripted with noise."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from sandbox.env import Policy, SandboxEnv, Vector
+
+OU_THETA = 0.15  # Pull towards 0 per step, and
+OU_SIGMA = 0.35  # noise per step: stationary deviation 0.66, correlated over about 6 steps.
+SCRIPTED_NOISE = 0.3  # Deviation of the noise added to a scripted action, correlated likewise.
+
+
+def _random(env: SandboxEnv, rng: np.random.Generator) -> Policy:
+    def act() -> Vector:
+        return rng.uniform(-1.0, 1.0, env.action_size).astype(np.float32)
+
+    return act
+
+
+def _ou_noise(env: SandboxEnv, rng: np.random.Generator) -> Policy:
+    """Ornstein-Uhlenbeck noise: actions that wander instead of trembling on the spot."""
+    noise = np.zeros(env.action_size)
+
+    def act() -> Vector:
+        noise[:] += -OU_THETA * noise + OU_SIGMA * rng.standard_normal(env.action_size)
+        return np.clip(noise, -1.0, 1.0).astype(np.float32)
+
+    return act
+
+
+def _scripted(env: SandboxEnv, rng: np.random.Generator) -> Policy:
+    return env.scripted(rng)
+
+
+def _scripted_noisy(env: SandboxEnv, rng: np.random.Generator) -> Policy:
+    scripted, noise = env.scripted(rng), _ou_noise(env, rng)
+
+    def act() -> Vector:
+        return np.clip(scripted() + SCRIPTED_NOISE * noise(), -1.0, 1.0).astype(np.float32)
+
+    return act
+
+
+POLICIES: dict[str, Callable[[SandboxEnv, np.random.Generator], Policy]] = {
+    "random": _random,
+    "ou_noise": _ou_noise,
+    "scripted": _scripted,
+    "scripted_noisy": _scripted_noisy,
+}
