@@ -43,14 +43,14 @@ T_CORNERS = (
 class PushT(SandboxEnv):
     """Push the T onto its outline.
 
-    Observation (proprio), float32 (11,), world frame: 0:2 finger x, y [m]; 2:4 T x, y, the middle of
-        its bar [m]; 4:6 cos, sin of the T's yaw; 6:8 outline x, y [m]; 8:10 cos, sin of the
+    Observation (proprio), float32 (11,), world frame: 0:2 finger x, y [m]; 2:4 T x, y, the middle
+        of its bar [m]; 4:6 cos, sin of the T's yaw; 6:8 outline x, y [m]; 8:10 cos, sin of the
         outline's yaw; 10 seconds left [s].
     Action, float32 (2,) in [-1, 1]: finger velocity x, y in units of 0.5 m/s.
     Reward: overlap of T and outline as a fraction of the T's area, 0 to 1, this step.
     Ends: terminated at 95 % overlap, which is success; truncated after 30 s.
-    Factors: t_mass_kg, t_friction, t_scale, finger_friction, goal_x_m, goal_y_m, goal_yaw_rad, t_color,
-        table_color, light_azimuth_deg, camera_pitch_deg.
+    Factors: t_mass_kg, t_friction, t_scale, finger_friction, goal_x_m, goal_y_m, goal_yaw_rad,
+        t_color, table_color, light_azimuth_deg, camera_pitch_deg.
     """
 
     family = "manipulation"
@@ -241,8 +241,8 @@ def overlap(t: Sequence[float], goal: Sequence[float], unit: float) -> float:
 def _area_inside(corners: list[tuple[float, float]], r: Rectangle) -> float:
     """Return the area of a polygon, counterclockwise, inside an upright rectangle.
 
-    Green's theorem with both coordinates clamped to the rectangle: -sum over edges of the integral of
-    y dx.
+    Green's theorem with both coordinates clamped to the rectangle: -sum over edges of the integral
+    of y dx.
     """
     left, right, low, high = r[0] - r[2], r[0] + r[2], r[1] - r[3], r[1] + r[3]
     total = 0.0
@@ -275,9 +275,9 @@ def _mean_clamped(p: float, q: float, low: float, high: float) -> float:
 class Pusher:
     """A scripted policy: go round the T to the best place to push, push a little, look again.
 
-    The T slides as a limit surface says (Goyal, Ruina and Papadopoulos 1991, as an ellipsoid): a force
-    f with moment m about the centre of mass moves it by (f, m / c^2), with c near its mean radius.
-    Lengths are in units of the T, in its frame, unless a name says otherwise.
+    The T slides as a limit surface says (Goyal, Ruina and Papadopoulos 1991, as an ellipsoid): a
+    force f with moment m about the centre of mass moves it by (f, m / c^2), with c near its mean
+    radius. Lengths are in units of the T, in its frame, unless a name says otherwise.
     """
 
     RADIUS = 1.35  # c
@@ -323,7 +323,9 @@ class Pusher:
         best = -math.inf
         for x, y, nx, ny in self.places:
             moment = (x - self.COM[0]) * ny - (y - self.COM[1]) * nx
-            share = 1.0 + (moment / self.RADIUS) ** 2  # Of the contact's way, per way of the centre.
+            share = (
+                1.0 + (moment / self.RADIUS) ** 2
+            )  # Of the contact's way, per way of the centre.
             vx, vy, w = nx / share, ny / share, moment / self.RADIUS**2 / share
             k = self.TURN**2
             length = (goal_x * vx + goal_y * vy + k * turn * w) / (vx * vx + vy * vy + k * w * w)
@@ -332,7 +334,9 @@ class Pusher:
                 continue
             before = goal_x**2 + goal_y**2 + k * turn**2
             after = (
-                (goal_x - vx * length) ** 2 + (goal_y - vy * length) ** 2 + k * (turn - w * length) ** 2
+                (goal_x - vx * length) ** 2
+                + (goal_y - vy * length) ** 2
+                + k * (turn - w * length) ** 2
             )
             gain = 1.0 - after / before - self.DETOUR * math.dist(finger, (x, y))
             if gain > best and self._reachable(x - nx * self.reach, y - ny * self.reach):

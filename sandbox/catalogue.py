@@ -56,7 +56,7 @@ def register() -> None:
     """Register every environment with Gymnasium, without importing one."""
     for name in environments():
         if gym_id(name) not in gymnasium.registry:
-            gymnasium.register(
+            gymnasium.register(  # pyright: ignore[reportUnknownMemberType]
                 gym_id(name),
                 entry_point=f"sandbox.envs.{name}:{class_name(name)}",
                 max_episode_steps=_max_episode_steps(content.folder("envs") / f"{name}.py", name),
@@ -69,12 +69,14 @@ def _max_episode_steps(path: Path, name: str) -> int:
 
     Importing the file would import PyBullet, which `import sandbox` shall not.
     """
-    wanted: dict[str, Any] = {}
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.ClassDef) and node.name == class_name(name):
-            for line in node.body:
-                if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
-                    if line.targets[0].id in ("control_hz", "limit_s"):
-                        wanted[line.targets[0].id] = ast.literal_eval(line.value)
-    assert len(wanted) == 2, f"{path}: {class_name(name)} gives control_hz and limit_s as numbers"
-    return round(wanted["control_hz"] * wanted["limit_s"])
+    classes = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
+    lines = [line for node in classes if node.name == class_name(name) for line in node.body]
+    values: dict[str, Any] = {}
+    for line in lines:
+        match line:
+            case ast.Assign(targets=[ast.Name(id="control_hz" | "limit_s" as key)], value=value):
+                values[key] = ast.literal_eval(value)
+            case _:
+                pass
+    assert len(values) == 2, f"{path}: {class_name(name)} gives control_hz and limit_s as numbers"
+    return round(values["control_hz"] * values["limit_s"])

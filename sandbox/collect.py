@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +18,9 @@ from sandbox.errors import BudgetExhaustedError, FormatError, RunConflictError, 
 from sandbox.factors import Color, Integer
 from sandbox.ledger import Ledger, charge_id
 from sandbox.policies import POLICIES
-from sandbox.prices import PriceSchedule
 from sandbox.recipe import EpisodeChance, Recipe
 from sandbox.trajectory import (
     Column,
-    Episode,
     EpisodeBuffer,
     Schema,
     ShardReader,
@@ -144,7 +142,9 @@ def schema(env: SandboxEnv) -> Schema:
                 "taken at this row; NaN on an episode's last",
                 "of the action space, -1 to 1",
             ),
-            Column("reward", "float64", (), "received on arriving at this row; 0 on the first", "1"),
+            Column(
+                "reward", "float64", (), "received on arriving at this row; 0 on the first", "1"
+            ),
             Column("terminated", "bool", (), "the task ended on arriving at this row", "1"),
             Column("truncated", "bool", (), "time ran out on arriving at this row", "1"),
             Column("charge", "int64", (), "what arriving at this row cost", "microcredit"),
@@ -272,23 +272,23 @@ class Run:
         budget = None if self.recipe.budget is None else prices.micro(self.recipe.budget)
         if budget is not None and quoted.amount + self.bill.amount > budget:
             raise BudgetExhaustedError(
-                f"{work} but the budget is {prices.credits(budget)}. Nothing was done. Give a larger "
-                "--budget, or ask for fewer --episodes."
+                f"{work} but the budget is {prices.credits(budget)}. Nothing was done. Give a "
+                "larger --budget, or ask for fewer --episodes."
             )
         available = self.ledger.balance(self.recipe.account).available_micro
         if available is not None and quoted.amount > available:
             short = prices.credits(quoted.amount - available)
             raise BudgetExhaustedError(
                 f"{work} but the account {self.recipe.account!r} has {prices.credits(available)}. "
-                f"Nothing was done. Grant credits with `sandbox ledger grant {self.recipe.account} "
-                f"{short}`, or ask for fewer --episodes."
+                "Nothing was done. Grant credits with `sandbox ledger grant "
+                f"{self.recipe.account} {short}`, or ask for fewer --episodes."
             )
 
     def generate(self, progress: Progress = lambda record, bill: None) -> Bill:
         """Generate the episodes that are missing, keeping each as it ends.
 
-        A kill loses the episode under way and nothing else; the finished run's bytes are those of one
-        that was never interrupted.
+        A kill loses the episode under way and nothing else; the finished run's bytes are those of
+        one that was never interrupted.
         """
         with self._locked():
             self._begin()
@@ -388,28 +388,23 @@ class Run:
         if known["run"] == self.id:
             return
         for part, ours in self._identity().items():
-            theirs = known.get(part)
-            if part == "run" or theirs == ours:
-                continue
-            names = sorted(set(ours) | set(theirs)) if isinstance(ours, dict) else []
-            keys = [n for n in names if ours.get(n) != theirs.get(n)]
-            was = ", ".join(f"{n}={theirs.get(n)!r}" for n in keys) or repr(theirs)
-            now = ", ".join(f"{n}={ours.get(n)!r}" for n in keys) or repr(ours)
-            raise RunConflictError(
-                f"{self.folder}: made with another {part}: {was}, not {now}. Nothing was done. "
-                "Give another --out, or the same recipe."
-            )
+            if part != "run" and known.get(part) != ours:
+                difference = _difference(known.get(part), ours)
+                raise RunConflictError(
+                    f"{self.folder}: made with another {part}: {difference}. Nothing was done. "
+                    "Give another --out, or what it was made with."
+                )
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self) -> Generator[None]:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / ".lock", timeout=0):
                 yield
         except Timeout:
             raise RunConflictError(
-                f"{self.folder}: another process is generating here; nothing was done. Wait for it, "
-                "or give another --out."
+                f"{self.folder}: another process is generating here; nothing was done. Wait for "
+                "it, or give another --out."
             ) from None
 
     def _manifest(self) -> dict[str, Any]:
@@ -469,6 +464,15 @@ def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _difference(theirs: object, ours: object) -> str:
+    """Return how two JSON values differ, key by key where they have keys."""
+    if not isinstance(theirs, dict) or not isinstance(ours, dict):
+        return f"{theirs!r}, not {ours!r}"
+    old, new = cast(dict[str, Any], theirs), cast(dict[str, Any], ours)
+    keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    return ", ".join(f"{key} was {old.get(key)!r} and is {new.get(key)!r}" for key in keys)
 
 
 def _work(quantities: Mapping[str, int]) -> str:

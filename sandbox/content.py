@@ -8,8 +8,9 @@ _PACKAGE = Path(__file__).resolve().parent
 def folder(name: str) -> Path:
     """Return the folder of `envs`, `scenarios` or `datasets`.
 
-    A wheel carries them inside the package; a checkout has them beside it. A checkout is known by its
-    `pyproject.toml`, for a folder called `envs` beside an installed package may be somebody else's.
+    A wheel carries them inside the package; a checkout has them beside it. A checkout is known by
+    its `pyproject.toml`, for a folder called `envs` beside an installed package may be somebody
+    else's.
     """
     checkout = _PACKAGE.parent
     if (checkout / "pyproject.toml").is_file() and (checkout / name).is_dir():

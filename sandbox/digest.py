@@ -1,12 +1,13 @@
 """One way to name data by its content: SHA-256 of deterministic CBOR (RFC 8949, section 4.2)."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import Any, cast
 
 import cbor2
 import numpy as np
+from numpy.typing import NDArray
 
 
 def plain(value: Any) -> Any:
@@ -18,14 +19,13 @@ def plain(value: Any) -> Any:
     match value:
         case None | bool() | int() | float() | str() | bytes():
             return value
-        case np.generic():
-            return value.item()
-        case np.ndarray():
-            return value.tolist()
+        case np.ndarray() | np.generic():
+            return cast(NDArray[Any], value).tolist()
         case Mapping():
-            return {str(key): plain(value[key]) for key in value}
+            pairs = cast(Mapping[Any, Any], value).items()
+            return {str(key): plain(item) for key, item in pairs}
         case list() | tuple():
-            return [plain(item) for item in value]
+            return [plain(item) for item in cast(Sequence[Any], value)]
         case _ if is_dataclass(value) and not isinstance(value, type):
             return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
         case _:

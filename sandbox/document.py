@@ -1,7 +1,7 @@
-"""Reading YAML that others wrote: safe, bounded, and with errors that say file, line, key and rule."""
+"""Reading YAML that others wrote: bounded, and with errors that say file, line, key and rule."""
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -16,12 +16,15 @@ def read(path: Path, model: type[Model]) -> Model:
     """Read a YAML file as a `model`.
 
     Raises:
-        InvalidInputError: unreadable, larger than 1 MB, no YAML, a key twice, or a rule of the model
-            is broken.
+        InvalidInputError: unreadable, larger than 1 MB, no YAML, a key twice, or a rule of the
+            model is broken.
     """
     text = _text(path)
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = cast(
+            yaml.Node | None,
+            yaml.compose(text, Loader=yaml.SafeLoader),  # pyright: ignore[reportUnknownMemberType]
+        )
         data = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"{path}: this is not YAML: {_oneline(error)}") from None

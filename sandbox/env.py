@@ -5,7 +5,7 @@ import math
 import uuid
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, final
+from typing import Any, ClassVar, NamedTuple, cast, final
 
 import gymnasium
 import numpy as np
@@ -71,7 +71,7 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         UnknownNameError, InvalidInputError: for a keyword that names or holds what it may not.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012  # As Gymnasium declares it.
     family: ClassVar[str]
     control_hz: ClassVar[int]
     physics_hz: ClassVar[int] = 240
@@ -172,7 +172,7 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         self.physics_steps = self.physics_hz // self.control_hz
         self.variation_space = VariationSpace(self.factors)
         self.action_space = spaces.Box(-1.0, 1.0, (self.action_size,), np.float32)
-        every = {name: self._space(name) for name in self.modalities}
+        every: dict[str, spaces.Space[Any]] = {n: self._space(n) for n in self.modalities}
         self.observation_space = every[self.modalities[0]] if self.single else spaces.Dict(every)
         self.world = World()
         self._renderer: Renderer | None = None
@@ -233,7 +233,7 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         if self._over:
             raise InvalidInputError("step() outside an episode: call reset() first.")
         charged = self.meter.charge(self._step_cost)
-        self._actions.update(vector)
+        self._actions.update(vector.data)
         self.act(numbers)
         self.world.step(self.physics_steps)
         self.t += 1
@@ -306,7 +306,7 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
     @classmethod
     def state_names(cls) -> tuple[str, ...]:
         """Return the name of each number of the state, such as t.x or pole.position."""
-        body = "x y z qx qy qz qw vx vy vz wx wy wz".split()
+        body = ["x", "y", "z", "qx", "qy", "qz", "qw", "vx", "vy", "vz", "wx", "wy", "wz"]
         return (
             *(f"{b}.{part}" for b in cls.state_bodies for part in body),
             *(f"{b}.{j}.{part}" for b, j in cls.state_joints for part in ("position", "velocity")),
@@ -376,7 +376,9 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
             vector = np.asarray(action, np.float32)
         except (TypeError, ValueError):
             vector = np.empty(0, np.float32)
-        numbers: list[float] = vector.tolist() if vector.shape == (self.action_size,) else [math.nan]
+        numbers: list[float] = (
+            vector.tolist() if vector.shape == (self.action_size,) else [math.nan]
+        )
         for number in numbers:
             if not -1.0 <= number <= 1.0:
                 raise InvalidInputError(
@@ -393,10 +395,10 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
             if key not in ("variation", "variation_values"):
                 raise UnknownNameError("reset option", key, ["variation", "variation_values"])
         names = factors.chosen(options.get("variation", []), self.factors)
-        values = options.get("variation_values") or {}
+        values: object = options.get("variation_values") or {}
         if not isinstance(values, Mapping):
             raise InvalidInputError(f"options['variation_values'] is {values!r}; give a mapping.")
-        return names, dict(values)
+        return names, dict(cast(Mapping[str, Any], values))
 
     def _values(self, seed: int, names: list[str], changes: dict[str, Any]) -> Values:
         """Draw the factors: the scenario's, then those to vary freely, then those given."""

@@ -28,7 +28,7 @@ class BudgetExhaustedError(SandboxError):
 
 
 class LedgerError(SandboxError):
-    """The book refuses: unknown account, an id used for something else, a file that is no ledger."""
+    """The book refuses: an unknown account, an id used for something else, no ledger file."""
 
 
 class FormatError(SandboxError):

@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from gymnasium import spaces
@@ -57,10 +57,8 @@ def parse(factor: Factor, value: object, where: str) -> Value:
     """
     if isinstance(factor, Color):
         return _color(value, where)
-    if isinstance(value, np.ndarray) and value.size == 1:
-        value = value.item()
-    if isinstance(value, np.generic):
-        value = value.item()
+    if isinstance(value, np.ndarray | np.generic) and value.size == 1:
+        value = cast(object, value.item())
     kind = "a whole number" if isinstance(factor, Integer) else "a number"
     rule = f"{where}: {value!r} is not {kind} from {factor.low} to {factor.high} [{factor.unit}]."
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -145,13 +143,13 @@ class Values(Mapping[str, Value]):
 
 
 def stream(seed: int, name: str) -> np.random.Generator:
-    """Return the random stream of one factor: another factor, or another scenario, leaves it alone."""
+    """Return the random stream of one factor: another factor or scenario leaves it alone."""
     key = (0, zlib.crc32(name.encode()))
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
 class VariationLeaf(spaces.Space[Any]):
-    """One factor of a variation space, as stable-worldmodel has it: current `value`, `init_value`."""
+    """One factor of a variation space, as stable-worldmodel has it: `value` and `init_value`."""
 
     def __init__(self, factor: Factor) -> None:
         self.factor = factor
@@ -190,7 +188,8 @@ class VariationSpace(spaces.Dict):
     """The factors as a Gymnasium Dict space, in stable-worldmodel's convention."""
 
     def __init__(self, factors: Factors) -> None:
-        super().__init__({name: VariationLeaf(factor) for name, factor in factors.items()})
+        leaves: dict[str, spaces.Space[Any]] = {n: VariationLeaf(f) for n, f in factors.items()}
+        super().__init__(leaves)  # pyright: ignore[reportUnknownMemberType]
 
     def names(self) -> list[str]:
         """Return the factors' names."""
@@ -245,12 +244,13 @@ def chosen(names: object, known: Mapping[str, Any]) -> list[str]:
         raise InvalidInputError(
             f"options['variation'] is {names!r}; give a list of factor names, or ['all']."
         )
-    if list(names) == ["all"]:
+    asked = cast(Sequence[Any], names)
+    if list(asked) == ["all"]:
         return list(known)
-    for name in names:
+    for name in asked:
         if name not in known:
             raise UnknownNameError("factor", name, known)
-    return [name for name in known if name in names]
+    return [name for name in known if name in asked]
 
 
 def _color(value: object, where: str) -> Rgb:
@@ -262,9 +262,10 @@ def _color(value: object, where: str) -> Rgb:
             raise InvalidInputError(rule) from None
     if isinstance(value, np.ndarray):
         value = value.tolist()
-    if not isinstance(value, list | tuple) or len(value) != 3:
+    if not isinstance(value, list | tuple):
         raise InvalidInputError(rule)
-    parts = [p for p in value if isinstance(p, int) and not isinstance(p, bool) and 0 <= p <= 255]
-    if len(parts) != 3:
+    items = cast(Sequence[object], value)
+    parts = [p for p in items if isinstance(p, int) and not isinstance(p, bool) and 0 <= p <= 255]
+    if len(parts) != 3 or len(items) != 3:
         raise InvalidInputError(rule)
     return (parts[0], parts[1], parts[2])

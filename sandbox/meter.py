@@ -7,6 +7,8 @@ from typing import Protocol
 from sandbox.errors import BudgetExhaustedError
 from sandbox.prices import UNITS, PriceSchedule, credits
 
+UNLIMITED = 2**63 - 1  # Microcredits; what a balance says where nothing limits it.
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Cost:
@@ -45,12 +47,12 @@ class Funds(Protocol):
         """Return what could be reserved [microcredits]; None is without limit."""
         ...
 
-    def posted(self) -> int:
-        """Return the account's balance of what is posted [microcredits]."""
+    def posted(self) -> int | None:
+        """Return what grants less posts leave [microcredits]; None is without limit."""
         ...
 
     def reserve(self, episode_id: bytes, at_least: int, at_most: int) -> int:
-        """Hold back between `at_least` and `at_most` and return how much; 0 if that is not there."""
+        """Hold back between `at_least` and `at_most`; return how much, 0 if that is not there."""
         ...
 
     def settle(
@@ -83,7 +85,7 @@ class Meter:
     ) -> None:
         self.schedule, self._funds, self._budget = schedule, funds, budget
         self._settled = 0  # Of the budget, in episodes before this one.
-        self._posted = 0
+        self._posted: int | None = None  # When last looked up.
         self._spent = 0
         self._limit: float = 0  # What this episode may spend before asking again.
         self._held = 0
@@ -105,8 +107,8 @@ class Meter:
         if left is not None and left < at_least:
             raise BudgetExhaustedError(
                 f"An episode costs at least {credits(at_least)} credits but the budget has "
-                f"{credits(left)} left. Nothing was done. Raise it with meter.top_up(), or make the "
-                "environment with a larger budget."
+                f"{credits(left)} left. Nothing was done. Raise it with meter.top_up(), or make "
+                "the environment with a larger budget."
             )
         held = 0
         if self._funds is not None:
@@ -162,7 +164,7 @@ class Meter:
     @property
     def quantities(self) -> dict[str, int]:
         """The work of this episode per meter unit."""
-        found = dict.fromkeys(UNITS, 0)
+        found: dict[str, int] = dict.fromkeys(UNITS, 0)
         for cost, times in self._tally.items():
             for unit, quantity in cost.quantities.items():
                 found[unit] += quantity * times
@@ -170,20 +172,15 @@ class Meter:
 
     @property
     def remaining(self) -> int:
-        """What this episode may still spend [microcredits]; without a limit, 2**63 - 1."""
-        return min(int(min(self._limit, 2**63)) - self._spent, 2**63 - 1)
+        """What this episode may still spend [microcredits]; UNLIMITED without a limit."""
+        return UNLIMITED if self._limit == float("inf") else int(self._limit) - self._spent
 
     @property
     def balance(self) -> int:
-        """The account's balance less what this episode cost [microcredits].
-
-        A postpaid account's is what it owes, below 0. Without an account it is what the budget has
-        left, or what was spent, below 0.
-        """
-        if self._funds is not None:
-            return self._posted - self._spent
+        """What account and budget can still pay [microcredits]; UNLIMITED without a limit."""
         left = self._budget_left()
-        return -self.total if left is None else left
+        account = None if self._posted is None else self._posted - self._spent
+        return min(UNLIMITED if n is None else n for n in (left, account))
 
     def settle(self, evidence: str) -> Receipt | None:
         """Post what the episode cost, with the digest of what was done; end the episode."""
@@ -209,7 +206,7 @@ class Meter:
         """End the episode; what it counted stays readable until the next."""
         self._settled += spent
         self._episode, self._held, self._limit = None, 0, 0
-        if self._settled and self._funds is not None:
+        if self._posted is not None:
             self._posted -= spent
         self._tally, self._spent = {}, 0
 

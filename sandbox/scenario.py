@@ -30,14 +30,14 @@ Setting = float | str | list[int] | Spread
 
 
 class Scenario(_Strict):
-    """One scenario: fixed values and ranges of an environment's factors, and splits that narrow them.
+    """One scenario: values and ranges of an environment's factors, and splits that narrow them.
 
     Attributes:
         format: of the file.
         environment: the file name of the environment, such as push_t.
         summary: a sentence: what question it asks.
-        factors: by name, a fixed value, `{uniform: [low, high]}` or `{choice: [...]}`. Those not named
-            keep their defaults.
+        factors: by name, a fixed value, `{uniform: [low, high]}` or `{choice: [...]}`. Those not
+            named keep their defaults.
         splits: by name, settings that replace those of `factors`.
     """
 

@@ -1,7 +1,7 @@
 """What is in the world, as frozen data: physics, pictures and documentation are built from it.
 
-Lengths are metres, masses kilograms, angles radians unless a name says otherwise. The world frame has z up.
-Quaternions are (x, y, z, w). Colours are red, green, blue and alpha in 0..1, as shown.
+Lengths are metres, masses kilograms, angles radians unless a name says otherwise. The world frame
+has z up. Quaternions are (x, y, z, w). Colours are red, green, blue and alpha in 0..1, as shown.
 """
 
 import hashlib
@@ -306,7 +306,7 @@ def orbit(
     yaw_deg: float = -90.0,
     fov_deg: float = 45.0,
 ) -> Camera:
-    """Return a camera that looks at `target`, `pitch_deg` above the horizon and `yaw_deg` from +x."""
+    """Return a camera looking at `target`, `pitch_deg` above the horizon, `yaw_deg` from +x."""
     pitch, yaw = math.radians(pitch_deg), math.radians(yaw_deg)
     eye = (
         target[0] + distance_m * math.cos(pitch) * math.cos(yaw),
@@ -350,5 +350,6 @@ def asset(path: str) -> Path:
         if candidate.is_file():
             return candidate
     raise InvalidInputError(
-        f"no asset {path!r}: give an absolute path, or one below pybullet_data ({', '.join(roots)})."
+        f"no asset {path!r}: give an absolute path, or one below pybullet_data "
+        f"({', '.join(roots)})."
     )

@@ -16,7 +16,7 @@ def summarise(run: Path) -> dict[str, Any]:
     """
     columns: list[dict[str, Any]] = []
     records: list[dict[str, Any]] = []
-    size = rows = 0
+    size = rows = raw = 0
     paths = shards(run)
     for path in paths:
         with ShardReader(path) as reader:

@@ -170,7 +170,7 @@ class _Replay:
         return first_difference(episode.rows, again.rows)
 
 
-class _Ended(InvalidInputError):
+class _EndedError(InvalidInputError):
     """The replay goes on where the record ends."""
 
 
@@ -181,7 +181,7 @@ def _again(episode: Episode) -> Policy:
     def act() -> NDArray[np.float32]:
         for action in actions:
             return action
-        raise _Ended("it goes on longer than its record.")
+        raise _EndedError("it goes on longer than its record.")
 
     return act
 
@@ -217,7 +217,7 @@ def _short(value: NDArray[Any]) -> str:
 
 
 def _chosen(episodes: int, sample: int | None) -> frozenset[int]:
-    """Return which episodes to replay: all, or `sample` of them evenly spread, the last included."""
+    """Return which episodes to replay: all, or `sample` evenly spread, the last included."""
     if sample is None or sample >= episodes:
         return frozenset(range(episodes))
     return frozenset(round(n) for n in np.linspace(episodes - 1, 0, sample).tolist())
@@ -251,4 +251,3 @@ def _check_manifest(folder: Path, known: Mapping[str, Any], report: Report) -> N
     for name in sorted(set(files) | set(manifest.get("shards", {}))):
         if files.get(name) != manifest.get("shards", {}).get(name):
             report.faults.append(f"shards/{name}: its bytes are not those that the manifest names.")
-

@@ -59,4 +59,7 @@ def _print_balance(book: Ledger, account: str, as_json: bool) -> None:
         print(json.dumps(facts))
     else:
         money = {k: prices.credits(v) for k, v in facts.items() if isinstance(v, int)}
-        show.table("Account [credits]", [{**{k.removesuffix("_micro"): v for k, v in (facts | money).items()}}])
+        show.table(
+            "Account [credits]",
+            [{**{k.removesuffix("_micro"): v for k, v in (facts | money).items()}}],
+        )

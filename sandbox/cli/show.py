@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from rich.console import Console
 from rich.markup import escape
@@ -190,10 +190,9 @@ class VerifyProgress:
     def __enter__(self) -> Self:
         from sandbox.collect import read_run
 
-        recipe = read_run(self._run).get("recipe")
-        total = recipe.get("episodes") if isinstance(recipe, dict) else None
+        recipe = Recipe.model_validate(read_run(self._run)["recipe"])
         self._bar.start()
-        self._task: TaskID = self._bar.add_task("Verifying", total=total, replayed=0)
+        self._task: TaskID = self._bar.add_task("Verifying", total=recipe.episodes, replayed=0)
         return self
 
     def __exit__(
@@ -226,5 +225,5 @@ def _bar(*columns: TextColumn, hidden: bool) -> Progress:
 
 def _text(value: Any) -> str:
     if isinstance(value, list):
-        return ", ".join(str(item) for item in value)
+        return ", ".join(str(item) for item in cast(list[object], value))
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -1,9 +1,9 @@
 """Accounts, grants, reservations and posts: double entry, whole microcredits, only ever added to.
 
-A transfer moves an amount from its debit account to its credit account, in two entries. A grant moves
-credit into an account; a reserve holds some of it back (pending); a post moves it to the plant; a void
-or an expire gives a hold back. Every entry carries its account's balances after it, so that a balance
-is one look-up; `check` derives them all again from nothing.
+A transfer moves an amount from its debit account to its credit account, in two entries. A grant
+moves credit into an account; a reserve holds some of it back (pending); a post moves it to the
+plant; a void or an expire gives a hold back. Every entry carries its account's balances after it,
+so that a balance is one look-up; `check` derives them all again from nothing.
 """
 
 import hashlib
@@ -88,7 +88,8 @@ class Ledger:
         """
         if not _NAME.fullmatch(name):
             raise InvalidInputError(
-                f"account {name!r}: use 1 to 64 letters, digits and . _ / -, a letter or digit first."
+                f"account {name!r}: use 1 to 64 letters, digits and . _ / -, beginning with a "
+                "letter or digit."
             )
         with self._store.transaction() as sql:
             return self._opened(sql, name, mode)
@@ -193,9 +194,9 @@ class Ledger:
                 balance = self._balance(sql, account, mode)
                 if balance.available_micro is not None and balance.available_micro < 0:
                     raise BudgetExhaustedError(
-                        f"an episode cost {credits(amount)} credits but the account {account!r} has "
-                        f"{credits(balance.available_micro + amount)}. Nothing was charged. Grant "
-                        f"credits with `sandbox ledger grant {account} CREDITS`."
+                        f"an episode cost {credits(amount)} credits but the account {account!r} "
+                        f"has {credits(balance.available_micro + amount)}. Nothing was charged. "
+                        f"Grant credits with `sandbox ledger grant {account} CREDITS`."
                     )
             return Receipt(episode, amount, exists)
 
@@ -306,7 +307,9 @@ class Ledger:
             before = self._balance(sql, account, "system")
             posted, pending = _effect(account, move.kind, move.debit, move.credit, move.amount)
             after = (before.posted_micro + posted, before.pending_micro + pending)
-            sql("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?)", seq, account, posted, pending, *after)
+            sql(
+                "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?)", seq, account, posted, pending, *after
+            )
         return False
 
     def _release(self, sql: Sql, account: str, episode: bytes) -> None:
@@ -325,8 +328,8 @@ class Ledger:
         if self._balance(sql, account, "prepaid").pending_micro == 0:
             return
         for seq, id, amount, episode in sql(
-            "SELECT seq, id, amount, episode FROM transfer AS t WHERE debit = ? AND expires <= ? AND "
-            "NOT EXISTS (SELECT 1 FROM transfer WHERE resolves = t.seq)",
+            "SELECT seq, id, amount, episode FROM transfer AS t WHERE debit = ? AND expires <= ? "
+            "AND NOT EXISTS (SELECT 1 FROM transfer WHERE resolves = t.seq)",
             account,
             int(self._clock()),
         ):
@@ -377,9 +380,10 @@ class AccountFunds:
         """Return what could be reserved [microcredits]; None is without limit."""
         return self._ledger.balance(self.account).available_micro
 
-    def posted(self) -> int:
-        """Return the balance of what is posted [microcredits]."""
-        return self._ledger.balance(self.account).posted_micro
+    def posted(self) -> int | None:
+        """Return what grants less posts leave [microcredits]; None is without limit."""
+        found = self._ledger.balance(self.account)
+        return None if found.available_micro is None else found.posted_micro
 
     def reserve(self, episode_id: bytes, at_least: int, at_most: int) -> int:
         """Hold back between `at_least` and `at_most` and return how much; 0 if that is not there.
@@ -400,9 +404,7 @@ class AccountFunds:
         version: str,
     ) -> Receipt:
         """Post `amount` once and give back what else this episode holds."""
-        return self._ledger.settle(
-            self.account, episode_id, amount, evidence, quantities, version
-        )
+        return self._ledger.settle(self.account, episode_id, amount, evidence, quantities, version)
 
     def void(self, episode_id: bytes) -> None:
         """Give back all that this episode holds."""

@@ -1,7 +1,7 @@
 """The ledger's file: one SQLite database whose rows are only ever added."""
 
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ class Store:
         self.__init__(state["path"])
 
     @contextmanager
-    def transaction(self) -> Generator[Sql, None, None]:
+    def transaction(self) -> Generator[Sql]:
         """Yield a function that runs one SQL statement; all of them happen, or none.
 
         Raises:
@@ -80,7 +80,7 @@ class Store:
         try:
             connection = self._open()
             with connection:  # Nested would be a savepoint; this is never nested.
-                yield lambda sql, *values: list(connection.execute(sql, values))
+                yield lambda *statement: _rows(connection, *statement)
         except apsw.ReadOnlyError as error:
             raise LedgerError(f"{self.path}: read-only. {_REMEDY}") from error
         except apsw.FullError as error:
@@ -91,8 +91,8 @@ class Store:
             ) from error
         except (apsw.NotADBError, apsw.CorruptError) as error:
             raise LedgerError(
-                f"{self.path}: this is no ledger, or a damaged one ({error}). Move it away, or restore "
-                "a copy."
+                f"{self.path}: this is no ledger, or a damaged one ({error}). Move it away, or "
+                "restore a copy."
             ) from error
         except (apsw.CantOpenError, apsw.IOError, apsw.PermissionsError) as error:
             raise LedgerError(f"{self.path}: cannot be opened ({error}). {_REMEDY}") from error
@@ -109,35 +109,44 @@ class Store:
         connection = apsw.Connection(str(self.path))
         connection.set_busy_timeout(BUSY_MS)
         connection.transaction_mode = "IMMEDIATE"
-        for pragma in ("foreign_keys = ON", "synchronous = FULL"):
-            connection.pragma(*pragma.split(" = "))
+        _rows(connection, "PRAGMA foreign_keys = ON")
+        _rows(connection, "PRAGMA synchronous = FULL")
         self._check(connection)
-        connection.pragma("journal_mode", "wal")
+        _rows(connection, "PRAGMA journal_mode = WAL")
         self._connection, self._pid = connection, os.getpid()
         return connection
 
     def _check(self, connection: apsw.Connection) -> None:
         """Make the tables of a new file; refuse a file that is not ours."""
         with connection:
-            kind = connection.pragma("application_id")
-            version = connection.pragma("user_version")
-            empty = not connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
-            if kind == 0 and version == 0 and empty:
-                for statement in _TABLES.split(";\n"):
-                    connection.execute(statement).fetchall()
-                for table in ("account", "transfer", "entry"):
-                    for verb in ("UPDATE", "DELETE"):
-                        connection.execute(
-                            f"CREATE TRIGGER {table}_{verb} BEFORE {verb} ON {table} BEGIN "
-                            f"SELECT RAISE(ABORT, 'the ledger is only ever added to'); END"
-                        ).fetchall()
-                connection.pragma("application_id", APPLICATION_ID)
-                connection.pragma("user_version", FORMAT)
-            elif kind != APPLICATION_ID or version != FORMAT:
+            kind = _rows(connection, "PRAGMA application_id")[0][0]
+            version = _rows(connection, "PRAGMA user_version")[0][0]
+            empty = not _rows(connection, "SELECT 1 FROM sqlite_schema LIMIT 1")
+            if (kind, version) == (0, 0) and empty:
+                for statement in (*_TABLES.split(";\n"), *_only_added()):
+                    _rows(connection, statement)
+                _rows(connection, f"PRAGMA application_id = {APPLICATION_ID}")
+                _rows(connection, f"PRAGMA user_version = {FORMAT}")
+            elif (kind, version) != (APPLICATION_ID, FORMAT):
                 raise LedgerError(
                     f"{self.path}: no ledger of format {FORMAT} (application {kind!r}, format "
                     f"{version!r}). Set SANDBOX_HOME to another folder, or move the file away."
                 )
+
+
+def _only_added() -> Iterator[str]:
+    """Yield the triggers that refuse to change or delete a row."""
+    for table in ("account", "transfer", "entry"):
+        for verb in ("UPDATE", "DELETE"):
+            yield (
+                f"CREATE TRIGGER {table}_{verb} BEFORE {verb} ON {table} BEGIN "
+                "SELECT RAISE(ABORT, 'the ledger is only ever added to'); END"
+            )
+
+
+def _rows(connection: Any, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+    """Run one statement to its end; apsw does the rest of a statement only when it is read."""
+    return connection.execute(sql, values).fetchall()
 
 
 _REMEDY = "Set SANDBOX_HOME to a folder that can be written."

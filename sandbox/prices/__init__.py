@@ -45,7 +45,7 @@ class PriceSchedule:
         for unit, quantity in quantities.items():
             if unit not in self.rates:
                 raise UnknownNameError("meter unit", unit, self.rates)
-            if isinstance(quantity, bool) or not isinstance(quantity, int) or quantity < 0:
+            if type(quantity) is not int or quantity < 0:
                 raise InvalidInputError(f"{unit}: {quantity!r} is no quantity; give 0 or more.")
             total += self.rates[unit] * quantity
         return total

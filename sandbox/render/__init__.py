@@ -16,7 +16,8 @@ class Picture:
     Attributes:
         pixels: uint8 (height, width, 3), red, green, blue.
         depth: float32 (height, width) [m] along the view axis; the far plane where nothing is.
-        segmentation: int16 (height, width): a body's place in the scene, from 1; 0 where nothing is.
+        segmentation: int16 (height, width): a body's place in the scene, from 1; 0 where nothing
+            is.
     """
 
     pixels: NDArray[np.uint8]

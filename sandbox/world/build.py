@@ -27,8 +27,8 @@ _NO_FRICTION_ANCHOR = 0
 def reset(client: int, engine: sc.Engine) -> None:
     """Empty the client and set every engine parameter.
 
-    `resetSimulation` keeps some parameters and loses others (deterministicOverlappingPairs among them),
-    so none is left to it.
+    `resetSimulation` keeps some parameters and loses others (deterministicOverlappingPairs among
+    them), so none is left to it.
     """
     pybullet.resetSimulation(physicsClientId=client)
     pybullet.setGravity(*engine.gravity, physicsClientId=client)

@@ -6,7 +6,7 @@ import hashlib
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from importlib import metadata
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import numpy as np
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> Generator[None]:
     """Silence what C code prints: PyBullet announces its build, its importers each file."""
     sys.stdout.flush()
     sys.stderr.flush()
@@ -50,8 +50,9 @@ def disconnect(client: int) -> None:
 def engine() -> dict[str, str]:
     """Return what the bytes of a trajectory depend on besides its recipe.
 
-    Bit-exact replay was measured on one CPU type at a time, so it is claimed only between runs whose
-    `class` is equal: a digest of PyBullet's compiled file, NumPy's version, the CPU's name, and Python's.
+    Bit-exact replay was measured on one CPU type at a time, so it is claimed only between runs
+    whose `class` is equal: a digest of PyBullet's compiled file, the versions of NumPy and Python,
+    and the CPU's name.
     """
     parts = {
         "pybullet": metadata.version("pybullet"),

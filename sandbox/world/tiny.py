@@ -94,13 +94,12 @@ class TinyRenderer:
     def _robot_shapes(self, robot: sc.Robot) -> list[list[sc.Shape]]:
         """Read what a URDF shows, frame by frame, and leave the client as it was."""
         uid = build.robot(self._client, robot)
-        frames: list[list[sc.Shape]] = [
-            [] for _ in range(1 + pybullet.getNumJoints(uid, self._client))
-        ]
+        count = 1 + pybullet.getNumJoints(uid, self._client)
+        frames: list[list[sc.Shape]] = [list[sc.Shape]() for _ in range(count)]
         for data in pybullet.getVisualShapeData(uid, self._client):
             shape = _read_visual(data)
             if shape is not None:
-                frames[data[1] + 1].append(shape)
+                frames[int(data[1]) + 1].append(shape)
         pybullet.removeBody(uid, self._client)
         return frames
 

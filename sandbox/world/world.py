@@ -47,8 +47,8 @@ class _Motors(NamedTuple):
 class World:
     """Owns one Bullet client and rebuilds scenes in it.
 
-    Replay is exact only from a rebuilt world: the same scene, the same commands from step 0 (measured:
-    saved states are not). So there is `build` and `step`, and no way back.
+    Replay is exact only from a rebuilt world: the same scene, the same commands from step 0
+    (measured: saved states are not). So there is `build` and `step`, and no way back.
 
     Attributes:
         scene: what was built last.
@@ -97,7 +97,8 @@ class World:
     def watch(self, bodies: Sequence[str], joints: Sequence[tuple[str, str]]) -> int:
         """Choose what `read` reads, once after each build; return how many numbers that is.
 
-        Bodies that the scene has not are read as NaN, so that scenes of several sizes share a layout.
+        Bodies that the scene has not are read as NaN, so that scenes of several sizes share a
+        layout.
         """
         self._bodies_read = [self._ids.get(name) for name in bodies]
         self._joints_read = []
@@ -241,7 +242,7 @@ class World:
                     f"{body!r}: the joint of {link!r} has no motor; declare Joint(motor=...)."
                 )
         motors = [self._motors[body][link] for link in links]
-        kinds = sorted({motor.kind for motor in motors})
+        kinds: list[sc.MotorKind] = list(dict.fromkeys(motor.kind for motor in motors))
         if len(kinds) != 1:
             raise InvalidInputError(f"{body!r}: {list(links)} mix motors of kinds {kinds}.")
         mode, target = _DRIVES[kinds[0]]

@@ -1,0 +1,119 @@
+"""How fast episodes are written and read, and how large they are on disk."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sandbox.trajectory import Column, Episode, EpisodeBuffer, Schema, ShardReader, ShardWriter
+
+STEPS = 100
+ROWS = STEPS + 1
+
+
+def schema(size: int = 0) -> Schema:
+    """Return 16 columns of a state-only run, and `pixels` of `size` if it is not 0."""
+    pixels = (Column("pixels", "uint8", (size, size, 3), "RGB", "1"),) if size else ()
+    return Schema(
+        (
+            *pixels,
+            Column("proprio", "float32", (7,), "seen", "m"),
+            Column("state", "float64", (26,), "all", "m"),
+            Column("action", "float32", (2,), "taken", "1"),
+            Column("reward", "float64", (), "earned", "1"),
+            Column("terminated", "bool", (), "ended", "1"),
+            Column("truncated", "bool", (), "cut", "1"),
+            Column("charge", "int64", (), "cost", "microcredit"),
+            Column("step_idx", "int32", (), "step", "1"),
+            Column("episode_idx", "int64", (), "episode", "1"),
+            *(Column(f"variation.{n}", "float64", (), "factor", "1") for n in range(7)),
+        )
+    )
+
+
+def episode(columns: Schema, seed: int) -> Episode:
+    """Return a valid episode of smooth motion over a drawn background."""
+    rng = np.random.default_rng(seed)
+    buffer = EpisodeBuffer(columns, ROWS)
+    for name in ("proprio", "state"):
+        walk = rng.normal(size=buffer.arrays[name].shape).cumsum(axis=0)
+        buffer.arrays[name][:] = walk
+    buffer.arrays["action"][:] = rng.uniform(-1, 1, (ROWS, 2))
+    buffer.arrays["reward"][1:] = rng.uniform(size=STEPS)
+    buffer.arrays["charge"][:] = 260
+    buffer.arrays["step_idx"][:] = np.arange(ROWS)
+    buffer.arrays["episode_idx"][:] = seed
+    for n in range(7):
+        buffer.arrays[f"variation.{n}"][:] = rng.uniform()
+    if "pixels" in columns.names:
+        draw(buffer.arrays["pixels"], rng)
+    return buffer.episode(STEPS, {"episode": seed, "charge_micro": 260 * ROWS})
+
+
+def draw(pixels: Any, rng: np.random.Generator) -> None:
+    """Draw a shaded table with a block that moves over it."""
+    size = pixels.shape[1]
+    shade = np.linspace(60, 200, size, dtype=np.uint8)
+    pixels[:] = shade[None, :, None, None] // 2 + shade[None, None, :, None] // 2
+    place = rng.integers(0, size - 12, 2)
+    for frame in pixels:
+        place = np.clip(place + rng.integers(-2, 3, 2), 0, size - 12)
+        frame[place[0] : place[0] + 12, place[1] : place[1] + 12] = (200, 60, 40)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Return how long `work` takes [s]."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def append(
+    path: Path, episodes: list[Episode], columns: Schema, compression: str, sync: bool
+) -> tuple[float, float, int]:
+    """Write a shard; return the seconds of appending, of finishing, and its size grown [bytes]."""
+    writer = ShardWriter(path, columns, {}, compression, sync=sync)
+
+    def all_of_them() -> None:
+        for one in episodes:
+            one.__dict__.pop("digest", None)  # Hashed again, as for an episode just lived.
+            writer.append(one)
+
+    appending = seconds(all_of_them)
+    grown = path.with_name(f"{path.name}.part").stat().st_size
+    return appending, seconds(writer.close), grown
+
+
+def report(title: str, columns: Schema, count: int, compression: str, sync: bool) -> str:
+    """Return one line of figures."""
+    distinct = [episode(columns, seed) for seed in range(min(count, 50))]
+    episodes = [distinct[n % len(distinct)] for n in range(count)]
+    raw = count * ROWS * columns.row_bytes
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "shard-00000.h5"
+        appending, finishing, grown = append(path, episodes, columns, compression, sync)
+        with ShardReader(path) as reader:
+            reading = seconds(lambda: [reader.read(n) for n in range(len(reader))])
+        size = path.stat().st_size
+    rows = count * ROWS
+    return (
+        f"{title:<34} append {rows / appending:>9,.0f} rows/s   finish {rows / finishing:>9,.0f}"
+        f" rows/s   read {rows / reading:>9,.0f} rows/s   growing {grown / raw:5.2f}"
+        f"   finished {size / raw:5.2f} of raw"
+    )
+
+
+def main() -> None:
+    """Print the figures."""
+    for compression in ("zstd", "gzip", "none"):
+        print(report(f"state, {compression}", schema(), 1000, compression, sync=False))
+    print(report("state, zstd, synced", schema(), 200, "zstd", sync=True))
+    for compression in ("zstd", "gzip", "none"):
+        print(report(f"64 px + state, {compression}", schema(64), 60, compression, sync=False))
+
+
+if __name__ == "__main__":
+    main()

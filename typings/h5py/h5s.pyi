@@ -1,0 +1,3 @@
+from . import _Space
+
+def create_simple(shape: tuple[int, ...]) -> _Space: ...
