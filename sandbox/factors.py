@@ -189,7 +189,7 @@ class VariationSpace(spaces.Dict):
 
     def __init__(self, factors: Factors) -> None:
         leaves: dict[str, spaces.Space[Any]] = {n: VariationLeaf(f) for n, f in factors.items()}
-        super().__init__(leaves)  # pyright: ignore[reportUnknownMemberType]
+        super().__init__(leaves, sort_keys=False)  # pyright: ignore[reportUnknownMemberType]
 
     def names(self) -> list[str]:
         """Return the factors' names."""

@@ -1,0 +1,414 @@
+"""Recipes carried out: quoted, metered, kept whole, continued, and the same bytes every time."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import cli, python, recipe
+
+from sandbox import catalogue, collect, prices
+from sandbox.collect import Run
+from sandbox.errors import (
+    BudgetExhaustedError,
+    InvalidInputError,
+    RunConflictError,
+    UnknownNameError,
+)
+from sandbox.ledger import Ledger
+from sandbox.recipe import EpisodeChance, Recipe, changed
+from sandbox.recipe import load as load_recipe
+from sandbox.trajectory import ShardReader, shards
+from sandbox.verify import verify
+
+
+def generate(wanted: Recipe, folder: Path) -> collect.Bill:
+    run = Run(wanted, folder)
+    try:
+        return run.generate()
+    finally:
+        run.close()
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """The bytes of everything in a run but the lock."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def rows_of(folder: Path, name: str) -> list[Any]:
+    found: list[Any] = []
+    for path in shards(folder):
+        with ShardReader(path) as reader:
+            found += [reader.read(n).rows[name] for n in range(len(reader))]
+    return found
+
+
+@pytest.mark.parametrize("name", catalogue.environments())
+def test_the_quote_is_the_bill_or_its_upper_bound(name: str, tmp_path: Path) -> None:
+    wanted = recipe(name, policies={"scripted": 1.0}, episodes=2)
+    quoted = collect.quote(wanted)
+    bill = generate(wanted, tmp_path / "run")
+    assert quoted.exact == catalogue.environment(name).fixed_length
+    if quoted.exact:
+        assert (bill.quantities, bill.amount) == (quoted.quantities, quoted.amount)
+    assert bill.amount <= quoted.amount
+    assert bill.amount == prices.current().cost(bill.quantities)
+
+
+def test_the_bill_is_what_the_ledger_and_the_rows_say(tmp_path: Path) -> None:
+    bill = generate(recipe("push_t", episodes=3, observation=["pixels"]), tmp_path / "run")
+    rows = sum(int(charge.sum()) for charge in rows_of(tmp_path / "run", "charge"))
+    book = Ledger()
+    assert bill.amount == rows == -book.balance("local").posted_micro
+    assert book.check() == []
+
+
+def test_rows_follow_the_convention(tmp_path: Path) -> None:
+    generate(recipe("push_t", episodes=2), tmp_path / "run")
+    for path in shards(tmp_path / "run"):
+        with ShardReader(path) as reader:
+            for n in range(len(reader)):
+                rows = reader.read(n).rows
+                steps = len(rows["reward"]) - 1
+                assert rows["reward"][0] == 0
+                assert np.isnan(rows["action"][-1]).all()
+                assert not np.isnan(rows["action"][:-1]).any()
+                assert (rows["step_idx"] == np.arange(steps + 1)).all()
+                assert (rows["episode_idx"] == n).all()
+                assert (rows["truncated"] | rows["terminated"]).nonzero()[0].tolist() == [steps]
+                # The finger moves in the row after the one that holds the action.
+                names = reader.schema.columns[reader.schema.names.index("state")].elements
+                at = names.index("finger.x.position")
+                moved = np.diff(rows["state"][:, at])
+                taken = rows["action"][:-1, 0] * 0.05
+                assert np.corrcoef(moved, taken)[0, 1] > 0.9
+
+
+def test_generating_twice_gives_the_same_bytes_and_charges_once(tmp_path: Path) -> None:
+    wanted = recipe("push_t", episodes=3, observation=["proprio", "pixels"], image_size=16)
+    first = generate(wanted, tmp_path / "a")
+    second = generate(wanted, tmp_path / "b")
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+    assert (first.already, second.already) == (0, 3)
+    assert first.amount == second.amount == -Ledger().balance("local").posted_micro
+    again = generate(wanted, tmp_path / "a")
+    assert again.already == 3
+
+
+def test_another_process_with_another_hash_seed_gives_the_same_bytes(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.path.insert(0, 'tests'); from pathlib import Path\n"
+        "from test_generate import generate, recipe\n"
+        f"generate(recipe(episodes=2), Path({str(tmp_path / 'b')!r}))"
+    )
+    other = python("-c", code, hash_seed="4321")
+    assert other.returncode == 0, other.stderr
+    generate(recipe(episodes=2), tmp_path / "a")
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
+def test_an_episode_depends_on_the_seed_and_its_place_alone(tmp_path: Path) -> None:
+    mixed = {"random": 1.0, "ou_noise": 2.0, "scripted": 1.0}
+    generate(recipe("push_t", episodes=2, policies=mixed), tmp_path / "short")
+    generate(recipe("push_t", episodes=4, policies=mixed, shard_episodes=3), tmp_path / "long")
+    for column in ("state", "action"):
+        short, long = rows_of(tmp_path / "short", column), rows_of(tmp_path / "long", column)
+        assert all(a.tobytes() == b.tobytes() for a, b in zip(short, long, strict=False))
+
+
+def test_policies_are_drawn_by_weight() -> None:
+    wanted = recipe(policies={"random": 3.0, "scripted": 1.0}, episodes=1)
+    drawn = [EpisodeChance(wanted, n).policy for n in range(2000)]
+    assert drawn.count("random") / 2000 == pytest.approx(0.75, abs=0.03)
+    assert len({EpisodeChance(wanted, n).seed for n in range(2000)}) == 2000
+
+
+def start(folder: Path, *options: str) -> subprocess.Popen[bytes]:
+    command = "from sandbox.cli import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", command, "generate", str(RECIPE), "--out", str(folder), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+RECIPE = Path(__file__).parent / "killed.yaml"
+
+
+@pytest.mark.timeout(900)
+def test_twenty_kills_lose_nothing_charge_nothing_twice_and_leave_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SANDBOX_HOME", str(tmp_path / "plain"))
+    whole = start(tmp_path / "whole")
+    begun = time.monotonic()
+    assert whole.wait(120) == 0
+    lasts = time.monotonic() - begun
+    monkeypatch.setenv("SANDBOX_HOME", str(tmp_path / "killed"))
+    chance = random.Random(0)
+    kills = runs = 0
+    while kills < 20:
+        folder = tmp_path / f"run{runs}"
+        runs += 1
+        while kills < 20 and not (folder / "manifest.json").exists():
+            process = start(folder)
+            try:
+                process.wait(chance.uniform(0.3, lasts))
+            except subprocess.TimeoutExpired:
+                os.kill(process.pid, signal.SIGKILL)
+                process.wait()
+                kills += 1
+            kept = _committed(folder)
+            assert all(line["digest"] for line in kept)
+        finished = start(folder)
+        assert finished.wait(120) == 0, finished.communicate()
+        assert content(folder) == content(tmp_path / "whole")
+        assert verify(folder, sample=2).faults == []
+    book = Ledger()
+    posts = [line for line in book.statement("local") if line["kind"] == "post"]
+    assert len(posts) == load_recipe(str(RECIPE)).episodes
+    assert book.check() == []
+
+
+def _committed(folder: Path) -> list[Any]:
+    """Read every episode that a killed process had committed."""
+    found: list[Any] = []
+    for path in shards(folder, missing_ok=True):
+        if path.name.endswith(".part") and path.stat().st_size < 4096:
+            continue  # Killed before the file was made.
+        with ShardReader(path) as reader:
+            for n in range(len(reader)):
+                assert reader.read(n).digest == reader.records[n]["digest"]
+                found.append(reader.records[n])
+    return found
+
+
+def test_an_interrupt_keeps_what_is_committed_and_says_how_to_go_on(tmp_path: Path) -> None:
+    process = start(tmp_path / "run", "--episodes", "4000")
+    while len(_lines(tmp_path / "run")) < 3:
+        time.sleep(0.05)
+        assert process.poll() is None, process.communicate()
+    process.send_signal(signal.SIGINT)
+    out, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"run the same command again" in out.replace(b"\n", b" ")
+    assert b"Traceback" not in error
+    posts = [line for line in Ledger().statement("local") if line["kind"] == "post"]
+    assert len(posts) == len(_lines(tmp_path / "run"))
+
+
+def _lines(folder: Path) -> list[str]:
+    path = folder / "shards" / "shard-00000.episodes.jsonl"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_two_generators_on_one_folder_are_refused(tmp_path: Path) -> None:
+    first = start(tmp_path / "run", "--episodes", "4000")
+    while not _lines(tmp_path / "run"):
+        time.sleep(0.05)
+        assert first.poll() is None, first.communicate()
+    second = start(tmp_path / "run", "--episodes", "4000")
+    _, error = second.communicate(timeout=60)
+    first.kill()
+    first.communicate()
+    assert second.returncode == 2
+    assert b"another process is generating here" in error
+    assert b"Traceback" not in error
+
+
+def test_a_run_that_the_budget_cannot_pay_is_refused_whole(tmp_path: Path) -> None:
+    run = Run(recipe(budget=1.0), tmp_path / "run")
+    with pytest.raises(BudgetExhaustedError, match=r"cost .* credits but the budget is 1\.00"):
+        run.check_funds(run.quote())
+    run.close()
+    assert not (tmp_path / "run").exists()
+    assert Ledger().balance("local").posted_micro == 0
+
+
+def test_a_prepaid_account_pays_exactly_the_run_or_nothing(tmp_path: Path) -> None:
+    book = Ledger()
+    wanted = recipe(episodes=2, account="lab")
+    book.grant("lab", collect.quote(recipe(episodes=2)).amount - 1)
+    run = Run(wanted, tmp_path / "run")
+    with pytest.raises(BudgetExhaustedError, match="sandbox ledger grant lab 0.000001"):
+        run.check_funds(run.quote())
+    book.grant("lab", 1)
+    run.check_funds(run.quote())
+    run.generate()
+    run.close()
+    assert (book.balance("lab").posted_micro, book.balance("lab").pending_micro) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"seed": 6}, "seed was 5 and is 6"),
+        ({"episodes": 4}, "episodes was 3 and is 4"),
+        ({"compression": "none"}, "compression was 'zstd' and is 'none'"),
+    ],
+)
+def test_a_folder_made_by_another_recipe_is_refused(
+    change: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    generate(recipe(), tmp_path / "run")
+    before = content(tmp_path / "run")
+    with pytest.raises(RunConflictError, match=says):
+        generate(recipe(**change), tmp_path / "run")
+    assert content(tmp_path / "run") == before
+
+
+def test_a_folder_of_another_format_or_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    generate(recipe(), tmp_path / "run")
+    known = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps({**known, "format": 99}))
+    with pytest.raises(Exception, match="not of run format 1"):
+        generate(recipe(), tmp_path / "run")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("important")
+    with pytest.raises(RunConflictError, match="something that is no run"):
+        generate(recipe(), tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "important"
+
+
+def test_what_was_simulated_but_not_kept_is_not_charged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Ledger().grant("lab", prices.micro(1000))
+    run = Run(recipe(account="lab"), tmp_path / "run")
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(collect, "finish", fail)
+    with pytest.raises(OSError, match="No space left"):
+        run.generate()
+    run.close()
+    balance = Ledger().balance("lab")
+    assert (balance.posted_micro, balance.pending_micro) == (prices.micro(1000), 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("format: 2\nenvironment: push_t\npolicies: {random: 1}\nepisodes: 1", ":1: format: Input"),
+        ("environment: push_t\npolicies: {random: 1}\nepisodes: 1", "format: Field required"),
+        (GOOD := "format: 1\nenvironment: push_t\npolicies: {random: 1}\nepisodes: 1\n", ""),
+        (GOOD + "episode: 3", ":5: episode: Extra inputs"),
+        (GOOD + "seed: -1", ":5: seed: .*not -1"),
+        (GOOD + "seed: 1.5", ":5: seed: .*not 1.5"),
+        (GOOD + "budget: .nan", ":5: budget: .*finite"),
+        (GOOD + "image_size: 4", ":5: image_size: .*8"),
+        (GOOD + "observation: [pixel]", ":5: observation.0: "),
+        (GOOD + "observation: []", ":5: observation: "),
+        (GOOD + "episodes: 2", "the key 'episodes' is there twice"),
+        (GOOD.replace("random: 1", "random: 0"), ":3: policies.random: .*greater than 0"),
+        (GOOD.replace("{random: 1}", "{}"), ":3: policies: "),
+        (GOOD.replace("random", "randon"), ":3: policies.randon"),
+        ("[1, 2", "this is not YAML"),
+        ("!!python/object/apply:os.system [ls]", "this is not YAML"),
+        ("", "the document: "),
+        ("x" * 1_000_001, "larger than"),
+        ("\x00\x01", "this is not YAML"),
+    ],
+)
+def test_a_recipe_that_breaks_a_rule_is_refused_by_file_line_and_key(
+    text: str, says: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    if not says:
+        assert load_recipe(str(path)).episodes == 1
+        return
+    with pytest.raises(InvalidInputError, match=says) as error:
+        load_recipe(str(path))
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("factors: {t_mas_kg: 1}", "Did you mean 't_mass_kg'"),
+        ("factors: {t_mass_kg: 5}", "factors.t_mass_kg: 5.* is not a number from 0.1 to 2.0"),
+        ("factors: {t_mass_kg: {uniform: [0.5, 9]}}", "9.* is not a number from"),
+        ("factors: {t_mass_kg: {uniform: [2.0, 0.5]}}", "the low end comes first"),
+        ("factors: {t_mass_kg: {uniform: [1]}}", "factors.t_mass_kg"),
+        ("factors: {t_mass_kg: {choice: []}}", "factors.t_mass_kg"),
+        ("factors: {t_mass_kg: {}}", "give either uniform or choice"),
+        ("factors: {t_mass_kg: .nan}", "is not a number"),
+        ("factors: {t_color: reddish}", "is no colour"),
+        ("factors: {t_color: {uniform: [0, 1]}}", "is no colour"),
+        ("splits: {x: {t_mass: 1}}", r"splits.x: no factor of push_t is called 't_mass'"),
+    ],
+)
+def test_a_scenario_that_breaks_a_rule_is_refused(text: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(f"format: 1\nenvironment: push_t\n{text}\n")
+    with pytest.raises(InvalidInputError, match=says):
+        catalogue.environment("push_t")(scenario=str(path), account=None)
+
+
+def test_options_are_checked_like_the_file() -> None:
+    with pytest.raises(InvalidInputError, match="episodes 0: "):
+        changed(recipe(), episodes=0)
+    with pytest.raises(UnknownNameError, match="Did you mean 'push_t_demo'"):
+        load_recipe("push_t_dmo")
+
+
+def test_the_command_line_says_what_is_wrong_in_one_line_and_ends_with_2(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("I am a file")
+    for arguments, says in (
+        (("generate", "push_t_dmo"), "Did you mean 'push_t_demo'"),
+        (("generate", str(RECIPE), "--episodes", "0"), "episodes 0"),
+        (("generate", str(RECIPE), "--budget", "much"), "is no amount of credits"),
+        (("generate", str(RECIPE), "--account", "nobody"), "no account is called 'nobody'"),
+        (("generate", str(RECIPE), "--out", str(file)), "cannot be"),
+        (("verify", str(tmp_path)), "no run.json here"),
+        (("inspect", str(file)), "no HDF5"),
+        (("preview", str(tmp_path / "nothing")), "nothing to read"),
+        (("ledger", "grant", "lab", "-5"), ""),
+        (("ledger", "balance", "nobody"), "no account is called 'nobody'"),
+    ):
+        done = cli(*arguments)
+        assert done.returncode == 2, (arguments, done.stdout, done.stderr)
+        assert "Traceback" not in done.stderr
+        assert says in " ".join(done.stderr.split()), (arguments, done.stderr)
+    assert Ledger().balance("local").posted_micro == 0
+
+
+def test_the_command_line_prints_json_for_scripts(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    bill = json.loads(cli("generate", RECIPE, "--out", run, "--json").stdout)
+    quoted = json.loads(cli("quote", RECIPE, "--json").stdout)
+    assert bill["charge_micro"] == quoted["charge_micro"]
+    assert json.loads(cli("verify", run, "--json").stdout)["ok"] is True
+    facts = json.loads(cli("inspect", run, "--json").stdout)
+    assert facts["episodes"] == bill["episodes"]
+    balance = json.loads(cli("ledger", "balance", "--json").stdout)
+    assert balance["balance_micro"] == -bill["charge_micro"]
+    names = [row["environment"] for row in json.loads(cli("envs", "--json").stdout)]
+    assert names == catalogue.environments()
+    listed = json.loads(cli("scenarios", "--json").stdout)
+    assert [row["scenario"] for row in listed] == catalogue.scenarios()
+    grants = json.loads(cli("ledger", "grant", "lab", "250.5", "--json").stdout)
+    assert grants["balance_micro"] == 250_500_000
+
+
+def test_tables_are_printed_for_people(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = cli("generate", RECIPE, "--out", run)
+    for word in ("Quote", "Bill", "physics steps", "total", str(run)):
+        assert word in done.stdout.replace("\n", "")
+    assert "VERIFIED" in cli("verify", run).stdout
+    for command in (("inspect", run), ("envs",), ("scenarios",), ("ledger", "statement")):
+        done = cli(*command)
+        assert done.returncode == 0, done.stderr
+        assert "│" in done.stdout

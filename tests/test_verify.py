@@ -1,0 +1,133 @@
+"""What verify proves, and that it notices."""
+
+import json
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from conftest import cli, recipe
+from test_generate import content, generate
+
+from sandbox.errors import FormatError
+from sandbox.trajectory import shards
+from sandbox.verify import first_difference, verify
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with pictures; tests change copies of it."""
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SANDBOX_HOME", str(folder / "home"))
+        generate(
+            recipe(
+                "push_t",
+                episodes=4,
+                observation=["proprio", "pixels"],
+                image_size=16,
+                scenario="push_t_varied",
+                compression="none",
+            ),
+            folder / "run",
+        )
+    return folder / "run"
+
+
+@pytest.fixture
+def run(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "run"))
+
+
+def edit(run: Path, column: str, row: int, change: float) -> None:
+    """Change a value of the shard as a forger would: the file stays readable."""
+    with h5py.File(shards(run)[0], "r+") as file:
+        data = file[column]
+        value = data[row]
+        data[row] = value + np.asarray(change, dtype=data.dtype)
+
+
+def test_a_run_verifies_and_nothing_is_written(run: Path) -> None:
+    before = content(run)
+    report = verify(run)
+    assert report.faults == []
+    assert (report.episodes, report.replayed) == (4, 4)
+    assert content(run) == before
+
+
+def test_a_sample_replays_as_many_and_says_so(run: Path) -> None:
+    report = verify(run, sample=2)
+    assert (report.episodes, report.replayed, report.faults) == (4, 2, [])
+    assert "replayed 2 of 4" in report.notes[0]
+
+
+@pytest.mark.parametrize("column", ["state", "reward", "pixels", "charge", "variation.t_mass_kg"])
+def test_an_edited_value_is_named_by_its_episode(run: Path, column: str) -> None:
+    edit(run, column, 5, 1)
+    (first, *_) = verify(run).faults
+    assert "episode 0" in first
+
+
+def test_a_forged_digest_is_found_by_replay_at_its_step_and_column(run: Path) -> None:
+    path = shards(run)[0]
+    with h5py.File(path, "r") as file:
+        offset = int(file["ep_offset"][2])
+    edit(run, "state", offset + 7, 1e-12)
+    reseal(path)
+    report = verify(run)
+    assert any("episode 2" in f and "step 7 in column 'state'" in f for f in report.faults)
+
+
+def reseal(path: Path) -> None:
+    """Give every episode the digest of the rows it has now, as somebody who forges would."""
+    from sandbox.trajectory import ShardReader
+    from sandbox.trajectory.layout import write_texts
+
+    with ShardReader(path) as reader:
+        records = [
+            {**reader.records[n], "digest": reader.read(n).digest} for n in range(len(reader))
+        ]
+    with h5py.File(path, "r+") as file:
+        texts = {name: file.attrs[name] for name in ("schema", "header")}
+        for name in ("schema", "header", "episodes", "seal", "format_version"):
+            del file.attrs[name]
+        write_texts(file, {**texts, "episodes": json.dumps(records)})
+
+
+def test_a_missing_manifest_an_edited_one_and_a_missing_shard_are_noticed(run: Path) -> None:
+    manifest = run / "manifest.json"
+    said = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**said, "charge_micro": 1}))
+    assert any("manifest.json: says" in fault for fault in verify(run, sample=1).faults)
+    manifest.unlink()
+    assert any("not finished" in fault for fault in verify(run, sample=1).faults)
+    shards(run)[0].unlink()
+    with pytest.raises(FormatError, match="nothing to read"):
+        verify(run)
+
+
+def test_a_foreign_shard_is_noticed(run: Path, tmp_path: Path) -> None:
+    generate(recipe("push_t", episodes=4), tmp_path / "other")
+    shutil.copy(shards(tmp_path / "other")[0], shards(run)[0])
+    assert verify(run, sample=1).faults
+
+
+def test_the_status_is_0_or_1(run: Path) -> None:
+    assert cli("verify", run).returncode == 0
+    edit(run, "reward", 3, 0.5)
+    done = cli("verify", run)
+    assert done.returncode == 1
+    assert "FAILED" in done.stdout
+    assert "episode 0" in done.stdout
+
+
+def test_the_first_difference_is_the_earliest_step() -> None:
+    rows = {"a": np.zeros((5, 2)), "b": np.zeros(5)}
+    again = {"a": rows["a"].copy(), "b": rows["b"].copy()}
+    assert first_difference(rows, again) == ""
+    again["a"][3, 1] = -0.0  # Equal as a number, another bit.
+    again["b"][4] = 1.0
+    assert "step 3 in column 'a'" in first_difference(rows, again)
+    shorter = {"a": rows["a"][:4], "b": rows["b"][:4]}
+    assert "5 rows recorded, 4" in first_difference(rows, shorter)
