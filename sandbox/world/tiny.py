@@ -82,7 +82,7 @@ class TinyRenderer:
                 row: list[float] = poses[frame].tolist()
                 xyz, quat = pybullet.multiplyTransforms(row[:3], row[3:], local.xyz, local.quat)
                 pybullet.resetBasePositionAndOrientation(uid, xyz, quat, self._client)
-        self._drawn = poses
+        self._drawn = poses.copy()
 
     def _add(self, shape: sc.Shape) -> int:
         return pybullet.createMultiBody(
