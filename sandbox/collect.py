@@ -131,7 +131,7 @@ def schema(env: SandboxEnv) -> Schema:
                 "state",
                 "float64",
                 (len(state),),
-                "privileged: bodies and joints, world frame; NaN where the scene has no such body",
+                "privileged: bodies and joints, world frame; all 0 where the scene has no such body",
                 "m, m/s, rad, rad/s",
                 state,
             ),

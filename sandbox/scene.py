@@ -139,6 +139,7 @@ class Link:
         joint: to the parent.
         shapes: its geometry.
         mass_kg: its mass.
+        com: its centre of mass, in its frame [m].
         pose: its frame, in the frame of its parent, at joint position 0.
         parent: the name of another link, or "" for the body's base.
         position: the joint's first position ([m] or [rad]).
@@ -148,6 +149,7 @@ class Link:
     joint: Joint = Joint()
     shapes: tuple[Shape, ...] = ()
     mass_kg: float = 0.0
+    com: Vec3 = (0.0, 0.0, 0.0)
     pose: Pose = Pose()
     parent: str = ""
     position: float = 0.0

@@ -118,9 +118,9 @@ def test_the_extremes_of_the_action_space_stay_inside_the_observation_space(
 def test_every_observation_element_varies(env: SandboxEnv) -> None:
     rows: list[Any] = []
     rng = np.random.default_rng(0)
-    for seed in range(12):
+    for seed in range(40):
         observation, _ = env.reset(seed=seed, options={"variation": ["all"]})
-        for _ in range(30):
+        for _ in range(12):
             rows.append(observation)
             action = rng.uniform(-1, 1, env.action_size).astype(np.float32)
             observation, _, terminated, truncated, _ = env.step(action)
@@ -135,7 +135,7 @@ def test_no_observation_shares_memory_with_the_next(env: SandboxEnv) -> None:
     kept, state = first.copy(), info["state"].copy()
     env.step(np.ones(env.action_size, np.float32))
     assert np.array_equal(first, kept)
-    assert np.array_equal(info["state"], state, equal_nan=True)
+    assert np.array_equal(info["state"], state)
 
 
 def test_another_value_of_a_factor_leaves_the_layout_as_it_was(env: SandboxEnv) -> None:
@@ -144,7 +144,7 @@ def test_another_value_of_a_factor_leaves_the_layout_as_it_was(env: SandboxEnv) 
     for factor in env.factors:
         _, info = env.reset(seed=4, options={"variation": [factor]})
         moved = _positions(env, info["state"])
-        both = np.isfinite(places) & np.isfinite(moved)  # A count may add or remove bodies.
+        both = (places != 0) & (moved != 0)  # A count may add or remove bodies.
         assert np.array_equal(places[both], moved[both]), factor
 
 

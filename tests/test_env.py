@@ -205,7 +205,7 @@ def test_keywords_that_cannot_be_are_refused(keywords: Any, says: str) -> None:
 
 
 def test_a_camera_that_the_scene_has_not_is_refused() -> None:
-    with pytest.raises(UnknownNameError, match="no camera is called 'mian'.*Did you mean 'main'"):
+    with pytest.raises(UnknownNameError, match=r"no camera.*'mian'.*Did you mean 'main'"):
         make(camera="mian").reset(seed=0)
 
 

@@ -238,7 +238,7 @@ def test_a_prepaid_account_pays_exactly_the_run_or_nothing(tmp_path: Path) -> No
     wanted = recipe(episodes=2, account="lab")
     book.grant("lab", collect.quote(recipe(episodes=2)).amount - 1)
     run = Run(wanted, tmp_path / "run")
-    with pytest.raises(BudgetExhaustedError, match="sandbox ledger grant lab 0.000001"):
+    with pytest.raises(BudgetExhaustedError, match=r"sandbox ledger grant lab 0\.000001"):
         run.check_funds(run.quote())
     book.grant("lab", 1)
     run.check_funds(run.quote())

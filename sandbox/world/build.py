@@ -24,8 +24,8 @@ _JOINT = {
 _NO_FRICTION_ANCHOR = 0
 
 
-def reset(client: int, engine: sc.Engine) -> None:
-    """Empty the client and set every engine parameter.
+def reset(client: int, engine: sc.Engine) -> int:
+    """Empty the client, set every engine parameter, and return the id of a speck to look like.
 
     `resetSimulation` keeps some parameters and loses others (deterministicOverlappingPairs among
     them), so none is left to it.
@@ -57,23 +57,28 @@ def reset(client: int, engine: sc.Engine) -> None:
         warmStartingFactor=engine.warm_starting,
         physicsClientId=client,
     )
+    # Without a visual shape Bullet tessellates the collision shape: a sphere costs 0.3 ms more.
+    return pybullet.createVisualShape(
+        pybullet.GEOM_BOX, halfExtents=(0.001, 0.001, 0.001), physicsClientId=client
+    )
 
 
-def body(client: int, it: sc.Body) -> int:
-    """Put a body into the client and return its id."""
+def body(client: int, it: sc.Body, look: int) -> int:
+    """Put a body into the client, looking like visual shape `look`, and return its id."""
     links = it.links
     index = {"": 0} | {link.name: n + 1 for n, link in enumerate(links)}
     uid = pybullet.createMultiBody(
         baseMass=it.mass_kg,
         baseCollisionShapeIndex=_collision(client, it.shapes),
+        baseVisualShapeIndex=look,
         basePosition=it.pose.xyz,
         baseOrientation=it.pose.quat,
         linkMasses=[link.mass_kg for link in links],
         linkCollisionShapeIndices=[_collision(client, link.shapes) for link in links],
-        linkVisualShapeIndices=[-1 for _ in links],
+        linkVisualShapeIndices=[look for _ in links],
         linkPositions=[link.pose.xyz for link in links],
         linkOrientations=[link.pose.quat for link in links],
-        linkInertialFramePositions=[(0.0, 0.0, 0.0) for _ in links],
+        linkInertialFramePositions=[link.com for link in links],
         linkInertialFrameOrientations=[(0.0, 0.0, 0.0, 1.0) for _ in links],
         linkParentIndices=[index[link.parent] for link in links],
         linkJointTypes=[_JOINT[link.joint.kind] for link in links],

@@ -96,7 +96,7 @@ class TinyRenderer:
         uid = build.robot(self._client, robot)
         count = 1 + pybullet.getNumJoints(uid, self._client)
         frames: list[list[sc.Shape]] = [list[sc.Shape]() for _ in range(count)]
-        for data in pybullet.getVisualShapeData(uid, self._client):
+        for data in pybullet.getVisualShapeData(uid, physicsClientId=self._client):
             shape = _read_visual(data)
             if shape is not None:
                 frames[int(data[1]) + 1].append(shape)

@@ -17,7 +17,7 @@ POSE = 7  # x, y, z [m], quaternion x, y, z, w.
 BODY_STATE = 13  # Pose, linear velocity [m/s], angular velocity [rad/s]; all in the world frame.
 JOINT_STATE = 2  # Position [m] or [rad], velocity [m/s] or [rad/s].
 _FORCE_UNSAID = 100.0  # [N] or [N m]: of a URDF joint whose file gives no effort.
-_ABSENT = (float("nan"),) * BODY_STATE
+_ABSENT = (0.0,) * BODY_STATE  # No quaternion is all 0.
 _DRIVES: dict[sc.MotorKind, tuple[int, str | None]] = {
     "velocity": (pybullet.VELOCITY_CONTROL, "targetVelocities"),
     "position": (pybullet.POSITION_CONTROL, "targetPositions"),
@@ -74,12 +74,12 @@ class World:
 
     def build(self, scene: sc.Scene) -> None:
         """Throw away what was there and build `scene`."""
-        build.reset(self._client, scene.engine)
+        look = build.reset(self._client, scene.engine)
         self.scene = scene
         self._ids, self._joints, self._offsets = {}, {}, {}
         self._motors, self._torques, self._drives = {}, {}, {}
         for body in scene.bodies:
-            self._add(body)
+            self._add(body, look)
         self._bodies_read, self._joints_read = [], []
         self.builds += 1
 
@@ -97,8 +97,8 @@ class World:
     def watch(self, bodies: Sequence[str], joints: Sequence[tuple[str, str]]) -> int:
         """Choose what `read` reads, once after each build; return how many numbers that is.
 
-        Bodies that the scene has not are read as NaN, so that scenes of several sizes share a
-        layout.
+        Bodies that the scene has not are read as zeros, their quaternion too, so that scenes of
+        several sizes share a layout.
         """
         self._bodies_read = [self._ids.get(name) for name in bodies]
         self._joints_read = []
@@ -202,10 +202,10 @@ class World:
         """Give the client back."""
         self._close()
 
-    def _add(self, body: sc.Body | sc.Robot) -> None:
+    def _add(self, body: sc.Body | sc.Robot, look: int) -> None:
         client = self._client
         if isinstance(body, sc.Body):
-            self._ids[body.name] = build.body(client, body)
+            self._ids[body.name] = build.body(client, body, look)
             self._joints[body.name] = {link.name: n for n, link in enumerate(body.links)}
             motors = {link.name: link.joint.motor for link in body.links}
             self._motors[body.name] = {name: m for name, m in motors.items() if m is not None}

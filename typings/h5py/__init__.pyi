@@ -1,52 +1,51 @@
-# The part of h5py that sandbox.trajectory uses; h5py ships no types.
+"""What sandbox.trajectory uses of h5py 3."""
+
 from collections.abc import Iterator
-from pathlib import Path
+from os import PathLike
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from . import h5d as h5d
+from . import h5f as h5f
+from . import h5l as h5l
+from . import h5p as h5p
 from . import h5s as h5s
+from . import h5t as h5t
+from . import h5z as h5z
 
-class _Space:
-    def select_hyperslab(self, start: tuple[int, ...], count: tuple[int, ...]) -> None: ...
-
-class _DatasetId:
-    def set_extent(self, shape: tuple[int, ...]) -> None: ...
-    def get_space(self) -> _Space: ...
-    def write(self, mspace: _Space, fspace: _Space, data: NDArray[Any]) -> None: ...
-
-class _FileId:
-    def get_vfd_handle(self) -> int: ...
-
-class _Attributes:
-    def get(self, name: str) -> Any: ...
-    def __setitem__(self, name: str, value: object) -> None: ...
-
-class HardLink: ...
+class AttributeManager:
+    def get(self, name: str, default: Any = None) -> Any: ...
+    def create(
+        self,
+        name: str,
+        data: object,
+        shape: tuple[int, ...] | None = None,
+        dtype: np.dtype[Any] | None = None,
+    ) -> None: ...
 
 class Dataset:
-    id: _DatasetId
-    dtype: np.dtype[Any]
+    id: h5d.DatasetID
+    name: str
     shape: tuple[int, ...]
-    ndim: int
-    is_virtual: bool
-    external: Any
+    dtype: np.dtype[Any]
     chunks: tuple[int, ...] | None
-    def __getitem__(self, rows: slice) -> NDArray[Any]: ...
 
-class File:
-    id: _FileId
-    attrs: _Attributes
+class Group:
+    id: h5f.FileID
+    attrs: AttributeManager
+    def __getitem__(self, name: str) -> Any: ...
+    def __iter__(self) -> Iterator[str]: ...
+    def create_dataset(
+        self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], **options: Any
+    ) -> Dataset: ...
+
+class File(Group):
     swmr_mode: bool
     def __init__(
-        self, name: Path, mode: str, libver: tuple[str, str] = ..., swmr: bool = ...
+        self, name: str | PathLike[str] | h5f.FileID, mode: str = "r", *, swmr: bool = False
     ) -> None: ...
-    def __iter__(self) -> Iterator[str]: ...
-    def __getitem__(self, name: str) -> object: ...
-    def get(self, name: str, getlink: bool) -> object: ...
-    def create_dataset(self, name: str, **options: Any) -> Dataset: ...
     def flush(self) -> None: ...
     def close(self) -> None: ...
     def __enter__(self) -> Self: ...

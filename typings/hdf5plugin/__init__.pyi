@@ -1,4 +1,1 @@
-from collections.abc import Mapping
-from typing import Any
-
-def Zstd(clevel: int = ...) -> Mapping[str, Any]: ...
+ZSTD_ID: int
