@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.stepping import recipe
-from sandbox import collect
+from sandbox import rollout
 from sandbox.recipe import EpisodeChance
 from sandbox.trajectory import EpisodeBuffer, ShardWriter
 
@@ -34,15 +34,15 @@ def rates(folder: Path) -> list[dict[str, str]]:
 
 def _rate(name: str, folder: Path, sync: bool) -> tuple[float, int, int]:
     wanted = recipe(name)
-    env = collect.make(wanted, account=None)
-    schema = collect.schema(env)
+    env = rollout.make(wanted, account=None)
+    schema = rollout.schema(env)
     buffer = EpisodeBuffer(schema, env.max_steps + 1)
     chance = EpisodeChance(wanted, 0)
     actions = np.random.default_rng(0).uniform(-1, 1, (env.max_steps, env.action_size))
     taken = iter(actions.astype(np.float32))
-    steps, _ = collect.rollout(env, lambda _: lambda: next(taken), buffer, chance.seed)
-    collect.finish(env, buffer, steps, 0)
-    facts = collect.record(env, wanted, "bench", 0, chance, steps)
+    steps, _ = rollout.rollout(env, lambda _: lambda: next(taken), buffer, chance.seed)
+    rollout.finish(env, buffer, steps, 0)
+    facts = rollout.record(env, wanted, "bench", 0, chance, steps)
     seconds: list[float] = []
     with ShardWriter(folder / "shard-00000.h5", schema, {}, "zstd", sync=sync) as writer:
         for _ in range(EPISODES):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sandbox import catalogue, collect
+from sandbox import catalogue, rollout
 from sandbox.env import SandboxEnv
 from sandbox.recipe import EpisodeChance, Recipe
 from sandbox.trajectory import EpisodeBuffer, ShardWriter
@@ -29,13 +29,13 @@ def steps(names: list[str]) -> list[dict[str, str]]:
 
 def _step(name: str) -> dict[str, str]:
     wanted = recipe(name)
-    env = collect.make(wanted, account=None)
-    buffer = EpisodeBuffer(collect.schema(env), env.max_steps + 1)
+    env = rollout.make(wanted, account=None)
+    buffer = EpisodeBuffer(rollout.schema(env), env.max_steps + 1)
     ratios: list[float] = []
     micro: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "shard-00000.h5"
-        with ShardWriter(path, collect.schema(env), {}, "zstd") as writer:
+        with ShardWriter(path, rollout.schema(env), {}, "zstd") as writer:
             for index in range(ROUNDS + 1):
                 count, actions, logged = _logged(env, wanted, buffer, writer, index)
                 raw = _raw(env, actions, EpisodeChance(wanted, index).seed)
@@ -68,9 +68,9 @@ def _logged(
         begun[0] = time.perf_counter()
         return lambda: next(taken)
 
-    count, success = collect.rollout(env, policy, buffer, chance.seed)
-    collect.finish(env, buffer, count, index)
-    facts = collect.record(env, wanted, "bench", index, chance, count)
+    count, success = rollout.rollout(env, policy, buffer, chance.seed)
+    rollout.finish(env, buffer, count, index)
+    facts = rollout.record(env, wanted, "bench", index, chance, count)
     writer.append(buffer.episode(count, {**facts, "success": success}))
     return count, actions[:count], time.perf_counter() - begun[0]
 

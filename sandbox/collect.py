@@ -9,20 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 from filelock import FileLock, Timeout
 
-from sandbox import catalogue, digest, prices
-from sandbox.env import PICTURES, Policy, SandboxEnv
+from sandbox import digest, prices, rollout
 from sandbox.errors import BudgetExhaustedError, FormatError, RunConflictError, SandboxError
-from sandbox.factors import Color, Integer
 from sandbox.ledger import Ledger, charge_id
 from sandbox.policies import POLICIES
 from sandbox.recipe import EpisodeChance, Recipe
 from sandbox.trajectory import (
-    Column,
     EpisodeBuffer,
-    Schema,
     ShardReader,
     ShardWriter,
     shards,
@@ -30,7 +25,6 @@ from sandbox.trajectory import (
 from sandbox.world import engine
 
 FORMAT = 1
-RENDERER = "tiny"
 
 
 @dataclass(frozen=True)
@@ -76,24 +70,9 @@ class Bill:
 Progress = Callable[[Mapping[str, Any], Bill], None]
 
 
-def make(recipe: Recipe, account: str | None) -> SandboxEnv:
-    """Return the environment that a recipe asks for."""
-    env = catalogue.environment(recipe.environment)(
-        scenario=recipe.scenario,
-        split=recipe.split,
-        observation=list(recipe.observation),
-        image_size=recipe.image_size,
-        camera=recipe.camera,
-        account=account,
-    )
-    env.log_bytes = schema(env).row_bytes
-    env.whole_episodes = True
-    return env
-
-
 def quote(recipe: Recipe, episodes: int | None = None) -> Quote:
     """Return what `episodes` of a recipe cost, all of them by default."""
-    env = make(recipe, account=None)
+    env = rollout.make(recipe, account=None)
     try:
         count = recipe.episodes if episodes is None else episodes
         per_episode = env.longest()
@@ -101,133 +80,6 @@ def quote(recipe: Recipe, episodes: int | None = None) -> Quote:
         return Quote(quantities, prices.current().cost(quantities), env.fixed_length)
     finally:
         env.close()
-
-
-def schema(env: SandboxEnv) -> Schema:
-    """Return the columns of a run: what each means, in what unit, element by element."""
-    size = env.image_size
-    picture = {
-        "pixels": Column("pixels", "uint8", (size, size, 3), f"camera {env.camera}: RGB", "1"),
-        "depth": Column(
-            "depth", "float32", (size, size), f"camera {env.camera}: along the view axis", "m"
-        ),
-        "segmentation": Column(
-            "segmentation",
-            "int16",
-            (size, size),
-            f"camera {env.camera}: a body's place in the scene from 1, 0 is nothing",
-            "1",
-        ),
-    }
-    elements = tuple(f"{e.name} [{e.unit}]" for e in env.elements)
-    proprio = Column(
-        "proprio", "float32", (len(elements),), "what the policy may know", "see elements", elements
-    )
-    state = env.state_names()
-    return Schema(
-        (
-            *(proprio if name == "proprio" else picture[name] for name in env.modalities),
-            Column(
-                "state",
-                "float64",
-                (len(state),),
-                "privileged: bodies and joints, world frame; all 0 where the scene has no such body",
-                "m, m/s, rad, rad/s",
-                state,
-            ),
-            Column(
-                "action",
-                "float32",
-                (env.action_size,),
-                "taken at this row; NaN on an episode's last",
-                "of the action space, -1 to 1",
-            ),
-            Column(
-                "reward", "float64", (), "received on arriving at this row; 0 on the first", "1"
-            ),
-            Column("terminated", "bool", (), "the task ended on arriving at this row", "1"),
-            Column("truncated", "bool", (), "time ran out on arriving at this row", "1"),
-            Column("charge", "int64", (), "what arriving at this row cost", "microcredit"),
-            Column("step_idx", "int32", (), "steps since the episode's reset", "1"),
-            Column("episode_idx", "int64", (), "the episode's place in its run", "1"),
-            *(_variation(name, env) for name in env.factors),
-        )
-    )
-
-
-def _variation(name: str, env: SandboxEnv) -> Column:
-    factor = env.factors[name]
-    if isinstance(factor, Color):
-        return Column(f"variation.{name}", "uint8", (3,), factor.meaning or name, "RGB")
-    dtype = "int64" if isinstance(factor, Integer) else "float64"
-    return Column(f"variation.{name}", dtype, (), factor.meaning or name, factor.unit)
-
-
-def rollout(
-    env: SandboxEnv,
-    policy: Callable[[SandboxEnv], Policy],
-    buffer: EpisodeBuffer,
-    seed: int,
-    options: Mapping[str, Any] | None = None,
-) -> tuple[int, bool]:
-    """Live one episode into `buffer`; return its number of steps and whether it succeeded."""
-    rows = buffer.arrays
-    observation, info = env.reset(seed=seed, options=dict(options or {}))
-    names = list(env.modalities)
-    pairs = [(rows[name], name) for name in names]
-    state, action, reward = rows["state"], rows["action"], rows["reward"]
-    terminated, truncated, charge = rows["terminated"], rows["truncated"], rows["charge"]
-    reward[0] = 0.0
-    terminated[0] = truncated[0] = False
-    act = policy(env)
-    t, over = 0, False
-    while True:
-        for column, name in pairs:
-            column[t] = observation[name]
-        state[t] = info["state"]
-        charge[t] = info["charged"]
-        if over:
-            break
-        action[t] = step = act()
-        observation, gain, ended, cut, info = env.step(step)
-        t += 1
-        reward[t], terminated[t], truncated[t] = gain, ended, cut
-        over = ended or cut
-    return t, bool(info["success"])
-
-
-def finish(env: SandboxEnv, buffer: EpisodeBuffer, steps: int, index: int) -> None:
-    """Fill the columns that are the same, or count, all along an episode."""
-    rows = buffer.arrays
-    rows["step_idx"][: steps + 1] = np.arange(steps + 1)
-    rows["episode_idx"][: steps + 1] = index
-    for name, leaf in env.variation_space.value.items():
-        rows[f"variation.{name}"][: steps + 1] = leaf
-
-
-def record(
-    env: SandboxEnv, recipe: Recipe, run: str, index: int, chance: EpisodeChance, steps: int
-) -> dict[str, Any]:
-    """Return what to know about an episode besides its rows."""
-    return {
-        "run": run,
-        "episode": index,
-        "environment": env.name(),
-        "seed": chance.seed,
-        "scenario": recipe.scenario,
-        "split": recipe.split,
-        "scenario_digest": env.scenario.digest,
-        "factors": env.values.plain(),
-        "scene_digest": env.world.scene.digest,
-        "policy": chance.policy,
-        "engine": engine(),
-        "renderer": RENDERER if any(name in PICTURES for name in recipe.observation) else None,
-        "price_version": env.meter.schedule.version,
-        "steps": steps,
-        "charges": dict(env.meter.quantities),
-        "charge_micro": env.meter.spent,
-        "transfer": charge_id(run, index).hex(),
-    }
 
 
 class Run:
@@ -245,8 +97,8 @@ class Run:
     def __init__(self, recipe: Recipe, folder: Path, ledger: Ledger | None = None) -> None:
         self.recipe, self.folder = recipe, folder
         self.ledger = ledger or Ledger()
-        self.env = make(recipe, recipe.account)
-        self.schema = schema(self.env)
+        self.env = rollout.make(recipe, recipe.account)
+        self.schema = rollout.schema(self.env)
         self.id = recipe.run_id(engine()["class"], self.env.scenario.digest)
         self.bill = Bill()
 
@@ -335,11 +187,11 @@ class Run:
         chance, env = EpisodeChance(self.recipe, index), self.env
         env.next_charge = charge_id(self.id, index)
         policy = POLICIES[chance.policy]
-        steps, success = rollout(
+        steps, success = rollout.rollout(
             env, lambda e: policy(e, chance.policy_rng), buffer, seed=chance.seed
         )
-        finish(env, buffer, steps, index)
-        facts = record(env, self.recipe, self.id, index, chance, steps)
+        rollout.finish(env, buffer, steps, index)
+        facts = rollout.record(env, self.recipe, self.id, index, chance, steps)
         facts["success"] = success
         facts["return"] = float(buffer.arrays["reward"][: steps + 1].sum())
         kept = writer.append(buffer.episode(steps, facts))
@@ -406,6 +258,11 @@ class Run:
                 f"{self.folder}: another process is generating here; nothing was done. Wait for "
                 "it, or give another --out."
             ) from None
+        except OSError as error:
+            raise SandboxError(
+                f"{self.folder}: cannot be written: {error.strerror or error}. Nothing was charged "
+                "for what is not kept; make room, or give another --out."
+            ) from error
 
     def _manifest(self) -> dict[str, Any]:
         files = {path.name: path for path in shards(self.folder)}

@@ -5,19 +5,20 @@ import math
 import uuid
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, cast, final
+from typing import Any, ClassVar, cast, final
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from sandbox import digest, factors, prices
+from sandbox import digest, factors, modality, prices
 from sandbox import scenario as scenarios
 from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.factors import Factors, Values, VariationSpace
 from sandbox.ledger import AccountFunds, Ledger
 from sandbox.meter import Meter
+from sandbox.modality import PICTURES, Element
 from sandbox.render import Picture, Renderer
 from sandbox.scene import Scene
 from sandbox.world import TinyRenderer, World
@@ -27,18 +28,7 @@ Vector = NDArray[np.float32]
 Policy = Callable[[], Vector]
 Observation = Any  # An array, or a dict of arrays when several are asked for.
 
-PICTURES = ("pixels", "depth", "segmentation")
-MODALITIES = ("proprio", *PICTURES)
 _LAYOUT = 1  # Spawn key of the layout stream; factors.stream() has 0.
-
-
-class Element(NamedTuple):
-    """One number of an observation: its name, unit, and the bounds that physics keeps it in."""
-
-    name: str
-    unit: str
-    low: float
-    high: float
 
 
 class SandboxEnv(gymnasium.Env[Observation, Vector]):
@@ -160,9 +150,9 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         self.scenario.check(self.factors, where)
         self.scenario.settings(split)
         self.split = split
-        self.modalities = _modalities(observation)
+        self.modalities = modality.names(observation)
         self.single = isinstance(observation, str)
-        self.image_size = _checked_size(image_size)
+        self.image_size = modality.checked_size(image_size)
         self.camera = camera
         self.render_mode = _checked_mode(render_mode)
         funds = AccountFunds(Ledger(), account) if account is not None else None
@@ -172,7 +162,9 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         self.physics_steps = self.physics_hz // self.control_hz
         self.variation_space = VariationSpace(self.factors)
         self.action_space = spaces.Box(-1.0, 1.0, (self.action_size,), np.float32)
-        every: dict[str, spaces.Space[Any]] = {n: self._space(n) for n in self.modalities}
+        every: dict[str, spaces.Space[Any]] = {
+            name: modality.space(name, self.image_size, self.elements) for name in self.modalities
+        }
         self.observation_space = every[self.modalities[0]] if self.single else spaces.Dict(every)
         self.world = World()
         self._renderer: Renderer | None = None
@@ -356,12 +348,12 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         }
         return observation, info
 
-    def _observe(self, modality: str) -> NDArray[Any]:
-        if modality == "proprio":
+    def _observe(self, name: str) -> NDArray[Any]:
+        if name == "proprio":
             return np.array(self.proprio(), np.float32)
         if self._picture is None:
             self._picture = self._draw()
-        return getattr(self._picture, modality).copy()
+        return getattr(self._picture, name).copy()
 
     def _draw(self) -> Picture:
         if self._renderer is None:
@@ -407,19 +399,6 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
             drawn[name] = factors.sample(self.factors[name], factors.stream(seed, name))
         return scenarios.settle(Values(drawn), changes, self.factors)
 
-    def _space(self, modality: str) -> spaces.Box:
-        size = self.image_size
-        match modality:
-            case "proprio":
-                low, high = ([e.low for e in self.elements], [e.high for e in self.elements])
-                return spaces.Box(np.array(low, np.float32), np.array(high, np.float32))
-            case "pixels":
-                return spaces.Box(0, 255, (size, size, 3), np.uint8)
-            case "depth":
-                return spaces.Box(0.0, 100.0, (size, size), np.float32)
-            case _:
-                return spaces.Box(0, np.iinfo(np.int16).max, (size, size), np.int16)
-
     def _state_places(self) -> dict[str | tuple[str, str], int]:
         places: dict[str | tuple[str, str], int] = {}
         for n, body in enumerate(self.state_bodies):
@@ -432,22 +411,6 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
     @classmethod
     def _default_scenario(cls) -> scenarios.Scenario:
         return scenarios.default(cls.name())
-
-
-def _modalities(observation: str | Sequence[str]) -> tuple[str, ...]:
-    names = (observation,) if isinstance(observation, str) else tuple(observation)
-    if not names or len(set(names)) != len(names):
-        raise InvalidInputError(f"observation {observation!r}: name each of {MODALITIES} once.")
-    for name in names:
-        if name not in MODALITIES:
-            raise UnknownNameError("observation", name, MODALITIES)
-    return names
-
-
-def _checked_size(size: object) -> int:
-    if isinstance(size, bool) or not isinstance(size, int) or not 8 <= size <= 1024:
-        raise InvalidInputError(f"image_size {size!r}: give a whole number from 8 to 1024.")
-    return size
 
 
 def _checked_mode(mode: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Windows of trajectories as a torch dataset."""
+"""Windows of consecutive rows for PyTorch, from a trajectory file or a run, growing or not."""
 
 import os
 from collections.abc import Sequence
@@ -11,32 +11,35 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sandbox.errors import InvalidInputError, UnknownNameError
-from sandbox.trajectory import ShardReader, shards
-
-Sample = dict[str, Tensor]
+from sandbox.errors import FormatError, InvalidInputError
+from sandbox.trajectory import Column, Schema, ShardReader, shards
 
 
-class Windows(Dataset[Sample]):
-    """All windows of `length` consecutive rows that lie inside one episode.
+class Windows(Dataset[dict[str, Tensor]]):
+    """Windows of `length` consecutive rows that never cross an episode's end.
 
-    Row t of a window holds the observation at t and the action taken at t; reward, terminated,
-    truncated and charge were received on arriving at t. The action of an episode's last row is NaN:
-    none was taken there. A sample is a dict of tensors of `length` rows; pictures are uint8
-    (length, channels, height, width), all else is as the file has it. The file is opened when it is
-    first read, in each process anew, so that the dataset can be pickled and shared with workers.
+    Item k is a dict of fresh, writable tensors (length, ...) of the columns' types, but `pixels`
+    and `pixels.<camera>` come channels first: uint8 (length, 3, H, W).
+
+    Row t of a window holds observation t; `action[t]` was taken *at* t; `reward`, `terminated`,
+    `truncated` and `charge` were received *on arriving at* t. So `action[:-1]` leads from
+    `pixels[:-1]` to `pixels[1:]` and earns `reward[1:]`. An `action` is NaN (0 for integers)
+    exactly on an episode's last row: only as the last of a window, where nothing is predicted from
+    it.
+
+    Windows may be pickled, forked and spawned: every process opens the files for itself, when it
+    first reads. A growing run is taken as it is now; make another to see more.
 
     Args:
-        path: a run folder, or one trajectory file; a run that is still growing has the episodes
-            that were committed when this was made.
+        path: a trajectory file, or the folder of a run.
         length: rows of a window.
-        columns: what to load.
-        stride: rows from the start of one window to that of the next, in each episode.
+        columns: which, in the order of the dict.
+        stride: rows between the starts of neighbouring windows of an episode.
 
     Raises:
-        UnknownNameError: a column that the run has not.
-        InvalidInputError: `length` or `stride` below 1, or no episode has as many rows.
-        FormatError: the run cannot be read.
+        FormatError: what is there cannot be read, or its files have different columns.
+        UnknownNameError: there is no such column.
+        InvalidInputError: `length` or `stride` below 1, or no episode is long enough.
     """
 
     def __init__(
@@ -46,94 +49,93 @@ class Windows(Dataset[Sample]):
         columns: Sequence[str] = ("pixels", "action", "reward"),
         stride: int = 1,
     ) -> None:
-        for name, value in (("length", length), ("stride", stride)):
-            if isinstance(value, bool) or value < 1:
-                raise InvalidInputError(f"{name} {value!r}: give a whole number from 1.")
-        if not columns or isinstance(columns, str):
-            raise InvalidInputError(f"columns {columns!r}: give a list of at least one name.")
-        self.path, self.length = Path(path), length
-        self.columns, self.stride = tuple(columns), stride
-        self._paths = shards(self.path)
-        self._index()
-        self._forget()
-
-    def __len__(self) -> int:
-        return int(self._ends[-1])
-
-    def __getitem__(self, index: int) -> Sample:
-        """Return window `index`; negative ones count from the end.
-
-        Raises:
-            IndexError: there is none.
-        """
-        return self._read(*self._place(index))
-
-    def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
-        """Return several windows, read in the order of the file."""
-        places = [self._place(index) for index in indices]
-        samples: list[Sample] = [{} for _ in places]
-        for n in sorted(range(len(places)), key=places.__getitem__):
-            samples[n] = self._read(*places[n])
-        return samples
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": {}, "_pid": 0}
-
-    def _index(self) -> None:
-        """Count the windows of every episode."""
-        counts: list[NDArray[np.int64]] = []
-        starts: list[NDArray[np.int64]] = []
-        shard: list[NDArray[np.int64]] = []
-        longest = 0
-        for n, path in enumerate(self._paths):
-            with ShardReader(path) as reader:
-                for name in self.columns:
-                    if name not in reader.schema.names:
-                        raise UnknownNameError("column", name, reader.schema.names, str(path))
-                counts.append(np.maximum(0, (reader.lengths - self.length) // self.stride + 1))
-                starts.append(reader.offsets)
-                shard.append(np.full(len(reader), n))
-                longest = max(longest, int(reader.lengths.max(initial=0)))
-        self._ends = np.cumsum(np.concatenate(counts))
-        self._starts, self._shard = np.concatenate(starts), np.concatenate(shard)
-        if not len(self._ends) or self._ends[-1] == 0:
+        if length < 1 or stride < 1 or isinstance(columns, str) or not columns:
             raise InvalidInputError(
-                f"{self.path}: no episode has {self.length} rows, the longest has {longest}; give "
-                "a smaller length."
+                f"windows of length {length}, stride {stride} and columns {columns!r}: give a "
+                "length and stride of at least 1 and a list of at least one column."
+            )
+        self.path, self.length, self.stride = Path(path), length, stride
+        self._paths = shards(self.path)
+        self._readers: dict[int, ShardReader] = {}
+        self._process = os.getpid()
+        self._shard, self._first, lengths, schema = self._index()
+        self.columns: tuple[Column, ...] = tuple(schema[name] for name in columns)
+        counts = np.maximum(0, (lengths - length) // stride + 1)
+        self._ends = np.cumsum(counts)
+        if not len(self):
+            longest = max(lengths, default=0)
+            raise InvalidInputError(
+                f"{path}: a window of {length} rows fits none of its {len(lengths)} episodes, the "
+                f"longest of which has {longest} rows; ask for a shorter length."
             )
 
-    def _place(self, index: int) -> tuple[int, int]:
-        """Return the shard and first row of a window."""
-        count = len(self)
-        if not -count <= index < count:
-            raise IndexError(f"window {index} of {count}")
-        index %= count
-        episode = int(np.searchsorted(self._ends, index, side="right"))
-        before = int(self._ends[episode - 1]) if episode else 0
-        row = int(self._starts[episode]) + (index - before) * self.stride
-        return int(self._shard[episode]), row
+    def __len__(self) -> int:
+        """Windows."""
+        return int(self._ends[-1]) if len(self._ends) else 0
 
-    def _read(self, shard: int, row: int) -> Sample:
-        reader = self._reader(shard)
-        return {
-            name: _tensor(reader.dataset(name)[row : row + self.length]) for name in self.columns
-        }
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Return one window; negative indices count from the end."""
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Tensor]]:
+        """Return several windows, read in the order in which they lie on disk."""
+        shard, row = self._places(np.asarray(indices, np.int64))
+        order = np.lexsort((row, shard)).tolist()
+        batch: list[dict[str, Tensor]] = [{} for _ in order]
+        for column in self.columns:
+            values = np.empty((len(order), self.length, *column.shape), column.dtype)
+            for k in order:
+                self._reader(int(shard[k])).fill(column.name, int(row[k]), values[k])
+            for window, tensor in zip(batch, _tensor(column, values), strict=True):
+                window[column.name] = tensor
+        return batch
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_readers": {}}
+
+    def _places(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the shard and the first row of each window asked for."""
+        total = len(self)
+        wrong = indices[(indices < -total) | (indices >= total)]
+        if len(wrong):
+            raise IndexError(f"{self.path}: no window {wrong[0]}; it has {total}.")
+        indices = np.where(indices < 0, indices + total, indices)
+        episode = np.searchsorted(self._ends, indices, side="right")
+        before = np.where(episode > 0, self._ends[episode - 1], 0)
+        row = self._first[episode] + (indices - before) * self.stride
+        return self._shard[episode], row
+
+    def _index(
+        self,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], Schema]:
+        """Return each episode's shard, first row and length, and the schema they share."""
+        schema: Schema | None = None
+        parts: list[NDArray[np.int64]] = []
+        for number, path in enumerate(self._paths):
+            with ShardReader(path) as reader:
+                if schema is not None and reader.schema != schema:
+                    raise FormatError(
+                        f"{path}: has other columns than {self._paths[0]}; load them separately."
+                    )
+                schema = reader.schema
+                shard = np.full(len(reader), number)
+                parts.append(np.stack((shard, reader.offsets, reader.lengths)))
+        assert schema is not None, "shards() returns at least one"
+        shard, first, lengths = np.concatenate(parts, axis=1)
+        return shard, first, lengths, schema
 
     def _reader(self, shard: int) -> ShardReader:
-        if self._pid != os.getpid():
-            self._forget()
-        if shard not in self._open:
-            path = self._paths[shard]
-            if not path.exists():  # It was growing, and has been finished since.
-                path = path.with_name(path.name.removesuffix(".part"))
-            self._open[shard] = ShardReader(path)
-        return self._open[shard]
-
-    def _forget(self) -> None:
-        self._open: dict[int, ShardReader] = {}
-        self._pid = os.getpid()
+        """Return this process's own reader of a shard."""
+        if self._process != os.getpid():
+            self._readers, self._process = {}, os.getpid()
+        if shard not in self._readers:
+            self._readers[shard] = ShardReader(self._paths[shard])
+        return self._readers[shard]
 
 
-def _tensor(rows: NDArray[Any]) -> Tensor:
-    tensor = torch.from_numpy(rows)  # pyright: ignore[reportUnknownMemberType]
-    return tensor.permute(0, 3, 1, 2) if rows.ndim == 4 else tensor
+def _tensor(column: Column, values: NDArray[Any]) -> Tensor:
+    """Return (windows, length, ...) as a tensor, pictures with their channels first."""
+    tensor = torch.from_numpy(values)  # pyright: ignore[reportUnknownMemberType]
+    if column.name.split(".")[0] == "pixels":
+        return tensor.permute(0, 1, 4, 2, 3).contiguous()  # As bytes: a quarter of float's traffic.
+    return tensor

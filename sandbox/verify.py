@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sandbox import collect, prices
+from sandbox import collect, prices, rollout
 from sandbox.env import Policy
 from sandbox.errors import FormatError, InvalidInputError, SandboxError
 from sandbox.recipe import Recipe
@@ -130,8 +130,8 @@ class _Replay:
     def __init__(self, recipe: Recipe, known: Mapping[str, Any]) -> None:
         self.run = known["run"]
         # The recorded factors decide, so that a scenario edited since does not matter.
-        self.env = collect.make(recipe.model_copy(update={"scenario": None, "split": None}), None)
-        self.buffer = EpisodeBuffer(collect.schema(self.env), self.env.max_steps + 1)
+        self.env = rollout.make(recipe.model_copy(update={"scenario": None, "split": None}), None)
+        self.buffer = EpisodeBuffer(rollout.schema(self.env), self.env.max_steps + 1)
 
     def close(self) -> None:
         """Give the environment's clients back."""
@@ -157,12 +157,12 @@ class _Replay:
         facts, env = episode.record, self.env
         try:
             options = {"variation_values": facts["factors"]}
-            steps, success = collect.rollout(
+            steps, success = rollout.rollout(
                 env, lambda env: _again(episode), self.buffer, facts["seed"], options
             )
         except (SandboxError, KeyError, TypeError) as error:
             return f"cannot be replayed: {error}"
-        collect.finish(env, self.buffer, steps, facts["episode"])
+        rollout.finish(env, self.buffer, steps, facts["episode"])
         again = self.buffer.episode(steps, {**facts, "charge_micro": env.meter.spent})
         if env.world.scene.digest != facts.get("scene_digest"):
             return "its record names another scene than its seed and factors give."

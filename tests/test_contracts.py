@@ -9,12 +9,13 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from conftest import python
 from gymnasium.utils.env_checker import check_env
+from running import python
 
 from sandbox import catalogue
-from sandbox.env import MODALITIES, SandboxEnv
+from sandbox.env import SandboxEnv
 from sandbox.errors import InvalidInputError
+from sandbox.modality import MODALITIES
 from sandbox.scene import movable
 
 
@@ -56,7 +57,7 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process_with_another_hash
     name: str, env: SandboxEnv
 ) -> None:
     code = (
-        "import sys; sys.path.insert(0, 'tests'); from test_contracts import live\n"
+        "from test_contracts import live\n"
         "from sandbox import catalogue\n"
         f"env = catalogue.environment({name!r})(account=None)\n"
         "live(env, 7, seed=99)\n"  # What happened before in the process does not matter.

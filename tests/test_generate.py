@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import cli, python, recipe
+from running import cli, python, recipe
 
-from sandbox import catalogue, collect, prices
+from sandbox import catalogue, collect, prices, rollout
 from sandbox.collect import Run
 from sandbox.errors import (
     BudgetExhaustedError,
     InvalidInputError,
     RunConflictError,
+    SandboxError,
     UnknownNameError,
 )
 from sandbox.ledger import Ledger
@@ -105,7 +106,7 @@ def test_generating_twice_gives_the_same_bytes_and_charges_once(tmp_path: Path) 
 
 def test_another_process_with_another_hash_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     code = (
-        "import sys; sys.path.insert(0, 'tests'); from pathlib import Path\n"
+        "from pathlib import Path\n"
         "from test_generate import generate, recipe\n"
         f"generate(recipe(episodes=2), Path({str(tmp_path / 'b')!r}))"
     )
@@ -131,12 +132,12 @@ def test_policies_are_drawn_by_weight() -> None:
     assert len({EpisodeChance(wanted, n).seed for n in range(2000)}) == 2000
 
 
-def start(folder: Path, *options: str) -> subprocess.Popen[bytes]:
+def start(folder: Path, *options: str, quiet: bool = False) -> subprocess.Popen[bytes]:
     command = "from sandbox.cli import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", command, "generate", str(RECIPE), "--out", str(folder), *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=None if quiet else subprocess.PIPE,
+        stderr=None if quiet else subprocess.PIPE,
     )
 
 
@@ -148,7 +149,7 @@ def test_twenty_kills_lose_nothing_charge_nothing_twice_and_leave_the_same_bytes
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SANDBOX_HOME", str(tmp_path / "plain"))
-    whole = start(tmp_path / "whole")
+    whole = start(tmp_path / "whole", quiet=True)
     begun = time.monotonic()
     assert whole.wait(120) == 0
     lasts = time.monotonic() - begun
@@ -159,7 +160,7 @@ def test_twenty_kills_lose_nothing_charge_nothing_twice_and_leave_the_same_bytes
         folder = tmp_path / f"run{runs}"
         runs += 1
         while kills < 20 and not (folder / "manifest.json").exists():
-            process = start(folder)
+            process = start(folder, quiet=True)
             try:
                 process.wait(chance.uniform(0.3, lasts))
             except subprocess.TimeoutExpired:
@@ -168,8 +169,7 @@ def test_twenty_kills_lose_nothing_charge_nothing_twice_and_leave_the_same_bytes
                 kills += 1
             kept = _committed(folder)
             assert all(line["digest"] for line in kept)
-        finished = start(folder)
-        assert finished.wait(120) == 0, finished.communicate()
+        assert start(folder, quiet=True).wait(120) == 0
         assert content(folder) == content(tmp_path / "whole")
         assert verify(folder, sample=2).faults == []
     book = Ledger()
@@ -287,8 +287,8 @@ def test_what_was_simulated_but_not_kept_is_not_charged(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(collect, "finish", fail)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(rollout, "finish", fail)
+    with pytest.raises(SandboxError, match="No space left"):
         run.generate()
     run.close()
     balance = Ledger().balance("lab")
@@ -372,8 +372,8 @@ def test_the_command_line_says_what_is_wrong_in_one_line_and_ends_with_2(tmp_pat
         (("generate", str(RECIPE), "--account", "nobody"), "no account is called 'nobody'"),
         (("generate", str(RECIPE), "--out", str(file)), "cannot be"),
         (("verify", str(tmp_path)), "no run.json here"),
-        (("inspect", str(file)), "no HDF5"),
-        (("preview", str(tmp_path / "nothing")), "nothing to read"),
+        (("inspect", str(file)), "cannot be read as HDF5"),
+        (("preview", str(tmp_path / "nothing")), "does not exist"),
         (("ledger", "grant", "lab", "-5"), ""),
         (("ledger", "balance", "nobody"), "no account is called 'nobody'"),
     ):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import python
+from running import python
 
 from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.scene import (
@@ -164,10 +164,7 @@ BALL2 = replace(BALL, name="ball2", pose=turned(0.05, 0, 1.3))
 
 
 def test_another_process_gives_the_same_bytes_after_many_contacts() -> None:
-    code = (
-        "import sys; sys.path.insert(0, 'tests'); import test_world as t, numpy as np\n"
-        "print(np.array(t.pile()).tobytes().hex())"
-    )
+    code = "import test_world as t, numpy as np\nprint(np.array(t.pile()).tobytes().hex())"
     assert python("-c", code, hash_seed="7").stdout.strip() == np.array(pile()).tobytes().hex()
 
 

@@ -1,11 +1,16 @@
-"""Trajectory files: flat HDF5 columns of T+1 rows an episode."""
+"""Trajectory files: episodes in HDF5, committed whole, checked when read."""
 
 from sandbox.trajectory.episode import Episode, EpisodeBuffer
-from sandbox.trajectory.reader import ShardReader, shards
+from sandbox.trajectory.layout import FILTERS, StorageError
+from sandbox.trajectory.reader import ShardReader
 from sandbox.trajectory.schema import FORMAT_VERSION, Column, Schema
+from sandbox.trajectory.shard import shards
 from sandbox.trajectory.writer import ShardWriter
 
+COMPRESSIONS = tuple(FILTERS)
+
 __all__ = [
+    "COMPRESSIONS",
     "FORMAT_VERSION",
     "Column",
     "Episode",
@@ -13,5 +18,6 @@ __all__ = [
     "Schema",
     "ShardReader",
     "ShardWriter",
+    "StorageError",
     "shards",
 ]

@@ -1,127 +1,109 @@
-"""Reading a shard, finished or growing; whoever wrote it, nothing in it is believed unseen."""
+"""Read one shard, finished or growing; nothing that a file says is believed unchecked."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
-import h5py
-import hdf5plugin  # noqa: F401  # pyright: ignore[reportUnusedImport]  # Registers Zstd.
 import numpy as np
 from numpy.typing import NDArray
 
-from sandbox.errors import FormatError, UnknownNameError
+from sandbox.errors import FormatError
+from sandbox.trajectory import layout, untrusted
 from sandbox.trajectory.episode import Episode
-from sandbox.trajectory.schema import FORMAT_VERSION, Schema
+from sandbox.trajectory.schema import Schema
+from sandbox.trajectory.shard import PART, sidecar_path
 
-REQUIRED = ("action", "reward", "terminated", "truncated", "charge", "step_idx", "episode_idx")
-MAX_ATTRIBUTE_BYTES = 2**30
-
-
-def growing_path(path: Path) -> Path:
-    """Return the name of a shard while it grows."""
-    return path.with_name(path.name + ".part")
-
-
-def sidecar_path(path: Path) -> Path:
-    """Return the name of a shard's records, one JSON line an episode."""
-    return path.with_name(path.name.removesuffix(".part").removesuffix(".h5") + ".episodes.jsonl")
-
-
-def shards(run: Path, missing_ok: bool = False) -> list[Path]:
-    """Return the shards of a run in order, the growing one last; a file is a run of one shard.
-
-    Raises:
-        FormatError: there are none, unless `missing_ok`.
-    """
-    if run.is_file():
-        return [run]
-    finished = sorted((run / "shards").glob("shard-*.h5"))
-    growing = sorted((run / "shards").glob("shard-*.h5.part"))
-    if not finished and not growing and not missing_ok:
-        raise FormatError(f"{run}: no trajectory file and no run folder; nothing to read.")
-    return finished + growing
+DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError)
+CURE = "Restore it from a copy, or generate it again."
 
 
 class ShardReader:
-    """One shard, opened for reading.
+    """One shard, finished (`.h5`) or growing (`.h5.part`), as it was when opened.
+
+    Not for use by two threads at once, nor across a fork.
 
     Args:
-        path: a finished shard, or a growing one (.part).
+        path: of the file. A `.part` that was finished meanwhile is read by its final name.
 
     Attributes:
         schema: its columns.
-        header: what the writer said about the file.
-        records: what is known about each episode.
-        rows: how many rows its episodes have in all.
+        header: what the writer said about the whole shard.
+        records: one for each episode, with its `digest`.
+        lengths: int64 (episodes,): rows of each episode, T+1.
+        offsets: int64 (episodes,): first row of each episode.
+        rows: how many rows the episodes have together.
 
     Raises:
-        FormatError: not a trajectory file of this format, damaged, or inconsistent.
+        FormatError: not a file of ours, damaged, or of another format version.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        growing = path.name.endswith(".part")
+        if path.name.endswith(PART) and not path.exists():
+            path = path.with_name(path.name.removesuffix(PART))
+        self.path, self.growing = path, path.name.endswith(PART)
+        self._columns: dict[str, layout.Rows] = {}
+        self._file = untrusted.open_file(path, growing=self.growing)
         try:
-            self._file = h5py.File(path, "r", swmr=growing)
-        except FileNotFoundError:
-            raise FormatError(f"{path}: no such file.") from None
-        except (OSError, RuntimeError) as error:
-            raise FormatError(f"{path}: {_reason(error)}; it is damaged, or no HDF5.") from None
-        try:
-            self._check(growing)
-        except FormatError:
+            with self._damage("its header is damaged"):
+                texts = untrusted.texts(self._file, growing=self.growing)
+                self.schema = Schema.from_json(json.loads(texts["schema"]))
+                self.header = untrusted.objects(f"[{texts['header']}]", "its header")[0]
+                self._columns = untrusted.columns(self._file, self.schema)
+                self._read_index()
+                self.records = self._records(texts)
+        except BaseException:
             self.close()
             raise
-        except (OSError, RuntimeError, KeyError, ValueError, TypeError, RecursionError) as error:
-            self.close()
-            raise FormatError(f"{path}: {_reason(error)}; the file is damaged.") from error
 
     def __len__(self) -> int:
-        return len(self._length)
+        """Episodes."""
+        return len(self.lengths)
 
-    def read(self, n: int) -> Episode:
-        """Return episode `n` of the shard, all its columns.
+    def read(self, i: int) -> Episode:
+        """Return episode `i`, checked against its digest.
 
         Raises:
-            FormatError: it cannot be read, or contradicts itself.
+            FormatError: its rows are damaged.
+            IndexError: there is no such episode.
         """
-        rows = self.columns(n, self.schema.names)
-        try:
-            return Episode(rows, self.records[n])
-        except FormatError as error:
-            raise FormatError(f"{self.path}: episode {n}: {error}") from None
+        rows = self.arrays(i)
+        with self._damage(f"episode {i} is damaged"):
+            episode = Episode(rows, self.records[i])
+            said = self.records[i].get("digest")
+            if episode.digest != said:
+                raise FormatError(f"episode {i} has digest {episode.digest}, not {said}. {CURE}")
+        return episode
 
-    def columns(
-        self, n: int, names: Sequence[str], start: int = 0, stop: int | None = None
-    ) -> dict[str, NDArray[Any]]:
-        """Return rows `start` to `stop` of some columns of episode `n`; all of them by default."""
-        offset, length = int(self._offset[n]), int(self._length[n])
-        first, last = offset + start, offset + min(length, length if stop is None else stop)
-        try:
-            return {name: self.dataset(name)[first:last] for name in names}
-        except (OSError, RuntimeError) as error:
-            raise FormatError(f"{self.path}: episode {n}: {_reason(error)}; damaged.") from error
+    def arrays(self, i: int, columns: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+        """Return columns of episode `i`, all by default, each (T+1, ...); no digest is checked.
 
-    def dataset(self, name: str) -> h5py.Dataset:
-        """Return a column itself; UnknownNameError if there is none."""
-        if name not in self.schema.names:
-            raise UnknownNameError("column", name, self.schema.names, str(self.path))
-        return self._data[name]
+        Raises:
+            FormatError: a chunk is damaged.
+            IndexError: there is no such episode.
+            UnknownNameError: there is no such column.
+        """
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"{self.path}: no episode {i}; it has {len(self)}.")
+        start, count = int(self.offsets[i]), int(self.lengths[i])
+        made: dict[str, NDArray[Any]] = {}
+        for name in self.schema.names if columns is None else columns:
+            column = self.schema[name]
+            with self._damage(f"episode {i} of {count} rows does not fit memory"):
+                made[name] = np.empty((count, *column.shape), column.dtype)
+            self.fill(name, start, made[name])
+        return made
 
-    @property
-    def offsets(self) -> NDArray[np.int64]:
-        """The first row of each episode."""
-        return self._offset
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """The number of rows of each episode, T+1."""
-        return self._length
+    def fill(self, name: str, start: int, values: NDArray[Any]) -> None:
+        """Fill `values`, C-contiguous and of the column's type, with rows from `start` on."""
+        with self._damage(f"rows from {start} on of column {name!r} are damaged"):
+            self._columns[name].read(start, values)
 
     def close(self) -> None:
         """Close the file."""
+        self._columns.clear()
         self._file.close()
 
     def __enter__(self) -> Self:
@@ -135,95 +117,44 @@ class ShardReader:
     ) -> None:
         self.close()
 
-    def _check(self, growing: bool) -> None:
-        """Read what describes the file, and refuse what contradicts it."""
-        file, where = self._file, str(self.path)
-        version = file.attrs.get("format_version")
-        if version is None:
-            raise FormatError(f"{where}: HDF5, but none of ours: it has no format_version.")
-        if version != FORMAT_VERSION:
-            raise FormatError(
-                f"{where}: of format {version}; this version reads {FORMAT_VERSION}. Use the version "
-                "that wrote it."
-            )
-        self.schema = Schema.from_json(self._attribute("schema"), where)
-        self.header = cast(Mapping[str, Any], self._attribute("header"))
-        if not isinstance(self.header, dict):
-            raise FormatError(f"{where}: its header is no object.")
-        self._data = {name: self._dataset(name) for name in self._names()}
-        self._check_columns()
-        self._check_index()
-        self.rows = int(self._length.sum())
-        self.records = self._records(growing)
+    @contextmanager
+    def _damage(self, what: str) -> Generator[None]:
+        """Name the file in what is wrong with it, and say as FormatError what h5py says."""
+        try:
+            yield
+        except FormatError as error:
+            raise FormatError(f"{self.path}: {error}") from error
+        except DAMAGE as error:
+            raise FormatError(f"{self.path}: {what}: {layout.one_line(error)}. {CURE}") from error
 
-    def _names(self) -> list[str]:
-        """Return the names at the root, which are those of the schema and the index."""
-        wanted = {*self.schema.names, "ep_len", "ep_offset"}
-        found = {str(name) for name in self._file}
-        if found != wanted:
-            raise FormatError(
-                f"{self.path}: missing {sorted(wanted - found)}, unknown {sorted(found - wanted)} "
-                "beside what its schema says."
-            )
-        missing = [name for name in REQUIRED if name not in self.schema.names]
-        if missing:
-            raise FormatError(f"{self.path}: its schema lacks {missing}.")
-        return sorted(wanted)
-
-    def _dataset(self, name: str) -> h5py.Dataset:
-        """Return a dataset that lies in this file: no link, group, or storage elsewhere."""
-        link = self._file.get(name, getlink=True)
-        item = self._file[name] if isinstance(link, h5py.HardLink) else None
-        if not isinstance(item, h5py.Dataset) or item.is_virtual or item.external:
-            raise FormatError(f"{self.path}: {name!r} is no plain dataset; it is not read.")
-        return item
-
-    def _check_columns(self) -> None:
-        for column in self.schema.columns:
-            data = self._data[column.name]
-            if data.dtype != np.dtype(column.dtype) or data.shape[1:] != column.shape:
+    def _read_index(self) -> None:
+        """Find the episodes that are committed; a growing shard has room for more."""
+        index = [self._columns[name] for name in ("ep_len", "ep_offset")]
+        stored = min(column.stored for column in index)
+        lengths, offsets = (column.rows(0, stored).astype(np.int64) for column in index)
+        if self.growing:
+            lengths = lengths[: int((lengths > 0).cumprod().sum())]
+            offsets = offsets[: len(lengths)]
+        self.lengths, self.offsets = lengths, offsets
+        self.rows = int(lengths.sum())
+        if (lengths < 1).any() or not np.array_equal(offsets, np.cumsum(lengths) - lengths):
+            raise FormatError("`ep_offset` is not the running sum of `ep_len`; it is damaged.")
+        for name in self.schema.names:
+            column = self._columns[name]
+            whole = column.stored >= self.rows
+            if not whole or (column.extent > self.rows and not self.growing):
                 raise FormatError(
-                    f"{self.path}: column {column.name!r} holds {data.dtype} {data.shape[1:]}, its "
-                    f"schema says {column.dtype} {column.shape}."
+                    f"column {name!r} has {column.stored} of {column.extent} rows but `ep_len` "
+                    f"adds up to {self.rows}; it is damaged."
                 )
 
-    def _check_index(self) -> None:
-        """Read the index; rows that it does not count are of an episode that was never committed."""
-        for name in ("ep_len", "ep_offset"):
-            if self._data[name].dtype.kind != "i" or self._data[name].ndim != 1:
-                raise FormatError(f"{self.path}: {name} is no column of whole numbers.")
-        self._length = self._data["ep_len"][:].astype(np.int64)
-        self._offset = self._data["ep_offset"][: len(self._length)].astype(np.int64)
-        ends = np.cumsum(self._length)
-        rows = int(ends[-1]) if len(ends) else 0
-        if (
-            (self._length < 1).any()
-            or not np.array_equal(self._offset, ends - self._length)
-            or any(self._data[name].shape[0] < rows for name in self.schema.names)
-        ):
-            raise FormatError(f"{self.path}: its index does not fit its {rows} rows; damaged.")
-
-    def _records(self, growing: bool) -> list[dict[str, Any]]:
-        if growing:
-            lines = sidecar_path(self.path).read_bytes().split(b"\n")[: len(self)]
-            found: object = [json.loads(line) for line in lines]
-        else:
-            found = self._attribute("episodes")
-        records = cast(list[dict[str, Any]], found)
-        if (
-            not isinstance(found, list)
-            or len(records) != len(self)
-            or not all(isinstance(record, dict) for record in cast(list[object], found))
-        ):
-            raise FormatError(f"{self.path}: {len(self)} episodes, but not as many records.")
+    def _records(self, texts: dict[str, str]) -> list[dict[str, Any]]:
+        """Return the records: a finished shard carries them, a growing one has a sidecar."""
+        if self.growing:
+            return untrusted.sidecar(sidecar_path(self.path), len(self))
+        records = untrusted.objects(texts["episodes"], "its records")
+        if len(records) != len(self):
+            raise FormatError(
+                f"it has {len(records)} records for {len(self)} episodes; it is damaged."
+            )
         return records
-
-    def _attribute(self, name: str) -> object:
-        value = self._file.attrs.get(name)
-        if not isinstance(value, str):
-            raise FormatError(f"{self.path}: it has no {name}; the file is damaged or not finished.")
-        return json.loads(value)
-
-
-def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,30 +1,47 @@
-"""What the columns of a trajectory file are."""
+"""What the columns of a trajectory file are: name, type, shape, meaning, unit."""
 
 import math
+import re
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 
-from sandbox.errors import FormatError
+from sandbox.errors import FormatError, UnknownNameError
 
 FORMAT_VERSION = 1
-DTYPES = ("bool", "uint8", "int16", "int32", "int64", "float32", "float64")
-MAX_ROW_BYTES = 2**30
+DTYPES = (
+    "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()  # noqa: SIM905
+)
+REQUIRED = {  # The row columns of every file; None: the environment decides.
+    "action": None,
+    "reward": "float64",
+    "terminated": "bool",
+    "truncated": "bool",
+    "charge": "int64",
+    "step_idx": "int32",
+    "episode_idx": "int64",
+}
+ROW_BYTES_LIMIT = 1 << 28  # A row of a foreign file must not be able to exhaust memory.
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column.
+    """One column of a trajectory file.
 
     Attributes:
-        name: of the HDF5 dataset.
-        dtype: one of DTYPES.
-        shape: of one row.
-        meaning: a sentence.
-        unit: in the SI, "1" for a pure number.
-        elements: the name of each element of a row, if they have names.
+        name: of the HDF5 dataset, such as `pixels` or `variation.t_mass_kg`.
+        dtype: NumPy's name, such as `float32`.
+        shape: of a row; () is a scalar.
+        meaning: what a row says, in a phrase.
+        unit: of its values; `1` is none.
+        elements: a name for each value of a row, or empty.
+
+    Raises:
+        FormatError: when made of something that no file can hold.
     """
 
     name: str
@@ -34,63 +51,140 @@ class Column:
     unit: str
     elements: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise FormatError(
+                f"a column is called {self.name!r}; give a name of letters, digits, '_', '.', '-'."
+            )
+        if self.dtype not in DTYPES:
+            raise FormatError(
+                f"column {self.name!r} is of type {self.dtype!r}; use one of {', '.join(DTYPES)}."
+            )
+        if len(self.shape) > 8 or any(size < 1 for size in self.shape):
+            raise FormatError(
+                f"column {self.name!r} has rows of shape {self.shape}; give at most 8 sizes, "
+                "each at least 1."
+            )
+        if self.elements and len(self.elements) != math.prod(self.shape):
+            raise FormatError(
+                f"column {self.name!r} names {len(self.elements)} elements but a row has "
+                f"{math.prod(self.shape)}; name each or none."
+            )
+
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row, before compression."""
-        return np.dtype(self.dtype).itemsize * math.prod(self.shape)
+        """Raw bytes of one row."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the column as plain JSON."""
+        return {
+            "name": self.name,
+            "dtype": self.dtype,
+            "shape": list(self.shape),
+            "meaning": self.meaning,
+            "unit": self.unit,
+            "elements": list(self.elements),
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> "Column":
+        """Return the column that untrusted JSON describes; FormatError if it describes none."""
+        if not isinstance(data, dict):
+            raise FormatError(f"a column is described by {_short(data)}; expected an object.")
+        known = cast(dict[str, Any], data)
+        texts = [known.get(key) for key in ("name", "dtype", "meaning", "unit")]
+        if not all(isinstance(text, str) for text in texts):
+            raise FormatError(
+                f"column {_short(known)}: `name`, `dtype`, `meaning` and `unit` must be text."
+            )
+        name, dtype, meaning, unit = cast(list[str], texts)
+        shape = _items(known, "shape", int)
+        return cls(name, dtype, shape, meaning, unit, _items(known, "elements", str))
+
+
+INDEX = (  # Beside the rows: one entry an episode.
+    Column("ep_len", "int32", (), "rows of the episode, T+1", "1"),
+    Column("ep_offset", "int64", (), "its first row", "1"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The columns of a file, in order."""
+    """The columns of a trajectory file, in order.
+
+    Raises:
+        FormatError: a column is missing, there twice, or not of its type.
+    """
 
     columns: tuple[Column, ...]
 
+    def __post_init__(self) -> None:
+        counts = Counter(column.name for column in self.columns)
+        twice = [name for name, count in counts.items() if count > 1]
+        if twice:
+            raise FormatError(f"the schema has column {twice[0]!r} twice; name it once.")
+        reserved = [column.name for column in INDEX if column.name in counts]
+        if reserved:
+            raise FormatError(
+                f"the schema has a column {reserved[0]!r}; that name is the file's own."
+            )
+        missing = [name for name in REQUIRED if name not in counts]
+        if missing:
+            raise FormatError(
+                f"the schema has no column {', '.join(missing)}; every file has "
+                f"{', '.join(REQUIRED)}."
+            )
+        for column in self.columns:
+            dtype = REQUIRED.get(column.name)
+            if dtype is not None and (column.dtype != dtype or column.shape):
+                raise FormatError(
+                    f"column {column.name!r} is {column.dtype} {column.shape}; it must be a "
+                    f"scalar of type {dtype}."
+                )
+        if self.row_bytes > ROW_BYTES_LIMIT:
+            raise FormatError(
+                f"a row has {self.row_bytes:,} bytes; at most {ROW_BYTES_LIMIT:,} are possible."
+            )
+
+    def __getitem__(self, name: str) -> Column:
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise UnknownNameError("column", name, self.names)
+
     @property
     def names(self) -> tuple[str, ...]:
-        """The columns' names."""
+        """Names of the columns, in order."""
         return tuple(column.name for column in self.columns)
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row over all columns, before compression."""
+        """Raw bytes of one row over all columns."""
         return sum(column.row_bytes for column in self.columns)
 
-    def to_json(self) -> list[dict[str, Any]]:
+    def to_json(self) -> dict[str, Any]:
         """Return the schema as plain JSON."""
-        return [asdict(column) for column in self.columns]
+        return {"columns": [column.to_json() for column in self.columns]}
 
-    @staticmethod
-    def from_json(data: object, where: str) -> "Schema":
-        """Read a schema that somebody else wrote; FormatError if it breaks a rule."""
-        if not isinstance(data, list) or not data:
-            raise FormatError(f"{where}: its schema is no list of columns.")
-        columns = tuple(_column(item, where) for item in cast(list[object], data))
-        names = [column.name for column in columns]
-        if len(set(names)) != len(names):
-            raise FormatError(f"{where}: its schema names a column twice: {names}.")
-        return Schema(columns)
+    @classmethod
+    def from_json(cls, data: Any) -> "Schema":
+        """Return the schema that untrusted JSON describes; FormatError if it describes none."""
+        columns = cast(dict[str, Any], data).get("columns") if isinstance(data, dict) else None
+        if not isinstance(columns, list):
+            raise FormatError("the schema has no list of `columns`; this is not a schema of ours.")
+        return cls(tuple(Column.from_json(item) for item in cast(list[Any], columns)))
 
 
-def _column(data: object, where: str) -> Column:
-    fields = cast(Mapping[str, Any], data if isinstance(data, dict) else {})
-    texts = [fields.get(key) for key in ("name", "dtype", "meaning", "unit")]
-    shape, elements = fields.get("shape"), fields.get("elements", [])
-    if (
-        not all(isinstance(text, str) for text in texts)
-        or fields["dtype"] not in DTYPES
-        or not fields["name"]
-        or "/" in fields["name"]
-        or not isinstance(shape, list)
-        or not all(type(n) is int and 0 < n < 2**20 for n in cast(list[object], shape))
-        or not isinstance(elements, list)
-        or not all(isinstance(text, str) for text in cast(list[object], elements))
+def _items(known: Mapping[str, Any], key: str, kind: type) -> tuple[Any, ...]:
+    items = known.get(key)
+    if not isinstance(items, list) or any(
+        type(item) is not kind for item in cast(list[Any], items)
     ):
-        raise FormatError(f"{where}: its schema has a column that is none: {data!r}.")
-    column = Column(
-        *(fields["name"], fields["dtype"], tuple(cast(list[int], shape))),
-        *(fields["meaning"], fields["unit"], tuple(cast(list[str], elements))),
-    )
-    if column.row_bytes > MAX_ROW_BYTES:
-        raise FormatError(f"{where}: a row of column {column.name!r} has {column.row_bytes} bytes.")
-    return column
+        raise FormatError(f"column {_short(known)}: `{key}` must be a list of {kind.__name__}.")
+    return tuple(cast(list[Any], items))
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

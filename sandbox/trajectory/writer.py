@@ -1,132 +1,143 @@
-"""Writing a shard: an episode is in it whole or not at all, and a kill loses none that was.
-
-While it grows, a shard is `NAME.h5.part`, readable by others (SWMR), with a line of JSON an episode in
-the sidecar `NAME.episodes.jsonl`. The commit order is columns, record, `ep_offset`, `ep_len`, flush: an
-episode exists when `ep_len` counts it. A finished shard carries the records in an attribute and is
-renamed. Its bytes depend on the episodes appended and on nothing else, so that a run that was
-interrupted, read back and appended again ends in the same bytes.
-"""
+"""Write one shard, episode by episode; a shard is finished whole or grows under another name."""
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import h5py
-import hdf5plugin
-import numpy as np
-from numpy.typing import NDArray
 
-from sandbox.errors import FormatError, SandboxError
+from sandbox.errors import FormatError, InvalidInputError, SandboxError, UnknownNameError
+from sandbox.trajectory import layout
 from sandbox.trajectory.episode import Episode
-from sandbox.trajectory.reader import ShardReader, growing_path, sidecar_path
-from sandbox.trajectory.schema import FORMAT_VERSION, Column, Schema
+from sandbox.trajectory.growing import Growing
+from sandbox.trajectory.layout import StorageError, storage_error
+from sandbox.trajectory.reader import ShardReader
+from sandbox.trajectory.schema import INDEX, Schema
+from sandbox.trajectory.shard import part_path, sidecar_path, sync_folder
 
-Compression = Literal["zstd", "gzip", "none"]
-CHUNK_BYTES = 192 * 1024  # Of pictures: 16 frames of 64x64 RGB.
-SMALL_ROW_BYTES = 1024  # Rows below this are not compressed: it would halve the rate of logging.
-SMALL_CHUNK_ROWS = 1024
-INDEX = (("ep_offset", np.dtype(np.int64)), ("ep_len", np.dtype(np.int32)))  # In commit order.
+FAILURES = (OSError, RuntimeError)  # What h5py raises when the disk refuses.
 
 
 class ShardWriter:
-    """Appends episodes to a new shard.
+    """One shard under way; `PATH.part` and a sidecar until `close` finishes it as `PATH`.
+
+    The finished bytes depend on the arguments and on the episodes appended alone: not on time,
+    process, kills or resumptions. One writer a shard at a time; the run folder's lock sees to it.
 
     Args:
-        path: of the finished shard, ending in .h5; it must not exist.
-        schema: its columns.
-        header: plain JSON for the file's `header` attribute.
-        compression: of the columns whose rows have at least 1 KiB.
+        path: of the finished shard, `.../shard-00000.h5`.
+        schema: the columns.
+        header: plain JSON about the whole shard.
+        compression: `zstd` (level 1; readers must import hdf5plugin), `gzip` (level 1; every
+            reader), or `none` (contiguous; the fastest to read).
+        sync: return from `append` when the disk has the episode (power loss), not just the
+            operating system (kill).
+
+    Attributes:
+        records: of the episodes committed so far, each with its `digest`.
 
     Raises:
-        SandboxError: the shard cannot be written; what was committed stays readable.
+        InvalidInputError: the shard is there already, finished or growing.
+        StorageError: the folder cannot be written.
     """
 
     def __init__(
-        self, path: Path, schema: Schema, header: Mapping[str, Any], compression: Compression
+        self,
+        path: Path,
+        schema: Schema,
+        header: Mapping[str, Any],
+        compression: str = "zstd",
+        *,
+        sync: bool = True,
     ) -> None:
-        self._path, self._schema = path, schema
-        self.records: list[dict[str, Any]] = []
-        self._rows = 0
-        self._open(growing_path(path), sidecar_path(path), header, compression)
+        self._prepare(path, schema, header, compression, sync)
+        if part_path(path).exists():
+            raise InvalidInputError(
+                f"{part_path(path)}: a shard is growing here; nothing was done. Use "
+                "ShardWriter.resume, or another folder."
+            )
+        self._begin(())
 
     @classmethod
     def resume(
-        cls, path: Path, schema: Schema, header: Mapping[str, Any], compression: Compression
-    ) -> "ShardWriter":
-        """Go on with a shard that a killed process left, or begin it.
+        cls,
+        path: Path,
+        schema: Schema,
+        header: Mapping[str, Any],
+        compression: str = "zstd",
+        *,
+        sync: bool = True,
+    ) -> Self:
+        """Go on with a shard after a kill at any moment, or begin it if nothing is there.
 
-        The committed episodes are checked and appended to a fresh file, which then takes the place of
-        the old one: its bytes are those of a file that was never interrupted.
+        The committed episodes are checked against their digests and appended to a fresh file, which
+        then replaces the growing one: a file whose writer died is never written to.
 
         Raises:
-            FormatError: a committed episode is not what its digest says.
+            InvalidInputError: the shard is finished, or what grows here has another schema or
+                header.
+            FormatError: a committed episode is damaged.
+            StorageError: the folder cannot be written.
         """
-        old = growing_path(path)
-        if not old.exists():
-            return cls(path, schema, header, compression)
-        again = path.with_name(f".again-{path.name}")
-        for stale in (growing_path(again), sidecar_path(again)):
-            stale.unlink(missing_ok=True)
-        writer = cls(again, schema, header, compression)
-        try:
-            _copy_committed(old, path, writer)
-            os.replace(sidecar_path(again), sidecar_path(path))
-            os.replace(growing_path(again), old)
-            writer._path = path
-        except BaseException:
-            writer.abandon()
-            raise
-        return writer
+        self = cls.__new__(cls)
+        self._prepare(path, schema, header, compression, sync)
+        reader = self._committed()
+        if reader is None:
+            self._begin(())
+            return self
+        with reader:
+            self._begin(reader.read(i) for i in range(len(reader)))
+        return self
 
     def append(self, episode: Episode) -> dict[str, Any]:
-        """Commit an episode; return its record with the digest of its rows.
+        """Commit an episode and return its record as kept, with `digest`.
 
         Raises:
-            SandboxError: it could not be written, and is not in the shard.
+            FormatError: the episode does not fit the schema; nothing was done.
+            StorageError: the disk refused; the episode is not in the shard, those before it are.
         """
-        record = {**episode.record, "digest": episode.digest}
-        line = json.dumps(record, sort_keys=True, allow_nan=False) + "\n"
+        growing = self._open()
+        _check_fit(episode, self.schema)
+        kept, line = _line(episode)
         try:
-            for column in self._schema.columns:
-                self._extend(column, episode.rows[column.name])
-            self._sidecar.write(line.encode())
-            self._sidecar.flush()
-            os.fsync(self._sidecar.fileno())
-            for (name, dtype), value in zip(INDEX, (self._rows, len_(episode)), strict=True):
-                self._put(name, len(self.records), np.array([value], dtype))
-            self._file.flush()
-            os.fsync(self._fd)
-        except (OSError, RuntimeError) as error:
-            raise self._unwritable(error) from error
-        self._rows += len_(episode)
-        self.records.append(record)
-        return record
+            growing.append(episode.rows, line, sync=self._sync)
+        except FAILURES as error:
+            self.abandon()
+            storage_error(part_path(self.path), error)
+        self._lines.append(line)
+        self.records.append(kept)
+        return kept
 
     def close(self) -> None:
-        """Finish the shard: put the records in, and give it its name."""
-        growing = growing_path(self._path)
+        """Finish the shard: write it anew in its final form, then give it its name.
+
+        Raises:
+            StorageError: the disk refused; the growing shard is as it was, and can be resumed.
+        """
+        growing, self._growing = self._growing, None
+        if growing is None:
+            return
+        temporary = self.path.with_name(f"{self.path.name}.finished")
         try:
-            self._file.close()
-            with h5py.File(growing, "r+", libver=("v110", "v110")) as file:
-                file.attrs["episodes"] = _json(self.records)
-                file.flush()
-            self._sidecar.close()
-            _sync(growing)
-            os.replace(growing, self._path)
-            _sync(self._path.parent)
-        except (OSError, RuntimeError) as error:
-            raise self._unwritable(error) from error
+            growing.close()
+            texts = {**self._texts, "episodes": f"[{','.join(self._lines)}]"}
+            self._finish(temporary, texts, growing.rows, growing.episodes)
+            os.replace(temporary, self.path)
+            sync_folder(self.path.parent)
+            part_path(self.path).unlink()
+        except FAILURES as error:
+            storage_error(self.path, error)
 
     def abandon(self) -> None:
-        """Stop writing; what is committed stays in the growing file."""
-        with suppress(OSError, RuntimeError):
-            self._file.close()
-        with suppress(OSError):
-            self._sidecar.close()
+        """Stop writing; what is committed stays in the growing shard, and can be resumed."""
+        growing, self._growing = self._growing, None
+        if growing is not None:
+            with suppress(*FAILURES):  # A full disk refuses even to be left.
+                growing.close()
 
     def __enter__(self) -> Self:
         return self
@@ -137,108 +148,121 @@ class ShardWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        """Finish the shard; left by an exception, leave it growing with what is committed."""
         if kind is None:
             self.close()
         else:
             self.abandon()
 
-    def _open(
-        self, growing: Path, sidecar: Path, header: Mapping[str, Any], compression: Compression
+    def _prepare(
+        self,
+        path: Path,
+        schema: Schema,
+        header: Mapping[str, Any],
+        compression: str,
+        sync: bool,
     ) -> None:
-        try:
-            growing.parent.mkdir(parents=True, exist_ok=True)
-            self._sidecar = sidecar.open("wb")
-            self._file = h5py.File(growing, "w", libver=("v110", "v110"))
-            self._file.attrs["format_version"] = FORMAT_VERSION
-            self._file.attrs["schema"] = _json(self._schema.to_json())
-            self._file.attrs["header"] = _json(header)
-            self._data = {c.name: self._dataset(c, compression) for c in self._schema.columns}
-            for name, dtype in INDEX:
-                self._data[name] = self._file.create_dataset(
-                    name, shape=(0,), maxshape=(None,), chunks=(SMALL_CHUNK_ROWS,), dtype=dtype
-                )
-            self._file.swmr_mode = True  # From here on no dataset and no attribute can be added.
-            self._fd = self._file.id.get_vfd_handle()
-        except (OSError, RuntimeError) as error:
-            raise self._unwritable(error) from error
-
-    def _dataset(self, column: Column, compression: Compression) -> h5py.Dataset:
-        small = column.row_bytes < SMALL_ROW_BYTES
-        rows = SMALL_CHUNK_ROWS if small else max(1, min(64, round(CHUNK_BYTES / column.row_bytes)))
-        options: dict[str, Any] = {}
-        if not small and compression == "zstd":
-            options = dict(hdf5plugin.Zstd(clevel=1))
-        elif not small and compression == "gzip":
-            options = {"compression": "gzip", "compression_opts": 1}
-        return self._file.create_dataset(
-            column.name,
-            shape=(0, *column.shape),
-            maxshape=(None, *column.shape),
-            chunks=(rows, *column.shape),
-            dtype=column.dtype,
-            **options,
-        )
-
-    def _extend(self, column: Column, rows: NDArray[Any]) -> None:
-        if rows.dtype != column.dtype or rows.shape[1:] != column.shape:
-            raise FormatError(
-                f"column {column.name!r} holds {column.dtype} {column.shape}, not {rows.dtype} "
-                f"{rows.shape[1:]}."
+        """Take the arguments; nothing is written yet."""
+        if compression not in layout.FILTERS:
+            raise UnknownNameError("compression", compression, layout.FILTERS)
+        if path.exists():
+            raise InvalidInputError(
+                f"{path}: this shard is finished; nothing was done. Read it with ShardReader, or "
+                "give another folder."
             )
-        self._put(column.name, self._rows, np.ascontiguousarray(rows))
+        self.path, self.schema, self.compression = path, schema, compression
+        self._texts = {
+            "schema": layout.dumps(schema.to_json(), "the schema"),
+            "header": layout.dumps(dict(header), "the header"),
+        }
+        self._sync = sync
+        self._growing: Growing | None = None
+        self._lines: list[str] = []
+        self.records: list[dict[str, Any]] = []
 
-    def _put(self, name: str, start: int, rows: NDArray[Any]) -> None:
-        """Write rows at `start`, past h5py's high-level interface, which costs ten times as much."""
-        target = self._data[name].id
-        target.set_extent((start + len(rows), *rows.shape[1:]))
-        space = target.get_space()
-        space.select_hyperslab((start, *(0 for _ in rows.shape[1:])), rows.shape)
-        target.write(h5py.h5s.create_simple(rows.shape), space, rows)
+    def _begin(self, episodes: Iterable[Episode]) -> None:
+        """Write `episodes` to fresh files, then let these replace what is there."""
+        part, sidecar = part_path(self.path), sidecar_path(self.path)
+        new_part, new_sidecar = (f.with_name(f"{f.name}.new") for f in (part, sidecar))
+        sync, self._sync = self._sync, False
+        try:
+            filters = layout.FILTERS[self.compression]
+            self._growing = Growing(new_part, new_sidecar, self.schema, self._texts, filters)
+            for episode in episodes:
+                self.append(episode)
+            self._growing.sync()
+            os.replace(new_sidecar, sidecar)
+            os.replace(new_part, part)
+            sync_folder(part.parent)
+        except FAILURES as error:
+            self.abandon()
+            storage_error(part, error)
+        except SandboxError:
+            self.abandon()
+            raise
+        self._sync = sync
 
-    def _unwritable(self, error: BaseException) -> SandboxError:
-        return SandboxError(
-            f"{self._path}: cannot be written ({_reason(error)}). The episodes committed before are "
-            "kept; make room or give another --out, and run it again."
-        )
-
-
-def len_(episode: Episode) -> int:
-    """Return the number of rows of an episode."""
-    return len(episode.rows["step_idx"])
-
-
-def _copy_committed(old: Path, path: Path, writer: ShardWriter) -> None:
-    """Append the committed episodes of a growing file to `writer`."""
-    try:
-        reader = ShardReader(path.parent / old.name)
-    except FormatError as error:
-        if sidecar_path(path).exists() and sidecar_path(path).stat().st_size > 0:
-            raise FormatError(f"{error} Move it away to generate its episodes again.") from error
-        return  # Killed before the first episode.
-    with reader:
-        for n in range(len(reader)):
-            episode = reader.read(n)
-            if episode.digest != reader.records[n]["digest"]:
-                raise FormatError(
-                    f"{old}: episode {n} is not what its digest says; move the file away to generate "
-                    "its episodes again."
+    def _committed(self) -> ShardReader | None:
+        """Return a reader of what a writer before left here; None if it committed nothing."""
+        part, sidecar = part_path(self.path), sidecar_path(self.path)
+        if not part.exists():
+            return None
+        try:
+            reader = ShardReader(part)
+        except FormatError:
+            if sidecar.exists() and b"\n" in sidecar.read_bytes():
+                raise
+            return None  # Its writer died before the header was whole.
+        said = {"schema": reader.schema.to_json(), "header": reader.header}
+        for name, ours in self._texts.items():
+            theirs = layout.dumps(said[name], name)
+            if theirs != ours:
+                reader.close()
+                raise InvalidInputError(
+                    f"{part}: the shard growing here has another {name}; nothing was done. Give "
+                    f"the same, or another folder. There: {theirs[:200]}, here: {ours[:200]}."
                 )
-            kept = {k: v for k, v in reader.records[n].items() if k != "digest"}
-            writer.append(Episode(episode.rows, kept))
+        return reader
+
+    def _open(self) -> Growing:
+        if self._growing is None:
+            raise StorageError(
+                f"{self.path}: this writer is closed, or failed before; nothing was done. Make "
+                "another with ShardWriter.resume."
+            )
+        return self._growing
+
+    def _finish(self, path: Path, texts: Mapping[str, str], rows: int, episodes: int) -> None:
+        """Write the finished shard to `path` from the growing one."""
+        filters, chunked = layout.FILTERS[self.compression], self.compression != "none"
+        with h5py.File(part_path(self.path), "r") as source, layout.create(path) as target:
+            layout.write_texts(target, texts)
+            for column in (*self.schema.columns, *INDEX):
+                count = episodes if column in INDEX else rows
+                made = layout.create_column(target, column, count, filters, chunked=chunked)
+                as_stored = chunked and not layout.is_small(column)
+                layout.copy_column(source[column.name], made, as_stored)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
 
 
-def _json(data: object) -> str:
-    return json.dumps(data, sort_keys=True, allow_nan=False)
+def _line(episode: Episode) -> tuple[dict[str, Any], str]:
+    """Return the record to keep, with its digest, and its canonical JSON."""
+    line = layout.dumps({**episode.record, "digest": episode.digest}, "the episode's record")
+    return json.loads(line), line
 
 
-def _reason(error: BaseException) -> str:
-    number = getattr(error, "errno", None)
-    return os.strerror(number) if number else " ".join(str(error).split())[:200]
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+def _check_fit(episode: Episode, schema: Schema) -> None:
+    """Refuse an episode that is not of the schema."""
+    if sorted(episode.rows) != sorted(schema.names):
+        raise FormatError(
+            f"the episode has columns {', '.join(sorted(episode.rows))} but the schema has "
+            f"{', '.join(sorted(schema.names))}; nothing was done. Record exactly those."
+        )
+    for column in schema.columns:
+        array = episode.rows[column.name]
+        if array.dtype != column.dtype or array.shape[1:] != column.shape:
+            raise FormatError(
+                f"column {column.name!r} of the episode is {array.dtype} {array.shape[1:]} but the "
+                f"schema says {column.dtype} {column.shape}; nothing was done."
+            )

@@ -1,0 +1,54 @@
+"""What can be observed: numbers and pictures, and the spaces they live in."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from gymnasium import spaces
+
+from sandbox.errors import InvalidInputError, UnknownNameError
+
+PICTURES = ("pixels", "depth", "segmentation")
+MODALITIES = ("proprio", *PICTURES)
+DEEPEST_M = 100.0  # No camera's far plane is farther.
+
+
+class Element(NamedTuple):
+    """One number of an observation: its name, unit, and the bounds that physics keeps it in."""
+
+    name: str
+    unit: str
+    low: float
+    high: float
+
+
+def space(name: str, size: int, elements: Sequence[Element]) -> spaces.Box:
+    """Return the space of one modality; `size` is pixels in width and height."""
+    match name:
+        case "proprio":
+            low, high = ([e.low for e in elements], [e.high for e in elements])
+            return spaces.Box(np.array(low, np.float32), np.array(high, np.float32))
+        case "pixels":
+            return spaces.Box(0, 255, (size, size, 3), np.uint8)
+        case "depth":
+            return spaces.Box(0.0, DEEPEST_M, (size, size), np.float32)
+        case _:
+            return spaces.Box(0, np.iinfo(np.int16).max, (size, size), np.int16)
+
+
+def names(observation: str | Sequence[str]) -> tuple[str, ...]:
+    """Return what an `observation` keyword names, checked."""
+    found = (observation,) if isinstance(observation, str) else tuple(observation)
+    if not found or len(set(found)) != len(found):
+        raise InvalidInputError(f"observation {observation!r}: name each of {MODALITIES} once.")
+    for name in found:
+        if name not in MODALITIES:
+            raise UnknownNameError("observation", name, MODALITIES)
+    return found
+
+
+def checked_size(size: object) -> int:
+    """Return an `image_size`, checked."""
+    if isinstance(size, bool) or not isinstance(size, int) or not 8 <= size <= 1024:
+        raise InvalidInputError(f"image_size {size!r}: give a whole number from 8 to 1024.")
+    return size

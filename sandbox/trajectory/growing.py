@@ -1,0 +1,99 @@
+"""A shard that grows: an HDF5 file in SWMR mode, and a sidecar with a line of JSON an episode.
+
+An episode is there when `ep_len` counts it. Each step below is handed to the operating system
+before the next begins, so that a kill at any moment leaves the episodes counted before, and those
+whole: rows, sidecar line, `ep_offset`, `ep_len`.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sandbox.trajectory import layout
+from sandbox.trajectory.episode import Rows as EpisodeRows
+from sandbox.trajectory.schema import INDEX, Column, Schema
+from sandbox.trajectory.shard import write_all
+
+SPARE_ROWS = 8192  # Extents grow by blocks: a header rewritten every time costs 3 us a column.
+SPARE_EPISODES = 1024
+
+
+class Growing:
+    """The two files of a shard under way.
+
+    Args:
+        path: of the HDF5 file; replaced if it is there.
+        sidecar: path of the lines; replaced if it is there.
+        schema: the columns.
+        texts: JSON of the root attributes.
+        filters: of the columns with large rows; small ones are kept raw until the shard is
+            finished.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        sidecar: Path,
+        schema: Schema,
+        texts: Mapping[str, str],
+        filters: Mapping[str, Any],
+    ) -> None:
+        self.episodes = self.rows = 0
+        self._file = layout.create(path)
+        try:
+            layout.write_texts(self._file, texts)
+            self._columns = {c.name: self._column(c, filters) for c in (*schema.columns, *INDEX)}
+            self._offsets, self._lengths = (self._columns.pop(n) for n in ("ep_offset", "ep_len"))
+            self._file.swmr_mode = True  # From here on no dataset and no attribute can be added.
+            self._fd = self._file.id.get_vfd_handle()
+            self._lines = sidecar.open("wb", buffering=0)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def append(self, rows: EpisodeRows, line: str, *, sync: bool) -> None:
+        """Append an episode; with `sync`, return when the disk has it."""
+        count = len(rows["step_idx"])
+        self._write_rows(rows, count)
+        self._file.flush()
+        write_all(self._lines.fileno(), f"{line}\n".encode())
+        if sync:
+            os.fdatasync(self._lines.fileno())
+        self._count(count)
+        if sync:
+            os.fdatasync(self._fd)
+
+    def sync(self) -> None:
+        """Return when the disk has everything appended so far."""
+        os.fsync(self._lines.fileno())
+        os.fsync(self._fd)
+
+    def close(self) -> None:
+        """Close both files; what was counted stays counted."""
+        self._lines.close()
+        self._file.close()
+
+    def _column(self, column: Column, filters: Mapping[str, Any]) -> layout.Rows:
+        use: Mapping[str, Any] = {} if layout.is_small(column) else filters
+        return layout.Rows(layout.create_column(self._file, column, 0, use))
+
+    def _write_rows(self, rows: EpisodeRows, count: int) -> None:
+        end = self.rows + count
+        for name, column in self._columns.items():
+            if column.extent < end:
+                column.extend(end + SPARE_ROWS)
+            column.write(self.rows, np.ascontiguousarray(rows[name], column.dtype))
+
+    def _count(self, count: int) -> None:
+        if self._lengths.extent <= self.episodes:
+            self._lengths.extend(self.episodes + SPARE_EPISODES)
+            self._offsets.extend(self.episodes + SPARE_EPISODES)
+        self._offsets.write(self.episodes, np.array([self.rows], np.int64))
+        self._offsets.flush()
+        self._lengths.write(self.episodes, np.array([count], np.int32))
+        self._lengths.flush()
+        self.episodes += 1
+        self.rows += count

@@ -1,0 +1,196 @@
+"""The native layout in HDF5: how files are created, and how one column's rows are written and read.
+
+Everything here is chosen so that the bytes of a file depend on what is written alone: no
+timestamps, a pinned file format, and nothing taken from the process.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NoReturn
+
+import h5py
+import hdf5plugin
+import numpy as np
+from numpy.typing import NDArray
+
+from sandbox.errors import FormatError, SandboxError
+from sandbox.trajectory.schema import FORMAT_VERSION, Column
+
+FRAME_CHUNK_BYTES = 192 << 10  # Fast to write and to read at random: notes/hdf5.md.
+FRAME_CHUNK_ROWS = 64
+SMALL_CHUNK_BYTES = 16 << 10  # Of columns with small rows; the last one is rewritten every time.
+COPY_BYTES = 4 << 20
+ZSTD = int(hdf5plugin.ZSTD_ID)
+FILTERS: Mapping[str, dict[str, Any]] = {
+    "zstd": {"compression": ZSTD, "compression_opts": (1,), "fletcher32": True},
+    "gzip": {"compression": "gzip", "compression_opts": 1, "fletcher32": True},
+    "none": {},
+}
+TEXTS = ("schema", "header", "episodes")  # Root attributes, JSON.
+SEAL = "seal"  # SHA-256 over them: HDF5 keeps no checksum of long attributes.
+
+
+class StorageError(SandboxError):
+    """The disk refuses: full, unwritable, gone; what was committed before is kept."""
+
+
+def storage_error(path: Path, error: BaseException) -> NoReturn:
+    """Raise what a disk's refusal means to a user."""
+    raise StorageError(
+        f"{path}: cannot be written: {one_line(error)}. Episodes committed before are kept. Make "
+        "room or give another folder, then run the same command again."
+    ) from error
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error says, in one line without a full stop."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+
+
+def chunk_rows(row_bytes: int) -> int:
+    """Return how many rows one chunk holds."""
+    frames = round(FRAME_CHUNK_BYTES / row_bytes)
+    if frames > FRAME_CHUNK_ROWS:
+        return max(FRAME_CHUNK_ROWS, SMALL_CHUNK_BYTES // row_bytes)
+    return max(1, frames)
+
+
+def is_small(column: Column) -> bool:
+    """Return whether a column's rows are too small to be worth compressing as they come."""
+    return chunk_rows(column.row_bytes) >= FRAME_CHUNK_ROWS
+
+
+def create(path: Path) -> h5py.File:
+    """Create an empty file whose bytes tell no time, replacing what is there."""
+    made = h5py.h5p.create(h5py.h5p.FILE_CREATE)
+    made.set_obj_track_times(False)  # The root group's; h5py's own default keeps them.
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
+    return h5py.File(h5py.h5f.create(bytes(path), h5py.h5f.ACC_TRUNC, fcpl=made, fapl=access))
+
+
+def create_column(
+    file: h5py.File, column: Column, rows: int, filters: Mapping[str, Any], *, chunked: bool = True
+) -> h5py.Dataset:
+    """Create the dataset of a column with `rows` rows."""
+    room: dict[str, Any] = {}
+    if chunked:
+        room["maxshape"] = (None, *column.shape)
+        room["chunks"] = (chunk_rows(column.row_bytes), *column.shape)
+    return file.create_dataset(
+        column.name,
+        (rows, *column.shape),
+        np.dtype(column.dtype),
+        track_times=False,
+        **room,
+        **filters,
+    )
+
+
+def write_texts(file: h5py.File, texts: Mapping[str, str]) -> None:
+    """Write the root attributes: format version, JSON texts, and their seal."""
+    file.attrs.create("format_version", FORMAT_VERSION, dtype=np.dtype("int64"))
+    for name, text in texts.items():
+        file.attrs.create(name, text)
+    file.attrs.create(SEAL, seal(texts))
+
+
+def seal(texts: Mapping[str, str]) -> str:
+    """Return the SHA-256 of the texts in order, each preceded by its name and length."""
+    sha = hashlib.sha256()
+    for name in TEXTS:
+        if name in texts:
+            data = texts[name].encode()
+            sha.update(f"{name} {len(data)}\n".encode() + data)
+    return sha.hexdigest()
+
+
+def dumps(value: Any, what: str) -> str:
+    """Return canonical JSON: sorted keys, ASCII, one line, no NaN.
+
+    Raises:
+        FormatError: `value` is not plain JSON.
+    """
+    try:
+        return json.dumps(value, sort_keys=True, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise FormatError(
+            f"{what} is not plain JSON: {error}. Use text, finite numbers, lists and objects."
+        ) from None
+
+
+class Rows:
+    """One open column; reads and writes runs of rows with as little ceremony as HDF5 allows.
+
+    h5py's indexing costs 50-100 us a call, two thirds of it for building dataspaces that are the
+    same each time. Not for use by two threads at once.
+
+    Attributes:
+        extent: rows that the file claims to have.
+        stored: rows that a reader found to be there.
+        row: shape of a row.
+    """
+
+    def __init__(self, dataset: h5py.Dataset, stored: int = 0) -> None:
+        self.stored = stored
+        self._id = dataset.id
+        self._type = dataset.id.get_type()
+        self._space = dataset.id.get_space()
+        self.row = tuple(int(size) for size in dataset.shape[1:])
+        self.extent = int(dataset.shape[0])
+        self.dtype = dataset.dtype
+
+    def extend(self, extent: int) -> None:
+        """Make room for `extent` rows in all."""
+        self._id.set_extent((extent, *self.row))
+        self._space.set_extent_simple((extent, *self.row), (h5py.h5s.UNLIMITED, *self.row))
+        self.extent = extent
+
+    def write(self, start: int, values: NDArray[Any]) -> None:
+        """Write `values` from row `start` on."""
+        self._select(start, len(values))
+        self._id.write(_space((len(values), *self.row)), self._space, values, self._type)
+
+    def read(self, start: int, values: NDArray[Any]) -> None:
+        """Fill `values`, C-contiguous and of the column's type, from row `start` on."""
+        if len(values):
+            self._select(start, len(values))
+            self._id.read(_space((len(values), *self.row)), self._space, values, self._type)
+
+    def rows(self, start: int, count: int) -> NDArray[Any]:
+        """Return `count` rows from `start` on, in an array of their own."""
+        values = np.empty((count, *self.row), self.dtype)
+        self.read(start, values)
+        return values
+
+    def flush(self) -> None:
+        """Hand everything written to the operating system."""
+        self._id.flush()
+
+    def _select(self, start: int, count: int) -> None:
+        self._space.select_hyperslab((start, *(0 for _ in self.row)), (count, *self.row))
+
+
+@lru_cache(maxsize=256)
+def _space(shape: tuple[int, ...]) -> h5py.h5s.SpaceID:
+    return h5py.h5s.create_simple(shape)
+
+
+def copy_column(source: h5py.Dataset, target: h5py.Dataset, same_filters: bool) -> None:
+    """Copy the rows that `target` has room for; as they are stored if the filters are the same."""
+    assert source.chunks, "a growing column is chunked"
+    total, step = target.shape[0], source.chunks[0]
+    if same_filters:
+        for start in range(0, total, step):
+            place = (start, *(0 for _ in target.shape[1:]))
+            mask, data = source.id.read_direct_chunk(place)
+            target.id.write_direct_chunk(place, data, mask)
+        return
+    origin, goal = Rows(source), Rows(target)
+    step *= max(1, COPY_BYTES // (step * target.dtype.itemsize * math.prod(origin.row)))
+    for start in range(0, total, step):
+        goal.write(start, origin.rows(start, min(step, total - start)))

@@ -1,0 +1,58 @@
+"""The files of a shard and of a run: what they are called, and how a name is made to last.
+
+`shard-00000.h5` is finished, `shard-00000.h5.part` grows, and `shard-00000.episodes.jsonl` beside
+either has the record of each episode, a line of canonical JSON each.
+"""
+
+import os
+from pathlib import Path
+
+from sandbox.errors import FormatError
+
+PART = ".part"
+
+
+def part_path(path: Path) -> Path:
+    """Return where the shard `path` grows."""
+    return path.with_name(path.name + PART)
+
+
+def sidecar_path(path: Path) -> Path:
+    """Return where the records of the shard `path` are, finished or growing."""
+    return path.with_name(f"{path.name.removesuffix(PART).removesuffix('.h5')}.episodes.jsonl")
+
+
+def shards(run: Path, *, missing_ok: bool = False) -> list[Path]:
+    """Return the shards of a run in order, the growing one by its `.part` name.
+
+    A path that is itself a file is a run of one shard.
+
+    Raises:
+        FormatError: there is none (unless `missing_ok`).
+    """
+    if run.is_file():
+        return [run]
+    found: dict[str, Path] = {}
+    for path in (*run.glob(f"shards/shard-*.h5{PART}"), *run.glob("shards/shard-*.h5")):
+        found[path.name.removesuffix(PART)] = path  # A finished one hides what is left of `.part`.
+    if not found and not missing_ok:
+        raise FormatError(
+            f"{run}: {'no shards/shard-*.h5 here' if run.exists() else 'does not exist'}; give the "
+            "folder of a run, or a trajectory file."
+        )
+    return [found[name] for name in sorted(found, key=lambda name: (len(name), name))]
+
+
+def sync_folder(folder: Path) -> None:
+    """Return when the disk has the names in `folder`."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of `data`, however often the disk takes only a part."""
+    while data:
+        data = data[os.write(fd, data) :]

@@ -1,0 +1,151 @@
+"""Open what may be anybody's file: each function refuses what is not of the layout, as FormatError.
+
+HDF5 can point outside a file (external links, external storage, virtual datasets), run other
+people's filters and claim sizes that no memory holds. None of it is needed here, so none of it is
+read.
+"""
+
+import ctypes
+import json
+import math
+from pathlib import Path
+from typing import Any, cast
+
+import h5py
+import numpy as np
+
+from sandbox.errors import FormatError
+from sandbox.trajectory import layout
+from sandbox.trajectory.schema import FORMAT_VERSION, INDEX, Column, Schema
+
+READ_ATTEMPTS = 27  # 0.1 s of sleep in all.
+CHUNK_BYTES_LIMIT = 1 << 28  # What a chunk may unpack to.
+SAFE_FILTERS = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_FLETCHER32, layout.ZSTD)
+
+
+def open_file(path: Path, *, growing: bool) -> h5py.File:
+    """Open an HDF5 file for reading; FormatError if it is none."""
+    if not path.is_file():
+        raise FormatError(f"{path}: there is no such file; give a trajectory file.")
+    try:
+        return _open_growing(path) if growing else h5py.File(path, "r")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise FormatError(
+            f"{path}: {path.stat().st_size:,} bytes that cannot be read as HDF5: "
+            f"{layout.one_line(error)}. It is no trajectory file, or damaged; generate it again, "
+            "or restore it from a copy."
+        ) from error
+
+
+def _open_growing(path: Path) -> h5py.File:
+    """Open a file that somebody may be writing.
+
+    HDF5 reads metadata whose checksum is wrong again, for it may be half written: 100 times,
+    sleeping twice as long each time, which on a damaged file is for ever. h5py does not let one say
+    fewer.
+    """
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    library = ctypes.CDLL(h5py.h5p.__file__)  # Finds symbols of the HDF5 that it is linked to.
+    library.H5Pset_metadata_read_attempts(ctypes.c_int64(access.id), ctypes.c_uint(READ_ATTEMPTS))
+    mode = h5py.h5f.ACC_RDONLY | h5py.h5f.ACC_SWMR_READ
+    return h5py.File(h5py.h5f.open(bytes(path), mode, fapl=access))
+
+
+def texts(file: h5py.File, *, growing: bool) -> dict[str, str]:
+    """Return the JSON texts of the root attributes, once version and seal are those of ours."""
+    version = _attribute(file, "format_version")
+    if version is None:
+        raise FormatError("it has no format_version; this HDF5 file is no trajectory file of ours.")
+    if not isinstance(version, np.integer) or version != FORMAT_VERSION:
+        raise FormatError(
+            f"it is of format version {version!r}; this program reads {FORMAT_VERSION}. Use the "
+            "version that wrote it."
+        )
+    found: dict[str, str] = {}
+    for name in layout.TEXTS[:2] if growing else layout.TEXTS:
+        text = _attribute(file, name)
+        if not isinstance(text, str):
+            raise FormatError(f"it has no text {name!r} in its root attributes; it is damaged.")
+        found[name] = text
+    if layout.seal(found) != _attribute(file, layout.SEAL):
+        raise FormatError("its root attributes are not those of its seal; it was damaged.")
+    return found
+
+
+def objects(text: str, what: str) -> list[dict[str, Any]]:
+    """Return the list of objects that a JSON text holds."""
+    data = json.loads(text)
+    if not isinstance(data, list) or any(type(i) is not dict for i in cast(list[Any], data)):
+        raise FormatError(f"{what}: no list of objects; it is damaged.")
+    return cast(list[dict[str, Any]], data)
+
+
+def columns(file: h5py.File, schema: Schema) -> dict[str, layout.Rows]:
+    """Open the columns of a schema and the index."""
+    expected = (*schema.columns, *INDEX)
+    found, names = list(file), [column.name for column in expected]
+    strange = [name for name in found if name not in names]
+    if strange:
+        raise FormatError(
+            f"it has {strange[0]!r} at its root, which is no column of its schema; it is foreign."
+        )
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise FormatError(f"it has no column {missing[0]!r}, which its schema has; it is damaged.")
+    return {column.name: _column(file, column) for column in expected}
+
+
+def sidecar(path: Path, count: int) -> list[dict[str, Any]]:
+    """Return the first `count` records of a growing shard; a torn line after them is no matter."""
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:
+        lines = []
+    if len(lines) < count:
+        raise FormatError(
+            f"{path.name} beside it has {len(lines)} of the {count} records; restore it from a "
+            "copy."
+        )
+    return objects(f"[{','.join(line.decode() for line in lines[:count])}]", path.name)
+
+
+def _column(file: h5py.File, column: Column) -> layout.Rows:
+    """Open a column, refusing what could make reading it do anything but read this file."""
+    if file.id.links.get_info(column.name.encode()).type != h5py.h5l.TYPE_HARD:
+        raise FormatError(f"{column.name!r} is a link to elsewhere; copy the data into the file.")
+    dataset = file[column.name]
+    if not isinstance(dataset, h5py.Dataset):
+        raise FormatError(f"{column.name!r} at its root is no dataset; it is foreign.")
+    plan = dataset.id.get_create_plist()
+    if plan.get_layout() == h5py.h5d.VIRTUAL or plan.get_external_count():
+        raise FormatError(f"column {column.name!r} is kept in other files; copy it into this one.")
+    filters = [plan.get_filter(i)[0] for i in range(plan.get_nfilters())]
+    if any(number not in SAFE_FILTERS for number in filters):
+        raise FormatError(
+            f"column {column.name!r} is stored with HDF5 filters {filters}; only Zstd, gzip and "
+            "Fletcher32 are read. Store it anew, for instance with h5repack."
+        )
+    if dataset.dtype != np.dtype(column.dtype) or dataset.shape[1:] != column.shape:
+        raise FormatError(
+            f"column {column.name!r} is {dataset.dtype} {dataset.shape[1:]} but its schema says "
+            f"{column.dtype} {column.shape}; it is damaged."
+        )
+    return layout.Rows(dataset, _stored_rows(dataset))
+
+
+def _stored_rows(dataset: h5py.Dataset) -> int:
+    """Return how many rows are really there: extents cost nothing to claim."""
+    row_bytes = dataset.dtype.itemsize * math.prod(dataset.shape[1:])
+    if dataset.chunks is None:
+        return min(dataset.shape[0], dataset.id.get_storage_size() // row_bytes)
+    if math.prod(dataset.chunks) * dataset.dtype.itemsize > max(CHUNK_BYTES_LIMIT, row_bytes):
+        raise FormatError(f"column {dataset.name!r} has chunks of {dataset.chunks}; too large.")
+    per_row = math.prod(
+        -(-size // part) for size, part in zip(dataset.shape[1:], dataset.chunks[1:], strict=True)
+    )
+    stored = dataset.id.get_num_chunks() // per_row * dataset.chunks[0]
+    return min(dataset.shape[0], stored)
+
+
+def _attribute(file: h5py.File, name: str) -> Any:
+    return file.attrs.get(name)
