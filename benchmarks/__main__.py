@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import logging, metering, replaying, stepping
+from benchmarks import logging, meter, replaying, stepping, trajectory
 from sandbox import catalogue
 
 CONSOLE = Console()
@@ -22,7 +22,8 @@ def main() -> None:
         show("Environment step, state only, against the physics inside it", stepping.steps(names))
         show("Reset", stepping.resets(names))
         show("Logging", logging.rates(here))
-        show("Metering", metering.rates(here))
+        meter.main()
+        trajectory.main()
         show("Generating and verifying, state only", replaying.speeds(names, here))
         show("Replay in another process", replaying.thousand(names, here))
 

@@ -98,12 +98,25 @@ def report(title: str, columns: Schema, count: int, compression: str, sync: bool
         with ShardReader(path) as reader:
             reading = seconds(lambda: [reader.read(n) for n in range(len(reader))])
         size = path.stat().st_size
+        loading = windows(path) if "pixels" in columns.names else ""
     rows = count * ROWS
     return (
         f"{title:<34} append {rows / appending:>9,.0f} rows/s   finish {rows / finishing:>9,.0f}"
         f" rows/s   read {rows / reading:>9,.0f} rows/s   growing {grown / raw:5.2f}"
         f"   finished {size / raw:5.2f} of raw"
+        f"{loading}"
     )
+
+
+def windows(path: Path) -> str:
+    """Return how fast random batches of 32 windows of 16 rows load in this process."""
+    from sandbox.loader import Windows
+
+    data = Windows(path, 16, ("pixels", "state", "action"))
+    order = np.random.default_rng(0).permutation(len(data))[: 32 * 40].reshape(-1, 32).tolist()
+    data.__getitems__(order[0])
+    taken = seconds(lambda: [data.__getitems__(batch) for batch in order])
+    return f"   load {len(order) * 32 / taken:6,.0f} windows/s"
 
 
 def main() -> None:

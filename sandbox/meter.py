@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from sandbox.errors import BudgetExhaustedError
+from sandbox.errors import BudgetExhaustedError, InvalidInputError
 from sandbox.prices import UNITS, PriceSchedule, credits
 
 UNLIMITED = 2**63 - 1  # Microcredits; what a balance says where nothing limits it.
@@ -88,7 +88,7 @@ class Meter:
         self._posted: int | None = None  # When last looked up.
         self._spent = 0
         self._limit: float = 0  # What this episode may spend before asking again.
-        self._held = 0
+        self._held = self._bound = 0
         self._tally: dict[Cost, int] = {}
         self._episode: bytes | None = None
 
@@ -112,12 +112,13 @@ class Meter:
             )
         held = 0
         if self._funds is not None:
+            bound = max(bound, at_least)
             at_most = bound if left is None else min(bound, left)
             held = self._funds.reserve(episode_id, at_least, at_most)
             if held < at_least:
                 raise self._poor(at_least, "An episode")
             self._posted = self._funds.posted()
-        self._held, self._spent, self._tally = held, 0, {}
+        self._held, self._bound, self._spent, self._tally = held, bound, 0, {}
         self._episode = episode_id
         self._set_limit()
 
@@ -146,7 +147,9 @@ class Meter:
         return wanted <= self._limit or self._extend(wanted)
 
     def top_up(self, amount: int) -> None:
-        """Raise the budget by `amount` [microcredits]."""
+        """Raise the budget by `amount` [microcredits], 0 or more."""
+        if type(amount) is not int or amount < 0:
+            raise InvalidInputError(f"a top-up of {amount!r} microcredits: give 0 or more.")
         if self._budget is not None:
             self._budget += amount
             self._set_limit()
@@ -203,7 +206,7 @@ class Meter:
         self._end(0)
 
     def _end(self, spent: int) -> None:
-        """End the episode; what it counted stays readable until the next."""
+        """End the episode and forget what it counted; `total` keeps what was paid."""
         self._settled += spent
         self._episode, self._held, self._limit = None, 0, 0
         if self._posted is not None:
@@ -224,13 +227,16 @@ class Meter:
         self._limit = min(limits)
 
     def _extend(self, wanted: int) -> bool:
-        """Try to hold enough for spending `wanted` in this episode."""
+        """Try to hold enough for spending `wanted` in this episode; at best for all of it."""
         if self._episode is None or self._funds is None or wanted <= self._held:
             return False
-        if self._budget is not None and wanted > self._budget - self._settled:
+        most = max(wanted, self._bound)
+        if self._budget is not None:
+            most = min(most, self._budget - self._settled)
+        if wanted > most:
             return False
-        missing = wanted - self._held
-        self._held += self._funds.reserve(self._episode, missing, missing)
+        held = self._held
+        self._held += self._funds.reserve(self._episode, wanted - held, most - held)
         self._posted = self._funds.posted()
         self._set_limit()
         return wanted <= self._limit
@@ -240,7 +246,7 @@ class Meter:
         if left is not None and left < amount:
             has, heal = f"the budget has {credits(left)} left", "meter.top_up() or a larger budget"
         elif self._funds is not None:
-            available = self._funds.available() or 0
+            available = (self._funds.available() or 0) + self._held - self._spent
             has = f"the account {self._funds.account!r} has {credits(available)}"
             heal = f"`sandbox ledger grant {self._funds.account} CREDITS`"
         else:

@@ -5,10 +5,17 @@ import os
 import pickle
 import signal
 import stat
+import subprocess
+import sys
+import tempfile
+import threading
 from pathlib import Path
 
 import apsw
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from sandbox.errors import BudgetExhaustedError, InvalidInputError, LedgerError, UnknownNameError
 from sandbox.ledger import AccountFunds, Ledger, charge_id
@@ -253,3 +260,223 @@ def test_charge_ids_are_deterministic_and_unambiguous() -> None:
     assert charge_id("run", 1) == charge_id("run", 1)
     assert len({charge_id(run, n) for run in ("a", "b", "a\n1") for n in range(50)}) == 150
     assert len(charge_id("run", 1)) == 16
+
+
+def test_every_opened_account_is_listed_and_a_transfer_is_found_by_its_id(book: Ledger) -> None:
+    book.grant("lab", 10, id=b"g" * 16)
+    post(book, "local", 7)
+    assert [(a.name, a.mode) for a in book.accounts()] == [
+        ("lab", "prepaid"),
+        ("local", "postpaid"),
+    ]
+    found = book.find(EPISODE)
+    assert found is not None
+    assert (found["kind"], found["debit"], found["amount_micro"]) == ("post", "local", 7)
+    assert (found["work"], found["evidence"]) == ({"raw_byte": 7}, "f" * 64)
+    grant = book.find(b"g" * 16)
+    assert grant is not None
+    assert (grant["credit"], grant["work"]) == ("lab", {})
+    assert book.find(b"0" * 16) is None
+
+
+def test_the_same_transfer_at_another_time_is_the_same(tmp_path: Path) -> None:
+    now = [1000.0]
+    book = Ledger(tmp_path / "ledger.db", clock=lambda: now[0])
+    assert not post(book, "local", 7)
+    now[0] += 10**6
+    assert post(book, "local", 7)
+
+
+@pytest.mark.parametrize("id", [b"", b"x", b"x" * 17, "x" * 16])
+def test_an_id_of_other_than_16_bytes_is_refused(book: Ledger, id: bytes) -> None:
+    with pytest.raises(InvalidInputError, match="give 16 bytes"):
+        book.grant("lab", 5, id=id)
+    with pytest.raises(InvalidInputError, match="give 16 bytes"):
+        book.reserve("local", id, 1, 1)
+    with pytest.raises(InvalidInputError, match="give 16 bytes"):
+        post(book, "local", 1, id)
+
+
+@pytest.mark.parametrize("amount", [-1, 1.5, True, 2**63])
+def test_what_is_no_amount_is_never_booked(book: Ledger, amount: int) -> None:
+    book.grant("lab", 10)
+    with pytest.raises(InvalidInputError, match="cannot be booked"):
+        book.settle("lab", EPISODE, amount, "f" * 64, {}, "1")
+    with pytest.raises(InvalidInputError):
+        book.reserve("lab", EPISODE, amount, amount)
+    assert book.balance("lab").available_micro == 10
+
+
+def test_an_account_too_large_for_the_file_is_an_error_and_books_nothing(book: Ledger) -> None:
+    book.grant("lab", 2**62)
+    with pytest.raises(LedgerError, match="Nothing was booked"):
+        book.grant("lab", 2**62)
+    assert book.balance("lab").posted_micro == 2**62
+    assert book.check() == []
+
+
+COOKED = {
+    "it has 0 entries": ["DELETE FROM entry WHERE transfer = 1"],
+    "does not give back the hold": [
+        "UPDATE transfer SET amount = 9 WHERE kind = 'void'",
+        "UPDATE entry SET pending = sign(pending) * 9, "
+        "pending_after = pending_after + sign(pending) * 3 WHERE transfer = 3",
+    ],
+    "the balance of": ["UPDATE entry SET posted_after = posted_after + 1 WHERE transfer = 1"],
+    "is overdrawn": ["UPDATE account SET mode = 'prepaid' WHERE name = 'local'"],
+}
+
+
+@pytest.mark.parametrize(("fault", "cooking"), COOKED.items())
+def test_check_finds_what_a_cook_did(book: Ledger, fault: str, cooking: list[str]) -> None:
+    book.grant("lab", 10)
+    book.reserve("lab", EPISODE, 6, 6)
+    book.void("lab", EPISODE)
+    post(book, "local", 7, b"l" * 16)
+    assert book.check() == []
+    with apsw.Connection(str(book.path)) as connection:
+        for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'"):
+            connection.execute(f"DROP TRIGGER {name}").fetchall()
+        for statement in cooking:
+            connection.execute(statement).fetchall()
+    assert any(fault in found for found in book.check()), book.check()
+
+
+def test_threads_take_turns(book: Ledger) -> None:
+    book.grant("lab", 1000)
+
+    def spend(thread: int) -> None:
+        for n in range(20):
+            post(book, "lab", 1, charge_id(str(thread), n))
+
+    threads = [threading.Thread(target=spend, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert book.balance("lab").posted_micro == 1000 - 80
+
+
+ORPHAN = """
+import os, sys, time
+from pathlib import Path
+from sandbox.ledger import Ledger, charge_id
+folder = Path(sys.argv[1]); book = Ledger(folder / "ledger.db"); book.grant("lab", 1000)
+parent = os.getpid()
+if os.fork():
+    while not (folder / "first").exists():
+        time.sleep(0.01)
+    del book  # Closes the file, as leaving does.
+    os._exit(0)
+book.settle("lab", charge_id("c", 0), 1, "e" * 64, {}, "1")
+(folder / "first").touch()
+while os.getppid() == parent:
+    time.sleep(0.01)
+for n in range(1, 11):
+    book.settle("lab", charge_id("c", n), 1, "e" * 64, {}, "1")
+(folder / "last").touch()
+while not (folder / "seen").exists() and (folder / "first").exists():
+    time.sleep(0.01)
+os._exit(0)
+"""
+
+
+def test_what_a_forked_child_books_survives_the_parents_end(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", ORPHAN, str(tmp_path)], check=True, timeout=60)
+    wait = threading.Event()
+    for _ in range(1000):
+        if (tmp_path / "last").exists():
+            break
+        wait.wait(0.02)
+    try:
+        assert Ledger(tmp_path / "ledger.db").balance("lab").posted_micro == 1000 - 11
+    finally:
+        (tmp_path / "seen").touch()
+
+
+class BookMachine(RuleBasedStateMachine):
+    """A prepaid and a postpaid account, against plain integers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.now = 1000
+        self.book = Ledger(Path(self.folder.name) / "ledger.db", clock=lambda: self.now)
+        self.book.grant("lab", 1)
+        self.book.account("local")
+        self.posted = {"lab": 1, "local": 0}
+        self.holds: dict[int, list[tuple[int, int]]] = {}  # Episode to amount and end.
+        self.posts: dict[int, tuple[str, int]] = {}
+
+    def teardown(self) -> None:
+        self.folder.cleanup()
+
+    def available(self) -> int:
+        self.holds = {
+            episode: [(amount, end) for amount, end in held if end > self.now]
+            for episode, held in self.holds.items()
+        }
+        held = sum(amount for holds in self.holds.values() for amount, _ in holds)
+        return self.posted["lab"] - held
+
+    @rule(amount=st.integers(1, 100))
+    def grant(self, amount: int) -> None:
+        self.book.grant("lab", amount)
+        self.posted["lab"] += amount
+
+    @rule(episode=st.integers(0, 5), least=st.integers(0, 60), more=st.integers(0, 60))
+    def reserve(self, episode: int, least: int, more: int) -> None:
+        available = self.available()
+        held = self.book.reserve("lab", bytes([episode]) * 16, least, least + more)
+        assert held == (min(available, least + more) if available >= least else 0)
+        if available >= least:
+            self.holds.setdefault(episode, []).append((held, self.now + HOLD_S))
+
+    @rule(
+        account=st.sampled_from(["lab", "local"]),
+        episode=st.integers(0, 5),
+        amount=st.integers(0, 60),
+    )
+    def settle(self, account: str, episode: int, amount: int) -> None:
+        free = self.available()
+        free += sum(held for held, _ in self.holds.get(episode, []))
+        before = self.posts.get(episode)
+        if before not in (None, (account, amount)):
+            with pytest.raises(LedgerError, match="something else"):
+                post(self.book, account, amount, bytes([episode]) * 16)
+        elif before is None and account == "lab" and amount > free:
+            with pytest.raises(BudgetExhaustedError):
+                post(self.book, account, amount, bytes([episode]) * 16)
+        else:
+            exists = post(self.book, account, amount, bytes([episode]) * 16)
+            assert exists == (before is not None)
+            self.posted[account] -= 0 if exists else amount
+            self.posts[episode] = (account, amount)
+            if account == "lab":
+                self.holds.pop(episode, None)
+
+    @rule(episode=st.integers(0, 5))
+    def void(self, episode: int) -> None:
+        self.book.void("lab", bytes([episode]) * 16)
+        self.holds.pop(episode, None)
+
+    @rule(seconds=st.sampled_from([1, HOLD_S // 2, HOLD_S]))
+    def wait(self, seconds: int) -> None:
+        self.now += seconds
+        self.book.balance("lab")
+
+    @rule()
+    def restart(self) -> None:
+        self.book = pickle.loads(pickle.dumps(Ledger(self.book.path)))
+        self.book = Ledger(self.book.path, clock=lambda: self.now)
+
+    @invariant()
+    def the_book_says_the_same(self) -> None:
+        lab = self.book.balance("lab")
+        assert (lab.posted_micro, lab.available_micro) == (self.posted["lab"], self.available())
+        assert self.book.balance("local").posted_micro == self.posted["local"]
+        assert self.book.check() == []
+
+
+TestBookMachine = BookMachine.TestCase
+TestBookMachine.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)

@@ -1,78 +1,17 @@
-"""Prices are exact, and the meter never spends what is not there."""
+"""The meter never spends what is not there, and what it counts is what it spends."""
 
-import datetime
+import tempfile
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sandbox import prices
-from sandbox.errors import BudgetExhaustedError, InvalidInputError, UnknownNameError
+from sandbox.errors import BudgetExhaustedError, InvalidInputError
 from sandbox.ledger import AccountFunds, Ledger
 from sandbox.meter import UNLIMITED, Meter
-
-
-@given(st.integers(0, 10**18))
-def test_credits_are_written_and_read_exactly(micro: int) -> None:
-    assert prices.micro(prices.credits(micro)) == micro
-
-
-@pytest.mark.parametrize(
-    ("micro", "text"),
-    [(0, "0.00"), (365_760_000, "365.76"), (1, "0.000001"), (-1_500_000, "-1.50")],
-)
-def test_credits_read_like_money(micro: int, text: str) -> None:
-    assert prices.credits(micro) == text
-
-
-@pytest.mark.parametrize("text", ["", "abc", "nan", "inf", "-1", "0.0000001", "1e13", True])
-def test_what_is_no_amount_of_credits_is_refused(text: Any) -> None:
-    with pytest.raises(InvalidInputError, match="is no amount of credits"):
-        prices.micro(text)
-
-
-quantities = st.dictionaries(st.sampled_from(prices.UNITS), st.integers(0, 10**9))
-
-
-@given(quantities, quantities)
-def test_the_cost_of_a_sum_is_the_sum_of_costs(a: dict[str, int], b: dict[str, int]) -> None:
-    schedule = prices.current()
-    both = {unit: a.get(unit, 0) + b.get(unit, 0) for unit in prices.UNITS}
-    assert schedule.cost(both) == schedule.cost(a) + schedule.cost(b)
-
-
-@pytest.mark.parametrize("bad", [{"physics_steps": 1}, {"pixel": -1}, {"pixel": 1.5}])
-def test_what_is_no_work_has_no_cost(bad: Any) -> None:
-    with pytest.raises(InvalidInputError):
-        prices.current().cost(bad)
-
-
-def test_a_schedule_is_current_from_its_first_day() -> None:
-    first = prices.schedules()[0]
-    assert prices.current(first.effective_from) is first
-    with pytest.raises(InvalidInputError, match="no price schedule is effective"):
-        prices.current(first.effective_from - datetime.timedelta(days=1))
-    with pytest.raises(UnknownNameError):
-        prices.load("0")
-
-
-def test_the_first_schedule_never_changes() -> None:
-    assert prices.load("1").digest == (
-        "5131e386689273b6b87ae3576dab08548b244c25a1cd8e4860604e1d6f7ad6a4"
-    )
-
-
-def test_a_schedule_that_breaks_a_rule_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "2.yaml"
-    path.write_text(
-        'format: 1\nversion: "2"\neffective_from: 2027-01-01\n'
-        "rates: {physics_step: 1, pixel: 1, raw_byte: 0.5, reset: 1}\n"
-    )
-    with pytest.raises(InvalidInputError, match=r"2.yaml:4: rates.raw_byte: .*not 0.5"):
-        prices.read(path)
 
 
 class MeterMachine(RuleBasedStateMachine):
@@ -80,8 +19,6 @@ class MeterMachine(RuleBasedStateMachine):
 
     @initialize(granted=st.integers(1, 5000), budget=st.none() | st.integers(0, 5000))
     def begin(self, granted: int, budget: int | None) -> None:
-        import tempfile
-
         self.folder = tempfile.TemporaryDirectory()
         self.book = Ledger(Path(self.folder.name) / "ledger.db")
         self.book.grant("lab", granted)
@@ -187,3 +124,51 @@ def test_a_budget_of_a_meters_life_is_not_refilled_by_another_episode() -> None:
     meter.settle("e" * 64)
     with pytest.raises(BudgetExhaustedError, match=r"the budget has 0\.00004 left"):
         meter.open(60, 60, b"b" * 16)
+
+
+def test_a_refused_charge_changes_nothing_and_says_what_there_is(tmp_path: Path) -> None:
+    book = Ledger(tmp_path / "ledger.db")
+    book.grant("lab", 10)
+    meter = Meter(prices.current(), AccountFunds(book, "lab"))
+    meter.open(3, 3, b"a" * 16)
+    meter.charge(meter.price({"raw_byte": 2}))
+    before = (meter.spent, meter.quantities, meter.remaining, meter.balance, book.balance("lab"))
+    said = r"'lab' has 0\.000008\. Nothing was done.*sandbox ledger grant lab"  # 10 less 2.
+    with pytest.raises(BudgetExhaustedError, match=said):
+        meter.charge(meter.price({"raw_byte": 9}))
+    after = (meter.spent, meter.quantities, meter.remaining, meter.balance, book.balance("lab"))
+    assert after == before
+
+
+def test_a_grant_heals_an_episode_and_is_asked_for_once(tmp_path: Path) -> None:
+    book = Ledger(tmp_path / "ledger.db")
+    book.grant("lab", 10)
+    meter = Meter(prices.current(), AccountFunds(book, "lab"))
+    meter.open(100, 1, b"a" * 16)
+    cost = meter.price({"raw_byte": 10})
+    meter.charge(cost)
+    assert not meter.affords(cost)
+    book.grant("lab", 1000)
+    for _ in range(9):
+        meter.charge(cost)
+    holds = [line for line in book.statement("lab") if line["kind"] == "reserve"]
+    assert [-line["held_micro"] for line in holds] in ([-10, -90], [10, 90])
+
+
+def test_settling_or_voiding_again_changes_nothing(tmp_path: Path) -> None:
+    book = Ledger(tmp_path / "ledger.db")
+    book.grant("lab", 100)
+    meter = Meter(prices.current(), AccountFunds(book, "lab"))
+    meter.open(50, 1, b"a" * 16)
+    meter.charge(meter.price({"raw_byte": 30}))
+    assert meter.settle("e" * 64) is not None
+    assert meter.settle("f" * 64) is None
+    meter.void()
+    assert (book.balance("lab").posted_micro, book.balance("lab").pending_micro) == (70, 0)
+
+
+@pytest.mark.parametrize("amount", [-1, 1.5, True])
+def test_a_top_up_takes_nothing_away(amount: int) -> None:
+    meter = Meter(prices.current(), budget=100)
+    with pytest.raises(InvalidInputError, match="top-up"):
+        meter.top_up(amount)

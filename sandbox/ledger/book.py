@@ -6,7 +6,6 @@ plant; a void or an expire gives a hold back. Every entry carries its account's 
 so that a balance is one look-up; `check` derives them all again from nothing.
 """
 
-import hashlib
 import json
 import re
 import time
@@ -18,17 +17,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sandbox.errors import BudgetExhaustedError, InvalidInputError, LedgerError, UnknownNameError
-from sandbox.ledger.store import Store, home
+from sandbox.ledger import proof
+from sandbox.ledger.store import Sql, Store, home
+from sandbox.ledger.transfer import COLUMNS, LARGEST, Move, check_amount, checked_id, effect, named
 from sandbox.meter import Receipt
 from sandbox.prices import credits
 
 GRANTS, PLANT = "@grants", "@plant"
 HOLD_S = 24 * 3600  # After this a hold that nobody resolved expires.
-LARGEST = 2**62  # Microcredits; sums stay inside SQLite's 64 bits.
+FULL = 2**63 - 1  # Microcredits; of one account: SQLite's integers have 64 bits.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,63}")
 
 Mode = Literal["prepaid", "postpaid", "system"]
-Sql = Callable[..., list[tuple[Any, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +54,6 @@ class Balance:
     available_micro: int | None
 
 
-def charge_id(run: str, episode: int) -> bytes:
-    """Return the id of an episode's post, 16 bytes: SHA-256 of "charge/v1", run, episode.
-
-    The parts are joined by line feeds, which none of them holds.
-    """
-    return _id("charge/v1", run, str(episode))
-
-
-def _id(*parts: str) -> bytes:
-    return hashlib.sha256("\n".join(parts).encode()).digest()[:16]
-
-
 class Ledger:
     """The book. Any number of processes may share one.
 
@@ -78,6 +66,7 @@ class Ledger:
         self.path = path or home() / "ledger.db"
         self._store = Store(self.path)
         self._clock = clock
+        self._swept: dict[str, int] = {}  # Account to when no hold that had expired was left.
 
     def open_account(self, name: str, mode: Mode) -> Account:
         """Open an account; one that is open with the same mode is left as it is.
@@ -103,6 +92,12 @@ class Ledger:
         with self._store.transaction() as sql:
             return self._account(sql, name)
 
+    def accounts(self) -> list[Account]:
+        """Return every account that somebody opened, by name."""
+        with self._store.transaction() as sql:
+            rows = sql("SELECT name, mode FROM account WHERE mode <> 'system' ORDER BY name")
+        return [Account(name, mode) for name, mode in rows]
+
     def grant(self, account: str, amount: int, id: bytes | None = None) -> Receipt:
         """Give credit [microcredits]; a new account is opened as prepaid.
 
@@ -111,14 +106,14 @@ class Ledger:
             amount: how much, more than 0.
             id: made by the client, 16 bytes: the same grant twice counts once.
         """
-        if not 0 < amount <= LARGEST:
-            raise InvalidInputError(f"a grant of {credits(amount)} credits: give more than 0.")
+        check_amount("a grant", amount, least=1)
+        id = uuid.uuid4().bytes if id is None else checked_id(id)
         if not _NAME.fullmatch(account):
             self.open_account(account, "prepaid")
         with self._store.transaction() as sql:
             if account == "local" or not sql("SELECT 1 FROM account WHERE name = ?", account):
                 self._opened(sql, account, "postpaid" if account == "local" else "prepaid")
-            move = _Move(id or uuid.uuid4().bytes, "grant", GRANTS, account, amount)
+            move = Move(id, "grant", GRANTS, account, amount)
             return Receipt(move.id, amount, self._book(sql, move))
 
     def balance(self, account: str) -> Balance:
@@ -135,6 +130,12 @@ class Ledger:
             How much is held; 0 if not even `at_least` is there. A postpaid account has no limit, so
             nothing is booked and `at_most` is returned.
         """
+        check_amount("a reservation", at_least)
+        if type(at_most) is not int or at_most < at_least:
+            raise InvalidInputError(
+                f"a reservation of {at_least!r} to {at_most!r} microcredits: give the most last."
+            )
+        checked_id(episode)
         with self._store.transaction() as sql:
             mode = self._account(sql, account).mode
             if mode == "postpaid":
@@ -143,10 +144,10 @@ class Ledger:
             available = self._balance(sql, account, mode).available_micro or 0
             if available < at_least:
                 return 0
-            held = min(available, at_most)
+            held = min(available, at_most, LARGEST)
             count = len(sql("SELECT 1 FROM transfer WHERE episode = ?", episode))
-            move = _Move(
-                _id("reserve/v1", account, episode.hex(), str(count)),
+            move = Move(
+                named("reserve/v1", account, episode.hex(), str(count)),
                 *("reserve", account, PLANT, held),
                 episode=episode,
                 expires=int(self._clock()) + HOLD_S,
@@ -177,13 +178,13 @@ class Ledger:
             LedgerError: the id was used for something else.
             BudgetExhaustedError: a prepaid account has not as much, for a hold has expired.
         """
-        if not 0 <= amount <= LARGEST:
-            raise InvalidInputError(f"a charge of {amount!r} microcredits cannot be booked.")
+        check_amount("a charge", amount)
+        checked_id(episode)
         with self._store.transaction() as sql:
             mode = self._account(sql, account).mode
             self._release(sql, account, episode)
             work = json.dumps(dict(quantities), sort_keys=True)
-            move = _Move(
+            move = Move(
                 *(episode, "post", account, PLANT, amount, episode),
                 evidence=evidence,
                 quantities=work,
@@ -221,28 +222,20 @@ class Ledger:
 
     def check(self) -> list[str]:
         """Derive every balance again from the transfers; return what disagrees, [] if nothing."""
-        faults: list[str] = []
         with self._store.transaction() as sql:
-            modes = dict(sql("SELECT name, mode FROM account"))
-            sums: dict[str, tuple[int, int]] = {}
-            for row in sql(
-                "SELECT seq, account, posted, pending, posted_after, pending_after, kind, debit, "
-                "credit, amount, resolves FROM entry JOIN transfer ON seq = transfer ORDER BY seq"
-            ):
-                seq, account, posted, pending, posted_after, pending_after, *move = row
-                before = sums.get(account, (0, 0))
-                after = sums[account] = (before[0] + posted, before[1] + pending)
-                if after != (posted_after, pending_after):
-                    faults.append(f"transfer {seq}: the balance of {account!r} is {after}.")
-                if (posted, pending) != _effect(account, *move[:4]):
-                    faults.append(f"transfer {seq}: its entry on {account!r} is not its amount.")
-                if modes.get(account) == "prepaid" and after[0] - after[1] < 0:
-                    faults.append(f"transfer {seq}: {account!r} is overdrawn.")
-            if sum(s[0] for s in sums.values()) or sum(s[1] for s in sums.values()):
-                faults.append("the entries do not add up to 0.")
-            twos = sql("SELECT transfer FROM entry GROUP BY transfer HAVING count(*) <> 2")
-            faults += [f"transfer {row[0]}: it has not two entries." for row in twos]
-        return faults
+            return proof.faults(sql)
+
+    def find(self, id: bytes) -> dict[str, Any] | None:
+        """Return the transfer of an id, amounts in microcredits; None if it is not on the book."""
+        with self._store.transaction() as sql:
+            rows = sql(
+                "SELECT json_object('time', at, 'kind', kind, 'debit', debit, 'credit', credit, "
+                "'amount_micro', amount, 'episode', hex(episode), 'evidence', evidence, 'work', "
+                "json(coalesce(quantities, '{}')), 'price_version', price_version) "
+                "FROM transfer WHERE id = ?",
+                id,
+            )
+        return json.loads(rows[0][0]) if rows else None
 
     # Parts of a transaction -----------------------------------------------------------------------
 
@@ -274,19 +267,19 @@ class Ledger:
         posted, pending = rows[0] if rows else (0, 0)
         return Balance(posted, pending, posted - pending if mode == "prepaid" else None)
 
-    def _book(self, sql: Sql, move: "_Move") -> bool:
+    def _book(self, sql: Sql, move: Move) -> bool:
         """Add a transfer and its two entries; return whether it was there already.
 
         Raises:
             LedgerError: its id was used for something else.
         """
-        names = ", ".join(_COLUMNS)
+        names = ", ".join(COLUMNS)
         found = sql(f"SELECT {names} FROM transfer WHERE id = ?", move.id)
-        values = tuple(getattr(move, name) for name in _COLUMNS)
+        values = tuple(getattr(move, name) for name in COLUMNS)
         if found:
             differ = [
                 f"{n} {old!r} is not {new!r}"
-                for n, old, new in zip(_COLUMNS, found[0], values, strict=True)
+                for n, old, new in zip(COLUMNS, found[0], values, strict=True)
                 if old != new
             ]
             if differ:
@@ -297,7 +290,7 @@ class Ledger:
             return True
         sql(
             f"INSERT INTO transfer ({names}, expires, at) "
-            f"VALUES ({', '.join('?' * (len(_COLUMNS) + 2))})",
+            f"VALUES ({', '.join('?' * (len(COLUMNS) + 2))})",
             *values,
             move.expires,
             datetime.now(UTC).isoformat(timespec="seconds"),
@@ -305,8 +298,13 @@ class Ledger:
         (seq,) = sql("SELECT seq FROM transfer WHERE id = ?", move.id)[0]
         for account in (move.debit, move.credit):
             before = self._balance(sql, account, "system")
-            posted, pending = _effect(account, move.kind, move.debit, move.credit, move.amount)
+            posted, pending = effect(account, move.kind, move.debit, move.credit, move.amount)
             after = (before.posted_micro + posted, before.pending_micro + pending)
+            if max(map(abs, after)) > FULL:
+                raise LedgerError(
+                    f"{credits(move.amount)} credits more and the account {account!r} holds over "
+                    f"{credits(FULL)}, the most that the book can write. Nothing was booked."
+                )
             sql(
                 "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?)", seq, account, posted, pending, *after
             )
@@ -320,92 +318,25 @@ class Ledger:
             episode,
             account,
         ):
-            move = (_id("void/v1", id.hex()), "void", account, PLANT, amount)
-            self._book(sql, _Move(*move, episode=episode, resolves=seq))
+            move = (named("void/v1", id.hex()), "void", account, PLANT, amount)
+            self._book(sql, Move(*move, episode=episode, resolves=seq))
 
     def _expire(self, sql: Sql, account: str) -> None:
-        """Give back the holds of an account that are past their time."""
+        """Give back the holds of an account that are past their time.
+
+        A hold of a time that was seen to be clear is not looked for again: a hold is only ever made
+        for later than now.
+        """
         if self._balance(sql, account, "prepaid").pending_micro == 0:
             return
-        for seq, id, amount, episode in sql(
-            "SELECT seq, id, amount, episode FROM transfer AS t WHERE debit = ? AND expires <= ? "
-            "AND NOT EXISTS (SELECT 1 FROM transfer WHERE resolves = t.seq)",
-            account,
-            int(self._clock()),
-        ):
-            move = (_id("expire/v1", id.hex()), "expire", account, PLANT, amount)
-            self._book(sql, _Move(*move, episode=episode, resolves=seq))
-
-
-@dataclass(frozen=True, slots=True)
-class _Move:
-    """A transfer to book; all but `expires` is what makes it the same transfer."""
-
-    id: bytes
-    kind: str
-    debit: str
-    credit: str
-    amount: int
-    episode: bytes | None = None
-    resolves: int | None = None
-    evidence: str | None = None
-    quantities: str | None = None
-    price_version: str | None = None
-    expires: int | None = None
-
-
-_COLUMNS = (
-    *("id", "kind", "debit", "credit", "amount", "episode", "resolves"),
-    *("evidence", "quantities", "price_version"),
-)
-
-
-def _effect(account: str, kind: str, debit: str, credit: str, amount: int) -> tuple[int, int]:
-    """Return what a transfer does to an account's posted and pending balances."""
-    sign = (account == credit) - (account == debit)
-    if kind in ("grant", "post"):
-        return sign * amount, 0
-    return 0, (-sign if kind == "reserve" else sign) * amount
-
-
-class AccountFunds:
-    """One account of a book, as a meter sees it."""
-
-    def __init__(self, ledger: Ledger, account: str) -> None:
-        ledger.account(account)
-        self._ledger, self.account = ledger, account
-        self._episode = b""
-
-    def available(self) -> int | None:
-        """Return what could be reserved [microcredits]; None is without limit."""
-        return self._ledger.balance(self.account).available_micro
-
-    def posted(self) -> int | None:
-        """Return what grants less posts leave [microcredits]; None is without limit."""
-        found = self._ledger.balance(self.account)
-        return None if found.available_micro is None else found.posted_micro
-
-    def reserve(self, episode_id: bytes, at_least: int, at_most: int) -> int:
-        """Hold back between `at_least` and `at_most` and return how much; 0 if that is not there.
-
-        The first hold of an episode gives back what a killed process held for it.
-        """
-        if episode_id != self._episode:
-            self._ledger.void(self.account, episode_id)
-            self._episode = episode_id
-        return self._ledger.reserve(self.account, episode_id, at_least, at_most)
-
-    def settle(
-        self,
-        episode_id: bytes,
-        amount: int,
-        evidence: str,
-        quantities: Mapping[str, int],
-        version: str,
-    ) -> Receipt:
-        """Post `amount` once and give back what else this episode holds."""
-        return self._ledger.settle(self.account, episode_id, amount, evidence, quantities, version)
-
-    def void(self, episode_id: bytes) -> None:
-        """Give back all that this episode holds."""
-        self._ledger.void(self.account, episode_id)
+        now = int(self._clock())
+        late = sql(
+            "SELECT seq, id, amount, episode FROM transfer AS t WHERE debit = ? AND expires > ? "
+            "AND expires <= ? AND NOT EXISTS (SELECT 1 FROM transfer WHERE resolves = t.seq)",
+            *(account, self._swept.get(account, -1), now),
+        )
+        for seq, id, amount, episode in late:
+            move = (named("expire/v1", id.hex()), "expire", account, PLANT, amount)
+            self._book(sql, Move(*move, episode=episode, resolves=seq))
+        if not late:  # Else this transaction may still be undone.
+            self._swept[account] = max(now, self._swept.get(account, -1))

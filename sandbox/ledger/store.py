@@ -1,6 +1,8 @@
 """The ledger's file: one SQLite database whose rows are only ever added."""
 
 import os
+import threading
+import weakref
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,12 +59,14 @@ def home() -> Path:
 
 
 class Store:
-    """Opens the database when it is first needed, once in each process."""
+    """Opens the database when it is first needed, and again after a fork.
+
+    Threads may share one: their transactions take turns.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._connection: apsw.Connection | None = None
-        self._pid = 0
 
     def __getstate__(self) -> dict[str, Path]:
         return {"path": self.path}
@@ -77,10 +81,22 @@ class Store:
         Raises:
             LedgerError: the file cannot be used; it is as it was before.
         """
-        try:
+        with _TURN, self._said_plainly():
             connection = self._open()
             with connection:  # Nested would be a savepoint; this is never nested.
                 yield lambda *statement: _rows(connection, *statement)
+
+    def close(self) -> None:
+        """Close the file; the next transaction opens it again."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @contextmanager
+    def _said_plainly(self) -> Generator[None]:
+        """Turn what SQLite says into what a user can do."""
+        try:
+            yield
         except apsw.ReadOnlyError as error:
             raise LedgerError(f"{self.path}: read-only. {_REMEDY}") from error
         except apsw.FullError as error:
@@ -89,7 +105,7 @@ class Store:
             raise LedgerError(
                 f"{self.path}: another process has held it for {BUSY_MS // 1000} s. Try again."
             ) from error
-        except (apsw.NotADBError, apsw.CorruptError) as error:
+        except (apsw.NotADBError, apsw.CorruptError, apsw.SQLError) as error:
             raise LedgerError(
                 f"{self.path}: this is no ledger, or a damaged one ({error}). Move it away, or "
                 "restore a copy."
@@ -98,7 +114,7 @@ class Store:
             raise LedgerError(f"{self.path}: cannot be opened ({error}). {_REMEDY}") from error
 
     def _open(self) -> apsw.Connection:
-        if self._connection is not None and self._pid == os.getpid():
+        if self._connection is not None:
             return self._connection
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +129,8 @@ class Store:
         _rows(connection, "PRAGMA synchronous = FULL")
         self._check(connection)
         _rows(connection, "PRAGMA journal_mode = WAL")
-        self._connection, self._pid = connection, os.getpid()
+        self._connection = connection
+        _OPEN.add(self)
         return connection
 
     def _check(self, connection: apsw.Connection) -> None:
@@ -148,5 +165,25 @@ def _rows(connection: Any, sql: str, *values: Any) -> list[tuple[Any, ...]]:
     """Run one statement to its end; apsw does the rest of a statement only when it is read."""
     return connection.execute(sql, values).fetchall()
 
+
+_TURN = threading.RLock()
+_OPEN: weakref.WeakSet[Store] = weakref.WeakSet()
+
+
+def _before_fork() -> None:
+    """Close every file: a child would think that it holds the locks which its parent holds.
+
+    When the parent then closes the file, SQLite takes itself for the last user and deletes the WAL
+    that the child goes on committing to (sqlite.org/howtocorrupt.html, section 2.6).
+    """
+    _TURN.acquire()
+    for store in list(_OPEN):
+        store.close()
+    _OPEN.clear()
+
+
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_TURN.release, after_in_child=_TURN.release
+)
 
 _REMEDY = "Set SANDBOX_HOME to a folder that can be written."

@@ -2,9 +2,11 @@
 
 import datetime
 import functools
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation, localcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal
@@ -18,6 +20,7 @@ UNITS = ("physics_step", "pixel", "raw_byte", "reset")
 MICRO = 1_000_000  # Microcredits in a credit, for ever.
 MAX_CREDITS = 10**12
 _FOLDER = Path(__file__).parent
+_NUMBER = re.compile(r"(\d{1,3}(,\d{3})+|\d*)(\.\d*)?(e[+-]?\d{1,2})?", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,10 @@ class _Document(BaseModel):
 def read(path: Path) -> PriceSchedule:
     """Read a schedule from a YAML file; InvalidInputError says file, line, key and rule."""
     found = document.read(path, _Document)
+    if found.version != path.stem:
+        raise InvalidInputError(
+            f"{path}: version: {found.version!r} is not the file's name, {path.stem!r}; rename one."
+        )
     rates = {unit: int(getattr(found.rates, unit)) for unit in UNITS}
     return PriceSchedule(found.version, found.effective_from, MappingProxyType(rates))
 
@@ -119,14 +126,16 @@ def micro(amount: str | int | float) -> int:
     Raises:
         InvalidInputError: no number, negative, finer than a microcredit, or beyond 10**12 credits.
     """
-    try:
-        number = Decimal(str(amount).replace(",", ""))
-    except InvalidOperation:
-        number = Decimal("NaN")
-    fits = number.is_finite() and 0 <= number <= MAX_CREDITS
-    if isinstance(amount, bool) or not fits or number * MICRO != int(number * MICRO):
-        raise InvalidInputError(
-            f"{amount!r} is no amount of credits; give a number from 0 to {MAX_CREDITS:,} with at "
-            "most 6 decimals."
-        )
-    return int(number * MICRO)
+    text = str(amount)
+    number = Decimal("NaN")
+    if not isinstance(amount, bool) and len(text) <= 40 and _NUMBER.fullmatch(text):
+        with suppress(InvalidOperation):  # No digit at all.
+            number = Decimal(text.replace(",", ""))
+    with localcontext(prec=60):  # The 40 characters and MICRO fit: nothing is rounded.
+        scaled = number * MICRO
+        if not (number.is_finite() and number <= MAX_CREDITS and scaled % 1 == 0):
+            raise InvalidInputError(
+                f"{text[:40]!r} is no amount of credits; give a number from 0 to "
+                f"{MAX_CREDITS:,} with at most 6 decimals."
+            )
+        return int(scaled)
