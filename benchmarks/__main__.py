@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import logging, meter, replaying, stepping, trajectory
+from benchmarks import meter, replaying, stepping, trajectory
 from sandbox import catalogue
 
 CONSOLE = Console()
@@ -21,7 +21,6 @@ def main() -> None:
         names = catalogue.environments()
         show("Environment step, state only, against the physics inside it", stepping.steps(names))
         show("Reset", stepping.resets(names))
-        show("Logging", logging.rates(here))
         meter.main()
         trajectory.main()
         show("Generating and verifying, state only", replaying.speeds(names, here))

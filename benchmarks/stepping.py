@@ -35,7 +35,7 @@ def _step(name: str) -> dict[str, str]:
     micro: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "shard-00000.h5"
-        with ShardWriter(path, rollout.schema(env), {}, "zstd") as writer:
+        with ShardWriter(path, rollout.schema(env), {}, "zstd", sync=False) as writer:
             for index in range(ROUNDS + 1):
                 count, actions, logged = _logged(env, wanted, buffer, writer, index)
                 raw = _raw(env, actions, EpisodeChance(wanted, index).seed)
@@ -57,7 +57,8 @@ def _logged(
 ) -> tuple[int, NDArray[np.float32], float]:
     """Live, meter and log an episode; return its steps, its actions and the seconds it took.
 
-    The reset is not in it: it has a row of its own. The commit to the file and the disk is.
+    The reset is not in it: it has a row of its own. The digest and the commit to the file are;
+    waiting for the disk is not: that is one wait an episode, whatever its steps cost.
     """
     chance = EpisodeChance(wanted, index)
     actions = chance.policy_rng.uniform(-1, 1, (env.max_steps, env.action_size)).astype(np.float32)

@@ -24,7 +24,7 @@ class NextFrame(nn.Module):
         self.see = nn.Conv2d(3, width, 5, stride=2, padding=2)
         self.feel = nn.Linear(action_size, width)
         self.think = nn.Conv2d(width, width, 5, padding=2)
-        self.draw = nn.ConvTranspose2d(width, 3, 4, stride=2, padding=1)
+        self.draw = nn.ConvTranspose2d(width, 3, 4, stride=2, padding=1, bias=False)
         nn.init.zeros_(self.draw.weight)  # Begins as the baseline: nothing changes.
 
     def forward(self, frame: Tensor, action: Tensor) -> Tensor:

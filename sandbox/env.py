@@ -4,6 +4,7 @@ import hashlib
 import math
 import uuid
 from abc import abstractmethod
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, cast, final
 
@@ -341,7 +342,7 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         else:
             observation = {name: self._observe(name) for name in modalities}
         info = {
-            "state": np.array(self.row),
+            "state": np.frombuffer(array("d", self.row)),  # Half the time of np.array.
             "success": self.success(),
             "charged": charged,
             "balance": self.meter.balance,

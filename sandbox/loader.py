@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -82,12 +83,15 @@ class Windows(Dataset[dict[str, Tensor]]):
         shard, row = self._places(np.asarray(indices, np.int64))
         order = np.lexsort((row, shard)).tolist()
         batch: list[dict[str, Tensor]] = [{} for _ in order]
-        for column in self.columns:
-            values = np.empty((len(order), self.length, *column.shape), column.dtype)
-            for k in order:
-                self._reader(int(shard[k])).fill(column.name, int(row[k]), values[k])
-            for window, tensor in zip(batch, _tensor(column, values), strict=True):
-                window[column.name] = tensor
+        with ExitStack() as sessions:
+            for n in np.unique(shard).tolist():
+                sessions.enter_context(self._reader(n).session())
+            for column in self.columns:
+                values = np.empty((len(order), self.length, *column.shape), column.dtype)
+                for k in order:
+                    self._reader(int(shard[k])).fill(column.name, int(row[k]), values[k])
+                for window, tensor in zip(batch, _tensor(column, values), strict=True):
+                    window[column.name] = tensor
         return batch
 
     def __getstate__(self) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def reseal(path: Path) -> None:
             for n, record in enumerate(reader.records)
         ]
     with h5py.File(path, "r+") as file:
-        texts = {name: file.attrs[name] for name in ("schema", "header")}
+        texts = {name: bytes(file.attrs[name]).decode() for name in ("schema", "header")}
         for name in ("schema", "header", "episodes", "seal", "format_version"):
             del file.attrs[name]
         write_texts(file, {**texts, "episodes": json.dumps(records)})

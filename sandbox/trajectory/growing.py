@@ -42,10 +42,12 @@ class Growing:
         filters: Mapping[str, Any],
     ) -> None:
         self.episodes = self.rows = 0
-        self._file = layout.create(path)
+        columns = (*schema.columns, *INDEX)
+        self._once, self._per_row = layout.append_bytes(columns)
+        self._file, self._room = layout.create(path, self._once)
         try:
             layout.write_texts(self._file, texts)
-            self._columns = {c.name: self._column(c, filters) for c in (*schema.columns, *INDEX)}
+            self._columns = {c.name: self._column(c, filters) for c in columns}
             self._offsets, self._lengths = (self._columns.pop(n) for n in ("ep_offset", "ep_len"))
             self._file.swmr_mode = True  # From here on no dataset and no attribute can be added.
             self._fd = self._file.id.get_vfd_handle()
@@ -57,6 +59,7 @@ class Growing:
     def append(self, rows: EpisodeRows, line: str, *, sync: bool) -> None:
         """Append an episode; with `sync`, return when the disk has it."""
         count = len(rows["step_idx"])
+        self._room.ensure(self._once + self._per_row * count)
         self._write_rows(rows, count)
         self._file.flush()
         write_all(self._lines.fileno(), f"{line}\n".encode())

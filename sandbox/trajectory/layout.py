@@ -7,7 +7,7 @@ timestamps, a pinned file format, and nothing taken from the process.
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,12 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox.errors import FormatError, SandboxError
+from sandbox.trajectory.room import Room, check
 from sandbox.trajectory.schema import FORMAT_VERSION, Column
 
 FRAME_CHUNK_BYTES = 192 << 10  # Fast to write and to read at random: notes/hdf5.md.
 FRAME_CHUNK_ROWS = 64
 SMALL_CHUNK_BYTES = 16 << 10  # Of columns with small rows; the last one is rewritten every time.
 COPY_BYTES = 4 << 20
+INDEX_BYTES = 64 << 10
 ZSTD = int(hdf5plugin.ZSTD_ID)
 FILTERS: Mapping[str, dict[str, Any]] = {
     "zstd": {"compression": ZSTD, "compression_opts": (1,), "fletcher32": True},
@@ -64,13 +66,34 @@ def is_small(column: Column) -> bool:
     return chunk_rows(column.row_bytes) >= FRAME_CHUNK_ROWS
 
 
-def create(path: Path) -> h5py.File:
-    """Create an empty file whose bytes tell no time, replacing what is there."""
+def create(path: Path, size: int) -> tuple[h5py.File, Room]:
+    """Create a file whose bytes tell no time, replacing what is there.
+
+    Returns:
+        The empty file, and its room: `size` bytes to begin with.
+    """
+    check(path, size)
     made = h5py.h5p.create(h5py.h5p.FILE_CREATE)
     made.set_obj_track_times(False)  # The root group's; h5py's own default keeps them.
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
     access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
-    return h5py.File(h5py.h5f.create(bytes(path), h5py.h5f.ACC_TRUNC, fcpl=made, fapl=access))
+    flags = h5py.h5f.ACC_TRUNC
+    file = h5py.File(h5py.h5f.create(bytes(path), flags, fcpl=made, fapl=access))
+    room = Room(file)
+    room.ensure(size)
+    return file, room
+
+
+def append_bytes(columns: Iterable[Column]) -> tuple[int, int]:
+    """Return what an append may need at most on disk: once, and for each row [bytes].
+
+    Of each column: the chunk that it begins in and the one that it ends in, what a filter may add
+    to those between, and HDF5's own index of chunks.
+    """
+    sizes = [column.row_bytes for column in columns]
+    return sum(2 * chunk_rows(n) * n + INDEX_BYTES for n in sizes), sum(
+        n + n // 64 + 1 for n in sizes
+    )
 
 
 def create_column(
@@ -92,11 +115,15 @@ def create_column(
 
 
 def write_texts(file: h5py.File, texts: Mapping[str, str]) -> None:
-    """Write the root attributes: format version, JSON texts, and their seal."""
+    """Write the root attributes: format version, JSON texts, and their seal.
+
+    Texts are of fixed length: those of variable length lie in HDF5's global heap, which has no
+    checksum, and where one wrong bit sends the library into an endless loop.
+    """
     file.attrs.create("format_version", FORMAT_VERSION, dtype=np.dtype("int64"))
     for name, text in texts.items():
-        file.attrs.create(name, text)
-    file.attrs.create(SEAL, seal(texts))
+        file.attrs.create(name, np.bytes_(text.encode()))
+    file.attrs.create(SEAL, np.bytes_(seal(texts).encode()))
 
 
 def seal(texts: Mapping[str, str]) -> str:
@@ -131,18 +158,26 @@ class Rows:
 
     Attributes:
         extent: rows that the file claims to have.
-        stored: rows that a reader found to be there.
         row: shape of a row.
     """
 
-    def __init__(self, dataset: h5py.Dataset, stored: int = 0) -> None:
-        self.stored = stored
+    def __init__(self, dataset: h5py.Dataset) -> None:
         self._id = dataset.id
+        self._chunks = dataset.chunks
         self._type = dataset.id.get_type()
         self._space = dataset.id.get_space()
         self.row = tuple(int(size) for size in dataset.shape[1:])
         self.extent = int(dataset.shape[0])
         self.dtype = dataset.dtype
+
+    def stored(self) -> int:
+        """Return how many rows are really in the file: extents cost nothing to claim."""
+        if self._chunks is None:
+            row_bytes = self.dtype.itemsize * math.prod(self.row)
+            return min(self.extent, self._id.get_storage_size() // row_bytes)
+        parts = zip(self.row, self._chunks[1:], strict=True)
+        chunks_a_row = math.prod(-(-size // part) for size, part in parts)
+        return min(self.extent, self._id.get_num_chunks() // chunks_a_row * self._chunks[0])
 
     def extend(self, extent: int) -> None:
         """Make room for `extent` rows in all."""

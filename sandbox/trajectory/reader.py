@@ -7,26 +7,31 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from sandbox.errors import FormatError
 from sandbox.trajectory import layout, untrusted
 from sandbox.trajectory.episode import Episode
-from sandbox.trajectory.schema import Schema
+from sandbox.trajectory.schema import INDEX, Schema
 from sandbox.trajectory.shard import PART, sidecar_path
 
-DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError)
+DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError)
 CURE = "Restore it from a copy, or generate it again."
 
 
 class ShardReader:
-    """One shard, finished (`.h5`) or growing (`.h5.part`), as it was when opened.
+    """One shard, finished (`.h5`) or growing (`.h5.part`), as it was when this was made.
+
+    A growing shard is open only while it is read: HDF5 shares one cache among all who have a file
+    open in a process, and that of one who came earlier would spoil what a later one sees. `session`
+    keeps it open over several reads. When it is finished meanwhile, it is read by its final name.
 
     Not for use by two threads at once, nor across a fork.
 
     Args:
-        path: of the file. A `.part` that was finished meanwhile is read by its final name.
+        path: of the file.
 
     Attributes:
         schema: its columns.
@@ -41,22 +46,26 @@ class ShardReader:
     """
 
     def __init__(self, path: Path) -> None:
-        if path.name.endswith(PART) and not path.exists():
-            path = path.with_name(path.name.removesuffix(PART))
-        self.path, self.growing = path, path.name.endswith(PART)
+        self.path = path
+        self._file: h5py.File | None = None
         self._columns: dict[str, layout.Rows] = {}
-        self._file = untrusted.open_file(path, growing=self.growing)
         try:
-            with self._damage("its header is damaged"):
-                texts = untrusted.texts(self._file, growing=self.growing)
+            with self._damage("its header is damaged"), self.session() as file:
+                texts = untrusted.texts(file, growing=self.growing)
                 self.schema = Schema.from_json(json.loads(texts["schema"]))
                 self.header = untrusted.objects(f"[{texts['header']}]", "its header")[0]
-                self._columns = untrusted.columns(self._file, self.schema)
-                self._read_index()
+                untrusted.check_names(file, self.schema)
+                self._read_index(file)
+                self._check_columns()  # After the index: until it counts rows they may be missing.
                 self.records = self._records(texts)
         except BaseException:
             self.close()
             raise
+
+    @property
+    def growing(self) -> bool:
+        """Whether the shard is read under the name that it has while it grows."""
+        return self.path.name.endswith(PART)
 
     def __len__(self) -> int:
         """Episodes."""
@@ -88,23 +97,37 @@ class ShardReader:
         if not -len(self) <= i < len(self):
             raise IndexError(f"{self.path}: no episode {i}; it has {len(self)}.")
         start, count = int(self.offsets[i]), int(self.lengths[i])
-        made: dict[str, NDArray[Any]] = {}
-        for name in self.schema.names if columns is None else columns:
-            column = self.schema[name]
-            with self._damage(f"episode {i} of {count} rows does not fit memory"):
-                made[name] = np.empty((count, *column.shape), column.dtype)
-            self.fill(name, start, made[name])
+        wanted = [self.schema[name] for name in (self.schema.names if columns is None else columns)]
+        with self._damage(f"episode {i} of {count} rows does not fit memory"), self.session():
+            made = {c.name: np.empty((count, *c.shape), c.dtype) for c in wanted}
+            for name, values in made.items():
+                self.fill(name, start, values)
         return made
 
     def fill(self, name: str, start: int, values: NDArray[Any]) -> None:
         """Fill `values`, C-contiguous and of the column's type, with rows from `start` on."""
-        with self._damage(f"rows from {start} on of column {name!r} are damaged"):
-            self._columns[name].read(start, values)
+        with self._damage(f"rows from {start} on of column {name!r} are damaged"), self.session():
+            self._column(name).read(start, values)
+
+    @contextmanager
+    def session(self) -> Generator[h5py.File]:
+        """Keep a growing shard open over several reads."""
+        if self._file is not None:
+            yield self._file
+            return
+        self._file = self._open()
+        try:
+            yield self._file
+        finally:
+            if self.growing:
+                self.close()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; the next read opens it again."""
         self._columns.clear()
-        self._file.close()
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -117,20 +140,31 @@ class ShardReader:
     ) -> None:
         self.close()
 
+    def _open(self) -> h5py.File:
+        try:
+            return untrusted.open_file(self.path, growing=self.growing)
+        except FormatError:
+            if not self.growing or self.path.exists():
+                raise
+        self.path = self.path.with_name(self.path.name.removesuffix(PART))
+        return untrusted.open_file(self.path, growing=False)
+
     @contextmanager
     def _damage(self, what: str) -> Generator[None]:
         """Name the file in what is wrong with it, and say as FormatError what h5py says."""
         try:
             yield
         except FormatError as error:
+            if str(error).startswith(str(self.path)):
+                raise
             raise FormatError(f"{self.path}: {error}") from error
         except DAMAGE as error:
             raise FormatError(f"{self.path}: {what}: {layout.one_line(error)}. {CURE}") from error
 
-    def _read_index(self) -> None:
+    def _read_index(self, file: h5py.File) -> None:
         """Find the episodes that are committed; a growing shard has room for more."""
-        index = [self._columns[name] for name in ("ep_len", "ep_offset")]
-        stored = min(column.stored for column in index)
+        index = [untrusted.column(file, column) for column in INDEX]
+        stored = min(column.stored() for column in index)
         lengths, offsets = (column.rows(0, stored).astype(np.int64) for column in index)
         if self.growing:
             lengths = lengths[: int((lengths > 0).cumprod().sum())]
@@ -139,14 +173,23 @@ class ShardReader:
         self.rows = int(lengths.sum())
         if (lengths < 1).any() or not np.array_equal(offsets, np.cumsum(lengths) - lengths):
             raise FormatError("`ep_offset` is not the running sum of `ep_len`; it is damaged.")
+
+    def _check_columns(self) -> None:
+        """Refuse columns without the rows of the index; a growing shard has room for more."""
         for name in self.schema.names:
-            column = self._columns[name]
-            whole = column.stored >= self.rows
-            if not whole or (column.extent > self.rows and not self.growing):
+            column = self._column(name)
+            stored, extent = column.stored(), column.extent
+            if stored < self.rows or (extent > self.rows and not self.growing):
                 raise FormatError(
-                    f"column {name!r} has {column.stored} of {column.extent} rows but `ep_len` "
-                    f"adds up to {self.rows}; it is damaged."
+                    f"column {name!r} has {stored} of {extent} rows but `ep_len` adds up to "
+                    f"{self.rows}; it is damaged."
                 )
+
+    def _column(self, name: str) -> layout.Rows:
+        if name not in self._columns:
+            assert self._file is not None, "inside a session"
+            self._columns[name] = untrusted.column(self._file, self.schema[name])
+        return self._columns[name]
 
     def _records(self, texts: dict[str, str]) -> list[dict[str, Any]]:
         """Return the records: a finished shard carries them, a growing one has a sidecar."""

@@ -31,9 +31,8 @@ def open_file(path: Path, *, growing: bool) -> h5py.File:
         return _open_growing(path) if growing else h5py.File(path, "r")
     except (OSError, RuntimeError, ValueError) as error:
         raise FormatError(
-            f"{path}: {path.stat().st_size:,} bytes that cannot be read as HDF5: "
-            f"{layout.one_line(error)}. It is no trajectory file, or damaged; generate it again, "
-            "or restore it from a copy."
+            f"{path}: cannot be read as HDF5: {layout.one_line(error)}. It is no trajectory file, "
+            "or damaged; generate it again, or restore it from a copy."
         ) from error
 
 
@@ -53,21 +52,21 @@ def _open_growing(path: Path) -> h5py.File:
 
 def texts(file: h5py.File, *, growing: bool) -> dict[str, str]:
     """Return the JSON texts of the root attributes, once version and seal are those of ours."""
-    version = _attribute(file, "format_version")
+    version = _number(file, "format_version")
     if version is None:
         raise FormatError("it has no format_version; this HDF5 file is no trajectory file of ours.")
-    if not isinstance(version, np.integer) or version != FORMAT_VERSION:
+    if version != FORMAT_VERSION:
         raise FormatError(
-            f"it is of format version {version!r}; this program reads {FORMAT_VERSION}. Use the "
+            f"it is of format version {version}; this program reads {FORMAT_VERSION}. Use the "
             "version that wrote it."
         )
     found: dict[str, str] = {}
     for name in layout.TEXTS[:2] if growing else layout.TEXTS:
-        text = _attribute(file, name)
-        if not isinstance(text, str):
+        text = _text(file, name)
+        if text is None:
             raise FormatError(f"it has no text {name!r} in its root attributes; it is damaged.")
         found[name] = text
-    if layout.seal(found) != _attribute(file, layout.SEAL):
+    if layout.seal(found) != _text(file, layout.SEAL):
         raise FormatError("its root attributes are not those of its seal; it was damaged.")
     return found
 
@@ -80,10 +79,9 @@ def objects(text: str, what: str) -> list[dict[str, Any]]:
     return cast(list[dict[str, Any]], data)
 
 
-def columns(file: h5py.File, schema: Schema) -> dict[str, layout.Rows]:
-    """Open the columns of a schema and the index."""
-    expected = (*schema.columns, *INDEX)
-    found, names = list(file), [column.name for column in expected]
+def check_names(file: h5py.File, schema: Schema) -> None:
+    """Refuse a root that holds anything but the columns of a schema and the index."""
+    found, names = list(file), [column.name for column in (*schema.columns, *INDEX)]
     strange = [name for name in found if name not in names]
     if strange:
         raise FormatError(
@@ -92,7 +90,6 @@ def columns(file: h5py.File, schema: Schema) -> dict[str, layout.Rows]:
     missing = [name for name in names if name not in found]
     if missing:
         raise FormatError(f"it has no column {missing[0]!r}, which its schema has; it is damaged.")
-    return {column.name: _column(file, column) for column in expected}
 
 
 def sidecar(path: Path, count: int) -> list[dict[str, Any]]:
@@ -109,7 +106,7 @@ def sidecar(path: Path, count: int) -> list[dict[str, Any]]:
     return objects(f"[{','.join(line.decode() for line in lines[:count])}]", path.name)
 
 
-def _column(file: h5py.File, column: Column) -> layout.Rows:
+def column(file: h5py.File, column: Column) -> layout.Rows:
     """Open a column, refusing what could make reading it do anything but read this file."""
     if file.id.links.get_info(column.name.encode()).type != h5py.h5l.TYPE_HARD:
         raise FormatError(f"{column.name!r} is a link to elsewhere; copy the data into the file.")
@@ -125,27 +122,35 @@ def _column(file: h5py.File, column: Column) -> layout.Rows:
             f"column {column.name!r} is stored with HDF5 filters {filters}; only Zstd, gzip and "
             "Fletcher32 are read. Store it anew, for instance with h5repack."
         )
-    if dataset.dtype != np.dtype(column.dtype) or dataset.shape[1:] != column.shape:
+    expected = (np.dtype(column.dtype), len(column.shape) + 1, column.shape)
+    if (dataset.dtype, dataset.ndim, dataset.shape[1:]) != expected:
         raise FormatError(
-            f"column {column.name!r} is {dataset.dtype} {dataset.shape[1:]} but its schema says "
-            f"{column.dtype} {column.shape}; it is damaged."
+            f"column {column.name!r} is {dataset.dtype} {dataset.shape} but its schema says "
+            f"{column.dtype}, rows of {column.shape}; it is damaged."
         )
-    return layout.Rows(dataset, _stored_rows(dataset))
+    row_bytes = dataset.dtype.itemsize * math.prod(column.shape)
+    unpacked = dataset.dtype.itemsize * math.prod(dataset.chunks or ())
+    if unpacked > max(CHUNK_BYTES_LIMIT, row_bytes):
+        raise FormatError(f"column {column.name!r} has chunks of {dataset.chunks}; too large.")
+    return layout.Rows(dataset)
 
 
-def _stored_rows(dataset: h5py.Dataset) -> int:
-    """Return how many rows are really there: extents cost nothing to claim."""
-    row_bytes = dataset.dtype.itemsize * math.prod(dataset.shape[1:])
-    if dataset.chunks is None:
-        return min(dataset.shape[0], dataset.id.get_storage_size() // row_bytes)
-    if math.prod(dataset.chunks) * dataset.dtype.itemsize > max(CHUNK_BYTES_LIMIT, row_bytes):
-        raise FormatError(f"column {dataset.name!r} has chunks of {dataset.chunks}; too large.")
-    per_row = math.prod(
-        -(-size // part) for size, part in zip(dataset.shape[1:], dataset.chunks[1:], strict=True)
-    )
-    stored = dataset.id.get_num_chunks() // per_row * dataset.chunks[0]
-    return min(dataset.shape[0], stored)
+def _number(file: h5py.File, name: str) -> int | None:
+    """Return an attribute that is one whole number, else None."""
+    if name not in file.attrs:
+        return None
+    attribute = file.attrs.get_id(name)
+    if attribute.shape != () or not isinstance(attribute.get_type(), h5py.h5t.TypeIntegerID):
+        return None
+    return int(file.attrs[name])
 
 
-def _attribute(file: h5py.File, name: str) -> Any:
-    return file.attrs.get(name)
+def _text(file: h5py.File, name: str) -> str | None:
+    """Return an attribute that is one text of fixed length, else None; see `layout.write_texts`."""
+    if name not in file.attrs:
+        return None
+    attribute = file.attrs.get_id(name)
+    kind = attribute.get_type()
+    if attribute.shape != () or not isinstance(kind, h5py.h5t.TypeStringID):
+        return None
+    return None if kind.is_variable_str() else bytes(file.attrs[name]).decode()

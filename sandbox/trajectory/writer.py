@@ -16,6 +16,7 @@ from sandbox.trajectory.episode import Episode
 from sandbox.trajectory.growing import Growing
 from sandbox.trajectory.layout import StorageError, storage_error
 from sandbox.trajectory.reader import ShardReader
+from sandbox.trajectory.room import trim
 from sandbox.trajectory.schema import INDEX, Schema
 from sandbox.trajectory.shard import part_path, sidecar_path, sync_folder
 
@@ -89,7 +90,7 @@ class ShardWriter:
         if reader is None:
             self._begin(())
             return self
-        with reader:
+        with reader, reader.session():
             self._begin(reader.read(i) for i in range(len(reader)))
         return self
 
@@ -235,15 +236,18 @@ class ShardWriter:
     def _finish(self, path: Path, texts: Mapping[str, str], rows: int, episodes: int) -> None:
         """Write the finished shard to `path` from the growing one."""
         filters, chunked = layout.FILTERS[self.compression], self.compression != "none"
-        with h5py.File(part_path(self.path), "r") as source, layout.create(path) as target:
+        part = part_path(self.path)
+        once, _ = layout.append_bytes((*self.schema.columns, *INDEX))
+        size = part.stat().st_size * 65 // 64 + len(texts["episodes"]) + once
+        target, _ = layout.create(path, size)
+        with h5py.File(part, "r") as source, target:
             layout.write_texts(target, texts)
             for column in (*self.schema.columns, *INDEX):
                 count = episodes if column in INDEX else rows
                 made = layout.create_column(target, column, count, filters, chunked=chunked)
                 as_stored = chunked and not layout.is_small(column)
                 layout.copy_column(source[column.name], made, as_stored)
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+        trim(path)
 
 
 def _line(episode: Episode) -> tuple[dict[str, Any], str]:

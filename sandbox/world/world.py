@@ -85,9 +85,9 @@ class World:
 
     def step(self, count: int) -> None:
         """Simulate `count` physics steps."""
-        simulate, client = pybullet.stepSimulation, self._client
+        simulate, client, held = pybullet.stepSimulation, self._client, list(self._torques.items())
         for _ in range(count):
-            for (uid, joints), torques in self._torques.items():
+            for (uid, joints), torques in held:
                 pybullet.setJointMotorControlArray(
                     uid, joints, pybullet.TORQUE_CONTROL, forces=torques, physicsClientId=client
                 )

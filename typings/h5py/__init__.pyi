@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from . import h5a as h5a
 from . import h5d as h5d
 from . import h5f as h5f
 from . import h5l as h5l
@@ -16,7 +17,9 @@ from . import h5t as h5t
 from . import h5z as h5z
 
 class AttributeManager:
-    def get(self, name: str, default: Any = None) -> Any: ...
+    def __contains__(self, name: str) -> bool: ...
+    def __getitem__(self, name: str) -> Any: ...
+    def get_id(self, name: str) -> h5a.AttrID: ...
     def create(
         self,
         name: str,
@@ -28,6 +31,7 @@ class AttributeManager:
 class Dataset:
     id: h5d.DatasetID
     name: str
+    ndim: int
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     chunks: tuple[int, ...] | None

@@ -8,6 +8,7 @@ LIBVER_V110: int
 
 class FileID:
     links: LinkProxy
+    def get_filesize(self) -> int: ...
     def get_vfd_handle(self) -> int: ...
 
 def create(

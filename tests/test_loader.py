@@ -1,0 +1,226 @@
+"""Windows for PyTorch: whole, in order, and the same from every process."""
+
+import os
+import pickle
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from sandbox.errors import FormatError, InvalidInputError, UnknownNameError
+from sandbox.loader import Windows
+from sandbox.trajectory import Column, Episode, EpisodeBuffer, Schema, ShardReader, ShardWriter
+
+LENGTHS = (6, 3, 20, 1, 9, 4, 31, 5)  # Rows of the episodes.
+SCHEMA = Schema(
+    (
+        Column("pixels", "uint8", (4, 6, 3), "row, column, channel: t + 1, 2, 3", "1"),
+        Column("action", "float32", (2,), "t", "1"),
+        Column("reward", "float64", (), "t", "1"),
+        Column("terminated", "bool", (), "false", "1"),
+        Column("truncated", "bool", (), "last", "1"),
+        Column("charge", "int64", (), "1", "microcredit"),
+        Column("step_idx", "int32", (), "t", "1"),
+        Column("episode_idx", "int64", (), "episode", "1"),
+    )
+)
+
+
+def ramp(number: int, rows: int) -> Episode:
+    buffer = EpisodeBuffer(SCHEMA, rows)
+    t = np.arange(rows)
+    buffer.arrays["pixels"][:] = t[:, None, None, None] + np.array([1, 2, 3])
+    buffer.arrays["pixels"][:, 2, 5] = 255
+    buffer.arrays["action"][:] = t[:, None]
+    buffer.arrays["reward"][:] = t
+    buffer.arrays["truncated"][-1] = True
+    buffer.arrays["charge"][:] = 1
+    buffer.arrays["step_idx"][:] = t
+    buffer.arrays["episode_idx"][:] = number
+    return buffer.episode(rows - 1, {"charge_micro": rows})
+
+
+def write(run: Path, *, finished: bool = True, schema: Schema = SCHEMA) -> Path:
+    """Write a run of two shards, the second of which may be growing still."""
+    (run / "shards").mkdir(parents=True)
+    for shard, numbers in enumerate((range(5), range(5, len(LENGTHS)))):
+        path = run / "shards" / f"shard-{shard:05d}.h5"
+        writer = ShardWriter(path, schema, {}, sync=False)
+        for number in numbers:
+            writer.append(ramp(number, LENGTHS[number]))
+        if finished or shard == 0:
+            writer.close()
+        else:
+            writer.abandon()
+    return run
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("loader") / "run")
+
+
+def names(windows: Windows) -> list[tuple[int, int]]:
+    """Return episode and first row of every window."""
+    found = [windows[k] for k in range(len(windows))]
+    return [(int(w["episode_idx"][0]), int(w["step_idx"][0])) for w in found]
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize(("length", "stride"), [(1, 1), (4, 1), (4, 3), (31, 1), (5, 40)])
+def test_windows_are_all_that_fit_an_episode_in_order(
+    tmp_path: Path, finished: bool, length: int, stride: int
+) -> None:
+    windows = Windows(
+        write(tmp_path / "run", finished=finished),
+        length,
+        ("step_idx", "episode_idx"),
+        stride,
+    )
+    assert names(windows) == [
+        (number, start)
+        for number, rows in enumerate(LENGTHS)
+        for start in range(0, rows - length + 1, stride)
+    ]
+
+
+def test_a_window_never_crosses_an_episode(run: Path) -> None:
+    windows = Windows(run, 4, ("reward", "step_idx", "episode_idx", "action"))
+    for k in range(len(windows)):
+        window = windows[k]
+        start = int(window["step_idx"][0])
+        assert window["episode_idx"].unique().numel() == 1
+        assert window["reward"].tolist() == list(range(start, start + 4))
+        assert not window["action"][:-1].isnan().any()
+
+
+def test_the_action_is_nan_exactly_on_the_last_row_of_an_episode(run: Path) -> None:
+    windows = Windows(run, 2, ("action", "step_idx", "episode_idx"))
+    for k in range(len(windows)):
+        window = windows[k]
+        last = LENGTHS[int(window["episode_idx"][1])] - 1
+        expected = [int(step) == last for step in window["step_idx"]]
+        assert window["action"].isnan().all(dim=1).tolist() == expected
+
+
+def test_pictures_come_channels_first_as_bytes(run: Path) -> None:
+    window = Windows(run, 3)[2]
+    assert list(window) == ["pixels", "action", "reward"]
+    assert window["pixels"].dtype == torch.uint8
+    assert window["pixels"].shape == (3, 3, 4, 6)
+    assert window["pixels"][:, :, 0, 0].tolist() == [[3, 4, 5], [4, 5, 6], [5, 6, 7]]
+    assert (window["pixels"][:, :, 2, 5] == 255).all()
+    assert window["action"].dtype == torch.float32
+    assert window["reward"].dtype == torch.float64
+
+
+def test_one_file_is_a_run_of_one_shard(run: Path) -> None:
+    windows = Windows(run / "shards" / "shard-00001.h5", 4, ("step_idx", "episode_idx"))
+    assert {episode for episode, _ in names(windows)} == {5, 6, 7}
+
+
+def test_batches_have_the_windows_asked_for_in_that_order(run: Path) -> None:
+    windows = Windows(run, 2, ("reward", "episode_idx"))
+    wanted = [30, 2, -1, 2, 0, len(windows) - 1]
+    for window, k in zip(windows.__getitems__(wanted), wanted, strict=True):
+        for name, tensor in windows[k].items():
+            assert torch.equal(window[name], tensor)
+
+
+def test_a_window_is_fresh_and_writable(run: Path) -> None:
+    windows = Windows(run, 3)
+    for tensor in windows[0].values():
+        tensor.zero_()
+    batch = windows.__getitems__([0, 0])
+    for tensor in batch[0].values():
+        tensor.zero_()
+    assert batch[1]["reward"].tolist() == [0, 1, 2]
+    assert windows[0]["reward"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("index", [lambda n: n, lambda n: -n - 1])
+def test_an_index_out_of_range_is_refused(run: Path, index: object) -> None:
+    windows = Windows(run, 4)
+    assert callable(index)
+    with pytest.raises(IndexError, match="no window"):
+        windows[index(len(windows))]
+
+
+def test_arguments_that_give_no_window_are_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'pixels'"):
+        Windows(run, columns=("pixel",))
+    with pytest.raises(InvalidInputError, match="longest of which has 31 rows"):
+        Windows(run, 32)
+    for length, stride in ((0, 1), (1, 0), (-3, 1)):
+        with pytest.raises(InvalidInputError, match="at least 1"):
+            Windows(run, length, stride=stride)
+    with pytest.raises(InvalidInputError, match="at least one column"):
+        Windows(run, columns="pixels")
+    with pytest.raises(FormatError, match="does not exist"):
+        Windows(tmp_path / "nowhere")
+
+
+def test_shards_of_different_columns_are_refused(tmp_path: Path) -> None:
+    run = write(tmp_path / "run")
+    other = Schema(tuple(c for c in SCHEMA.columns if c.name != "pixels"))
+    with ShardWriter(run / "shards" / "shard-00002.h5", other, {}, sync=False):
+        pass
+    with pytest.raises(FormatError, match="other columns"):
+        Windows(run, 2, ("reward",))
+
+
+def test_pickled_windows_read_the_same_and_carry_no_file(run: Path) -> None:
+    windows = Windows(run, 4)
+    before = windows[7]
+    data = pickle.dumps(windows)
+    assert len(data) < 5000
+    after = pickle.loads(data)[7]
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_shard_finished_meanwhile_is_read_on(tmp_path: Path) -> None:
+    run = write(tmp_path / "run", finished=False)
+    windows = Windows(run, 4, ("reward",))
+    path = run / "shards" / "shard-00001.h5"
+    with ShardReader(path.with_name(f"{path.name}.part")) as reader:
+        assert len(reader) == 3
+    with ShardWriter.resume(path, SCHEMA, {}, sync=False):
+        pass
+    assert windows[-1]["reward"].tolist() == [1, 2, 3, 4]
+
+
+def test_another_process_after_a_fork_opens_files_of_its_own(run: Path) -> None:
+    windows = Windows(run, 4, ("reward",))
+    mine = windows._reader(0)
+    windows._process = os.getpid() + 1  # As in a child.
+    assert windows._reader(0) is not mine
+
+
+def test_spawned_workers_read_what_one_process_reads(run: Path) -> None:
+    windows = Windows(run, 4, ("pixels", "reward"))
+    alone = list(DataLoader(windows, batch_size=16))
+    torch.set_num_threads(1)
+    shared = list(
+        DataLoader(windows, batch_size=16, num_workers=2, multiprocessing_context="spawn")
+    )
+    assert len(alone) == len(shared) == -(-len(windows) // 16)
+    for one, other in zip(alone, shared, strict=True):
+        assert torch.equal(one["pixels"], other["pixels"])
+        assert torch.equal(one["reward"], other["reward"])
+
+
+def test_the_next_frame_example_learns_to_beat_the_last_frame(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    example = Path(__file__).parents[1] / "examples" / "next_frame.py"
+    monkeypatch.setattr(sys, "argv", [str(example), str(run), "--steps", "60"])
+    runpy.run_path(str(example), run_name="__main__")
+    copied, before, after = (
+        float(line.split()[-1]) for line in capsys.readouterr().out.splitlines()
+    )
+    assert before == pytest.approx(copied, rel=1e-2)
+    assert after < copied

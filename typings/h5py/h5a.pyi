@@ -1,0 +1,5 @@
+from .h5t import TypeID
+
+class AttrID:
+    shape: tuple[int, ...]
+    def get_type(self) -> TypeID: ...
