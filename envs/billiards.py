@@ -47,7 +47,7 @@ class Billiards(SandboxEnv):
     """
 
     family = "intuitive physics"
-    control_hz = 20
+    control_hz = 15
     physics_hz = 480  # A struck ball moves 4 mm a step, a twentieth of its diameter.
     limit_s = 10.0
     fixed_length = True

@@ -181,6 +181,8 @@ class Meter:
     @property
     def balance(self) -> int:
         """What account and budget can still pay [microcredits]; UNLIMITED without a limit."""
+        if self._posted is None and self._budget is None:  # In every step's info: be quick.
+            return UNLIMITED
         left = self._budget_left()
         account = None if self._posted is None else self._posted - self._spent
         return min(UNLIMITED if n is None else n for n in (left, account))

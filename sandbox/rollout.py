@@ -102,26 +102,26 @@ def rollout(
     """Live one episode into `buffer`; return its number of steps and whether it succeeded."""
     rows = buffer.arrays
     observation, info = env.reset(seed=seed, options=dict(options or {}))
-    names = list(env.modalities)
-    pairs = [(rows[name], name) for name in names]
-    state, action, reward = rows["state"], rows["action"], rows["reward"]
-    terminated, truncated, charge = rows["terminated"], rows["truncated"], rows["charge"]
-    reward[0] = 0.0
-    terminated[0] = truncated[0] = False
+    pairs = [(rows[name], name) for name in env.modalities]
+    state, action = rows["state"], rows["action"]
+    rewards, charges = [0.0], [0]
     act = policy(env)
-    t, over = 0, False
+    t, ended, cut = 0, False, False
     while True:
         for column, name in pairs:
             column[t] = observation[name]
         state[t] = info["state"]
-        charge[t] = info["charged"]
-        if over:
+        charges[t] = info["charged"]
+        if ended or cut:
             break
         action[t] = step = act()
-        observation, gain, ended, cut, info = env.step(step)
+        observation, reward, ended, cut, info = env.step(step)
+        rewards.append(reward)
+        charges.append(0)
         t += 1
-        reward[t], terminated[t], truncated[t] = gain, ended, cut
-        over = ended or cut
+    rows["reward"][: t + 1], rows["charge"][: t + 1] = rewards, charges
+    rows["terminated"][:t] = rows["truncated"][:t] = False
+    rows["terminated"][t], rows["truncated"][t] = ended, cut
     return t, bool(info["success"])
 
 

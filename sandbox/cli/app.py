@@ -155,7 +155,8 @@ def envs(as_json: Json = False) -> None:
     if as_json:
         print(json.dumps(rows))
     else:
-        show.table("Environments", rows)
+        shown = ("environment", "family", "action", "steps", "factors", "summary")
+        show.table("Environments", [{key: row[key] for key in shown} for row in rows])
 
 
 @app.command()
@@ -179,7 +180,8 @@ def scenarios(as_json: Json = False) -> None:
     if as_json:
         print(json.dumps(rows))
     else:
-        show.table("Scenarios", rows)
+        shown = ("scenario", "splits", "summary")
+        show.table("Scenarios", [{key: row[key] for key in shown} for row in rows])
         show.note("Recipes: " + ", ".join(catalogue.recipes()))
 
 

@@ -1,7 +1,7 @@
 """The commands over the book: grant, balance, statement."""
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -40,10 +40,22 @@ def statement(
     account: Annotated[str, typer.Argument(help="An account.")] = "local", as_json: Json = False
 ) -> None:
     """List what moved on an account, oldest first."""
-    rows: list[dict[str, Any]] = []
-    for line in Ledger().statement(account):
-        rows.append(line)
-    print(json.dumps(rows)) if as_json else show.table(f"Statement of {account}", rows)
+    rows = Ledger().statement(account)
+    if as_json:
+        print(json.dumps(rows))
+        return
+    shown = [
+        {
+            "time": row["time"][:19],
+            "what": row["kind"],
+            "credits": prices.credits(row["amount_micro"]),
+            "held": prices.credits(row["held_micro"]),
+            "balance": prices.credits(row["balance_micro"]),
+            "id": row["id"][:8],
+        }
+        for row in rows
+    ]
+    show.table(f"Statement of {account} [credits]", shown)
 
 
 def _print_balance(book: Ledger, account: str, as_json: bool) -> None:
@@ -59,7 +71,8 @@ def _print_balance(book: Ledger, account: str, as_json: bool) -> None:
         print(json.dumps(facts))
     else:
         money = {k: prices.credits(v) for k, v in facts.items() if isinstance(v, int)}
+        money = {"available_micro": "without limit"} | money
         show.table(
             "Account [credits]",
-            [{**{k.removesuffix("_micro"): v for k, v in (facts | money).items()}}],
+            [{key.removesuffix("_micro"): value for key, value in (facts | money).items()}],
         )

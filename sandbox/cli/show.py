@@ -13,7 +13,6 @@ from rich.progress import (
     Progress,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
@@ -45,7 +44,9 @@ def table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     drawn = Table(title=title, title_justify="left", title_style="bold")
     for key, value in rows[0].items():
         right = isinstance(value, int | float) and not isinstance(value, bool)
-        drawn.add_column(key.replace("_", " "), justify="right" if right else "left")
+        drawn.add_column(
+            key.replace("_", " "), justify="right" if right else "left", overflow="fold"
+        )
     for row in rows:
         drawn.add_row(*(escape(_text(value)) for value in row.values()))
     _OUT.print(drawn)
@@ -147,8 +148,8 @@ class GenerateProgress:
 
     def __init__(self, recipe: Recipe, hidden: bool) -> None:
         self._bar = _bar(
-            TextColumn("{task.fields[rate]:>9} steps/s"),
-            TextColumn("{task.fields[credits]:>10} credits"),
+            TextColumn("{task.fields[rate]} steps/s"),
+            TextColumn("{task.fields[credits]} credits"),
             hidden=hidden,
         )
         self._total, self._steps = recipe.episodes, 0
@@ -176,7 +177,7 @@ class GenerateProgress:
             self._task,
             completed=bill.episodes,
             rate=f"{self._steps / elapsed:,.0f}" if elapsed > 0 else "-",
-            credits=prices.credits(bill.amount),
+            credits=f"{bill.amount / prices.MICRO:,.2f}",
         )
 
 
@@ -211,13 +212,12 @@ class VerifyProgress:
 def _bar(*columns: TextColumn, hidden: bool) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=12),
         MofNCompleteColumn(),
         TextColumn("episodes"),
         *columns,
-        TimeElapsedColumn(),
-        TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("left"),
         console=_OUT,
         disable=hidden,
     )
