@@ -13,7 +13,7 @@ from sandbox.env import SandboxEnv
 from sandbox.recipe import EpisodeChance, Recipe
 from sandbox.trajectory import EpisodeBuffer, ShardWriter
 
-ROUNDS = 9
+ROUNDS = 25
 
 
 def recipe(environment: str, episodes: int = 100_000, **changes: object) -> Recipe:

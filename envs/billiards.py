@@ -100,7 +100,7 @@ class Billiards(SandboxEnv):
 
     def started(self) -> None:
         """Remember that nothing was hit yet."""
-        self.count = self.values.n_balls
+        self.count: int = self.values.n_balls
         self.home: tuple[float, float] | None = None
         self.hit = self.just_hit = False
 

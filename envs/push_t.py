@@ -231,9 +231,10 @@ def overlap(t: Sequence[float], goal: Sequence[float], unit: float) -> float:
     dx, dy, turn = t[0] - goal[0], t[1] - goal[1], t[2] - goal[2]
     cos, sin = math.cos(goal[2]), math.sin(goal[2])
     x, y = (dx * cos + dy * sin) / unit, (dy * cos - dx * sin) / unit
-    if x * x + y * y > 53.0:  # Farther apart than twice the T's largest radius, 3.64 units.
-        return 0.0
     cos, sin = math.cos(turn), math.sin(turn)
+    # No point of the T is farther than 2.7 units from its centre of mass, 6 / 7 below its middle.
+    if (x + sin * 6 / 7) ** 2 + (y + (1 - cos) * 6 / 7) ** 2 > 5.4**2:
+        return 0.0
     corners = [(x + cos * px - sin * py, y + sin * px + cos * py) for px, py in T_CORNERS]
     return min(1.0, sum(_area_inside(corners, part) for part in T_UNITS) / 7.0)
 

@@ -1,6 +1,5 @@
 """The episode loop, final: check, pay, act, simulate, observe."""
 
-import hashlib
 import math
 import uuid
 from abc import abstractmethod
@@ -210,7 +209,7 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         if self._renderer is not None:
             self._renderer.load(scene)
         self.t, self._over = 0, False
-        self._actions = hashlib.sha256()
+        self._actions: list[list[float]] = []
         self.started()
         return self._arrive(charged)
 
@@ -222,11 +221,11 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
             InvalidInputError: an action outside the action space, or a step after the end.
             BudgetExhaustedError: the step cannot be paid; after a top-up it can.
         """
-        vector, numbers = self._checked_action(action)
+        numbers = self._checked_action(action)
         if self._over:
             raise InvalidInputError("step() outside an episode: call reset() first.")
         charged = self.meter.charge(self._step_cost)
-        self._actions.update(vector.data)
+        self._actions.append(numbers)
         self.act(numbers)
         self.world.step(self.physics_steps)
         self.t += 1
@@ -261,13 +260,13 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
     def settle(self) -> None:
         """Post what this episode cost, with a digest of what was done as evidence."""
         if self.t >= 0 and self.meter.is_open:
-            evidence = {
+            evidence: dict[str, Any] = {
                 "environment": self.name(),
                 "seed": self.seed,
                 "factors": self.values.plain(),
                 "scene": self.world.scene.digest,
                 "steps": self.t,
-                "actions": self._actions.digest(),
+                "actions": self._actions,
                 "state": self.row,
             }
             self.meter.settle(digest.sha256(evidence))
@@ -342,7 +341,7 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         else:
             observation = {name: self._observe(name) for name in modalities}
         info = {
-            "state": np.frombuffer(array("d", self.row)),  # Half the time of np.array.
+            "state": np.frombuffer(array("d", self.row)),  # Twice as fast as np.array.
             "success": self.success(),
             "charged": charged,
             "balance": self.meter.balance,
@@ -351,7 +350,7 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
 
     def _observe(self, name: str) -> NDArray[Any]:
         if name == "proprio":
-            return np.array(self.proprio(), np.float32)
+            return np.frombuffer(array("f", self.proprio()), np.float32)
         if self._picture is None:
             self._picture = self._draw()
         return getattr(self._picture, name).copy()
@@ -363,8 +362,8 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         scene = self.world.scene
         return self._renderer.draw(self.world.poses(), scene.camera(self.camera), self.image_size)
 
-    def _checked_action(self, action: Any) -> tuple[Vector, list[float]]:
-        """Return the action as float32 and as numbers, or refuse it."""
+    def _checked_action(self, action: Any) -> list[float]:
+        """Return the action's float32 values as numbers, or refuse it."""
         try:
             vector = np.asarray(action, np.float32)
         except (TypeError, ValueError):
@@ -378,7 +377,7 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
                     f"action {action!r}: give {self.action_size} numbers, each from -1 to 1. "
                     "Nothing was done and nothing was charged."
                 )
-        return vector, numbers
+        return numbers
 
     def _checked_options(
         self, options: Mapping[str, Any] | None
