@@ -20,6 +20,7 @@ demo: .venv/core
 	$(BIN)/sandbox generate push_t_demo --out $(DEMO)
 	$(BIN)/sandbox verify $(DEMO)
 	$(BIN)/sandbox preview $(DEMO)
+	@echo "Dataset: $(DEMO)/shards  Contact sheet and film: $(DEMO)/preview"
 
 test: .venv/dev
 	$(BIN)/python -m pytest
