@@ -252,9 +252,14 @@ def _area_inside(corners: list[tuple[float, float]], r: Rectangle) -> float:
     for bx, by in corners:
         b = left if bx < left else right if bx > right else bx
         if a != b:
-            slope = (by - ay) / (bx - ax)
-            p, q = ay + slope * (a - ax), ay + slope * (b - ax)
-            total += (a - b) * _mean_clamped(p, q, low, high)
+            if ay <= low and by <= low:
+                total += (a - b) * low
+            elif ay >= high and by >= high:
+                total += (a - b) * high
+            else:
+                slope = (by - ay) / (bx - ax)
+                p, q = ay + slope * (a - ax), ay + slope * (b - ax)
+                total += (a - b) * _mean_clamped(p, q, low, high)
         ax, ay, a = bx, by, b
     return total
 
