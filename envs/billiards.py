@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from sandbox.env import Element, Policy, SandboxEnv, Vector
+from sandbox.env import BODY_STATE, Element, Policy, SandboxEnv, Vector
 from sandbox.factors import Color, Factors, Integer, Uniform, Values
 from sandbox.scene import Body, Material, Pose, Rgba, Scene, Shape, orbit, sun, turned
 
@@ -15,7 +15,6 @@ LARGEST_M = 0.045  # Radius; the layout leaves room for it whatever the radius i
 CUSHION_M, CUSHION_HEIGHT_M, FENCE_M = 0.05, 0.05, 0.4
 STRIKE_M_S = 2.0  # What a full component of the action gives the cue ball.
 REST_M_S = 0.015  # In x and in y.
-BODY_STATE = 13  # Numbers of a body in the state.
 COLORS: tuple[Rgba, ...] = (
     (0.96, 0.96, 0.93, 1.0),
     (0.86, 0.12, 0.12, 1.0),

@@ -40,7 +40,7 @@ def test_the_code_blocks_run(path: Path, tmp_path: Path) -> None:
         assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
 
 
-def test_the_readme_has_no_figure_that_the_benchmarks_do_not_print() -> None:
+def test_the_readme_names_the_commands_of_a_newcomer() -> None:
     text = (ROOT / "README.md").read_text()
     assert "make bench" in text
     assert "make demo" in text
