@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import meter, replaying, stepping, trajectory
+from benchmarks import meter, replaying, rivals, stepping, trajectory
 from sandbox import catalogue
 
 CONSOLE = Console()
@@ -20,6 +20,7 @@ def main() -> None:
         here = Path(folder)
         names = catalogue.environments()
         show("Environment step, state only, against the physics inside it", stepping.steps(names))
+        show("The same in turn with a rival's", rivals.steps(names))
         show("Reset", stepping.resets(names))
         meter.main()
         trajectory.main()

@@ -28,66 +28,77 @@ def steps(names: list[str]) -> list[dict[str, str]]:
 
 
 def _step(name: str) -> dict[str, str]:
-    wanted = recipe(name)
-    env = rollout.make(wanted, account=None)
-    buffer = EpisodeBuffer(rollout.schema(env), env.max_steps + 1)
-    ratios: list[float] = []
-    micro: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "shard-00000.h5"
-        with ShardWriter(path, rollout.schema(env), {}, "zstd", sync=False) as writer:
-            for index in range(ROUNDS + 1):
-                count, actions, logged = _logged(env, wanted, buffer, writer, index)
-                raw = _raw(env, actions, EpisodeChance(wanted, index).seed)
-                if index:  # The first round warms up.
-                    ratios.append(logged / raw)
-                    micro.append((logged - raw) / count * 1e6)
-    env.close()
+        one = Stepping(name, Path(folder))
+        rounds = [one.round(index) for index in range(ROUNDS + 1)][1:]  # The first warms up.
+        one.close()
+    ratios = [ratio for ratio, _ in rounds]
     return {
         "environment": name,
-        "physics steps a step": str(env.physics_steps),
+        "physics steps a step": str(one.env.physics_steps),
         "step / physics": f"{statistics.median(ratios):.3f}",
-        "overhead us a step": f"{statistics.median(micro):.1f}",
+        "overhead us a step": f"{statistics.median(us for _, us in rounds):.1f}",
         "lowest, highest": f"{min(ratios):.3f}, {max(ratios):.3f}",
     }
 
 
-def _logged(
-    env: SandboxEnv, wanted: Recipe, buffer: EpisodeBuffer, writer: ShardWriter, index: int
-) -> tuple[int, NDArray[np.float32], float]:
-    """Live, meter and log an episode; return its steps, its actions and the seconds it took.
+class Stepping:
+    """An environment of random actions, metered and logged to a shard in `folder`."""
 
-    The reset is not in it: it has a row of its own. The digest and the commit to the file are;
-    waiting for the disk is not: that is one wait an episode, whatever its steps cost.
-    """
-    chance = EpisodeChance(wanted, index)
-    actions = chance.policy_rng.uniform(-1, 1, (env.max_steps, env.action_size)).astype(np.float32)
-    taken = iter(actions)
-    begun = [0.0]
+    def __init__(self, name: str, folder: Path) -> None:
+        self.recipe = recipe(name)
+        self.env = rollout.make(self.recipe, account=None)
+        schema = rollout.schema(self.env)
+        self.buffer = EpisodeBuffer(schema, self.env.max_steps + 1)
+        path = folder / f"{name}-00000.h5"
+        self.writer = ShardWriter(path, schema, {}, "zstd", sync=False)
 
-    def policy(_: SandboxEnv):
-        begun[0] = time.perf_counter()
-        return lambda: next(taken)
+    def round(self, index: int) -> tuple[float, float]:
+        """Return an episode's time over that of its physics, and the difference a step [us]."""
+        count, actions, logged = self._logged(index)
+        raw = self._raw(actions, EpisodeChance(self.recipe, index).seed)
+        return logged / raw, (logged - raw) / count * 1e6
 
-    count, success = rollout.rollout(env, policy, buffer, chance.seed)
-    rollout.finish(env, buffer, count, index)
-    facts = rollout.record(env, wanted, "bench", index, chance, count)
-    writer.append(buffer.episode(count, {**facts, "success": success}))
-    return count, actions[:count], time.perf_counter() - begun[0]
+    def close(self) -> None:
+        """Give the file and the environment back."""
+        self.writer.abandon()
+        self.env.close()
 
+    def _logged(self, index: int) -> tuple[int, NDArray[np.float32], float]:
+        """Live, meter and log an episode; return its steps, its actions and the seconds it took.
 
-def _raw(env: SandboxEnv, actions: NDArray[np.float32], seed: int) -> float:
-    """Return the seconds that the same physics takes, its commands not counted."""
-    env.reset(seed=seed)
-    total = 0.0
-    for action in actions.tolist():
-        env.act(action)
-        begun = time.perf_counter()
-        env.world.step(env.physics_steps)
-        total += time.perf_counter() - begun
-        env.row = env.world.read()
-        env.arrived()
-    return total
+        The reset is not in it: it has a row of its own. The digest and the commit to the file are;
+        waiting for the disk is not: that is one wait an episode, whatever its steps cost.
+        """
+        env, chance = self.env, EpisodeChance(self.recipe, index)
+        size = (env.max_steps, env.action_size)
+        actions = chance.policy_rng.uniform(-1, 1, size).astype(np.float32)
+        taken = iter(actions)
+        begun = [0.0]
+
+        def policy(_: SandboxEnv):
+            begun[0] = time.perf_counter()
+            return lambda: next(taken)
+
+        count, success = rollout.rollout(env, policy, self.buffer, chance.seed)
+        rollout.finish(env, self.buffer, count, index)
+        facts = rollout.record(env, self.recipe, "bench", index, chance, count)
+        self.writer.append(self.buffer.episode(count, {**facts, "success": success}))
+        return count, actions[:count], time.perf_counter() - begun[0]
+
+    def _raw(self, actions: NDArray[np.float32], seed: int) -> float:
+        """Return the seconds that the same physics takes, its commands not counted."""
+        env = self.env
+        env.reset(seed=seed)
+        total = 0.0
+        for action in actions.tolist():
+            env.act(action)
+            begun = time.perf_counter()
+            env.world.step(env.physics_steps)
+            total += time.perf_counter() - begun
+            env.row = env.world.read()
+            env.arrived()
+        return total
 
 
 def resets(names: list[str]) -> list[dict[str, str]]:

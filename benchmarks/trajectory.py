@@ -10,8 +10,7 @@ import numpy as np
 
 from sandbox.trajectory import Column, Episode, EpisodeBuffer, Schema, ShardReader, ShardWriter
 
-STEPS = 100
-ROWS = STEPS + 1
+LENGTHS = (101, 301)  # Rows of an episode: short for this project, and as long as PushT's.
 
 
 def schema(size: int = 0) -> Schema:
@@ -34,23 +33,23 @@ def schema(size: int = 0) -> Schema:
     )
 
 
-def episode(columns: Schema, seed: int) -> Episode:
+def episode(columns: Schema, seed: int, rows: int) -> Episode:
     """Return a valid episode of smooth motion over a drawn background."""
     rng = np.random.default_rng(seed)
-    buffer = EpisodeBuffer(columns, ROWS)
+    buffer = EpisodeBuffer(columns, rows)
     for name in ("proprio", "state"):
         walk = rng.normal(size=buffer.arrays[name].shape).cumsum(axis=0)
         buffer.arrays[name][:] = walk
-    buffer.arrays["action"][:] = rng.uniform(-1, 1, (ROWS, 2))
-    buffer.arrays["reward"][1:] = rng.uniform(size=STEPS)
+    buffer.arrays["action"][:] = rng.uniform(-1, 1, (rows, 2))
+    buffer.arrays["reward"][1:] = rng.uniform(size=rows - 1)
     buffer.arrays["charge"][:] = 260
-    buffer.arrays["step_idx"][:] = np.arange(ROWS)
+    buffer.arrays["step_idx"][:] = np.arange(rows)
     buffer.arrays["episode_idx"][:] = seed
     for n in range(7):
         buffer.arrays[f"variation.{n}"][:] = rng.uniform()
     if "pixels" in columns.names:
         draw(buffer.arrays["pixels"], rng)
-    return buffer.episode(STEPS, {"episode": seed, "charge_micro": 260 * ROWS})
+    return buffer.episode(rows - 1, {"episode": seed, "charge_micro": 260 * rows})
 
 
 def draw(pixels: Any, rng: np.random.Generator) -> None:
@@ -87,19 +86,22 @@ def append(
     return appending, seconds(writer.close), grown
 
 
-def report(title: str, columns: Schema, count: int, compression: str, sync: bool) -> str:
+def report(columns: Schema, length: int, count: int, compression: str, sync: bool) -> str:
     """Return one line of figures."""
-    distinct = [episode(columns, seed) for seed in range(min(count, 50))]
+    distinct = [episode(columns, seed, length) for seed in range(min(count, 50))]
     episodes = [distinct[n % len(distinct)] for n in range(count)]
-    raw = count * ROWS * columns.row_bytes
+    pixels = "pixels" in columns.names
+    title = f"{'64 px + state' if pixels else 'state'}, {length} rows, {compression}"
+    title += ", synced" if sync else ""
+    raw = count * length * columns.row_bytes
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "shard-00000.h5"
         appending, finishing, grown = append(path, episodes, columns, compression, sync)
         with ShardReader(path) as reader:
             reading = seconds(lambda: [reader.read(n) for n in range(len(reader))])
         size = path.stat().st_size
-        loading = windows(path) if "pixels" in columns.names else ""
-    rows = count * ROWS
+        loading = windows(path) if pixels else ""
+    rows = count * length
     return (
         f"{title:<34} append {rows / appending:>9,.0f} rows/s   finish {rows / finishing:>9,.0f}"
         f" rows/s   read {rows / reading:>9,.0f} rows/s   growing {grown / raw:5.2f}"
@@ -121,11 +123,12 @@ def windows(path: Path) -> str:
 
 def main() -> None:
     """Print the figures."""
+    for length in LENGTHS:
+        for compression in ("zstd", "gzip", "none"):
+            print(report(schema(), length, 100_000 // length, compression, sync=False))
+        print(report(schema(), length, 20_000 // length, "zstd", sync=True))
     for compression in ("zstd", "gzip", "none"):
-        print(report(f"state, {compression}", schema(), 1000, compression, sync=False))
-    print(report("state, zstd, synced", schema(), 200, "zstd", sync=True))
-    for compression in ("zstd", "gzip", "none"):
-        print(report(f"64 px + state, {compression}", schema(64), 60, compression, sync=False))
+        print(report(schema(64), LENGTHS[0], 60, compression, sync=False))
 
 
 if __name__ == "__main__":

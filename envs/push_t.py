@@ -236,14 +236,15 @@ def overlap(t: Sequence[float], goal: Sequence[float], unit: float) -> float:
     if (x + sin * 6 / 7) ** 2 + (y + (1 - cos) * 6 / 7) ** 2 > 5.4**2:
         return 0.0
     corners = [(x + cos * px - sin * py, y + sin * px + cos * py) for px, py in T_CORNERS]
-    return min(1.0, sum(_area_inside(corners, part) for part in T_UNITS) / 7.0)
+    bar, stem = T_UNITS
+    return min(1.0, (_area_inside(corners, bar) + _area_inside(corners, stem)) / 7.0)
 
 
 def _area_inside(corners: list[tuple[float, float]], r: Rectangle) -> float:
     """Return the area of a polygon, counterclockwise, inside an upright rectangle.
 
     Green's theorem with both coordinates clamped to the rectangle: -sum over edges of the integral
-    of y dx.
+    of y dx. In every step of the environment: written for speed.
     """
     left, right, low, high = r[0] - r[2], r[0] + r[2], r[1] - r[3], r[1] + r[3]
     total = 0.0
@@ -252,30 +253,23 @@ def _area_inside(corners: list[tuple[float, float]], r: Rectangle) -> float:
     for bx, by in corners:
         b = left if bx < left else right if bx > right else bx
         if a != b:
-            if ay <= low and by <= low:
-                total += (a - b) * low
-            elif ay >= high and by >= high:
-                total += (a - b) * high
+            slope = (by - ay) / (bx - ax)
+            p, q = ay + slope * (a - ax), ay + slope * (b - ax)  # Heights where it enters, leaves.
+            if p > q:
+                p, q = q, p
+            if q <= low:
+                mean = low
+            elif p >= high:
+                mean = high
             else:
-                slope = (by - ay) / (bx - ax)
-                p, q = ay + slope * (a - ax), ay + slope * (b - ax)
-                total += (a - b) * _mean_clamped(p, q, low, high)
+                mean = 0.5 * (p + q)
+                if p < low:
+                    mean += 0.5 * (low - p) ** 2 / (q - p)
+                if q > high:
+                    mean -= 0.5 * (q - high) ** 2 / (q - p)
+            total += (a - b) * mean
         ax, ay, a = bx, by, b
     return total
-
-
-def _mean_clamped(p: float, q: float, low: float, high: float) -> float:
-    """Return the mean of a line from `p` to `q`, clamped to low..high all along."""
-    if p > q:
-        p, q = q, p
-    if q <= low:
-        return low
-    if p >= high:
-        return high
-    if p >= low and q <= high:
-        return 0.5 * (p + q)
-    under, over = max(low - p, 0.0), max(q - high, 0.0)
-    return 0.5 * (p + q) + 0.5 * (under * under - over * over) / (q - p)
 
 
 class Pusher:

@@ -3,11 +3,14 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from functools import lru_cache
 from typing import Any, cast
 
 import cbor2
 import numpy as np
 from numpy.typing import NDArray
+
+_AS_IT_IS = frozenset((type(None), bool, int, float, str, bytes))
 
 
 def plain(value: Any) -> Any:
@@ -16,8 +19,23 @@ def plain(value: Any) -> Any:
     Raises:
         TypeError: for anything else, sets above all: their order is not part of their value.
     """
+    kind = cast(type[Any], type(value))
+    if kind in _AS_IT_IS:
+        return value
+    if kind is tuple or kind is list:
+        items = cast(Sequence[Any], value)
+        if _AS_IT_IS.issuperset(map(type, items)):
+            return list(items)
+        return [plain(item) for item in items]
+    names = _fields(kind)
+    if names:
+        return {name: plain(getattr(value, name)) for name in names}
+    return _rarely_plain(value)
+
+
+def _rarely_plain(value: Any) -> Any:
     match value:
-        case None | bool() | int() | float() | str() | bytes():
+        case bool() | int() | float() | str() | bytes():
             return value
         case np.ndarray() | np.generic():
             return cast(NDArray[Any], value).tolist()
@@ -27,9 +45,15 @@ def plain(value: Any) -> Any:
         case list() | tuple():
             return [plain(item) for item in cast(Sequence[Any], value)]
         case _ if is_dataclass(value) and not isinstance(value, type):
-            return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+            return {}
         case _:
             raise TypeError(f"{type(value).__name__} has no canonical form")
+
+
+@lru_cache(maxsize=256)
+def _fields(kind: type[Any]) -> tuple[str, ...]:
+    """Return the names of a dataclass's fields; () for another class."""
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()
 
 
 def encode(value: Any) -> bytes:

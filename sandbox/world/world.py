@@ -122,10 +122,7 @@ class World:
             if uid in self._offsets:
                 xyz, quat = pybullet.multiplyTransforms(xyz, quat, *self._offsets[uid])
             linear, angular = velocity(uid, client)
-            row += xyz
-            row += quat
-            row += linear
-            row += angular
+            row += (*xyz, *quat, *linear, *angular)
         for uid, joints in self._joints_read:
             for state in pybullet.getJointStates(uid, joints, client):
                 row += state[:2]
