@@ -6,12 +6,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sandbox import catalogue, rollout
 from sandbox.env import SandboxEnv
 from sandbox.recipe import EpisodeChance, Recipe
 from sandbox.trajectory import EpisodeBuffer, ShardWriter
+from sandbox.world import World
 
 ROUNDS = 25
 
@@ -48,57 +48,50 @@ class Stepping:
     def __init__(self, name: str, folder: Path) -> None:
         self.recipe = recipe(name)
         self.env = rollout.make(self.recipe, account=None)
+        self.world = self.env.world = TimedWorld()
         schema = rollout.schema(self.env)
         self.buffer = EpisodeBuffer(schema, self.env.max_steps + 1)
         path = folder / f"{name}-00000.h5"
         self.writer = ShardWriter(path, schema, {}, "zstd", sync=False)
 
     def round(self, index: int) -> tuple[float, float]:
-        """Return an episode's time over that of its physics, and the difference a step [us]."""
-        count, actions, logged = self._logged(index)
-        raw = self._raw(actions, EpisodeChance(self.recipe, index).seed)
-        return logged / raw, (logged - raw) / count * 1e6
-
-    def close(self) -> None:
-        """Give the file and the environment back."""
-        self.writer.abandon()
-        self.env.close()
-
-    def _logged(self, index: int) -> tuple[int, NDArray[np.float32], float]:
-        """Live, meter and log an episode; return its steps, its actions and the seconds it took.
+        """Return an episode's time over that of the physics in it, and the rest a step [us].
 
         The reset is not in it: it has a row of its own. The digest and the commit to the file are;
         waiting for the disk is not: that is one wait an episode, whatever its steps cost.
         """
         env, chance = self.env, EpisodeChance(self.recipe, index)
         size = (env.max_steps, env.action_size)
-        actions = chance.policy_rng.uniform(-1, 1, size).astype(np.float32)
-        taken = iter(actions)
+        taken = iter(chance.policy_rng.uniform(-1, 1, size).astype(np.float32))
         begun = [0.0]
 
         def policy(_: SandboxEnv):
-            begun[0] = time.perf_counter()
+            self.world.inside, begun[0] = 0.0, time.perf_counter()
             return lambda: next(taken)
 
         count, success = rollout.rollout(env, policy, self.buffer, chance.seed)
         rollout.finish(env, self.buffer, count, index)
         facts = rollout.record(env, self.recipe, "bench", index, chance, count)
         self.writer.append(self.buffer.episode(count, {**facts, "success": success}))
-        return count, actions[:count], time.perf_counter() - begun[0]
+        whole = time.perf_counter() - begun[0]
+        return whole / self.world.inside, (whole - self.world.inside) / count * 1e6
 
-    def _raw(self, actions: NDArray[np.float32], seed: int) -> float:
-        """Return the seconds that the same physics takes, its commands not counted."""
-        env = self.env
-        env.reset(seed=seed)
-        total = 0.0
-        for action in actions.tolist():
-            env.act(action)
-            begun = time.perf_counter()
-            env.world.step(env.physics_steps)
-            total += time.perf_counter() - begun
-            env.row = env.world.read()
-            env.arrived()
-        return total
+    def close(self) -> None:
+        """Give the file and the environment back."""
+        self.writer.abandon()
+        self.env.close()
+
+
+class TimedWorld(World):
+    """A world that knows how long its physics took."""
+
+    inside = 0.0
+
+    def step(self, count: int) -> None:
+        """Simulate `count` physics steps, and add up the seconds."""
+        begun = time.perf_counter()
+        super().step(count)
+        self.inside += time.perf_counter() - begun
 
 
 def resets(names: list[str]) -> list[dict[str, str]]:

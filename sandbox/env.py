@@ -202,7 +202,7 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         scene.camera(self.camera)
         self.settle()
         charged = self._open()
-        self.seed, self.values = episode_seed, values
+        self.seed, self.values, self.scene_digest = episode_seed, values, scene.digest
         self.variation_space.set_value(values)
         self.world.build(scene)
         self.world.watch(self.state_bodies, self.state_joints)
@@ -264,7 +264,7 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
                 "environment": self.name(),
                 "seed": self.seed,
                 "factors": self.values.plain(),
-                "scene": self.world.scene.digest,
+                "scene": self.scene_digest,
                 "steps": self.t,
                 "actions": self._actions,
                 "state": self.row,

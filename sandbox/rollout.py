@@ -147,7 +147,7 @@ def record(
         "split": recipe.split,
         "scenario_digest": env.scenario.digest,
         "factors": env.values.plain(),
-        "scene_digest": env.world.scene.digest,
+        "scene_digest": env.scene_digest,
         "policy": chance.policy,
         "engine": engine(),
         "renderer": RENDERER if any(name in PICTURES for name in recipe.observation) else None,

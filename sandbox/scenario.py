@@ -1,6 +1,7 @@
 """Values and ranges for an environment's factors, read from YAML and validated."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -47,7 +48,7 @@ class Scenario(_Strict):
     factors: dict[str, Setting] = {}
     splits: dict[str, dict[str, Setting]] = {}
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """The SHA-256 of what the scenario says."""
         return digest.sha256(self.model_dump())

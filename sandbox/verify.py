@@ -164,7 +164,7 @@ class _Replay:
             return f"cannot be replayed: {error}"
         rollout.finish(env, self.buffer, steps, facts["episode"])
         again = self.buffer.episode(steps, {**facts, "charge_micro": env.meter.spent})
-        if env.world.scene.digest != facts.get("scene_digest"):
+        if env.scene_digest != facts.get("scene_digest"):
             return "its record names another scene than its seed and factors give."
         if dict(env.meter.quantities) != facts["charges"] or success != facts.get("success"):
             return "its record does not say what the replay did."

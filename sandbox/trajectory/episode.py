@@ -143,7 +143,7 @@ class EpisodeBuffer:
             arrays[name][t] = value
 
     def episode(self, steps: int, record: Mapping[str, Any]) -> Episode:
-        """Return the first `steps` + 1 rows as an episode that shares no memory with the buffer.
+        """Return the first `steps` + 1 rows as an episode; it is the buffer's until it is refilled.
 
         The last row's `action` becomes NaN (0 for integers): none was taken there.
         """
@@ -152,7 +152,7 @@ class EpisodeBuffer:
                 f"an episode of {steps} steps does not fit a buffer of {self.max_rows} rows; make "
                 f"the buffer with max_rows={steps + 1}."
             )
-        rows = {name: array[: steps + 1].copy() for name, array in self.arrays.items()}
+        rows = {name: array[: steps + 1] for name, array in self.arrays.items()}
         rows["action"][-1] = np.nan if rows["action"].dtype.kind == "f" else 0
         return Episode(rows, record)
 

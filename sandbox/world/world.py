@@ -1,8 +1,9 @@
 """One Bullet simulation of one Scene; it knows no task."""
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -39,9 +40,9 @@ class _Motors(NamedTuple):
 
     uid: int
     joints: tuple[int, ...]
-    mode: int
-    target: str | None  # What Bullet calls their targets; None for torques.
     forces: list[float]
+    target: str  # What Bullet calls their targets.
+    call: Callable[..., None] | None  # Sets the targets; None for torques.
 
 
 class World:
@@ -140,20 +141,13 @@ class World:
         motors = self._drives.get(key)
         if motors is None:
             motors = self._drives[key] = self._grouped(*key)
-        if motors.target is None:
+        if motors.call is None:
             self._torques[motors.uid, motors.joints] = [
                 max(-limit, min(limit, torque))
                 for torque, limit in zip(targets, motors.forces, strict=True)
             ]
-            return
-        pybullet.setJointMotorControlArray(
-            motors.uid,
-            motors.joints,
-            motors.mode,
-            forces=motors.forces,
-            physicsClientId=self._client,
-            **{motors.target: targets},
-        )
+        else:
+            motors.call(**{motors.target: targets})
 
     def push(self, body: str, force_n: Sequence[float], at: Sequence[float]) -> None:
         """Apply a force [N] at a point [m], world frame, during the next physics step."""
@@ -244,4 +238,15 @@ class World:
             raise InvalidInputError(f"{body!r}: {list(links)} mix motors of kinds {kinds}.")
         mode, target = _DRIVES[kinds[0]]
         forces = [motor.max_force for motor in motors]
-        return _Motors(self._id(body), joints, mode, target, forces)
+        uid = self._id(body)
+        if target is None:
+            return _Motors(uid, joints, forces, "", None)
+        call = partial(
+            pybullet.setJointMotorControlArray,
+            uid,
+            joints,
+            mode,
+            forces=forces,
+            physicsClientId=self._client,
+        )
+        return _Motors(uid, joints, forces, target, call)
