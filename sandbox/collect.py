@@ -3,10 +3,13 @@
 import hashlib
 import json
 import os
+import signal
+import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any, cast
 
 from filelock import FileLock, Timeout
@@ -194,8 +197,9 @@ class Run:
         facts = rollout.record(env, self.recipe, self.id, index, chance, steps)
         facts["success"] = success
         facts["return"] = float(buffer.arrays["reward"][: steps + 1].sum())
-        kept = writer.append(buffer.episode(steps, facts))
-        receipt = env.meter.settle(digest.sha256(kept))
+        with _uninterrupted():
+            kept = writer.append(buffer.episode(steps, facts))
+            receipt = env.meter.settle(digest.sha256(kept))
         already = receipt is not None and receipt.exists
         self.bill.add(kept, already)
         progress(kept, self.bill)
@@ -275,6 +279,23 @@ class Run:
             "charge_micro": self.bill.amount,
             "price_version": prices.current().version,
         }
+
+
+@contextmanager
+def _uninterrupted() -> Generator[None]:
+    """Let Ctrl-C wait, so that an episode is both kept and charged, or neither."""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if came:
+            handler(*came[0])
 
 
 def read_run(folder: Path) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from sandbox.errors import (
 from sandbox.ledger import Ledger
 from sandbox.recipe import EpisodeChance, Recipe, changed
 from sandbox.recipe import load as load_recipe
-from sandbox.trajectory import ShardReader, shards
+from sandbox.trajectory import Episode, ShardReader, ShardWriter, shards
 from sandbox.verify import verify
 
 
@@ -203,6 +203,23 @@ def test_an_interrupt_keeps_what_is_committed_and_says_how_to_go_on(tmp_path: Pa
     assert b"Traceback" not in error
     posts = [line for line in Ledger().statement("local") if line["kind"] == "post"]
     assert len(posts) == len(_lines(tmp_path / "run"))
+
+
+def test_an_interrupt_waits_until_a_kept_episode_is_charged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = ShardWriter.append
+
+    def append_and_interrupt(self: ShardWriter, episode: Episode) -> dict[str, Any]:
+        kept = append(self, episode)
+        signal.raise_signal(signal.SIGINT)
+        return kept
+
+    monkeypatch.setattr(ShardWriter, "append", append_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        generate(recipe(), tmp_path / "run")
+    posts = [line for line in Ledger().statement("local") if line["kind"] == "post"]
+    assert len(posts) == len(_lines(tmp_path / "run")) == 1
 
 
 def _lines(folder: Path) -> list[str]:
