@@ -1,6 +1,9 @@
-"""Where the content folders are: inside the package in a wheel, beside it in a checkout."""
+"""Where things are: content inside the package or beside it, the user's own data, caches."""
 
+import os
 from pathlib import Path
+
+import platformdirs
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -21,3 +24,15 @@ def folder(name: str) -> Path:
 def names(kind: str, suffix: str) -> list[str]:
     """Return the names of a content folder's files with `suffix`, sorted."""
     return sorted(path.name.removesuffix(suffix) for path in folder(kind).glob(f"[!_]*{suffix}"))
+
+
+def home() -> Path:
+    """Return the folder of the ledger: $SANDBOX_HOME, else the platform's user data folder."""
+    named = os.environ.get("SANDBOX_HOME")
+    return Path(named) if named else platformdirs.user_data_path("worldmodel-sandbox")
+
+
+def cache() -> Path:
+    """Return the folder of what can be made again: below $SANDBOX_HOME, else the platform's."""
+    named = os.environ.get("SANDBOX_HOME")
+    return Path(named) / "cache" if named else platformdirs.user_cache_path("worldmodel-sandbox")

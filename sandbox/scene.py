@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sandbox import digest
 from sandbox.errors import InvalidInputError, UnknownNameError
@@ -20,7 +20,7 @@ Vec3 = tuple[float, float, float]
 Quat = tuple[float, float, float, float]
 Rgba = tuple[float, float, float, float]
 
-ShapeKind = Literal["box", "sphere", "cylinder", "capsule", "plane", "mesh"]
+ShapeKind = Literal["box", "sphere", "cylinder", "capsule", "plane", "mesh", "height_field"]
 JointKind = Literal["fixed", "revolute", "prismatic", "spherical"]
 MotorKind = Literal["velocity", "position", "torque"]
 
@@ -32,6 +32,7 @@ _SIZES: dict[str, int] = {
     "capsule": 2,
     "plane": 0,
     "mesh": 3,
+    "height_field": 2,
 }
 
 
@@ -49,18 +50,47 @@ def turned(x: float, y: float, z: float, yaw_rad: float = 0.0) -> Pose:
 
 
 @dataclass(frozen=True)
+class Texture:
+    """What a surface shows besides its colour; make an image's with `image()`.
+
+    It lies on each side of a shape as a slide projector along the shape's nearest axis would throw
+    it (box projection), its middle at the shape's origin, and repeats.
+
+    Attributes:
+        kind: a checker, or the image of a file, which the shape's colour tints.
+        width_m: of one repeat: two squares, or the image, whose height is the same.
+        color: red, green, blue of a checker's other squares.
+        path, sha256: of the image, and of its bytes, so that the scene's digest names them.
+    """
+
+    kind: Literal["checker", "image"] = "checker"
+    width_m: float = 1.0
+    color: Vec3 = (1.0, 1.0, 1.0)
+    path: str = ""
+    sha256: str = ""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.width_m) and self.width_m > 0):
+            raise InvalidInputError(f"a texture {self.width_m!r} m wide: give a positive width.")
+
+
+@dataclass(frozen=True)
 class Shape:
     """One piece of geometry in the frame of its body or link.
 
     Attributes:
         kind: what it is; a plane is infinite with its normal along +z.
         size: box half extents; sphere (radius,); cylinder and capsule (radius, length along z, the
-            capsule's without its caps); plane (); mesh scale per axis.
-        color: red, green, blue, alpha.
+            capsule's without its caps); plane (); mesh scale per axis; height field (width, depth)
+            of a cell.
+        color: red, green, blue, alpha; with alpha below 1 it shows what is behind and throws no
+            shadow, and neither depth nor segmentation knows of it: a goal's marker, say.
         pose: in the frame of the body or link.
         collides: takes part in physics.
         visible: takes part in pictures.
-        path: the mesh's file, for a mesh.
+        path, sha256: of a mesh's file, and of its bytes; make one with `mesh()`.
+        heights: of a height field [m], rows along y of columns along x, its middle at the origin.
+        texture: what the surface shows.
     """
 
     kind: ShapeKind
@@ -70,6 +100,9 @@ class Shape:
     collides: bool = True
     visible: bool = True
     path: str = ""
+    sha256: str = ""
+    heights: tuple[tuple[float, ...], ...] = ()
+    texture: Texture | None = None
 
     def __post_init__(self) -> None:
         if len(self.size) != _SIZES[self.kind]:
@@ -78,6 +111,14 @@ class Shape:
             )
         if any(not (math.isfinite(s) and s > 0) for s in self.size):
             raise InvalidInputError(f"a {self.kind} of size {self.size!r}: sizes are positive.")
+        if self.kind == "height_field":
+            columns = {len(row) for row in self.heights}
+            whole = len(self.heights) > 1 and len(columns) == 1 and min(columns) > 1
+            if not whole or not all(math.isfinite(h) for row in self.heights for h in row):
+                raise InvalidInputError(
+                    f"a height field of {len(self.heights)} rows of {sorted(columns)} heights: "
+                    "give at least 2 rows of the same length, at least 2, all finite."
+                )
 
 
 @dataclass(frozen=True)
@@ -213,7 +254,21 @@ class Robot:
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera: `fov_deg` is vertical; `eye` and `target` are in the world frame [m]."""
+    """A pinhole camera.
+
+    Attributes:
+        name: unique in its scene.
+        eye, target, up: where it is, what it looks at, what is up in the picture. In the world's
+            frame [m]; of one that follows, from the body's origin; of one mounted, in its frame.
+        fov_deg: the angle from the picture's top to its bottom.
+        near_m, far_m: nothing nearer or farther along the view axis is seen.
+        body: whose base it follows (keeping its direction) or, if `mounted`, is fixed to.
+        mounted: turns with the body.
+        supersampling: 1, or 2: colours are the means of 2 x 2 samples a pixel.
+
+    Raises:
+        InvalidInputError: a camera that sees nothing.
+    """
 
     name: str
     eye: Vec3
@@ -222,17 +277,51 @@ class Camera:
     fov_deg: float = 45.0
     near_m: float = 0.05
     far_m: float = 10.0
+    body: str = ""
+    mounted: bool = False
+    supersampling: int = 1
+
+    def __post_init__(self) -> None:
+        told = f"camera {self.name!r}"
+        numbers = (*self.eye, *self.target, *self.up, self.fov_deg, self.near_m, self.far_m)
+        if not all(math.isfinite(n) for n in numbers):
+            raise InvalidInputError(f"{told}: {self}: all its numbers must be finite.")
+        if not 0 < self.near_m < self.far_m:
+            raise InvalidInputError(
+                f"{told}: near {self.near_m} m, far {self.far_m} m: give 0 < near < far."
+            )
+        if not 0 < self.fov_deg < 180:
+            raise InvalidInputError(f"{told}: field of view {self.fov_deg}: give 0 to 180 degrees.")
+        if self.supersampling not in (1, 2):
+            raise InvalidInputError(f"{told}: supersampling {self.supersampling!r}: give 1 or 2.")
+        way = tuple(t - e for t, e in zip(self.target, self.eye, strict=True))
+        (x, y, z), (a, b, c) = way, self.up
+        across = math.hypot(y * c - z * b, z * a - x * c, x * b - y * a)
+        if across <= 1e-9 * math.hypot(*way) * math.hypot(*self.up):
+            raise InvalidInputError(
+                f"{told}: looks from {self.eye} to {self.target} with {self.up} up: give two "
+                "places, and an up that does not point along the view."
+            )
 
 
 @dataclass(frozen=True)
 class Light:
-    """A distant light: `direction` points from the scene towards it."""
+    """A distant light: `direction` points from the scene towards it.
+
+    A surface shows its colour times `ambient` + `diffuse` x `color` x the cosine of the angle at
+    which the light falls on it (Lambert), the second term where no shadow is.
+    """
 
     direction: Vec3 = (0.4, -0.5, 1.0)
     color: Vec3 = (1.0, 1.0, 1.0)
     ambient: float = 0.55
     diffuse: float = 0.5
-    specular: float = 0.05
+    shadows: bool = True
+
+    def __post_init__(self) -> None:
+        numbers = (*self.direction, *self.color, self.ambient, self.diffuse)
+        if not all(math.isfinite(n) for n in numbers) or not any(self.direction):
+            raise InvalidInputError(f"{self}: give finite numbers, and a direction that is not 0.")
 
 
 @dataclass(frozen=True)
@@ -260,8 +349,13 @@ class Engine:
 class Scene:
     """Everything that physics and pictures need to know.
 
+    Attributes:
+        bodies, cameras, light, engine: its parts.
+        sky: colour of what nothing covers, at the horizon and below it, and
+        zenith: straight above.
+
     Raises:
-        InvalidInputError: two bodies or two cameras share a name.
+        InvalidInputError: two bodies or two cameras share a name, or a camera's body is not there.
     """
 
     bodies: tuple[Body | Robot, ...]
@@ -269,6 +363,7 @@ class Scene:
     light: Light = Light()
     engine: Engine = Engine()
     sky: Vec3 = (0.86, 0.90, 0.95)
+    zenith: Vec3 = (0.55, 0.70, 0.90)
 
     def __post_init__(self) -> None:
         for kind, names in (
@@ -277,6 +372,10 @@ class Scene:
         ):
             if len(set(names)) != len(names):
                 raise InvalidInputError(f"two {kind} of a scene share a name: {names}.")
+        for camera in self.cameras:
+            if camera.body and camera.body not in (b.name for b in self.bodies):
+                known = [b.name for b in self.bodies]
+                raise UnknownNameError("body", camera.body, known, f"camera {camera.name!r}")
 
     @cached_property
     def digest(self) -> str:
@@ -339,9 +438,35 @@ def robot(
     Raises:
         InvalidInputError: there is no such file.
     """
-    path = asset(urdf)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Robot(name, urdf, sha256, pose, fixed, positions, motor)
+    return Robot(name, urdf, _sha256(urdf), pose, fixed, positions, motor)
+
+
+def mesh(path: str, scale: Vec3 = (1.0, 1.0, 1.0), color: Rgba = GREY, **rest: Any) -> Shape:
+    """Return the shape of a mesh file, named by path: absolute, or below pybullet_data.
+
+    Args:
+        path: of an OBJ, STL, PLY or OFF file.
+        scale: per axis.
+        color: where the file has no colours of its own.
+        rest: any other attribute of Shape.
+
+    Raises:
+        InvalidInputError: there is no such file.
+    """
+    return Shape("mesh", scale, color, path=path, sha256=_sha256(path), **rest)
+
+
+def image(path: str, width_m: float = 1.0) -> Texture:
+    """Return the texture of an image file, named by path: absolute, or below pybullet_data.
+
+    Raises:
+        InvalidInputError: there is no such file.
+    """
+    return Texture("image", width_m, path=path, sha256=_sha256(path))
+
+
+def _sha256(path: str) -> str:
+    return hashlib.sha256(asset(path).read_bytes()).hexdigest()
 
 
 def asset(path: str) -> Path:

@@ -2,7 +2,6 @@
 
 from sandbox.ledger.book import Account, Balance, Ledger
 from sandbox.ledger.funds import AccountFunds
-from sandbox.ledger.store import home
 from sandbox.ledger.transfer import charge_id
 
-__all__ = ["Account", "AccountFunds", "Balance", "Ledger", "charge_id", "home"]
+__all__ = ["Account", "AccountFunds", "Balance", "Ledger", "charge_id"]

@@ -16,9 +16,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from sandbox import content
 from sandbox.errors import BudgetExhaustedError, InvalidInputError, LedgerError, UnknownNameError
 from sandbox.ledger import proof
-from sandbox.ledger.store import Sql, Store, home
+from sandbox.ledger.store import Sql, Store
 from sandbox.ledger.transfer import COLUMNS, LARGEST, Move, check_amount, checked_id, effect, named
 from sandbox.meter import Receipt
 from sandbox.prices import credits
@@ -58,12 +59,12 @@ class Ledger:
     """The book. Any number of processes may share one.
 
     Args:
-        path: of its file; `ledger.db` in `home()` by default.
+        path: of its file; `ledger.db` in `content.home()` by default.
         clock: seconds since 1970, for holds that expire.
     """
 
     def __init__(self, path: Path | None = None, clock: Callable[[], float] = time.time) -> None:
-        self.path = path or home() / "ledger.db"
+        self.path = path or content.home() / "ledger.db"
         self._store = Store(self.path)
         self._clock = clock
         self._swept: dict[str, int] = {}  # Account to when no hold that had expired was left.

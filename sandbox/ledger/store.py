@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import apsw
-import platformdirs
 
 from sandbox.errors import LedgerError
 
@@ -50,12 +49,6 @@ CREATE TABLE entry (
 CREATE INDEX transfer_episode ON transfer (episode) WHERE episode IS NOT NULL;
 CREATE INDEX transfer_expires ON transfer (debit, expires) WHERE expires IS NOT NULL;
 """
-
-
-def home() -> Path:
-    """Return the folder of the ledger: $SANDBOX_HOME, else the platform's user data folder."""
-    named = os.environ.get("SANDBOX_HOME")
-    return Path(named) if named else platformdirs.user_data_path("worldmodel-sandbox")
 
 
 class Store:

@@ -1,7 +1,8 @@
 """What a renderer is: pictures of a Scene at given poses, without knowing the simulator."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,29 +12,47 @@ from sandbox.scene import Camera, Scene
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One camera's view.
+    """Arrays that one camera's view is drawn into; one without elements is not wanted.
 
     Attributes:
-        pixels: uint8 (height, width, 3), red, green, blue.
-        depth: float32 (height, width) [m] along the view axis; the far plane where nothing is.
-        segmentation: int16 (height, width): a body's place in the scene, from 1; 0 where nothing
-            is.
+        size: pixels in width and height.
+        pixels: uint8 (size, size, 3), red, green, blue.
+        depth: float32 (size, size) [m] along the view axis; the far plane where nothing is.
+        segmentation: int16 (size, size): a body's place in the scene, from 1; 0 where nothing is.
     """
 
+    size: int
     pixels: NDArray[np.uint8]
     depth: NDArray[np.float32]
     segmentation: NDArray[np.int16]
+
+    @classmethod
+    def empty(
+        cls, size: int, names: Sequence[str] = ("pixels", "depth", "segmentation")
+    ) -> "Picture":
+        """Return the arrays named, of `size` pixels, not yet drawn."""
+        pixels, depth, bodies = (
+            size if name in names else 0 for name in ("pixels", "depth", "segmentation")
+        )
+        return cls(
+            size,
+            np.empty((pixels, pixels, 3), np.uint8),
+            np.empty((depth, depth), np.float32),
+            np.empty((bodies, bodies), np.int16),
+        )
 
 
 class Renderer(Protocol):
     """Draws one scene."""
 
+    name: ClassVar[str]
+
     def load(self, scene: Scene) -> None:
         """Make ready to draw `scene`."""
         ...
 
-    def draw(self, poses: NDArray[np.float64], camera: Camera, size: int) -> Picture:
-        """Draw the scene with its frames at `poses` (n, 7), `size` pixels wide and high.
+    def draw(self, poses: NDArray[np.float64], camera: Camera, picture: Picture) -> None:
+        """Draw the scene with its frames at `poses` (n, 7) into a picture's arrays.
 
         The poses are those of every body's base and links, in the scene's order, world frame.
         """

@@ -11,6 +11,7 @@ from sandbox.world import build, bullet
 from sandbox.world.bullet import pybullet
 
 _SHADOW_DISTANCE_M = 3.0
+_SPECULAR = 0.05
 
 
 class TinyRenderer:
@@ -64,7 +65,7 @@ class TinyRenderer:
             lightDistance=_SHADOW_DISTANCE_M,
             lightAmbientCoeff=light.ambient,
             lightDiffuseCoeff=light.diffuse,
-            lightSpecularCoeff=light.specular,
+            lightSpecularCoeff=_SPECULAR,
             shadow=1,
             renderer=pybullet.ER_TINY_RENDERER,
             physicsClientId=self._client,

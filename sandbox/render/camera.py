@@ -1,0 +1,53 @@
+"""Where cameras are, as matrices that other people's tools understand."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sandbox.scene import Camera
+
+F64 = NDArray[np.float64]
+
+
+def intrinsics(camera: Camera, size: int) -> F64:
+    """Return a camera's matrix K (3, 3) for square pictures of `size` pixels.
+
+    A point (x, y, z) in the camera's frame, x right, y down, z ahead (OpenCV's), is seen at
+    (u, v, w) = K (x, y, z), column u / w and row v / w; the first pixel's centre is at 0.5.
+    """
+    focal = size / (2.0 * np.tan(np.radians(camera.fov_deg) / 2.0))
+    return np.array([[focal, 0.0, size / 2.0], [0.0, focal, size / 2.0], [0.0, 0.0, 1.0]])
+
+
+def extrinsics(camera: Camera, pose: F64 | None = None) -> F64:
+    """Return the matrix (4, 4) from the world's frame to a camera's (x right, y down, z ahead).
+
+    Args:
+        camera: fixed, or following a body, or mounted on one.
+        pose: of that body's base (x, y, z [m], quaternion xyzw); a fixed camera needs none.
+    """
+    eye, target, up = (np.array(v) for v in (camera.eye, camera.target, camera.up))
+    if camera.body:
+        assert pose is not None, "a camera with a body needs its pose"
+        if camera.mounted:
+            turn = rotation(pose[3:])
+            eye, target, up = turn @ eye, turn @ target, turn @ up
+        eye, target = eye + pose[:3], target + pose[:3]
+    ahead = (target - eye) / np.linalg.norm(target - eye)
+    right = np.cross(ahead, up)
+    right /= np.linalg.norm(right)
+    matrix = np.eye(4)
+    matrix[:3, :3] = right, np.cross(ahead, right), ahead
+    matrix[:3, 3] = -(matrix[:3, :3] @ eye)
+    return matrix
+
+
+def rotation(quat: F64) -> F64:
+    """Return the rotation matrix (3, 3) of a quaternion xyzw of unit length."""
+    x, y, z, w = quat.tolist()
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )

@@ -1,0 +1,30 @@
+"""numba's compiler with its cache on disk; says so where the cache cannot be written."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar, cast
+
+import numba
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# No fast-math: a sum may not be taken in another order on another CPU.
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": False}
+
+
+def compiled(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile `function` when it is first called, and keep the result on disk.
+
+    Warns:
+        UserWarning: no folder for the cache can be written; each process compiles anew (seconds).
+    """
+    try:
+        return cast(Callable[P, R], numba.njit(cache=True, **_OPTIONS)(function))
+    except RuntimeError as error:  # What numba says when it finds no folder to write to.
+        warnings.warn(
+            f"the renderer's compiled code cannot be kept ({error}): every process compiles it "
+            "anew, which takes seconds. Point NUMBA_CACHE_DIR at a folder that can be written.",
+            stacklevel=2,
+        )
+        return cast(Callable[P, R], numba.njit(**_OPTIONS)(function))

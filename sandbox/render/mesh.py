@@ -1,0 +1,272 @@
+"""Shapes as triangles: boxes and the like made here, files read, decimated and kept."""
+
+import hashlib
+import os
+import warnings
+import zipfile
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sandbox import content
+from sandbox.errors import InvalidInputError
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+
+SIDES = 32  # Of a cylinder: its silhouette is within 0.5 % of its radius.
+CREASE_DEG = 40.0  # Faces that meet at less look round.
+LARGE = 50_000  # Triangles from which a mesh's edges are all rounded: corners would cost too much.
+CACHE_VERSION = 1
+SUFFIXES = (".obj", ".stl", ".ply", ".off")
+_BOX_FACES = ((0, 1, 2), (1, 2, 0), (2, 0, 1))  # Axis, and the two that span a face.
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """Triangles with a normal per vertex.
+
+    Attributes:
+        vertices, normals: (v, 3) [m].
+        triangles: (t, 3) of vertices, counterclockwise seen from outside.
+        color: red, green, blue, alpha if its file says so.
+        closed: whether it has an inside; only the outside of a closed mesh is drawn.
+    """
+
+    vertices: F64
+    normals: F64
+    triangles: I64
+    color: tuple[float, float, float, float] | None = None
+    closed: bool = True
+
+
+def box(x: float, y: float, z: float) -> Mesh:
+    """Return a box of these half extents; its edges are crisp."""
+    half = np.array([x, y, z])
+    corners: list[F64] = []
+    normals: list[F64] = []
+    for axis, u, v in _BOX_FACES:
+        for sign in (1.0, -1.0):
+            normal = np.zeros(3)
+            normal[axis] = sign
+            for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1)):
+                corner = normal.copy()
+                corner[u], corner[v] = a * sign, b
+                corners.append(corner * half)
+                normals.append(normal)
+    quads = np.arange(24).reshape(6, 4)
+    triangles = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+    return Mesh(np.array(corners), np.array(normals), triangles)
+
+
+def cylinder(radius: float, length: float, caps: bool = True) -> Mesh:
+    """Return a cylinder along z about the origin."""
+    angle = np.arange(SIDES) * (2 * np.pi / SIDES)
+    ring = np.stack([np.cos(angle), np.sin(angle), np.zeros(SIDES)], axis=1)
+    up = np.array([0.0, 0.0, length / 2])
+    low, high = ring * radius - up, ring * radius + up
+    n = np.arange(SIDES)
+    after = (n + 1) % SIDES
+    sides = [[n, after, SIDES + after], [n, SIDES + after, SIDES + n]]
+    vertices, normals = [low, high], [ring, ring]
+    if caps:
+        for k, (rim, sign) in enumerate(((low, -1.0), (high, 1.0))):
+            first = (2 + k) * SIDES
+            vertices.append(rim)
+            normals.append(np.tile([0.0, 0.0, sign], (SIDES, 1)))
+            fan = [np.full(SIDES - 2, first), first + n[1:-1], first + n[2:]]
+            sides.append(fan if sign > 0 else [fan[0], fan[2], fan[1]])
+    triangles = np.concatenate([np.stack(side, axis=1) for side in sides])
+    return Mesh(np.concatenate(vertices), np.concatenate(normals), triangles)
+
+
+def height_field(heights: F64, cell: tuple[float, float]) -> Mesh:
+    """Return a surface over a grid about the origin; heights (rows, columns) along y and x [m]."""
+    rows, columns = heights.shape
+    x = (np.arange(columns) - (columns - 1) / 2) * cell[0]
+    y = (np.arange(rows) - (rows - 1) / 2) * cell[1]
+    grid = np.stack([*np.meshgrid(x, y), heights], axis=-1)
+    at = np.arange(rows * columns).reshape(rows, columns)
+    a, b, c, d = at[:-1, :-1], at[:-1, 1:], at[1:, 1:], at[1:, :-1]
+    triangles = np.concatenate(
+        [np.stack([a, b, c], -1).reshape(-1, 3), np.stack([a, c, d], -1).reshape(-1, 3)]
+    )
+    vertices = grid.reshape(-1, 3)
+    return Mesh(vertices, _round_normals(vertices, triangles), triangles, closed=False)
+
+
+def load(path: Path, triangles: int | None) -> tuple[Mesh, ...]:
+    """Return the meshes of a file, one for each colour, decimated to about `triangles` in all.
+
+    Raises:
+        InvalidInputError: the file cannot be read as a mesh.
+    """
+    try:
+        facts = path.stat()
+    except OSError as error:
+        raise InvalidInputError(f"{path}: no mesh can be read here: {error.strerror}.") from None
+    return _loaded(path, triangles, facts.st_mtime_ns, facts.st_size)
+
+
+@lru_cache(maxsize=256)
+def _loaded(path: Path, count: int | None, *_: int) -> tuple[Mesh, ...]:
+    """Read, or take from the cache on disk; once a process while the file stays as it is."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise InvalidInputError(
+            f"{path}: no mesh of a kind that is read; convert it to one of {', '.join(SUFFIXES)}."
+        )
+    key = hashlib.sha256(path.read_bytes())
+    for material in sorted(path.parent.glob("*.mtl")) if path.suffix.lower() == ".obj" else ():
+        key.update(material.read_bytes())
+    key.update(f"{CACHE_VERSION} {count}".encode())
+    kept = content.cache() / "meshes" / f"{key.hexdigest()}.npz"
+    found = _from_cache(kept)
+    if found is None:
+        found = _simplified(*_read(path), count)
+        _to_cache(kept, found)
+    vertices, faces, colors = found
+    meshes: list[Mesh] = []
+    closed = _is_closed(faces)
+    for color in dict.fromkeys(map(tuple, colors.tolist())):
+        mine = faces[(colors == color).all(axis=1)]
+        points, normals, triangles = split(vertices, mine)
+        said = cast(tuple[float, float, float, float], color) if color[3] >= 0 else None
+        meshes.append(Mesh(points, normals, triangles, said, closed))
+    return tuple(meshes)
+
+
+def _read(path: Path) -> tuple[F64, I64, F64]:
+    """Return a file's vertices (welded), faces, and each face's colour; alpha -1 if it has none."""
+    import trimesh
+
+    try:
+        parts = cast(list[Any], trimesh.load_scene(path, process=False).dump())
+        pieces = [
+            (np.asarray(p.vertices, float), np.asarray(p.faces, np.int64), _color(p)) for p in parts
+        ]
+    except Exception as error:  # Its readers raise what their parsers stumble on.
+        raise InvalidInputError(f"{path}: cannot be read as a mesh: {error}.") from error
+    pieces = [piece for piece in pieces if len(piece[1])]
+    if not pieces or not all(np.isfinite(v).all() for v, _, _ in pieces):
+        raise InvalidInputError(
+            f"{path}: a mesh without triangles, or with a vertex that is not finite."
+        )
+    starts = np.cumsum([0, *(len(v) for v, _, _ in pieces)])
+    vertices = np.concatenate([v for v, _, _ in pieces])
+    faces = np.concatenate([f + s for (_, f, _), s in zip(pieces, starts, strict=False)])
+    colors = np.concatenate([np.tile(c, (len(f), 1)) for _, f, c in pieces])
+    if faces.min() < 0 or faces.max() >= len(vertices):
+        raise InvalidInputError(f"{path}: a triangle names a vertex that is not there.")
+    vertices, where = np.unique(vertices, axis=0, return_inverse=True)
+    return vertices, where.reshape(-1)[faces], colors
+
+
+def _color(part: Any) -> F64:
+    """Return the colour of a part's material; of its image, if it has one, the mean."""
+    material = getattr(part.visual, "material", None)
+    if part.visual.kind != "texture" or material is None or material.name in (None, "material_0"):
+        return np.array([0.0, 0.0, 0.0, -1.0])
+    image = getattr(material, "image", None)
+    color = np.asarray(material.main_color, float) / 255.0
+    if image is not None:
+        color[:3] = np.asarray(image.convert("RGB"), float).reshape(-1, 3).mean(axis=0) / 255.0
+    return color
+
+
+def _simplified(vertices: F64, faces: I64, colors: F64, count: int | None) -> tuple[F64, I64, F64]:
+    """Collapse edges until about `count` triangles are left, each of the colour that was there."""
+    if count is None or len(faces) <= count:
+        return vertices, faces, colors
+    import fast_simplification
+
+    points, triangles = fast_simplification.simplify(vertices, faces, target_count=count)[:2]
+    points, triangles = np.asarray(points, float), np.asarray(triangles, np.int64)
+    if len(triangles) == 0:
+        return vertices, faces, colors
+    before = vertices[faces].mean(axis=1)
+    squares = (before**2).sum(axis=1)
+    nearest = [
+        int(np.argmin(squares - 2 * (before @ middle))) for middle in points[triangles].mean(axis=1)
+    ]
+    return points, triangles, colors[nearest]
+
+
+def split(vertices: F64, faces: I64) -> tuple[F64, F64, I64]:
+    """Return vertices, normals and triangles such that creases are crisp and the rest is round."""
+    area = _areas(vertices, faces)
+    keep = np.linalg.norm(area, axis=1) > 0.0
+    faces, area = faces[keep], area[keep]
+    if len(faces) > LARGE:
+        used, where = np.unique(faces, return_inverse=True)
+        triangles = where.reshape(-1, 3)
+        return vertices[used], _round_normals(vertices[used], triangles), triangles
+    flat = area / np.linalg.norm(area, axis=1, keepdims=True)
+    corners = faces.reshape(-1)
+    owner = np.repeat(np.arange(len(faces)), 3)
+    order = np.argsort(corners, kind="stable")
+    counts = np.bincount(corners, minlength=len(vertices))
+    ends = np.cumsum(counts)
+    normals = np.empty((len(corners), 3))
+    limit = np.cos(np.radians(CREASE_DEG))
+    for corner, (vertex, face) in enumerate(zip(corners.tolist(), owner.tolist(), strict=True)):
+        around = owner[order[ends[vertex] - counts[vertex] : ends[vertex]]]
+        like = around[flat[around] @ flat[face] >= limit]
+        total = area[like].sum(axis=0)
+        normals[corner] = total / max(np.linalg.norm(total), 1e-300)
+    key = np.concatenate([corners[:, None], np.round(normals * 1e4)], axis=1)
+    _, first, where = np.unique(key, axis=0, return_index=True, return_inverse=True)
+    return vertices[corners[first]], normals[first], where.reshape(-1, 3)
+
+
+def _areas(vertices: F64, faces: I64) -> F64:
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    return np.cross(b - a, c - a)
+
+
+def _round_normals(vertices: F64, triangles: I64) -> F64:
+    """Return normals weighted by the areas of the triangles around each vertex."""
+    normals = np.zeros_like(vertices)
+    area = _areas(vertices, triangles)
+    for k in range(3):
+        np.add.at(normals, triangles[:, k], area)
+    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-300)
+
+
+def _is_closed(faces: I64) -> bool:
+    """Return whether nearly every edge belongs to two triangles, run through in both directions."""
+    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    count = int(faces.max()) + 1
+    there, back = edges[:, 0] * count + edges[:, 1], edges[:, 1] * count + edges[:, 0]
+    return bool(np.isin(there, back).mean() > 0.98)
+
+
+def _from_cache(path: Path) -> tuple[F64, I64, F64] | None:
+    """Return what was kept; None if nothing was, or it is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            vertices, faces, colors = (kept[name] for name in ("vertices", "faces", "colors"))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    whole = len(faces) == len(colors) and (len(faces) == 0 or faces.max() < len(vertices))
+    return (vertices, faces, colors) if whole else None
+
+
+def _to_cache(path: Path, mesh: tuple[F64, I64, F64]) -> None:
+    """Keep a mesh, whole or not at all."""
+    temporary = path.with_name(f"{path.stem}.{os.getpid()}.npz")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(temporary, vertices=mesh[0], faces=mesh[1], colors=mesh[2])
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        warnings.warn(
+            f"{path.parent}: decimated meshes cannot be kept ({error.strerror}): every process "
+            "decimates them anew, which takes seconds. Point SANDBOX_HOME at a folder that can be "
+            "written.",
+            stacklevel=2,
+        )

@@ -1,0 +1,366 @@
+"""Compiled: what is seen where, to colours, depths and bodies."""
+
+import numpy as np
+
+from sandbox.render.arrays import (
+    AMBIENT,
+    BIAS,
+    BODY,
+    CHECKER,
+    DIFFUSE,
+    F32,
+    F64,
+    FAR,
+    FOCAL,
+    I32,
+    KIND,
+    MESH,
+    MIDDLE,
+    NEAR,
+    PLAIN,
+    PLANE,
+    SPHERE,
+    TEXTURE,
+    TILE,
+    TONE,
+    U8,
+    Canvas,
+    Layer,
+    Output,
+    Solids,
+    View,
+)
+from sandbox.render.fill import close, draw, empty, widen
+from sandbox.render.jit import compiled
+
+NOWHERE = -1e30  # In the light's view: no shadow falls there.
+
+
+@compiled
+def background(
+    solids: Solids,
+    chosen: I32,
+    poses: F64,
+    view: View,
+    light: View,
+    canvas: Canvas,
+    still: Canvas,
+    layer: Layer,
+    sky: F64,
+) -> None:
+    """Draw the layer of what does not move: sky, planes and the chosen parts."""
+    size = len(canvas.nearest)
+    widen(canvas.box, 0, 0, size, size)
+    empty(canvas, 1.0 / view.lens[FAR])
+    widen(still.box, 0, 0, len(still.nearest), len(still.nearest))
+    empty(still, -np.inf)
+    draw(solids, chosen, poses, light, still)
+    draw(solids, chosen, poses, view, canvas)
+    for n in range(len(chosen)):
+        if solids.parts[chosen[n], KIND] == PLANE:
+            plane(chosen[n], solids, view, canvas)
+    heavens(layer, view, sky)
+    layer.nearest[:] = canvas.nearest
+    widen(canvas.box, 0, 0, size, size)
+    output = Output(layer.lit, layer.depth, layer.segments)
+    paint(solids, view, canvas, still, still, layer, output, True)
+    close(canvas.box)
+    survey(layer)
+
+
+@compiled
+def frame(
+    solids: Solids,
+    movers: I32,
+    glass: I32,
+    poses: F64,
+    view: View,
+    light: View,
+    canvas: Canvas,
+    still: Canvas,
+    cast: Canvas,
+    layer: Layer,
+    output: Output,
+) -> None:
+    """Draw what moves over the layer of what does not, and its shadows; then what is translucent.
+
+    From one picture to the next `canvas.nearest` is the layer's outside the canvas's box.
+    """
+    box = canvas.box
+    for y in range(box[1], box[3]):
+        canvas.nearest[y, box[0] : box[2]] = layer.nearest[y, box[0] : box[2]]
+    close(box)
+    if output.depth.size > 0:
+        output.depth[:] = layer.depth
+    if output.segments.size > 0:
+        output.segments[:] = layer.segments
+    if output.pixels.size > 0:
+        output.pixels[:] = layer.lit
+        if len(cast.nearest) > 1:
+            empty(cast, -np.inf)
+            draw(solids, movers, poses, light, cast)
+            dim(layer, cast, output.pixels)
+    draw(solids, movers, poses, view, canvas)
+    paint(solids, view, canvas, still, cast, layer, output, False)
+    for n in range(len(glass)):
+        draw(solids, glass[n : n + 1], poses, view, canvas)
+        paint(solids, view, canvas, still, cast, layer, output, False)
+
+
+@compiled
+def paint(
+    solids: Solids,
+    view: View,
+    canvas: Canvas,
+    still: Canvas,
+    cast: Canvas,
+    layer: Layer,
+    output: Output,
+    static: bool,
+) -> None:
+    """Turn what is seen in the canvas's box into colour, depth and body; forget it."""
+    box, count = canvas.box, len(solids.owners)
+    for y in range(box[1], box[3]):
+        for x in range(box[0], box[2]):
+            seen = canvas.which[y, x]
+            if seen < 0:
+                continue
+            canvas.which[y, x] = -1
+            part = solids.owners[seen] if seen < count else seen - count
+            z = 1.0 / canvas.nearest[y, x]
+            if solids.colors[part, 3] >= 1.0:
+                if output.depth.size > 0:
+                    output.depth[y, x] = np.float32(z)
+                if output.segments.size > 0:
+                    output.segments[y, x] = solids.parts[part, BODY]
+            if output.pixels.size > 0:
+                color(seen, part, y, x, z, solids, view, canvas, still, cast, layer, output, static)
+
+
+@compiled
+def color(
+    seen: int,
+    part: int,
+    y: int,
+    x: int,
+    z: float,
+    solids: Solids,
+    view: View,
+    canvas: Canvas,
+    still: Canvas,
+    cast: Canvas,
+    layer: Layer,
+    output: Output,
+    static: bool,
+) -> None:
+    """Write a pixel's colour: ambient + Lambert's law, less what is in the shadow."""
+    sun, m, focal, middle = view.sun, view.shadow, view.lens[FOCAL], view.lens[MIDDLE]
+    px, py = (x + 0.5 - middle) / focal * z, (y + 0.5 - middle) / focal * z
+    shade = facing(seen, part, y, x, px, py, z, solids, view, canvas)
+    light = 1.0
+    if len(still.nearest) > 1:
+        u = m[0, 0] * px + m[0, 1] * py + m[0, 2] * z + m[0, 3]
+        v = m[1, 0] * px + m[1, 1] * py + m[1, 2] * z + m[1, 3]
+        height = m[2, 0] * px + m[2, 1] * py + m[2, 2] * z + m[2, 3]
+        steep = min(4.0, np.sqrt(max(0.0, 1.0 - shade * shade)) / (shade + 1e-3))
+        height += sun[BIAS] * (0.1 + steep)
+        if shade > 0.0:
+            light -= shadow(u, v, height, still.nearest)
+            if not static and light > 0.0:
+                light *= 1.0 - shadow(u, v, height, cast.nearest)
+        if static:
+            layer.places[y, x, 0], layer.places[y, x, 1] = u, v
+            layer.places[y, x, 2] = height
+    red, green, blue = surface(seen, part, px, py, z, solids, canvas)
+    alpha = solids.colors[part, 3]
+    for k, part_of_it in enumerate((red, green, blue)):
+        value = part_of_it * (sun[AMBIENT] + sun[DIFFUSE] * sun[TONE + k] * shade * light)
+        if alpha < 1.0:
+            value = alpha * value + (1.0 - alpha) * output.pixels[y, x, k] / 255.0
+        output.pixels[y, x, k] = byte(value)
+        if static:
+            layer.dark[y, x, k] = byte(part_of_it * sun[AMBIENT])
+
+
+@compiled
+def facing(
+    seen: int,
+    part: int,
+    y: int,
+    x: int,
+    px: float,
+    py: float,
+    z: float,
+    solids: Solids,
+    view: View,
+    canvas: Canvas,
+) -> float:
+    """Return the cosine between a surface's normal and the light, 0 where it is turned away."""
+    m, b, sun = canvas.frames[part], solids.bounds[part], view.sun
+    kind = solids.parts[part, KIND]
+    if kind == SPHERE:
+        cx = m[0, 0] * b[0] + m[0, 1] * b[1] + m[0, 2] * b[2] + m[0, 3]
+        cy = m[1, 0] * b[0] + m[1, 1] * b[1] + m[1, 2] * b[2] + m[1, 3]
+        cz = m[2, 0] * b[0] + m[2, 1] * b[1] + m[2, 2] * b[2] + m[2, 3]
+        shade = ((px - cx) * sun[3] + (py - cy) * sun[4] + (z - cz) * sun[5]) / b[3]
+    elif kind == PLANE:
+        q = solids.local[part]
+        shade = 0.0
+        for r in range(3):
+            up = m[r, 0] * q[0, 2] + m[r, 1] * q[1, 2] + m[r, 2] * q[2, 2]
+            shade += up * sun[3 + r]
+    else:
+        s = canvas.shades[seen]
+        shade = (s[2] + s[0] * x + s[1] * y) * z
+    return min(1.0, max(0.0, shade))
+
+
+@compiled
+def shadow(u: float, v: float, height: float, lights: F32) -> float:
+    """Return how much of a point is in shadow, 0 to 1: of four texels around it."""
+    size = len(lights)
+    if not (u >= 0.5 and v >= 0.5 and u < size - 0.5 and v < size - 0.5):
+        return 0.0
+    column, row = int(u - 0.5), int(v - 0.5)
+    fu, fv, total = u - 0.5 - column, v - 0.5 - row, 0.0
+    if lights[row, column] > height:
+        total += (1.0 - fu) * (1.0 - fv)
+    if lights[row, column + 1] > height:
+        total += fu * (1.0 - fv)
+    if lights[row + 1, column] > height:
+        total += (1.0 - fu) * fv
+    if lights[row + 1, column + 1] > height:
+        total += fu * fv
+    return total
+
+
+@compiled
+def surface(
+    seen: int, part: int, px: float, py: float, z: float, solids: Solids, canvas: Canvas
+) -> tuple[float, float, float]:
+    """Return a surface's own colour at a point in front of the camera."""
+    c, texture = solids.colors[part], solids.parts[part, TEXTURE]
+    if texture == PLAIN:
+        return c[0], c[1], c[2]
+    p = inverse(canvas.frames[part], px, py, z)
+    p = inverse(solids.local[part], p[0], p[1], p[2])
+    axis = 2
+    if solids.parts[part, KIND] == SPHERE:
+        axis = 0 if abs(p[0]) >= max(abs(p[1]), abs(p[2])) else 1 if abs(p[1]) >= abs(p[2]) else 2
+    elif solids.parts[part, KIND] == MESH:
+        axis = solids.triangles[seen, 3]
+    u, v = (p[1] if axis == 0 else p[0]) / c[7], (p[1] if axis == 2 else p[2]) / c[7]
+    if texture == CHECKER:
+        if (int(np.floor(2.0 * u)) + int(np.floor(2.0 * v))) % 2 != 0:
+            return c[4], c[5], c[6]
+        return c[0], c[1], c[2]
+    first, width, height = solids.sizes[texture]
+    column = min(width - 1, int((u + 0.5 - np.floor(u + 0.5)) * width))
+    row = min(height - 1, int((np.ceil(v + 0.5) - v - 0.5) * height))
+    texel = first + 3 * (row * width + column)
+    images = solids.images
+    return (
+        c[0] * images[texel] / 255.0,
+        c[1] * images[texel + 1] / 255.0,
+        c[2] * images[texel + 2] / 255.0,
+    )
+
+
+@compiled
+def inverse(m: F64, x: float, y: float, z: float) -> tuple[float, float, float]:
+    """Return where the 3x4 matrix m, a rotation and a translation, takes to (x, y, z) from."""
+    x, y, z = x - m[0, 3], y - m[1, 3], z - m[2, 3]
+    return (
+        m[0, 0] * x + m[1, 0] * y + m[2, 0] * z,
+        m[0, 1] * x + m[1, 1] * y + m[2, 1] * z,
+        m[0, 2] * x + m[1, 2] * y + m[2, 2] * z,
+    )
+
+
+@compiled
+def byte(value: float) -> int:
+    """Return a colour's part, 0 to 1, as 0 to 255."""
+    return int(min(255.0, max(0.0, value * 255.0 + 0.5)))
+
+
+@compiled
+def plane(part: int, solids: Solids, view: View, canvas: Canvas) -> None:
+    """Draw an infinite plane: where a pixel's ray z (u, v, 1) meets n . p = d, seen from above.
+
+    1 / z = n . (u, v, 1) / d.
+    """
+    m, q, normal = canvas.frames[part], solids.local[part], np.empty(3)
+    focal, middle, away = view.lens[FOCAL], view.lens[MIDDLE], 0.0
+    for r in range(3):
+        normal[r] = m[r, 0] * q[0, 2] + m[r, 1] * q[1, 2] + m[r, 2] * q[2, 2]
+        at = m[r, 0] * q[0, 3] + m[r, 1] * q[1, 3] + m[r, 2] * q[2, 3] + m[r, 3]
+        away += normal[r] * at
+    if away >= 0.0:  # The camera is below it.
+        return
+    number, size = len(solids.owners) + part, len(canvas.nearest)
+    for y in range(size):
+        for x in range(size):
+            u, v = (x + 0.5 - middle) / focal, (y + 0.5 - middle) / focal
+            value = np.float32((normal[0] * u + normal[1] * v + normal[2]) / away)
+            if value > canvas.nearest[y, x] and value * view.lens[NEAR] <= 1.0:
+                canvas.nearest[y, x] = value
+                canvas.which[y, x] = number
+
+
+@compiled
+def heavens(layer: Layer, view: View, sky: F64) -> None:
+    """Fill the layer with nothing: the sky, from its colour at the horizon to that above."""
+    focal, middle, m = view.lens[FOCAL], view.lens[MIDDLE], view.matrix
+    for y in range(len(layer.depth)):
+        for x in range(len(layer.depth)):
+            u, v = (x + 0.5 - middle) / focal, (y + 0.5 - middle) / focal
+            up = (m[0, 2] * u + m[1, 2] * v + m[2, 2]) / np.sqrt(u * u + v * v + 1.0)
+            for k in range(3):
+                value = byte(sky[k] + max(0.0, up) * (sky[3 + k] - sky[k]))
+                layer.lit[y, x, k] = layer.dark[y, x, k] = value
+            layer.depth[y, x], layer.segments[y, x] = view.lens[FAR], 0
+            layer.places[y, x, 0] = layer.places[y, x, 1] = NOWHERE
+
+
+@compiled
+def survey(layer: Layer) -> None:
+    """Note where the tiles of a layer lie in the light's view."""
+    tiles = layer.tiles
+    tiles[:, :, :2], tiles[:, :, 2:] = np.inf, -np.inf
+    for y in range(len(layer.depth)):
+        for x in range(len(layer.depth)):
+            t, u, v = tiles[y // TILE, x // TILE], layer.places[y, x, 0], layer.places[y, x, 1]
+            if u > NOWHERE:
+                t[0], t[1] = min(t[0], u), min(t[1], v)
+                t[2], t[3] = max(t[2], u), max(t[3], v)
+
+
+@compiled
+def dim(layer: Layer, cast: Canvas, pixels: U8) -> None:
+    """Darken what of the layer lies in the shadow of what moves."""
+    box, size = cast.box, len(layer.depth)
+    left, top, right, bottom = box[0] - 1.0, box[1] - 1.0, box[2] + 1.0, box[3] + 1.0
+    for row in range(layer.tiles.shape[0]):
+        for column in range(layer.tiles.shape[1]):
+            t = layer.tiles[row, column]
+            if t[0] > right or t[2] < left or t[1] > bottom or t[3] < top:
+                continue
+            for y in range(row * TILE, min(size, (row + 1) * TILE)):
+                for x in range(column * TILE, min(size, (column + 1) * TILE)):
+                    p = layer.places[y, x]
+                    part = shadow(p[0], p[1], p[2], cast.nearest)
+                    if part > 0.0:
+                        for k in range(3):
+                            lit, dark = float(layer.lit[y, x, k]), float(layer.dark[y, x, k])
+                            pixels[y, x, k] = int(lit + part * (dark - lit) + 0.5)
+
+
+@compiled
+def shrink(large: U8, small: U8) -> None:
+    """Write the means of 2 x 2 pixels."""
+    for y in range(len(small)):
+        for x in range(len(small)):
+            for k in range(3):
+                total = 2 + large[2 * y, 2 * x, k] + large[2 * y, 2 * x + 1, k]
+                total += large[2 * y + 1, 2 * x, k] + large[2 * y + 1, 2 * x + 1, k]
+                small[y, x, k] = total // 4
