@@ -60,6 +60,7 @@ class Canvas(NamedTuple):
         points: (v + 4, 4) of each vertex: x, y [pixels], 1 / z, shade / z.
         ahead: (v + 4, 4) of each vertex: x, y, z [m] before it is projected, shade.
         frames: (p, 3, 4) from each part to what sees it.
+        pose: (3, 4) where the part being drawn is in the world.
         box: (4,) what was drawn in: left, top, and after its right and bottom.
     """
 
@@ -69,6 +70,7 @@ class Canvas(NamedTuple):
     points: F64
     ahead: F64
     frames: F64
+    pose: F64
     box: I32
 
 

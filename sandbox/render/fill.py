@@ -21,12 +21,12 @@ from sandbox.render.arrays import (
     Solids,
     View,
 )
-from sandbox.render.jit import compiled
+from sandbox.render.jit import compiled, inlined
 
 FRONT, BACK, BOTH = 1, -1, 0  # Which sides of triangles are drawn.
 
 
-@compiled
+@inlined
 def pose_matrix(pose: F64, m: F64) -> None:
     """Write a pose (x, y, z, quaternion xyzw of unit length) as a 3x4 matrix."""
     x, y, z, w = pose[3], pose[4], pose[5], pose[6]
@@ -36,7 +36,7 @@ def pose_matrix(pose: F64, m: F64) -> None:
     m[0, 3], m[1, 3], m[2, 3] = pose[0], pose[1], pose[2]
 
 
-@compiled
+@inlined
 def product(a: F64, b: F64, out: F64) -> None:
     """Write a b, both 3x4 matrices with an unwritten row 0, 0, 0, 1."""
     for r in range(3):
@@ -49,19 +49,21 @@ def product(a: F64, b: F64, out: F64) -> None:
 def empty(canvas: Canvas, value: float) -> None:
     """Forget what was drawn in the canvas's box; `value` is what nothing is nearer than."""
     box = canvas.box
-    canvas.nearest[box[1] : box[3], box[0] : box[2]] = value
-    canvas.which[box[1] : box[3], box[0] : box[2]] = -1
+    for y in range(box[1], box[3]):
+        for x in range(box[0], box[2]):
+            canvas.nearest[y, x] = value
+            canvas.which[y, x] = -1
     close(box)
 
 
-@compiled
+@inlined
 def close(box: I32) -> None:
     """Make a box hold nothing."""
     box[0] = box[1] = 1 << 30
     box[2] = box[3] = 0
 
 
-@compiled
+@inlined
 def widen(box: I32, left: int, top: int, right: int, bottom: int) -> None:
     """Make a box hold a rectangle too."""
     box[0], box[1] = min(box[0], left), min(box[1], top)
@@ -75,7 +77,7 @@ def draw(solids: Solids, chosen: I32, poses: F64, view: View, canvas: Canvas) ->
     A light sees the backs of things: a surface is in the shadow of what ends between it and the
     light, so nothing shadows itself by rounding.
     """
-    pose = np.empty((3, 4))
+    pose = canvas.pose
     for n in range(len(chosen)):
         part = chosen[n]
         pose_matrix(poses[solids.parts[part, FRAME]], pose)
@@ -130,7 +132,7 @@ def mesh(part: int, pose: F64, solids: Solids, view: View, canvas: Canvas) -> No
             fill(scratch, left, t, side, solids.triangles, canvas)
 
 
-@compiled
+@inlined
 def place(part: int, pose: F64, solids: Solids, view: View, canvas: Canvas) -> bool:
     """Move a part's vertices before the view, and shade them; return if any is before `near`."""
     m, row, sun, near = canvas.frames[part], solids.parts[part], view.sun, view.lens[NEAR]
@@ -153,7 +155,7 @@ def place(part: int, pose: F64, solids: Solids, view: View, canvas: Canvas) -> b
     return crosses
 
 
-@compiled
+@inlined
 def project(ahead: F64, points: F64, v: int, focal: float, middle: float) -> None:
     """Put a vertex before a camera onto its picture."""
     inverse = 1.0 / ahead[v, 2]
@@ -163,7 +165,7 @@ def project(ahead: F64, points: F64, v: int, focal: float, middle: float) -> Non
     points[v, 3] = ahead[v, 3] * inverse
 
 
-@compiled
+@inlined
 def clip(triangle: I32, near: float, ahead: F64) -> int:
     """Write what of a triangle lies beyond z = near into the last four rows; return how many."""
     count, scratch = 0, len(ahead) - 4
@@ -171,7 +173,8 @@ def clip(triangle: I32, near: float, ahead: F64) -> int:
         here, there = triangle[k], triangle[(k + 1) % 3]
         inside = ahead[here, 2] >= near
         if inside:
-            ahead[scratch + count] = ahead[here]
+            for c in range(4):
+                ahead[scratch + count, c] = ahead[here, c]
             count += 1
         if inside != (ahead[there, 2] >= near):
             a, b = (here, there) if inside else (there, here)  # The same point from either side.
@@ -215,7 +218,7 @@ def fill(first: int, last: int, name: int, side: int, triangles: I32, canvas: Ca
         rows(number, a, b, c, area, left, top, right, bottom, canvas)
 
 
-@compiled
+@inlined
 def rows(
     number: int,
     a: int,
@@ -266,7 +269,7 @@ def rows(
         widen(canvas.box, left, top, right, bottom)
 
 
-@compiled
+@inlined
 def edge(points: F64, a: int, b: int) -> tuple[float, float, float, int]:
     """Return an edge as x + k (row - y) and its side: -1 bounds the left, 1 the right, 0 nothing.
 

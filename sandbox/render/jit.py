@@ -10,7 +10,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 # No fast-math: a sum may not be taken in another order on another CPU.
-_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": False}
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": False, "_nrt": False}
+
+
+def inlined(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile `function` into each that calls it: a call of its own would copy all its arrays."""
+    return cast(Callable[P, R], numba.njit(forceinline=True, **_OPTIONS)(function))
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:

@@ -154,6 +154,7 @@ def _canvas(solids: Solids, size: int) -> Canvas:
         np.zeros((len(solids.vertices) + 4, 4)),
         np.zeros((len(solids.vertices) + 4, 4)),
         np.zeros((len(solids.parts), 3, 4)),
+        np.zeros((3, 4)),
         np.array([1 << 30, 1 << 30, 0, 0], np.int32),
     )
 

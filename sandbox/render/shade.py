@@ -1,5 +1,7 @@
 """Compiled: what is seen where, to colours, depths and bodies."""
 
+from typing import Any
+
 import numpy as np
 
 from sandbox.render.arrays import (
@@ -30,8 +32,8 @@ from sandbox.render.arrays import (
     Solids,
     View,
 )
-from sandbox.render.fill import close, draw, empty, widen
-from sandbox.render.jit import compiled
+from sandbox.render.fill import close, draw, empty, product, widen
+from sandbox.render.jit import compiled, inlined
 
 NOWHERE = -1e30  # In the light's view: no shadow falls there.
 
@@ -60,7 +62,7 @@ def background(
         if solids.parts[chosen[n], KIND] == PLANE:
             plane(chosen[n], solids, view, canvas)
     heavens(layer, view, sky)
-    layer.nearest[:] = canvas.nearest
+    copy(canvas.nearest, layer.nearest)
     widen(canvas.box, 0, 0, size, size)
     output = Output(layer.lit, layer.depth, layer.segments)
     paint(solids, view, canvas, still, still, layer, output, True)
@@ -88,14 +90,15 @@ def frame(
     """
     box = canvas.box
     for y in range(box[1], box[3]):
-        canvas.nearest[y, box[0] : box[2]] = layer.nearest[y, box[0] : box[2]]
+        for x in range(box[0], box[2]):
+            canvas.nearest[y, x] = layer.nearest[y, x]
     close(box)
     if output.depth.size > 0:
-        output.depth[:] = layer.depth
+        copy(layer.depth, output.depth)
     if output.segments.size > 0:
-        output.segments[:] = layer.segments
+        copy(layer.segments, output.segments)
     if output.pixels.size > 0:
-        output.pixels[:] = layer.lit
+        copy(layer.lit, output.pixels)
         if len(cast.nearest) > 1:
             empty(cast, -np.inf)
             draw(solids, movers, poses, light, cast)
@@ -119,13 +122,13 @@ def paint(
     static: bool,
 ) -> None:
     """Turn what is seen in the canvas's box into colour, depth and body; forget it."""
-    box, count = canvas.box, len(solids.owners)
+    box, which, count = canvas.box, canvas.which, len(solids.owners)
     for y in range(box[1], box[3]):
         for x in range(box[0], box[2]):
-            seen = canvas.which[y, x]
+            seen = which[y, x]
             if seen < 0:
                 continue
-            canvas.which[y, x] = -1
+            which[y, x] = -1
             part = solids.owners[seen] if seen < count else seen - count
             z = 1.0 / canvas.nearest[y, x]
             if solids.colors[part, 3] >= 1.0:
@@ -137,7 +140,14 @@ def paint(
                 color(seen, part, y, x, z, solids, view, canvas, still, cast, layer, output, static)
 
 
-@compiled
+@inlined
+def copy(source: Any, target: Any) -> None:
+    """Copy an array into another; numba's own way takes a copy of the source first."""
+    for n in range(source.size):
+        target.flat[n] = source.flat[n]
+
+
+@inlined
 def color(
     seen: int,
     part: int,
@@ -182,7 +192,7 @@ def color(
             layer.dark[y, x, k] = byte(part_of_it * sun[AMBIENT])
 
 
-@compiled
+@inlined
 def facing(
     seen: int,
     part: int,
@@ -215,7 +225,7 @@ def facing(
     return min(1.0, max(0.0, shade))
 
 
-@compiled
+@inlined
 def shadow(u: float, v: float, height: float, lights: F32) -> float:
     """Return how much of a point is in shadow, 0 to 1: of four texels around it."""
     size = len(lights)
@@ -234,7 +244,7 @@ def shadow(u: float, v: float, height: float, lights: F32) -> float:
     return total
 
 
-@compiled
+@inlined
 def surface(
     seen: int, part: int, px: float, py: float, z: float, solids: Solids, canvas: Canvas
 ) -> tuple[float, float, float]:
@@ -266,7 +276,7 @@ def surface(
     )
 
 
-@compiled
+@inlined
 def inverse(m: F64, x: float, y: float, z: float) -> tuple[float, float, float]:
     """Return where the 3x4 matrix m, a rotation and a translation, takes to (x, y, z) from."""
     x, y, z = x - m[0, 3], y - m[1, 3], z - m[2, 3]
@@ -277,7 +287,7 @@ def inverse(m: F64, x: float, y: float, z: float) -> tuple[float, float, float]:
     )
 
 
-@compiled
+@inlined
 def byte(value: float) -> int:
     """Return a colour's part, 0 to 1, as 0 to 255."""
     return int(min(255.0, max(0.0, value * 255.0 + 0.5)))
@@ -289,19 +299,16 @@ def plane(part: int, solids: Solids, view: View, canvas: Canvas) -> None:
 
     1 / z = n . (u, v, 1) / d.
     """
-    m, q, normal = canvas.frames[part], solids.local[part], np.empty(3)
-    focal, middle, away = view.lens[FOCAL], view.lens[MIDDLE], 0.0
-    for r in range(3):
-        normal[r] = m[r, 0] * q[0, 2] + m[r, 1] * q[1, 2] + m[r, 2] * q[2, 2]
-        at = m[r, 0] * q[0, 3] + m[r, 1] * q[1, 3] + m[r, 2] * q[2, 3] + m[r, 3]
-        away += normal[r] * at
+    product(canvas.frames[part], solids.local[part], canvas.pose)
+    m, focal, middle = canvas.pose, view.lens[FOCAL], view.lens[MIDDLE]
+    away = m[0, 2] * m[0, 3] + m[1, 2] * m[1, 3] + m[2, 2] * m[2, 3]
     if away >= 0.0:  # The camera is below it.
         return
     number, size = len(solids.owners) + part, len(canvas.nearest)
     for y in range(size):
         for x in range(size):
             u, v = (x + 0.5 - middle) / focal, (y + 0.5 - middle) / focal
-            value = np.float32((normal[0] * u + normal[1] * v + normal[2]) / away)
+            value = np.float32((m[0, 2] * u + m[1, 2] * v + m[2, 2]) / away)
             if value > canvas.nearest[y, x] and value * view.lens[NEAR] <= 1.0:
                 canvas.nearest[y, x] = value
                 canvas.which[y, x] = number
@@ -326,7 +333,10 @@ def heavens(layer: Layer, view: View, sky: F64) -> None:
 def survey(layer: Layer) -> None:
     """Note where the tiles of a layer lie in the light's view."""
     tiles = layer.tiles
-    tiles[:, :, :2], tiles[:, :, 2:] = np.inf, -np.inf
+    for row in range(tiles.shape[0]):
+        for column in range(tiles.shape[1]):
+            for k in range(4):
+                tiles[row, column, k] = np.inf if k < 2 else -np.inf
     for y in range(len(layer.depth)):
         for x in range(len(layer.depth)):
             t, u, v = tiles[y // TILE, x // TILE], layer.places[y, x, 0], layer.places[y, x, 1]
