@@ -2,6 +2,7 @@
 
 import math
 import uuid
+import warnings
 from abc import abstractmethod
 from array import array
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.factors import Factors, Values, VariationSpace
 from sandbox.ledger import AccountFunds, Ledger
 from sandbox.meter import Meter
-from sandbox.modality import PICTURES, Element
+from sandbox.modality import PICTURES, RENDERERS, Element
 from sandbox.render import Picture, Renderer
 from sandbox.scene import Scene
 from sandbox.world import TinyRenderer, World
@@ -53,6 +54,7 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         observation: `proprio`, `pixels`, `depth` or `segmentation`, or a list of them (a Dict).
         image_size: pixels in width and height.
         camera: one of the scene's cameras.
+        renderer: `raster`, or `tiny` for Bullet's TinyRenderer; who drew is in `renderer`.
         account: who pays, in the ledger; None counts work without paying, for replay.
         budget: credits that this environment may spend in its life; None is no limit of its own.
         render_mode: `rgb_array` or None.
@@ -136,6 +138,7 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         observation: str | Sequence[str] = "proprio",
         image_size: int = 64,
         camera: str = "main",
+        renderer: str = "raster",
         account: str | None = "local",
         budget: float | None = None,
         render_mode: str | None = None,
@@ -167,7 +170,10 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         }
         self.observation_space = every[self.modalities[0]] if self.single else spaces.Dict(every)
         self.world = World()
-        self._renderer: Renderer | None = None
+        self._pictures = tuple(name for name in self.modalities if name in PICTURES)
+        needed = self._pictures or self.render_mode is not None
+        self._renderer = _renderer(renderer) if needed else None
+        self.renderer = self._renderer.name if self._renderer else None
         self._places = self._state_places()
         self.log_bytes = 0  # What one row costs to log; set by whoever logs, before reset().
         self.next_charge: bytes | None = None  # The id of the next episode's post, likewise.
@@ -200,14 +206,14 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         layout = np.random.SeedSequence(episode_seed, spawn_key=(_LAYOUT,))
         scene = self.scene(values, np.random.default_rng(layout))
         scene.camera(self.camera)
+        if self._renderer is not None:
+            self._renderer.load(scene)
         self.settle()
         charged = self._open()
         self.seed, self.values, self.scene_digest = episode_seed, values, scene.digest
         self.variation_space.set_value(values)
         self.world.build(scene)
         self.world.watch(self.state_bodies, self.state_joints)
-        if self._renderer is not None:
-            self._renderer.load(scene)
         self.t, self._over = 0, False
         self._actions: list[list[float]] = []
         self.started()
@@ -249,11 +255,11 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
             return None
         if self.t < 0:
             raise InvalidInputError("render() before the first episode: call reset() first.")
-        if self._picture is None:
+        if self._picture is None or not self._picture.pixels.size:
             if not self.meter.is_open:
                 raise InvalidInputError("render() after close(): call reset() first.")
             self.meter.charge(self.meter.price({"pixel": self.image_size**2}))
-            self._picture = self._draw()
+            self._picture = self._draw(("pixels",))
         return self._picture.pixels.copy()
 
     @final
@@ -352,15 +358,14 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         if name == "proprio":
             return np.frombuffer(array("f", self.proprio()), np.float32)
         if self._picture is None:
-            self._picture = self._draw()
-        return getattr(self._picture, name).copy()
+            self._picture = self._draw(self._pictures)
+        return getattr(self._picture, name)
 
-    def _draw(self) -> Picture:
-        if self._renderer is None:
-            self._renderer = TinyRenderer()
-            self._renderer.load(self.world.scene)
-        scene = self.world.scene
-        return self._renderer.draw(self.world.poses(), scene.camera(self.camera), self.image_size)
+    def _draw(self, names: Sequence[str]) -> Picture:
+        assert self._renderer is not None, "who asks for pictures has a renderer"
+        picture = Picture.empty(self.image_size, names)
+        self._renderer.draw(self.world.poses(), self.world.scene.camera(self.camera), picture)
+        return picture
 
     def _checked_action(self, action: Any) -> list[float]:
         """Return the action's float32 values as numbers, or refuse it."""
@@ -411,6 +416,24 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
     @classmethod
     def _default_scenario(cls) -> scenarios.Scenario:
         return scenarios.default(cls.name())
+
+
+def _renderer(name: str) -> Renderer:
+    """Return a renderer; the second best, and a warning, where numba cannot be imported."""
+    if name not in RENDERERS:
+        raise UnknownNameError("renderer", name, RENDERERS)
+    if name == "tiny":
+        return TinyRenderer()
+    try:
+        from sandbox.render.rasterizer import Rasterizer
+    except ImportError as error:
+        warnings.warn(
+            f"numba cannot be imported ({error}): Bullet's TinyRenderer draws instead, 10 to 200 "
+            "times slower, and what it draws is marked as its own. Install numba.",
+            stacklevel=3,
+        )
+        return TinyRenderer()
+    return Rasterizer()
 
 
 def _checked_mode(mode: str | None) -> str | None:

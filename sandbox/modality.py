@@ -10,6 +10,7 @@ from sandbox.errors import InvalidInputError, UnknownNameError
 
 PICTURES = ("pixels", "depth", "segmentation")
 MODALITIES = ("proprio", *PICTURES)
+RENDERERS = ("raster", "tiny")
 DEEPEST_M = 100.0  # No camera's far plane is farther.
 
 

@@ -29,6 +29,7 @@ class Recipe(BaseModel):
         observation: the columns that the environment observes.
         image_size: pixels in width and height.
         camera: which camera draws.
+        renderer: `raster`, or `tiny` for Bullet's TinyRenderer.
         compression: of the columns.
         shard_episodes: how many episodes a shard holds.
         account: who pays.
@@ -47,6 +48,7 @@ class Recipe(BaseModel):
     observation: list[Modality] = ["proprio"]
     image_size: Annotated[int, Field(ge=8, le=1024)] = 64
     camera: str = "main"
+    renderer: Literal["raster", "tiny"] = "raster"
     compression: Literal["zstd", "gzip", "none"] = "zstd"
     shard_episodes: Annotated[int, Field(ge=1, le=100_000)] = 1000
     account: Annotated[str, Field(min_length=1)] = "local"

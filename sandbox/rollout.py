@@ -9,12 +9,9 @@ from sandbox import catalogue
 from sandbox.env import Policy, SandboxEnv
 from sandbox.factors import Color, Integer
 from sandbox.ledger import charge_id
-from sandbox.modality import PICTURES
 from sandbox.recipe import EpisodeChance, Recipe
 from sandbox.trajectory import Column, EpisodeBuffer, Schema
 from sandbox.world import engine
-
-RENDERER = "tiny"  # Which renderer drew; files of two never mix silently.
 
 
 def make(recipe: Recipe, account: str | None) -> SandboxEnv:
@@ -25,6 +22,7 @@ def make(recipe: Recipe, account: str | None) -> SandboxEnv:
         observation=list(recipe.observation),
         image_size=recipe.image_size,
         camera=recipe.camera,
+        renderer=recipe.renderer,
         account=account,
     )
     env.log_bytes = schema(env).row_bytes
@@ -150,7 +148,7 @@ def record(
         "scene_digest": env.scene_digest,
         "policy": chance.policy,
         "engine": engine(),
-        "renderer": RENDERER if any(name in PICTURES for name in recipe.observation) else None,
+        "renderer": env.renderer,
         "price_version": env.meter.schedule.version,
         "steps": steps,
         "charges": dict(env.meter.quantities),

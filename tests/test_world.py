@@ -8,6 +8,7 @@ import pytest
 from running import python
 
 from sandbox.errors import InvalidInputError, UnknownNameError
+from sandbox.render import Picture
 from sandbox.scene import (
     Body,
     Camera,
@@ -193,7 +194,8 @@ def test_a_urdf_robot_is_loaded_driven_and_drawn() -> None:
     assert world.read()[0:14:2] == pytest.approx([0.3] * 7, abs=0.05)
     renderer = TinyRenderer()
     renderer.load(it)
-    picture = renderer.draw(world.poses(), it.camera("main"), 96)
+    picture = Picture.empty(96)
+    renderer.draw(world.poses(), it.camera("main"), picture)
     assert 0.03 < (picture.segmentation == 2).mean() < 0.6
     other.close()
 
@@ -242,7 +244,8 @@ def test_a_sphere_is_drawn_where_and_as_large_as_it_is() -> None:
     renderer = TinyRenderer()
     renderer.load(it)
     poses = np.array([[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]])
-    picture = renderer.draw(poses, it.camera("c"), size)
+    picture = Picture.empty(size)
+    renderer.draw(poses, it.camera("c"), picture)
     seen = picture.segmentation == 1
     silhouette = radius / math.sqrt(distance**2 - radius**2) / math.tan(math.radians(22.5))
     expected = math.pi / 4 * (silhouette * size) ** 2
@@ -251,7 +254,8 @@ def test_a_sphere_is_drawn_where_and_as_large_as_it_is() -> None:
     assert picture.depth[~seen].min() == pytest.approx(it.camera("c").far_m, rel=1e-3)
     assert (picture.pixels[~seen] == [round(255 * part) for part in it.sky]).all()
     poses[0, 0] = 0.2
-    moved = renderer.draw(poses, it.camera("c"), size).segmentation == 1
+    renderer.draw(poses, it.camera("c"), picture)
+    moved = picture.segmentation == 1
     assert np.nonzero(moved)[1].mean() > np.nonzero(seen)[1].mean() + 10
 
 
@@ -264,5 +268,5 @@ def test_drawing_leaves_physics_as_it_was() -> None:
     renderer.load(it)
     for _ in range(200):
         drawn.step(1)
-        renderer.draw(drawn.poses(), it.camera("c"), 16)
+        renderer.draw(drawn.poses(), it.camera("c"), Picture.empty(16))
     assert drawn.read() == plain.read()

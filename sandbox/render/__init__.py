@@ -7,6 +7,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sandbox.modality import PICTURES
 from sandbox.scene import Camera, Scene
 
 
@@ -27,13 +28,9 @@ class Picture:
     segmentation: NDArray[np.int16]
 
     @classmethod
-    def empty(
-        cls, size: int, names: Sequence[str] = ("pixels", "depth", "segmentation")
-    ) -> "Picture":
+    def empty(cls, size: int, names: Sequence[str] = PICTURES) -> "Picture":
         """Return the arrays named, of `size` pixels, not yet drawn."""
-        pixels, depth, bodies = (
-            size if name in names else 0 for name in ("pixels", "depth", "segmentation")
-        )
+        pixels, depth, bodies = (size if name in names else 0 for name in PICTURES)
         return cls(
             size,
             np.empty((pixels, pixels, 3), np.uint8),
@@ -43,9 +40,15 @@ class Picture:
 
 
 class Renderer(Protocol):
-    """Draws one scene."""
+    """Draws one scene.
+
+    Class attributes:
+        name: what a recipe calls it.
+        determinism: pictures drawn under another are not claimed to have the same bytes.
+    """
 
     name: ClassVar[str]
+    determinism: ClassVar[str]
 
     def load(self, scene: Scene) -> None:
         """Make ready to draw `scene`."""

@@ -130,7 +130,7 @@ class _Parts:
         chosen = [np.flatnonzero(c).astype(np.int32) for c in (still & ~clear, ~still & ~clear)]
         glass = np.flatnonzero(clear).astype(np.int32)
         places = np.unique([*rows[chosen[0], 0].tolist(), *watched]).astype(np.int64)
-        return Geometry(solids, frames, bases, *chosen, glass, places)
+        return Geometry(solids, frames, bases, chosen[0], chosen[1], glass, places)
 
     def _sphere(
         self,

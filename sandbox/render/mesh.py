@@ -7,7 +7,7 @@ import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,14 +87,12 @@ def cylinder(radius: float, length: float, caps: bool = True) -> Mesh:
 def height_field(heights: F64, cell: tuple[float, float]) -> Mesh:
     """Return a surface over a grid about the origin; heights (rows, columns) along y and x [m]."""
     rows, columns = heights.shape
-    x = (np.arange(columns) - (columns - 1) / 2) * cell[0]
-    y = (np.arange(rows) - (rows - 1) / 2) * cell[1]
-    grid = np.stack([*np.meshgrid(x, y), heights], axis=-1)
-    at = np.arange(rows * columns).reshape(rows, columns)
-    a, b, c, d = at[:-1, :-1], at[:-1, 1:], at[1:, 1:], at[1:, :-1]
-    triangles = np.concatenate(
-        [np.stack([a, b, c], -1).reshape(-1, 3), np.stack([a, c, d], -1).reshape(-1, 3)]
-    )
+    y, x = np.mgrid[:rows, :columns].astype(np.float64)
+    x, y = (x - (columns - 1) / 2) * cell[0], (y - (rows - 1) / 2) * cell[1]
+    grid = np.stack([x, y, heights], axis=-1)
+    first = np.arange(rows * columns, dtype=np.int64).reshape(rows, columns)[:-1, :-1].reshape(-1)
+    a, b, c, d = first, first + 1, first + columns + 1, first + columns
+    triangles = np.concatenate([np.stack([a, b, c], axis=1), np.stack([a, c, d], axis=1)])
     vertices = grid.reshape(-1, 3)
     return Mesh(vertices, _round_normals(vertices, triangles), triangles, closed=False)
 
@@ -131,10 +129,11 @@ def _loaded(path: Path, count: int | None, *_: int) -> tuple[Mesh, ...]:
     vertices, faces, colors = found
     meshes: list[Mesh] = []
     closed = _is_closed(faces)
-    for color in dict.fromkeys(map(tuple, colors.tolist())):
+    rows: list[list[float]] = colors.tolist()
+    for color in dict.fromkeys((r, g, b, a) for r, g, b, a in rows):
         mine = faces[(colors == color).all(axis=1)]
         points, normals, triangles = split(vertices, mine)
-        said = cast(tuple[float, float, float, float], color) if color[3] >= 0 else None
+        said = color if color[3] >= 0 else None
         meshes.append(Mesh(points, normals, triangles, said, closed))
     return tuple(meshes)
 
@@ -144,7 +143,7 @@ def _read(path: Path) -> tuple[F64, I64, F64]:
     import trimesh
 
     try:
-        parts = cast(list[Any], trimesh.load_scene(path, process=False).dump())
+        parts = trimesh.load_scene(path, process=False).dump()
         pieces = [
             (np.asarray(p.vertices, float), np.asarray(p.faces, np.int64), _color(p)) for p in parts
         ]
@@ -183,8 +182,8 @@ def _simplified(vertices: F64, faces: I64, colors: F64, count: int | None) -> tu
         return vertices, faces, colors
     import fast_simplification
 
-    points, triangles = fast_simplification.simplify(vertices, faces, target_count=count)[:2]
-    points, triangles = np.asarray(points, float), np.asarray(triangles, np.int64)
+    points, triangles = fast_simplification.simplify(vertices, faces, target_count=count)
+    points, triangles = np.asarray(points, np.float64), np.asarray(triangles, np.int64)
     if len(triangles) == 0:
         return vertices, faces, colors
     before = vertices[faces].mean(axis=1)

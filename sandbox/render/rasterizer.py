@@ -1,5 +1,7 @@
 """A triangle rasteriser of our own: a Scene's pictures at given poses."""
 
+from typing import ClassVar
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,7 +28,8 @@ class Rasterizer:
         link_triangles: about how many a robot's link is decimated to; None is all that it has.
     """
 
-    name = "raster"
+    name: ClassVar[str] = "raster"
+    determinism: ClassVar[str] = "raster-1"  # Goes up when a picture's bytes change.
 
     def __init__(self, link_triangles: int | None = LINK_TRIANGLES) -> None:
         self._link_triangles = link_triangles
@@ -48,6 +51,7 @@ class Rasterizer:
         Raises:
             InvalidInputError: poses that are not finite, or not as many as the scene has.
         """
+        poses = np.require(poses, np.float64, ["C", "W"])  # Each kind would be compiled anew.
         if poses.shape != (self._geometry.frames, 7) or not np.isfinite(poses).all():
             raise InvalidInputError(
                 f"poses of shape {poses.shape}, finite: {bool(np.isfinite(poses).all())}; this "

@@ -129,7 +129,7 @@ def paint(
             if seen < 0:
                 continue
             which[y, x] = -1
-            part = solids.owners[seen] if seen < count else seen - count
+            part: Any = solids.owners[seen] if seen < count else seen - count
             z = 1.0 / canvas.nearest[y, x]
             if solids.colors[part, 3] >= 1.0:
                 if output.depth.size > 0:

@@ -14,6 +14,7 @@ _GEOMETRY = {
     "capsule": pybullet.GEOM_CAPSULE,
     "plane": pybullet.GEOM_PLANE,
     "mesh": pybullet.GEOM_MESH,
+    "height_field": pybullet.GEOM_HEIGHTFIELD,
 }
 _JOINT = {
     "fixed": pybullet.JOINT_FIXED,
@@ -150,6 +151,13 @@ def _options(shape: sc.Shape) -> dict[str, Any]:
             return {}
         case "mesh":
             return {"fileName": str(sc.asset(shape.path)), "meshScale": shape.size}
+        case "height_field":
+            return {
+                "meshScale": (*shape.size, 1.0),
+                "heightfieldData": [height for row in shape.heights for height in row],
+                "numHeightfieldRows": len(shape.heights[0]),  # What Bullet calls rows lie along x.
+                "numHeightfieldColumns": len(shape.heights),
+            }
 
 
 def _collision(client: int, shapes: Sequence[sc.Shape]) -> int:
@@ -160,11 +168,13 @@ def _collision(client: int, shapes: Sequence[sc.Shape]) -> int:
     if len(solid) == 1:
         return pybullet.createCollisionShape(
             _GEOMETRY[solid[0].kind],
-            collisionFramePosition=solid[0].pose.xyz,
+            collisionFramePosition=_middle(solid[0]),
             collisionFrameOrientation=solid[0].pose.quat,
             physicsClientId=client,
             **_options(solid[0]),
         )
+    if any(shape.kind == "height_field" for shape in solid):
+        raise InvalidInputError("a height field stands alone in its body or link (Bullet's rule).")
     options = [_options(shape) for shape in solid]
     return pybullet.createCollisionShapeArray(
         shapeTypes=[_GEOMETRY[shape.kind] for shape in solid],
@@ -177,6 +187,18 @@ def _collision(client: int, shapes: Sequence[sc.Shape]) -> int:
         collisionFrameOrientations=[shape.pose.quat for shape in solid],
         physicsClientId=client,
     )
+
+
+def _middle(shape: sc.Shape) -> sc.Vec3:
+    """Return where Bullet wants a shape: a height field by the middle of its heights."""
+    if shape.kind != "height_field":
+        return shape.pose.xyz
+    heights = [height for row in shape.heights for height in row]
+    lift = (0.0, 0.0, (min(heights) + max(heights)) / 2)
+    (x, y, z), _ = pybullet.multiplyTransforms(
+        shape.pose.xyz, shape.pose.quat, lift, (0.0, 0.0, 0.0, 1.0)
+    )
+    return x, y, z
 
 
 def _dynamics(client: int, uid: int, link: int, it: sc.Body) -> None:

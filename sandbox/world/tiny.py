@@ -1,17 +1,20 @@
 """Bullet's own software renderer behind the Renderer seam."""
 
 import weakref
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sandbox import scene as sc
 from sandbox.render import Picture
+from sandbox.render.camera import extrinsics
 from sandbox.world import build, bullet
 from sandbox.world.bullet import pybullet
 
 _SHADOW_DISTANCE_M = 3.0
 _SPECULAR = 0.05
+_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  # Its cameras have y up and look along -z.
 
 
 class TinyRenderer:
@@ -21,10 +24,16 @@ class TinyRenderer:
     pictures. Every visible shape is a body of mass 0 here, put where the pose of its frame says.
     """
 
+    name: ClassVar[str] = "tiny"
+    determinism: ClassVar[str] = bullet.engine()[
+        "class"
+    ]  # Its bytes are claimed where the simulator's are.
+
     def __init__(self) -> None:
         self._client = bullet.connect()
         self._close = weakref.finalize(self, bullet.disconnect, self._client)
         self._scene: sc.Scene | None = None
+        self._bases: dict[str, int] = {}
         self._shapes: list[tuple[int, int, sc.Pose]] = []  # Id, frame, pose in the frame.
         self._body_of: NDArray[np.int16] = np.zeros(1, np.int16)
         self._drawn: NDArray[np.float64] = np.empty((0, 7))
@@ -32,10 +41,11 @@ class TinyRenderer:
     def load(self, scene: sc.Scene) -> None:
         """Make ready to draw `scene`."""
         pybullet.resetSimulation(physicsClientId=self._client)
-        self._scene, self._shapes = scene, []
+        self._scene, self._shapes, self._bases = scene, [], dict[str, int]()
         owners: list[tuple[int, int]] = []
         frame = 0
         for place, body in enumerate(scene.bodies, start=1):
+            self._bases[body.name] = frame
             frames = self._robot_shapes(body) if isinstance(body, sc.Robot) else _shapes(body)
             for shapes in frames:
                 for shape in shapes:
@@ -48,15 +58,20 @@ class TinyRenderer:
         for uid, place in owners:
             self._body_of[uid + 1] = place
 
-    def draw(self, poses: NDArray[np.float64], camera: sc.Camera, size: int) -> Picture:
-        """Draw the scene with its frames at `poses` (n, 7), `size` pixels wide and high."""
+    def draw(self, poses: NDArray[np.float64], camera: sc.Camera, picture: Picture) -> None:
+        """Draw the scene with its frames at `poses` (n, 7) into a picture's arrays.
+
+        Textures and supersampling are not drawn, and the sky is of one colour.
+        """
         assert self._scene is not None, "load() comes first"
         self._place(poses)
-        light = self._scene.light
+        size, light = picture.size, self._scene.light
+        body = self._bases.get(camera.body)
+        view = _OPENGL @ extrinsics(camera, None if body is None else poses[body])
         _, _, rgba, depth, mask = pybullet.getCameraImage(
             size,
             size,
-            viewMatrix=pybullet.computeViewMatrix(camera.eye, camera.target, camera.up),
+            viewMatrix=view.T.reshape(-1).tolist(),
             projectionMatrix=pybullet.computeProjectionMatrixFOV(
                 camera.fov_deg, 1.0, camera.near_m, camera.far_m
             ),
@@ -66,14 +81,18 @@ class TinyRenderer:
             lightAmbientCoeff=light.ambient,
             lightDiffuseCoeff=light.diffuse,
             lightSpecularCoeff=_SPECULAR,
-            shadow=1,
+            shadow=int(light.shadows),
             renderer=pybullet.ER_TINY_RENDERER,
             physicsClientId=self._client,
         )
         bodies = self._body_of[np.reshape(mask, (size, size)) + 1]
-        pixels = np.ascontiguousarray(np.reshape(rgba, (size, size, 4))[:, :, :3], dtype=np.uint8)
-        pixels[bodies == 0] = [round(255 * part) for part in self._scene.sky]
-        return Picture(pixels, _metric(np.reshape(depth, (size, size)), camera), bodies)
+        if picture.pixels.size:
+            picture.pixels[:] = np.reshape(rgba, (size, size, 4))[:, :, :3]
+            picture.pixels[bodies == 0] = [round(255 * part) for part in self._scene.sky]
+        if picture.depth.size:
+            picture.depth[:] = _metric(np.reshape(depth, (size, size)), camera)
+        if picture.segmentation.size:
+            picture.segmentation[:] = bodies
 
     def _place(self, poses: NDArray[np.float64]) -> None:
         """Move the shapes whose frames have moved since the last picture."""
