@@ -12,7 +12,7 @@ from sandbox.render import mesh, urdf
 from sandbox.render.arrays import CHECKER, MESH, PLAIN, PLANE, SPHERE, Solids
 from sandbox.render.camera import rotation
 from sandbox.render.mesh import Mesh
-from sandbox.scene import Body, Pose, Robot, Scene, Shape, Texture, asset
+from sandbox.scene import GREY, Body, Pose, Robot, Scene, Shape, Texture, asset
 
 F64 = NDArray[np.float64]
 LARGEST_IMAGE = 4096  # Pixels in width and height.
@@ -199,7 +199,9 @@ class _Parts:
 
 def _meshes(shape: Shape, count: int | None) -> tuple[Mesh, ...]:
     if shape.kind == "mesh":
-        return tuple(_scaled(it, shape.size) for it in mesh.load(asset(shape.path), count))
+        pieces = mesh.load(asset(shape.path), count)
+        own = len(pieces) > 1 or shape.color == GREY  # A file of one colour yields to one given.
+        return tuple(_scaled(it, shape.size, own) for it in pieces)
     return (_made(shape.kind, shape.size, shape.heights),)
 
 
@@ -214,13 +216,12 @@ def _made(kind: str, size: tuple[float, ...], heights: tuple[tuple[float, ...], 
             return mesh.height_field(np.array(heights), (size[0], size[1]))
 
 
-def _scaled(it: Mesh, scale: tuple[float, ...]) -> Mesh:
-    if scale == (1.0, 1.0, 1.0):
-        return it
+def _scaled(it: Mesh, scale: tuple[float, ...], own_color: bool) -> Mesh:
+    color = it.color if own_color else None
     by = np.array(scale)
     normals = it.normals / by
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-300)
-    return Mesh(it.vertices * by, normals, it.triangles, it.color, it.closed)
+    return Mesh(it.vertices * by, normals, it.triangles, color, it.closed)
 
 
 def _matrix(pose: Pose) -> F64:

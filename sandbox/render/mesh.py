@@ -22,6 +22,11 @@ SIDES = 32  # Of a cylinder: its silhouette is within 0.5 % of its radius.
 CREASE_DEG = 40.0  # Faces that meet at less look round.
 LARGE = 50_000  # Triangles from which a mesh's edges are all rounded: corners would cost too much.
 CACHE_VERSION = 1
+AGGRESSIVENESS = (
+    3  # Of the decimation: the panda at 300 a link keeps 99 % of its silhouette; 7, 95 %.
+)
+SHADES = 12  # Steps of red, green and blue that colours from images are rounded to.
+LOOKS = (".mtl", ".png", ".jpg", ".jpeg")  # What an OBJ file's colours may come from.
 SUFFIXES = (".obj", ".stl", ".ply", ".off")
 _BOX_FACES = ((0, 1, 2), (1, 2, 0), (2, 0, 1))  # Axis, and the two that span a face.
 
@@ -118,8 +123,9 @@ def _loaded(path: Path, count: int | None, *_: int) -> tuple[Mesh, ...]:
             f"{path}: no mesh of a kind that is read; convert it to one of {', '.join(SUFFIXES)}."
         )
     key = hashlib.sha256(path.read_bytes())
-    for material in sorted(path.parent.glob("*.mtl")) if path.suffix.lower() == ".obj" else ():
-        key.update(material.read_bytes())
+    for beside in sorted(path.parent.iterdir()) if path.suffix.lower() == ".obj" else ():
+        if beside.suffix.lower() in LOOKS:
+            key.update(beside.read_bytes())
     key.update(f"{CACHE_VERSION} {count}".encode())
     kept = content.cache() / "meshes" / f"{key.hexdigest()}.npz"
     found = _from_cache(kept)
@@ -145,7 +151,8 @@ def _read(path: Path) -> tuple[F64, I64, F64]:
     try:
         parts = trimesh.load_scene(path, process=False).dump()
         pieces = [
-            (np.asarray(p.vertices, float), np.asarray(p.faces, np.int64), _color(p)) for p in parts
+            (np.asarray(p.vertices, float), np.asarray(p.faces, np.int64), _colors(p))
+            for p in parts
         ]
     except Exception as error:  # Its readers raise what their parsers stumble on.
         raise InvalidInputError(f"{path}: cannot be read as a mesh: {error}.") from error
@@ -157,23 +164,28 @@ def _read(path: Path) -> tuple[F64, I64, F64]:
     starts = np.cumsum([0, *(len(v) for v, _, _ in pieces)])
     vertices = np.concatenate([v for v, _, _ in pieces])
     faces = np.concatenate([f + s for (_, f, _), s in zip(pieces, starts, strict=False)])
-    colors = np.concatenate([np.tile(c, (len(f), 1)) for _, f, c in pieces])
+    colors = np.concatenate([c for _, _, c in pieces])
     if faces.min() < 0 or faces.max() >= len(vertices):
         raise InvalidInputError(f"{path}: a triangle names a vertex that is not there.")
     vertices, where = np.unique(vertices, axis=0, return_inverse=True)
     return vertices, where.reshape(-1)[faces], colors
 
 
-def _color(part: Any) -> F64:
-    """Return the colour of a part's material; of its image, if it has one, the mean."""
-    material = getattr(part.visual, "material", None)
-    if part.visual.kind != "texture" or material is None or material.name in (None, "material_0"):
-        return np.array([0.0, 0.0, 0.0, -1.0])
+def _colors(part: Any) -> F64:
+    """Return the colour of each face: of the material, or of its image at the face's middle."""
+    count, look = len(part.faces), part.visual
+    material = getattr(look, "material", None)
+    if look.kind != "texture" or material is None or material.name in (None, "material_0"):
+        return np.tile([0.0, 0.0, 0.0, -1.0], (count, 1))
+    colors = np.tile(np.asarray(material.main_color, float) / 255.0, (count, 1))
     image = getattr(material, "image", None)
-    color = np.asarray(material.main_color, float) / 255.0
-    if image is not None:
-        color[:3] = np.asarray(image.convert("RGB"), float).reshape(-1, 3).mean(axis=0) / 255.0
-    return color
+    if image is not None and look.uv is not None:
+        texels = np.asarray(image.convert("RGB"), float) / 255.0
+        u, v = np.moveaxis(np.asarray(look.uv, float)[part.faces].mean(axis=1) % 1.0, -1, 0)
+        rows = ((1.0 - v) * texels.shape[0]).astype(int).clip(0, texels.shape[0] - 1)
+        columns = (u * texels.shape[1]).astype(int).clip(0, texels.shape[1] - 1)
+        colors[:, :3] = np.round(texels[rows, columns] * SHADES) / SHADES
+    return colors
 
 
 def _simplified(vertices: F64, faces: I64, colors: F64, count: int | None) -> tuple[F64, I64, F64]:
@@ -182,7 +194,9 @@ def _simplified(vertices: F64, faces: I64, colors: F64, count: int | None) -> tu
         return vertices, faces, colors
     import fast_simplification
 
-    points, triangles = fast_simplification.simplify(vertices, faces, target_count=count)
+    points, triangles = fast_simplification.simplify(
+        vertices, faces, target_count=count, agg=AGGRESSIVENESS
+    )
     points, triangles = np.asarray(points, np.float64), np.asarray(triangles, np.int64)
     if len(triangles) == 0:
         return vertices, faces, colors

@@ -14,7 +14,7 @@ from sandbox.render.shade import background, frame, shrink
 from sandbox.scene import Camera, Scene
 
 F64 = NDArray[np.float64]
-LINK_TRIANGLES = 300  # Of a robot's link: at 128 pixels 96 % of its silhouette (300), 90 % (100).
+LINK_TRIANGLES = 300  # Of a robot's link.
 LIGHT_TEXELS = 2  # Of the shadows' map, a pixel.
 LIGHT_MARGIN = 1.5  # How much wider the light's view is than the camera's, at its target.
 

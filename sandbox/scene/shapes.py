@@ -122,7 +122,7 @@ def mesh(path: str, scale: Vec3 = (1.0, 1.0, 1.0), color: Rgba = GREY, **rest: A
     Args:
         path: of an OBJ, STL, PLY or OFF file.
         scale: per axis.
-        color: where the file has no colours of its own.
+        color: unless the file has several colours of its own; GREY is also the file's only one.
         rest: any other attribute of Shape.
 
     Raises:

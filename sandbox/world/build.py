@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from sandbox import scene as sc
 from sandbox.errors import InvalidInputError
+from sandbox.render import mesh
 from sandbox.world.bullet import pybullet, quiet
 
 _GEOMETRY = {
@@ -128,8 +131,17 @@ def movable_joints(client: int, uid: int) -> list[int]:
 
 def visual(client: int, shape: sc.Shape) -> int:
     """Make a visual shape and return its id; a plane is drawn as a large thin box."""
-    options = _options(shape)
-    kind = _GEOMETRY[shape.kind]
+    kind, options = _GEOMETRY[shape.kind], _options(shape)
+    if shape.kind == "height_field":
+        surface = mesh.height_field(np.array(shape.heights), (shape.size[0], shape.size[1]))
+        kind, options = (
+            pybullet.GEOM_MESH,
+            {
+                "vertices": surface.vertices.tolist(),
+                "indices": surface.triangles.reshape(-1).tolist(),
+                "normals": surface.normals.tolist(),
+            },
+        )
     if shape.kind == "plane":
         kind, options = pybullet.GEOM_BOX, {"halfExtents": (30.0, 30.0, 0.005)}
     if "height" in options:
