@@ -134,14 +134,7 @@ def visual(client: int, shape: sc.Shape) -> int:
     kind, options = _GEOMETRY[shape.kind], _options(shape)
     if shape.kind == "height_field":
         surface = mesh.height_field(np.array(shape.heights), (shape.size[0], shape.size[1]))
-        kind, options = (
-            pybullet.GEOM_MESH,
-            {
-                "vertices": surface.vertices.tolist(),
-                "indices": surface.triangles.reshape(-1).tolist(),
-                "normals": surface.normals.tolist(),
-            },
-        )
+        kind, options = pybullet.GEOM_MESH, _surface(surface)
     if shape.kind == "plane":
         kind, options = pybullet.GEOM_BOX, {"halfExtents": (30.0, 30.0, 0.005)}
     if "height" in options:
@@ -149,6 +142,14 @@ def visual(client: int, shape: sc.Shape) -> int:
     return pybullet.createVisualShape(
         kind, rgbaColor=shape.color, specularColor=(0, 0, 0), physicsClientId=client, **options
     )
+
+
+def _surface(surface: mesh.Mesh) -> dict[str, Any]:
+    return {
+        "vertices": surface.vertices.tolist(),
+        "indices": surface.triangles.reshape(-1).tolist(),
+        "normals": surface.normals.tolist(),
+    }
 
 
 def _options(shape: sc.Shape) -> dict[str, Any]:

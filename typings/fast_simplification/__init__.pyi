@@ -8,4 +8,5 @@ def simplify(
     triangles: NDArray[Any],
     target_reduction: float | None = ...,
     target_count: int | None = ...,
+    agg: float = ...,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]: ...
