@@ -7,7 +7,7 @@ import numpy as np
 
 from sandbox.env import BODY_STATE, Element, Policy, SandboxEnv, Vector
 from sandbox.factors import Color, Factors, Integer, Uniform, Values
-from sandbox.scene import Body, Material, Pose, Rgba, Scene, Shape, orbit, sun, turned
+from sandbox.scene import Body, Camera, Material, Pose, Rgba, Scene, Shape, orbit, sun, turned
 
 BALLS = 10
 HALF_X_M, HALF_Y_M = 0.55, 0.40  # Of the cloth, between the cushions.
@@ -93,6 +93,7 @@ class Billiards(SandboxEnv):
             cameras=(
                 orbit("main", (0.0, 0.0, 0.0), 1.75, f.camera_pitch_deg, fov_deg=44),
                 orbit("top", (0.0, 0.0, 0.0), 1.75, 90, fov_deg=44),
+                Camera("cue", (0.0, -0.5, 0.35), (0.0, 0.1, 0.0), body="ball_0"),
             ),
             light=sun(f.light_azimuth_deg, 58),
         )

@@ -7,7 +7,20 @@ import numpy as np
 
 from sandbox.env import Element, Policy, SandboxEnv, Vector
 from sandbox.factors import Color, Factors, Uniform, Values
-from sandbox.scene import Body, Engine, Joint, Link, Motor, Pose, Scene, Shape, orbit, sun, turned
+from sandbox.scene import (
+    Body,
+    Camera,
+    Engine,
+    Joint,
+    Link,
+    Motor,
+    Pose,
+    Scene,
+    Shape,
+    orbit,
+    sun,
+    turned,
+)
 
 FORCE_N = 12.0  # At full action.
 RAIL_HALF_M = 1.25
@@ -63,6 +76,7 @@ class CartpoleSwingup(SandboxEnv):
             cameras=(
                 orbit("main", (0.0, 0.0, 0.72), 4.0, f.camera_pitch_deg, fov_deg=46),
                 orbit("side", (0.0, 0.0, 0.72), 4.0, 20, yaw_deg=-55, fov_deg=46),
+                Camera("cart", (0.0, -2.4, 0.6), (0.0, 0.0, 0.1), body="cartpole", link="cart"),
             ),
             light=sun(f.light_azimuth_deg, 65),
             engine=Engine(physics_hz=self.physics_hz, gravity=(0.0, 0.0, -f.gravity_m_s2)),

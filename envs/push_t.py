@@ -9,6 +9,7 @@ from sandbox.env import Element, Policy, SandboxEnv, Vector, yaw
 from sandbox.factors import Color, Factors, Uniform, Values
 from sandbox.scene import (
     Body,
+    Camera,
     Joint,
     Link,
     Material,
@@ -103,6 +104,7 @@ class PushT(SandboxEnv):
             cameras=(
                 orbit("main", (0.0, 0.0, 0.0), 1.3, f.camera_pitch_deg, fov_deg=42),
                 orbit("top", (0.0, 0.0, 0.0), 1.3, 90, fov_deg=42),
+                Camera("finger", (0.0, -0.3, 0.25), (0.0, 0.04, 0.0), body="finger", link="y"),
             ),
             light=sun(f.light_azimuth_deg, 55),
         )

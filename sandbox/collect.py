@@ -102,7 +102,9 @@ class Run:
         self.ledger = ledger or Ledger()
         self.env = rollout.make(recipe, recipe.account)
         self.schema = rollout.schema(self.env)
-        self.id = recipe.run_id(engine()["class"], self.env.scenario.digest)
+        drawn_by = self.env.pictures.drawn_by
+        drawing = None if drawn_by is None else drawn_by["class"]
+        self.id = recipe.run_id(engine()["class"], drawing, self.env.scenario.digest)
         self.bill = Bill()
 
     def done(self) -> int:
@@ -236,6 +238,7 @@ class Run:
             "recipe": self.recipe.dataset(),
             "scenario": self.env.scenario.model_dump(),
             "engine": engine(),
+            "renderer": self.env.pictures.drawn_by,
         }
 
     def _check_folder(self) -> None:

@@ -2,7 +2,6 @@
 
 import math
 import uuid
-import warnings
 from abc import abstractmethod
 from array import array
 from collections.abc import Callable, Mapping, Sequence
@@ -15,14 +14,14 @@ from numpy.typing import NDArray
 
 from sandbox import digest, factors, modality, prices
 from sandbox import scenario as scenarios
-from sandbox.errors import InvalidInputError, UnknownNameError
+from sandbox.errors import InvalidInputError, SandboxError, UnknownNameError
 from sandbox.factors import Factors, Values, VariationSpace
 from sandbox.ledger import AccountFunds, Ledger
 from sandbox.meter import Meter
-from sandbox.modality import PICTURES, RENDERERS, Element
-from sandbox.render import Picture, Renderer
+from sandbox.modality import Element
+from sandbox.pictures import Pictures
 from sandbox.scene import Scene
-from sandbox.world import TinyRenderer, World
+from sandbox.world import World
 from sandbox.world.world import BODY_STATE, JOINT_STATE
 
 Vector = NDArray[np.float32]
@@ -53,8 +52,8 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         split: one of the scenario's splits, or None.
         observation: `proprio`, `pixels`, `depth` or `segmentation`, or a list of them (a Dict).
         image_size: pixels in width and height.
-        camera: one of the scene's cameras.
-        renderer: `raster`, or `tiny` for Bullet's TinyRenderer; who drew is in `renderer`.
+        camera: one of the scene's cameras, or a list of them (a Dict of `pixels.main`, ...).
+        renderer: `raster`, or `tiny` for Bullet's TinyRenderer; who drew is in `pictures`.
         account: who pays, in the ledger; None counts work without paying, for replay.
         budget: credits that this environment may spend in its life; None is no limit of its own.
         render_mode: `rgb_array` or None.
@@ -137,7 +136,7 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         split: str | None = None,
         observation: str | Sequence[str] = "proprio",
         image_size: int = 64,
-        camera: str = "main",
+        camera: str | Sequence[str] = "main",
         renderer: str = "raster",
         account: str | None = "local",
         budget: float | None = None,
@@ -154,9 +153,6 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         self.scenario.settings(split)
         self.split = split
         self.modalities = modality.names(observation)
-        self.single = isinstance(observation, str)
-        self.image_size = modality.checked_size(image_size)
-        self.camera = camera
         self.render_mode = _checked_mode(render_mode)
         funds = AccountFunds(Ledger(), account) if account is not None else None
         limit = None if budget is None else prices.micro(budget)
@@ -165,22 +161,22 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         self.physics_steps = self.physics_hz // self.control_hz
         self.variation_space = VariationSpace(self.factors)
         self.action_space = spaces.Box(-1.0, 1.0, (self.action_size,), np.float32)
-        every: dict[str, spaces.Space[Any]] = {
-            name: modality.space(name, self.image_size, self.elements) for name in self.modalities
-        }
-        self.observation_space = every[self.modalities[0]] if self.single else spaces.Dict(every)
         self.world = World()
-        self._pictures = tuple(name for name in self.modalities if name in PICTURES)
-        needed = self._pictures or self.render_mode is not None
-        self._renderer = _renderer(renderer) if needed else None
-        self.renderer = self._renderer.name if self._renderer else None
+        self.pictures = Pictures(
+            self.modalities,
+            camera,
+            modality.checked_size(image_size),
+            renderer,
+            render_mode is not None,
+            self.world,
+        )
+        self._observe_as(single=isinstance(observation, str))
         self._places = self._state_places()
         self.log_bytes = 0  # What one row costs to log; set by whoever logs, before reset().
         self.next_charge: bytes | None = None  # The id of the next episode's post, likewise.
         self.whole_episodes = False  # Whether an episode begins only if all of it can be paid.
         self.t = -1  # Steps taken in this episode; -1 before the first reset.
         self._over = True
-        self._picture: Picture | None = None
 
     @final
     def reset(
@@ -205,15 +201,12 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         values = self._values(episode_seed, *changes)
         layout = np.random.SeedSequence(episode_seed, spawn_key=(_LAYOUT,))
         scene = self.scene(values, np.random.default_rng(layout))
-        scene.camera(self.camera)
-        if self._renderer is not None:
-            self._renderer.load(scene)
+        self.pictures.load(scene)
         self.settle()
         charged = self._open()
         self.seed, self.values, self.scene_digest = episode_seed, values, scene.digest
         self.variation_space.set_value(values)
-        self.world.build(scene)
-        self.world.watch(self.state_bodies, self.state_joints)
+        self._build(scene)
         self.t, self._over = 0, False
         self._actions: list[list[float]] = []
         self.started()
@@ -255,12 +248,11 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
             return None
         if self.t < 0:
             raise InvalidInputError("render() before the first episode: call reset() first.")
-        if self._picture is None or not self._picture.pixels.size:
+        if not self.pictures.has_frame():
             if not self.meter.is_open:
                 raise InvalidInputError("render() after close(): call reset() first.")
-            self.meter.charge(self.meter.price({"pixel": self.image_size**2}))
-            self._picture = self._draw(("pixels",))
-        return self._picture.pixels.copy()
+            self.meter.charge(self.meter.price({"pixel": self.pictures.size**2}))
+        return self.pictures.frame().copy()
 
     @final
     def settle(self) -> None:
@@ -312,8 +304,8 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
 
     def work(self) -> dict[str, int]:
         """Return the work of one row besides physics: pixels drawn and bytes logged."""
-        pictures = sum(name in PICTURES for name in self.modalities)
-        return {"pixel": pictures * self.image_size**2, "raw_byte": self.log_bytes}
+        pixels = len(self.pictures.columns) * self.pictures.size**2
+        return {"pixel": pixels, "raw_byte": self.log_bytes}
 
     def longest(self) -> dict[str, int]:
         """Return the work of the longest episode, per meter unit."""
@@ -321,6 +313,36 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         return {"physics_step": self.max_steps * self.physics_steps, **rows, "reset": 1}
 
     # Its parts ----------------------------------------------------------------------------------
+
+    def _observe_as(self, single: bool) -> None:
+        """Name the columns that are observed, and the space that they live in."""
+        drawn = self.pictures.columns
+        self.columns = tuple(
+            column
+            for name in self.modalities
+            for column in (
+                [name] if name == "proprio" else [c for c in drawn if drawn[c][1] == name]
+            )
+        )
+        every: dict[str, spaces.Space[Any]] = {
+            column: modality.space(
+                drawn[column][1] if column in drawn else column, self.pictures.size, self.elements
+            )
+            for column in self.columns
+        }
+        self._single = single and self.columns[0] in modality.MODALITIES
+        self.observation_space = every[self.columns[0]] if self._single else spaces.Dict(every)
+
+    def _build(self, scene: Scene) -> None:
+        """Build the scene; one that cannot be costs nothing."""
+        try:
+            self.world.build(scene)
+            self.world.watch(self.state_bodies, self.state_joints)
+            self.pictures.begin()
+        except SandboxError:
+            self.meter.void()
+            self.t, self._over = -1, True
+            raise
 
     def _open(self) -> int:
         """Open the meter for an episode, charge the reset, and return what was charged."""
@@ -339,13 +361,12 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
     def _arrive(self, charged: int) -> tuple[Observation, dict[str, Any]]:
         """Read the state once, and observe it."""
         self.row = self.world.read()
-        self._picture = None
+        self.pictures.arrive()
         self.arrived()
-        modalities = self.modalities
-        if self.single:
-            observation = self._observe(modalities[0])
+        if self._single:
+            observation = self._observe(self.columns[0])
         else:
-            observation = {name: self._observe(name) for name in modalities}
+            observation = {name: self._observe(name) for name in self.columns}
         info = {
             "state": np.frombuffer(array("d", self.row)),  # Twice as fast as np.array.
             "success": self.success(),
@@ -357,15 +378,7 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
     def _observe(self, name: str) -> NDArray[Any]:
         if name == "proprio":
             return np.frombuffer(array("f", self.proprio()), np.float32)
-        if self._picture is None:
-            self._picture = self._draw(self._pictures)
-        return getattr(self._picture, name)
-
-    def _draw(self, names: Sequence[str]) -> Picture:
-        assert self._renderer is not None, "who asks for pictures has a renderer"
-        picture = Picture.empty(self.image_size, names)
-        self._renderer.draw(self.world.poses(), self.world.scene.camera(self.camera), picture)
-        return picture
+        return self.pictures.column(name)
 
     def _checked_action(self, action: Any) -> list[float]:
         """Return the action's float32 values as numbers, or refuse it."""
@@ -416,24 +429,6 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
     @classmethod
     def _default_scenario(cls) -> scenarios.Scenario:
         return scenarios.default(cls.name())
-
-
-def _renderer(name: str) -> Renderer:
-    """Return a renderer; the second best, and a warning, where numba cannot be imported."""
-    if name not in RENDERERS:
-        raise UnknownNameError("renderer", name, RENDERERS)
-    if name == "tiny":
-        return TinyRenderer()
-    try:
-        from sandbox.render.rasterizer import Rasterizer
-    except ImportError as error:
-        warnings.warn(
-            f"numba cannot be imported ({error}): Bullet's TinyRenderer draws instead, 10 to 200 "
-            "times slower, and what it draws is marked as its own. Install numba.",
-            stacklevel=3,
-        )
-        return TinyRenderer()
-    return Rasterizer()
 
 
 def _checked_mode(mode: str | None) -> str | None:

@@ -28,7 +28,8 @@ class Recipe(BaseModel):
         seed: of the whole run; episode i depends on (seed, i) alone.
         observation: the columns that the environment observes.
         image_size: pixels in width and height.
-        camera: which camera draws.
+        camera: which camera draws, or a list of several: the columns of pictures of a list are
+            called `pixels.main` and so on.
         renderer: `raster`, or `tiny` for Bullet's TinyRenderer.
         compression: of the columns.
         shard_episodes: how many episodes a shard holds.
@@ -47,7 +48,7 @@ class Recipe(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     observation: list[Modality] = ["proprio"]
     image_size: Annotated[int, Field(ge=8, le=1024)] = 64
-    camera: str = "main"
+    camera: str | list[str] = "main"
     renderer: Literal["raster", "tiny"] = "raster"
     compression: Literal["zstd", "gzip", "none"] = "zstd"
     shard_episodes: Annotated[int, Field(ge=1, le=100_000)] = 1000
@@ -72,10 +73,14 @@ class Recipe(BaseModel):
         """Return what decides the bytes of the dataset and who pays: all but the budget."""
         return self.model_dump(exclude={"budget"})
 
-    def run_id(self, engine_class: str, scenario_digest: str) -> str:
-        """Return the id of this recipe carried out by an engine: the same work has the same id."""
-        named = {"recipe": self.dataset(), "engine": engine_class, "scenario": scenario_digest}
-        return digest.sha256(named)
+    def run_id(self, engine: str, renderer: str | None, scenario: str) -> str:
+        """Return the id of this recipe carried out: the same work has the same id.
+
+        Of the engine and the renderer (None where nothing is drawn) the determinism classes, and of
+        the scenario the digest.
+        """
+        named = {"engine": engine, "renderer": renderer, "scenario": scenario}
+        return digest.sha256({"recipe": self.dataset(), **named})
 
 
 def load(name: str) -> Recipe:

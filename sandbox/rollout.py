@@ -32,20 +32,6 @@ def make(recipe: Recipe, account: str | None) -> SandboxEnv:
 
 def schema(env: SandboxEnv) -> Schema:
     """Return the columns of a run: what each means, in what unit, element by element."""
-    size = env.image_size
-    picture = {
-        "pixels": Column("pixels", "uint8", (size, size, 3), f"camera {env.camera}: RGB", "1"),
-        "depth": Column(
-            "depth", "float32", (size, size), f"camera {env.camera}: along the view axis", "m"
-        ),
-        "segmentation": Column(
-            "segmentation",
-            "int16",
-            (size, size),
-            f"camera {env.camera}: a body's place in the scene from 1, 0 is nothing",
-            "1",
-        ),
-    }
     elements = tuple(f"{e.name} [{e.unit}]" for e in env.elements)
     proprio = Column(
         "proprio", "float32", (len(elements),), "what the policy may know", "see elements", elements
@@ -53,7 +39,8 @@ def schema(env: SandboxEnv) -> Schema:
     state = env.state_names()
     return Schema(
         (
-            *(proprio if name == "proprio" else picture[name] for name in env.modalities),
+            *(proprio if name == "proprio" else _picture(name, env) for name in env.columns),
+            *(_extrinsics(name, camera) for name, camera in _views(env).items()),
             Column(
                 "state",
                 "float64",
@@ -82,6 +69,34 @@ def schema(env: SandboxEnv) -> Schema:
     )
 
 
+_PICTURES = {
+    "pixels": ("uint8", (3,), "RGB", "1"),
+    "depth": ("float32", (), "depth along the view axis", "m"),
+    "segmentation": ("int16", (), "a body's place in the scene from 1, 0 is nothing", "1"),
+}
+
+
+def _picture(name: str, env: SandboxEnv) -> Column:
+    camera, modality = env.pictures.columns[name]
+    dtype, channels, meaning, unit = _PICTURES[modality]
+    size = env.pictures.size
+    return Column(name, dtype, (size, size, *channels), f"camera {camera}: {meaning}", unit)
+
+
+def _extrinsics(name: str, camera: str) -> Column:
+    meaning = f"camera {camera}: from the world's frame to its own (x right, y down, z ahead)"
+    return Column(name, "float64", (4, 4), meaning, "m")
+
+
+def _views(env: SandboxEnv) -> dict[str, str]:
+    """Return the columns that say where the cameras are that draw, and their names."""
+    it = env.pictures
+    if not it.columns:
+        return {}
+    single = any(name == modality for name, (_, modality) in it.columns.items())
+    return {"extrinsics" if single else f"extrinsics.{name}": name for name in it.cameras}
+
+
 def _variation(name: str, env: SandboxEnv) -> Column:
     factor = env.factors[name]
     if isinstance(factor, Color):
@@ -100,7 +115,8 @@ def rollout(
     """Live one episode into `buffer`; return its number of steps and whether it succeeded."""
     rows = buffer.arrays
     observation, info = env.reset(seed=seed, options=dict(options or {}))
-    pairs = [(rows[name], name) for name in env.modalities]
+    pairs = [(rows[name], name) for name in env.columns]
+    views = [(rows[name], camera) for name, camera in _views(env).items()]
     state, action = rows["state"], rows["action"]
     rewards, charges = [0.0], [0]
     act = policy(env)
@@ -108,6 +124,8 @@ def rollout(
     while True:
         for column, name in pairs:
             column[t] = observation[name]
+        for column, camera in views:
+            column[t] = env.pictures.extrinsics(camera)
         state[t] = info["state"]
         charges[t] = info["charged"]
         if ended or cut:
@@ -148,7 +166,8 @@ def record(
         "scene_digest": env.scene_digest,
         "policy": chance.policy,
         "engine": engine(),
-        "renderer": env.renderer,
+        "renderer": env.pictures.drawn_by,
+        "cameras": env.pictures.described(),
         "price_version": env.meter.schedule.version,
         "steps": steps,
         "charges": dict(env.meter.quantities),

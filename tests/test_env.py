@@ -1,6 +1,7 @@
 """The loop, its budget, its spaces, and Gymnasium's tools around it."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -10,6 +11,7 @@ import pytest
 from sandbox import prices
 from sandbox.errors import BudgetExhaustedError, InvalidInputError, UnknownNameError
 from sandbox.ledger import Ledger
+from sandbox.scene import Camera, Scene
 
 ID = "sandbox:sandbox/PushT-v0"
 STILL = np.zeros(2, np.float32)
@@ -253,3 +255,48 @@ def test_info_is_plain_numbers_and_arrays() -> None:
     }
     assert info["state"].shape == (len(env.state_names()),)
     json.dumps({k: v for k, v in info.items() if k != "state"})
+
+
+def test_several_cameras_give_a_column_each() -> None:
+    env = make(observation=["proprio", "pixels", "depth"], camera=["top", "main"], image_size=16)
+    observation, _ = env.reset(seed=3)
+    drawn = ["pixels.top", "pixels.main", "depth.top", "depth.main"]
+    assert list(observation) == ["proprio", *drawn]
+    assert env.observation_space.contains(observation)
+    assert env.work()["pixel"] == 4 * 16**2
+    one, _ = make(observation="pixels", camera="top", image_size=16).reset(seed=3)
+    assert np.array_equal(one, observation["pixels.top"])
+    assert not np.array_equal(one, observation["pixels.main"])
+
+
+def test_a_camera_inside_a_body_is_refused_and_costs_nothing(monkeypatch: Any) -> None:
+    env = make(observation="pixels", image_size=16)
+    env.reset(seed=1)
+    whole = env.scene
+
+    def inside(f: Any, rng: Any) -> Scene:
+        scene = whole(f, rng)
+        cameras = {
+            "finger": Camera("main", (0, 0, 0.01), (1, 0, 0), body="finger", link="y"),
+            "table": Camera("main", (0, 0, -0.01), (1, 0, 0)),
+        }
+        return replace(scene, cameras=(cameras[where],))
+
+    before = env.meter.total
+    monkeypatch.setattr(env, "scene", inside)
+    for where in ("finger", "table"):
+        with pytest.raises(InvalidInputError, match=f"its eye at .* is inside '{where}'"):
+            env.reset(seed=2)
+    env.settle()
+    assert env.meter.total == before
+    monkeypatch.undo()
+    env.reset(seed=2)
+
+
+@pytest.mark.parametrize("renderer", ["raster", "tiny"])
+def test_what_draws_is_named_with_its_determinism_class(renderer: str) -> None:
+    drawn_by = make(observation="pixels", renderer=renderer).pictures.drawn_by
+    assert drawn_by is not None
+    assert drawn_by["name"] == renderer
+    assert drawn_by["class"]
+    assert make(renderer=renderer).pictures.drawn_by is None

@@ -14,6 +14,7 @@ LAYERS = [
     ["errors", "content", "digest", "document"],
     ["scene", "prices", "trajectory", "factors", "modality"],
     ["world", "render", "meter", "ledger", "scenario", "recipe", "loader"],
+    ["pictures"],
     ["env"],
     ["catalogue", "policies"],
     ["rollout"],

@@ -54,6 +54,10 @@ class Renderer(Protocol):
         """Make ready to draw `scene`."""
         ...
 
+    def check(self, poses: NDArray[np.float64], camera: Camera) -> None:
+        """Refuse a camera whose eye is inside something (InvalidInputError)."""
+        ...
+
     def draw(self, poses: NDArray[np.float64], camera: Camera, picture: Picture) -> None:
         """Draw the scene with its frames at `poses` (n, 7) into a picture's arrays.
 

@@ -7,12 +7,25 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sandbox.errors import InvalidInputError
+from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.render import mesh, urdf
-from sandbox.render.arrays import CHECKER, MESH, PLAIN, PLANE, SPHERE, Solids
-from sandbox.render.camera import rotation
+from sandbox.render.arrays import (
+    BODY,
+    CHECKER,
+    FRAME,
+    KIND,
+    MESH,
+    PLAIN,
+    PLANE,
+    SIDES,
+    SPHERE,
+    TRIANGLE,
+    TRIANGLES,
+    Solids,
+)
+from sandbox.render.camera import extrinsics, rotation
 from sandbox.render.mesh import Mesh
-from sandbox.scene import GREY, Body, Pose, Robot, Scene, Shape, Texture, asset
+from sandbox.scene import GREY, Body, Camera, Pose, Robot, Scene, Shape, Texture, asset
 
 F64 = NDArray[np.float64]
 LARGEST_IMAGE = 4096  # Pixels in width and height.
@@ -24,8 +37,7 @@ class Geometry:
 
     Attributes:
         solids: its arrays.
-        frames: how many there are: every body's base and links.
-        bases: the frame of each body's base.
+        names: the frame of each body's base (body, "") and links (body, link).
         still: parts that do not move, and
         moving: those that may.
         glass: parts that are translucent, moving or not.
@@ -34,8 +46,7 @@ class Geometry:
     """
 
     solids: Solids
-    frames: int
-    bases: dict[str, int]
+    names: dict[tuple[str, str], int]
     still: NDArray[np.int32]
     moving: NDArray[np.int32]
     glass: NDArray[np.int32]
@@ -49,25 +60,32 @@ def flatten(scene: Scene, link_triangles: int | None) -> Geometry:
         InvalidInputError: a mesh, URDF or image that cannot be read.
     """
     parts = _Parts()
-    bases: dict[str, int] = {}
-    frame = 0
+    names: dict[tuple[str, str], int] = {}
     for place, body in enumerate(scene.bodies, start=1):
-        bases[body.name] = frame
-        if isinstance(body, Robot):
-            frames, still, count = urdf.visuals(body), body.fixed, link_triangles
-        else:
-            frames, still, count = _frames(body), body.mass_kg == 0.0, None
-        for n, shapes in enumerate(frames):
+        robot = isinstance(body, Robot)
+        fixed = body.fixed if robot else body.mass_kg == 0.0
+        for n, (link, shapes) in enumerate(_visible(body).items()):
+            frame = names[body.name, link if n else ""] = len(names)
             for shape in shapes:
-                parts.add(shape, frame, place, still and n == 0, count)
-            frame += 1
-    watched = [bases[camera.body] for camera in scene.cameras if camera.body]
-    return parts.geometry(frame, bases, watched)
+                parts.add(shape, frame, place, fixed and n == 0, link_triangles if robot else None)
+    watched = [watched_frame(names, camera) for camera in scene.cameras if camera.body]
+    return parts.geometry(names, watched)
 
 
-def _frames(body: Body) -> list[tuple[Shape, ...]]:
-    frames = [body.shapes, *(link.shapes for link in body.links)]
-    return [tuple(shape for shape in shapes if shape.visible) for shapes in frames]
+def watched_frame(names: dict[tuple[str, str], int], camera: Camera) -> int:
+    """Return the frame that a camera goes with; UnknownNameError if its body has no such link."""
+    if (camera.body, camera.link) not in names:
+        known = [link for body, link in names if body == camera.body]
+        raise UnknownNameError("link", camera.link, known, f"camera {camera.name!r}")
+    return names[camera.body, camera.link]
+
+
+def _visible(body: Body | Robot) -> dict[str, tuple[Shape, ...]]:
+    """Return what is seen of a body's base, then of its links, by name."""
+    if isinstance(body, Robot):
+        return urdf.visuals(body)
+    frames = {"": body.shapes, **{link.name: link.shapes for link in body.links}}
+    return {name: tuple(s for s in shapes if s.visible) for name, shapes in frames.items()}
 
 
 class _Parts:
@@ -99,7 +117,7 @@ class _Parts:
             for piece in _meshes(shape, count):
                 self._mesh(piece, shape, frame, body, still, local)
 
-    def geometry(self, frames: int, bases: dict[str, int], watched: list[int]) -> Geometry:
+    def geometry(self, names: dict[tuple[str, str], int], watched: list[int]) -> Geometry:
         """Return everything added, in arrays."""
         triangles = np.zeros((self.triangles + 2, 4), np.int32)
         owners = np.zeros(self.triangles, np.int32)
@@ -130,7 +148,7 @@ class _Parts:
         chosen = [np.flatnonzero(c).astype(np.int32) for c in (still & ~clear, ~still & ~clear)]
         glass = np.flatnonzero(clear).astype(np.int32)
         places = np.unique([*rows[chosen[0], 0].tolist(), *watched]).astype(np.int64)
-        return Geometry(solids, frames, bases, chosen[0], chosen[1], glass, places)
+        return Geometry(solids, names, chosen[0], chosen[1], glass, places)
 
     def _sphere(
         self,
@@ -244,3 +262,49 @@ def _image(path: str, sha256: str) -> NDArray[np.uint8]:
             return np.asarray(opened.convert("RGB"))
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise InvalidInputError(f"{file}: cannot be read as an image: {error}.") from error
+
+
+def view(it: Geometry, poses: F64, camera: Camera) -> F64:
+    """Return a camera's extrinsics (4, 4) where the scene's frames are at `poses`."""
+    return extrinsics(camera, poses[watched_frame(it.names, camera)] if camera.body else None)
+
+
+def check_eye(scene: Scene, it: Geometry, poses: F64, camera: Camera) -> None:
+    """Refuse a camera whose eye is inside a body: it would see its inside, or nothing.
+
+    Raises:
+        InvalidInputError: it is in something opaque and closed, or below a plane.
+    """
+    eye = np.linalg.inv(view(it, poses, camera))[:3, 3]
+    solids = it.solids
+    for part, row in enumerate(solids.parts):
+        if solids.colors[part, 3] < 1.0 or row[SIDES]:
+            continue
+        pose, bound = poses[row[FRAME]], solids.bounds[part]
+        at = rotation(pose[3:]).T @ (eye - pose[:3])
+        if np.linalg.norm(at - bound[:3]) < bound[3] and _encloses(solids, part, at):
+            raise InvalidInputError(
+                f"camera {camera.name!r}: its eye at {np.round(eye, 4).tolist()} is inside "
+                f"{scene.bodies[int(row[BODY]) - 1].name!r}. Nothing was charged; move the camera."
+            )
+
+
+def _encloses(solids: Solids, part: int, at: F64) -> bool:
+    """Return whether a point inside a part's bounds, in its frame, is inside the part.
+
+    A mesh's winding number is the sum of its triangles' solid angles / 4 pi, each by A. van
+    Oosterom and J. Strackee, IEEE Trans. Biomed. Eng. 30 (1983): 1 inside, 0 outside.
+    """
+    row, local = solids.parts[part], solids.local[part]
+    if row[KIND] == SPHERE:
+        return True
+    if row[KIND] == PLANE:
+        return float(local[:, 2] @ (at - local[:, 3])) < 0.0
+    faces = solids.triangles[row[TRIANGLE] : row[TRIANGLES], :3]
+    a, b, c = (solids.vertices[faces[:, k]] - at for k in (0, 2, 1))
+    la, lb, lc = (np.linalg.norm(v, axis=1) for v in (a, b, c))
+    over = np.einsum("ij,ij->i", a, np.cross(b, c))
+    under = la * lb * lc
+    under += np.einsum("ij,ij->i", a, b) * lc
+    under += np.einsum("ij,ij->i", b, c) * la + np.einsum("ij,ij->i", c, a) * lb
+    return abs(float(np.arctan2(over, under).sum())) / (2 * np.pi) > 0.5

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sandbox.errors import InvalidInputError
 from sandbox.render import Picture, geometry
 from sandbox.render.arrays import TILE, Canvas, Layer, Output, Solids, View
-from sandbox.render.camera import extrinsics, intrinsics
+from sandbox.render.camera import intrinsics
 from sandbox.render.geometry import Geometry
 from sandbox.render.shade import background, frame, shrink
 from sandbox.scene import Camera, Scene
@@ -45,6 +45,14 @@ class Rasterizer:
         self._geometry = geometry.flatten(scene, self._link_triangles)
         self._takes = {}
 
+    def check(self, poses: F64, camera: Camera) -> None:
+        """Refuse a camera whose eye is inside something.
+
+        Raises:
+            InvalidInputError: it is.
+        """
+        geometry.check_eye(self._scene, self._geometry, poses, camera)
+
     def draw(self, poses: F64, camera: Camera, picture: Picture) -> None:
         """Draw the scene with its frames at `poses` (n, 7) into a picture's arrays.
 
@@ -52,10 +60,10 @@ class Rasterizer:
             InvalidInputError: poses that are not finite, or not as many as the scene has.
         """
         poses = np.require(poses, np.float64, ["C", "W"])  # Each kind would be compiled anew.
-        if poses.shape != (self._geometry.frames, 7) or not np.isfinite(poses).all():
+        if poses.shape != (len(self._geometry.names), 7) or not np.isfinite(poses).all():
             raise InvalidInputError(
                 f"poses of shape {poses.shape}, finite: {bool(np.isfinite(poses).all())}; this "
-                f"scene has {self._geometry.frames} frames, each of 7 finite numbers."
+                f"scene has {len(self._geometry.names)} frames, each of 7 finite numbers."
             )
         pixels, depth, bodies = picture.pixels, picture.depth, picture.segmentation
         if camera.supersampling > 1 and pixels.size:
@@ -121,8 +129,7 @@ class _Take:
     def _look(self, poses: F64) -> None:
         """Find out where the camera and its light look."""
         camera, light = self._camera, self._light
-        body = self._geometry.bases.get(camera.body)
-        world = extrinsics(camera, None if body is None else poses[body])
+        world = geometry.view(self._geometry, poses, camera)
         lens = intrinsics(camera, self._size)
         back = np.linalg.inv(world)
         direction = np.array(light.direction) / np.linalg.norm(light.direction)

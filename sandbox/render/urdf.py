@@ -13,10 +13,10 @@ from sandbox.scene import GREY, Pose, Quat, Rgba, Robot, Shape, Vec3, asset
 Shapes = tuple[Shape, ...]
 
 
-def visuals(robot: Robot) -> tuple[Shapes, ...]:
-    """Return the visual shapes of a robot's base, then of its links, each in its link's frame.
+def visuals(robot: Robot) -> dict[str, Shapes]:
+    """Return by name the visual shapes of a robot's base and its links, each in its link's frame.
 
-    Links are in Bullet's order: depth first, children in the order of the file's joints.
+    They are in Bullet's order: depth first, children in the order of the file's joints.
 
     Raises:
         InvalidInputError: the file is no URDF, or not the one that the scene names.
@@ -29,7 +29,7 @@ def visuals(robot: Robot) -> tuple[Shapes, ...]:
 
 
 @lru_cache(maxsize=64)
-def _visuals(path: Path, data: bytes) -> tuple[Shapes, ...]:
+def _visuals(path: Path, data: bytes) -> dict[str, Shapes]:
     try:
         root = ET.fromstring(data)
         materials = {m.get("name", ""): color for m in root.iter("material") if (color := _rgba(m))}
@@ -41,10 +41,10 @@ def _visuals(path: Path, data: bytes) -> tuple[Shapes, ...]:
             children[parent].append(child)
             below.add(child)
         (base,) = [name for name in links if name not in below]
-        return tuple(
-            tuple(_shape(visual, materials, path) for visual in links[name].findall("visual"))
+        return {
+            name: tuple(_shape(visual, materials, path) for visual in links[name].findall("visual"))
             for name in _depth_first(base, children)
-        )
+        }
     except (ET.ParseError, KeyError, ValueError) as error:
         raise InvalidInputError(f"{path}: not a URDF that can be drawn: {error!r}.") from error
 

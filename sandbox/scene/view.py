@@ -17,7 +17,8 @@ class Camera:
             frame [m]; of one that follows, from the body's origin; of one mounted, in its frame.
         fov_deg: the angle from the picture's top to its bottom.
         near_m, far_m: nothing nearer or farther along the view axis is seen.
-        body: whose base it follows (keeping its direction) or, if `mounted`, is fixed to.
+        body: whose base it follows (keeping its direction) or, if `mounted`, is fixed to; or
+        link: of that body, instead of its base.
         mounted: turns with the body.
         supersampling: 1, or 2: colours are the means of 2 x 2 samples a pixel.
 
@@ -33,6 +34,7 @@ class Camera:
     near_m: float = 0.05
     far_m: float = 10.0
     body: str = ""
+    link: str = ""
     mounted: bool = False
     supersampling: int = 1
 

@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox import scene as sc
-from sandbox.render import Picture
-from sandbox.render.camera import extrinsics
+from sandbox.render import Picture, geometry
 from sandbox.world import build, bullet
 from sandbox.world.bullet import pybullet
 
 _SHADOW_DISTANCE_M = 3.0
 _SPECULAR = 0.05
+_TRIANGLES = 300  # Of a link, when where its cameras are is asked.
 _OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  # Its cameras have y up and look along -z.
 
 
@@ -33,7 +33,6 @@ class TinyRenderer:
         self._client = bullet.connect()
         self._close = weakref.finalize(self, bullet.disconnect, self._client)
         self._scene: sc.Scene | None = None
-        self._bases: dict[str, int] = {}
         self._shapes: list[tuple[int, int, sc.Pose]] = []  # Id, frame, pose in the frame.
         self._body_of: NDArray[np.int16] = np.zeros(1, np.int16)
         self._drawn: NDArray[np.float64] = np.empty((0, 7))
@@ -41,11 +40,11 @@ class TinyRenderer:
     def load(self, scene: sc.Scene) -> None:
         """Make ready to draw `scene`."""
         pybullet.resetSimulation(physicsClientId=self._client)
-        self._scene, self._shapes, self._bases = scene, [], dict[str, int]()
+        self._scene, self._shapes = scene, []
+        self._geometry = geometry.flatten(scene, _TRIANGLES)
         owners: list[tuple[int, int]] = []
         frame = 0
         for place, body in enumerate(scene.bodies, start=1):
-            self._bases[body.name] = frame
             frames = self._robot_shapes(body) if isinstance(body, sc.Robot) else _shapes(body)
             for shapes in frames:
                 for shape in shapes:
@@ -58,6 +57,15 @@ class TinyRenderer:
         for uid, place in owners:
             self._body_of[uid + 1] = place
 
+    def check(self, poses: NDArray[np.float64], camera: sc.Camera) -> None:
+        """Refuse a camera whose eye is inside something.
+
+        Raises:
+            InvalidInputError: it is.
+        """
+        assert self._scene is not None, "load() comes first"
+        geometry.check_eye(self._scene, self._geometry, poses, camera)
+
     def draw(self, poses: NDArray[np.float64], camera: sc.Camera, picture: Picture) -> None:
         """Draw the scene with its frames at `poses` (n, 7) into a picture's arrays.
 
@@ -66,8 +74,7 @@ class TinyRenderer:
         assert self._scene is not None, "load() comes first"
         self._place(poses)
         size, light = picture.size, self._scene.light
-        body = self._bases.get(camera.body)
-        view = _OPENGL @ extrinsics(camera, None if body is None else poses[body])
+        view = _OPENGL @ geometry.view(self._geometry, poses, camera)
         _, _, rgba, depth, mask = pybullet.getCameraImage(
             size,
             size,

@@ -1,6 +1,7 @@
 """One Bullet simulation of one Scene; it knows no task."""
 
 import weakref
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -70,6 +71,8 @@ class World:
         self._bodies_read: list[int | None] = []
         self._joints_read: list[tuple[int, list[int]]] = []
         self._offsets: dict[int, tuple[sc.Vec3, sc.Quat]] = {}
+        self._frames: dict[str, int] = {}  # Of each body's base, and
+        self._posed: list[tuple[int, int, tuple[float, ...] | None]] = []  # id, links, pose.
         self.physics_steps = 0
         self.builds = 0
 
@@ -79,8 +82,10 @@ class World:
         self.scene = scene
         self._ids, self._joints, self._offsets = {}, {}, {}
         self._motors, self._torques, self._drives = {}, {}, {}
+        self._frames, self._posed = {}, []
         for body in scene.bodies:
             self._add(body, look)
+            self._note_frames(body)
         self._bodies_read, self._joints_read = [], []
         self.builds += 1
 
@@ -160,17 +165,24 @@ class World:
 
         World frame of the base or link itself, not of its centre of mass; kinematics are current.
         """
-        rows: list[tuple[float, ...]] = []
-        for name, uid in self._ids.items():
-            xyz, quat = pybullet.getBasePositionAndOrientation(uid, self._client)
+        client, row = self._client, list[float]()
+        for uid, count, still in self._posed:
+            if still is not None:
+                row += still
+                continue
+            xyz, quat = pybullet.getBasePositionAndOrientation(uid, client)
             if uid in self._offsets:
                 xyz, quat = pybullet.multiplyTransforms(xyz, quat, *self._offsets[uid])
-            rows.append((*xyz, *quat))
-            count = len(self._joints[name])
+            row += (*xyz, *quat)
             if count:
-                states = pybullet.getLinkStates(uid, range(count), 0, 1, self._client)
-                rows += [(*state[4], *state[5]) for state in states]
-        return np.array(rows, dtype=np.float64).reshape(-1, POSE)
+                for state in pybullet.getLinkStates(uid, range(count), 0, 1, client):
+                    row += state[4] + state[5]
+        return np.frombuffer(array("d", row)).reshape(-1, POSE)
+
+    def frame(self, body: str, link: str = "") -> int:
+        """Return which of the poses is that of a body's base, or of a link."""
+        self._id(body)
+        return self._frames[body] + (1 + self._joint(body, link) if link else 0)
 
     def contacts(self) -> list[Contact]:
         """Return the pairs of bodies that touch, in the order of the scene."""
@@ -212,6 +224,15 @@ class World:
         }
         inertial = pybullet.getDynamicsInfo(uid, -1, physicsClientId=client)
         self._offsets[uid] = pybullet.invertTransform(inertial[3], inertial[4])  # type: ignore[assignment]
+
+    def _note_frames(self, body: sc.Body | sc.Robot) -> None:
+        """Note where a body's poses stand, and those that never change."""
+        self._frames[body.name] = sum(1 + count for _, count, _ in self._posed)
+        uid, count, still = self._ids[body.name], len(self._joints[body.name]), None
+        if isinstance(body, sc.Body) and body.mass_kg == 0.0 and not count:
+            xyz, quat = pybullet.getBasePositionAndOrientation(uid, self._client)
+            still = (*xyz, *quat)
+        self._posed.append((uid, count, still))
 
     def _id(self, body: str) -> int:
         if body not in self._ids:
