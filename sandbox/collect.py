@@ -1,8 +1,5 @@
 """A recipe carried out: quote, episodes, shards, charges, manifest; continued where it stopped."""
 
-import hashlib
-import json
-import os
 import signal
 import threading
 from collections.abc import Callable, Generator, Mapping
@@ -10,15 +7,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from filelock import FileLock, Timeout
 
-from sandbox import digest, prices, rollout
+from sandbox import digest, prices, rollout, runs
+from sandbox.env import SandboxEnv
 from sandbox.errors import BudgetExhaustedError, FormatError, RunConflictError, SandboxError
 from sandbox.ledger import Ledger, charge_id
+from sandbox.meter import Receipt
 from sandbox.policies import POLICIES
 from sandbox.recipe import EpisodeChance, Recipe
+from sandbox.scenario import Scenario
 from sandbox.trajectory import (
     EpisodeBuffer,
     ShardReader,
@@ -26,8 +26,6 @@ from sandbox.trajectory import (
     shards,
 )
 from sandbox.world import engine
-
-FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,22 @@ class Quote:
     quantities: dict[str, int]
     amount: int
     exact: bool
+
+
+class Due(NamedTuple):
+    """What a run posts for one episode.
+
+    Attributes:
+        transfer: the id of the post.
+        quantities: work per meter unit.
+        amount: microcredits.
+        version: of the price schedule.
+    """
+
+    transfer: bytes
+    quantities: Mapping[str, int]
+    amount: int
+    version: str
 
 
 @dataclass
@@ -61,13 +75,94 @@ class Bill:
     episodes: int = 0
     already: int = 0
 
-    def add(self, record: Mapping[str, Any], already: bool) -> None:
+    def add(self, quantities: Mapping[str, int], amount: int, already: bool = False) -> None:
         """Add an episode's charges."""
-        for unit, quantity in record["charges"].items():
+        for unit, quantity in quantities.items():
             self.quantities[unit] += quantity
-        self.amount += record["charge_micro"]
+        self.amount += amount
         self.episodes += 1
         self.already += already
+
+
+class Source(Protocol):
+    """Where a run's episodes come from.
+
+    Attributes:
+        env: whose columns they have.
+        scenario: what its factors do.
+        parent: the run that is rendered again, or None.
+    """
+
+    env: SandboxEnv
+    scenario: Scenario
+    parent: str | None
+
+    def quote(self, done: int) -> "Quote":
+        """Return what the episodes after the first `done` cost."""
+        ...
+
+    def live(self, run: str, index: int, buffer: EpisodeBuffer) -> tuple[int, dict[str, Any]]:
+        """Live an episode into a buffer; return its number of steps and its record."""
+        ...
+
+    def due(self, run: str, record: Mapping[str, Any]) -> Due:
+        """Return what is to be posted for an episode that is kept."""
+        ...
+
+    def settle(self, due: Due, evidence: str) -> Receipt | None:
+        """Post what is due for the episode just lived."""
+        ...
+
+    def close(self) -> None:
+        """Give everything back; nothing that was not kept is charged."""
+        ...
+
+
+class Generation:
+    """Episodes that nobody has lived before."""
+
+    parent: str | None = None
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self.env = rollout.make(recipe, recipe.account)
+        self.scenario = self.env.scenario
+
+    def quote(self, done: int) -> "Quote":
+        """Return what the episodes after the first `done` cost at most."""
+        return quote(self._recipe, self._recipe.episodes - done)
+
+    def live(self, run: str, index: int, buffer: EpisodeBuffer) -> tuple[int, dict[str, Any]]:
+        """Simulate an episode, paying for it on the way."""
+        chance, env = EpisodeChance(self._recipe, index), self.env
+        env.next_charge = charge_id(run, index)
+        policy = POLICIES[chance.policy]
+        steps, success = rollout.rollout(
+            env, lambda e: policy(e, chance.policy_rng), buffer, seed=chance.seed
+        )
+        rollout.finish(env, buffer, steps, index)
+        facts = rollout.record(env, self._recipe, run, index, chance, steps)
+        facts["success"] = success
+        facts["return"] = float(buffer.arrays["reward"][: steps + 1].sum())
+        return steps, facts
+
+    def due(self, run: str, record: Mapping[str, Any]) -> Due:
+        """Return all that an episode cost."""
+        return Due(
+            charge_id(run, record["episode"]),
+            record["charges"],
+            record["charge_micro"],
+            record["price_version"],
+        )
+
+    def settle(self, due: Due, evidence: str) -> Receipt | None:
+        """Post it, and give back what else was held for it."""
+        return self.env.meter.settle(evidence)
+
+    def close(self) -> None:
+        """Give the environment's clients back."""
+        self.env.meter.void()
+        self.env.close()
 
 
 Progress = Callable[[Mapping[str, Any], Bill], None]
@@ -92,20 +187,28 @@ class Run:
         recipe: what to generate.
         folder: where; made if it is not there.
         ledger: who is charged in.
+        source: where the episodes come from; they are generated if None.
 
     Raises:
         RunConflictError: the folder holds something else, or another process is writing it.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, ledger: Ledger | None = None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        ledger: Ledger | None = None,
+        source: Source | None = None,
+    ) -> None:
         self.recipe, self.folder = recipe, folder
         self.ledger = ledger or Ledger()
-        self.env = rollout.make(recipe, recipe.account)
+        self.source: Source = source or Generation(recipe)
+        self.env = self.source.env
         self.schema = rollout.schema(self.env)
         drawn_by = self.env.pictures.drawn_by
         drawing = None if drawn_by is None else drawn_by["class"]
-        self.id = recipe.run_id(engine()["class"], drawing, self.env.scenario.digest)
-        self.bill = Bill()
+        self.id = recipe.run_id(engine()["class"], drawing, self.source.scenario.digest)
+        self.bill, self._whole = Bill(), Bill()
 
     def done(self) -> int:
         """Return how many episodes are kept in the folder; 0 if it is not there."""
@@ -116,7 +219,7 @@ class Run:
 
     def quote(self) -> Quote:
         """Return what the episodes that are missing cost."""
-        return quote(self.recipe, self.recipe.episodes - self.done())
+        return self.source.quote(self.done())
 
     def check_funds(self, quoted: Quote) -> None:
         """Refuse a run that the budget or the account cannot pay in full.
@@ -155,13 +258,12 @@ class Run:
                 first, last = shard * size, min((shard + 1) * size, self.recipe.episodes)
                 self._shard(shard, range(first, last), buffer, progress)
                 shard += 1
-            write_json(self.folder / "manifest.json", self._manifest())
+            runs.write_json(self.folder / "manifest.json", self._manifest())
         return self.bill
 
     def close(self) -> None:
         """Give the environment's clients back; nothing that was not kept is charged."""
-        self.env.meter.void()
-        self.env.close()
+        self.source.close()
 
     def _shard(
         self, number: int, episodes: range, buffer: EpisodeBuffer, progress: Progress
@@ -188,35 +290,30 @@ class Run:
     def _episode(
         self, index: int, buffer: EpisodeBuffer, writer: ShardWriter, progress: Progress
     ) -> None:
-        """Simulate an episode, keep it, then charge it: never the other way round."""
-        chance, env = EpisodeChance(self.recipe, index), self.env
-        env.next_charge = charge_id(self.id, index)
-        policy = POLICIES[chance.policy]
-        steps, success = rollout.rollout(
-            env, lambda e: policy(e, chance.policy_rng), buffer, seed=chance.seed
-        )
-        rollout.finish(env, buffer, steps, index)
-        facts = rollout.record(env, self.recipe, self.id, index, chance, steps)
-        facts["success"] = success
-        facts["return"] = float(buffer.arrays["reward"][: steps + 1].sum())
+        """Live an episode, keep it, then charge it: never the other way round."""
+        steps, facts = self.source.live(self.id, index, buffer)
         with _uninterrupted():
             kept = writer.append(buffer.episode(steps, facts))
-            receipt = env.meter.settle(digest.sha256(kept))
-        already = receipt is not None and receipt.exists
-        self.bill.add(kept, already)
-        progress(kept, self.bill)
+            due = self.source.due(self.id, kept)
+            receipt = self.source.settle(due, digest.sha256(kept))
+        self._count(kept, due, receipt is not None and receipt.exists, progress)
 
     def _post(self, kept: Mapping[str, Any], progress: Progress) -> None:
         """Charge an episode that is kept, unless it is on the book already."""
+        due = self.source.due(self.id, kept)
         receipt = self.ledger.settle(
             self.recipe.account,
-            bytes.fromhex(kept["transfer"]),
-            kept["charge_micro"],
+            due.transfer,
+            due.amount,
             digest.sha256(kept),
-            kept["charges"],
-            kept["price_version"],
+            due.quantities,
+            due.version,
         )
-        self.bill.add(kept, receipt.exists)
+        self._count(kept, due, receipt.exists, progress)
+
+    def _count(self, kept: Mapping[str, Any], due: Due, already: bool, progress: Progress) -> None:
+        self.bill.add(due.quantities, due.amount, already)
+        self._whole.add(kept["charges"], kept["charge_micro"])
         progress(kept, self.bill)
 
     def _begin(self) -> None:
@@ -229,23 +326,22 @@ class Run:
                 "Give another --out."
             )
         (self.folder / "shards").mkdir()
-        write_json(self.folder / "run.json", self._identity())
+        runs.write_json(self.folder / "run.json", self._identity())
 
     def _identity(self) -> dict[str, Any]:
         return {
-            "format": FORMAT,
+            "format": runs.FORMAT,
             "run": self.id,
             "recipe": self.recipe.dataset(),
-            "scenario": self.env.scenario.model_dump(),
+            "scenario": self.source.scenario.model_dump(),
             "engine": engine(),
             "renderer": self.env.pictures.drawn_by,
+            "parent": self.source.parent,
         }
 
     def _check_folder(self) -> None:
         """Refuse a folder of another format, recipe or engine."""
-        known = read_run(self.folder)
-        if known["run"] == self.id:
-            return
+        known = runs.read_run(self.folder)
         for part, ours in self._identity().items():
             if part != "run" and known.get(part) != ours:
                 difference = _difference(known.get(part), ours)
@@ -274,12 +370,15 @@ class Run:
     def _manifest(self) -> dict[str, Any]:
         files = {path.name: path for path in shards(self.folder)}
         return {
-            "format": FORMAT,
+            "format": runs.FORMAT,
             "run": self.id,
-            "episodes": self.bill.episodes,
-            "shards": {name: file_digest(path) for name, path in sorted(files.items())},
-            "quantities": self.bill.quantities,
-            "charge_micro": self.bill.amount,
+            "parent": self.source.parent,
+            "episodes": self._whole.episodes,
+            "shards": {name: runs.file_digest(path) for name, path in sorted(files.items())},
+            "quantities": self._whole.quantities,
+            "charge_micro": self._whole.amount,
+            "posted_quantities": self.bill.quantities,
+            "posted_micro": self.bill.amount,
             "price_version": prices.current().version,
         }
 
@@ -299,52 +398,6 @@ def _uninterrupted() -> Generator[None]:
         signal.signal(signal.SIGINT, handler)
         if came:
             handler(*came[0])
-
-
-def read_run(folder: Path) -> dict[str, Any]:
-    """Return what a run folder says it is.
-
-    Raises:
-        FormatError: no run, damaged, or of another format.
-    """
-    path = folder / "run.json"
-    if not path.exists():
-        raise FormatError(f"{folder}: no run.json here; this is no run folder.")
-    known = read_json(path)
-    if known.get("format") != FORMAT or not isinstance(known.get("run"), str):
-        raise FormatError(f"{path}: not of run format {FORMAT}; use the version that wrote it.")
-    return known
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; FormatError if it holds none."""
-    try:
-        data = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise FormatError(f"{path}: cannot be read: {error}.") from None
-    if not isinstance(data, dict):
-        raise FormatError(f"{path}: holds no JSON object.")
-    return cast(dict[str, Any], data)
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write a JSON file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("w") as file:
-            json.dump(data, file, indent=1, sort_keys=True)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise SandboxError(f"{path}: cannot be written: {error.strerror}.") from error
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _difference(theirs: object, ours: object) -> str:

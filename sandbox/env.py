@@ -143,7 +143,9 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         render_mode: str | None = None,
     ) -> None:
         self.scenario, where = (
-            scenarios.load(scenario) if scenario is not None else (self._default_scenario(), "")
+            scenarios.load(scenario)
+            if scenario is not None
+            else (scenarios.default(self.name()), "")
         )
         if self.scenario.environment != self.name():
             raise InvalidInputError(
@@ -211,6 +213,12 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         self._actions: list[list[float]] = []
         self.started()
         return self._arrive(charged)
+
+    @final
+    def check(self) -> None:
+        """Refuse what the scene of seed 0 has not: a camera, a file; nothing is charged."""
+        values = self._values(0, [], {})
+        self.pictures.load(self.scene(values, np.random.default_rng(0)))
 
     @final
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -425,10 +433,6 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         for n, joint in enumerate(self.state_joints):
             places[joint] = start + n * JOINT_STATE
         return places
-
-    @classmethod
-    def _default_scenario(cls) -> scenarios.Scenario:
-        return scenarios.default(cls.name())
 
 
 def _checked_mode(mode: str | None) -> str | None:

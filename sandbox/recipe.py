@@ -1,6 +1,7 @@
 """What to generate: scenario, policies, episodes, columns; read from YAML and validated."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from sandbox import content, digest, document
 from sandbox.errors import InvalidInputError, UnknownNameError
+from sandbox.modality import PICTURES
 
 FORMAT = 1
 MAX_EPISODES = 100_000_000
@@ -102,6 +104,28 @@ def changed(recipe: Recipe, **changes: Any) -> Recipe:
         raise InvalidInputError(
             f"{first['loc'][0]} {first['input']!r}: {first['msg']}. Nothing was done."
         ) from None
+
+
+def with_pictures(
+    recipe: Recipe, columns: Sequence[str], camera: Sequence[str] | None = None, **changes: Any
+) -> Recipe:
+    """Return the recipe with other pictures in place of its own.
+
+    Args:
+        recipe: to start from.
+        columns: pixels, depth, segmentation.
+        camera: who draws, one or several; None is who drew.
+        changes: of other keys; None leaves one as it is.
+
+    Raises:
+        InvalidInputError: a column that is no picture, or a value that is not valid.
+    """
+    for name in columns:
+        if name not in PICTURES:
+            raise UnknownNameError("column of pictures", name, PICTURES)
+    others = [name for name in recipe.observation if name not in PICTURES]
+    who = None if not camera else camera[0] if len(camera) == 1 else list(camera)
+    return changed(recipe, observation=[*others, *dict.fromkeys(columns)], camera=who, **changes)
 
 
 class EpisodeChance:

@@ -8,7 +8,6 @@ import numpy as np
 from sandbox import catalogue
 from sandbox.env import Policy, SandboxEnv
 from sandbox.factors import Color, Integer
-from sandbox.ledger import charge_id
 from sandbox.recipe import EpisodeChance, Recipe
 from sandbox.trajectory import Column, EpisodeBuffer, Schema
 from sandbox.world import engine
@@ -27,6 +26,7 @@ def make(recipe: Recipe, account: str | None) -> SandboxEnv:
     )
     env.log_bytes = schema(env).row_bytes
     env.whole_episodes = True
+    env.check()
     return env
 
 
@@ -86,6 +86,11 @@ def _picture(name: str, env: SandboxEnv) -> Column:
 def _extrinsics(name: str, camera: str) -> Column:
     meaning = f"camera {camera}: from the world's frame to its own (x right, y down, z ahead)"
     return Column(name, "float64", (4, 4), meaning, "m")
+
+
+def drawn(env: SandboxEnv) -> frozenset[str]:
+    """Return the columns of a run that are pictures, and those that say where cameras are."""
+    return frozenset((*env.pictures.columns, *_views(env)))
 
 
 def _views(env: SandboxEnv) -> dict[str, str]:
@@ -167,10 +172,10 @@ def record(
         "policy": chance.policy,
         "engine": engine(),
         "renderer": env.pictures.drawn_by,
+        "views": list(env.pictures.cameras),
         "cameras": env.pictures.described(),
         "price_version": env.meter.schedule.version,
         "steps": steps,
         "charges": dict(env.meter.quantities),
         "charge_micro": env.meter.spent,
-        "transfer": charge_id(run, index).hex(),
     }

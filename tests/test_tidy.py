@@ -17,9 +17,9 @@ LAYERS = [
     ["pictures"],
     ["env"],
     ["catalogue", "policies"],
-    ["rollout"],
-    ["collect"],
-    ["verify", "preview", "summary"],
+    ["rollout", "runs"],
+    ["collect", "replay"],
+    ["verify", "rerender", "preview", "summary"],
     ["cli"],
 ]
 EXCEPTIONS = {  # Who may look sideways, and why.

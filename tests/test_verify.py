@@ -11,8 +11,9 @@ from running import cli, recipe
 from test_generate import content, generate
 
 from sandbox.errors import FormatError
+from sandbox.replay import first_difference
 from sandbox.trajectory import Episode, shards
-from sandbox.verify import first_difference, verify
+from sandbox.verify import verify
 
 
 @pytest.fixture(scope="module")

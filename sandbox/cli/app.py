@@ -2,13 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sandbox import catalogue, prices, recipe
 from sandbox.cli import show
 from sandbox.cli.ledger import ledger_app
+
+if TYPE_CHECKING:
+    from sandbox.collect import Run
 
 app = typer.Typer(
     help="Metered, replayable simulation for world models.",
@@ -27,6 +30,11 @@ Episodes = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
 Seed = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
 Credits = Annotated[str | None, typer.Option(help="Most that the run may cost [credits].")]
 Account = Annotated[str | None, typer.Option(help="Who pays.")]
+Cameras = Annotated[
+    list[str] | None, typer.Option(help="Who draws, instead of the run's; may be repeated.")
+]
+ImageSize = Annotated[int | None, typer.Option(help="Pixels in width and height.")]
+Renderer = Annotated[str | None, typer.Option(help="raster or tiny.")]
 Compression = Annotated[str | None, typer.Option(help="zstd, gzip or none.")]
 
 
@@ -45,14 +53,53 @@ def generate(
     from sandbox.collect import Run
 
     wanted = _recipe(name, episodes, seed, budget, account, compression)
-    folder = out or Path("runs") / Path(name).stem
-    run = Run(wanted, folder)
+    _carry_out(Run(wanted, out or Path("runs") / Path(name).stem), "Generating", as_json)
+
+
+@app.command()
+def render(
+    run: RunPath,
+    out: Annotated[Path, typer.Option(help="The new run folder.", show_default=False)],
+    columns: Annotated[
+        str, typer.Option(help="Of pixels, depth, segmentation; with commas.")
+    ] = "pixels",
+    camera: Cameras = None,
+    image_size: ImageSize = None,
+    renderer: Renderer = None,
+    budget: Credits = None,
+    account: Account = None,
+    compression: Compression = None,
+    as_json: Json = False,
+) -> None:
+    """Replay a finished run, bit for bit, and draw its pictures now; only these are charged."""
+    from sandbox import rerender, runs
+    from sandbox.collect import Run
+    from sandbox.ledger import Ledger
+
+    wanted = recipe.with_pictures(
+        runs.recipe_of(run),
+        columns.split(","),
+        camera,
+        image_size=image_size,
+        renderer=renderer,
+        budget=_credits(budget),
+        account=account,
+        compression=compression,
+    )
+    ledger = Ledger()
+    source = rerender.Rendering(wanted, run, ledger)
+    _carry_out(Run(wanted, out, ledger, source), "Rendering", as_json)
+
+
+def _carry_out(run: "Run", doing: str, as_json: bool) -> None:
+    """Quote, generate, bill."""
+    wanted = run.recipe
     try:
         quoted = run.quote()
         run.check_funds(quoted)
         if not as_json:
             show.quote(wanted, quoted, run.done())
-        with show.GenerateProgress(wanted, hidden=as_json) as progress:
+        with show.GenerateProgress(wanted, doing, hidden=as_json) as progress:
             bill = run.generate(progress)
     except KeyboardInterrupt:
         show.note(
@@ -63,9 +110,9 @@ def generate(
     finally:
         run.close()
     if as_json:
-        print(json.dumps(_bill(bill, folder)))
+        print(json.dumps(_bill(bill, run.folder)))
     else:
-        show.bill(bill, folder)
+        show.bill(bill, run.folder)
 
 
 @app.command()
@@ -136,12 +183,26 @@ def preview(
     run: RunPath,
     out: Annotated[Path | None, typer.Option(help="Where to write; RUN/preview if none.")] = None,
     episodes: Annotated[int, typer.Option(help="How many episodes to show.")] = 6,
+    columns: Annotated[
+        str | None, typer.Option(help="Of pixels, depth, segmentation; the run's if none.")
+    ] = None,
+    camera: Cameras = None,
+    image_size: ImageSize = None,
+    renderer: Renderer = None,
     as_json: Json = False,
 ) -> None:
-    """Draw a contact sheet (PNG) and a film (MP4) of a run."""
+    """Draw a contact sheet (PNG) and a film (MP4) of a run, replayed for pictures it has not."""
     from sandbox import preview as previewing
 
-    paths = previewing.preview(run, out or run / "preview", episodes)
+    paths = previewing.preview(
+        run,
+        out or run / "preview",
+        episodes,
+        columns.split(",") if columns else None,
+        camera,
+        image_size=image_size,
+        renderer=renderer,
+    )
     if as_json:
         print(json.dumps([str(path) for path in paths]))
     else:
@@ -197,10 +258,14 @@ def _recipe(
         recipe.load(name),
         episodes=episodes,
         seed=seed,
-        budget=None if budget is None else prices.micro(budget) / prices.MICRO,
+        budget=_credits(budget),
         account=account,
         compression=compression,
     )
+
+
+def _credits(budget: str | None) -> float | None:
+    return None if budget is None else prices.micro(budget) / prices.MICRO
 
 
 def _environment(name: str) -> dict[str, Any]:

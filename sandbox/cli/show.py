@@ -17,7 +17,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from sandbox import prices
+from sandbox import prices, runs
 from sandbox.collect import Bill, Quote
 from sandbox.recipe import Recipe
 from sandbox.verify import Report
@@ -146,18 +146,18 @@ def paths(title: str, paths: Sequence[Path]) -> None:
 class GenerateProgress:
     """A bar of episodes, steps per second, credits spent and time left."""
 
-    def __init__(self, recipe: Recipe, hidden: bool) -> None:
+    def __init__(self, recipe: Recipe, doing: str, hidden: bool) -> None:
         self._bar = _bar(
             TextColumn("{task.fields[rate]} steps/s"),
             TextColumn("{task.fields[credits]} credits"),
             hidden=hidden,
         )
-        self._total, self._steps = recipe.episodes, 0
+        self._doing, self._total, self._steps = doing, recipe.episodes, 0
 
     def __enter__(self) -> Self:
         self._bar.start()
         self._task: TaskID = self._bar.add_task(
-            "Generating", total=self._total, rate="-", credits="0.00"
+            self._doing, total=self._total, rate="-", credits="0.00"
         )
         return self
 
@@ -189,9 +189,7 @@ class VerifyProgress:
         self._run = run
 
     def __enter__(self) -> Self:
-        from sandbox.collect import read_run
-
-        recipe = Recipe.model_validate(read_run(self._run)["recipe"])
+        recipe = runs.recipe_of(self._run)
         self._bar.start()
         self._task: TaskID = self._bar.add_task("Verifying", total=recipe.episodes, replayed=0)
         return self

@@ -8,12 +8,14 @@ from sandbox.errors import InvalidInputError
 LARGEST = 2**62  # Microcredits; of one transfer.
 
 
-def charge_id(run: str, episode: int) -> bytes:
+def charge_id(run: str, episode: int, parent: str | None = None) -> bytes:
     """Return the id of an episode's post, 16 bytes: SHA-256 of "charge/v1", run, episode.
 
-    The parts are joined by line feeds; no other run and episode join to the same text, for the last
-    part is a number.
+    For an episode rendered from another run: of "render/v1", run, parent, episode. The parts are
+    joined by line feeds; no others join to the same text, for the last part is a number.
     """
+    if parent is not None:
+        return named("render/v1", run, parent, str(episode))
     return named("charge/v1", run, str(episode))
 
 

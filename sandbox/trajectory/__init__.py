@@ -1,6 +1,6 @@
 """Trajectory files: episodes in HDF5, committed whole, checked when read."""
 
-from sandbox.trajectory.episode import Episode, EpisodeBuffer
+from sandbox.trajectory.episode import Episode, EpisodeBuffer, Rows
 from sandbox.trajectory.layout import FILTERS, StorageError
 from sandbox.trajectory.reader import ShardReader
 from sandbox.trajectory.schema import FORMAT_VERSION, Column, Schema
@@ -15,6 +15,7 @@ __all__ = [
     "Column",
     "Episode",
     "EpisodeBuffer",
+    "Rows",
     "Schema",
     "ShardReader",
     "ShardWriter",

@@ -1,0 +1,130 @@
+"""A recorded episode simulated again, and where it differs."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sandbox import prices, rollout
+from sandbox.env import Policy, SandboxEnv
+from sandbox.errors import InvalidInputError, SandboxError
+from sandbox.recipe import Recipe
+from sandbox.trajectory import Episode, EpisodeBuffer, Rows
+
+
+class Replay:
+    """An environment that lives recorded episodes again.
+
+    Args:
+        recipe: what it observes; the recorded factors decide what varies, so that a scenario
+            edited since does not matter.
+
+    Attributes:
+        env: it pays for nothing, and counts all its work.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.env: SandboxEnv = rollout.make(
+            recipe.model_copy(update={"scenario": None, "split": None}), None
+        )
+        self._buffer: EpisodeBuffer | None = None
+
+    def close(self) -> None:
+        """Give the environment's clients back."""
+        self.env.close()
+
+    def live(self, episode: Episode, buffer: EpisodeBuffer) -> tuple[int, bool, str]:
+        """Simulate an episode again into a buffer.
+
+        Returns:
+            Its number of steps, whether it succeeded, and why it cannot be replayed, or "".
+        """
+        facts, env = episode.record, self.env
+        try:
+            steps, success = rollout.rollout(
+                env,
+                lambda env: _recorded(episode),
+                buffer,
+                facts["seed"],
+                {"variation_values": facts["factors"]},
+            )
+        except (SandboxError, KeyError, TypeError) as error:
+            return 0, False, f"cannot be replayed: {error}"
+        rollout.finish(env, buffer, steps, facts["episode"])
+        if env.scene_digest != facts.get("scene_digest"):
+            return steps, success, "its record names another scene than its seed and factors give."
+        return steps, success, ""
+
+    def compare(self, episode: Episode, columns: Callable[[str], bool]) -> str:
+        """Simulate an episode again; return the first difference in some columns, or ""."""
+        if self._buffer is None:
+            self._buffer = EpisodeBuffer(rollout.schema(self.env), self.env.max_steps + 1)
+        steps, success, fault = self.live(episode, self._buffer)
+        if fault:
+            return fault
+        facts, meter = episode.record, self.env.meter
+        if dict(meter.quantities) != facts["charges"] or success != facts.get("success"):
+            return "its record does not say what the replay did."
+        rows = {name: column for name, column in episode.rows.items() if columns(name)}
+        again = self._buffer.episode(steps, {**facts, "charge_micro": meter.spent})
+        return first_difference(rows, again.rows)
+
+
+def bill(episode: Episode) -> str:
+    """Recompute what an episode cost from its work; return what is wrong, or ""."""
+    facts, said = episode.record, int(episode.rows["charge"].sum())
+    try:
+        cost = prices.load(str(facts.get("price_version"))).cost(facts["charges"])
+    except (SandboxError, KeyError, TypeError) as error:
+        return f"its charges cannot be priced: {error}"
+    if cost != facts.get("charge_micro") or cost != said:
+        return (
+            f"its charges come to {cost} microcredits, its record says "
+            f"{facts.get('charge_micro')}, its rows {said}."
+        )
+    return ""
+
+
+class _EndedError(InvalidInputError):
+    """The replay goes on where the record ends."""
+
+
+def _recorded(episode: Episode) -> Policy:
+    """Return the policy that takes the recorded actions."""
+    actions = iter(episode.rows["action"][:-1])
+
+    def act() -> NDArray[np.float32]:
+        for action in actions:
+            return action
+        raise _EndedError("it goes on longer than its record.")
+
+    return act
+
+
+def first_difference(recorded: Rows, again: Rows) -> str:
+    """Return the first step and column where two episodes differ in a bit, or ""."""
+    first: tuple[int, str] | None = None
+    for name, column in recorded.items():
+        other = again[name]
+        if column.tobytes() == other.tobytes() and column.shape == other.shape:
+            continue
+        length = min(len(column), len(other))
+        differ = [t for t in range(length) if column[t].tobytes() != other[t].tobytes()]
+        step = differ[0] if differ else length
+        if first is None or step < first[0]:
+            first = (step, name)
+    if first is None:
+        return ""
+    step, name = first
+    if step >= min(len(recorded[name]), len(again[name])):
+        return f"{len(recorded[name])} rows recorded, {len(again[name])} when simulated again."
+    return (
+        f"diverges at step {step} in column {name!r}: recorded {_short(recorded[name][step])}, "
+        f"simulated {_short(again[name][step])}."
+    )
+
+
+def _short(value: NDArray[Any]) -> str:
+    text = " ".join(np.array2string(np.asarray(value), threshold=8, precision=17).split())
+    return text if len(text) <= 160 else text[:157] + "..."

@@ -1,0 +1,67 @@
+"""Previews: what is on the sheet, of runs with pictures and without."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from running import recipe
+from test_generate import generate
+
+from sandbox.errors import InvalidInputError
+from sandbox.preview import KELLY, colored, preview
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SANDBOX_HOME", str(folder / "home"))
+        generate(recipe("cartpole_swingup", episodes=2), folder / "state")
+        seen: dict[str, Any] = {"camera": ["main", "side"], "image_size": 16}
+        generate(
+            recipe("cartpole_swingup", episodes=2, observation=["pixels", "depth"], **seen),
+            folder / "seen",
+        )
+    return folder
+
+
+def size(sheet: Path) -> tuple[int, int]:
+    with Image.open(sheet) as opened:
+        return opened.size
+
+
+def test_every_camera_and_modality_has_a_strip(made: Path, tmp_path: Path) -> None:
+    sheet, film = preview(made / "seen", tmp_path)
+    assert size(sheet)[1] == 2 * (20 + 4 * 132) + 4
+    assert film.stat().st_size > 1000
+
+
+def test_a_run_without_pictures_is_replayed_and_nothing_is_written_to_it(
+    made: Path, tmp_path: Path
+) -> None:
+    before = sorted(path for path in (made / "state").rglob("*"))
+    sheet, _ = preview(made / "state", tmp_path, 1, ["pixels", "segmentation"], ["side"])
+    assert size(sheet)[1] == 20 + 2 * 132 + 4
+    with Image.open(sheet) as opened:
+        assert len(opened.getcolors(1 << 20) or []) > 20
+    assert sorted(path for path in (made / "state").rglob("*")) == before
+
+
+def test_unknown_cameras_and_columns_are_refused(made: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="no camera is called 'back'"):
+        preview(made / "state", tmp_path, 1, None, ["back"])
+    with pytest.raises(InvalidInputError, match="no column of pictures is called 'normals'"):
+        preview(made / "state", tmp_path, 1, ["normals"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_depth_is_coloured_from_near_to_far_and_nothing_is_grey() -> None:
+    shown = colored(np.array([[[1.0, 2.0, 3.0, 10.0]]], np.float32), far_m=10.0)
+    assert shown[0, 0].tolist() == [[68, 1, 84], [33, 144, 141], [253, 231, 37], [200, 200, 200]]
+
+
+def test_bodies_have_colours_of_their_own() -> None:
+    shown = colored(np.array([[[0, 1, 20, 21]]], np.int16), far_m=10.0)
+    assert [tuple(c) for c in shown[0, 0].tolist()] == [KELLY[0], KELLY[1], KELLY[20], KELLY[1]]
