@@ -42,7 +42,8 @@ class Billiards(SandboxEnv):
     Reward: 1 in the step in which the object ball is first moved by more than 5 mm, otherwise 0.
     Ends: truncated after 10 s; success is that the object ball was moved.
     Factors: n_balls, ball_mass_kg, ball_radius_m, restitution, rolling_friction_m, cloth_friction,
-        object_color, cloth_color, light_azimuth_deg, camera_pitch_deg.
+        object_color, cloth_color, light_azimuth_deg, light_color, light_ambient,
+        camera_pitch_deg.
     """
 
     family = "intuitive physics"
@@ -77,6 +78,8 @@ class Billiards(SandboxEnv):
         object_color=Color("crimson", "colour of the object ball"),
         cloth_color=Color("#2f7d4f", "colour of the cloth"),
         light_azimuth_deg=Uniform(-180.0, 180.0, 50.0, "deg", "where the light comes from"),
+        light_color=Color("white", "colour of the light"),
+        light_ambient=Uniform(0.3, 0.8, 0.55, "1", "light where none falls directly"),
         camera_pitch_deg=Uniform(55.0, 90.0, 74.0, "deg", "camera above the horizon"),
     )
 
@@ -95,7 +98,7 @@ class Billiards(SandboxEnv):
                 orbit("top", (0.0, 0.0, 0.0), 1.75, 90, fov_deg=44),
                 Camera("cue", (0.0, -0.5, 0.35), (0.0, 0.1, 0.0), body="ball_0"),
             ),
-            light=sun(f.light_azimuth_deg, 58),
+            light=sun(f.light_azimuth_deg, 58, f.rgba("light_color")[:3], f.light_ambient),
         )
 
     def started(self) -> None:

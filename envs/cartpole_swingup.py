@@ -39,7 +39,7 @@ class CartpoleSwingup(SandboxEnv):
     Reward: upright x centred x slow, each 0 to 1, after dm_control's cartpole swingup.
     Ends: truncated after 10 s; success is upright and still for the last second.
     Factors: pole_mass_kg, pole_length_m, cart_mass_kg, rail_damping, gravity_m_s2, pole_color,
-        cart_color, light_azimuth_deg, camera_pitch_deg.
+        cart_color, light_azimuth_deg, light_color, light_ambient, camera_pitch_deg.
     """
 
     family = "control"
@@ -65,6 +65,8 @@ class CartpoleSwingup(SandboxEnv):
         pole_color=Color("goldenrod", "colour of the pole"),
         cart_color=Color("steelblue", "colour of the cart"),
         light_azimuth_deg=Uniform(-180.0, 180.0, -60.0, "deg", "where the light comes from"),
+        light_color=Color("white", "colour of the light"),
+        light_ambient=Uniform(0.3, 0.8, 0.55, "1", "light where none falls directly"),
         camera_pitch_deg=Uniform(5.0, 40.0, 18.0, "deg", "camera above the horizon"),
     )
 
@@ -78,7 +80,7 @@ class CartpoleSwingup(SandboxEnv):
                 orbit("side", (0.0, 0.0, 0.72), 4.0, 20, yaw_deg=-55, fov_deg=46),
                 Camera("cart", (0.0, -2.4, 0.6), (0.0, 0.0, 0.1), body="cartpole", link="cart"),
             ),
-            light=sun(f.light_azimuth_deg, 65),
+            light=sun(f.light_azimuth_deg, 65, f.rgba("light_color")[:3], f.light_ambient),
             engine=Engine(physics_hz=self.physics_hz, gravity=(0.0, 0.0, -f.gravity_m_s2)),
         )
 

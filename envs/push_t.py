@@ -51,7 +51,7 @@ class PushT(SandboxEnv):
     Reward: overlap of T and outline as a fraction of the T's area, 0 to 1, this step.
     Ends: terminated at 95 % overlap, which is success; truncated after 30 s.
     Factors: t_mass_kg, t_friction, t_scale, finger_friction, goal_x_m, goal_y_m, goal_yaw_rad,
-        t_color, table_color, light_azimuth_deg, camera_pitch_deg.
+        t_color, table_color, light_azimuth_deg, light_color, light_ambient, camera_pitch_deg.
     """
 
     family = "manipulation"
@@ -84,6 +84,8 @@ class PushT(SandboxEnv):
         t_color=Color("tomato", "colour of the T"),
         table_color=Color("#e8dcc4", "colour of the table"),
         light_azimuth_deg=Uniform(-180.0, 180.0, 35.0, "deg", "where the light comes from"),
+        light_color=Color("white", "colour of the light"),
+        light_ambient=Uniform(0.3, 0.8, 0.55, "1", "light where none falls directly"),
         camera_pitch_deg=Uniform(50.0, 90.0, 72.0, "deg", "camera above the horizon"),
     )
 
@@ -106,7 +108,7 @@ class PushT(SandboxEnv):
                 orbit("top", (0.0, 0.0, 0.0), 1.3, 90, fov_deg=42),
                 Camera("finger", (0.0, -0.3, 0.25), (0.0, 0.04, 0.0), body="finger", link="y"),
             ),
-            light=sun(f.light_azimuth_deg, 55),
+            light=sun(f.light_azimuth_deg, 55, f.rgba("light_color")[:3], f.light_ambient),
         )
 
     def act(self, action: list[float]) -> None:

@@ -9,8 +9,12 @@ from PIL import Image
 from running import recipe
 from test_generate import generate
 
+from sandbox import catalogue
 from sandbox.errors import InvalidInputError
+from sandbox.gallery import picture, text
 from sandbox.preview import KELLY, colored, preview
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +69,15 @@ def test_depth_is_coloured_from_near_to_far_and_nothing_is_grey() -> None:
 def test_bodies_have_colours_of_their_own() -> None:
     shown = colored(np.array([[[0, 1, 20, 21]]], np.int16), far_m=10.0)
     assert [tuple(c) for c in shown[0, 0].tolist()] == [KELLY[0], KELLY[1], KELLY[20], KELLY[1]]
+
+
+def test_the_page_of_environments_is_what_the_gallery_writes() -> None:
+    page = ROOT / "docs" / "environments.md"
+    assert page.read_text() == text(), "run `sandbox gallery docs`"
+    for name in catalogue.environments():
+        assert (ROOT / "docs" / f"{name}.png").exists()
+
+
+def test_a_picture_has_a_row_for_each_camera_and_factor() -> None:
+    env = catalogue.environment("cartpole_swingup")
+    assert picture("cartpole_swingup").size[1] == 4 + (3 + len(env.factors)) * (112 + 20)

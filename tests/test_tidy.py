@@ -20,6 +20,7 @@ LAYERS = [
     ["rollout", "runs"],
     ["collect", "replay"],
     ["verify", "rerender", "preview", "summary"],
+    ["gallery"],
     ["cli"],
 ]
 EXCEPTIONS = {  # Who may look sideways, and why.

@@ -210,6 +210,21 @@ def preview(
 
 
 @app.command()
+def gallery(
+    out: Annotated[Path, typer.Argument(help="Where to write.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Write a page of every environment with pictures of its cameras and factors."""
+    from sandbox.gallery import gallery as write
+
+    page = write(out)
+    if as_json:
+        print(json.dumps(str(page)))
+    else:
+        show.paths("Gallery", [page])
+
+
+@app.command()
 def envs(as_json: Json = False) -> None:
     """List the environments."""
     rows = [_environment(name) for name in catalogue.environments()]

@@ -103,7 +103,13 @@ def orbit(
     return Camera(name, eye, target, up, fov_deg, 0.05, max(4.0, 4 * distance_m))
 
 
-def sun(azimuth_deg: float, elevation_deg: float = 60.0) -> Light:
+def sun(
+    azimuth_deg: float,
+    elevation_deg: float = 60.0,
+    color: Vec3 = (1.0, 1.0, 1.0),
+    ambient: float = 0.55,
+) -> Light:
     """Return a light `azimuth_deg` from +x and `elevation_deg` above the horizon."""
     a, e = math.radians(azimuth_deg), math.radians(elevation_deg)
-    return Light((math.cos(e) * math.cos(a), math.cos(e) * math.sin(a), math.sin(e)))
+    direction = (math.cos(e) * math.cos(a), math.cos(e) * math.sin(a), math.sin(e))
+    return Light(direction, color, ambient)
