@@ -17,7 +17,7 @@ _GEOMETRY = {
     "capsule": pybullet.GEOM_CAPSULE,
     "plane": pybullet.GEOM_PLANE,
     "mesh": pybullet.GEOM_MESH,
-    "height_field": pybullet.GEOM_HEIGHTFIELD,
+    "height_field": pybullet.GEOM_MESH,
 }
 _JOINT = {
     "fixed": pybullet.JOINT_FIXED,
@@ -132,9 +132,6 @@ def movable_joints(client: int, uid: int) -> list[int]:
 def visual(client: int, shape: sc.Shape) -> int:
     """Make a visual shape and return its id; a plane is drawn as a large thin box."""
     kind, options = _GEOMETRY[shape.kind], _options(shape)
-    if shape.kind == "height_field":
-        surface = mesh.height_field(np.array(shape.heights), (shape.size[0], shape.size[1]))
-        kind, options = pybullet.GEOM_MESH, _surface(surface)
     if shape.kind == "plane":
         kind, options = pybullet.GEOM_BOX, {"halfExtents": (30.0, 30.0, 0.005)}
     if "height" in options:
@@ -142,14 +139,6 @@ def visual(client: int, shape: sc.Shape) -> int:
     return pybullet.createVisualShape(
         kind, rgbaColor=shape.color, specularColor=(0, 0, 0), physicsClientId=client, **options
     )
-
-
-def _surface(surface: mesh.Mesh) -> dict[str, Any]:
-    return {
-        "vertices": surface.vertices.tolist(),
-        "indices": surface.triangles.reshape(-1).tolist(),
-        "normals": surface.normals.tolist(),
-    }
 
 
 def _options(shape: sc.Shape) -> dict[str, Any]:
@@ -165,11 +154,10 @@ def _options(shape: sc.Shape) -> dict[str, Any]:
         case "mesh":
             return {"fileName": str(sc.asset(shape.path)), "meshScale": shape.size}
         case "height_field":
+            surface = mesh.height_field(np.array(shape.heights), (shape.size[0], shape.size[1]))
             return {
-                "meshScale": (*shape.size, 1.0),
-                "heightfieldData": [height for row in shape.heights for height in row],
-                "numHeightfieldRows": len(shape.heights[0]),  # What Bullet calls rows lie along x.
-                "numHeightfieldColumns": len(shape.heights),
+                "vertices": surface.vertices.tolist(),
+                "indices": surface.triangles.reshape(-1).tolist(),
             }
 
 
@@ -181,7 +169,7 @@ def _collision(client: int, shapes: Sequence[sc.Shape]) -> int:
     if len(solid) == 1:
         return pybullet.createCollisionShape(
             _GEOMETRY[solid[0].kind],
-            collisionFramePosition=_middle(solid[0]),
+            collisionFramePosition=solid[0].pose.xyz,
             collisionFrameOrientation=solid[0].pose.quat,
             physicsClientId=client,
             **_options(solid[0]),
@@ -200,18 +188,6 @@ def _collision(client: int, shapes: Sequence[sc.Shape]) -> int:
         collisionFrameOrientations=[shape.pose.quat for shape in solid],
         physicsClientId=client,
     )
-
-
-def _middle(shape: sc.Shape) -> sc.Vec3:
-    """Return where Bullet wants a shape: a height field by the middle of its heights."""
-    if shape.kind != "height_field":
-        return shape.pose.xyz
-    heights = [height for row in shape.heights for height in row]
-    lift = (0.0, 0.0, (min(heights) + max(heights)) / 2)
-    (x, y, z), _ = pybullet.multiplyTransforms(
-        shape.pose.xyz, shape.pose.quat, lift, (0.0, 0.0, 0.0, 1.0)
-    )
-    return x, y, z
 
 
 def _dynamics(client: int, uid: int, link: int, it: sc.Body) -> None:
