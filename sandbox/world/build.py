@@ -25,6 +25,7 @@ _JOINT = {
     "prismatic": pybullet.JOINT_PRISMATIC,
     "spherical": pybullet.JOINT_SPHERICAL,
 }
+PLANE_M = (30.0, 30.0, 0.5)  # Half the size of the box that a plane is drawn as.
 _NO_FRICTION_ANCHOR = 0
 
 
@@ -130,10 +131,10 @@ def movable_joints(client: int, uid: int) -> list[int]:
 
 
 def visual(client: int, shape: sc.Shape) -> int:
-    """Make a visual shape and return its id; a plane is drawn as a large thin box."""
+    """Make a visual shape and return its id; a plane is drawn as a large thin box about it."""
     kind, options = _GEOMETRY[shape.kind], _options(shape)
     if shape.kind == "plane":
-        kind, options = pybullet.GEOM_BOX, {"halfExtents": (30.0, 30.0, 0.005)}
+        kind, options = pybullet.GEOM_BOX, {"halfExtents": PLANE_M}
     if "height" in options:
         options["length"] = options.pop("height")
     return pybullet.createVisualShape(

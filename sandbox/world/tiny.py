@@ -49,7 +49,7 @@ class TinyRenderer:
             for shapes in frames:
                 for shape in shapes:
                     uid = self._add(shape)
-                    self._shapes.append((uid, frame, shape.pose))
+                    self._shapes.append((uid, frame, _pose(shape)))
                     owners.append((uid, place))
                 frame += 1
         self._drawn = np.full((frame, 7), np.nan)
@@ -129,6 +129,15 @@ class TinyRenderer:
                 frames[int(data[1]) + 1].append(shape)
         pybullet.removeBody(uid, self._client)
         return frames
+
+
+def _pose(shape: sc.Shape) -> sc.Pose:
+    """Return where a shape is drawn in its frame: a plane is the top of a box."""
+    if shape.kind != "plane":
+        return shape.pose
+    down = ((0.0, 0.0, -build.PLANE_M[2]), (0.0, 0.0, 0.0, 1.0))
+    (x, y, z), _ = pybullet.multiplyTransforms(shape.pose.xyz, shape.pose.quat, *down)
+    return sc.Pose((x, y, z), shape.pose.quat)
 
 
 def _shapes(body: sc.Body) -> list[list[sc.Shape]]:
