@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
 I16 = NDArray[np.int16]
 U8 = NDArray[np.uint8]
 
@@ -55,13 +56,14 @@ class Canvas(NamedTuple):
 
     Attributes:
         nearest: (h, w) 1 / z [1/m] of what is seen; in a light's view the height towards it [m].
-        which: (h, w) the triangle seen, or the number of triangles + a part that has none, or -1.
+        which: (h, w) the triangle seen, or the number of triangles + a part that has none, or -1;
+            (0, 0) in a light's view.
         shades: (t, 3) of each triangle, shade / z = s0 x + s1 y + s2 in pixels.
         points: (v + 4, 4) of each vertex: x, y [pixels], 1 / z, shade / z.
         ahead: (v + 4, 4) of each vertex: x, y, z [m] before it is projected, shade.
         frames: (p, 3, 4) from each part to what sees it.
         pose: (3, 4) where the part being drawn is in the world.
-        box: (4,) what was drawn in: left, top, and after its right and bottom.
+        boxes: (p, 4) what each part was drawn in: left, top, and after its right and bottom.
     """
 
     nearest: F32
@@ -71,7 +73,7 @@ class Canvas(NamedTuple):
     ahead: F64
     frames: F64
     pose: F64
-    box: I32
+    boxes: I32
 
 
 class View(NamedTuple):

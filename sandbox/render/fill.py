@@ -27,6 +27,19 @@ FRONT, BACK, BOTH = 1, -1, 0  # Which sides of triangles are drawn.
 
 
 @inlined
+def clear(box: I32) -> None:
+    """Make a box hold nothing."""
+    box[0], box[1], box[2], box[3] = 1 << 30, 1 << 30, 0, 0
+
+
+@inlined
+def widen(box: I32, left: int, top: int, right: int, bottom: int) -> None:
+    """Make a box hold a rectangle too."""
+    box[0], box[1] = min(box[0], left), min(box[1], top)
+    box[2], box[3] = max(box[2], right), max(box[3], bottom)
+
+
+@inlined
 def pose_matrix(pose: F64, m: F64) -> None:
     """Write a pose (x, y, z, quaternion xyzw of unit length) as a 3x4 matrix."""
     x, y, z, w = pose[3], pose[4], pose[5], pose[6]
@@ -46,31 +59,6 @@ def product(a: F64, b: F64, out: F64) -> None:
 
 
 @compiled
-def empty(canvas: Canvas, value: float) -> None:
-    """Forget what was drawn in the canvas's box; `value` is what nothing is nearer than."""
-    box = canvas.box
-    for y in range(box[1], box[3]):
-        for x in range(box[0], box[2]):
-            canvas.nearest[y, x] = value
-            canvas.which[y, x] = -1
-    close(box)
-
-
-@inlined
-def close(box: I32) -> None:
-    """Make a box hold nothing."""
-    box[0] = box[1] = 1 << 30
-    box[2] = box[3] = 0
-
-
-@inlined
-def widen(box: I32, left: int, top: int, right: int, bottom: int) -> None:
-    """Make a box hold a rectangle too."""
-    box[0], box[1] = min(box[0], left), min(box[1], top)
-    box[2], box[3] = max(box[2], right), max(box[3], bottom)
-
-
-@compiled
 def draw(solids: Solids, chosen: I32, poses: F64, view: View, canvas: Canvas) -> None:
     """Draw the chosen parts, with their frames at `poses` (n, 7), as `view` sees them.
 
@@ -80,6 +68,7 @@ def draw(solids: Solids, chosen: I32, poses: F64, view: View, canvas: Canvas) ->
     pose = canvas.pose
     for n in range(len(chosen)):
         part = chosen[n]
+        clear(canvas.boxes[part])
         pose_matrix(poses[solids.parts[part, FRAME]], pose)
         product(view.matrix, pose, canvas.frames[part])
         kind = solids.parts[part, KIND]
@@ -112,15 +101,16 @@ def visible(part: int, solids: Solids, view: View, canvas: Canvas) -> bool:
 def mesh(part: int, pose: F64, solids: Solids, view: View, canvas: Canvas) -> None:
     """Draw a part made of triangles."""
     row, points, ahead = solids.parts[part], canvas.points, canvas.ahead
+    box = canvas.boxes[part]
     focal, middle, near = view.lens[FOCAL], view.lens[MIDDLE], view.lens[NEAR]
     crosses = place(part, pose, solids, view, canvas)
     both = row[SIDES] != 0
     if focal == 0.0:
-        fill(row[TRIANGLE], row[TRIANGLES], 0, BOTH if both else BACK, solids.triangles, canvas)
+        fill(row[TRIANGLE], row[TRIANGLES], 0, BOTH if both else BACK, solids.triangles, box, canvas)
     elif not crosses:
         for v in range(row[VERTEX], row[VERTICES]):
             project(ahead, points, v, focal, middle)
-        fill(row[TRIANGLE], row[TRIANGLES], 0, BOTH if both else FRONT, solids.triangles, canvas)
+        fill(row[TRIANGLE], row[TRIANGLES], 0, BOTH if both else FRONT, solids.triangles, box, canvas)
     else:
         scratch = len(solids.triangles) - 2
         for t in range(row[TRIANGLE], row[TRIANGLES]):
@@ -129,7 +119,7 @@ def mesh(part: int, pose: F64, solids: Solids, view: View, canvas: Canvas) -> No
                 project(ahead, points, v, focal, middle)
             left = scratch + max(0, count - 2)
             side = BOTH if both else FRONT
-            fill(scratch, left, t, side, solids.triangles, canvas)
+            fill(scratch, left, t, side, solids.triangles, box, canvas)
 
 
 @inlined
@@ -187,7 +177,9 @@ def clip(triangle: I32, near: float, ahead: F64) -> int:
 
 
 @compiled
-def fill(first: int, last: int, name: int, side: int, triangles: I32, canvas: Canvas) -> None:
+def fill(
+    first: int, last: int, name: int, side: int, triangles: I32, box: I32, canvas: Canvas
+) -> None:
     """Draw triangles `first` to `last` where they are nearest.
 
     They are called by their own numbers or, where clipping left them, `name`. Pixels are those
@@ -215,7 +207,7 @@ def fill(first: int, last: int, name: int, side: int, triangles: I32, canvas: Ca
         if left >= right or top >= bottom:
             continue
         number = name if clipped else t
-        rows(number, a, b, c, area, left, top, right, bottom, canvas)
+        rows(number, a, b, c, area, left, top, right, bottom, box, canvas)
 
 
 @inlined
@@ -229,6 +221,7 @@ def rows(
     top: int,
     right: int,
     bottom: int,
+    box: I32,
     canvas: Canvas,
 ) -> None:
     """Draw one triangle, clockwise on the screen, inside a rectangle, row by row."""
@@ -245,7 +238,7 @@ def rows(
     x0, k0, y0, s0 = edge(points, a, b)
     x1, k1, y1, s1 = edge(points, b, c)
     x2, k2, y2, s2 = edge(points, c, a)
-    touched = False
+    touched, camera = False, which.size > 0
     for y in range(top, bottom):
         yc = y + 0.5
         lo, hi = float(left), float(right)
@@ -263,10 +256,11 @@ def rows(
             value = np.float32(height + slope * x)
             if value > nearest[y, x]:
                 nearest[y, x] = value
-                which[y, x] = number
+                if camera:
+                    which[y, x] = number
                 touched = True
     if touched:
-        widen(canvas.box, left, top, right, bottom)
+        widen(box, left, top, right, bottom)
 
 
 @inlined
@@ -318,7 +312,7 @@ def sphere(part: int, solids: Solids, view: View, canvas: Canvas) -> None:
                 canvas.which[row, column] = number
                 touched = True
     if touched:
-        widen(canvas.box, left, top, right, bottom)
+        widen(canvas.boxes[part], left, top, right, bottom)
 
 
 @compiled
@@ -358,4 +352,4 @@ def sphere_from_light(part: int, solids: Solids, canvas: Canvas) -> None:
             if root > 0.0 and height - np.sqrt(root) > canvas.nearest[row, column]:
                 canvas.nearest[row, column] = height - np.sqrt(root)
     if left < right and top < bottom:
-        widen(canvas.box, left, top, right, bottom)
+        widen(canvas.boxes[part], left, top, right, bottom)
