@@ -60,6 +60,8 @@ class Canvas(NamedTuple):
             (0, 0) in a light's view.
         shades: (t, 3) of each triangle, shade / z = s0 x + s1 y + s2 in pixels.
         points: (v + 4, 4) of each vertex: x, y [pixels], 1 / z, shade / z.
+        cells: (v + 4, 2) of each vertex: the first column and row whose centres are not before it.
+        listed: (t + 2,) triangles that have a pixel's centre in the box around them.
         ahead: (v + 4, 4) of each vertex: x, y, z [m] before it is projected, shade.
         frames: (p, 3, 4) from each part to what sees it.
         pose: (3, 4) where the part being drawn is in the world.
@@ -70,6 +72,8 @@ class Canvas(NamedTuple):
     which: I32
     shades: F64
     points: F64
+    cells: I32
+    listed: I32
     ahead: F64
     frames: F64
     pose: F64

@@ -109,14 +109,14 @@ def mesh(part: int, pose: F64, solids: Solids, view: View, canvas: Canvas) -> No
         fill(row[TRIANGLE], row[TRIANGLES], 0, BOTH if both else BACK, solids.triangles, box, canvas)
     elif not crosses:
         for v in range(row[VERTEX], row[VERTICES]):
-            project(ahead, points, v, focal, middle)
+            project(v, focal, middle, canvas)
         fill(row[TRIANGLE], row[TRIANGLES], 0, BOTH if both else FRONT, solids.triangles, box, canvas)
     else:
         scratch = len(solids.triangles) - 2
         for t in range(row[TRIANGLE], row[TRIANGLES]):
             count = clip(solids.triangles[t], near, ahead)
             for v in range(len(ahead) - 4, len(ahead) - 4 + count):
-                project(ahead, points, v, focal, middle)
+                project(v, focal, middle, canvas)
             left = scratch + max(0, count - 2)
             side = BOTH if both else FRONT
             fill(scratch, left, t, side, solids.triangles, box, canvas)
@@ -142,17 +142,31 @@ def place(part: int, pose: F64, solids: Solids, view: View, canvas: Canvas) -> b
             shade = normals[v, 0] * lx + normals[v, 1] * ly + normals[v, 2] * lz
             out[v, 3] = abs(shade) if both else max(0.0, shade)
             crosses |= out[v, 2] < near
+        else:
+            locate(v, canvas)
     return crosses
 
 
 @inlined
-def project(ahead: F64, points: F64, v: int, focal: float, middle: float) -> None:
+def project(v: int, focal: float, middle: float, canvas: Canvas) -> None:
     """Put a vertex before a camera onto its picture."""
+    ahead, points = canvas.ahead, canvas.points
     inverse = 1.0 / ahead[v, 2]
     points[v, 0] = middle + focal * ahead[v, 0] * inverse
     points[v, 1] = middle + focal * ahead[v, 1] * inverse
     points[v, 2] = inverse
     points[v, 3] = ahead[v, 3] * inverse
+    locate(v, canvas)
+
+
+@inlined
+def locate(v: int, canvas: Canvas) -> None:
+    """Find the first column and row whose centres are not left of or above a vertex."""
+    size = float(len(canvas.nearest))
+    for k in range(2):
+        ahead = min(max(0.0, canvas.points[v, k]), size) - 0.5
+        cell = int(ahead)
+        canvas.cells[v, k] = cell + (ahead > cell)
 
 
 @inlined
@@ -185,56 +199,48 @@ def fill(
     They are called by their own numbers or, where clipping left them, `name`. Pixels are those
     whose centres are inside; a centre on an edge belongs to the triangle right of or below it.
     """
-    points, clipped = canvas.points, first >= len(triangles) - 2
-    height, width = canvas.nearest.shape
+    points, cells, listed = canvas.points, canvas.cells, canvas.listed
+    clipped, count = first >= len(triangles) - 2, 0
     for t in range(first, last):
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        wide = max(cells[a, 0], cells[b, 0], cells[c, 0]) > min(
+            cells[a, 0], cells[b, 0], cells[c, 0]
+        )
+        high = max(cells[a, 1], cells[b, 1], cells[c, 1]) > min(
+            cells[a, 1], cells[b, 1], cells[c, 1]
+        )
+        listed[count] = t
+        count += wide & high
+    for n in range(count):
+        t = listed[n]
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         ax, ay, bx, by = points[a, 0], points[a, 1], points[b, 0], points[b, 1]
         cx, cy = points[c, 0], points[c, 1]
         area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
         if area < 0.0 and side != FRONT:
-            b, c, bx, by, cx, cy, area = c, b, cx, cy, bx, by, -area
+            b, c, area = c, b, -area
         elif not area > 0.0 or side == BACK:
             continue
-        low, high = min(ax, bx, cx), max(ax, bx, cx)
-        if not (low < width and high > 0.0):
-            continue
-        left, right = max(0, int(np.ceil(low - 0.5))), int(np.ceil(min(high, width) - 0.5))
-        low, high = min(ay, by, cy), max(ay, by, cy)
-        if not (low < height and high > 0.0):
-            continue
-        top, bottom = max(0, int(np.ceil(low - 0.5))), int(np.ceil(min(high, height) - 0.5))
-        if left >= right or top >= bottom:
-            continue
-        number = name if clipped else t
-        rows(number, a, b, c, area, left, top, right, bottom, box, canvas)
+        rows(name if clipped else t, a, b, c, area, box, canvas)
 
 
 @inlined
-def rows(
-    number: int,
-    a: int,
-    b: int,
-    c: int,
-    area: float,
-    left: int,
-    top: int,
-    right: int,
-    bottom: int,
-    box: I32,
-    canvas: Canvas,
-) -> None:
-    """Draw one triangle, clockwise on the screen, inside a rectangle, row by row."""
-    points, nearest, which, shades = canvas.points, canvas.nearest, canvas.which, canvas.shades
-    ax, ay, az, shade = points[a, 0], points[a, 1], points[a, 2], points[a, 3]
+def rows(number: int, a: int, b: int, c: int, area: float, box: I32, canvas: Canvas) -> None:
+    """Draw one triangle, clockwise on the screen, row by row."""
+    points, cells, nearest, which = canvas.points, canvas.cells, canvas.nearest, canvas.which
+    left, right = (
+        min(cells[a, 0], cells[b, 0], cells[c, 0]),
+        max(cells[a, 0], cells[b, 0], cells[c, 0]),
+    )
+    top, bottom = (
+        min(cells[a, 1], cells[b, 1], cells[c, 1]),
+        max(cells[a, 1], cells[b, 1], cells[c, 1]),
+    )
+    ax, ay, az = points[a, 0], points[a, 1], points[a, 2]
     ux, uy, uz = points[b, 0] - ax, points[b, 1] - ay, points[b, 2] - az
     vx, vy, vz = points[c, 0] - ax, points[c, 1] - ay, points[c, 2] - az
     slope, rise = (uz * vy - vz * uy) / area, (vz * ux - uz * vx) / area
     base = az + slope * (0.5 - ax) + rise * (0.5 - ay)
-    us, vs = points[b, 3] - shade, points[c, 3] - shade
-    shades[number, 0] = (us * vy - vs * uy) / area
-    shades[number, 1] = (vs * ux - us * vx) / area
-    shades[number, 2] = shade + shades[number, 0] * (0.5 - ax) + shades[number, 1] * (0.5 - ay)
     x0, k0, y0, s0 = edge(points, a, b)
     x1, k1, y1, s1 = edge(points, b, c)
     x2, k2, y2, s2 = edge(points, c, a)
@@ -261,6 +267,11 @@ def rows(
                 touched = True
     if touched:
         widen(box, left, top, right, bottom)
+        if camera:
+            shade, s = points[a, 3], canvas.shades[number]
+            us, vs = points[b, 3] - shade, points[c, 3] - shade
+            s[0], s[1] = (us * vy - vs * uy) / area, (vs * ux - us * vx) / area
+            s[2] = shade + s[0] * (0.5 - ax) + s[1] * (0.5 - ay)
 
 
 @inlined

@@ -166,6 +166,8 @@ def _canvas(solids: Solids, size: int, seen: bool) -> Canvas:
         np.full((size, size) if seen else (0, 0), -1, np.int32),
         np.zeros((len(solids.owners), 3)),
         np.zeros((len(solids.vertices) + 4, 4)),
+        np.zeros((len(solids.vertices) + 4, 2), np.int32),
+        np.zeros(len(solids.triangles), np.int32),
         np.zeros((len(solids.vertices) + 4, 4)),
         np.zeros((len(solids.parts), 3, 4)),
         np.zeros((3, 4)),
