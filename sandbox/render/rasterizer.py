@@ -161,14 +161,16 @@ def _lamp(direction: F64, middle: F64, half: float, texels: int) -> F64:
 
 
 def _canvas(solids: Solids, size: int, seen: bool) -> Canvas:
+    vertices = len(solids.normals)
     return Canvas(
         np.full((size, size), -np.inf, np.float32),
         np.full((size, size) if seen else (0, 0), -1, np.int32),
         np.zeros((len(solids.owners), 3)),
-        np.zeros((len(solids.vertices) + 4, 4)),
-        np.zeros((len(solids.vertices) + 4, 2), np.int32),
-        np.zeros(len(solids.triangles), np.int32),
-        np.zeros((len(solids.vertices) + 4, 4)),
+        np.zeros((3, vertices)),
+        np.zeros((2, vertices), np.int32),
+        np.zeros(len(solids.triangles), np.uint32),
+        np.zeros((3, vertices)),
+        np.zeros(3),
         np.zeros((len(solids.parts), 3, 4)),
         np.zeros((3, 4)),
         np.zeros((len(solids.parts), 4), np.int32),
