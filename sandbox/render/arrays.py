@@ -65,6 +65,9 @@ class Canvas(NamedTuple):
         points: (3, v + 4) of each vertex: x, y [pixels], 1 / z; in a light's view the height.
         cells: (2, v + 4) of each vertex: the first column and row whose centres are not before it.
         listed: (t + 2,) triangles that have a pixel's centre in the box around them.
+        spans: (n, 4) rows of triangles that wait to be drawn: the triangle, y, the first x, and
+            that after the last.
+        planes: (n, 2) of each span: nearest = planes[0] + x planes[1].
         ahead: (3, v + 4) of each vertex: x, y, z [m] before it is projected.
         toward: (3,) from the part being drawn to the light, in its frame.
         frames: (p, 3, 4) from each part to what sees it.
@@ -78,6 +81,8 @@ class Canvas(NamedTuple):
     points: F64
     cells: I32
     listed: U32
+    spans: I32
+    planes: F64
     ahead: F64
     toward: F64
     frames: F64

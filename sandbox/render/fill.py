@@ -195,8 +195,8 @@ def fill(
     They are called by their own numbers or, where clipping left them, `name`. Pixels are those
     whose centres are inside; a centre on an edge belongs to the triangle right of or below it.
     """
-    triangles, points, listed = solids.triangles, canvas.points, canvas.listed
-    clipped, count = first >= len(triangles) - 2, 0
+    triangles, points, listed, spans = solids.triangles, canvas.points, canvas.listed, canvas.spans
+    name, count, used = name if first >= len(triangles) - 2 else -1, 0, 0
     for t in range(first, last):
         left, top, right, bottom = frame_of(triangles[t], canvas.cells)
         listed[count] = t
@@ -204,19 +204,16 @@ def fill(
     for n in range(count):
         t = listed[n]
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        ax, ay, bx, by = points[0, a], points[1, a], points[0, b], points[1, b]
-        cx, cy = points[0, c], points[1, c]
-        area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
+        area = doubled(a, b, c, points)
         if area < 0.0 and side != FRONT:
             b, c, area = c, b, -area
         elif not area > 0.0 or side == BACK:
             continue
-        left, top, right, bottom = frame_of(triangles[t], canvas.cells)
-        number = name if clipped else t
-        if rows(number, a, b, c, area, left, top, right, bottom, canvas):
-            widen(box, left, top, right, bottom)
-            if canvas.which.size > 0:
-                shade(number, a, b, c, area, side == BOTH, solids.normals, canvas)
+        if used > len(spans) - len(canvas.nearest):
+            seen(used, name, side == BOTH, solids, box, canvas)
+            used = 0
+        used = rows(t, a, b, c, area, used, solids.triangles[t], canvas)
+    seen(used, name, side == BOTH, solids, box, canvas)
 
 
 @inlined
@@ -232,20 +229,22 @@ def frame_of(triangle: U32, cells: I32) -> tuple[int, int, int, int]:
 
 
 @inlined
+def doubled(a: int, b: int, c: int, points: F64) -> float:
+    """Return twice a triangle's area on the screen, negative where it is counterclockwise."""
+    x, y = points[0, a], points[1, a]
+    return (points[0, b] - x) * (points[1, c] - y) - (points[0, c] - x) * (points[1, b] - y)
+
+
+@inlined
 def rows(
-    number: int,
-    a: int,
-    b: int,
-    c: int,
-    area: float,
-    left: int,
-    top: int,
-    right: int,
-    bottom: int,
-    canvas: Canvas,
-) -> bool:
-    """Draw a triangle, clockwise on the screen, row by row; return whether any of it is seen."""
-    points, nearest, which = canvas.points, canvas.nearest, canvas.which
+    t: int, a: int, b: int, c: int, area: float, used: int, triangle: U32, canvas: Canvas
+) -> int:
+    """Write the rows of a triangle, clockwise on the screen, into the spans after the used ones.
+
+    Nothing here waits for where a row begins and ends, so that the CPU works on several at once.
+    """
+    points, spans, planes = canvas.points, canvas.spans, canvas.planes
+    left, top, right, bottom = frame_of(triangle, canvas.cells)
     ax, ay, az = points[0, a], points[1, a], points[2, a]
     ux, uy, uz = points[0, b] - ax, points[1, b] - ay, points[2, b] - az
     vx, vy, vz = points[0, c] - ax, points[1, c] - ay, points[2, c] - az
@@ -254,39 +253,50 @@ def rows(
     x0, k0, y0, s0 = edge(points, a, b)
     x1, k1, y1, s1 = edge(points, b, c)
     x2, k2, y2, s2 = edge(points, c, a)
-    touched, camera = False, which.size > 0
     for y in range(top, bottom):
-        yc = y + 0.5
-        lo, hi = float(left), float(right)
+        yc, low, high = y + 0.5, float(left), float(right)
         for x, s in (
             (x0 + k0 * (yc - y0), s0),
             (x1 + k1 * (yc - y1), s1),
             (x2 + k2 * (yc - y2), s2),
         ):
-            if s < 0:
-                lo = max(lo, np.ceil(x - 0.5))
-            elif s > 0:
-                hi = min(hi, np.ceil(x - 0.5))
-        height = base + rise * y
-        for x in range(int(lo), int(hi)):
-            value = np.float32(height + slope * x)
-            if value > nearest[y, x]:
-                nearest[y, x] = value
-                if camera:
-                    which[y, x] = number
-                touched = True
-    return touched
+            low, high = max(low, x - 0.5 if s < 0 else low), min(high, x - 0.5 if s > 0 else high)
+        lo, hi = np.int32(np.ceil(low)), np.int32(np.ceil(high))
+        spans[used, 0], spans[used, 1], spans[used, 2], spans[used, 3] = t, y, lo, hi
+        planes[used, 0], planes[used, 1] = base + rise * y, slope
+        used += lo < hi
+    return used
 
 
 @inlined
-def shade(
-    number: int, a: int, b: int, c: int, area: float, both: bool, normals: F64, canvas: Canvas
-) -> None:
+def seen(used: int, name: int, both: bool, solids: Solids, box: I32, canvas: Canvas) -> None:
+    """Draw spans where they are nearest; `name` is their triangles' if it is not negative."""
+    nearest, which, spans, shaded = canvas.nearest, canvas.which, canvas.spans, -1
+    for n in range(used):
+        t, y, touched = spans[n, 0], spans[n, 1], False
+        number = t if name < 0 else name
+        height, slope = canvas.planes[n, 0], canvas.planes[n, 1]
+        for x in range(spans[n, 2], spans[n, 3]):
+            value = np.float32(height + slope * x)
+            if value > nearest[y, x]:
+                nearest[y, x] = value
+                if which.size > 0:
+                    which[y, x] = number
+                touched = True
+        if touched:
+            widen(box, spans[n, 2], y, spans[n, 3], y + 1)
+            if which.size > 0 and t != shaded:
+                shade(number, solids.triangles[t], both, solids.normals, canvas)
+                shaded = t
+
+
+@inlined
+def shade(number: int, triangle: U32, both: bool, normals: F64, canvas: Canvas) -> None:
     """Find how a triangle's shade, Lambert's at its corners, goes over the screen."""
-    points, s = canvas.points, canvas.shades[number]
+    points, s, a, b, c = canvas.points, canvas.shades[number], triangle[0], triangle[1], triangle[2]
     ux, uy = points[0, b] - points[0, a], points[1, b] - points[1, a]
     vx, vy = points[0, c] - points[0, a], points[1, c] - points[1, a]
-    own = corner(a, both, normals, canvas)
+    area, own = ux * vy - vx * uy, corner(a, both, normals, canvas)
     us, vs = corner(b, both, normals, canvas) - own, corner(c, both, normals, canvas) - own
     s[0], s[1] = (us * vy - vs * uy) / area, (vs * ux - us * vx) / area
     s[2] = own + s[0] * (0.5 - points[0, a]) + s[1] * (0.5 - points[1, a])
@@ -306,13 +316,11 @@ def edge(points: F64, a: int, b: int) -> tuple[float, float, float, int]:
 
     From its upper end down, so that two triangles which share it agree on every pixel.
     """
-    side = 1
-    if points[1, a] > points[1, b]:
-        a, b, side = b, a, -1
-    fall = points[1, b] - points[1, a]
-    if fall == 0.0:
-        return 0.0, 0.0, 0.0, 0
-    return points[0, a], (points[0, b] - points[0, a]) / fall, points[1, a], side
+    up = points[1, a] > points[1, b]
+    high, low = (b, a) if up else (a, b)
+    fall = points[1, low] - points[1, high]
+    side = 0 if fall == 0.0 else -1 if up else 1
+    return points[0, high], (points[0, low] - points[0, high]) / fall, points[1, high], side
 
 
 @compiled

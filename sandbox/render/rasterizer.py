@@ -17,6 +17,7 @@ from sandbox.scene import Camera, Scene
 F64 = NDArray[np.float64]
 LINK_TRIANGLES = 300  # Of a robot's link.
 LIGHT_TEXELS = 2  # Of the shadows' map, a pixel.
+SPANS = 1024  # Rows of triangles that are found before they are drawn.
 LIGHT_MARGIN = 1.5  # How much wider the light's view is than the camera's, at its target.
 
 
@@ -169,6 +170,8 @@ def _canvas(solids: Solids, size: int, seen: bool) -> Canvas:
         np.zeros((3, vertices)),
         np.zeros((2, vertices), np.int32),
         np.zeros(len(solids.triangles), np.uint32),
+        np.zeros((SPANS + size, 4), np.int32),
+        np.zeros((SPANS + size, 2)),
         np.zeros((3, vertices)),
         np.zeros(3),
         np.zeros((len(solids.parts), 3, 4)),
