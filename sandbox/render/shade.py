@@ -286,17 +286,15 @@ def shadow(u: float, v: float, height: float, lights: F32) -> float:
     size = len(lights)
     if not (u >= 0.5 and v >= 0.5 and u < size - 0.5 and v < size - 0.5):
         return 0.0
-    column, row = int(u - 0.5), int(v - 0.5)
-    fu, fv, total = u - 0.5 - column, v - 0.5 - row, 0.0
-    if lights[row, column] > height:
-        total += (1.0 - fu) * (1.0 - fv)
-    if lights[row, column + 1] > height:
-        total += fu * (1.0 - fv)
-    if lights[row + 1, column] > height:
-        total += (1.0 - fu) * fv
-    if lights[row + 1, column + 1] > height:
-        total += fu * fv
-    return total
+    column, row = np.uint32(u - 0.5), np.uint32(v - 0.5)
+    upper, lower = lights[row], lights[row + np.uint32(1)]
+    a, b = upper[column] > height, upper[column + np.uint32(1)] > height
+    c, d = lower[column] > height, lower[column + np.uint32(1)] > height
+    if not (a | b | c | d):
+        return 0.0
+    fu, fv = u - 0.5 - column, v - 0.5 - row
+    above = (1.0 - fu) * (1.0 - fv) * a + fu * (1.0 - fv) * b
+    return above + (1.0 - fu) * fv * c + fu * fv * d
 
 
 @inlined
