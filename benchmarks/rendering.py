@@ -4,7 +4,7 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 
 from benchmarks.replaying import generate
 from benchmarks.stepping import recipe
+from sandbox import modality
 from sandbox.render import Picture, Renderer
 from sandbox.render.rasterizer import Rasterizer
 from sandbox.scene import Body, Light, Pose, Robot, Scene, Shape, orbit, robot
@@ -86,10 +87,12 @@ def moving(scene: Scene, count: int) -> tuple[Poses, float]:
     return poses, statistics.median(seconds) * 1e6
 
 
-def draws(renderer: Renderer, scene: Scene, size: int) -> Callable[[Poses], float]:
-    """Return what draws colour, depth and segmentation at given poses: the time of one [us]."""
+def draws(
+    renderer: Renderer, scene: Scene, size: int, names: Sequence[str] = modality.PICTURES
+) -> Callable[[Poses], float]:
+    """Return what draws pictures at given poses and says how long one took [us]."""
     renderer.load(scene)
-    camera, picture = scene.camera("main"), Picture.empty(size)
+    camera, picture = scene.camera("main"), Picture.empty(size, names)
 
     def timed(poses: Poses) -> float:
         begun = time.perf_counter()
@@ -154,6 +157,7 @@ def generating(folder: Path) -> list[dict[str, str]]:
 def plot(path: Path) -> list[dict[str, str]]:
     """Measure pictures of a bumpy sheet that tilts, and plot their cost to a PNG at `path`."""
     table = {size: [_sheet_us(count, size) for count in TRIANGLES] for size in SIZES}
+    path.parent.mkdir(parents=True, exist_ok=True)
     _draw_plot(table).save(path)
     return [
         {
