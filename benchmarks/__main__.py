@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import meter, replaying, rivals, stepping, trajectory
+from benchmarks import meter, rendering, replaying, rivals, stepping, trajectory
 from sandbox import catalogue
 
 CONSOLE = Console()
@@ -24,6 +24,10 @@ def main() -> None:
         show("Reset", stepping.resets(names))
         meter.main()
         trajectory.main()
+        show("Pictures against TinyRenderer's without shadows", rendering.pictures())
+        show("Pictures against others', colour alone, with shadows", rivals.pictures())
+        show("What a picture costs", rendering.plot(Path("runs/picture_cost.png")))
+        show("Generating with pictures, and without", rendering.generating(here))
         show("Generating and verifying, state only", replaying.speeds(names, here))
         show("Replay in another process", replaying.thousand(names, here))
 

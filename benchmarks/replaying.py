@@ -23,7 +23,7 @@ def speeds(names: list[str], folder: Path) -> list[dict[str, str]]:
         for round_ in range(ROUNDS):
             wanted = recipe(name, episodes=12, seed=round_)
             out = folder / f"speed-{name}-{round_}"
-            generated, steps = _generate(wanted, out)
+            generated, steps = generate(wanted, out)
             begun = time.perf_counter()
             assert not verify(out).faults
             ratios.append(generated / (time.perf_counter() - begun))
@@ -38,7 +38,8 @@ def speeds(names: list[str], folder: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _generate(wanted: Recipe, out: Path) -> tuple[float, int]:
+def generate(wanted: Recipe, out: Path) -> tuple[float, int]:
+    """Generate a run; return how long it took [s] and how many steps it has."""
     steps = [0]
     run = Run(wanted, out)
     begun = time.perf_counter()
@@ -55,7 +56,7 @@ def thousand(names: list[str], folder: Path) -> list[dict[str, str]]:
     for name in names:
         out = folder / f"thousand-{name}"
         mixed = {"random": 1.0, "ou_noise": 1.0, "scripted": 1.0, "scripted_noisy": 1.0}
-        _generate(recipe(name, episodes=share, policies=mixed, seed=1), out)
+        generate(recipe(name, episodes=share, policies=mixed, seed=1), out)
         code = (
             "import sys; from pathlib import Path; from sandbox.verify import verify\n"
             "report = verify(Path(sys.argv[1]))\n"

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
+U32 = NDArray[np.uint32]
 I16 = NDArray[np.int16]
 U8 = NDArray[np.uint8]
 
@@ -23,9 +25,11 @@ class Solids(NamedTuple):
     """A scene's geometry: parts, each of one colour, fixed in one frame.
 
     Attributes:
-        vertices, normals: (v, 3), in the part's frame [m]; normals point out.
+        vertices: (3, v), in the part's frame [m].
+        normals: (v + 4, 3) of the vertices, in the part's frame, out; four for what clipping leaves.
         triangles: (t + 2, 4): vertices, clockwise seen from outside, and the axis (0, 1, 2) that
-            the normal is nearest to; two rows for what clipping leaves.
+            the normal is nearest to; two rows for what clipping leaves. Indices that may not be
+            negative are found faster.
         owners: (t,) the part of each triangle.
         parts: (p, 9): frame; first and after the last vertex; first and after the last triangle;
             MESH, SPHERE or PLANE; 1 if both sides of its triangles are seen; body, from 1; the
@@ -40,7 +44,7 @@ class Solids(NamedTuple):
 
     vertices: F64
     normals: F64
-    triangles: I32
+    triangles: U32
     owners: I32
     parts: I32
     bounds: F64
@@ -55,23 +59,35 @@ class Canvas(NamedTuple):
 
     Attributes:
         nearest: (h, w) 1 / z [1/m] of what is seen; in a light's view the height towards it [m].
-        which: (h, w) the triangle seen, or the number of triangles + a part that has none, or -1.
+        which: (h, w) the triangle seen, or the number of triangles + a part that has none, or -1;
+            (0, 0) in a light's view.
         shades: (t, 3) of each triangle, shade / z = s0 x + s1 y + s2 in pixels.
-        points: (v + 4, 4) of each vertex: x, y [pixels], 1 / z, shade / z.
-        ahead: (v + 4, 4) of each vertex: x, y, z [m] before it is projected, shade.
+        points: (3, v + 4) of each vertex: x, y [pixels], 1 / z; in a light's view the height.
+        cells: (2, v + 4) of each vertex: the first column and row whose centres are not before it.
+        listed: (t + 2,) triangles that have a pixel's centre in the box around them.
+        spans: (n, 4) rows of triangles that wait to be drawn: the triangle, y, the first x, and
+            that after the last.
+        planes: (n, 2) of each span: nearest = planes[0] + x planes[1].
+        ahead: (3, v + 4) of each vertex: x, y, z [m] before it is projected.
+        toward: (3,) from the part being drawn to the light, in its frame.
         frames: (p, 3, 4) from each part to what sees it.
         pose: (3, 4) where the part being drawn is in the world.
-        box: (4,) what was drawn in: left, top, and after its right and bottom.
+        boxes: (p, 4) what each part was drawn in: left, top, and after its right and bottom.
     """
 
     nearest: F32
     which: I32
     shades: F64
     points: F64
+    cells: I32
+    listed: U32
+    spans: I32
+    planes: F64
     ahead: F64
+    toward: F64
     frames: F64
     pose: F64
-    box: I32
+    boxes: I32
 
 
 class View(NamedTuple):

@@ -15,6 +15,7 @@ from sandbox.render.arrays import (
     SPHERE,
     TRIANGLE,
     TRIANGLES,
+    U32,
     VERTEX,
     VERTICES,
     Canvas,
@@ -24,6 +25,19 @@ from sandbox.render.arrays import (
 from sandbox.render.jit import compiled, inlined
 
 FRONT, BACK, BOTH = 1, -1, 0  # Which sides of triangles are drawn.
+
+
+@inlined
+def clear(box: I32) -> None:
+    """Make a box hold nothing."""
+    box[0], box[1], box[2], box[3] = 1 << 30, 1 << 30, 0, 0
+
+
+@inlined
+def widen(box: I32, left: int, top: int, right: int, bottom: int) -> None:
+    """Make a box hold a rectangle too."""
+    box[0], box[1] = min(box[0], left), min(box[1], top)
+    box[2], box[3] = max(box[2], right), max(box[3], bottom)
 
 
 @inlined
@@ -46,31 +60,6 @@ def product(a: F64, b: F64, out: F64) -> None:
 
 
 @compiled
-def empty(canvas: Canvas, value: float) -> None:
-    """Forget what was drawn in the canvas's box; `value` is what nothing is nearer than."""
-    box = canvas.box
-    for y in range(box[1], box[3]):
-        for x in range(box[0], box[2]):
-            canvas.nearest[y, x] = value
-            canvas.which[y, x] = -1
-    close(box)
-
-
-@inlined
-def close(box: I32) -> None:
-    """Make a box hold nothing."""
-    box[0] = box[1] = 1 << 30
-    box[2] = box[3] = 0
-
-
-@inlined
-def widen(box: I32, left: int, top: int, right: int, bottom: int) -> None:
-    """Make a box hold a rectangle too."""
-    box[0], box[1] = min(box[0], left), min(box[1], top)
-    box[2], box[3] = max(box[2], right), max(box[3], bottom)
-
-
-@compiled
 def draw(solids: Solids, chosen: I32, poses: F64, view: View, canvas: Canvas) -> None:
     """Draw the chosen parts, with their frames at `poses` (n, 7), as `view` sees them.
 
@@ -80,6 +69,7 @@ def draw(solids: Solids, chosen: I32, poses: F64, view: View, canvas: Canvas) ->
     pose = canvas.pose
     for n in range(len(chosen)):
         part = chosen[n]
+        clear(canvas.boxes[part])
         pose_matrix(poses[solids.parts[part, FRAME]], pose)
         product(view.matrix, pose, canvas.frames[part])
         kind = solids.parts[part, KIND]
@@ -111,162 +101,213 @@ def visible(part: int, solids: Solids, view: View, canvas: Canvas) -> bool:
 @compiled
 def mesh(part: int, pose: F64, solids: Solids, view: View, canvas: Canvas) -> None:
     """Draw a part made of triangles."""
-    row, points, ahead = solids.parts[part], canvas.points, canvas.ahead
-    focal, middle, near = view.lens[FOCAL], view.lens[MIDDLE], view.lens[NEAR]
-    crosses = place(part, pose, solids, view, canvas)
-    both = row[SIDES] != 0
-    if focal == 0.0:
-        fill(row[TRIANGLE], row[TRIANGLES], 0, BOTH if both else BACK, solids.triangles, canvas)
-    elif not crosses:
-        for v in range(row[VERTEX], row[VERTICES]):
-            project(ahead, points, v, focal, middle)
-        fill(row[TRIANGLE], row[TRIANGLES], 0, BOTH if both else FRONT, solids.triangles, canvas)
-    else:
-        scratch = len(solids.triangles) - 2
-        for t in range(row[TRIANGLE], row[TRIANGLES]):
-            count = clip(solids.triangles[t], near, ahead)
-            for v in range(len(ahead) - 4, len(ahead) - 4 + count):
-                project(ahead, points, v, focal, middle)
-            left = scratch + max(0, count - 2)
-            side = BOTH if both else FRONT
-            fill(scratch, left, t, side, solids.triangles, canvas)
-
-
-@inlined
-def place(part: int, pose: F64, solids: Solids, view: View, canvas: Canvas) -> bool:
-    """Move a part's vertices before the view, and shade them; return if any is before `near`."""
-    m, row, sun, near = canvas.frames[part], solids.parts[part], view.sun, view.lens[NEAR]
-    vertices, normals = solids.vertices, solids.normals
-    parallel, both = view.lens[FOCAL] == 0.0, row[SIDES] != 0
-    out = canvas.points if parallel else canvas.ahead
-    lx = pose[0, 0] * sun[0] + pose[1, 0] * sun[1] + pose[2, 0] * sun[2]
-    ly = pose[0, 1] * sun[0] + pose[1, 1] * sun[1] + pose[2, 1] * sun[2]
-    lz = pose[0, 2] * sun[0] + pose[1, 2] * sun[1] + pose[2, 2] * sun[2]
+    row, box, near = solids.parts[part], canvas.boxes[part], view.lens[NEAR]
+    first, last = row[VERTEX], row[VERTICES]
+    if view.lens[FOCAL] == 0.0:
+        move(canvas.frames[part], solids.vertices, first, last, canvas.points)
+        locate(first, last, canvas)
+        fill(row[TRIANGLE], row[TRIANGLES], 0, BOTH if row[SIDES] else BACK, solids, box, canvas)
+        return
+    side, ahead, toward, sun = BOTH if row[SIDES] else FRONT, canvas.ahead, canvas.toward, view.sun
+    for c in range(3):
+        toward[c] = pose[0, c] * sun[0] + pose[1, c] * sun[1] + pose[2, c] * sun[2]
+    move(canvas.frames[part], solids.vertices, first, last, ahead)
     crosses = False
-    for v in range(row[VERTEX], row[VERTICES]):
-        x, y, z = vertices[v, 0], vertices[v, 1], vertices[v, 2]
-        out[v, 0] = m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + m[0, 3]
-        out[v, 1] = m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + m[1, 3]
-        out[v, 2] = m[2, 0] * x + m[2, 1] * y + m[2, 2] * z + m[2, 3]
-        if not parallel:
-            shade = normals[v, 0] * lx + normals[v, 1] * ly + normals[v, 2] * lz
-            out[v, 3] = abs(shade) if both else max(0.0, shade)
-            crosses |= out[v, 2] < near
-    return crosses
+    for v in range(first, last):
+        crosses |= ahead[2, v] < near
+    if not crosses:
+        project(first, last, view, canvas)
+        fill(row[TRIANGLE], row[TRIANGLES], 0, side, solids, box, canvas)
+        return
+    scratch, end = len(solids.triangles) - 2, ahead.shape[1]
+    for t in range(row[TRIANGLE], row[TRIANGLES]):
+        count = clip(solids.triangles[t], near, ahead, solids.normals)
+        project(end - 4, end - 4 + count, view, canvas)
+        fill(scratch, scratch + max(0, count - 2), t, side, solids, box, canvas)
 
 
 @inlined
-def project(ahead: F64, points: F64, v: int, focal: float, middle: float) -> None:
-    """Put a vertex before a camera onto its picture."""
-    inverse = 1.0 / ahead[v, 2]
-    points[v, 0] = middle + focal * ahead[v, 0] * inverse
-    points[v, 1] = middle + focal * ahead[v, 1] * inverse
-    points[v, 2] = inverse
-    points[v, 3] = ahead[v, 3] * inverse
+def move(m: F64, vertices: F64, first: int, last: int, out: F64) -> None:
+    """Move vertices by a 3x4 matrix; row by row, so that several go at once."""
+    xs, ys, zs = vertices[0, first:last], vertices[1, first:last], vertices[2, first:last]
+    for r in range(3):
+        a, b, c, d, row = m[r, 0], m[r, 1], m[r, 2], m[r, 3], out[r, first:last]
+        for n in range(len(xs)):
+            row[n] = a * xs[n] + b * ys[n] + c * zs[n] + d
 
 
 @inlined
-def clip(triangle: I32, near: float, ahead: F64) -> int:
-    """Write what of a triangle lies beyond z = near into the last four rows; return how many."""
-    count, scratch = 0, len(ahead) - 4
+def project(first: int, last: int, view: View, canvas: Canvas) -> None:
+    """Put vertices before a camera onto its picture."""
+    focal, middle = view.lens[FOCAL], view.lens[MIDDLE]
+    zs, inverse = canvas.ahead[2, first:last], canvas.points[2, first:last]
+    for n in range(len(zs)):
+        inverse[n] = 1.0 / zs[n]
+    for r in range(2):
+        ahead, points = canvas.ahead[r, first:last], canvas.points[r, first:last]
+        for n in range(len(zs)):
+            points[n] = middle + focal * ahead[n] * inverse[n]
+    locate(first, last, canvas)
+
+
+@inlined
+def locate(first: int, last: int, canvas: Canvas) -> None:
+    """Find the first column and row whose centres are not left of or above vertices."""
+    size = float(len(canvas.nearest))
+    for r in range(2):
+        points, cells = canvas.points[r, first:last], canvas.cells[r, first:last]
+        for n in range(len(points)):
+            ahead = min(max(0.0, points[n]), size) - 0.5
+            cell = np.int32(ahead)
+            cells[n] = cell + np.int32(ahead > cell)
+
+
+@inlined
+def clip(triangle: U32, near: float, ahead: F64, normals: F64) -> int:
+    """Write what of a triangle lies beyond z = near into the last four places; return how many."""
+    count, scratch = 0, ahead.shape[1] - 4
     for k in range(3):
         here, there = triangle[k], triangle[(k + 1) % 3]
-        inside = ahead[here, 2] >= near
+        inside = ahead[2, here] >= near
         if inside:
-            for c in range(4):
-                ahead[scratch + count, c] = ahead[here, c]
+            for c in range(3):
+                ahead[c, scratch + count] = ahead[c, here]
+                normals[scratch + count, c] = normals[here, c]
             count += 1
-        if inside != (ahead[there, 2] >= near):
+        if inside != (ahead[2, there] >= near):
             a, b = (here, there) if inside else (there, here)  # The same point from either side.
-            part = (ahead[a, 2] - near) / (ahead[a, 2] - ahead[b, 2])
-            for c in range(4):
-                ahead[scratch + count, c] = ahead[a, c] + part * (ahead[b, c] - ahead[a, c])
-            ahead[scratch + count, 2] = near
+            part = (ahead[2, a] - near) / (ahead[2, a] - ahead[2, b])
+            for c in range(3):
+                ahead[c, scratch + count] = ahead[c, a] + part * (ahead[c, b] - ahead[c, a])
+                turn = normals[b, c] - normals[a, c]
+                normals[scratch + count, c] = normals[a, c] + part * turn
+            ahead[2, scratch + count] = near
             count += 1
     return count
 
 
 @compiled
-def fill(first: int, last: int, name: int, side: int, triangles: I32, canvas: Canvas) -> None:
+def fill(
+    first: int, last: int, name: int, side: int, solids: Solids, box: I32, canvas: Canvas
+) -> None:
     """Draw triangles `first` to `last` where they are nearest.
 
     They are called by their own numbers or, where clipping left them, `name`. Pixels are those
     whose centres are inside; a centre on an edge belongs to the triangle right of or below it.
     """
-    points, clipped = canvas.points, first >= len(triangles) - 2
-    height, width = canvas.nearest.shape
+    triangles, points, listed, spans = solids.triangles, canvas.points, canvas.listed, canvas.spans
+    name, count, used = name if first >= len(triangles) - 2 else -1, 0, 0
     for t in range(first, last):
+        left, top, right, bottom = frame_of(triangles[t], canvas.cells)
+        listed[count] = t
+        count += (left < right) & (top < bottom)
+    for n in range(count):
+        t = listed[n]
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        ax, ay, bx, by = points[a, 0], points[a, 1], points[b, 0], points[b, 1]
-        cx, cy = points[c, 0], points[c, 1]
-        area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
+        area = doubled(a, b, c, points)
         if area < 0.0 and side != FRONT:
-            b, c, bx, by, cx, cy, area = c, b, cx, cy, bx, by, -area
+            b, c, area = c, b, -area
         elif not area > 0.0 or side == BACK:
             continue
-        low, high = min(ax, bx, cx), max(ax, bx, cx)
-        if not (low < width and high > 0.0):
-            continue
-        left, right = max(0, int(np.ceil(low - 0.5))), int(np.ceil(min(high, width) - 0.5))
-        low, high = min(ay, by, cy), max(ay, by, cy)
-        if not (low < height and high > 0.0):
-            continue
-        top, bottom = max(0, int(np.ceil(low - 0.5))), int(np.ceil(min(high, height) - 0.5))
-        if left >= right or top >= bottom:
-            continue
-        number = name if clipped else t
-        rows(number, a, b, c, area, left, top, right, bottom, canvas)
+        if used > len(spans) - len(canvas.nearest):
+            seen(used, name, side == BOTH, solids, box, canvas)
+            used = 0
+        used = rows(t, a, b, c, area, used, solids.triangles[t], canvas)
+    seen(used, name, side == BOTH, solids, box, canvas)
+
+
+@inlined
+def frame_of(triangle: U32, cells: I32) -> tuple[int, int, int, int]:
+    """Return the box of pixels around a triangle: left, top, and after its right and bottom."""
+    a, b, c = triangle[0], triangle[1], triangle[2]
+    return (
+        min(cells[0, a], cells[0, b], cells[0, c]),
+        min(cells[1, a], cells[1, b], cells[1, c]),
+        max(cells[0, a], cells[0, b], cells[0, c]),
+        max(cells[1, a], cells[1, b], cells[1, c]),
+    )
+
+
+@inlined
+def doubled(a: int, b: int, c: int, points: F64) -> float:
+    """Return twice a triangle's area on the screen, negative where it is counterclockwise."""
+    x, y = points[0, a], points[1, a]
+    return (points[0, b] - x) * (points[1, c] - y) - (points[0, c] - x) * (points[1, b] - y)
 
 
 @inlined
 def rows(
-    number: int,
-    a: int,
-    b: int,
-    c: int,
-    area: float,
-    left: int,
-    top: int,
-    right: int,
-    bottom: int,
-    canvas: Canvas,
-) -> None:
-    """Draw one triangle, clockwise on the screen, inside a rectangle, row by row."""
-    points, nearest, which, shades = canvas.points, canvas.nearest, canvas.which, canvas.shades
-    ax, ay, az, shade = points[a, 0], points[a, 1], points[a, 2], points[a, 3]
-    ux, uy, uz = points[b, 0] - ax, points[b, 1] - ay, points[b, 2] - az
-    vx, vy, vz = points[c, 0] - ax, points[c, 1] - ay, points[c, 2] - az
+    t: int, a: int, b: int, c: int, area: float, used: int, triangle: U32, canvas: Canvas
+) -> int:
+    """Write the rows of a triangle, clockwise on the screen, into the spans after the used ones.
+
+    Nothing here waits for where a row begins and ends, so that the CPU works on several at once.
+    """
+    points, spans, planes = canvas.points, canvas.spans, canvas.planes
+    left, top, right, bottom = frame_of(triangle, canvas.cells)
+    ax, ay, az = points[0, a], points[1, a], points[2, a]
+    ux, uy, uz = points[0, b] - ax, points[1, b] - ay, points[2, b] - az
+    vx, vy, vz = points[0, c] - ax, points[1, c] - ay, points[2, c] - az
     slope, rise = (uz * vy - vz * uy) / area, (vz * ux - uz * vx) / area
     base = az + slope * (0.5 - ax) + rise * (0.5 - ay)
-    us, vs = points[b, 3] - shade, points[c, 3] - shade
-    shades[number, 0] = (us * vy - vs * uy) / area
-    shades[number, 1] = (vs * ux - us * vx) / area
-    shades[number, 2] = shade + shades[number, 0] * (0.5 - ax) + shades[number, 1] * (0.5 - ay)
     x0, k0, y0, s0 = edge(points, a, b)
     x1, k1, y1, s1 = edge(points, b, c)
     x2, k2, y2, s2 = edge(points, c, a)
-    touched = False
     for y in range(top, bottom):
-        yc = y + 0.5
-        lo, hi = float(left), float(right)
+        yc, low, high = y + 0.5, float(left), float(right)
         for x, s in (
             (x0 + k0 * (yc - y0), s0),
             (x1 + k1 * (yc - y1), s1),
             (x2 + k2 * (yc - y2), s2),
         ):
-            if s < 0:
-                lo = max(lo, np.ceil(x - 0.5))
-            elif s > 0:
-                hi = min(hi, np.ceil(x - 0.5))
-        height = base + rise * y
-        for x in range(int(lo), int(hi)):
+            low, high = max(low, x - 0.5 if s < 0 else low), min(high, x - 0.5 if s > 0 else high)
+        lo, hi = np.int32(np.ceil(low)), np.int32(np.ceil(high))
+        spans[used, 0], spans[used, 1], spans[used, 2], spans[used, 3] = t, y, lo, hi
+        planes[used, 0], planes[used, 1] = base + rise * y, slope
+        used += lo < hi
+    return used
+
+
+@inlined
+def seen(used: int, name: int, both: bool, solids: Solids, box: I32, canvas: Canvas) -> None:
+    """Draw spans where they are nearest; `name` is their triangles' if it is not negative."""
+    nearest, which, spans, shaded = canvas.nearest, canvas.which, canvas.spans, -1
+    for n in range(used):
+        t, y, touched = spans[n, 0], spans[n, 1], False
+        number = t if name < 0 else name
+        height, slope = canvas.planes[n, 0], canvas.planes[n, 1]
+        for x in range(spans[n, 2], spans[n, 3]):
             value = np.float32(height + slope * x)
             if value > nearest[y, x]:
                 nearest[y, x] = value
-                which[y, x] = number
+                if which.size > 0:
+                    which[y, x] = number
                 touched = True
-    if touched:
-        widen(canvas.box, left, top, right, bottom)
+        if touched:
+            widen(box, spans[n, 2], y, spans[n, 3], y + 1)
+            if which.size > 0 and t != shaded:
+                shade(number, solids.triangles[t], both, solids.normals, canvas)
+                shaded = t
+
+
+@inlined
+def shade(number: int, triangle: U32, both: bool, normals: F64, canvas: Canvas) -> None:
+    """Find how a triangle's shade, Lambert's at its corners, goes over the screen."""
+    points, s, a, b, c = canvas.points, canvas.shades[number], triangle[0], triangle[1], triangle[2]
+    ux, uy = points[0, b] - points[0, a], points[1, b] - points[1, a]
+    vx, vy = points[0, c] - points[0, a], points[1, c] - points[1, a]
+    area, own = ux * vy - vx * uy, corner(a, both, normals, canvas)
+    us, vs = corner(b, both, normals, canvas) - own, corner(c, both, normals, canvas) - own
+    s[0], s[1] = (us * vy - vs * uy) / area, (vs * ux - us * vx) / area
+    s[2] = own + s[0] * (0.5 - points[0, a]) + s[1] * (0.5 - points[1, a])
+
+
+@inlined
+def corner(v: int, both: bool, normals: F64, canvas: Canvas) -> float:
+    """Return shade / z of a vertex."""
+    n, light = normals[v], canvas.toward
+    cosine = n[0] * light[0] + n[1] * light[1] + n[2] * light[2]
+    return (abs(cosine) if both else max(0.0, cosine)) * canvas.points[2, v]
 
 
 @inlined
@@ -275,13 +316,11 @@ def edge(points: F64, a: int, b: int) -> tuple[float, float, float, int]:
 
     From its upper end down, so that two triangles which share it agree on every pixel.
     """
-    side = 1
-    if points[a, 1] > points[b, 1]:
-        a, b, side = b, a, -1
-    fall = points[b, 1] - points[a, 1]
-    if fall == 0.0:
-        return 0.0, 0.0, 0.0, 0
-    return points[a, 0], (points[b, 0] - points[a, 0]) / fall, points[a, 1], side
+    up = points[1, a] > points[1, b]
+    high, low = (b, a) if up else (a, b)
+    fall = points[1, low] - points[1, high]
+    side = 0 if fall == 0.0 else -1 if up else 1
+    return points[0, high], (points[0, low] - points[0, high]) / fall, points[1, high], side
 
 
 @compiled
@@ -318,7 +357,7 @@ def sphere(part: int, solids: Solids, view: View, canvas: Canvas) -> None:
                 canvas.which[row, column] = number
                 touched = True
     if touched:
-        widen(canvas.box, left, top, right, bottom)
+        widen(canvas.boxes[part], left, top, right, bottom)
 
 
 @compiled
@@ -358,4 +397,4 @@ def sphere_from_light(part: int, solids: Solids, canvas: Canvas) -> None:
             if root > 0.0 and height - np.sqrt(root) > canvas.nearest[row, column]:
                 canvas.nearest[row, column] = height - np.sqrt(root)
     if left < right and top < bottom:
-        widen(canvas.box, left, top, right, bottom)
+        widen(canvas.boxes[part], left, top, right, bottom)

@@ -119,13 +119,14 @@ class _Parts:
 
     def geometry(self, names: dict[tuple[str, str], int], watched: list[int]) -> Geometry:
         """Return everything added, in arrays."""
-        triangles = np.zeros((self.triangles + 2, 4), np.int32)
+        triangles = np.zeros((self.triangles + 2, 4), np.uint32)
         owners = np.zeros(self.triangles, np.int32)
-        vertices, normals = np.zeros((self.vertices, 3)), np.zeros((self.vertices, 3))
+        vertices, normals = np.zeros((3, self.vertices)), np.zeros((self.vertices + 4, 3))
         meshes = iter(self.meshes)
         for part, row in enumerate(self.rows):
             if row[5] == MESH:
-                vertices[row[1] : row[2]], normals[row[1] : row[2]], faces = next(meshes)
+                points, normals[row[1] : row[2]], faces = next(meshes)
+                vertices[:, row[1] : row[2]] = points.T
                 triangles[row[3] : row[4]] = faces
                 owners[row[3] : row[4]] = part
         last = self.vertices

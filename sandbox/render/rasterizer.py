@@ -7,15 +7,17 @@ from numpy.typing import NDArray
 
 from sandbox.errors import InvalidInputError
 from sandbox.render import Picture, geometry
-from sandbox.render.arrays import TILE, Canvas, Layer, Output, Solids, View
+from sandbox.render.arrays import F32, I16, TILE, U8, Canvas, Layer, Output, Solids, View
 from sandbox.render.camera import intrinsics
 from sandbox.render.geometry import Geometry
-from sandbox.render.shade import background, frame, shrink
+from sandbox.render.jit import settled
+from sandbox.render.shade import NOT_FINITE, STALE, background, frame, shrink
 from sandbox.scene import Camera, Scene
 
 F64 = NDArray[np.float64]
 LINK_TRIANGLES = 300  # Of a robot's link.
 LIGHT_TEXELS = 2  # Of the shadows' map, a pixel.
+SPANS = 1024  # Rows of triangles that are found before they are drawn.
 LIGHT_MARGIN = 1.5  # How much wider the light's view is than the camera's, at its target.
 
 
@@ -34,6 +36,7 @@ class Rasterizer:
     def __init__(self, link_triangles: int | None = LINK_TRIANGLES) -> None:
         self._link_triangles = link_triangles
         self._takes: dict[tuple[Camera, int], _Take] = {}
+        self._latest: _Take | None = None  # Known by identity: to hash a camera takes longer.
 
     def load(self, scene: Scene) -> None:
         """Make ready to draw `scene`.
@@ -43,7 +46,7 @@ class Rasterizer:
         """
         self._scene = scene
         self._geometry = geometry.flatten(scene, self._link_triangles)
-        self._takes = {}
+        self._takes, self._latest = {}, None
 
     def check(self, poses: F64, camera: Camera) -> None:
         """Refuse a camera whose eye is inside something.
@@ -57,80 +60,84 @@ class Rasterizer:
         """Draw the scene with its frames at `poses` (n, 7) into a picture's arrays.
 
         Raises:
-            InvalidInputError: poses that are not finite, or not as many as the scene has.
+            InvalidInputError: poses that are not finite, or not as many as the scene has; a
+                picture whose arrays are not of its size.
         """
-        poses = np.require(poses, np.float64, ["C", "W"])  # Each kind would be compiled anew.
-        if poses.shape != (len(self._geometry.names), 7) or not np.isfinite(poses).all():
+        poses = np.ascontiguousarray(poses, np.float64)
+        frames = len(self._geometry.names)
+        if poses.shape != (frames, 7):
             raise InvalidInputError(
-                f"poses of shape {poses.shape}, finite: {bool(np.isfinite(poses).all())}; this "
-                f"scene has {len(self._geometry.names)} frames, each of 7 finite numbers."
+                f"poses of shape {poses.shape}: this scene has {frames} frames, each of 7 numbers."
             )
-        pixels, depth, bodies = picture.pixels, picture.depth, picture.segmentation
+        pixels, depth, bodies, size = _checked(picture)
         if camera.supersampling > 1 and pixels.size:
-            size = picture.size * camera.supersampling
-            large = np.empty((size, size, 3), np.uint8)
-            self._take(camera, size).draw(poses, Output(large, depth[:0], bodies[:0]))
+            many = size * camera.supersampling
+            large = np.empty((many, many, 3), np.uint8)
+            self._take(camera, many).draw(poses, Output(large, depth[:0], bodies[:0]))
             shrink(large, pixels)
             pixels = pixels[:0]
         if pixels.size or depth.size or bodies.size:
-            self._take(camera, picture.size).draw(poses, Output(pixels, depth, bodies))
+            self._take(camera, size).draw(poses, Output(pixels, depth, bodies))
 
     def _take(self, camera: Camera, size: int) -> "_Take":
-        key = (camera, size)
-        if key not in self._takes:
-            self._takes[key] = _Take(self._scene, self._geometry, camera, size)
-        return self._takes[key]
+        take = self._latest
+        if take is None or take.camera is not camera or take.size != size:
+            take = self._takes.get((camera, size))
+            if take is None:
+                take = _Take(self._scene, self._geometry, camera, size)
+                self._takes[camera, size] = take
+            self._latest = take
+        return take
+
+
+def _checked(picture: Picture) -> tuple[U8, F32, I16, int]:
+    """Return a picture's arrays and size; the compiled loops take their shapes for granted."""
+    pixels, depth, bodies, n = picture.pixels, picture.depth, picture.segmentation, picture.size
+    if (
+        pixels.shape not in ((n, n, 3), (0, 0, 3))
+        or depth.shape not in ((n, n), (0, 0))
+        or bodies.shape not in ((n, n), (0, 0))
+        or not (pixels.flags.carray and depth.flags.carray and bodies.flags.carray)
+    ):
+        raise InvalidInputError(
+            f"a picture of {n} pixels with arrays of shapes {pixels.shape}, {depth.shape} and "
+            f"{bodies.shape}: Picture.empty makes contiguous ones that fit."
+        )
+    return pixels, depth, bodies, n
 
 
 class _Take:
     """One camera's pictures of one scene, of one size."""
 
     def __init__(self, scene: Scene, it: Geometry, camera: Camera, size: int) -> None:
-        self._light, self._geometry, self._camera, self._size = scene.light, it, camera, size
+        self.camera, self.size = camera, size
+        self._light, self._geometry = scene.light, it
         texels = max(128, LIGHT_TEXELS * size) if scene.light.shadows else 1
-        self._canvas = _canvas(it.solids, size)
-        self._still, self._cast = (_canvas(it.solids, texels) for _ in range(2))
+        self._canvas = _canvas(it.solids, size, True)
+        self._still, self._cast = (_canvas(it.solids, texels, False) for _ in range(2))
         self._layer = _layer(size)
         self._sky = np.array([*scene.sky, *scene.zenith])
-        self._drawn = b""  # Where the camera and what does not move were when the layer was drawn.
+        # Where the frames of `places` were when the layer was drawn; the last row is 0 once it is.
+        self._seen = np.full((len(it.places) + 1, 7), np.nan)
+        self._look(np.zeros((len(it.names), 7)))
 
     def draw(self, poses: F64, output: Output) -> None:
         """Draw one picture."""
-        it = self._geometry
-        where = poses[it.places].tobytes()
-        if where != self._drawn:
+        drawn = settled(frame)(*self._arrays, poses, output)
+        if drawn == STALE:
+            it = self._geometry
             self._look(poses)
-            background(
-                it.solids,
-                it.still,
-                poses,
-                self._view,
-                self._lamp,
-                self._canvas,
-                self._still,
-                self._layer,
-                self._sky,
-            )
-            self._drawn = where
-        frame(
-            it.solids,
-            it.moving,
-            it.glass,
-            poses,
-            self._view,
-            self._lamp,
-            self._canvas,
-            self._still,
-            self._cast,
-            self._layer,
-            output,
-        )
+            settled(background)(*self._arrays, poses, it.still, self._sky)
+            self._seen[:-1], self._seen[-1] = poses[it.places], 0.0
+            drawn = settled(frame)(*self._arrays, poses, output)
+        if drawn == NOT_FINITE:
+            raise InvalidInputError("poses that are not finite: a pose is 7 finite numbers.")
 
     def _look(self, poses: F64) -> None:
         """Find out where the camera and its light look."""
-        camera, light = self._camera, self._light
+        camera, light = self.camera, self._light
         world = geometry.view(self._geometry, poses, camera)
-        lens = intrinsics(camera, self._size)
+        lens = intrinsics(camera, self.size)
         back = np.linalg.inv(world)
         direction = np.array(light.direction) / np.linalg.norm(light.direction)
         reach = float(np.linalg.norm(np.subtract(camera.target, camera.eye)))
@@ -142,8 +149,13 @@ class _Take:
         sun = np.array([*sun, *light.color, texel])
         numbers = np.array([lens[0, 0], lens[0, 2], camera.near_m, camera.far_m])
         parallel, unused = np.zeros(4), np.zeros((3, 4))
-        self._view = View(world[:3].copy(), numbers, sun, (lamp @ back)[:3].copy())
-        self._lamp = View(lamp[:3].copy(), parallel, sun, unused)
+        it = self._geometry
+        self._arrays = (
+            *(it.solids, it.moving, it.glass, it.places, self._seen),
+            View(world[:3].copy(), numbers, sun, (lamp @ back)[:3].copy()),
+            View(lamp[:3].copy(), parallel, sun, unused),
+            *(self._canvas, self._still, self._cast, self._layer),
+        )
 
 
 def _lamp(direction: F64, middle: F64, half: float, texels: int) -> F64:
@@ -157,16 +169,22 @@ def _lamp(direction: F64, middle: F64, half: float, texels: int) -> F64:
     return matrix
 
 
-def _canvas(solids: Solids, size: int) -> Canvas:
+def _canvas(solids: Solids, size: int, seen: bool) -> Canvas:
+    vertices = len(solids.normals)
     return Canvas(
         np.full((size, size), -np.inf, np.float32),
-        np.full((size, size), -1, np.int32),
+        np.full((size, size) if seen else (0, 0), -1, np.int32),
         np.zeros((len(solids.owners), 3)),
-        np.zeros((len(solids.vertices) + 4, 4)),
-        np.zeros((len(solids.vertices) + 4, 4)),
+        np.zeros((3, vertices)),
+        np.zeros((2, vertices), np.int32),
+        np.zeros(len(solids.triangles), np.uint32),
+        np.zeros((SPANS + size, 4), np.int32),
+        np.zeros((SPANS + size, 2)),
+        np.zeros((3, vertices)),
+        np.zeros(3),
         np.zeros((len(solids.parts), 3, 4)),
         np.zeros((3, 4)),
-        np.array([1 << 30, 1 << 30, 0, 0], np.int32),
+        np.zeros((len(solids.parts), 4), np.int32),
     )
 
 

@@ -15,6 +15,7 @@ from sandbox.render.arrays import (
     FAR,
     FOCAL,
     I32,
+    I64,
     KIND,
     MESH,
     MIDDLE,
@@ -32,30 +33,33 @@ from sandbox.render.arrays import (
     Solids,
     View,
 )
-from sandbox.render.fill import close, draw, empty, product, widen
+from sandbox.render.fill import draw, product, widen
 from sandbox.render.jit import compiled, inlined
 
+DRAWN, STALE, NOT_FINITE = range(3)
 NOWHERE = -1e30  # In the light's view: no shadow falls there.
 
 
 @compiled
 def background(
     solids: Solids,
-    chosen: I32,
-    poses: F64,
+    movers: I32,
+    glass: I32,
+    places: I64,
+    seen: F64,
     view: View,
     light: View,
     canvas: Canvas,
     still: Canvas,
+    cast: Canvas,
     layer: Layer,
+    poses: F64,
+    chosen: I32,
     sky: F64,
 ) -> None:
     """Draw the layer of what does not move: sky, planes and the chosen parts."""
-    size = len(canvas.nearest)
-    widen(canvas.box, 0, 0, size, size)
-    empty(canvas, 1.0 / view.lens[FAR])
-    widen(still.box, 0, 0, len(still.nearest), len(still.nearest))
-    empty(still, -np.inf)
+    set_all(canvas.nearest, 1.0 / view.lens[FAR])
+    set_all(still.nearest, -np.inf)
     draw(solids, chosen, poses, light, still)
     draw(solids, chosen, poses, view, canvas)
     for n in range(len(chosen)):
@@ -63,10 +67,8 @@ def background(
             plane(chosen[n], solids, view, canvas)
     heavens(layer, view, sky)
     copy(canvas.nearest, layer.nearest)
-    widen(canvas.box, 0, 0, size, size)
     output = Output(layer.lit, layer.depth, layer.segments)
-    paint(solids, view, canvas, still, still, layer, output, True)
-    close(canvas.box)
+    paint(chosen, solids, view, canvas, still, still, layer, output, True)
     survey(layer)
 
 
@@ -75,24 +77,27 @@ def frame(
     solids: Solids,
     movers: I32,
     glass: I32,
-    poses: F64,
+    places: I64,
+    seen: F64,
     view: View,
     light: View,
     canvas: Canvas,
     still: Canvas,
     cast: Canvas,
     layer: Layer,
+    poses: F64,
     output: Output,
-) -> None:
+) -> int:
     """Draw what moves over the layer of what does not, and its shadows; then what is translucent.
 
-    From one picture to the next `canvas.nearest` is the layer's outside the canvas's box.
+    Returns DRAWN, NOT_FINITE, or STALE where the frames `places` are no more as in `seen` (k + 1, 7).
+    From one picture to the next `canvas.nearest` is the layer's outside the boxes of what moves.
     """
-    box = canvas.box
-    for y in range(box[1], box[3]):
-        for x in range(box[0], box[2]):
-            canvas.nearest[y, x] = layer.nearest[y, x]
-    close(box)
+    state = judge(poses, places, seen)
+    if state != DRAWN:
+        return state
+    restore(movers, canvas, layer)
+    restore(glass, canvas, layer)
     if output.depth.size > 0:
         copy(layer.depth, output.depth)
     if output.segments.size > 0:
@@ -100,18 +105,66 @@ def frame(
     if output.pixels.size > 0:
         copy(layer.lit, output.pixels)
         if len(cast.nearest) > 1:
-            empty(cast, -np.inf)
+            empty(movers, cast)
             draw(solids, movers, poses, light, cast)
-            dim(layer, cast, output.pixels)
+            dim(movers, layer, cast, output.pixels)
     draw(solids, movers, poses, view, canvas)
-    paint(solids, view, canvas, still, cast, layer, output, False)
+    paint(movers, solids, view, canvas, still, cast, layer, output, False)
     for n in range(len(glass)):
-        draw(solids, glass[n : n + 1], poses, view, canvas)
-        paint(solids, view, canvas, still, cast, layer, output, False)
+        one = glass[n : n + 1]
+        draw(solids, one, poses, view, canvas)
+        paint(one, solids, view, canvas, still, cast, layer, output, False)
+    return DRAWN
+
+
+@inlined
+def judge(poses: F64, places: I64, seen: F64) -> int:
+    """Return NOT_FINITE, STALE or, if neither, DRAWN."""
+    total = 0.0
+    for n in range(len(poses)):
+        for k in range(7):
+            total += 0.0 * poses[n, k]
+    if total != 0.0:
+        return NOT_FINITE
+    if seen[len(places), 0] != 0.0:  # Nothing has been drawn yet.
+        return STALE
+    for n in range(len(places)):
+        for k in range(7):
+            if poses[places[n], k] != seen[n, k]:
+                return STALE
+    return DRAWN
+
+
+@inlined
+def set_all(target: F32, value: float) -> None:
+    """Set all elements of an array."""
+    for n in range(target.size):
+        target.flat[n] = value
+
+
+@inlined
+def restore(parts: I32, canvas: Canvas, layer: Layer) -> None:
+    """Make `canvas.nearest` the layer's again where parts were drawn."""
+    for n in range(len(parts)):
+        box = canvas.boxes[parts[n]]
+        for y in range(box[1], box[3]):
+            for x in range(box[0], box[2]):
+                canvas.nearest[y, x] = layer.nearest[y, x]
+
+
+@inlined
+def empty(parts: I32, cast: Canvas) -> None:
+    """Forget where parts were drawn in a light's view."""
+    for n in range(len(parts)):
+        box = cast.boxes[parts[n]]
+        for y in range(box[1], box[3]):
+            for x in range(box[0], box[2]):
+                cast.nearest[y, x] = -np.inf
 
 
 @compiled
 def paint(
+    parts: I32,
     solids: Solids,
     view: View,
     canvas: Canvas,
@@ -121,23 +174,27 @@ def paint(
     output: Output,
     static: bool,
 ) -> None:
-    """Turn what is seen in the canvas's box into colour, depth and body; forget it."""
-    box, which, count = canvas.box, canvas.which, len(solids.owners)
-    for y in range(box[1], box[3]):
-        for x in range(box[0], box[2]):
-            seen = which[y, x]
-            if seen < 0:
-                continue
-            which[y, x] = -1
-            part: Any = solids.owners[seen] if seen < count else seen - count
-            z = 1.0 / canvas.nearest[y, x]
-            if solids.colors[part, 3] >= 1.0:
-                if output.depth.size > 0:
-                    output.depth[y, x] = np.float32(z)
-                if output.segments.size > 0:
-                    output.segments[y, x] = solids.parts[part, BODY]
-            if output.pixels.size > 0:
-                color(seen, part, y, x, z, solids, view, canvas, still, cast, layer, output, static)
+    """Turn what is seen in the boxes of parts into colour, depth and body; forget it."""
+    which, count = canvas.which, len(solids.owners)
+    for n in range(len(parts)):
+        box = canvas.boxes[parts[n]]
+        for y in range(box[1], box[3]):
+            for x in range(box[0], box[2]):
+                seen = which[y, x]
+                if seen < 0:
+                    continue
+                which[y, x] = -1
+                part: Any = solids.owners[seen] if seen < count else seen - count
+                z = 1.0 / canvas.nearest[y, x]
+                if solids.colors[part, 3] >= 1.0:
+                    if output.depth.size > 0:
+                        output.depth[y, x] = np.float32(z)
+                    if output.segments.size > 0:
+                        output.segments[y, x] = solids.parts[part, BODY]
+                if output.pixels.size > 0:
+                    color(
+                        seen, part, y, x, z, solids, view, canvas, still, cast, layer, output, static
+                    )
 
 
 @inlined
@@ -231,17 +288,15 @@ def shadow(u: float, v: float, height: float, lights: F32) -> float:
     size = len(lights)
     if not (u >= 0.5 and v >= 0.5 and u < size - 0.5 and v < size - 0.5):
         return 0.0
-    column, row = int(u - 0.5), int(v - 0.5)
-    fu, fv, total = u - 0.5 - column, v - 0.5 - row, 0.0
-    if lights[row, column] > height:
-        total += (1.0 - fu) * (1.0 - fv)
-    if lights[row, column + 1] > height:
-        total += fu * (1.0 - fv)
-    if lights[row + 1, column] > height:
-        total += (1.0 - fu) * fv
-    if lights[row + 1, column + 1] > height:
-        total += fu * fv
-    return total
+    column, row = np.uint32(u - 0.5), np.uint32(v - 0.5)
+    upper, lower = lights[row], lights[row + np.uint32(1)]
+    a, b = upper[column] > height, upper[column + np.uint32(1)] > height
+    c, d = lower[column] > height, lower[column + np.uint32(1)] > height
+    if not (a | b | c | d):
+        return 0.0
+    fu, fv = u - 0.5 - column, v - 0.5 - row
+    above = (1.0 - fu) * (1.0 - fv) * a + fu * (1.0 - fv) * b
+    return above + (1.0 - fu) * fv * c + fu * fv * d
 
 
 @inlined
@@ -305,6 +360,7 @@ def plane(part: int, solids: Solids, view: View, canvas: Canvas) -> None:
     if away >= 0.0:  # The camera is below it.
         return
     number, size = len(solids.owners) + part, len(canvas.nearest)
+    widen(canvas.boxes[part], 0, 0, size, size)
     for y in range(size):
         for x in range(size):
             u, v = (x + 0.5 - middle) / focal, (y + 0.5 - middle) / focal
@@ -346,14 +402,12 @@ def survey(layer: Layer) -> None:
 
 
 @compiled
-def dim(layer: Layer, cast: Canvas, pixels: U8) -> None:
+def dim(movers: I32, layer: Layer, cast: Canvas, pixels: U8) -> None:
     """Darken what of the layer lies in the shadow of what moves."""
-    box, size = cast.box, len(layer.depth)
-    left, top, right, bottom = box[0] - 1.0, box[1] - 1.0, box[2] + 1.0, box[3] + 1.0
+    size = len(layer.depth)
     for row in range(layer.tiles.shape[0]):
         for column in range(layer.tiles.shape[1]):
-            t = layer.tiles[row, column]
-            if t[0] > right or t[2] < left or t[1] > bottom or t[3] < top:
+            if not shaded(layer.tiles[row, column], movers, cast.boxes):
                 continue
             for y in range(row * TILE, min(size, (row + 1) * TILE)):
                 for x in range(column * TILE, min(size, (column + 1) * TILE)):
@@ -363,6 +417,18 @@ def dim(layer: Layer, cast: Canvas, pixels: U8) -> None:
                         for k in range(3):
                             lit, dark = float(layer.lit[y, x, k]), float(layer.dark[y, x, k])
                             pixels[y, x, k] = int(lit + part * (dark - lit) + 0.5)
+
+
+@inlined
+def shaded(tile: F32, movers: I32, boxes: I32) -> bool:
+    """Return whether something that moves may lie between a tile of the layer and the light."""
+    for n in range(len(movers)):
+        b = boxes[movers[n]]
+        if (tile[0] <= b[2] + 1 and tile[2] >= b[0] - 1) and (
+            tile[1] <= b[3] + 1 and tile[3] >= b[1] - 1
+        ):
+            return True
+    return False
 
 
 @compiled
