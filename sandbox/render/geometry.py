@@ -133,7 +133,8 @@ class _Parts:
         triangles[-2:, :3] = (last, last + 1, last + 2), (last, last + 2, last + 3)
         rows = np.array(self.rows, np.int32).reshape(-1, 9)
         colors = np.array(self.colors).reshape(-1, 8)
-        still, clear = np.array(self.still, bool), colors[:, 3] < 1.0
+        planes = rows[:, KIND] == PLANE  # They are drawn below all else; seldom does one move.
+        still, clear = np.array(self.still, bool) | planes, (colors[:, 3] < 1.0) & ~planes
         solids = Solids(
             vertices,
             normals,

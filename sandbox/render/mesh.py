@@ -4,8 +4,10 @@ import hashlib
 import os
 import warnings
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ I64 = NDArray[np.int64]
 SIDES = 32  # Of a cylinder: its silhouette is within 0.5 % of its radius.
 CREASE_DEG = 40.0  # Faces that meet at less look round.
 LARGE = 50_000  # Triangles from which a mesh's edges are all rounded: corners would cost too much.
+DECIMATOR = "fast-simplification-" + version("fast-simplification")
 CACHE_VERSION = 1
 AGGRESSIVENESS = (
     3  # Of the decimation: the panda at 300 a link keeps 99 % of its silhouette; 7, 95 %.
@@ -126,7 +129,7 @@ def _loaded(path: Path, count: int | None, *_: int) -> tuple[Mesh, ...]:
     for beside in sorted(path.parent.iterdir()) if path.suffix.lower() == ".obj" else ():
         if beside.suffix.lower() in LOOKS:
             key.update(beside.read_bytes())
-    key.update(f"{CACHE_VERSION} {count}".encode())
+    key.update(f"{CACHE_VERSION} {DECIMATOR} {count}".encode())
     kept = content.cache() / "meshes" / f"{key.hexdigest()}.npz"
     found = _from_cache(kept)
     if found is None:
@@ -276,7 +279,8 @@ def _to_cache(path: Path, mesh: tuple[F64, I64, F64]) -> None:
         np.savez(temporary, vertices=mesh[0], faces=mesh[1], colors=mesh[2])
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         warnings.warn(
             f"{path.parent}: decimated meshes cannot be kept ({error.strerror}): every process "
             "decimates them anew, which takes seconds. Point SANDBOX_HOME at a folder that can be "

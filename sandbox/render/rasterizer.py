@@ -11,6 +11,7 @@ from sandbox.render.arrays import F32, I16, TILE, U8, Canvas, Layer, Output, Sol
 from sandbox.render.camera import intrinsics
 from sandbox.render.geometry import Geometry
 from sandbox.render.jit import settled
+from sandbox.render.mesh import DECIMATOR
 from sandbox.render.shade import NOT_FINITE, STALE, background, frame, shrink
 from sandbox.scene import Camera, Scene
 
@@ -31,7 +32,7 @@ class Rasterizer:
     """
 
     name: ClassVar[str] = "raster"
-    determinism: ClassVar[str] = "raster-1"  # Goes up when a picture's bytes change.
+    determinism: ClassVar[str] = f"raster-1 {DECIMATOR}"  # Goes up when a picture's bytes change.
 
     def __init__(self, link_triangles: int | None = LINK_TRIANGLES) -> None:
         self._link_triangles = link_triangles

@@ -1,0 +1,97 @@
+"""The same scene gives the same bytes: any process, caches cold or warm, any CPU's instructions."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DRAW = """
+import hashlib, sys
+import numpy as np
+sys.path.insert(0, {tests!r})
+from sandbox.render import Picture
+from sandbox.render.rasterizer import Rasterizer
+from sandbox.scene import Scene, orbit, robot
+from sandbox.world import World
+from test_render import zoo
+
+told = hashlib.sha256()
+scene, poses = zoo()
+panda = robot("panda", "franka_panda/panda.urdf", positions=(0, -0.4, 0, -2, 0, 1.6, 0.8, 0, 0))
+arm = Scene((panda,), (orbit("main", (0.2, 0.0, 0.3), 1.6, 35, -50),))
+world = World()
+world.build(arm)
+for it, where in ((scene, poses), (arm, world.poses())):
+    renderer = Rasterizer()
+    renderer.load(it)
+    for size in (64, 97):
+        picture = Picture.empty(size)
+        renderer.draw(where, it.cameras[0], picture)
+        for array in (picture.pixels, picture.depth, picture.segmentation):
+            told.update(array.tobytes())
+print("sha256", told.hexdigest())
+"""
+
+
+def run(code: str, **env: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+        env={**os.environ, **env},
+    )
+
+
+def drawn(**env: str) -> tuple[str, str]:
+    """Return the digest of pictures drawn in a fresh process, and its warnings."""
+    done = run(DRAW.format(tests=str(Path(__file__).parent)), **env)
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("sha256")]
+    return line, done.stderr
+
+
+@pytest.fixture(scope="module")
+def here() -> str:
+    return drawn(PYTHONHASHSEED="0")[0]
+
+
+def test_another_hash_seed_gives_the_same_bytes(here: str) -> None:
+    assert drawn(PYTHONHASHSEED="12345")[0] == here
+
+
+def test_cold_caches_and_warm_ones_give_the_same_bytes(here: str, tmp_path: Path) -> None:
+    caches = {"NUMBA_CACHE_DIR": str(tmp_path / "numba"), "SANDBOX_HOME": str(tmp_path / "home")}
+    cold = drawn(**caches)
+    assert list((tmp_path / "numba").rglob("*.nbc"))
+    assert list((tmp_path / "home").rglob("*.npz"))
+    assert cold == drawn(**caches)
+    assert cold == (here, "")
+
+
+def test_a_generic_cpu_and_no_folder_to_keep_code_in_give_the_same_bytes(
+    here: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    nowhere = str(tmp_path / "file" / "cache")
+    there, said = drawn(NUMBA_CPU_NAME="generic", NUMBA_CACHE_DIR=nowhere, SANDBOX_HOME=nowhere)
+    assert there == here
+    assert "cannot be kept" in said
+    assert "NUMBA_CACHE_DIR" in said
+    assert "SANDBOX_HOME" in said
+
+
+def test_without_numba_tiny_draws_and_says_so() -> None:
+    code = """
+import sys
+sys.modules["numba"] = None
+import gymnasium
+env = gymnasium.make("sandbox:sandbox/PushT-v0", observation="pixels", image_size=16, account=None)
+print(env.unwrapped.pictures.drawn_by["name"], env.reset(seed=0)[0].mean() > 10)
+"""
+    done = run(code)
+    assert done.stdout.splitlines()[-1] == "tiny True"
+    assert "numba cannot be imported" in done.stderr
+    assert "Install numba" in done.stderr
