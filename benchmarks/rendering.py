@@ -18,6 +18,7 @@ from sandbox import modality
 from sandbox.render import Picture, Renderer
 from sandbox.render.rasterizer import Rasterizer
 from sandbox.scene import Body, Light, Pose, Robot, Scene, Shape, orbit, robot
+from sandbox.scene.shapes import ShapeKind
 from sandbox.world import World
 from sandbox.world.tiny import TinyRenderer
 
@@ -37,12 +38,17 @@ SIZES, TRIANGLES = (64, 128, 256, 512), (10, 30, 100, 300, 1000, 3000, 10_000)
 def primitives(shadows: bool = True) -> Scene:
     """Return a plane and ten primitives that fall on it."""
     rng = np.random.default_rng(0)
-    kinds = (("box", 0.05, 0.05, 0.05), ("sphere", 0.06), ("cylinder", 0.05, 0.1))
+    kinds: list[tuple[ShapeKind, tuple[float, ...]]] = [
+        ("box", (0.05, 0.05, 0.05)),
+        ("sphere", (0.06,)),
+        ("cylinder", (0.05, 0.1)),
+        ("capsule", (0.04, 0.08)),
+    ]
     bodies: list[Body | Robot] = [Body("floor", (Shape("plane", color=(0.8, 0.8, 0.75, 1.0)),))]
     for n in range(10):
-        kind, *size = (*kinds, ("capsule", 0.04, 0.08))[n % 4]
+        kind, size = kinds[n % 4]
         red, green, blue = rng.uniform(0.2, 0.9, 3).tolist()
-        shape = Shape(kind, tuple(size), (red, green, blue, 1.0))
+        shape = Shape(kind, size, (red, green, blue, 1.0))
         x, y = rng.uniform(-0.4, 0.4, 2).tolist()
         bodies.append(Body(f"body_{n}", (shape,), 0.2, Pose((x, y, 0.1))))
     return _scene(bodies, shadows)
@@ -172,7 +178,8 @@ def _sheet_us(triangles: int, size: int) -> float:
     """Return the median time of a picture of a height field that nearly fills it [us]."""
     cells = round(math.sqrt(triangles / 2))
     y, x = np.mgrid[: cells + 1, : cells + 1] / cells * 2 * np.pi
-    heights = tuple(map(tuple, (0.05 * np.sin(x) * np.cos(y)).tolist()))
+    rows: list[list[float]] = (0.05 * np.sin(x) * np.cos(y)).tolist()
+    heights = tuple(tuple(row) for row in rows)
     shape = Shape("height_field", (1.2 / cells, 1.2 / cells), heights=heights)
     floor = primitives().bodies[0]
     scene = _scene([floor, Body("sheet", (shape,), 1.0)], shadows=True)

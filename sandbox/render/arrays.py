@@ -26,7 +26,7 @@ class Solids(NamedTuple):
 
     Attributes:
         vertices: (3, v), in the part's frame [m].
-        normals: (v + 4, 3) of the vertices, in the part's frame, out; four for what clipping leaves.
+        normals: (v + 4, 3) of the vertices, in its frame, out; four for what clipping leaves.
         triangles: (t + 2, 4): vertices, clockwise seen from outside, and the axis (0, 1, 2) that
             the normal is nearest to; two rows for what clipping leaves. Indices that may not be
             negative are found faster.

@@ -264,7 +264,7 @@ def rows(
         lo, hi = np.int32(np.ceil(low)), np.int32(np.ceil(high))
         spans[used, 0], spans[used, 1], spans[used, 2], spans[used, 3] = t, y, lo, hi
         planes[used, 0], planes[used, 1] = base + rise * y, slope
-        used += lo < hi
+        used += int(lo < hi)
     return used
 
 

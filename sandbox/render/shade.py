@@ -191,10 +191,9 @@ def paint(
                         output.depth[y, x] = np.float32(z)
                     if output.segments.size > 0:
                         output.segments[y, x] = solids.parts[part, BODY]
-                if output.pixels.size > 0:
-                    color(
-                        seen, part, y, x, z, solids, view, canvas, still, cast, layer, output, static
-                    )
+                if not output.pixels.size > 0:
+                    continue
+                color(seen, part, y, x, z, solids, view, canvas, still, cast, layer, output, static)
 
 
 @inlined
