@@ -90,7 +90,7 @@ def frame(
 ) -> int:
     """Draw what moves over the layer of what does not, and its shadows; then what is translucent.
 
-    Returns DRAWN, NOT_FINITE, or STALE where the frames `places` are no more as in `seen` (k + 1, 7).
+    Returns DRAWN, NOT_FINITE, or STALE where the frames `places` are not as in `seen` (k + 1, 7).
     From one picture to the next `canvas.nearest` is the layer's outside the boxes of what moves.
     """
     state = judge(poses, places, seen)
