@@ -77,6 +77,11 @@ class Pictures:
         if self._renderer is not None:
             self._renderer.load(scene)
 
+    def warm_up(self) -> None:
+        """Do what must be done once on a machine before the first picture: compile the renderer."""
+        if self._renderer is not None:
+            self._renderer.warm_up()
+
     def begin(self) -> None:
         """Look around when the scene is built.
 

@@ -339,6 +339,24 @@ def test_poses_that_are_none_are_refused() -> None:
             drawn(scene, 16, wrong)
 
 
+def test_arrays_that_do_not_fit_are_refused() -> None:
+    scene, poses = zoo()
+    renderer = Rasterizer()
+    renderer.load(scene)
+    whole = Picture.empty(16)
+    locked = whole.depth.copy()
+    locked.flags.writeable = False
+    for wrong in (
+        replace(whole, size=17),
+        replace(whole, pixels=whole.pixels.view(np.int8)),
+        replace(whole, depth=locked),
+        replace(whole, segmentation=whole.segmentation.T[::2]),
+        replace(whole, depth=whole.depth.astype(np.float64)),
+    ):
+        with pytest.raises(InvalidInputError, match=r"of 1[67] pixels with arrays"):
+            renderer.draw(poses, scene.cameras[0], wrong)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

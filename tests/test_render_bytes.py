@@ -1,11 +1,15 @@
 """The same scene gives the same bytes: any process, caches cold or warm, any CPU's instructions."""
 
+import importlib
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from sandbox.render import jit
 
 DRAW = """
 import hashlib, sys
@@ -99,3 +103,18 @@ print(env.unwrapped.pictures.drawn_by["name"], env.reset(seed=0)[0].mean() > 10)
     assert done.stdout.splitlines()[-1] == "tiny True"
     assert "numba cannot be imported" in done.stderr
     assert "Install numba" in done.stderr
+
+
+def test_compiled_code_is_kept_while_no_file_of_the_renderer_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kernel.py").write_text("def doubled(x: float) -> float:\n    return 2.0 * x\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    doubled = importlib.import_module("kernel").doubled
+    hits: list[int] = []
+    for sources in (b"one", b"one", b"other"):
+        monkeypatch.setattr(jit, "SOURCES", sources)
+        kernel: Any = jit.compiled(doubled)
+        assert kernel(2.0) == 4.0
+        hits.append(sum(kernel.stats.cache_hits.values()))
+    assert hits == [0, 1, 0]

@@ -99,6 +99,8 @@ def _carry_out(run: "Run", doing: str, as_json: bool) -> None:
         run.check_funds(quoted)
         if not as_json:
             show.quote(wanted, quoted, run.done())
+        with show.waiting("Compiling the renderer, once on a machine", hidden=as_json):
+            run.env.pictures.warm_up()
         with show.GenerateProgress(wanted, doing, hidden=as_json) as progress:
             bill = run.generate(progress)
     except KeyboardInterrupt:

@@ -1,6 +1,7 @@
 """What the command line prints: tables, progress bars, bills."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -34,6 +35,11 @@ _UNITS = {
 def note(text: str) -> None:
     """Print a line."""
     _OUT.print(escape(text))
+
+
+def waiting(text: str, hidden: bool) -> AbstractContextManager[object]:
+    """Show on a terminal that something takes its time."""
+    return nullcontext() if hidden else _OUT.status(text)
 
 
 def table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:

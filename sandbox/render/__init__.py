@@ -54,6 +54,10 @@ class Renderer(Protocol):
         """Make ready to draw `scene`."""
         ...
 
+    def warm_up(self) -> None:
+        """Do what must be done once on a machine before the first picture."""
+        ...
+
     def check(self, poses: NDArray[np.float64], camera: Camera) -> None:
         """Refuse a camera whose eye is inside something (InvalidInputError)."""
         ...

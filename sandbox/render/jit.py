@@ -1,7 +1,9 @@
 """numba's compiler with its cache on disk; says so where the cache cannot be written."""
 
+import hashlib
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
@@ -11,6 +13,12 @@ R = TypeVar("R")
 
 # No fast-math: a sum may not be taken in another order on another CPU.
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": False, "_nrt": False}
+
+# Numba takes what it kept for fresh while the kernel's own file is unchanged; a kernel is made of
+# what it calls, too.
+SOURCES = hashlib.sha256(
+    b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+).digest()
 
 
 def inlined(function: Callable[P, R]) -> Callable[P, R]:
@@ -25,7 +33,9 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
         UserWarning: no folder for the cache can be written; each process compiles anew (seconds).
     """
     try:
-        return cast(Callable[P, R], numba.njit(cache=True, **_OPTIONS)(function))
+        kernel: Any = numba.njit(cache=True, **_OPTIONS)(function)
+        kernel._cache._cache_file._source_stamp = SOURCES
+        return cast(Callable[P, R], kernel)
     except RuntimeError as error:  # What numba says when it finds no folder to write to.
         warnings.warn(
             f"the renderer's compiled code cannot be kept ({error}): every process compiles it "

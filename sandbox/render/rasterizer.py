@@ -17,9 +17,11 @@ from sandbox.scene import Camera, Scene
 
 F64 = NDArray[np.float64]
 LINK_TRIANGLES = 300  # Of a robot's link.
+DTYPES = (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.int16))  # Of a picture's arrays.
 LIGHT_TEXELS = 2  # Of the shadows' map, a pixel.
 SPANS = 1024  # Rows of triangles that are found before they are drawn.
 LIGHT_MARGIN = 1.5  # How much wider the light's view is than the camera's, at its target.
+_ANY = Camera("any", (0.0, -1.0, 0.0), (0.0, 0.0, 0.0))
 
 
 class Rasterizer:
@@ -48,6 +50,14 @@ class Rasterizer:
         self._scene = scene
         self._geometry = geometry.flatten(scene, self._link_triangles)
         self._takes, self._latest = {}, None
+
+    def warm_up(self) -> None:
+        """Compile what draws, or read it from the disk."""
+        scene = Scene((), (_ANY,))
+        other, small = Rasterizer(), Picture.empty(8)
+        other.load(scene)
+        other.draw(np.empty((0, 7)), _ANY, small)
+        shrink(np.zeros((2, 2, 3), np.uint8), np.zeros((1, 1, 3), np.uint8))
 
     def check(self, poses: F64, camera: Camera) -> None:
         """Refuse a camera whose eye is inside something.
@@ -98,11 +108,13 @@ def _checked(picture: Picture) -> tuple[U8, F32, I16, int]:
         pixels.shape not in ((n, n, 3), (0, 0, 3))
         or depth.shape not in ((n, n), (0, 0))
         or bodies.shape not in ((n, n), (0, 0))
+        or (pixels.dtype, depth.dtype, bodies.dtype) != DTYPES
         or not (pixels.flags.carray and depth.flags.carray and bodies.flags.carray)
     ):
+        arrays = [f"{array.dtype} {array.shape}" for array in (pixels, depth, bodies)]
         raise InvalidInputError(
-            f"a picture of {n} pixels with arrays of shapes {pixels.shape}, {depth.shape} and "
-            f"{bodies.shape}: Picture.empty makes contiguous ones that fit."
+            f"a picture of {n} pixels with arrays {', '.join(arrays)}: Picture.empty makes "
+            "contiguous ones that fit."
         )
     return pixels, depth, bodies, n
 

@@ -57,6 +57,9 @@ class TinyRenderer:
         for uid, place in owners:
             self._body_of[uid + 1] = place
 
+    def warm_up(self) -> None:
+        """Nothing has to be done."""
+
     def check(self, poses: NDArray[np.float64], camera: sc.Camera) -> None:
         """Refuse a camera whose eye is inside something.
 
