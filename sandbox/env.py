@@ -50,7 +50,7 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
     Args:
         scenario: the name of a scenario, a path to one, or None: nothing varies but the layout.
         split: one of the scenario's splits, or None.
-        observation: `proprio`, `pixels`, `depth` or `segmentation`, or a list of them (a Dict).
+        observation: `proprio`, or pictures (modality.PICTURES), or a list (a Dict).
         image_size: pixels in width and height.
         camera: one of the scene's cameras, or a list of them (a Dict of `pixels.main`, ...).
         renderer: `raster`, or `tiny` for Bullet's TinyRenderer; who drew is in `pictures`.

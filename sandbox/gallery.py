@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from sandbox import catalogue, factors, modality
+from sandbox import catalogue, factors
 from sandbox.env import SandboxEnv
 from sandbox.errors import SandboxError
 from sandbox.factors import Color, Factor, Integer, Value
@@ -16,6 +16,7 @@ from sandbox.preview import GAP, INK, PAPER, colored
 CELL = 112  # Pixels of a picture; drawn twice as large, and made smooth.
 NAMES = 190  # Pixels of the column of names.
 SHOWN = 5  # Values of a factor.
+SEEN = ("pixels", "depth", "segmentation")
 AFTER_S = 1.0  # Simulated seconds of the scripted policy, so that physics shows.
 Row = tuple[str, list[NDArray[np.uint8]], list[str]]  # Name, pictures, what is under each.
 COLORS: tuple[Value, ...] = (
@@ -64,8 +65,7 @@ def picture(name: str) -> Image.Image:
     with closing(_env(name, cameras)) as env:
         seen = _seen(env, {})
     rows: list[Row] = [
-        (camera, [seen[f"{m}.{camera}"] for m in modality.PICTURES], [*modality.PICTURES])
-        for camera in cameras
+        (camera, [seen[f"{m}.{camera}"] for m in SEEN], [*SEEN]) for camera in cameras
     ]
     with closing(_env(name, ["main"])) as env:
         for key, factor in known.items():
@@ -92,7 +92,7 @@ def _laid_out(rows: list[Row]) -> Image.Image:
 
 def _env(name: str, cameras: list[str]) -> SandboxEnv:
     return catalogue.environment(name)(
-        observation=modality.PICTURES, camera=cameras, image_size=2 * CELL, account=None
+        observation=SEEN, camera=cameras, image_size=2 * CELL, account=None
     )
 
 

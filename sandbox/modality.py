@@ -8,7 +8,7 @@ from gymnasium import spaces
 
 from sandbox.errors import InvalidInputError, UnknownNameError
 
-PICTURES = ("pixels", "depth", "segmentation")
+PICTURES = ("pixels", "depth", "segmentation", "links")
 MODALITIES = ("proprio", *PICTURES)
 RENDERERS = ("raster", "tiny")
 DEEPEST_M = 100.0  # No camera's far plane is farther.

@@ -54,7 +54,7 @@ def preview(
             for they are not kept as data.
         out: where to write.
         episodes: how many.
-        columns: pixels, depth, segmentation, to draw other pictures than the run's.
+        columns: of modality.PICTURES, to draw other pictures than the run's.
         camera: who draws them.
         changes: image_size and renderer, likewise.
 

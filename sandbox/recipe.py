@@ -14,7 +14,7 @@ from sandbox.modality import PICTURES
 
 FORMAT = 1
 MAX_EPISODES = 100_000_000
-Modality = Literal["proprio", "pixels", "depth", "segmentation"]
+Modality = Literal["proprio", "pixels", "depth", "segmentation", "links"]
 PolicyName = Literal["random", "ou_noise", "scripted", "scripted_noisy"]
 
 
@@ -113,7 +113,7 @@ def with_pictures(
 
     Args:
         recipe: to start from.
-        columns: pixels, depth, segmentation.
+        columns: pixels, depth, segmentation, links.
         camera: who draws, one or several; None is who drew.
         changes: of other keys; None leaves one as it is.
 

@@ -73,6 +73,7 @@ _PICTURES = {
     "pixels": ("uint8", (3,), "RGB", "1"),
     "depth": ("float32", (), "depth along the view axis", "m"),
     "segmentation": ("int16", (), "a body's place in the scene from 1, 0 is nothing", "1"),
+    "links": ("int16", (), "a base's or link's place among all from 1, 0 is nothing", "1"),
 }
 
 

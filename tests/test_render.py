@@ -16,7 +16,8 @@ from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.render import Picture
 from sandbox.render.camera import rotation
 from sandbox.render.rasterizer import Rasterizer
-from sandbox.scene import Body, Camera, Light, Pose, Scene, Shape, Texture, image, mesh
+from sandbox.scene import Body, Camera, Light, Pose, Scene, Shape, Texture, image, mesh, robot
+from sandbox.world import TinyRenderer, World
 
 F64 = NDArray[np.float64]
 FRONT = Camera("main", (0.0, -2.0, 0.0), (0.0, 0.0, 0.0), fov_deg=40.0)
@@ -208,6 +209,23 @@ def product(a: Any, b: Any) -> tuple[float, ...]:
     )
 
 
+def test_links_are_told_apart() -> None:
+    arm = robot("panda", "franka_panda/panda.urdf")
+    camera = Camera("main", (1.2, -1.2, 0.8), (0.1, 0.0, 0.4))
+    scene, world = Scene((Body("floor", (Shape("plane"),)), arm), (camera,)), World()
+    world.build(scene)
+    for renderer in (Rasterizer(), TinyRenderer()):
+        picture = Picture.empty(128)
+        renderer.load(scene)
+        renderer.draw(world.poses(), camera, picture)
+        names = ["floor", "panda", *world.joints("panda")]
+        assert {names[n - 1] for n in np.unique(picture.links[picture.links > 0]).tolist()} >= {
+            *("floor", "panda", "panda_link3", "panda_link6", "panda_hand", "panda_leftfinger"),
+        }
+        assert ((picture.links > 1) == (picture.segmentation == 2)).all()
+        assert ((picture.links == 1) == (picture.segmentation == 1)).all()
+
+
 # How things look -----------------------------------------------------------------------------
 
 
@@ -352,8 +370,9 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         replace(whole, depth=locked),
         replace(whole, segmentation=whole.segmentation.T[::2]),
         replace(whole, depth=whole.depth.astype(np.float64)),
+        replace(whole, links=whole.links.reshape(-1)),
     ):
-        with pytest.raises(InvalidInputError, match=r"of 1[67] pixels with arrays"):
+        with pytest.raises(InvalidInputError, match=r"of 1[67] pixels with an array"):
             renderer.draw(poses, scene.cameras[0], wrong)
 
 

@@ -61,7 +61,7 @@ def render(
     run: RunPath,
     out: Annotated[Path, typer.Option(help="The new run folder.", show_default=False)],
     columns: Annotated[
-        str, typer.Option(help="Of pixels, depth, segmentation; with commas.")
+        str, typer.Option(help="Of pixels, depth, segmentation, links; with commas.")
     ] = "pixels",
     camera: Cameras = None,
     image_size: ImageSize = None,
@@ -186,7 +186,7 @@ def preview(
     out: Annotated[Path | None, typer.Option(help="Where to write; RUN/preview if none.")] = None,
     episodes: Annotated[int, typer.Option(help="How many episodes to show.")] = 6,
     columns: Annotated[
-        str | None, typer.Option(help="Of pixels, depth, segmentation; the run's if none.")
+        str | None, typer.Option(help="Of pixels, depth, segmentation, links; the run's if none.")
     ] = None,
     camera: Cameras = None,
     image_size: ImageSize = None,

@@ -20,22 +20,26 @@ class Picture:
         pixels: uint8 (size, size, 3), red, green, blue.
         depth: float32 (size, size) [m] along the view axis; the far plane where nothing is.
         segmentation: int16 (size, size): a body's place in the scene, from 1; 0 where nothing is.
+        links: int16 (size, size): the place, from 1, of the base or link among all bodies' bases
+            and links, in the scene's order; 0 where nothing is.
     """
 
     size: int
     pixels: NDArray[np.uint8]
     depth: NDArray[np.float32]
     segmentation: NDArray[np.int16]
+    links: NDArray[np.int16]
 
     @classmethod
     def empty(cls, size: int, names: Sequence[str] = PICTURES) -> "Picture":
         """Return the arrays named, of `size` pixels, not yet drawn."""
-        pixels, depth, bodies = (size if name in names else 0 for name in PICTURES)
+        pixels, depth, bodies, links = (size if name in names else 0 for name in PICTURES)
         return cls(
             size,
             np.empty((pixels, pixels, 3), np.uint8),
             np.empty((depth, depth), np.float32),
             np.empty((bodies, bodies), np.int16),
+            np.empty((links, links), np.int16),
         )
 
 

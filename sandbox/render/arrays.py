@@ -112,7 +112,7 @@ class Layer(NamedTuple):
 
     Attributes:
         lit, dark: (h, w, 3) colours in the light and in the shadow of something.
-        depth, segments, nearest: as in a picture and its canvas.
+        depth, segments, links, nearest: as in a picture and its canvas.
         places: (h, w, 3) where each pixel lies in the light's view.
         tiles: (rows, columns, 4) lowest u, lowest v, highest u, highest v of TILE x TILE pixels.
     """
@@ -121,6 +121,7 @@ class Layer(NamedTuple):
     dark: U8
     depth: F32
     segments: I16
+    links: I16
     nearest: F32
     places: F32
     tiles: F32
@@ -132,3 +133,4 @@ class Output(NamedTuple):
     pixels: U8
     depth: F32
     segments: I16
+    links: I16

@@ -303,7 +303,7 @@ def _encloses(solids: Solids, part: int, at: F64) -> bool:
     if row[KIND] == PLANE:
         return float(local[:, 2] @ (at - local[:, 3])) < 0.0
     faces = solids.triangles[row[TRIANGLE] : row[TRIANGLES], :3]
-    a, b, c = (solids.vertices[faces[:, k]] - at for k in (0, 2, 1))
+    a, b, c = (solids.vertices.T[faces[:, k]] - at for k in (0, 2, 1))
     la, lb, lc = (np.linalg.norm(v, axis=1) for v in (a, b, c))
     over = np.einsum("ij,ij->i", a, np.cross(b, c))
     under = la * lb * lc

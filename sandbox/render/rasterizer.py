@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from sandbox.errors import InvalidInputError
 from sandbox.render import Picture, geometry
-from sandbox.render.arrays import F32, I16, TILE, U8, Canvas, Layer, Output, Solids, View
+from sandbox.render.arrays import TILE, Canvas, Layer, Output, Solids, View
 from sandbox.render.camera import intrinsics
 from sandbox.render.geometry import Geometry
 from sandbox.render.jit import settled
@@ -17,7 +17,8 @@ from sandbox.scene import Camera, Scene
 
 F64 = NDArray[np.float64]
 LINK_TRIANGLES = 300  # Of a robot's link.
-DTYPES = (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.int16))  # Of a picture's arrays.
+BYTES, WORDS = np.dtype(np.uint8), np.dtype(np.int16)
+DTYPES = (BYTES, np.dtype(np.float32), WORDS, WORDS)  # Of a picture's arrays.
 LIGHT_TEXELS = 2  # Of the shadows' map, a pixel.
 SPANS = 1024  # Rows of triangles that are found before they are drawn.
 LIGHT_MARGIN = 1.5  # How much wider the light's view is than the camera's, at its target.
@@ -80,15 +81,16 @@ class Rasterizer:
             raise InvalidInputError(
                 f"poses of shape {poses.shape}: this scene has {frames} frames, each of 7 numbers."
             )
-        pixels, depth, bodies, size = _checked(picture)
-        if camera.supersampling > 1 and pixels.size:
+        output, size = _checked(picture), picture.size
+        if camera.supersampling > 1 and output.pixels.size:
             many = size * camera.supersampling
-            large = np.empty((many, many, 3), np.uint8)
-            self._take(camera, many).draw(poses, Output(large, depth[:0], bodies[:0]))
-            shrink(large, pixels)
-            pixels = pixels[:0]
-        if pixels.size or depth.size or bodies.size:
-            self._take(camera, size).draw(poses, Output(pixels, depth, bodies))
+            large, none = np.empty((many, many, 3), np.uint8), output.pixels[:0, :0]
+            rest = (output.depth[:0, :0], output.segments[:0, :0], output.links[:0, :0])
+            self._take(camera, many).draw(poses, Output(large, *rest))
+            shrink(large, output.pixels)
+            output = output._replace(pixels=none)
+        if any(array.size for array in output):
+            self._take(camera, size).draw(poses, output)
 
     def _take(self, camera: Camera, size: int) -> "_Take":
         take = self._latest
@@ -101,22 +103,18 @@ class Rasterizer:
         return take
 
 
-def _checked(picture: Picture) -> tuple[U8, F32, I16, int]:
-    """Return a picture's arrays and size; the compiled loops take their shapes for granted."""
-    pixels, depth, bodies, n = picture.pixels, picture.depth, picture.segmentation, picture.size
-    if (
-        pixels.shape not in ((n, n, 3), (0, 0, 3))
-        or depth.shape not in ((n, n), (0, 0))
-        or bodies.shape not in ((n, n), (0, 0))
-        or (pixels.dtype, depth.dtype, bodies.dtype) != DTYPES
-        or not (pixels.flags.carray and depth.flags.carray and bodies.flags.carray)
-    ):
-        arrays = [f"{array.dtype} {array.shape}" for array in (pixels, depth, bodies)]
-        raise InvalidInputError(
-            f"a picture of {n} pixels with arrays {', '.join(arrays)}: Picture.empty makes "
-            "contiguous ones that fit."
-        )
-    return pixels, depth, bodies, n
+def _checked(it: Picture) -> Output:
+    """Return a picture's arrays; the compiled loops take their shapes and types for granted."""
+    n, arrays = it.size, Output(it.pixels, it.depth, it.segmentation, it.links)
+    for array, dtype in zip(arrays, DTYPES, strict=True):
+        whole, none = ((n, n, 3), (0, 0, 3)) if dtype is BYTES else ((n, n), (0, 0))
+        fits = array.dtype == dtype and array.flags.carray
+        if not fits or (array.shape != whole and array.shape != none):
+            raise InvalidInputError(
+                f"a picture of {n} pixels with an array of {array.dtype} {array.shape}, writable: "
+                f"{array.flags.writeable}: Picture.empty makes contiguous ones that fit."
+            )
+    return arrays
 
 
 class _Take:
@@ -207,6 +205,7 @@ def _layer(size: int) -> Layer:
         np.empty((size, size, 3), np.uint8),
         np.empty((size, size, 3), np.uint8),
         np.empty((size, size), np.float32),
+        np.empty((size, size), np.int16),
         np.empty((size, size), np.int16),
         np.empty((size, size), np.float32),
         np.empty((size, size, 3), np.float32),

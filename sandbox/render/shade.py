@@ -14,6 +14,7 @@ from sandbox.render.arrays import (
     F64,
     FAR,
     FOCAL,
+    FRAME,
     I32,
     I64,
     KIND,
@@ -67,7 +68,7 @@ def background(
             plane(chosen[n], solids, view, canvas)
     heavens(layer, view, sky)
     copy(canvas.nearest, layer.nearest)
-    output = Output(layer.lit, layer.depth, layer.segments)
+    output = Output(layer.lit, layer.depth, layer.segments, layer.links)
     paint(chosen, solids, view, canvas, still, still, layer, output, True)
     survey(layer)
 
@@ -102,6 +103,8 @@ def frame(
         copy(layer.depth, output.depth)
     if output.segments.size > 0:
         copy(layer.segments, output.segments)
+    if output.links.size > 0:
+        copy(layer.links, output.links)
     if output.pixels.size > 0:
         copy(layer.lit, output.pixels)
         if len(cast.nearest) > 1:
@@ -191,6 +194,8 @@ def paint(
                         output.depth[y, x] = np.float32(z)
                     if output.segments.size > 0:
                         output.segments[y, x] = solids.parts[part, BODY]
+                    if output.links.size > 0:
+                        output.links[y, x] = solids.parts[part, FRAME] + 1
                 if not output.pixels.size > 0:
                     continue
                 color(seen, part, y, x, z, solids, view, canvas, still, cast, layer, output, static)
@@ -380,7 +385,8 @@ def heavens(layer: Layer, view: View, sky: F64) -> None:
             for k in range(3):
                 value = byte(sky[k] + max(0.0, up) * (sky[3 + k] - sky[k]))
                 layer.lit[y, x, k] = layer.dark[y, x, k] = value
-            layer.depth[y, x], layer.segments[y, x] = view.lens[FAR], 0
+            layer.depth[y, x] = view.lens[FAR]
+            layer.segments[y, x] = layer.links[y, x] = 0
             layer.places[y, x, 0] = layer.places[y, x, 1] = NOWHERE
 
 

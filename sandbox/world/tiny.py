@@ -34,6 +34,7 @@ class TinyRenderer:
         self._close = weakref.finalize(self, bullet.disconnect, self._client)
         self._scene: sc.Scene | None = None
         self._shapes: list[tuple[int, int, sc.Pose]] = []  # Id, frame, pose in the frame.
+        self._link_of: NDArray[np.int16] = np.zeros(1, np.int16)
         self._body_of: NDArray[np.int16] = np.zeros(1, np.int16)
         self._drawn: NDArray[np.float64] = np.empty((0, 7))
 
@@ -56,6 +57,9 @@ class TinyRenderer:
         self._body_of = np.zeros(2 + max((uid for uid, _ in owners), default=0), np.int16)
         for uid, place in owners:
             self._body_of[uid + 1] = place
+        self._link_of = np.zeros_like(self._body_of)
+        for uid, frame, _ in self._shapes:
+            self._link_of[uid + 1] = frame + 1
 
     def warm_up(self) -> None:
         """Nothing has to be done."""
@@ -95,7 +99,8 @@ class TinyRenderer:
             renderer=pybullet.ER_TINY_RENDERER,
             physicsClientId=self._client,
         )
-        bodies = self._body_of[np.reshape(mask, (size, size)) + 1]
+        shapes = np.reshape(mask, (size, size)) + 1
+        bodies = self._body_of[shapes]
         if picture.pixels.size:
             picture.pixels[:] = np.reshape(rgba, (size, size, 4))[:, :, :3]
             picture.pixels[bodies == 0] = [round(255 * part) for part in self._scene.sky]
@@ -103,6 +108,8 @@ class TinyRenderer:
             picture.depth[:] = _metric(np.reshape(depth, (size, size)), camera)
         if picture.segmentation.size:
             picture.segmentation[:] = bodies
+        if picture.links.size:
+            picture.links[:] = self._link_of[shapes]
 
     def _place(self, poses: NDArray[np.float64]) -> None:
         """Move the shapes whose frames have moved since the last picture."""
