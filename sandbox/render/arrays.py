@@ -18,6 +18,7 @@ FRAME, VERTEX, VERTICES, TRIANGLE, TRIANGLES, KIND, SIDES, BODY, TEXTURE = range
 PLAIN, CHECKER = -1, -2  # parts[:, TEXTURE] if it is not the number of an image.
 FOCAL, MIDDLE, NEAR, FAR = range(4)  # Places in View.lens.
 AMBIENT, DIFFUSE, TONE, BIAS = 6, 7, 8, 11  # Places in View.sun, after its two directions.
+LIGHT_TEXELS = 2  # Of the map of shadows, in width and height of a pixel.
 TILE = 8  # Pixels: static pictures know where tiles of them lie in the light's view.
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from sandbox.errors import InvalidInputError
 from sandbox.render import Picture, geometry
-from sandbox.render.arrays import TILE, Canvas, Layer, Output, Solids, View
+from sandbox.render.arrays import LIGHT_TEXELS, TILE, Canvas, Layer, Output, Solids, View
 from sandbox.render.camera import intrinsics
 from sandbox.render.geometry import Geometry
 from sandbox.render.jit import settled
@@ -19,7 +19,7 @@ F64 = NDArray[np.float64]
 LINK_TRIANGLES = 300  # Of a robot's link.
 BYTES, WORDS = np.dtype(np.uint8), np.dtype(np.int16)
 DTYPES = (BYTES, np.dtype(np.float32), WORDS, WORDS)  # Of a picture's arrays.
-LIGHT_TEXELS = 2  # Of the shadows' map, a pixel.
+FINER = 4  # Texels of what stands still are smaller, under a camera that does too.
 SPANS = 1024  # Rows of triangles that are found before they are drawn.
 LIGHT_MARGIN = 1.5  # How much wider the light's view is than the camera's, at its target.
 _ANY = Camera("any", (0.0, -1.0, 0.0), (0.0, 0.0, 0.0))
@@ -125,7 +125,9 @@ class _Take:
         self._light, self._geometry = scene.light, it
         texels = max(128, LIGHT_TEXELS * size) if scene.light.shadows else 1
         self._canvas = _canvas(it.solids, size, True)
-        self._still, self._cast = (_canvas(it.solids, texels, False) for _ in range(2))
+        finer = 1 if camera.body or texels == 1 else FINER
+        self._still = _canvas(it.solids, finer * texels, False)
+        self._cast = _canvas(it.solids, texels, False)
         self._layer = _layer(size)
         self._sky = np.array([*scene.sky, *scene.zenith])
         # Where the frames of `places` were when the layer was drawn; the last row is 0 once it is.

@@ -18,6 +18,7 @@ from sandbox.render.arrays import (
     I32,
     I64,
     KIND,
+    LIGHT_TEXELS,
     MESH,
     MIDDLE,
     NEAR,
@@ -38,6 +39,7 @@ from sandbox.render.fill import draw, product, widen
 from sandbox.render.jit import compiled, inlined
 
 DRAWN, STALE, NOT_FINITE = range(3)
+SAMPLES = 4  # In width and height of a pixel, of the shadows of what stands still.
 NOWHERE = -1e30  # In the light's view: no shadow falls there.
 
 
@@ -61,7 +63,10 @@ def background(
     """Draw the layer of what does not move: sky, planes and the chosen parts."""
     set_all(canvas.nearest, 1.0 / view.lens[FAR])
     set_all(still.nearest, -np.inf)
+    finer = len(still.nearest) // len(cast.nearest)
+    scale(light.matrix, float(finer))
     draw(solids, chosen, poses, light, still)
+    scale(light.matrix, 1.0 / finer)  # A power of 2: what it was.
     draw(solids, chosen, poses, view, canvas)
     for n in range(len(chosen)):
         if solids.parts[chosen[n], KIND] == PLANE:
@@ -69,8 +74,16 @@ def background(
     heavens(layer, view, sky)
     copy(canvas.nearest, layer.nearest)
     output = Output(layer.lit, layer.depth, layer.segments, layer.links)
-    paint(chosen, solids, view, canvas, still, still, layer, output, True)
+    paint(chosen, solids, view, canvas, still, cast, layer, output, True)
     survey(layer)
+
+
+@inlined
+def scale(matrix: F64, by: float) -> None:
+    """Make texels of the light's view smaller by a factor."""
+    for r in range(2):
+        for c in range(4):
+            matrix[r, c] *= by
 
 
 @compiled
@@ -236,7 +249,7 @@ def color(
         steep = min(4.0, np.sqrt(max(0.0, 1.0 - shade * shade)) / (shade + 1e-3))
         height += sun[BIAS] * (0.1 + steep)
         if shade > 0.0:
-            light -= shadow(u, v, height, still.nearest)
+            light -= standing(u, v, height, still.nearest, len(cast.nearest), static)
             if not static and light > 0.0:
                 light *= 1.0 - shadow(u, v, height, cast.nearest)
         if static:
@@ -284,6 +297,25 @@ def facing(
         s = canvas.shades[seen]
         shade = (s[2] + s[0] * x + s[1] * y) * z
     return min(1.0, max(0.0, shade))
+
+
+@inlined
+def standing(u: float, v: float, height: float, lights: F32, size: int, static: bool) -> float:
+    """Return how much of a point is in the shadow of what stands still, 0 to 1.
+
+    Its map may be finer than that of what moves, of `size` texels; a layer is drawn so seldom that
+    it takes the mean over a pixel.
+    """
+    finer = len(lights) // size
+    if not static or finer == 1:
+        return shadow(finer * u, finer * v, height, lights)
+    total = 0.0
+    for row in range(SAMPLES):
+        for column in range(SAMPLES):
+            du, dv = (column + 0.5) / SAMPLES - 0.5, (row + 0.5) / SAMPLES - 0.5
+            x, y = finer * (u + LIGHT_TEXELS * du), finer * (v + LIGHT_TEXELS * dv)
+            total += shadow(x, y, height, lights)
+    return total / (SAMPLES * SAMPLES)
 
 
 @inlined
