@@ -11,8 +11,8 @@ from sandbox.render.arrays import LIGHT_TEXELS, TILE, Canvas, Layer, Output, Sol
 from sandbox.render.camera import intrinsics
 from sandbox.render.geometry import Geometry
 from sandbox.render.jit import settled
+from sandbox.render.layers import NOT_FINITE, STALE, background, frame, shrink
 from sandbox.render.mesh import DECIMATOR
-from sandbox.render.shade import NOT_FINITE, STALE, background, frame, shrink
 from sandbox.scene import Camera, Scene
 
 F64 = NDArray[np.float64]
