@@ -340,23 +340,19 @@ def sphere(part: int, solids: Solids, view: View, canvas: Canvas) -> None:
     size = canvas.nearest.shape[0]
     left, right = extent(x, z, b[3], focal, middle, near, size)
     top, bottom = extent(y, z, b[3], focal, middle, near, size)
-    number, touched = len(solids.owners) + part, False
+    number = len(solids.owners) + part
     for row in range(top, bottom):
         v = (row + 0.5 - middle) / focal
-        for column in range(left, right):
-            u = (column + 0.5 - middle) / focal
+        nearest, which = canvas.nearest[row, left:right], canvas.which[row, left:right]
+        for n in range(len(nearest)):  # Without a branch, several pixels go at once.
+            u = (left + n + 0.5 - middle) / focal
             square, half = u * u + v * v + 1.0, u * x + v * y + z
             root = half * half - square * rest
-            if root <= 0.0:
-                continue
-            value = (half + np.sqrt(root)) / rest  # 1 / z of the nearer point.
-            if value * near > 1.0:
-                continue
-            if np.float32(value) > canvas.nearest[row, column]:
-                canvas.nearest[row, column] = value
-                canvas.which[row, column] = number
-                touched = True
-    if touched:
+            value = (half + np.sqrt(root if root > 0.0 else 0.0)) / rest  # 1 / z, the nearer one.
+            seen = (root > 0.0) & (value * near <= 1.0) & (np.float32(value) > nearest[n])
+            nearest[n] = np.float32(value) if seen else nearest[n]
+            which[n] = number if seen else which[n]
+    if left < right and top < bottom:
         widen(canvas.boxes[part], left, top, right, bottom)
 
 
@@ -391,10 +387,11 @@ def sphere_from_light(part: int, solids: Solids, canvas: Canvas) -> None:
     left, right = int(max(0.0, np.floor(x - radius))), int(min(size, np.ceil(x + radius)))
     top, bottom = int(max(0.0, np.floor(y - radius))), int(min(size, np.ceil(y + radius)))
     for row in range(top, bottom):
-        for column in range(left, right):
-            dx, dy = (column + 0.5 - x) / scale, (row + 0.5 - y) / scale
+        dy, nearest = (row + 0.5 - y) / scale, canvas.nearest[row, left:right]
+        for n in range(len(nearest)):
+            dx = (left + n + 0.5 - x) / scale
             root = b[3] * b[3] - dx * dx - dy * dy
-            if root > 0.0 and height - np.sqrt(root) > canvas.nearest[row, column]:
-                canvas.nearest[row, column] = height - np.sqrt(root)
+            value = np.float32(height - np.sqrt(root if root > 0.0 else 0.0))
+            nearest[n] = value if (root > 0.0) & (value > nearest[n]) else nearest[n]
     if left < right and top < bottom:
         widen(canvas.boxes[part], left, top, right, bottom)

@@ -26,7 +26,7 @@ _ANY = Camera("any", (0.0, -1.0, 0.0), (0.0, 0.0, 0.0))
 
 
 class Rasterizer:
-    """Draws a scene on the CPU: the same bytes on every machine with IEEE arithmetic.
+    """Draws a scene on the CPU: the same bytes in every process; the tests say on what else.
 
     What does not move under a camera that does not move is drawn once; a picture starts from it.
 
