@@ -13,7 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from sandbox import catalogue
-from sandbox.render import Picture, Renderer
+from sandbox.render import Picture, Renderer, geometry, urdf
+from sandbox.render.arrays import FRAME
 from sandbox.render.rasterizer import Rasterizer
 from sandbox.scene import Body, Pose, Scene, Shape, orbit, robot
 from sandbox.world import TinyRenderer, World, tiny
@@ -134,3 +135,17 @@ def test_a_decimated_arm_covers_what_the_whole_one_does() -> None:
         covered.append(picture.segmentation == 2)
     whole, decimated = covered
     assert (whole & decimated).sum() / (whole | decimated).sum() > 0.98
+
+
+@pytest.mark.parametrize("path", ["franka_panda/panda.urdf", "kuka_iiwa/model.urdf", "r2d2.urdf"])
+def test_a_urdfs_links_are_in_bullets_order_and_few_triangles_each(path: str) -> None:
+    it = robot("it", path)
+    world = World()
+    world.build(Scene((it,)))
+    base, *links = urdf.visuals(it)
+    assert links == world.joints("it")
+    assert base not in links
+    flat = geometry.flatten(Scene((it,)), 300)
+    frames = flat.solids.parts[flat.solids.owners, FRAME]
+    assert np.bincount(frames).max() <= 1.1 * 300 * 3  # A link may have three files.
+    assert len(flat.names) == len(world.poses())
