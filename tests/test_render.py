@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sandbox.errors import InvalidInputError, UnknownNameError
-from sandbox.render import Picture
+from sandbox.render import Picture, rasterizer
 from sandbox.render.camera import rotation
 from sandbox.render.rasterizer import Rasterizer
 from sandbox.scene import Body, Camera, Light, Pose, Scene, Shape, Texture, image, mesh, robot
@@ -417,3 +417,24 @@ def test_a_camera_on_a_link_that_is_not_there_is_refused() -> None:
     )
     with pytest.raises(UnknownNameError, match="no link is called 'arm'"):
         drawn(scene, 16)
+
+
+def test_a_fixed_cameras_layer_outlives_the_moves_of_another_cameras_body(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene, poses = zoo()
+    both = (scene.cameras[0], replace(scene.cameras[0], name="follow", body="body 1"))
+    renderer, looks = Rasterizer(), list[str]()
+    renderer.load(replace(scene, cameras=both))
+    look = rasterizer._Take._look  # pyright: ignore[reportPrivateUsage]
+
+    def counted(take: Any, poses: F64) -> None:
+        looks.append(take.camera.name)
+        look(take, poses)
+
+    monkeypatch.setattr(rasterizer._Take, "_look", counted)  # pyright: ignore[reportPrivateUsage]
+    for n in range(3):
+        poses[1, 0] += 0.1 * n
+        for camera in both:
+            renderer.draw(poses, camera, Picture.empty(16))
+    assert (looks.count("main"), looks.count("follow")) == (2, 4)  # Once each to begin with.

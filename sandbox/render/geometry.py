@@ -41,8 +41,8 @@ class Geometry:
         still: parts that do not move, and
         moving: those that may.
         glass: parts that are translucent, moving or not.
-        places: the frames of `still` and the bases that cameras go with: while these stay, what
-            does not move need not be drawn again.
+        places: the frames of `still`: while these stay, and the camera, what does not move need
+            not be drawn again.
     """
 
     solids: Solids
@@ -68,8 +68,7 @@ def flatten(scene: Scene, link_triangles: int | None) -> Geometry:
             frame = names[body.name, link if n else ""] = len(names)
             for shape in shapes:
                 parts.add(shape, frame, place, fixed and n == 0, link_triangles if robot else None)
-    watched = [watched_frame(names, camera) for camera in scene.cameras if camera.body]
-    return parts.geometry(names, watched)
+    return parts.geometry(names)
 
 
 def watched_frame(names: dict[tuple[str, str], int], camera: Camera) -> int:
@@ -117,7 +116,7 @@ class _Parts:
             for piece in _meshes(shape, count):
                 self._mesh(piece, shape, frame, body, still, local)
 
-    def geometry(self, names: dict[tuple[str, str], int], watched: list[int]) -> Geometry:
+    def geometry(self, names: dict[tuple[str, str], int]) -> Geometry:
         """Return everything added, in arrays."""
         triangles = np.zeros((self.triangles + 2, 4), np.uint32)
         owners = np.zeros(self.triangles, np.int32)
@@ -149,7 +148,7 @@ class _Parts:
         )
         chosen = [np.flatnonzero(c).astype(np.int32) for c in (still & ~clear, ~still & ~clear)]
         glass = np.flatnonzero(clear).astype(np.int32)
-        places = np.unique([*rows[chosen[0], 0].tolist(), *watched]).astype(np.int64)
+        places = np.unique(rows[chosen[0], FRAME]).astype(np.int64)
         return Geometry(solids, names, chosen[0], chosen[1], glass, places)
 
     def _sphere(

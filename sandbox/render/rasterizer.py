@@ -131,7 +131,9 @@ class _Take:
         self._layer = _layer(size)
         self._sky = np.array([*scene.sky, *scene.zenith])
         # Where the frames of `places` were when the layer was drawn; the last row is 0 once it is.
-        self._seen = np.full((len(it.places) + 1, 7), np.nan)
+        watched = [geometry.watched_frame(it.names, camera)] if camera.body else []
+        self._places = np.unique([*it.places.tolist(), *watched]).astype(np.int64)
+        self._seen = np.full((len(self._places) + 1, 7), np.nan)
         self._look(np.zeros((len(it.names), 7)))
 
     def draw(self, poses: F64, output: Output) -> None:
@@ -141,7 +143,7 @@ class _Take:
             it = self._geometry
             self._look(poses)
             settled(background)(*self._arrays, poses, it.still, self._sky)
-            self._seen[:-1], self._seen[-1] = poses[it.places], 0.0
+            self._seen[:-1], self._seen[-1] = poses[self._places], 0.0
             drawn = settled(frame)(*self._arrays, poses, output)
         if drawn == NOT_FINITE:
             raise InvalidInputError("poses that are not finite: a pose is 7 finite numbers.")
@@ -164,7 +166,7 @@ class _Take:
         parallel, unused = np.zeros(4), np.zeros((3, 4))
         it = self._geometry
         self._arrays = (
-            *(it.solids, it.moving, it.glass, it.places, self._seen),
+            *(it.solids, it.moving, it.glass, self._places, self._seen),
             View(world[:3].copy(), numbers, sun, (lamp @ back)[:3].copy()),
             View(lamp[:3].copy(), parallel, sun, unused),
             *(self._canvas, self._still, self._cast, self._layer),
