@@ -358,22 +358,20 @@ def test_poses_that_are_none_are_refused() -> None:
 
 
 def test_arrays_that_do_not_fit_are_refused() -> None:
-    scene, poses = zoo()
-    renderer = Rasterizer()
-    renderer.load(scene)
     whole = Picture.empty(16)
     locked = whole.depth.copy()
     locked.flags.writeable = False
-    for wrong in (
-        replace(whole, size=17),
-        replace(whole, pixels=whole.pixels.view(np.int8)),
-        replace(whole, depth=locked),
-        replace(whole, segmentation=whole.segmentation.T[::2]),
-        replace(whole, depth=whole.depth.astype(np.float64)),
-        replace(whole, links=whole.links.reshape(-1)),
-    ):
-        with pytest.raises(InvalidInputError, match=r"of 1[67] pixels with an array"):
-            renderer.draw(poses, scene.cameras[0], wrong)
+    changes: list[dict[str, Any]] = [
+        {"size": 17},
+        {"pixels": whole.pixels.view(np.int8)},
+        {"depth": locked},
+        {"segmentation": whole.segmentation.T[::2]},
+        {"depth": whole.depth.astype(np.float64)},
+        {"links": whole.links.reshape(-1)},
+    ]
+    for change in changes:
+        with pytest.raises(InvalidInputError, match=r"a picture of 1[67] pixels with"):
+            replace(whole, **change)
 
 
 @pytest.mark.parametrize(

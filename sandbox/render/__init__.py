@@ -2,13 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sandbox.errors import InvalidInputError
 from sandbox.modality import PICTURES
 from sandbox.scene import Camera, Scene
+
+_BYTES, _WORDS = np.dtype(np.uint8), np.dtype(np.int16)
+_DTYPES = {
+    "pixels": _BYTES,
+    "depth": np.dtype(np.float32),
+    "segmentation": _WORDS,
+    "links": _WORDS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +31,9 @@ class Picture:
         segmentation: int16 (size, size): a body's place in the scene, from 1; 0 where nothing is.
         links: int16 (size, size): the place, from 1, of the base or link among all bodies' bases
             and links, in the scene's order; 0 where nothing is.
+
+    Raises:
+        InvalidInputError: arrays of other shapes or types, not contiguous, or not writable.
     """
 
     size: int
@@ -29,6 +41,18 @@ class Picture:
     depth: NDArray[np.float32]
     segmentation: NDArray[np.int16]
     links: NDArray[np.int16]
+
+    def __post_init__(self) -> None:  # Compiled loops take all this for granted.
+        n = self.size
+        for name, dtype in _DTYPES.items():
+            array: NDArray[Any] = getattr(self, name)
+            whole, none = ((n, n, 3), (0, 0, 3)) if dtype is _BYTES else ((n, n), (0, 0))
+            fits = array.dtype == dtype and array.flags.carray
+            if not fits or (array.shape != whole and array.shape != none):
+                raise InvalidInputError(
+                    f"a picture of {n} pixels with {name} of {array.dtype} {array.shape}, writable: "
+                    f"{array.flags.writeable}: Picture.empty makes contiguous ones that fit."
+                )
 
     @classmethod
     def empty(cls, size: int, names: Sequence[str] = PICTURES) -> "Picture":

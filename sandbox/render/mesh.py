@@ -24,7 +24,7 @@ SIDES = 32  # Of a cylinder: its silhouette is within 0.5 % of its radius.
 CREASE_DEG = 40.0  # Faces that meet at less look round.
 LARGE = 50_000  # Triangles from which a mesh's edges are all rounded: corners would cost too much.
 DECIMATOR = "fast-simplification-" + version("fast-simplification")
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 # Of the decimation, one after the other until it is `ABOUT` as asked: the panda at 300 triangles a
 # link keeps 99 % of its silhouette; with 7 alone 95 %.
 AGGRESSIVENESS, ABOUT = (3, 5, 7), 1.1
@@ -133,11 +133,11 @@ def _loaded(path: Path, count: int | None, *_: int) -> tuple[Mesh, ...]:
     kept = content.cache() / "meshes" / f"{key.hexdigest()}.npz"
     found = _from_cache(kept)
     if found is None:
-        found = _simplified(*_read(path), count)
+        whole = _read(path)  # What is left of a closed mesh counts as closed.
+        found = (*_simplified(*whole, count), _is_closed(whole[1]))
         _to_cache(kept, found)
-    vertices, faces, colors = found
+    vertices, faces, colors, closed = found
     meshes: list[Mesh] = []
-    closed = _is_closed(faces)
     rows: list[list[float]] = colors.tolist()
     for color in dict.fromkeys((r, g, b, a) for r, g, b, a in rows):
         mine = faces[(colors == color).all(axis=1)]
@@ -263,23 +263,25 @@ def _is_closed(faces: I64) -> bool:
     return bool(np.isin(there, back).mean() > 0.98)
 
 
-def _from_cache(path: Path) -> tuple[F64, I64, F64] | None:
+def _from_cache(path: Path) -> tuple[F64, I64, F64, bool] | None:
     """Return what was kept; None if nothing was, or it is damaged."""
     try:
         with np.load(path, allow_pickle=False) as kept:
             vertices, faces, colors = (kept[name] for name in ("vertices", "faces", "colors"))
+            closed = bool(kept["closed"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     whole = len(faces) == len(colors) and (len(faces) == 0 or faces.max() < len(vertices))
-    return (vertices, faces, colors) if whole else None
+    return (vertices, faces, colors, closed) if whole else None
 
 
-def _to_cache(path: Path, mesh: tuple[F64, I64, F64]) -> None:
+def _to_cache(path: Path, mesh: tuple[F64, I64, F64, bool]) -> None:
     """Keep a mesh, whole or not at all."""
     temporary = path.with_name(f"{path.stem}.{os.getpid()}.npz")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(temporary, vertices=mesh[0], faces=mesh[1], colors=mesh[2])
+        names = ("vertices", "faces", "colors", "closed")
+        np.savez(temporary, **dict(zip(names, mesh, strict=True)))
         temporary.replace(path)
     except OSError as error:
         with suppress(OSError):

@@ -17,8 +17,6 @@ from sandbox.scene import Camera, Scene
 
 F64 = NDArray[np.float64]
 LINK_TRIANGLES = 300  # Of a robot's link.
-BYTES, WORDS = np.dtype(np.uint8), np.dtype(np.int16)
-DTYPES = (BYTES, np.dtype(np.float32), WORDS, WORDS)  # Of a picture's arrays.
 FINER = 4  # Texels of what stands still are smaller, under a camera that does too.
 SPANS = 1024  # Rows of triangles that are found before they are drawn.
 LIGHT_MARGIN = 1.5  # How much wider the light's view is than the camera's, at its target.
@@ -72,8 +70,7 @@ class Rasterizer:
         """Draw the scene with its frames at `poses` (n, 7) into a picture's arrays.
 
         Raises:
-            InvalidInputError: poses that are not finite, or not as many as the scene has; a
-                picture whose arrays are not of its size.
+            InvalidInputError: poses that are not finite, or not as many as the scene has.
         """
         poses = np.ascontiguousarray(poses, np.float64)
         frames = len(self._geometry.names)
@@ -81,7 +78,8 @@ class Rasterizer:
             raise InvalidInputError(
                 f"poses of shape {poses.shape}: this scene has {frames} frames, each of 7 numbers."
             )
-        output, size = _checked(picture), picture.size
+        output = Output(picture.pixels, picture.depth, picture.segmentation, picture.links)
+        size = picture.size
         if camera.supersampling > 1 and output.pixels.size:
             many = size * camera.supersampling
             large, none = np.empty((many, many, 3), np.uint8), output.pixels[:0, :0]
@@ -101,20 +99,6 @@ class Rasterizer:
                 self._takes[camera, size] = take
             self._latest = take
         return take
-
-
-def _checked(it: Picture) -> Output:
-    """Return a picture's arrays; the compiled loops take their shapes and types for granted."""
-    n, arrays = it.size, Output(it.pixels, it.depth, it.segmentation, it.links)
-    for array, dtype in zip(arrays, DTYPES, strict=True):
-        whole, none = ((n, n, 3), (0, 0, 3)) if dtype is BYTES else ((n, n), (0, 0))
-        fits = array.dtype == dtype and array.flags.carray
-        if not fits or (array.shape != whole and array.shape != none):
-            raise InvalidInputError(
-                f"a picture of {n} pixels with an array of {array.dtype} {array.shape}, writable: "
-                f"{array.flags.writeable}: Picture.empty makes contiguous ones that fit."
-            )
-    return arrays
 
 
 class _Take:
