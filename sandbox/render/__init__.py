@@ -50,7 +50,7 @@ class Picture:
             fits = array.dtype == dtype and array.flags.carray
             if not fits or (array.shape != whole and array.shape != none):
                 raise InvalidInputError(
-                    f"a picture of {n} pixels with {name} of {array.dtype} {array.shape}, writable: "
+                    f"a picture of {n} pixels with {name} {array.dtype} {array.shape}, writable: "
                     f"{array.flags.writeable}: Picture.empty makes contiguous ones that fit."
                 )
 
