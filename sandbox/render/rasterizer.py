@@ -87,8 +87,7 @@ class Rasterizer:
             self._take(camera, many).draw(poses, Output(large, *rest))
             shrink(large, output.pixels)
             output = output._replace(pixels=none)
-        if any(array.size for array in output):
-            self._take(camera, size).draw(poses, output)
+        self._take(camera, size).draw(poses, output)
 
     def _take(self, camera: Camera, size: int) -> "_Take":
         take = self._latest

@@ -21,6 +21,7 @@ from sandbox.render.arrays import (
     MIDDLE,
     PLAIN,
     PLANE,
+    SIDES,
     SPHERE,
     TEXTURE,
     TONE,
@@ -91,15 +92,17 @@ def color(
     sun, m, focal, middle = view.sun, view.shadow, view.lens[FOCAL], view.lens[MIDDLE]
     px, py = (x + 0.5 - middle) / focal * z, (y + 0.5 - middle) / focal * z
     shade = facing(seen, part, y, x, px, py, z, solids, view, canvas)
-    light = 1.0
+    light, size = 1.0, len(cast.nearest)
     if len(still.nearest) > 1:
         u = m[0, 0] * px + m[0, 1] * py + m[0, 2] * z + m[0, 3]
         v = m[1, 0] * px + m[1, 1] * py + m[1, 2] * z + m[1, 3]
         height = m[2, 0] * px + m[2, 1] * py + m[2, 2] * z + m[2, 3]
         steep = min(4.0, np.sqrt(max(0.0, 1.0 - shade * shade)) / (shade + 1e-3))
-        height += sun[BIAS] * (0.1 + steep)
+        bias = sun[BIAS] * (0.1 + steep)  # Two sides would else shadow themselves; one, but little.
+        low = height + (bias if solids.parts[part, SIDES] else bias * size / len(still.nearest))
+        height += bias
         if shade > 0.0:
-            light -= standing(u, v, height, still.nearest, len(cast.nearest), static)
+            light -= standing(u, v, low, still.nearest, size, static)
             if not static and light > 0.0:
                 light *= 1.0 - shadow(u, v, height, cast.nearest)
         if static:
