@@ -102,7 +102,7 @@ def color(
         low = height + (bias if solids.parts[part, SIDES] else bias * size / len(still.nearest))
         height += bias
         if shade > 0.0:
-            light -= standing(u, v, low, still.nearest, size, static)
+            light -= standing(u, v, height, low, still.nearest, size, static)
             if not static and light > 0.0:
                 light *= 1.0 - shadow(u, v, height, cast.nearest)
         if static:
@@ -153,22 +153,26 @@ def facing(
 
 
 @inlined
-def standing(u: float, v: float, height: float, lights: F32, size: int, static: bool) -> float:
+def standing(
+    u: float, v: float, height: float, low: float, lights: F32, size: int, static: bool
+) -> float:
     """Return how much of a point is in the shadow of what stands still, 0 to 1.
 
-    Its map may be finer than that of what moves, of `size` texels; a layer is drawn so seldom that
-    it takes the mean over a pixel.
+    Its map may be finer than that of what moves, of `size` texels: the point itself may then be
+    taken for lower, `low`, without shadowing itself, and shadows touch what casts them. A layer is
+    drawn so seldom that it takes the mean over a pixel, too: thin shadows are not dashed.
     """
     finer = len(lights) // size
+    part = shadow(finer * u, finer * v, low, lights)
     if not static or finer == 1:
-        return shadow(finer * u, finer * v, height, lights)
+        return part
     total = 0.0
     for row in range(SAMPLES):
         for column in range(SAMPLES):
             du, dv = (column + 0.5) / SAMPLES - 0.5, (row + 0.5) / SAMPLES - 0.5
             x, y = finer * (u + LIGHT_TEXELS * du), finer * (v + LIGHT_TEXELS * dv)
             total += shadow(x, y, height, lights)
-    return total / (SAMPLES * SAMPLES)
+    return max(part, total / (SAMPLES * SAMPLES))
 
 
 @inlined
