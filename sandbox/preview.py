@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from sandbox import catalogue, rollout, runs
 from sandbox import recipe as recipes
-from sandbox import rollout, runs
 from sandbox.errors import FormatError, InvalidInputError, SandboxError
 from sandbox.modality import PICTURES
 from sandbox.recipe import Recipe
@@ -75,7 +75,9 @@ def preview(
     try:
         out.mkdir(parents=True, exist_ok=True)
         contact_sheet(films).save(sheet)
-        write_film(film, [f for _, f in films], float(shown[0].record.get("control_hz", 10)))
+        write_film(
+            film, [f for _, f in films], catalogue.environment(recipe.environment).control_hz
+        )
     except OSError as error:
         raise SandboxError(f"{out}: the preview cannot be written: {error}.") from error
     return [sheet, film]

@@ -4,6 +4,7 @@ import numpy as np
 
 from sandbox.render.arrays import (
     F64,
+    FAR,
     FOCAL,
     FRAME,
     I32,
@@ -85,13 +86,14 @@ def draw(solids: Solids, chosen: I32, poses: F64, view: View, canvas: Canvas) ->
 @compiled
 def visible(part: int, solids: Solids, view: View, canvas: Canvas) -> bool:
     """Return whether a part may be in the picture, by the sphere around it."""
-    m, b, focal, middle = canvas.frames[part], solids.bounds[part], view.lens[0], view.lens[1]
+    m, b, lens = canvas.frames[part], solids.bounds[part], view.lens
+    focal, middle = lens[FOCAL], lens[MIDDLE]
     if focal == 0.0:
         return True
     x = m[0, 0] * b[0] + m[0, 1] * b[1] + m[0, 2] * b[2] + m[0, 3]
     y = m[1, 0] * b[0] + m[1, 1] * b[1] + m[1, 2] * b[2] + m[1, 3]
     z = m[2, 0] * b[0] + m[2, 1] * b[1] + m[2, 2] * b[2] + m[2, 3]
-    if z + b[3] < view.lens[NEAR] or z - b[3] > view.lens[3]:
+    if z + b[3] < lens[NEAR] or z - b[3] > lens[FAR]:
         return False
     tangent = middle / focal
     reach = z * tangent + b[3] * np.sqrt(1.0 + tangent * tangent)
