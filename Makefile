@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 DEMO := runs/push_t_demo
 
-.PHONY: demo test check fix bench clean
+.PHONY: demo test soak check fix bench clean
 
 .venv/core: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -17,6 +17,7 @@ DEMO := runs/push_t_demo
 	@touch $@ .venv/core
 
 demo: .venv/core
+	$(BIN)/sandbox keys new --exist-ok
 	$(BIN)/sandbox generate push_t_demo --out $(DEMO)
 	$(BIN)/sandbox verify $(DEMO)
 	$(BIN)/sandbox preview $(DEMO)
@@ -24,6 +25,10 @@ demo: .venv/core
 
 test: .venv/dev
 	$(BIN)/python -m pytest
+
+soak: .venv/dev  # The long versions: every byte flipped, a hundred kills, every write failed.
+	SANDBOX_SOAK=1 $(BIN)/python -m pytest --timeout=0 tests/test_tamper.py tests/test_faults.py \
+		tests/test_generate.py tests/test_book_machine.py
 
 check: .venv/dev
 	$(BIN)/ruff check .

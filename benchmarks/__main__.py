@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import meter, rendering, replaying, rivals, stepping, trajectory
+from benchmarks import evidence, rendering, replaying, rivals, stepping, trajectory
 from sandbox import catalogue
 
 CONSOLE = Console()
@@ -22,7 +22,9 @@ def main() -> None:
         show("Environment step, state only, against the physics inside it", stepping.steps(names))
         show("The same in turn with a rival's", rivals.steps(names))
         show("Reset", stepping.resets(names))
-        meter.main()
+        show("Meter + hash + ledger, beside simulation", evidence.steps(names, here))
+        show("Posts in the book", evidence.transfers(here))
+        show("Verification without replay", evidence.verifying(names, here))
         trajectory.main()
         show("Pictures against TinyRenderer's without shadows", rendering.pictures())
         show("Pictures against others', colour alone, with shadows", rivals.pictures())

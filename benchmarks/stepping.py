@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from sandbox import catalogue, rollout
+from sandbox import bill, catalogue, prices, rollout
+from sandbox.collect import BATCH, CHUNK
 from sandbox.env import SandboxEnv
+from sandbox.ledger import Lease, Ledger
+from sandbox.meter import Meter
 from sandbox.recipe import EpisodeChance, Recipe
 from sandbox.trajectory import EpisodeBuffer, ShardWriter
 from sandbox.world import World
@@ -47,7 +50,9 @@ class Stepping:
 
     def __init__(self, name: str, folder: Path) -> None:
         self.recipe = recipe(name)
-        self.env = rollout.make(self.recipe, account=None)
+        lease = Lease(Ledger(folder / "ledger.db"), "local", bytes(16), "bench", CHUNK, BATCH)
+        self.lease = lease
+        self.env = rollout.make(self.recipe, Meter(prices.current(), lease))
         self.world = self.env.world = TimedWorld()
         schema = rollout.schema(self.env)
         self.buffer = EpisodeBuffer(schema, self.env.max_steps + 1)
@@ -57,8 +62,9 @@ class Stepping:
     def round(self, index: int) -> tuple[float, float]:
         """Return an episode's time over that of the physics in it, and the rest a step [us].
 
-        The reset is not in it: it has a row of its own. The digest and the commit to the file are;
-        waiting for the disk is not: that is one wait an episode, whatever its steps cost.
+        The reset is not in it: it has a row of its own. The hash trees, the commit to the file and
+        the post in the ledger are; waiting for the disk after an episode is not: that is one wait,
+        whatever its steps cost.
         """
         env, chance = self.env, EpisodeChance(self.recipe, index)
         size = (env.max_steps, env.action_size)
@@ -72,7 +78,9 @@ class Stepping:
         count, success = rollout.rollout(env, policy, self.buffer, chance.seed)
         rollout.finish(env, self.buffer, count, index)
         facts = rollout.record(env, self.recipe, "bench", index, chance, count)
-        self.writer.append(self.buffer.episode(count, {**facts, "success": success}))
+        kept = self.writer.append(self.buffer.episode(count, {**facts, "success": success}))
+        env.meter.settle("")
+        self.lease.post(bill.usage("bench", None, kept, self.buffer.schema))
         whole = time.perf_counter() - begun[0]
         return whole / self.world.inside, (whole - self.world.inside) / count * 1e6
 

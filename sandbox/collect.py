@@ -1,87 +1,34 @@
-"""A recipe carried out: quote, episodes, shards, charges, manifest; continued where it stopped."""
+"""A recipe carried out: quote, episodes, shards, charges, log; continued where it stopped."""
 
+import secrets
 import signal
 import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, Protocol, cast
 
 from filelock import FileLock, Timeout
 
-from sandbox import digest, prices, rollout, runs
+from sandbox import bill, prices, rollout, runs, settlement
+from sandbox.bill import Bill, Quote
 from sandbox.env import SandboxEnv
 from sandbox.errors import BudgetExhaustedError, FormatError, RunConflictError, SandboxError
-from sandbox.ledger import Ledger, charge_id
-from sandbox.meter import Receipt
+from sandbox.evidence.note import SigningKey
+from sandbox.ledger import Lease, Ledger
+from sandbox.meter import Meter
 from sandbox.policies import POLICIES
+from sandbox.prices import PriceSchedule
 from sandbox.recipe import EpisodeChance, Recipe
 from sandbox.scenario import Scenario
-from sandbox.trajectory import (
-    EpisodeBuffer,
-    ShardReader,
-    ShardWriter,
-    shards,
-)
+from sandbox.trajectory import EpisodeBuffer, ShardReader, ShardWriter, shards
+from sandbox.trajectory.shard import part_path
 from sandbox.world import engine
 
-
-@dataclass(frozen=True)
-class Quote:
-    """What a run will cost: exact where the length of an episode is fixed, else an upper bound.
-
-    Attributes:
-        quantities: work per meter unit.
-        amount: microcredits.
-        exact: whether the bill will be the same to the microcredit.
-    """
-
-    quantities: dict[str, int]
-    amount: int
-    exact: bool
-
-
-class Due(NamedTuple):
-    """What a run posts for one episode.
-
-    Attributes:
-        transfer: the id of the post.
-        quantities: work per meter unit.
-        amount: microcredits.
-        version: of the price schedule.
-    """
-
-    transfer: bytes
-    quantities: Mapping[str, int]
-    amount: int
-    version: str
-
-
-@dataclass
-class Bill:
-    """What a run cost so far.
-
-    Attributes:
-        quantities: work per meter unit of the episodes kept.
-        amount: microcredits.
-        episodes: how many are kept, and
-        already: how many of them were on the book before.
-    """
-
-    quantities: dict[str, int] = field(default_factory=lambda: dict.fromkeys(prices.UNITS, 0))
-    amount: int = 0
-    episodes: int = 0
-    already: int = 0
-
-    def add(self, quantities: Mapping[str, int], amount: int, already: bool = False) -> None:
-        """Add an episode's charges."""
-        for unit, quantity in quantities.items():
-            self.quantities[unit] += quantity
-        self.amount += amount
-        self.episodes += 1
-        self.already += already
+CHUNK = 32  # Episodes that a greedy lease reserves for at once.
+BATCH = 128  # Episodes posted in one transaction.
+ORPHAN_S = 10.0  # Within which the workers of a killed process are gone.
 
 
 class Source(Protocol):
@@ -97,20 +44,20 @@ class Source(Protocol):
     scenario: Scenario
     parent: str | None
 
-    def quote(self, done: int) -> "Quote":
+    def quote(self, done: int) -> Quote:
         """Return what the episodes after the first `done` cost."""
+        ...
+
+    def pay_from(self, lease: Lease, schedule: PriceSchedule) -> None:
+        """Pay for the episodes to come from a lease."""
         ...
 
     def live(self, run: str, index: int, buffer: EpisodeBuffer) -> tuple[int, dict[str, Any]]:
         """Live an episode into a buffer; return its number of steps and its record."""
         ...
 
-    def due(self, run: str, record: Mapping[str, Any]) -> Due:
-        """Return what is to be posted for an episode that is kept."""
-        ...
-
-    def settle(self, due: Due, evidence: str) -> Receipt | None:
-        """Post what is due for the episode just lived."""
+    def kept(self) -> None:
+        """Know that the episode just lived is kept, and will be posted."""
         ...
 
     def close(self) -> None:
@@ -125,17 +72,23 @@ class Generation:
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
-        self.env = rollout.make(recipe, recipe.account)
+        self.env = rollout.make(recipe, Meter(prices.current()))
         self.scenario = self.env.scenario
 
-    def quote(self, done: int) -> "Quote":
+    def __reduce__(self) -> tuple[type["Generation"], tuple[Recipe]]:
+        return Generation, (self._recipe,)
+
+    def quote(self, done: int) -> Quote:
         """Return what the episodes after the first `done` cost at most."""
-        return quote(self._recipe, self._recipe.episodes - done)
+        return _quote(self.env, self._recipe.episodes - done)
+
+    def pay_from(self, lease: Lease, schedule: PriceSchedule) -> None:
+        """Pay for the episodes to come from a lease."""
+        self.env.meter = Meter(schedule, lease)
 
     def live(self, run: str, index: int, buffer: EpisodeBuffer) -> tuple[int, dict[str, Any]]:
         """Simulate an episode, paying for it on the way."""
         chance, env = EpisodeChance(self._recipe, index), self.env
-        env.next_charge = charge_id(run, index)
         policy = POLICIES[chance.policy]
         steps, success = rollout.rollout(
             env, lambda e: policy(e, chance.policy_rng), buffer, seed=chance.seed
@@ -146,18 +99,9 @@ class Generation:
         facts["return"] = float(buffer.arrays["reward"][: steps + 1].sum())
         return steps, facts
 
-    def due(self, run: str, record: Mapping[str, Any]) -> Due:
-        """Return all that an episode cost."""
-        return Due(
-            charge_id(run, record["episode"]),
-            record["charges"],
-            record["charge_micro"],
-            record["price_version"],
-        )
-
-    def settle(self, due: Due, evidence: str) -> Receipt | None:
-        """Post it, and give back what else was held for it."""
-        return self.env.meter.settle(evidence)
+    def kept(self) -> None:
+        """End the episode in the meter; the run posts it."""
+        self.env.meter.settle("")
 
     def close(self) -> None:
         """Give the environment's clients back."""
@@ -170,14 +114,18 @@ Progress = Callable[[Mapping[str, Any], Bill], None]
 
 def quote(recipe: Recipe, episodes: int | None = None) -> Quote:
     """Return what `episodes` of a recipe cost, all of them by default."""
-    env = rollout.make(recipe, account=None)
+    env = rollout.make(recipe, Meter(prices.current()))
     try:
-        count = recipe.episodes if episodes is None else episodes
-        per_episode = env.longest()
-        quantities = {unit: count * quantity for unit, quantity in per_episode.items()}
-        return Quote(quantities, prices.current().cost(quantities), env.fixed_length)
+        return _quote(env, recipe.episodes if episodes is None else episodes)
     finally:
         env.close()
+
+
+def _quote(env: SandboxEnv, count: int) -> Quote:
+    longest = env.longest()
+    quantities = {unit: count * quantity for unit, quantity in longest.items()}
+    amount = env.meter.schedule.cost(quantities)
+    return Quote(quantities, amount, env.fixed_length, longest)
 
 
 class Run:
@@ -188,6 +136,7 @@ class Run:
         folder: where; made if it is not there.
         ledger: who is charged in.
         source: where the episodes come from; they are generated if None.
+        key: who signs the run's log; None leaves it unsigned.
 
     Raises:
         RunConflictError: the folder holds something else, or another process is writing it.
@@ -199,30 +148,35 @@ class Run:
         folder: Path,
         ledger: Ledger | None = None,
         source: Source | None = None,
+        key: SigningKey | None = None,
     ) -> None:
-        self.recipe, self.folder = recipe, folder
+        self.recipe, self.folder, self.key = recipe, folder, key
         self.ledger = ledger or Ledger()
         self.source: Source = source or Generation(recipe)
         self.env = self.source.env
         self.schema = rollout.schema(self.env)
+        self.schedule = _schedule(folder)
         drawn_by = self.env.pictures.drawn_by
         drawing = None if drawn_by is None else drawn_by["class"]
-        self.id = recipe.run_id(engine()["class"], drawing, self.source.scenario.digest)
-        self.bill, self._whole = Bill(), Bill()
+        scenario, version = self.source.scenario.digest, self.schedule.version
+        self.id = recipe.run_id(engine()["class"], drawing, scenario, version)
+        self.bill = Bill()
+        self._lease: Lease | None = None
 
     def done(self) -> int:
         """Return how many episodes are kept in the folder; 0 if it is not there."""
         if not (self.folder / "run.json").exists():
             return 0
         self._check_folder()
-        return sum(len(ShardReader(path)) for path in shards(self.folder, missing_ok=True))
+        paths = [path for path in shards(self.folder, missing_ok=True) if not runs.unborn(path)]
+        return sum(len(ShardReader(path)) for path in paths)
 
     def quote(self) -> Quote:
         """Return what the episodes that are missing cost."""
         return self.source.quote(self.done())
 
     def check_funds(self, quoted: Quote) -> None:
-        """Refuse a run that the budget or the account cannot pay in full.
+        """Refuse a run that budget or account cannot pay: in full, or (greedy) one episode of it.
 
         Raises:
             BudgetExhaustedError: nothing was done.
@@ -235,55 +189,110 @@ class Run:
                 f"{work} but the budget is {prices.credits(budget)}. Nothing was done. Give a "
                 "larger --budget, or ask for fewer --episodes."
             )
-        available = self.ledger.balance(self.recipe.account).available_micro
-        if available is not None and quoted.amount > available:
-            short = prices.credits(quoted.amount - available)
+        greedy = self.recipe.admission == "greedy"
+        least = quoted.episode if greedy and quoted.amount else quoted.quantities
+        account = self.recipe.account
+        short = self.ledger.shortfall(account, self.schedule.charges(least))
+        if short:
+            has = self.ledger.balance(account).available_micro or 0
             raise BudgetExhaustedError(
-                f"{work} but the account {self.recipe.account!r} has {prices.credits(available)}. "
-                "Nothing was done. Grant credits with `sandbox ledger grant "
-                f"{self.recipe.account} {short}`, or ask for fewer --episodes."
+                f"{work} but the account {account!r} has {prices.credits(has)}. Nothing was done. "
+                f"Grant credits with `sandbox ledger grant {account} {prices.credits(short)}`, or "
+                "ask for fewer --episodes."
             )
 
-    def generate(self, progress: Progress = lambda record, bill: None) -> Bill:
+    def generate(self, progress: Progress = lambda record, bill: None, workers: int = 1) -> Bill:
         """Generate the episodes that are missing, keeping each as it ends.
 
-        A kill loses the episode under way and nothing else; the finished run's bytes are those of
-        one that was never interrupted.
+        A kill loses the episodes under way and nothing else; the finished run's bytes are those of
+        one that was never interrupted, whatever the number of workers.
+
+        Args:
+            progress: called after each episode.
+            workers: processes to share the shards.
         """
-        with self._locked():
+        from sandbox import workers as crew
+
+        with lock(self.folder, make=True):
             self._begin()
-            shard, size = 0, self.recipe.shard_episodes
-            buffer = EpisodeBuffer(self.schema, self.env.max_steps + 1)
-            while shard * size < self.recipe.episodes:
+            done = settlement.settle(self.folder, self.ledger, self.key)
+            self._recount(done.posted)
+            try:
+                if workers > 1:
+                    crew.share(self, workers, progress)
+                else:
+                    self.generate_some(0, 1, progress)
+            finally:
+                self._settle()
+        return self.bill
+
+    def generate_some(self, worker: int, workers: int, progress: Progress) -> None:
+        """Generate the missing episodes of every `workers`-th shard, beginning at `worker`'s."""
+        self._lease = lease = self._leased(worker)
+        self.source.pay_from(lease, self.schedule)
+        size = self.recipe.shard_episodes
+        lease.to_come = self._missing(worker, workers)
+        buffer = EpisodeBuffer(self.schema, self.env.max_steps + 1)
+        try:
+            for shard in range(worker, -(-self.recipe.episodes // size), workers):
                 first, last = shard * size, min((shard + 1) * size, self.recipe.episodes)
                 self._shard(shard, range(first, last), buffer, progress)
-                shard += 1
-            runs.write_json(self.folder / "manifest.json", self._manifest())
-        return self.bill
+        finally:
+            self.bill.already += sum(receipt.exists for receipt in lease.flush(close=True))
+
+    def _missing(self, worker: int, workers: int) -> int:
+        """Return how many episodes the shards of one of several workers may still want."""
+        size, every = self.recipe.shard_episodes, self.recipe.episodes
+        missing = [
+            s for s in range(worker, -(-every // size), workers) if not self._path(s).exists()
+        ]
+        return sum(min(size, every - s * size) for s in missing)
+
+    def _path(self, shard: int) -> Path:
+        return self.folder / "shards" / f"shard-{shard:05d}.h5"
 
     def close(self) -> None:
         """Give the environment's clients back; nothing that was not kept is charged."""
         self.source.close()
 
+    def count(self, kept: Mapping[str, Any], progress: Progress) -> None:
+        """Add an episode that is kept to the bill."""
+        usage = bill.usage(self.id, self.source.parent, kept, self.schema)
+        self.bill.add(usage.quantities, sum(usage.charges().values()))
+        progress(kept, self.bill)
+
+    def _settle(self) -> None:
+        """Post, log and sign what is kept; a run that has everything gets its manifest."""
+        settlement.settle(self.folder, self.ledger, self.key)
+
+    def _recount(self, posted: int) -> None:
+        """Count what is kept already."""
+        found = settlement.kept(self.folder)
+        self.bill = Bill()
+        for usage in found.usages:
+            self.bill.add(usage.quantities, sum(usage.charges().values()))
+        self.bill.already = len(found.usages) - posted
+
+    def _leased(self, worker: int) -> Lease:
+        chunk = CHUNK if self.recipe.admission == "greedy" else 1
+        name = bytes.fromhex(runs.ledger_of(self.folder)["lease"]) + worker.to_bytes(8, "big")
+        return Lease(self.ledger, self.recipe.account, name, self.id, chunk, BATCH)
+
     def _shard(
         self, number: int, episodes: range, buffer: EpisodeBuffer, progress: Progress
     ) -> None:
-        path = self.folder / "shards" / f"shard-{number:05d}.h5"
+        path = self._path(number)
         if path.exists():
             with ShardReader(path) as reader:
-                kept = list(reader.records)
-            if len(kept) != len(episodes):
-                raise FormatError(
-                    f"{path}: holds {len(kept)} episodes where the recipe says {len(episodes)}; "
-                    "generate into another folder."
-                )
-            for known in kept:
-                self._post(known, progress)
+                if len(reader) != len(episodes):
+                    raise FormatError(
+                        f"{path}: holds {len(reader)} episodes where the recipe says "
+                        f"{len(episodes)}; generate into another folder."
+                    )
+            part_path(path).unlink(missing_ok=True)  # Of a process that ended in between.
             return
         header = {"run": self.id, "shard": number, "environment": self.env.name()}
         with ShardWriter.resume(path, self.schema, header, self.recipe.compression) as writer:
-            for known in writer.records:
-                self._post(known, progress)
             for index in episodes[len(writer.records) :]:
                 self._episode(index, buffer, writer, progress)
 
@@ -291,42 +300,30 @@ class Run:
         self, index: int, buffer: EpisodeBuffer, writer: ShardWriter, progress: Progress
     ) -> None:
         """Live an episode, keep it, then charge it: never the other way round."""
+        assert self._lease is not None, "inside generate_some"
         steps, facts = self.source.live(self.id, index, buffer)
         with _uninterrupted():
             kept = writer.append(buffer.episode(steps, facts))
-            due = self.source.due(self.id, kept)
-            receipt = self.source.settle(due, digest.sha256(kept))
-        self._count(kept, due, receipt is not None and receipt.exists, progress)
-
-    def _post(self, kept: Mapping[str, Any], progress: Progress) -> None:
-        """Charge an episode that is kept, unless it is on the book already."""
-        due = self.source.due(self.id, kept)
-        receipt = self.ledger.settle(
-            self.recipe.account,
-            due.transfer,
-            due.amount,
-            digest.sha256(kept),
-            due.quantities,
-            due.version,
-        )
-        self._count(kept, due, receipt.exists, progress)
-
-    def _count(self, kept: Mapping[str, Any], due: Due, already: bool, progress: Progress) -> None:
-        self.bill.add(due.quantities, due.amount, already)
-        self._whole.add(kept["charges"], kept["charge_micro"])
-        progress(kept, self.bill)
+            self.source.kept()
+            usage = bill.usage(self.id, self.source.parent, kept, self.schema)
+            self.bill.already += sum(receipt.exists for receipt in self._lease.post(usage))
+        self.count(kept, progress)
 
     def _begin(self) -> None:
         if (self.folder / "run.json").exists():
             self._check_folder()
-            return
-        if any(path.name != ".lock" for path in self.folder.iterdir()):
+            settlement.check_ledger(self.folder, self.ledger)
+        elif any(not path.name.startswith(".") for path in self.folder.iterdir()):
             raise RunConflictError(
                 f"{self.folder}: this folder holds something that is no run; nothing was done. "
                 "Give another --out."
             )
-        (self.folder / "shards").mkdir()
-        runs.write_json(self.folder / "run.json", self._identity())
+        if not runs.ledger_of(self.folder):
+            lease = {"ledger": self.ledger.id, "lease": secrets.token_hex(8)}
+            runs.write_json(self.folder / runs.LEDGER, lease)
+        if not (self.folder / "run.json").exists():
+            runs.write_json(self.folder / "run.json", self._identity())
+        (self.folder / "shards").mkdir(exist_ok=True)
 
     def _identity(self) -> dict[str, Any]:
         return {
@@ -336,6 +333,8 @@ class Run:
             "scenario": self.source.scenario.model_dump(),
             "engine": engine(),
             "renderer": self.env.pictures.drawn_by,
+            "price_version": self.schedule.version,
+            "prices": self.schedule.digest,
             "parent": self.source.parent,
         }
 
@@ -350,37 +349,56 @@ class Run:
                     "Give another --out, or what it was made with."
                 )
 
-    @contextmanager
-    def _locked(self) -> Generator[None]:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.folder / ".lock", timeout=0):
-                yield
-        except Timeout:
-            raise RunConflictError(
-                f"{self.folder}: another process is generating here; nothing was done. Wait for "
-                "it, or give another --out."
-            ) from None
-        except OSError as error:
-            raise SandboxError(
-                f"{self.folder}: cannot be written: {error.strerror or error}. Nothing was charged "
-                "for what is not kept; make room, or give another --out."
-            ) from error
 
-    def _manifest(self) -> dict[str, Any]:
-        files = {path.name: path for path in shards(self.folder)}
-        return {
-            "format": runs.FORMAT,
-            "run": self.id,
-            "parent": self.source.parent,
-            "episodes": self._whole.episodes,
-            "shards": {name: runs.file_digest(path) for name, path in sorted(files.items())},
-            "quantities": self._whole.quantities,
-            "charge_micro": self._whole.amount,
-            "posted_quantities": self.bill.quantities,
-            "posted_micro": self.bill.amount,
-            "price_version": prices.current().version,
-        }
+@contextmanager
+def lock(folder: Path, *, make: bool = False, worker: int | None = None) -> Generator[None]:
+    """Be the only one who writes a run folder, or its only worker of a number.
+
+    Raises:
+        RunConflictError: another process writes there.
+        SandboxError: the folder cannot be written.
+    """
+    try:
+        if make:
+            folder.mkdir(parents=True, exist_ok=True)
+        if worker is not None:
+            with FileLock(folder / f".lock.{worker}", timeout=ORPHAN_S):
+                yield
+            return
+        with FileLock(folder / ".lock", timeout=0):
+            for left in sorted(folder.glob(".lock.*")):
+                with FileLock(left, timeout=ORPHAN_S):
+                    pass
+            yield
+    except Timeout:
+        raise RunConflictError(
+            f"{folder}: another process is generating here; nothing was done. Wait for it, or give "
+            "another --out."
+        ) from None
+    except OSError as error:
+        raise SandboxError(
+            f"{folder}: cannot be written: {error.strerror or error}. Nothing was charged for what "
+            "is not kept; make room, or give another --out."
+        ) from error
+
+
+def recover(folder: Path, ledger: Ledger, key: SigningKey | None = None) -> settlement.Settlement:
+    """Finish or void what a crash left in a run folder; twice changes nothing.
+
+    Raises:
+        FormatError: no run, or damaged.
+        LedgerError, RunConflictError: see `settlement.settle`, `lock`.
+    """
+    runs.read_run(folder)
+    with lock(folder):
+        return settlement.settle(folder, ledger, key)
+
+
+def _schedule(folder: Path) -> PriceSchedule:
+    """Return the prices that a run began under; a new one begins under today's."""
+    if not (folder / "run.json").exists():
+        return prices.current()
+    return prices.load(str(runs.read_run(folder).get("price_version")))
 
 
 @contextmanager

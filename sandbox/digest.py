@@ -64,6 +64,11 @@ def encode(value: Any) -> bytes:
     return cbor2.dumps(plain(value), canonical=True)
 
 
+def encode_plain(value: Any) -> bytes:
+    """Return the deterministic CBOR bytes of what came from JSON, which is plain already."""
+    return cbor2.dumps(value, canonical=True)
+
+
 def sha256(value: Any) -> str:
     """Return the SHA-256 of `value`'s deterministic CBOR, as 64 hex digits."""
     return hashlib.sha256(encode(value)).hexdigest()

@@ -175,7 +175,6 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         self._observe_as(single=isinstance(observation, str))
         self._places = self._state_places()
         self.log_bytes = 0  # What one row costs to log; set by whoever logs, before reset().
-        self.next_charge: bytes | None = None  # The id of the next episode's post, likewise.
         self.whole_episodes = False  # Whether an episode begins only if all of it can be paid.
         self.t = -1  # Steps taken in this episode; -1 before the first reset.
         self._over = True
@@ -240,11 +239,11 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         terminated = self.terminated()
         truncated = self.t >= self.max_steps
         self._over = terminated or truncated
-        if not self.meter.affords(self._step_cost):
+        if self.t < self.max_steps and not self.meter.affords(self._step_cost):
             truncated = True
             info["budget"] = {
                 "reason": "exhausted",
-                "remaining": self.meter.remaining,
+                "remaining": self.meter.balance,
                 "needed": self._step_cost.amount,
             }
         return observation, self.reward(), terminated, truncated, info
@@ -259,7 +258,7 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         if not self.pictures.has_frame():
             if not self.meter.is_open:
                 raise InvalidInputError("render() after close(): call reset() first.")
-            self.meter.charge(self.meter.price({"pixel": self.pictures.size**2}))
+            self.meter.charge_extra(self.meter.price({"pixel": self.pictures.size**2}))
         return self.pictures.frame().copy()
 
     @final
@@ -357,13 +356,10 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         price = self.meter.price
         reset = price({"reset": 1, **self.work()})
         self._step_cost = step = price({"physics_step": self.physics_steps, **self.work()})
-        bound, first = reset.amount + self.max_steps * step.amount, reset.amount + step.amount
         self.meter.open(
-            bound=bound,
-            at_least=bound if self.whole_episodes else first,
-            episode_id=self.next_charge or uuid.uuid4().bytes,
+            *(reset, step, self.max_steps, uuid.uuid4().bytes),
+            at_least=self.max_steps if self.whole_episodes else 1,
         )
-        self.next_charge = None
         return self.meter.charge(reset)
 
     def _arrive(self, charged: int) -> tuple[Observation, dict[str, Any]]:

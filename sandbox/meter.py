@@ -16,10 +16,12 @@ class Cost:
 
     Attributes:
         quantities: work per meter unit.
-        amount: microcredits.
+        charges: microcredits per meter unit.
+        amount: microcredits in all.
     """
 
     quantities: Mapping[str, int]
+    charges: Mapping[str, int]
     amount: int
 
 
@@ -42,6 +44,7 @@ class Funds(Protocol):
     """Where the meter's money comes from: one account of a book."""
 
     account: str
+    limited: bool
 
     def available(self) -> int | None:
         """Return what could be reserved [microcredits]; None is without limit."""
@@ -51,19 +54,25 @@ class Funds(Protocol):
         """Return what grants less posts leave [microcredits]; None is without limit."""
         ...
 
-    def reserve(self, episode_id: bytes, at_least: int, at_most: int) -> int:
-        """Hold back between `at_least` and `at_most`; return how much, 0 if that is not there."""
+    def reserve(
+        self,
+        episode_id: bytes,
+        first: Mapping[str, int],
+        more: Mapping[str, int],
+        times: int,
+        version: str,
+    ) -> int:
+        """Hold back `first`, and `more` as often as can be up to `times` [microcredits per unit].
+
+        Returns:
+            How often `more` is held; -1 if not even `first` is.
+        """
         ...
 
     def settle(
-        self,
-        episode_id: bytes,
-        amount: int,
-        evidence: str,
-        quantities: Mapping[str, int],
-        version: str,
-    ) -> Receipt:
-        """Post `amount` once and give back what else this episode holds."""
+        self, episode_id: bytes, evidence: str, quantities: Mapping[str, int], version: str
+    ) -> Receipt | None:
+        """Post the work once and give back what else this episode holds."""
         ...
 
     def void(self, episode_id: bytes) -> None:
@@ -83,42 +92,50 @@ class Meter:
     def __init__(
         self, schedule: PriceSchedule, funds: Funds | None = None, budget: int | None = None
     ) -> None:
-        self.schedule, self._funds, self._budget = schedule, funds, budget
+        self.schedule, self.funds, self._budget = schedule, funds, budget
         self._settled = 0  # Of the budget, in episodes before this one.
         self._posted: int | None = None  # When last looked up.
         self._spent = 0
         self._limit: float = 0  # What this episode may spend before asking again.
-        self._held = self._bound = 0
+        self._held: dict[str, int] = {}  # Microcredits per meter unit.
+        self._step, self._bound = self.price({}), 0
         self._tally: dict[Cost, int] = {}
         self._episode: bytes | None = None
 
     def price(self, quantities: Mapping[str, int]) -> Cost:
         """Return what some work costs under this meter's schedule."""
-        return Cost(dict(quantities), self.schedule.cost(quantities))
+        charges = self.schedule.charges(quantities)
+        return Cost(dict(quantities), charges, sum(charges.values()))
 
-    def open(self, bound: int, at_least: int, episode_id: bytes) -> None:
-        """Begin an episode that may cost up to `bound` [microcredits].
+    def open(
+        self, first: Cost, step: Cost, steps: int, episode_id: bytes, at_least: int = 1
+    ) -> None:
+        """Begin an episode that may cost `first` and up to `steps` times `step`.
+
+        Args:
+            first: of its beginning.
+            step: of each step.
+            steps: of the longest.
+            episode_id: 16 bytes, of its post.
+            at_least: of how many steps to be sure, or not to begin.
 
         Raises:
-            BudgetExhaustedError: there is not even `at_least`. Nothing was done.
+            BudgetExhaustedError: there is not even that. Nothing was done.
         """
         assert self._episode is None, "settle or void the episode before"
-        left = self._budget_left()
-        if left is not None and left < at_least:
+        least, left = first.amount + at_least * step.amount, self._budget_left()
+        if left is not None and left < least:
             raise BudgetExhaustedError(
-                f"An episode costs at least {credits(at_least)} credits but the budget has "
+                f"An episode costs at least {credits(least)} credits but the budget has "
                 f"{credits(left)} left. Nothing was done. Raise it with meter.top_up(), or make "
                 "the environment with a larger budget."
             )
-        held = 0
-        if self._funds is not None:
-            bound = max(bound, at_least)
-            at_most = bound if left is None else min(bound, left)
-            held = self._funds.reserve(episode_id, at_least, at_most)
-            if held < at_least:
-                raise self._poor(at_least, "An episode")
-            self._posted = self._funds.posted()
-        self._held, self._bound, self._spent, self._tally = held, bound, 0, {}
+        self._held, self._spent, self._tally = {}, 0, {}
+        self._step, self._bound = step, first.amount + steps * step.amount
+        if self.funds is not None:
+            sure = _plus(first.charges, step.charges, at_least)
+            if not self._hold(episode_id, sure, least):
+                raise self._poor(least, "An episode")
         self._episode = episode_id
         self._set_limit()
 
@@ -134,17 +151,22 @@ class Meter:
             BudgetExhaustedError: it cannot be paid. Nothing was charged; after a top-up it can be.
         """
         spent = self._spent + cost.amount
-        if spent > self._limit and not self._extend(spent):
+        if spent > self._limit and not self._extend(cost):
             raise self._poor(cost.amount, "This")
         self._spent = spent
         tally = self._tally
         tally[cost] = tally.get(cost, 0) + 1
         return cost.amount
 
+    def charge_extra(self, cost: Cost) -> int:
+        """Pay for work that was not planned when the episode began; else as `charge`."""
+        if self.funds is not None and self.funds.limited and not self._extend(cost):
+            raise self._poor(cost.amount, "This")
+        return self.charge(cost)
+
     def affords(self, cost: Cost) -> bool:
         """Whether this cost could be charged now."""
-        wanted = self._spent + cost.amount
-        return wanted <= self._limit or self._extend(wanted)
+        return self._spent + cost.amount <= self._limit or self._extend(cost)
 
     def top_up(self, amount: int) -> None:
         """Raise the budget by `amount` [microcredits], 0 or more."""
@@ -169,8 +191,7 @@ class Meter:
         """The work of this episode per meter unit."""
         found: dict[str, int] = dict.fromkeys(UNITS, 0)
         for cost, times in self._tally.items():
-            for unit, quantity in cost.quantities.items():
-                found[unit] += quantity * times
+            found = _plus(found, cost.quantities, times)
         return found
 
     @property
@@ -192,9 +213,9 @@ class Meter:
         if self._episode is None:
             return None
         receipt = None
-        if self._funds is not None:
-            receipt = self._funds.settle(
-                self._episode, self._spent, evidence, self.quantities, self.schedule.version
+        if self.funds is not None:
+            receipt = self.funds.settle(
+                self._episode, evidence, self.quantities, self.schedule.version
             )
         self._end(self._spent)
         return receipt
@@ -203,14 +224,14 @@ class Meter:
         """Charge nothing for the episode, for its work is thrown away; end it."""
         if self._episode is None:
             return
-        if self._funds is not None:
-            self._funds.void(self._episode)
+        if self.funds is not None:
+            self.funds.void(self._episode)
         self._end(0)
 
     def _end(self, spent: int) -> None:
         """End the episode and forget what it counted; `total` keeps what was paid."""
         self._settled += spent
-        self._episode, self._held, self._limit = None, 0, 0
+        self._episode, self._held, self._limit = None, {}, 0
         if self._posted is not None:
             self._posted -= spent
         self._tally, self._spent = {}, 0
@@ -222,38 +243,58 @@ class Meter:
         if self._episode is None:
             return
         limits: list[float] = [float("inf")]
-        if self._funds is not None:
-            limits = [self._held]
+        if self.funds is not None and self.funds.limited:
+            limits = [sum(self._held.values())]
         if self._budget is not None:
             limits.append(self._budget - self._settled)
         self._limit = min(limits)
 
-    def _extend(self, wanted: int) -> bool:
-        """Try to hold enough for spending `wanted` in this episode; at best for all of it."""
-        if self._episode is None or self._funds is None or wanted <= self._held:
+    def _extend(self, cost: Cost) -> bool:
+        """Try to hold what this cost needs more, and at best the rest of the episode."""
+        if self._episode is None or self.funds is None or not self.funds.limited:
             return False
-        most = max(wanted, self._bound)
-        if self._budget is not None:
-            most = min(most, self._budget - self._settled)
-        if wanted > most:
+        left = self._budget_left()
+        if left is not None and left < cost.amount:
             return False
-        held = self._held
-        self._held += self._funds.reserve(self._episode, wanted - held, most - held)
-        self._posted = self._funds.posted()
+        wanted: Mapping[str, int] = cost.charges
+        for spent, times in self._tally.items():
+            wanted = _plus(wanted, spent.charges, times)
+        need = {u: n - self._held.get(u, 0) for u, n in wanted.items()}
+        need = {u: n for u, n in need.items() if n > 0}
+        if need and not self._hold(self._episode, need, cost.amount):
+            return False
         self._set_limit()
-        return wanted <= self._limit
+        return self._spent + cost.amount <= self._limit
+
+    def _hold(self, episode_id: bytes, sure: Mapping[str, int], amount: int) -> bool:
+        """Hold `sure`, and as many of the steps that are not held as account and budget pay."""
+        assert self.funds is not None, "checked by whoever calls"
+        left, version = self._budget_left(), self.schedule.version
+        more = self._bound - sum(self._held.values()) - sum(sure.values())
+        more = more if left is None else min(more, left - amount)
+        times = max(0, more // self._step.amount) if self._step.amount else 0
+        held = self.funds.reserve(episode_id, sure, self._step.charges, times, version)
+        if held < 0:
+            return False
+        self._held = _plus(_plus(self._held, sure), self._step.charges, held)
+        self._posted = self.funds.posted()
+        return True
 
     def _poor(self, amount: int, what: str) -> BudgetExhaustedError:
         left = self._budget_left()
         if left is not None and left < amount:
             has, heal = f"the budget has {credits(left)} left", "meter.top_up() or a larger budget"
-        elif self._funds is not None:
-            available = (self._funds.available() or 0) + self._held - self._spent
-            has = f"the account {self._funds.account!r} has {credits(available)}"
-            heal = f"`sandbox ledger grant {self._funds.account} CREDITS`"
+        elif self.funds is not None:
+            available = (self.funds.available() or 0) + sum(self._held.values()) - self._spent
+            has = f"the account {self.funds.account!r} has {credits(available)}"
+            heal = f"`sandbox ledger grant {self.funds.account} CREDITS`"
         else:
             has, heal = "no episode is open", "reset()"
         return BudgetExhaustedError(
             f"{what} costs {credits(amount)} credits but {has}. Nothing was done. It works again "
             f"after {heal}."
         )
+
+
+def _plus(one: Mapping[str, int], other: Mapping[str, int], times: int = 1) -> dict[str, int]:
+    return {u: one.get(u, 0) + times * other.get(u, 0) for u in {**one, **other}}

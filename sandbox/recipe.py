@@ -37,6 +37,9 @@ class Recipe(BaseModel):
         shard_episodes: how many episodes a shard holds.
         account: who pays.
         budget: credits that the run may cost at most; None is what the account has.
+        admission: `safe` begins only if the account can pay the whole run, and reserves episode by
+            episode; `greedy` begins if it can pay one episode, reserves for many at once, and stops
+            when the credit is spent. In both an episode is whole or not there.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -56,6 +59,7 @@ class Recipe(BaseModel):
     shard_episodes: Annotated[int, Field(ge=1, le=100_000)] = 1000
     account: Annotated[str, Field(min_length=1)] = "local"
     budget: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    admission: Literal["safe", "greedy"] = "safe"
 
     @field_validator("policies")
     @classmethod
@@ -72,16 +76,16 @@ class Recipe(BaseModel):
         return value
 
     def dataset(self) -> dict[str, Any]:
-        """Return what decides the bytes of the dataset and who pays: all but the budget."""
-        return self.model_dump(exclude={"budget"})
+        """Return what decides the bytes of the dataset and who pays: all but budget, admission."""
+        return self.model_dump(exclude={"budget", "admission"})
 
-    def run_id(self, engine: str, renderer: str | None, scenario: str) -> str:
+    def run_id(self, engine: str, renderer: str | None, scenario: str, prices: str) -> str:
         """Return the id of this recipe carried out: the same work has the same id.
 
-        Of the engine and the renderer (None where nothing is drawn) the determinism classes, and of
-        the scenario the digest.
+        Of the engine and the renderer (None where nothing is drawn) the determinism classes, of
+        the scenario the digest, of the price schedule the version.
         """
-        named = {"engine": engine, "renderer": renderer, "scenario": scenario}
+        named = {"engine": engine, "renderer": renderer, "scenario": scenario, "prices": prices}
         return digest.sha256({"recipe": self.dataset(), **named})
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sandbox import prices, rollout
 from sandbox.env import Policy, SandboxEnv
 from sandbox.errors import InvalidInputError, SandboxError
+from sandbox.meter import Meter
 from sandbox.recipe import Recipe
 from sandbox.trajectory import Episode, EpisodeBuffer, Rows
 
@@ -26,7 +27,7 @@ class Replay:
 
     def __init__(self, recipe: Recipe) -> None:
         self.env: SandboxEnv = rollout.make(
-            recipe.model_copy(update={"scenario": None, "split": None}), None
+            recipe.model_copy(update={"scenario": None, "split": None}), Meter(prices.current())
         )
         self._buffer: EpisodeBuffer | None = None
 
@@ -42,6 +43,8 @@ class Replay:
         """
         facts, env = episode.record, self.env
         try:
+            if env.meter.schedule.version != facts["price_version"]:
+                env.meter = Meter(prices.load(str(facts["price_version"])))
             steps, success = rollout.rollout(
                 env,
                 lambda env: _recorded(episode),
@@ -69,21 +72,6 @@ class Replay:
         rows = {name: column for name, column in episode.rows.items() if columns(name)}
         again = self._buffer.episode(steps, {**facts, "charge_micro": meter.spent})
         return first_difference(rows, again.rows)
-
-
-def bill(episode: Episode) -> str:
-    """Recompute what an episode cost from its work; return what is wrong, or ""."""
-    facts, said = episode.record, int(episode.rows["charge"].sum())
-    try:
-        cost = prices.load(str(facts.get("price_version"))).cost(facts["charges"])
-    except (SandboxError, KeyError, TypeError) as error:
-        return f"its charges cannot be priced: {error}"
-    if cost != facts.get("charge_micro") or cost != said:
-        return (
-            f"its charges come to {cost} microcredits, its record says "
-            f"{facts.get('charge_micro')}, its rows {said}."
-        )
-    return ""
 
 
 class _EndedError(InvalidInputError):

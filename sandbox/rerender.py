@@ -1,16 +1,15 @@
 """A finished run lived again for other pictures: only these are charged."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sandbox import prices, rollout, runs
-from sandbox.collect import Due, Quote
+from sandbox.bill import Quote, drawn, fault, is_view
 from sandbox.errors import BudgetExhaustedError, FormatError
-from sandbox.ledger import AccountFunds, Ledger, charge_id
-from sandbox.meter import Receipt
+from sandbox.ledger import Lease
+from sandbox.prices import PriceSchedule
 from sandbox.recipe import Recipe
-from sandbox.replay import Replay, bill, first_difference
+from sandbox.replay import Replay, first_difference
 from sandbox.scenario import Scenario
 from sandbox.trajectory import Episode, EpisodeBuffer, ShardReader, shards
 from sandbox.world import engine
@@ -25,13 +24,12 @@ class Rendering:
     Args:
         recipe: of the new run, from `recipe.with_pictures`.
         folder: of the old one.
-        ledger: who is charged in.
 
     Raises:
         FormatError: the old run is damaged or not finished.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, ledger: Ledger) -> None:
+    def __init__(self, recipe: Recipe, folder: Path) -> None:
         known = runs.read_run(folder)
         if not (folder / "manifest.json").exists():
             raise FormatError(f"{folder}: this run is not finished; `sandbox generate` it first.")
@@ -41,23 +39,29 @@ class Rendering:
             raise FormatError(f"{folder / 'run.json'}: its scenario: {error}.") from None
         self.parent: str | None = known["run"]
         self._shards, self._size = shards(folder), recipe.shard_episodes
-        self._funds = AccountFunds(ledger, recipe.account)
+        self._recipe, self._folder = recipe, folder
         self._replay = Replay(recipe)
         self.env = self._replay.env
-        self._drawn = rollout.drawn(self.env)
-        columns = rollout.schema(self.env).columns
-        self._work = {
-            "pixel": self.env.work()["pixel"],
-            "raw_byte": sum(c.row_bytes for c in columns if c.name in self._drawn),
-        }
+        self._schema = rollout.schema(self.env)
+        self._lease: Lease | None = None
+        self._held = False
         self._reader: ShardReader | None = None
-        self._held: Due | None = None
+
+    def __reduce__(self) -> tuple[type["Rendering"], tuple[Recipe, Path]]:
+        return Rendering, (self._recipe, self._folder)
 
     def quote(self, done: int) -> Quote:
         """Return exactly what the pictures of the episodes after the first `done` cost."""
         lengths = [n for path in self._shards for n in ShardReader(path).lengths.tolist()]
-        quantities = self._quantities(sum(lengths[done:]))
-        return Quote(quantities, prices.current().cost(quantities), exact=True)
+        quantities = drawn(self._schema, sum(lengths[done:]))
+        whole = {unit: quantities.get(unit, 0) for unit in prices.UNITS}
+        longest = drawn(self._schema, max(lengths))
+        cost = self.env.meter.schedule.cost(quantities)
+        return Quote(whole, cost, exact=True, episode=longest)
+
+    def pay_from(self, lease: Lease, schedule: PriceSchedule) -> None:
+        """Pay for the pictures to come from a lease."""
+        self._lease, self._schedule = lease, schedule
 
     def live(self, run: str, index: int, buffer: EpisodeBuffer) -> tuple[int, dict[str, Any]]:
         """Simulate an episode again, compare, and return its number of steps and its new record.
@@ -67,45 +71,39 @@ class Rendering:
             BudgetExhaustedError: its pictures cannot be paid. Nothing was done.
         """
         episode = self._recorded(index)
-        fault = bill(episode)
-        if fault:
-            raise FormatError(f"episode {index}: {fault}")
-        self._hold(run, index, len(episode))
-        steps, success, fault = self._replay.live(episode, buffer)
-        if not fault:
-            fault = self._difference(episode, buffer, steps)
-        if fault or success != episode.record.get("success"):
-            raise FormatError(f"episode {index}: {fault or 'its success is not what was said.'}")
+        wrong = fault(episode)
+        if wrong:
+            raise FormatError(f"episode {index}: {wrong}")
+        self._hold(index)
+        steps, success, wrong = self._replay.live(episode, buffer)
+        if not wrong:
+            wrong = self._difference(episode, buffer, steps)
+        if wrong or success != episode.record.get("success"):
+            raise FormatError(f"episode {index}: {wrong or 'its success is not what was said.'}")
         return steps, self._record(episode, run)
 
-    def due(self, run: str, record: Mapping[str, Any]) -> Due:
-        """Return what the pictures of an episode cost."""
-        quantities = self._quantities(int(record["steps"]) + 1)
-        amount = prices.load(record["price_version"]).cost(quantities)
-        transfer = charge_id(run, int(record["episode"]), self.parent)
-        return Due(transfer, quantities, amount, record["price_version"])
-
-    def settle(self, due: Due, evidence: str) -> Receipt | None:
-        """Post it, and give back what else was held for it."""
-        self._held = None
-        return self._funds.settle(due.transfer, due.amount, evidence, due.quantities, due.version)
+    def kept(self) -> None:
+        """Know that the run posts the episode just lived."""
+        self._held = False
 
     def close(self) -> None:
         """Give everything back; nothing that was not kept is charged."""
-        if self._held is not None:
-            self._funds.void(self._held.transfer)
+        if self._held and self._lease is not None:
+            self._lease.void(b"")
         self._replay.close()
 
-    def _hold(self, run: str, index: int, rows: int) -> None:
-        facts = {"steps": rows - 1, "episode": index, "price_version": prices.current().version}
-        due = self.due(run, facts)
-        if due.amount and not self._funds.reserve(due.transfer, due.amount, due.amount):
+    def _hold(self, index: int) -> None:
+        """Hold what the pictures of the longest episode cost."""
+        assert self._lease is not None, "pay_from comes first"
+        charges = self._schedule.charges(drawn(self._schema, self.env.max_steps + 1))
+        if self._lease.reserve(b"", charges, {}, 0, self._schedule.version) < 0:
             raise BudgetExhaustedError(
-                f"the pictures of episode {index} cost {prices.credits(due.amount)} credits but "
-                f"the account {self._funds.account!r} has not as much. Nothing was done. Grant "
-                f"credits with `sandbox ledger grant {self._funds.account} CREDITS`."
+                f"the pictures of episode {index} cost up to "
+                f"{prices.credits(sum(charges.values()))} credits but the account "
+                f"{self._lease.account!r} has not as much. Nothing was done. Grant credits with "
+                f"`sandbox ledger grant {self._lease.account} CREDITS`."
             )
-        self._held = due
+        self._held = True
 
     def _recorded(self, index: int) -> Episode:
         """Return an episode of the old run."""
@@ -119,7 +117,8 @@ class Rendering:
 
     def _difference(self, episode: Episode, buffer: EpisodeBuffer, steps: int) -> str:
         """Return where an episode differs from its replay but in pictures and price, or ""."""
-        names = set(buffer.arrays) - self._drawn - {"charge"}
+        views = {column.name for column in self._schema.columns if is_view(column)}
+        names = set(buffer.arrays) - views - {"charge"}
         missing = sorted(names - set(episode.rows))
         if missing:
             return f"it has no column {missing[0]!r}."
@@ -140,7 +139,3 @@ class Rendering:
             "charges": dict(env.meter.quantities),
             "charge_micro": env.meter.spent,
         }
-
-    def _quantities(self, rows: int) -> dict[str, int]:
-        work = {unit: rows * count for unit, count in self._work.items()}
-        return {unit: work.get(unit, 0) for unit in prices.UNITS}

@@ -8,13 +8,14 @@ import numpy as np
 from sandbox import catalogue
 from sandbox.env import Policy, SandboxEnv
 from sandbox.factors import Color, Integer
+from sandbox.meter import Meter
 from sandbox.recipe import EpisodeChance, Recipe
 from sandbox.trajectory import Column, EpisodeBuffer, Schema
 from sandbox.world import engine
 
 
-def make(recipe: Recipe, account: str | None) -> SandboxEnv:
-    """Return the environment that a recipe asks for."""
+def make(recipe: Recipe, meter: Meter) -> SandboxEnv:
+    """Return the environment that a recipe asks for; `meter` counts its work, and may pay."""
     env = catalogue.environment(recipe.environment)(
         scenario=recipe.scenario,
         split=recipe.split,
@@ -22,8 +23,9 @@ def make(recipe: Recipe, account: str | None) -> SandboxEnv:
         image_size=recipe.image_size,
         camera=recipe.camera,
         renderer=recipe.renderer,
-        account=account,
+        account=None,
     )
+    env.meter = meter
     env.log_bytes = schema(env).row_bytes
     env.whole_episodes = True
     env.check()
@@ -87,11 +89,6 @@ def _picture(name: str, env: SandboxEnv) -> Column:
 def _extrinsics(name: str, camera: str) -> Column:
     meaning = f"camera {camera}: from the world's frame to its own (x right, y down, z ahead)"
     return Column(name, "float64", (4, 4), meaning, "m")
-
-
-def drawn(env: SandboxEnv) -> frozenset[str]:
-    """Return the columns of a run that are pictures, and those that say where cameras are."""
-    return frozenset((*env.pictures.columns, *_views(env)))
 
 
 def _views(env: SandboxEnv) -> dict[str, str]:

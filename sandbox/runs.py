@@ -3,13 +3,26 @@
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any, cast
 
 from sandbox.errors import FormatError, SandboxError
 from sandbox.recipe import Recipe
 
-FORMAT = 1
+FORMAT = 2
+LEDGER = ".ledger.json"  # No part of the dataset: another book gives the same bytes.
+_KEYS: dict[str, tuple[type, ...]] = {  # Of run.json.
+    "run": (str,),
+    "recipe": (dict,),
+    "scenario": (dict,),
+    "engine": (dict,),
+    "renderer": (dict, type(None)),
+    "price_version": (str,),
+    "prices": (str,),
+    "parent": (str, type(None)),
+}
+_HEX = re.compile("[0-9a-f]{32} [0-9a-f]{16}")
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -22,8 +35,11 @@ def read_run(folder: Path) -> dict[str, Any]:
     if not path.exists():
         raise FormatError(f"{folder}: no run.json here; this is no run folder.")
     known = read_json(path)
-    if known.get("format") != FORMAT or not isinstance(known.get("run"), str):
+    if known.get("format") != FORMAT:
         raise FormatError(f"{path}: not of run format {FORMAT}; use the version that wrote it.")
+    for name, kinds in _KEYS.items():
+        if not isinstance(known.get(name, ...), kinds):
+            raise FormatError(f"{path}: {name!r} is missing or damaged; restore it from a copy.")
     return known
 
 
@@ -50,14 +66,38 @@ def write_json(path: Path, data: Any) -> None:
     """Write a JSON file whole or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with temporary.open("w") as file:
-            json.dump(data, file, indent=1, sort_keys=True)
-            file.write("\n")
+        with temporary.open("wb") as file:
+            file.write(json_bytes(data))
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         raise SandboxError(f"{path}: cannot be written: {error.strerror}.") from error
+
+
+def ledger_of(folder: Path) -> dict[str, str]:
+    """Return which ledger a run is charged in, and under which leases; {} if none was named.
+
+    Raises:
+        FormatError: the file that says so is damaged.
+    """
+    path = folder / LEDGER
+    if not path.exists():
+        return {}
+    known = read_json(path)
+    if not _HEX.fullmatch(f"{known.get('ledger')} {known.get('lease')}"):
+        raise FormatError(f"{path}: names no ledger and lease; restore it from a copy.")
+    return known
+
+
+def json_bytes(data: Any) -> bytes:
+    """Return the bytes of a JSON file as it is written."""
+    return f"{json.dumps(data, indent=1, sort_keys=True)}\n".encode()
+
+
+def unborn(path: Path) -> bool:
+    """Whether a growing shard's writer was killed before its header was written."""
+    return path.name.endswith(".part") and not path.stat().st_size > 4096
 
 
 def file_digest(path: Path) -> str:

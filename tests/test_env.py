@@ -11,6 +11,7 @@ import pytest
 from sandbox import prices
 from sandbox.errors import BudgetExhaustedError, InvalidInputError, UnknownNameError
 from sandbox.ledger import Ledger
+from sandbox.ledger.statement import statement
 from sandbox.scene import Camera, Scene
 
 ID = "sandbox:sandbox/PushT-v0"
@@ -104,7 +105,7 @@ def test_each_episode_is_posted_once_with_its_work_and_evidence() -> None:
         env.step(STILL)
     env.close()
     env.close()
-    posts = [line for line in Ledger().statement("local") if line["kind"] == "post"]
+    posts = [line for line in statement(Ledger(), "local") if line["kind"] == "post"]
     assert [line["amount_micro"] for line in posts] == [-prices.micro(0.64)] * 3
     assert posts[0]["work"]["physics_step"] == 24
     assert len({line["evidence"] for line in posts}) == 3

@@ -11,7 +11,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sandbox import prices
 from sandbox.errors import BudgetExhaustedError, InvalidInputError
 from sandbox.ledger import AccountFunds, Ledger
+from sandbox.ledger.statement import statement
 from sandbox.meter import UNLIMITED, Meter
+
+
+def begin(meter: Meter, at_least: int, at_most: int, episode: bytes) -> None:
+    """Begin an episode of bytes, one microcredit each."""
+    first, step = meter.price({"raw_byte": at_least}), meter.price({"raw_byte": 1})
+    meter.open(first, step, at_most - at_least, episode, at_least=0)
 
 
 class MeterMachine(RuleBasedStateMachine):
@@ -40,11 +47,11 @@ class MeterMachine(RuleBasedStateMachine):
         self.episode += 1
         identity = self.episode.to_bytes(16, "big")
         if at_least <= self.left:
-            self.meter.open(at_least + more, at_least, identity)
+            begin(self.meter, at_least, at_least + more, identity)
             self.spent = self.work = 0
         else:
             with pytest.raises(BudgetExhaustedError):
-                self.meter.open(at_least + more, at_least, identity)
+                begin(self.meter, at_least, at_least + more, identity)
 
     @precondition(lambda self: self.meter.is_open)
     @rule(amount=st.integers(0, 600))
@@ -105,7 +112,7 @@ TestMeterMachine.settings = settings(max_examples=60, stateful_step_count=30, de
 
 def test_a_meter_without_an_account_counts_and_posts_nothing() -> None:
     meter = Meter(prices.current())
-    meter.open(10, 10, b"e" * 16)
+    begin(meter, 10, 10, b"e" * 16)
     cost = meter.price({"physics_step": 3, "pixel": 7})
     for _ in range(5):
         meter.charge(cost)
@@ -119,18 +126,18 @@ def test_a_meter_without_an_account_counts_and_posts_nothing() -> None:
 def test_a_budget_of_a_meters_life_is_not_refilled_by_another_episode() -> None:
     meter = Meter(prices.current(), budget=100)
     cost = meter.price({"raw_byte": 60})
-    meter.open(60, 60, b"a" * 16)
+    begin(meter, 60, 60, b"a" * 16)
     meter.charge(cost)
     meter.settle("e" * 64)
     with pytest.raises(BudgetExhaustedError, match=r"the budget has 0\.00004 left"):
-        meter.open(60, 60, b"b" * 16)
+        begin(meter, 60, 60, b"b" * 16)
 
 
 def test_a_refused_charge_changes_nothing_and_says_what_there_is(tmp_path: Path) -> None:
     book = Ledger(tmp_path / "ledger.db")
     book.grant("lab", 10)
     meter = Meter(prices.current(), AccountFunds(book, "lab"))
-    meter.open(3, 3, b"a" * 16)
+    begin(meter, 3, 3, b"a" * 16)
     meter.charge(meter.price({"raw_byte": 2}))
     before = (meter.spent, meter.quantities, meter.remaining, meter.balance, book.balance("lab"))
     said = r"'lab' has 0\.000008\. Nothing was done.*sandbox ledger grant lab"  # 10 less 2.
@@ -144,14 +151,14 @@ def test_a_grant_heals_an_episode_and_is_asked_for_once(tmp_path: Path) -> None:
     book = Ledger(tmp_path / "ledger.db")
     book.grant("lab", 10)
     meter = Meter(prices.current(), AccountFunds(book, "lab"))
-    meter.open(100, 1, b"a" * 16)
+    begin(meter, 1, 100, b"a" * 16)
     cost = meter.price({"raw_byte": 10})
     meter.charge(cost)
     assert not meter.affords(cost)
     book.grant("lab", 1000)
     for _ in range(9):
         meter.charge(cost)
-    holds = [line for line in book.statement("lab") if line["kind"] == "reserve"]
+    holds = [line for line in statement(book, "lab") if line["kind"] == "reserve"]
     assert [-line["held_micro"] for line in holds] in ([-10, -90], [10, 90])
 
 
@@ -159,7 +166,7 @@ def test_settling_or_voiding_again_changes_nothing(tmp_path: Path) -> None:
     book = Ledger(tmp_path / "ledger.db")
     book.grant("lab", 100)
     meter = Meter(prices.current(), AccountFunds(book, "lab"))
-    meter.open(50, 1, b"a" * 16)
+    begin(meter, 1, 50, b"a" * 16)
     meter.charge(meter.price({"raw_byte": 30}))
     assert meter.settle("e" * 64) is not None
     assert meter.settle("f" * 64) is None

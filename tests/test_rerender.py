@@ -50,7 +50,7 @@ def render(run: Path, out: Path, columns: Any = PICTURES, **changes: Any) -> Bil
     changes = {"camera": CAMERAS, "image_size": 16, **changes}
     wanted = with_pictures(runs.recipe_of(run), columns, **changes)
     ledger = Ledger()
-    rendering = Run(wanted, out, ledger, rerender.Rendering(wanted, run, ledger))
+    rendering = Run(wanted, out, ledger, rerender.Rendering(wanted, run))
     try:
         rendering.check_funds(rendering.quote())
         return rendering.generate()

@@ -11,25 +11,28 @@ from running import python
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    ["errors", "content", "digest", "document"],
+    ["errors", "content", "digest", "document", "merkle"],
     ["scene", "prices", "trajectory", "factors", "modality"],
-    ["world", "render", "meter", "ledger", "scenario", "recipe", "loader"],
+    ["world", "render", "meter", "ledger", "scenario", "recipe", "loader", "evidence"],
     ["pictures"],
     ["env"],
     ["catalogue", "policies"],
-    ["rollout", "runs"],
-    ["collect", "replay"],
-    ["verify", "rerender", "preview", "summary"],
+    ["rollout", "runs", "bill"],
+    ["replay", "settlement", "books"],
+    ["collect", "verify", "prove"],
+    ["workers", "rerender", "preview", "summary", "audit"],
     ["gallery"],
     ["cli"],
 ]
 EXCEPTIONS = {  # Who may look sideways, and why.
     ("digest", "errors"),
     ("document", "errors"),
+    ("merkle", "errors"),
     ("factors", "errors"),
     ("meter", "prices"),
     ("world", "render"),  # TinyRenderer is a Renderer.
     ("ledger", "meter"),  # An account of the book is a meter's Funds.
+    ("collect", "workers"),  # A run starts the processes that each carry out a part of it.
     ("cli", "cli"),
 }
 OWNERS = {
@@ -37,6 +40,8 @@ OWNERS = {
     "h5py": ["trajectory"],
     "hdf5plugin": ["trajectory"],
     "apsw": ["ledger"],
+    "blake3": ["trajectory"],
+    "cryptography": ["evidence"],
     "numba": ["render"],
     "trimesh": ["render"],
     "fast_simplification": ["render"],

@@ -13,10 +13,12 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from sandbox import merkle
 from sandbox.errors import FormatError, InvalidInputError, UnknownNameError
 from sandbox.trajectory import (
     COMPRESSIONS,
@@ -45,6 +47,9 @@ SCHEMA = Schema(
     )
 )
 HEADER = {"run": "ramp", "shard": 0}
+
+
+GOLDEN = "d3f3f6931b27d81bb832005be1d3854ee40acbe2070c4fe2da54da2c8b4844ef"
 
 
 def ramp(number: int, steps: int | None = None) -> Episode:
@@ -533,13 +538,28 @@ def test_an_episode_is_the_part_of_its_buffer_that_was_filled() -> None:
 
 
 def test_the_digest_is_what_its_documentation_says() -> None:
-    episode, sha = ramp(0), hashlib.sha256(b"sandbox episode 1\n")
-    for name in sorted(episode.rows):
-        array = episode.rows[name]
-        shape = ",".join(str(size) for size in array.shape)
-        sha.update(f"{name} {array.dtype.str} {shape}\n".encode() + array.tobytes("C"))
-    assert episode.digest == sha.hexdigest()
-    assert episode.digest == "ab5393043e8e059830dc0842674929aa514caa0929581e7ef1c92b1c8c120f41"
+    episode, leaves = ramp(0), list[bytes]()
+    whose = json.dumps([episode.record.get("run"), episode.record.get("episode")])
+    head = hashlib.sha256(f"{whose}\n".encode())
+    constant = [n for n in sorted(episode.rows) if n.startswith(("variation.", "episode_idx"))]
+    for name in constant:
+        head.update(episode.rows[name].tobytes("C"))
+    for t in range(len(episode)):
+        leaf = b"\x01" + head.digest() + t.to_bytes(4, "little")
+        for name in (n for n in sorted(episode.rows) if n not in constant):
+            row = episode.rows[name][t].tobytes("C")
+            leaf += row if len(row) <= 2048 else blake3(row).digest()
+        assert episode.leaf(t) == leaf
+        leaves.append(merkle.leaf_hash(leaf))
+    assert episode.leaves() == leaves
+    assert episode.digest == merkle.root(leaves).hex()
+    assert episode.digest == GOLDEN
+
+
+def test_another_run_or_place_has_another_digest() -> None:
+    episode = ramp(0)
+    for change in ({"run": "another"}, {"episode": 7}):
+        assert Episode(episode.rows, {**episode.record, **change}).digest != episode.digest
 
 
 def test_the_digest_is_of_values_not_of_memory() -> None:
@@ -557,6 +577,7 @@ def test_the_digest_depends_on_every_column(name: str) -> None:
     rows[name].view(np.uint8).reshape(-1)[-1] ^= 1
     changed = object.__new__(Episode)  # Unchecked: the last bit may contradict the rest.
     object.__setattr__(changed, "rows", rows)
+    object.__setattr__(changed, "record", episode.record)
     assert changed.digest != episode.digest
 
 

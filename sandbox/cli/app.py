@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sandbox import catalogue, prices, recipe
-from sandbox.cli import show
+from sandbox.cli import evidence, show
+from sandbox.cli.evidence import Key
 from sandbox.cli.ledger import ledger_app
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(ledger_app, name="ledger")
+app.add_typer(evidence.keys_app, name="keys")
+for command in (evidence.recover, evidence.verify, evidence.audit, evidence.prove):
+    app.command()(command)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 RunPath = Annotated[Path, typer.Argument(help="A run folder.", show_default=False)]
@@ -36,6 +40,10 @@ Cameras = Annotated[
 ImageSize = Annotated[int | None, typer.Option(help="Pixels in width and height.")]
 Renderer = Annotated[str | None, typer.Option(help="raster or tiny.")]
 Compression = Annotated[str | None, typer.Option(help="zstd, gzip or none.")]
+Admission = Annotated[
+    str | None, typer.Option(help="safe: the whole run can be paid; greedy: as far as credit goes.")
+]
+Workers = Annotated[int, typer.Option(min=1, max=256, help="Processes that share the shards.")]
 
 
 @app.command()
@@ -47,13 +55,18 @@ def generate(
     budget: Credits = None,
     account: Account = None,
     compression: Compression = None,
+    admission: Admission = None,
+    workers: Workers = 1,
+    key: Key = None,
     as_json: Json = False,
 ) -> None:
     """Carry out a recipe; run it again to continue where it stopped."""
     from sandbox.collect import Run
 
-    wanted = _recipe(name, episodes, seed, budget, account, compression)
-    _carry_out(Run(wanted, out or Path("runs") / Path(name).stem), "Generating", as_json)
+    wanted = _recipe(name, episodes, seed, budget, account, compression, admission)
+    folder = out or Path("runs") / Path(name).stem
+    run = Run(wanted, folder, key=evidence.signer(key))
+    _carry_out(run, "Generating", workers, as_json)
 
 
 @app.command()
@@ -69,12 +82,14 @@ def render(
     budget: Credits = None,
     account: Account = None,
     compression: Compression = None,
+    admission: Admission = None,
+    workers: Workers = 1,
+    key: Key = None,
     as_json: Json = False,
 ) -> None:
     """Replay a finished run, bit for bit, and draw its pictures now; only these are charged."""
     from sandbox import rerender, runs
     from sandbox.collect import Run
-    from sandbox.ledger import Ledger
 
     wanted = recipe.with_pictures(
         runs.recipe_of(run),
@@ -85,13 +100,14 @@ def render(
         budget=_credits(budget),
         account=account,
         compression=compression,
+        admission=admission,
     )
-    ledger = Ledger()
-    source = rerender.Rendering(wanted, run, ledger)
-    _carry_out(Run(wanted, out, ledger, source), "Rendering", as_json)
+    source = rerender.Rendering(wanted, run)
+    drawing = Run(wanted, out, None, source, evidence.signer(key))
+    _carry_out(drawing, "Rendering", workers, as_json)
 
 
-def _carry_out(run: "Run", doing: str, as_json: bool) -> None:
+def _carry_out(run: "Run", doing: str, workers: int, as_json: bool) -> None:
     """Quote, generate, bill."""
     wanted = run.recipe
     try:
@@ -102,7 +118,7 @@ def _carry_out(run: "Run", doing: str, as_json: bool) -> None:
         with show.waiting("Compiling the renderer, once on a machine", hidden=as_json):
             run.env.pictures.warm_up()
         with show.GenerateProgress(wanted, doing, hidden=as_json) as progress:
-            bill = run.generate(progress)
+            bill = run.generate(progress, workers)
     except KeyboardInterrupt:
         show.note(
             f"Stopped. {run.bill.episodes} of {wanted.episodes} episodes are kept and charged; run "
@@ -115,6 +131,8 @@ def _carry_out(run: "Run", doing: str, as_json: bool) -> None:
         print(json.dumps(_bill(bill, run.folder)))
     else:
         show.bill(bill, run.folder)
+        if run.key is None:
+            show.note("Its log is not signed: make a key with `sandbox keys new`.")
 
 
 @app.command()
@@ -143,29 +161,6 @@ def quote(
         )
     else:
         show.quote(wanted, quoted, 0)
-
-
-@app.command()
-def verify(
-    run: RunPath,
-    sample: Annotated[
-        int | None, typer.Option(min=1, help="Replay only this many episodes, evenly spread.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Re-read every byte, recompute every digest, replay every episode, add up the bill."""
-    from dataclasses import asdict
-
-    from sandbox import verify as verifying
-
-    with show.VerifyProgress(run, hidden=as_json) as progress:
-        report = verifying.verify(run, sample, progress)
-    if as_json:
-        print(json.dumps({**asdict(report), "ok": not report.faults}))
-    else:
-        show.report(report)
-    if report.faults:
-        raise typer.Exit(1)
 
 
 @app.command()
@@ -270,6 +265,7 @@ def _recipe(
     budget: str | None,
     account: str | None,
     compression: str | None,
+    admission: str | None = None,
 ) -> recipe.Recipe:
     return recipe.changed(
         recipe.load(name),
@@ -278,6 +274,7 @@ def _recipe(
         budget=_credits(budget),
         account=account,
         compression=compression,
+        admission=admission,
     )
 
 

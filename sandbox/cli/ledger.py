@@ -1,78 +1,247 @@
-"""The commands over the book: grant, balance, statement."""
+"""The commands over the book: open, grant, balance, statement, refund, export."""
 
+import csv
 import json
-from typing import Annotated
+import sys
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
 
 import typer
 
 from sandbox import prices
 from sandbox.cli import show
-from sandbox.ledger import Ledger
+from sandbox.errors import InvalidInputError
+from sandbox.ledger import Ledger, export
+from sandbox.ledger import statement as statements
+from sandbox.ledger.book import PRIORITY
 
 ledger_app = typer.Typer(help="Accounts, grants and what was charged.", no_args_is_help=True)
 
-AccountName = Annotated[str, typer.Argument(help="An account.", show_default=False)]
+AccountName = Annotated[str, typer.Argument(help="An account, such as lab/alice.")]
+NewAccount = Annotated[str, typer.Argument(help="An account.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+Below = Annotated[bool, typer.Option("--below", help="With the accounts below it.")]
+Hex = Annotated[str | None, typer.Option("--id", help="32 hex digits: the same twice counts once.")]
 
 
-@ledger_app.command()
-def grant(
-    account: AccountName,
-    credits: Annotated[str, typer.Argument(help="How many credits.", show_default=False)],
+class Mode(StrEnum):
+    """When an account stops."""
+
+    prepaid = "prepaid"
+    postpaid = "postpaid"
+
+
+class Format(StrEnum):
+    """In what form usage is exported."""
+
+    focus = "focus"
+    cloudevents = "cloudevents"
+
+
+@ledger_app.command("open")
+def open_(
+    account: NewAccount,
+    mode: Annotated[Mode, typer.Option(help="prepaid stops at its credit, postpaid owes.")],
+    overdraft: Annotated[str, typer.Option(help="How far below 0 a prepaid one may go.")] = "0",
     as_json: Json = False,
 ) -> None:
-    """Give credits to an account; a new one is opened as prepaid."""
+    """Open an account; one that is open in the same way is left as it is."""
     book = Ledger()
-    book.grant(account, prices.micro(credits))
+    book.open_account(account, mode.value, prices.micro(overdraft))
     _print_balance(book, account, as_json)
 
 
 @ledger_app.command()
-def balance(
-    account: Annotated[str, typer.Argument(help="An account.")] = "local", as_json: Json = False
+def grant(
+    account: NewAccount,
+    credits: Annotated[str, typer.Argument(help="How many credits.", show_default=False)],
+    priority: Annotated[int, typer.Option(help="Lower numbers burn first.")] = PRIORITY,
+    effective: Annotated[str | None, typer.Option(help="From when, ISO 8601.")] = None,
+    expires: Annotated[str | None, typer.Option(help="Until when, ISO 8601.")] = None,
+    meters: Annotated[
+        str | None, typer.Option(help=f"Pays only these, of {', '.join(prices.UNITS)}.")
+    ] = None,
+    source: Annotated[str, typer.Option(help="Where it comes from.")] = "",
+    id: Hex = None,
+    as_json: Json = False,
 ) -> None:
+    """Give credits to an account; a new one is opened as prepaid."""
+    book = Ledger()
+    book.grant(
+        *(account, prices.micro(credits), _id(id)),
+        priority=priority,
+        effective=_time(effective),
+        expires=_time(expires),
+        meters=meters.split(",") if meters else (),
+        source=source,
+    )
+    _print_balance(book, account, as_json)
+
+
+@ledger_app.command()
+def balance(account: AccountName = "local", below: Below = False, as_json: Json = False) -> None:
     """Say what an account has."""
-    _print_balance(Ledger(), account, as_json)
+    book = Ledger()
+    if not below:
+        _print_balance(book, account, as_json)
+        return
+    book.account(account)
+    rows = [_facts(book, found.name) for found in book.accounts(account)]
+    total = {key: sum(row[key] or 0 for row in rows) for key in ("balance_micro", "pending_micro")}
+    if as_json:
+        print(json.dumps({"account": account, **total, "below": rows}))
+        return
+    lines = [_money(row) for row in rows]
+    sums = {key.removesuffix("_micro"): prices.credits(n) for key, n in total.items()}
+    lines.append({"account": "in all", "mode": "", **sums, "available": ""})
+    show.table("Accounts [credits]", lines)
 
 
 @ledger_app.command()
 def statement(
-    account: Annotated[str, typer.Argument(help="An account.")] = "local", as_json: Json = False
+    account: AccountName = "local",
+    below: Below = False,
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
     """List what moved on an account, oldest first."""
-    rows = Ledger().statement(account)
+    rows = statements.statement(Ledger(), account, below=below)
     if as_json:
         print(json.dumps(rows))
-        return
-    shown = [
-        {
-            "time": row["time"][:19],
+    elif as_csv:
+        _print_csv(rows)
+    else:
+        show.table(f"Statement of {account} [credits]", _lines(rows, below=below))
+
+
+@ledger_app.command()
+def refund(
+    post: Annotated[
+        str,
+        typer.Argument(help="The post's id, or its beginning (8 digits).", show_default=False),
+    ],
+    credits: Annotated[str | None, typer.Argument(help="All that is left, if none.")] = None,
+    reason: Annotated[str, typer.Option(help="In words.")] = "",
+    id: Hex = None,
+    as_json: Json = False,
+) -> None:
+    """Give a charge back, by a transfer linked to it."""
+    book = Ledger()
+    amount = None if credits is None else prices.micro(credits)
+    wanted = _post(book, post)
+    receipt = book.refund(wanted, amount, _id(id), reason)
+    facts = {
+        "id": receipt.id.hex(),
+        "post": wanted.hex(),
+        "refunded_micro": receipt.amount,
+        "exists": receipt.exists,
+    }
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        again = " already; nothing was booked again" if receipt.exists else ""
+        show.note(f"{prices.credits(receipt.amount)} credits given back{again}.")
+
+
+@ledger_app.command("export")
+def export_(
+    account: Annotated[str | None, typer.Argument(help="With those below; all if none.")] = None,
+    format: Annotated[Format, typer.Option(help="FOCUS 1.4 as CSV, or events as NDJSON.")] = (
+        Format.focus
+    ),
+) -> None:
+    """Write usage and cost in a form that others' billing tools read."""
+    lines = statements.exported(Ledger(), account)
+    write = export.focus_csv if format is Format.focus else export.cloudevents_ndjson
+    for line in write(lines):
+        sys.stdout.write(line if line.endswith("\n") else f"{line}\n")
+
+
+def _id(text: str | None) -> bytes | None:
+    if text is None:
+        return None
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise InvalidInputError(f"id {text!r}: give 32 hex digits.") from None
+
+
+def _post(book: Ledger, text: str) -> bytes:
+    """Return the id of the post that a text begins."""
+    names = [a.name for a in book.accounts()]
+    posts = [b.move.id for b in book.transfers(names) if b.move.kind == "post"]
+    found = [id for id in posts if len(text) >= 8 and id.hex().startswith(text.lower())]
+    if len(found) != 1:
+        raise InvalidInputError(
+            f"{text!r} begins the ids of {len(found)} posts; give more of the id, as `sandbox "
+            "ledger statement --json` has it. Nothing was booked."
+        )
+    return found[0]
+
+
+def _time(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text).astimezone().timestamp()
+    except ValueError:
+        raise InvalidInputError(
+            f"time {text!r}: give ISO 8601, such as 2027-01-31 or 2027-01-31T12:00:00Z."
+        ) from None
+
+
+def _lines(rows: list[dict[str, Any]], *, below: bool) -> list[dict[str, Any]]:
+    """Return a statement as a terminal has room for it; JSON and CSV have all of it."""
+    owing = any(row["overage_micro"] for row in rows)
+    shown: list[dict[str, Any]] = []
+    for row in rows:
+        episode = "" if row["episode"] is None else f"{(row['run'] or '')[:8]}/{row['episode']}"
+        line = {
+            "time": row["time"][:16].replace("T", " "),
+            "account": row["account"],
             "what": row["kind"],
             "credits": prices.credits(row["amount_micro"]),
             "held": prices.credits(row["held_micro"]),
+            "overage": prices.credits(row["overage_micro"]),
             "balance": prices.credits(row["balance_micro"]),
+            "episode": episode,
             "id": row["id"][:8],
         }
-        for row in rows
-    ]
-    show.table(f"Statement of {account} [credits]", shown)
+        unseen = {"account": not below, "overage": not owing}
+        shown.append({key: text for key, text in line.items() if not unseen.get(key)})
+    return shown
 
 
-def _print_balance(book: Ledger, account: str, as_json: bool) -> None:
+def _print_csv(rows: list[dict[str, Any]]) -> None:
+    columns = [*rows[0]] if rows else ["time"]
+    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({**row, "work": json.dumps(row["work"], sort_keys=True)})
+
+
+def _facts(book: Ledger, account: str) -> dict[str, Any]:
     found = book.balance(account)
-    facts = {
+    return {
         "account": account,
         "mode": book.account(account).mode,
         "balance_micro": found.posted_micro,
         "pending_micro": found.pending_micro,
         "available_micro": found.available_micro,
     }
+
+
+def _money(facts: dict[str, Any]) -> dict[str, Any]:
+    money = {k: prices.credits(v) for k, v in facts.items() if isinstance(v, int)}
+    shown = {"available_micro": "without limit"} | money
+    shown = {key: shown.get(key, value) for key, value in facts.items()}
+    return {key.removesuffix("_micro"): value for key, value in shown.items()}
+
+
+def _print_balance(book: Ledger, account: str, as_json: bool) -> None:
+    facts = _facts(book, account)
     if as_json:
         print(json.dumps(facts))
     else:
-        money = {k: prices.credits(v) for k, v in facts.items() if isinstance(v, int)}
-        money = {"available_micro": "without limit"} | money
-        show.table(
-            "Account [credits]",
-            [{key.removesuffix("_micro"): value for key, value in (facts | money).items()}],
-        )
+        show.table("Account [credits]", [_money(facts)])

@@ -19,8 +19,11 @@ from rich.progress import (
 from rich.table import Table
 
 from sandbox import prices, runs
-from sandbox.collect import Bill, Quote
+from sandbox.audit import Audit
+from sandbox.bill import Bill, Quote
+from sandbox.prove import Proof
 from sandbox.recipe import Recipe
+from sandbox.settlement import Settlement
 from sandbox.verify import Report
 
 _OUT = Console(soft_wrap=False)
@@ -47,7 +50,7 @@ def table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     if not rows:
         note(f"{title}: none.")
         return
-    drawn = Table(title=title, title_justify="left", title_style="bold")
+    drawn = Table(title=escape(title), title_justify="left", title_style="bold")
     for key, value in rows[0].items():
         right = isinstance(value, int | float) and not isinstance(value, bool)
         drawn.add_column(
@@ -100,6 +103,8 @@ def report(report: Report) -> None:
         _OUT.print(f"[bold red]fault:[/] {escape(fault)}", soft_wrap=True)
     if len(report.faults) > 20:
         note(f"and {len(report.faults) - 20} faults more.")
+    for text in report.checked:
+        _OUT.print(f"[green]checked:[/] {escape(text)}", soft_wrap=True, highlight=False)
     verdict = "[bold red]FAILED[/]" if report.faults else "[bold green]VERIFIED[/]"
     _OUT.print(
         f"{verdict}: {report.episodes:,} episodes ({report.rows:,} rows) re-hashed, "
@@ -108,6 +113,39 @@ def report(report: Report) -> None:
         soft_wrap=True,
         highlight=False,
     )
+
+
+def recovered(done: Settlement) -> None:
+    """Print what recovering a run did."""
+    note(
+        f"{done.episodes} episodes are kept; {done.posted} of them were charged now "
+        f"({prices.credits(done.charge_micro)} credits); "
+        f"{prices.credits(done.voided_micro)} credits that were held are given back."
+    )
+    if not done.finished:
+        note("The run is not finished; `sandbox generate` goes on with it.")
+
+
+def audit(found: Audit, given: int | None) -> None:
+    """Print what an audit supports, and what was refunded."""
+    report(found.report)
+    note(f"Nonce {found.nonce}; log of {found.size} entries, root {found.root}.")
+    _OUT.print(found.statement, style="bold", soft_wrap=True, highlight=False)
+    if given is not None:
+        note(f"{prices.credits(given)} credits given back.")
+    elif found.report.failed:
+        note("Give their charges back with --refund.")
+
+
+def proof(found: Proof) -> None:
+    """Print what a proof shows."""
+    for text in found.shown:
+        _OUT.print(f"[green]shown:[/] {escape(text)}", soft_wrap=True, highlight=False)
+    for text in found.notes:
+        _OUT.print(f"[yellow]note:[/] {escape(text)}", soft_wrap=True)
+    for text in found.faults:
+        _OUT.print(f"[bold red]fault:[/] {escape(text)}", soft_wrap=True)
+    _OUT.print("[bold red]FAILED[/]" if found.faults else "[bold green]VERIFIED[/]")
 
 
 def summary(facts: Mapping[str, Any]) -> None:

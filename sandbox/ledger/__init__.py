@@ -1,7 +1,8 @@
 """The durable double-entry book behind meters."""
 
-from sandbox.ledger.book import Account, Balance, Ledger
-from sandbox.ledger.funds import AccountFunds
+from sandbox.ledger.account import Account, Balance, Usage
+from sandbox.ledger.book import Ledger
+from sandbox.ledger.funds import AccountFunds, Lease
 from sandbox.ledger.transfer import charge_id
 
-__all__ = ["Account", "AccountFunds", "Balance", "Ledger", "charge_id"]
+__all__ = ["Account", "AccountFunds", "Balance", "Lease", "Ledger", "Usage", "charge_id"]

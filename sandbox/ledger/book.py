@@ -1,58 +1,38 @@
-"""Accounts, grants, reservations and posts: double entry, whole microcredits, only ever added to.
+"""Accounts, grants, reservations, posts, refunds: double entry, whole microcredits, only added to.
 
-A transfer moves an amount from its debit account to its credit account, in two entries. A grant
-moves credit into an account; a reserve holds some of it back (pending); a post moves it to the
-plant; a void or an expire gives a hold back. Every entry carries its account's balances after it,
-so that a balance is one look-up; `check` derives them all again from nothing.
+A grant moves credit into a pot of an account; a reserve holds some of it back (pending); a post
+moves it to the plant; a void or an expire gives a hold back; breakage takes what a grant left
+unused when it expired; a refund gives a post back. Every entry carries its pot's balances after it,
+so that a balance is a look-up; `check` derives them all again from the transfers.
 """
 
-import json
-import re
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import cast
 
 from sandbox import content
 from sandbox.errors import BudgetExhaustedError, InvalidInputError, LedgerError, UnknownNameError
-from sandbox.ledger import proof
-from sandbox.ledger.store import Sql, Store
-from sandbox.ledger.transfer import COLUMNS, LARGEST, Move, check_amount, checked_id, effect, named
+from sandbox.ledger import burn, proof, rules
+from sandbox.ledger.account import Account, Balance, Mode, Usage
+from sandbox.ledger.burn import OVERAGE
+from sandbox.ledger.store import Booked, Pages, Store
+from sandbox.ledger.transfer import (
+    ANY,
+    Charges,
+    Move,
+    Parts,
+    check_amount,
+    checked_id,
+    named,
+)
 from sandbox.meter import Receipt
 from sandbox.prices import credits
 
-GRANTS, PLANT = "@grants", "@plant"
-HOLD_S = 24 * 3600  # After this a hold that nobody resolved expires.
-FULL = 2**63 - 1  # Microcredits; of one account: SQLite's integers have 64 bits.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,63}")
-
-Mode = Literal["prepaid", "postpaid", "system"]
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Who pays: `prepaid` stops at 0, `postpaid` owes."""
-
-    name: str
-    mode: Mode
-
-
-@dataclass(frozen=True, slots=True)
-class Balance:
-    """What an account has.
-
-    Attributes:
-        posted_micro: grants less posts [microcredits]; below 0 is owed.
-        pending_micro: held back by reservations.
-        available_micro: what may still be reserved; None is without limit.
-    """
-
-    posted_micro: int
-    pending_micro: int
-    available_micro: int | None
+SKEW_MS = 60_000  # By how much clocks may run backwards; the book's own time stands still then.
+PRIORITY = 100
 
 
 class Ledger:
@@ -60,29 +40,45 @@ class Ledger:
 
     Args:
         path: of its file; `ledger.db` in `content.home()` by default.
-        clock: seconds since 1970, for holds that expire.
+        clock: seconds since 1970.
+        read_only: neither make nor change the file.
     """
 
-    def __init__(self, path: Path | None = None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        path: Path | None = None,
+        clock: Callable[[], float] = time.time,
+        *,
+        read_only: bool = False,
+        vfs: str | None = None,
+    ) -> None:
         self.path = path or content.home() / "ledger.db"
-        self._store = Store(self.path)
+        self._store = Store(self.path, read_only=read_only, vfs=vfs)
         self._clock = clock
         self._swept: dict[str, int] = {}  # Account to when no hold that had expired was left.
 
-    def open_account(self, name: str, mode: Mode) -> Account:
-        """Open an account; one that is open with the same mode is left as it is.
+    # Accounts and grants --------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """What tells this book from every other, 32 hex digits."""
+        with self._store.transaction() as pages:
+            return pages.ledger_id()
+
+    def open_account(self, name: str, mode: Mode, overdraft: int = 0) -> Account:
+        """Open an account; one that is open in the same way is left as it is.
 
         Raises:
-            InvalidInputError: a name of other than 1 to 64 letters, digits and . _ / -
-            LedgerError: it is open with another mode.
+            InvalidInputError: a name that is none, or an overdraft of a postpaid account.
+            LedgerError: it is open in another way.
         """
-        if not _NAME.fullmatch(name):
-            raise InvalidInputError(
-                f"account {name!r}: use 1 to 64 letters, digits and . _ / -, beginning with a "
-                "letter or digit."
-            )
-        with self._store.transaction() as sql:
-            return self._opened(sql, name, mode)
+        if mode not in ("prepaid", "postpaid"):
+            raise InvalidInputError(f"mode {mode!r}: give prepaid or postpaid.")
+        check_amount("an overdraft", overdraft)
+        if mode == "postpaid" and overdraft:
+            raise InvalidInputError("a postpaid account has no limit, so no overdraft either.")
+        with self._turn() as (pages, now):
+            return self._opened(pages, rules.checked_name(name), mode, overdraft, now)
 
     def account(self, name: str) -> Account:
         """Return an account; `local` is opened as postpaid when it is first asked for.
@@ -90,254 +86,336 @@ class Ledger:
         Raises:
             UnknownNameError: no such account.
         """
-        with self._store.transaction() as sql:
-            return self._account(sql, name)
+        with self._turn() as (pages, now):
+            return self._account(pages, name, now)
 
-    def accounts(self) -> list[Account]:
-        """Return every account that somebody opened, by name."""
-        with self._store.transaction() as sql:
-            rows = sql("SELECT name, mode FROM account WHERE mode <> 'system' ORDER BY name")
-        return [Account(name, mode) for name, mode in rows]
+    def accounts(self, below: str | None = None) -> list[Account]:
+        """Return every account, or one and those below it, by name."""
+        with self._store.transaction() as pages:
+            found = [Account(n, cast(Mode, mode), over) for n, mode, over in pages.accounts()]
+        return [a for a in found if below is None or f"{a.name}/".startswith(f"{below}/")]
 
-    def grant(self, account: str, amount: int, id: bytes | None = None) -> Receipt:
+    def grant(
+        self,
+        account: str,
+        amount: int,
+        id: bytes | None = None,
+        *,
+        priority: int = PRIORITY,
+        effective: float | None = None,
+        expires: float | None = None,
+        meters: Sequence[str] = (),
+        source: str = "",
+    ) -> Receipt:
         """Give credit [microcredits]; a new account is opened as prepaid.
 
         Args:
             account: who gets it.
             amount: how much, more than 0.
             id: made by the client, 16 bytes: the same grant twice counts once.
+            priority: grants of lower numbers burn first; then the one that expires first, then the
+                oldest.
+            effective: from when it may be used [s since 1970]; None is at once.
+            expires: when what is left is lost [s since 1970]; None is never.
+            meters: the meter units that it may pay; none means all.
+            source: where it comes from, in words.
         """
         check_amount("a grant", amount, least=1)
+        facts = rules.grant_facts(priority, effective, expires, meters, source)
         id = uuid.uuid4().bytes if id is None else checked_id(id)
-        if not _NAME.fullmatch(account):
-            self.open_account(account, "prepaid")
-        with self._store.transaction() as sql:
-            if account == "local" or not sql("SELECT 1 FROM account WHERE name = ?", account):
-                self._opened(sql, account, "postpaid" if account == "local" else "prepaid")
-            move = Move(id, "grant", GRANTS, account, amount)
-            return Receipt(move.id, amount, self._book(sql, move))
+        with self._turn() as (pages, now):
+            if account == "local" or not pages.account(rules.checked_name(account)):
+                mode: Mode = "postpaid" if account == "local" else "prepaid"
+                self._opened(pages, account, mode, 0, now)
+            pot, ends = {(ANY, pages.tail()[0] + 1): amount}, facts["expires"]
+            move = Move(id, "grant", account, amount, facts, pot, expires=ends)
+            if rules.exists(pages, move):
+                return Receipt(id, amount, exists=True)
+            if ends is not None and ends <= now:
+                raise InvalidInputError(
+                    f"a grant that expires at {rules.when(ends)} is of no use; give a time to come."
+                )
+            pages.add(move, now)
+            return Receipt(id, amount, exists=False)
 
     def balance(self, account: str) -> Balance:
-        """Return what an account has; holds that have expired are given back first."""
-        with self._store.transaction() as sql:
-            mode = self._account(sql, account).mode
-            self._expire(sql, account)
-            return self._balance(sql, account, mode)
+        """Return what an account has; what has expired is given back, or lost, first."""
+        with self._turn() as (pages, now):
+            payer = self._account(pages, account, now)
+            self._sweep(pages, account, now)
+            pots = [pages.pot(account, pot) for pot in (OVERAGE, *pages.grants(account))]
+            lots = rules.lots(pages, account, now)
+            room = rules.overdraft(pages, payer)
+            free = None if room is None else room + sum(lot.free for lot in lots)
+            return Balance(sum(p for p, _ in pots), sum(p for _, p in pots), free)
 
-    def reserve(self, account: str, episode: bytes, at_least: int, at_most: int) -> int:
-        """Hold back between `at_least` and `at_most` [microcredits] for an episode.
+    def shortfall(self, account: str, charges: Charges) -> int:
+        """Return how much an account lacks for some charges [microcredits]; 0 is nothing."""
+        with self._turn() as (pages, now):
+            payer = self._account(pages, account, now)
+            self._sweep(pages, account, now)
+            return burn.covered(
+                charges, rules.lots(pages, account, now), rules.overdraft(pages, payer)
+            )[1]
 
-        Returns:
-            How much is held; 0 if not even `at_least` is there. A postpaid account has no limit, so
-            nothing is booked and `at_most` is returned.
-        """
-        check_amount("a reservation", at_least)
-        if type(at_most) is not int or at_most < at_least:
-            raise InvalidInputError(
-                f"a reservation of {at_least!r} to {at_most!r} microcredits: give the most last."
-            )
-        checked_id(episode)
-        with self._store.transaction() as sql:
-            mode = self._account(sql, account).mode
-            if mode == "postpaid":
-                return at_most
-            self._expire(sql, account)
-            available = self._balance(sql, account, mode).available_micro or 0
-            if available < at_least:
-                return 0
-            held = min(available, at_most, LARGEST)
-            count = len(sql("SELECT 1 FROM transfer WHERE episode = ?", episode))
-            move = Move(
-                named("reserve/v1", account, episode.hex(), str(count)),
-                *("reserve", account, PLANT, held),
-                episode=episode,
-                expires=int(self._clock()) + HOLD_S,
-            )
-            self._book(sql, move)
-            return held
+    # Two phases -----------------------------------------------------------------------------------
 
-    def settle(
+    def reserve(
         self,
         account: str,
-        episode: bytes,
-        amount: int,
-        evidence: str,
-        quantities: Mapping[str, int],
-        version: str,
-    ) -> Receipt:
-        """Post an episode's charge, once, and give back what else it holds.
+        lease: bytes,
+        first: Charges,
+        more: Charges | None = None,
+        times: int = 0,
+        *,
+        price_version: str,
+        run: str | None = None,
+    ) -> int:
+        """Hold back what `first` costs, and `more` as often as can be, up to `times`.
 
         Args:
             account: who pays.
-            episode: the id of the post, 16 bytes: the same episode is never charged twice.
-            amount: microcredits.
-            evidence: the digest of what was done.
-            quantities: the work, per meter unit.
-            version: of the price schedule.
+            lease: 16 bytes; the name under which it is held.
+            first: microcredits per meter unit.
+            more: likewise.
+            times: 0 or more.
+            price_version: under which the work will be posted.
+            run: what it is for.
+
+        Returns:
+            How often `more` is held; -1 if not even `first` is there. A postpaid account has no
+            limit, so nothing is booked and `times` is returned.
+        """
+        more = more or {}
+        for charges in (first, more):
+            for amount in charges.values():
+                check_amount("a reservation", amount)
+        if type(times) is not int or times < 0:
+            raise InvalidInputError(f"a reservation of {times!r} times: give 0 or more.")
+        checked_id(lease)
+        with self._turn() as (pages, now):
+            payer = self._account(pages, account, now)
+            if payer.mode == "postpaid":
+                return times
+            self._sweep(pages, account, now)
+            lots, room = rules.lots(pages, account, now), rules.overdraft(pages, payer)
+            held = rules.most(first, more, times, lots, room)
+            if held < 0:
+                return -1
+            parts, _ = burn.covered(burn.plus(first, more, held), lots, room)
+            rules.hold(pages, account, lease, parts, now, {"price_version": price_version}, run)
+            return held
+
+    def post(
+        self,
+        account: str,
+        usages: Sequence[Usage],
+        lease: bytes | None = None,
+        *,
+        keep: bool = False,
+    ) -> list[Receipt]:
+        """Post what episodes cost, each once; all of them, or none.
+
+        Args:
+            account: who pays.
+            usages: what was done.
+            lease: what is held under names that begin so pays first; then it is given back, unless
+            keep: the rest of it is held on.
 
         Raises:
-            LedgerError: the id was used for something else.
+            LedgerError: an id was used for something else, or credit was reserved under another
+                price schedule.
             BudgetExhaustedError: a prepaid account has not as much, for a hold has expired.
         """
-        check_amount("a charge", amount)
-        checked_id(episode)
-        with self._store.transaction() as sql:
-            mode = self._account(sql, account).mode
-            self._release(sql, account, episode)
-            work = json.dumps(dict(quantities), sort_keys=True)
-            move = Move(
-                *(episode, "post", account, PLANT, amount, episode),
-                evidence=evidence,
-                quantities=work,
-                price_version=version,
-            )
-            exists = self._book(sql, move)
-            if not exists and mode == "prepaid":
-                balance = self._balance(sql, account, mode)
-                if balance.available_micro is not None and balance.available_micro < 0:
-                    raise BudgetExhaustedError(
-                        f"an episode cost {credits(amount)} credits but the account {account!r} "
-                        f"has {credits(balance.available_micro + amount)}. Nothing was charged. "
-                        f"Grant credits with `sandbox ledger grant {account} CREDITS`."
-                    )
-            return Receipt(episode, amount, exists)
+        for usage in usages:
+            checked_id(usage.id)
+            check_amount("a charge", sum(usage.charges().values()))
+        with self._turn() as (pages, now):
+            payer = self._account(pages, account, now)
+            self._sweep(pages, account, now)
+            holds = [] if lease is None else pages.held_below(lease)
+            aside = rules.release(pages, holds, now)
+            receipts: list[Receipt] = []
+            for usage in usages:
+                receipt, used = self._post(pages, payer, usage, aside, now)
+                aside = burn.less(aside, used)
+                receipts.append(receipt)
+                if not receipt.exists:
+                    rules.check_version(usage, holds)
+            if keep and aside:
+                held = holds[0].move
+                name = held.lease or b""
+                rules.hold(pages, account, name, aside, now, held.facts, held.run)
+            return receipts
 
-    def void(self, account: str, episode: bytes) -> None:
-        """Give back what an episode holds."""
-        with self._store.transaction() as sql:
-            self._release(sql, account, episode)
+    def void(self, account: str, lease: bytes) -> None:
+        """Give back what is held under a lease."""
+        with self._turn() as (pages, now):
+            self._account(pages, account, now)
+            holds = [hold for hold in pages.held(lease) if hold.move.account == account]
+            rules.release(pages, holds, now)
 
-    def statement(self, account: str) -> list[dict[str, Any]]:
-        """Return what moved on an account, oldest first; amounts in microcredits."""
-        with self._store.transaction() as sql:
-            self._account(sql, account)
-            rows = sql(
-                "SELECT at, kind, posted, pending, posted_after, pending_after, quantities, "
-                "price_version, hex(id), evidence FROM entry JOIN transfer ON seq = transfer "
-                "WHERE account = ? ORDER BY seq",
-                account,
-            )
-        keys = "time kind amount_micro held_micro balance_micro pending_micro work price_version"
-        lines = [dict(zip([*keys.split(), "id", "evidence"], row, strict=True)) for row in rows]
-        return [{**line, "work": json.loads(line["work"] or "{}")} for line in lines]
+    def void_all(self, prefix: bytes) -> int:
+        """Give back all that is held under leases that begin so; return how much [microcredits]."""
+        with self._turn() as (pages, now):
+            holds = pages.held_below(prefix)
+            rules.release(pages, holds, now)
+            return sum(hold.move.amount for hold in holds)
+
+    def refund(
+        self, post: bytes, amount: int | None = None, id: bytes | None = None, reason: str = ""
+    ) -> Receipt:
+        """Give a post back, or a part of it, by a transfer linked to it.
+
+        What came from a grant that has not expired goes back to it; the rest comes back as credit
+        without conditions.
+
+        Args:
+            post: its id.
+            amount: microcredits; None is all that has not been given back.
+            id: made by the client, 16 bytes; None names the post and the amount, so that the same
+                refund twice counts once.
+            reason: in words.
+
+        Raises:
+            LedgerError: no such post, or more than is left of it.
+        """
+        checked_id(post)
+        if amount is not None:
+            check_amount("a refund", amount, least=1)
+        with self._turn() as (pages, now):
+            booked = pages.find(post)
+            if booked is None or booked.move.kind != "post":
+                raise LedgerError(f"{post.hex()} is no post on this book. Nothing was booked.")
+            asked = "all" if amount is None else str(amount)
+            id = named("refund/v1", post.hex(), asked) if id is None else checked_id(id)
+            facts = {"post": post.hex(), "asked": asked, "reason": reason}
+            known = pages.find(id)
+            if known is not None:
+                rules.exists(
+                    pages, Move(id, "refund", booked.move.account, known.move.amount, facts)
+                )
+                return Receipt(id, known.move.amount, exists=True)
+            move = rules.refund(pages, booked, id, amount, facts, now)
+            pages.add(move, now)
+            return Receipt(id, move.amount, exists=False)
+
+    # What is on the book --------------------------------------------------------------------------
+
+    def find(self, id: bytes) -> Booked | None:
+        """Return the transfer of an id; None if it is not on the book."""
+        with self._store.transaction() as pages:
+            return pages.find(id)
+
+    def of_run(self, run: str) -> list[Booked]:
+        """Return a run's posts, and its reservations that nothing has resolved."""
+        with self._store.transaction() as pages:
+            return pages.of_run(run)
+
+    def refunded(self, post: bytes) -> int:
+        """Return how much of a post was given back [microcredits]."""
+        with self._store.transaction() as pages:
+            booked = pages.find(post)
+            return sum(r.move.amount for r in pages.corrections(booked.seq)) if booked else 0
+
+    def transfers(self, accounts: Sequence[str] | None = None) -> list[Booked]:
+        """Return every transfer in order, or those of some accounts."""
+        with self._store.transaction() as pages:
+            return list(pages.transfers(accounts))
 
     def check(self) -> list[str]:
         """Derive every balance again from the transfers; return what disagrees, [] if nothing."""
-        with self._store.transaction() as sql:
-            return proof.faults(sql)
+        with self._store.transaction() as pages:
+            return proof.faults(pages)
 
-    def find(self, id: bytes) -> dict[str, Any] | None:
-        """Return the transfer of an id, amounts in microcredits; None if it is not on the book."""
-        with self._store.transaction() as sql:
-            rows = sql(
-                "SELECT json_object('time', at, 'kind', kind, 'debit', debit, 'credit', credit, "
-                "'amount_micro', amount, 'episode', hex(episode), 'evidence', evidence, 'work', "
-                "json(coalesce(quantities, '{}')), 'price_version', price_version) "
-                "FROM transfer WHERE id = ?",
-                id,
-            )
-        return json.loads(rows[0][0]) if rows else None
+    def close(self) -> None:
+        """Close the file; it is opened again when it is needed."""
+        self._store.close()
 
     # Parts of a transaction -----------------------------------------------------------------------
 
-    def _opened(self, sql: Sql, name: str, mode: Mode) -> Account:
-        found = sql("SELECT mode FROM account WHERE name = ?", name)
-        if found and found[0][0] != mode:
-            raise LedgerError(f"the account {name!r} is open as {found[0][0]}, not {mode}.")
-        if not found:
-            for new, its in ((name, mode), (GRANTS, "system"), (PLANT, "system")):
-                sql("INSERT OR IGNORE INTO account VALUES (?, ?)", new, its)
-        return Account(name, mode)
-
-    def _account(self, sql: Sql, name: str) -> Account:
-        found = sql("SELECT mode FROM account WHERE name = ? AND mode <> 'system'", name)
-        if found:
-            return Account(name, found[0][0])
-        if name == "local":
-            return self._opened(sql, name, "postpaid")
-        known = [row[0] for row in sql("SELECT name FROM account WHERE mode <> 'system'")]
-        where = f"Open it with `sandbox ledger grant {name} CREDITS`"
-        raise UnknownNameError("account", name, sorted({"local", *known}), where)
-
-    def _balance(self, sql: Sql, account: str, mode: Mode) -> Balance:
-        rows = sql(
-            "SELECT posted_after, pending_after FROM entry WHERE account = ? "
-            "ORDER BY transfer DESC LIMIT 1",
-            account,
-        )
-        posted, pending = rows[0] if rows else (0, 0)
-        return Balance(posted, pending, posted - pending if mode == "prepaid" else None)
-
-    def _book(self, sql: Sql, move: Move) -> bool:
-        """Add a transfer and its two entries; return whether it was there already.
+    @contextmanager
+    def _turn(self) -> Generator[tuple[Pages, int]]:
+        """Yield the pages of a transaction, and the book's time [ms since 1970].
 
         Raises:
-            LedgerError: its id was used for something else.
+            LedgerError: the clock is behind the book.
         """
-        names = ", ".join(COLUMNS)
-        found = sql(f"SELECT {names} FROM transfer WHERE id = ?", move.id)
-        values = tuple(getattr(move, name) for name in COLUMNS)
-        if found:
-            differ = [
-                f"{n} {old!r} is not {new!r}"
-                for n, old, new in zip(COLUMNS, found[0], values, strict=True)
-                if old != new
-            ]
-            if differ:
+        with self._store.transaction() as pages:
+            now, last = int(self._clock() * 1000), pages.tail()[2]
+            if now < last - SKEW_MS:
                 raise LedgerError(
-                    f"the transfer {move.id.hex()} is on the book as something else: "
-                    f"{'; '.join(differ)}. Nothing was booked."
+                    f"the clock says {rules.when(now)} but the last transfer was booked at "
+                    f"{rules.when(last)}. Nothing was booked. Set the clock."
                 )
-            return True
-        sql(
-            f"INSERT INTO transfer ({names}, expires, at) "
-            f"VALUES ({', '.join('?' * (len(COLUMNS) + 2))})",
-            *values,
-            move.expires,
-            datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-        (seq,) = sql("SELECT seq FROM transfer WHERE id = ?", move.id)[0]
-        for account in (move.debit, move.credit):
-            before = self._balance(sql, account, "system")
-            posted, pending = effect(account, move.kind, move.debit, move.credit, move.amount)
-            after = (before.posted_micro + posted, before.pending_micro + pending)
-            if max(map(abs, after)) > FULL:
-                raise LedgerError(
-                    f"{credits(move.amount)} credits more and the account {account!r} holds over "
-                    f"{credits(FULL)}, the most that the book can write. Nothing was booked."
-                )
-            sql(
-                "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?)", seq, account, posted, pending, *after
+            yield pages, max(now, last)
+
+    def _opened(self, pages: Pages, name: str, mode: Mode, overdraft: int, now: int) -> Account:
+        found = pages.account(name)
+        if found and found != (mode, overdraft):
+            raise LedgerError(
+                f"the account {name!r} is open as {found[0]} with an overdraft of "
+                f"{credits(found[1])} credits, not {mode} with {credits(overdraft)}."
             )
-        return False
+        if not found:
+            pages.open(name, mode, overdraft)
+            facts = {"mode": mode, "overdraft": overdraft}
+            pages.add(Move(named("open/v1", name), "open", name, 0, facts), now)
+        return Account(name, mode, overdraft)
 
-    def _release(self, sql: Sql, account: str, episode: bytes) -> None:
-        """Void the holds of an episode that nothing has resolved."""
-        for seq, id, amount in sql(
-            "SELECT seq, id, amount FROM transfer AS t WHERE episode = ? AND kind = 'reserve' AND "
-            "debit = ? AND NOT EXISTS (SELECT 1 FROM transfer WHERE resolves = t.seq)",
-            episode,
-            account,
-        ):
-            move = (named("void/v1", id.hex()), "void", account, PLANT, amount)
-            self._book(sql, Move(*move, episode=episode, resolves=seq))
+    def _account(self, pages: Pages, name: str, now: int) -> Account:
+        found = pages.account(name)
+        if found:
+            return Account(name, cast(Mode, found[0]), found[1])
+        if name == "local":
+            return self._opened(pages, name, "postpaid", 0, now)
+        known = [row[0] for row in pages.accounts()]
+        where = f"Open it with `sandbox ledger open {name} --mode prepaid`"
+        raise UnknownNameError("account", name, sorted({"local", *known}), where)
 
-    def _expire(self, sql: Sql, account: str) -> None:
-        """Give back the holds of an account that are past their time.
+    def _sweep(self, pages: Pages, account: str, now: int) -> None:
+        """Give back the holds that are past their time, and lose what grants left unused.
 
-        A hold of a time that was seen to be clear is not looked for again: a hold is only ever made
+        A time that was seen to be clear of holds is not looked at again: a hold is only ever made
         for later than now.
         """
-        if self._balance(sql, account, "prepaid").pending_micro == 0:
-            return
-        now = int(self._clock())
-        late = sql(
-            "SELECT seq, id, amount, episode FROM transfer AS t WHERE debit = ? AND expires > ? "
-            "AND expires <= ? AND NOT EXISTS (SELECT 1 FROM transfer WHERE resolves = t.seq)",
-            *(account, self._swept.get(account, -1), now),
-        )
-        for seq, id, amount, episode in late:
-            move = (named("expire/v1", id.hex()), "expire", account, PLANT, amount)
-            self._book(sql, Move(*move, episode=episode, resolves=seq))
+        late = pages.overdue(account, self._swept.get(account, -1), now)
+        rules.release(pages, late, now, "expire")
         if not late:  # Else this transaction may still be undone.
             self._swept[account] = max(now, self._swept.get(account, -1))
+        for pot, facts in pages.grants(account).items():
+            if facts["expires"] is None or facts["expires"] > now:
+                continue
+            posted, pending = pages.pot(account, pot)
+            if posted - pending > 0:
+                lost = {(ANY, pot): posted - pending}
+                id = named("breakage/v1", str(pot), str(pages.tail()[0] + 1))
+                pages.add(Move(id, "breakage", account, posted - pending, {}, lost), now)
+
+    def _post(
+        self, pages: Pages, payer: Account, usage: Usage, aside: Parts, now: int
+    ) -> tuple[Receipt, Parts]:
+        """Post one episode; return its receipt and the parts that it used."""
+        charges = usage.charges()
+        amount = sum(charges.values())
+        facts = {
+            "evidence": usage.evidence,
+            "quantities": {u: n for u, n in usage.quantities.items() if n},
+            "price_version": usage.price_version,
+            "episode": usage.episode,
+            "parent": usage.parent,
+        }
+        move = Move(usage.id, "post", payer.name, amount, facts, {}, None, usage.run)
+        if rules.exists(pages, move):
+            return Receipt(usage.id, amount, exists=True), {}
+        lots, room = rules.lots(pages, payer.name, now), rules.overdraft(pages, payer)
+        parts, missing = burn.covered(charges, lots, room, aside)
+        if missing:
+            raise BudgetExhaustedError(
+                f"an episode cost {credits(amount)} credits but the account {payer.name!r} lacks "
+                f"{credits(missing)} of them. Nothing was charged. Grant credits with "
+                f"`sandbox ledger grant {payer.name} CREDITS`."
+            )
+        move = Move(usage.id, "post", payer.name, amount, facts, parts, None, usage.run)
+        pages.add(move, now)
+        return Receipt(usage.id, amount, exists=False), parts

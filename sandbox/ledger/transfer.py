@@ -1,11 +1,103 @@
-"""One transfer: what it moves, and what makes it the same transfer."""
+"""One transfer: what it moves between which pots, and what makes it the same transfer.
+
+An account's credit lies in *pots*: one for each grant, numbered as the grant's transfer is, and
+pot 0, which has no conditions. Use beyond all grants (overage) comes out of pot 0, which goes below
+0 as far as the account's overdraft lets it.
+"""
 
 import hashlib
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
 
 from sandbox.errors import InvalidInputError
 
 LARGEST = 2**62  # Microcredits; of one transfer.
+ANY = "*"  # In parts: of no meter unit in particular.
+
+Kind = Literal["open", "grant", "reserve", "post", "void", "expire", "breakage", "refund"]
+Charges = Mapping[str, int]  # Microcredits per meter unit.
+Parts = Mapping[tuple[str, int], int]  # (meter unit, pot) to microcredits.
+Leg = tuple[str, int, int, int]  # Account, pot, change of posted, change of pending.
+
+OTHER_SIDE: Mapping[str, str] = MappingProxyType(
+    {
+        "grant": "@grants",
+        "breakage": "@breakage",
+        **dict.fromkeys(("reserve", "void", "expire", "post", "refund"), "@plant"),
+    }
+)
+_SIGNS = {  # Of what a kind does to the account's posted and pending balances.
+    "grant": (1, 0),
+    "refund": (1, 0),
+    "post": (-1, 0),
+    "breakage": (-1, 0),
+    "reserve": (0, 1),
+    "void": (0, -1),
+    "expire": (0, -1),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A transfer to book.
+
+    Attributes:
+        id: 16 bytes, made by whoever wants it, so that it is booked at most once.
+        kind: what it does.
+        account: whose credit it is.
+        amount: microcredits.
+        facts: plain JSON; with kind, account and amount, what makes it the same transfer.
+        parts: which pots the amount comes from or goes to, per meter unit; the book's choice.
+        lease: 16 bytes; under what name credit is held, or was.
+        run: the run that it is about, 64 hex digits, or None.
+        resolves: number of the reservation that it ends.
+        corrects: number of the post that it corrects.
+        expires: when a hold, or a grant, ends [ms since 1970].
+    """
+
+    id: bytes
+    kind: Kind
+    account: str
+    amount: int
+    facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    parts: Parts = field(default_factory=dict[tuple[str, int], int])
+    lease: bytes | None = None
+    run: str | None = None
+    resolves: int | None = None
+    corrects: int | None = None
+    expires: int | None = None
+
+
+def legs(kind: str, account: str, amount: int, parts: Parts) -> list[Leg]:
+    """Return what a transfer does to the pots of both sides; their sum is 0."""
+    if kind == "open":
+        return []
+    posted, pending = _SIGNS[kind]
+    pots: dict[int, int] = {}
+    for (_, pot), part in parts.items():
+        pots[pot] = pots.get(pot, 0) + part
+    return [
+        *((account, pot, posted * part, pending * part) for pot, part in sorted(pots.items())),
+        (OTHER_SIDE[kind], 0, -posted * amount, -pending * amount),
+    ]
+
+
+def text_of(parts: Parts) -> str:
+    """Return parts as canonical JSON: [[unit, pot, amount], ...], sorted."""
+    return canonical([[unit, pot, amount] for (unit, pot), amount in sorted(parts.items())])
+
+
+def parts_of(text: str) -> dict[tuple[str, int], int]:
+    """Return the parts in a text of `text_of`."""
+    return {(unit, pot): amount for unit, pot, amount in json.loads(text)}
+
+
+def canonical(value: Any) -> str:
+    """Return canonical JSON: sorted keys, ASCII, one line."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def charge_id(run: str, episode: int, parent: str | None = None) -> bytes:
@@ -37,34 +129,3 @@ def check_amount(what: str, amount: int, least: int = 0) -> None:
         raise InvalidInputError(
             f"{what} of {amount!r} microcredits cannot be booked; give {least} to {LARGEST:,}."
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """A transfer to book; all but `expires` is what makes it the same transfer."""
-
-    id: bytes
-    kind: str
-    debit: str
-    credit: str
-    amount: int
-    episode: bytes | None = None
-    resolves: int | None = None
-    evidence: str | None = None
-    quantities: str | None = None
-    price_version: str | None = None
-    expires: int | None = None
-
-
-COLUMNS = (
-    *("id", "kind", "debit", "credit", "amount", "episode", "resolves"),
-    *("evidence", "quantities", "price_version"),
-)
-
-
-def effect(account: str, kind: str, debit: str, credit: str, amount: int) -> tuple[int, int]:
-    """Return what a transfer does to an account's posted and pending balances [microcredits]."""
-    sign = (account == credit) - (account == debit)
-    if kind in ("grant", "post"):
-        return sign * amount, 0
-    return 0, (-sign if kind == "reserve" else sign) * amount

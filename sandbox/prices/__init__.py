@@ -44,14 +44,18 @@ class PriceSchedule:
             UnknownNameError: a unit without a rate.
             InvalidInputError: a quantity that is no whole number, or negative.
         """
-        total = 0
+        return sum(self.charges(quantities).values())
+
+    def charges(self, quantities: Mapping[str, int]) -> dict[str, int]:
+        """Return what work costs unit by unit [microcredits]; raises as `cost` does."""
+        found: dict[str, int] = {}
         for unit, quantity in quantities.items():
             if unit not in self.rates:
                 raise UnknownNameError("meter unit", unit, self.rates)
             if type(quantity) is not int or quantity < 0:
                 raise InvalidInputError(f"{unit}: {quantity!r} is no quantity; give 0 or more.")
-            total += self.rates[unit] * quantity
-        return total
+            found[unit] = self.rates[unit] * quantity
+        return found
 
     @property
     def digest(self) -> str:

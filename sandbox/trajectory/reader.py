@@ -18,6 +18,7 @@ from sandbox.trajectory.schema import INDEX, Schema
 from sandbox.trajectory.shard import PART, sidecar_path
 
 DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError)
+BLOCK_BYTES = 4 << 20  # Read at once by who reads one episode after the other.
 CURE = "Restore it from a copy, or generate it again."
 
 
@@ -49,6 +50,8 @@ class ShardReader:
         self.path = path
         self._file: h5py.File | None = None
         self._columns: dict[str, layout.Rows] = {}
+        self._next, self._block_of = 0, range(0)
+        self._block: dict[str, NDArray[Any]] = {}
         try:
             with self._damage("its header is damaged"), self.session() as file:
                 texts = untrusted.texts(file, growing=self.growing)
@@ -78,7 +81,7 @@ class ShardReader:
             FormatError: its rows are damaged.
             IndexError: there is no such episode.
         """
-        rows = self.arrays(i)
+        rows = self._in_turn(i)
         with self._damage(f"episode {i} is damaged"):
             episode = Episode(rows, self.records[i])
             said = self.records[i].get("digest")
@@ -104,6 +107,44 @@ class ShardReader:
                 self.fill(name, start, values)
         return made
 
+    def sidecar_fault(self) -> str:
+        """Return what is wrong with the file of records beside the shard, or ""."""
+        path = sidecar_path(self.path)
+        ours = b"".join(layout.dumps(r, "a record").encode() + b"\n" for r in self.records)
+        theirs = path.read_bytes() if path.exists() else b""
+        if not self.growing and theirs != ours:
+            lines = zip(theirs.split(b"\n"), ours.split(b"\n"), strict=False)
+            line = next((n for n, (a, b) in enumerate(lines, 1) if a != b), len(self) + 1)
+            return f"{path.name}: line {line} is not the record in the shard."
+        return ""
+
+    def _in_turn(self, i: int) -> dict[str, NDArray[Any]]:
+        """Return all columns of an episode; who reads one after the other reads them in blocks."""
+        follows, self._next = i == self._next and not self.growing, i + 1
+        if not follows or i >= len(self):
+            return self.arrays(i)
+        if i not in self._block_of:
+            start = int(self.offsets[i])
+            end = start + max(BLOCK_BYTES // self.schema.row_bytes, int(self.lengths[i]))
+            stop = int(np.searchsorted(self.offsets + self.lengths, end, side="right"))
+            try:
+                self._block = self._rows(
+                    start, int((self.offsets + self.lengths)[stop - 1]) - start
+                )
+            except FormatError:  # Of some episode in it: say of which.
+                return self.arrays(i)
+            self._block_of = range(i, stop)
+        first = int(self.offsets[i] - self.offsets[self._block_of[0]])
+        return {name: rows[first : first + self.lengths[i]] for name, rows in self._block.items()}
+
+    def _rows(self, start: int, count: int) -> dict[str, NDArray[Any]]:
+        """Return some rows of all columns."""
+        with self.session():
+            made = {c.name: np.empty((count, *c.shape), c.dtype) for c in self.schema.columns}
+            for name, values in made.items():
+                self.fill(name, start, values)
+        return made
+
     def fill(self, name: str, start: int, values: NDArray[Any]) -> None:
         """Fill `values`, C-contiguous and of the column's type, with rows from `start` on."""
         with self._damage(f"rows from {start} on of column {name!r} are damaged"), self.session():
@@ -125,6 +166,7 @@ class ShardReader:
     def close(self) -> None:
         """Close the file; the next read opens it again."""
         self._columns.clear()
+        self._block_of, self._block = range(0), {}
         file, self._file = self._file, None
         if file is not None:
             file.close()

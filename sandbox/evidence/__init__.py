@@ -1,0 +1,1 @@
+"""Keys, signed checkpoints, run logs and proofs: what shows that nothing was changed."""

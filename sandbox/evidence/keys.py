@@ -1,0 +1,113 @@
+"""Keys on disk: `LABEL.key`, which only its owner may read, and `LABEL.pub`, for everybody."""
+
+import os
+import re
+from pathlib import Path
+
+from sandbox import content
+from sandbox.errors import InvalidInputError, SandboxError
+from sandbox.evidence.note import SigningKey, VerifierKey
+
+DEFAULT = "default"
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def folder() -> Path:
+    """Return where keys are: `keys` in the folder of the ledger."""
+    return content.home() / "keys"
+
+
+def new(label: str = DEFAULT, name: str | None = None) -> SigningKey:
+    """Make a key pair and keep it; nothing else ever makes one.
+
+    Args:
+        label: of its files.
+        name: of the key in signatures; the label if None.
+
+    Raises:
+        InvalidInputError: a label that is none, or that has a key already; nothing was written.
+        SandboxError: the folder cannot be written.
+    """
+    key = SigningKey.new(name or _checked(label))
+    try:
+        folder().mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write(_path(label, "key"), f"{key.text}\n", 0o600)
+        _write(_path(label, "pub"), f"{key.verifier.text}\n", 0o644)
+    except FileExistsError:
+        raise InvalidInputError(
+            f"{_path(label, 'key')}: there is a key already; nothing was written. Give another "
+            "name, or move it away."
+        ) from None
+    except OSError as error:
+        raise SandboxError(f"{folder()}: cannot be written: {error.strerror}.") from error
+    return key
+
+
+def exists(label: str = DEFAULT) -> bool:
+    """Whether there is a key of a label."""
+    return _path(label, "key").exists()
+
+
+def load(label: str = DEFAULT) -> SigningKey:
+    """Return the key of a label.
+
+    Raises:
+        InvalidInputError: there is none, it is damaged, or others than its owner may read it.
+    """
+    path = _path(label, "key")
+    try:
+        mode, text = path.stat().st_mode, path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        why = "there is no such key" if isinstance(error, FileNotFoundError) else str(error)
+        heal = f"Make one with `sandbox keys new {label}`"
+        raise InvalidInputError(f"{path}: {why}. {heal}.") from None
+    if os.name == "posix" and mode & 0o077:
+        raise InvalidInputError(f"{path}: others may read this key. Do `chmod 600 {path}`.")
+    try:
+        return SigningKey.parse(text)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path}: {error}") from None
+
+
+def trusted() -> list[VerifierKey]:
+    """Return the public keys kept here, by label."""
+    return [_read(path) for path in sorted(folder().glob("*.pub"))]
+
+
+def verifier(text: str) -> VerifierKey:
+    """Return a public key: its text, the path of a file that holds it, or a label."""
+    path = Path(text) if text.endswith(".pub") else None
+    if path is None and _LABEL.fullmatch(text) and _path(text, "pub").exists():
+        path = _path(text, "pub")
+    return VerifierKey.parse(text) if path is None else _read(path)
+
+
+def _read(path: Path) -> VerifierKey:
+    try:
+        return VerifierKey.parse(path.read_text())
+    except (OSError, UnicodeDecodeError, InvalidInputError) as error:
+        raise InvalidInputError(f"{path}: no public key: {error}") from None
+
+
+def _checked(label: str) -> str:
+    if not _LABEL.fullmatch(label):
+        raise InvalidInputError(f"key {label!r}: use 1 to 64 letters, digits and . _ -")
+    return label
+
+
+def _path(label: str, suffix: str) -> Path:
+    return folder() / f"{_checked(label)}.{suffix}"
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    """Write a new file whole, or nothing; FileExistsError if there is one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    fd = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+    try:
+        with os.fdopen(fd, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, path)
+    finally:
+        temporary.unlink()

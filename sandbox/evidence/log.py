@@ -1,0 +1,82 @@
+"""A run's log: a line for each leaf of an RFC 6962 tree, and a signed checkpoint over them.
+
+The first leaf is what run.json says, then comes the record of each episode in order, and last, when
+the run is finished, what manifest.json says: each the deterministic CBOR of the JSON. So one
+signature covers the recipe, every episode's rows (a record has the root of their tree), every
+charge and every file. The log is only ever appended to.
+"""
+
+import os
+from pathlib import Path
+
+from sandbox import merkle
+from sandbox.errors import FormatError, RunConflictError
+from sandbox.evidence.note import Checkpoint, SigningKey, sign
+
+LOG, CHECKPOINT = "log", "checkpoint"
+_LINE = 65  # 64 hex digits and a line feed.
+
+
+def origin(run: str) -> str:
+    """Return the name of a run's log in its checkpoints."""
+    return f"sandbox/{run}"
+
+
+def read(folder: Path) -> list[bytes]:
+    """Return the leaves in a run's log, [] if it has none; a line torn by a kill is left out.
+
+    Raises:
+        FormatError: it is damaged.
+    """
+    path = folder / LOG
+    data = path.read_bytes() if path.exists() else b""
+    lines = [data[n : n + _LINE] for n in range(0, len(data) - len(data) % _LINE, _LINE)]
+    try:
+        leaves = [bytes.fromhex(line[:-1].decode("ascii")) for line in lines]
+    except ValueError:
+        leaves = []
+    if b"".join(leaf.hex().encode() + b"\n" for leaf in leaves) != b"".join(lines):
+        raise FormatError(f"{path}: its lines are not 64 hex digits each; restore it from a copy.")
+    return leaves
+
+
+def append(folder: Path, leaves: list[bytes]) -> None:
+    """Make a run's log consist of these leaves, of which it has the first already.
+
+    Raises:
+        RunConflictError: it has others; nothing was written.
+    """
+    known = read(folder)
+    if known != leaves[: len(known)]:
+        n = next((n for n, (a, b) in enumerate(zip(known, leaves, strict=False)) if a != b), -1)
+        place = f"line {n + 1} is another" if n >= 0 else f"it has {len(known)} lines already"
+        raise RunConflictError(
+            f"{folder / LOG}: does not begin as this run does: {place}. Nothing was written; "
+            "`sandbox verify` says what was changed."
+        )
+    with (folder / LOG).open("ab") as file:
+        file.truncate(len(known) * _LINE)
+        file.write(b"".join(leaf.hex().encode() + b"\n" for leaf in leaves[len(known) :]))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def checkpoint(run: str, leaves: list[bytes]) -> Checkpoint:
+    """Return the checkpoint over the leaves of a run's log."""
+    return Checkpoint(origin(run), len(leaves), merkle.root(leaves))
+
+
+def write_checkpoint(folder: Path, made: Checkpoint, key: SigningKey | None) -> None:
+    """Write a checkpoint whole or not at all, signed if there is a key.
+
+    One of the same log that is signed already stays as it is if there is none.
+    """
+    path, text = folder / CHECKPOINT, made.text
+    if key is None and path.exists() and path.read_bytes().startswith(f"{text}\n".encode()):
+        return
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text if key is None else sign(text, key))
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

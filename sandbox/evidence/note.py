@@ -1,0 +1,246 @@
+"""Signed notes and checkpoints of C2SP (c2sp.org/signed-note, c2sp.org/tlog-checkpoint).
+
+A note is a text, a blank line, and a line for each signature: an em dash, the key's name, and the
+base64 of the key's id and its Ed25519 signature over the text.
+"""
+
+import base64
+import binascii
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+    Ed25519PrivateKey,
+    Ed25519PublicKey,
+)
+
+from sandbox.errors import FormatError, InvalidInputError
+
+MAX_BYTES = 1_000_000
+_ED25519 = b"\x01"  # The algorithm's byte in keys and key ids.
+_NAME_LENGTH = 100
+_DASH = "\N{EM DASH}"
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierKey:
+    """Whose signatures to believe.
+
+    Attributes:
+        name: of the key; no spaces and no plus.
+        public: 32 bytes.
+    """
+
+    name: str
+    public: bytes
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+
+    @property
+    def id(self) -> bytes:
+        """The 4 bytes that a signature names it by."""
+        return sha256(self.name.encode() + b"\n" + _ED25519 + self.public).digest()[:4]
+
+    @property
+    def text(self) -> str:
+        """The key as others read it: name+id+base64."""
+        return f"{self.name}+{self.id.hex()}+{_base64(_ED25519 + self.public)}"
+
+    @classmethod
+    def parse(cls, text: str) -> "VerifierKey":
+        """Return the key in a text; InvalidInputError if it holds none."""
+        name, id, data = _parts(text.strip(), 0)
+        key = cls(name, data)
+        if key.id.hex() != id:
+            raise InvalidInputError(f"key {text.strip()[:200]!r}: its id is {key.id.hex()}.")
+        return key
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """Who signs.
+
+    Attributes:
+        name: of the key; no spaces and no plus.
+        seed: 32 bytes; the secret.
+    """
+
+    name: str
+    seed: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+
+    @classmethod
+    def new(cls, name: str) -> "SigningKey":
+        """Make a key from the system's randomness."""
+        return cls(name, os.urandom(32))
+
+    @property
+    def verifier(self) -> VerifierKey:
+        """The public half."""
+        return VerifierKey(self.name, self._private.public_key().public_bytes_raw())
+
+    @property
+    def text(self) -> str:
+        """The secret in the form that other tools for notes read."""
+        id = self.verifier.id.hex()
+        return f"PRIVATE+KEY+{self.name}+{id}+{_base64(_ED25519 + self.seed)}"
+
+    @classmethod
+    def parse(cls, text: str) -> "SigningKey":
+        """Return the key in a text; InvalidInputError, without the text, if it holds none."""
+        name, id, data = _parts(text.strip(), 2)
+        key = cls(name, data)
+        if key.verifier.id.hex() != id:
+            raise InvalidInputError(f"the secret key {name!r}: its id is not {id!r}.")
+        return key
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the Ed25519 signature of some bytes, 64 bytes."""
+        return self._private.sign(data)
+
+    @property
+    def _private(self) -> Ed25519PrivateKey:
+        return Ed25519PrivateKey.from_private_bytes(self.seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A signature on a note: the key's name, its id (4 bytes), and the rest."""
+
+    name: str
+    id: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The head of a log.
+
+    Attributes:
+        origin: the log's name.
+        size: its number of leaves.
+        root: of their tree, 32 bytes.
+    """
+
+    origin: str
+    size: int
+    root: bytes
+
+    @property
+    def text(self) -> str:
+        """The checkpoint as a note's text."""
+        return f"{self.origin}\n{self.size}\n{_base64(self.root)}\n"
+
+    @classmethod
+    def parse(cls, text: str) -> "Checkpoint":
+        """Return the checkpoint in a note's text; FormatError if it holds none."""
+        lines = text.split("\n")
+        if len(lines) < 4 or lines[-1] or not lines[0] or not all(lines[3:-1]):
+            raise FormatError("a checkpoint has a line each for origin, size and root.")
+        origin, size, digest = lines[:3]
+        if not (size.isascii() and size.isdecimal()) or str(int(size[:20])) != size:
+            raise FormatError(f"a checkpoint's size is {size[:40]!r}, which is no number.")
+        root = _unbase64(digest)
+        if root is None or len(root) != 32:
+            raise FormatError(f"a checkpoint's root is {digest[:80]!r}, not 32 bytes in base64.")
+        return cls(origin, int(size), root)
+
+
+def sign(text: str, key: SigningKey) -> str:
+    """Return a note: the text, signed.
+
+    Raises:
+        InvalidInputError: a text that is empty, does not end its last line, or has other control
+            characters than line feeds.
+    """
+    if not text.endswith("\n") or any(ord(c) < 32 and c != "\n" for c in text):
+        raise InvalidInputError(f"the text {text[:80]!r} cannot be signed as a note.")
+    signature = _base64(key.verifier.id + key.sign(text.encode()))
+    return f"{text}\n{_DASH} {key.name} {signature}\n"
+
+
+def split(note: str) -> tuple[str, list[Signature]]:
+    """Return the text of a note, and its signatures, unverified.
+
+    Raises:
+        FormatError: this is no signed note.
+    """
+    end = note.rfind("\n\n")
+    text, lines = note[: end + 1], note[end + 2 :].split("\n")
+    if end < 0 or len(note) > MAX_BYTES or lines.pop() or not lines:
+        raise FormatError("this is no signed note: a text, a blank line, and signatures.")
+    if any(ord(c) < 32 and c != "\n" for c in note):
+        raise FormatError("a note has control characters; it is damaged.")
+    return text, [_signature(line) for line in lines]
+
+
+def verified(note: str, keys: Sequence[VerifierKey]) -> tuple[str, list[VerifierKey]]:
+    """Return the text of a note, and which of the keys signed it.
+
+    Raises:
+        FormatError: this is no signed note, or a signature that names one of the keys is not its.
+    """
+    text, signatures = split(note)
+    signers: list[VerifierKey] = []
+    for one in signatures:
+        for key in keys:
+            if (key.name, key.id) != (one.name, one.id):
+                continue
+            try:
+                public = Ed25519PublicKey.from_public_bytes(key.public)
+                public.verify(one.signature, text.encode())
+            except InvalidSignature:
+                raise FormatError(f"the signature of {key.name!r} is not of this text.") from None
+            signers.append(key)
+    return text, signers
+
+
+def _signature(line: str) -> Signature:
+    parts = line.split(" ")
+    data = _unbase64(parts[2]) if len(parts) == 3 and parts[0] == _DASH else None
+    if data is None or len(data) < 5 or not _is_name(parts[1]):
+        raise FormatError(f"a signature is {line[:80]!r}: not a dash, a name, and base64.")
+    return Signature(parts[1], data[:4], data[4:])
+
+
+def _parts(text: str, skip: int) -> tuple[str, str, bytes]:
+    """Return name, id and bytes of a key's text."""
+    parts = text.split("+", 2 + skip)
+    if skip and parts[:2] == ["PRIVATE", "KEY"]:
+        parts = parts[2:]
+    data = _unbase64(parts[2]) if len(parts) == 3 else None
+    if data is None or len(data) != 33 or data[:1] != _ED25519:
+        shown = "the secret key" if skip else f"key {text[:200]!r}"
+        raise InvalidInputError(f"{shown}: not NAME+ID+BASE64 of an Ed25519 key.")
+    return parts[0], parts[1], data[1:]
+
+
+def _check_name(name: str) -> None:
+    if not _is_name(name):
+        raise InvalidInputError(
+            f"key name {name!r}: use 1 to {_NAME_LENGTH} characters, no spaces and no plus."
+        )
+
+
+def _is_name(name: str) -> bool:
+    fine = name.isprintable() and not any(c.isspace() or c == "+" for c in name)
+    return fine and 0 < len(name) <= _NAME_LENGTH
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _unbase64(text: str) -> bytes | None:
+    """Return the bytes of a text that is exactly their base64, else None."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return data if _base64(data) == text else None

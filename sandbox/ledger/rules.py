@@ -1,0 +1,231 @@
+"""The rules of the book, over the pages of one transaction."""
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from sandbox.errors import InvalidInputError, LedgerError, UnknownNameError
+from sandbox.ledger import burn
+from sandbox.ledger.account import Account, Usage
+from sandbox.ledger.burn import OVERAGE, Lot
+from sandbox.ledger.store import Booked, Pages
+from sandbox.ledger.transfer import ANY, LARGEST, Charges, Move, Parts, check_amount, named
+from sandbox.prices import UNITS, credits
+
+HOLD_S = 24 * 3600  # After this a hold that nobody resolved expires.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
+_NAME_LENGTH = 64
+
+
+def checked_name(name: str) -> str:
+    """Return the name of an account; InvalidInputError if it is none."""
+    if len(name) > _NAME_LENGTH or not _NAME.fullmatch(name):
+        raise InvalidInputError(
+            f"account {name!r}: use 1 to {_NAME_LENGTH} letters, digits and . _ - in each part of "
+            "a path like lab/alice, each beginning with a letter or digit."
+        )
+    return name
+
+
+def whole(what: str, number: int) -> int:
+    """Return a whole number from 0; InvalidInputError if it is none."""
+    if type(number) is not int or not 0 <= number < 2**31:
+        raise InvalidInputError(f"{what} {number!r}: give a whole number from 0.")
+    return number
+
+
+def ms(seconds: float | None) -> int | None:
+    """Return a time in milliseconds; InvalidInputError if there is no such time."""
+    if seconds is None:
+        return None
+    if not 0 <= seconds < 2**43 / 1000:
+        raise InvalidInputError(f"time {seconds!r}: give seconds since 1970.")
+    return int(seconds * 1000)
+
+
+def when(ms: int) -> str:
+    """Write a time [ms since 1970] for people."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(ms / 1000))
+
+
+def hold(
+    pages: Pages,
+    account: str,
+    lease: bytes,
+    parts: Parts,
+    now: int,
+    facts: Mapping[str, Any],
+    run: str | None,
+) -> None:
+    """Reserve parts under a lease."""
+    id = named("reserve/v1", account, lease.hex(), str(pages.reservations(lease)))
+    amount, expires = sum(parts.values()), now + HOLD_S * 1000
+    check_amount("a reservation", amount)
+    pages.add(Move(id, "reserve", account, amount, facts, parts, lease, run, expires=expires), now)
+
+
+def release(
+    pages: Pages,
+    holds: Sequence[Booked],
+    now: int,
+    kind: Literal["void", "expire"] = "void",
+) -> dict[tuple[str, int], int]:
+    """Resolve holds; return the parts that they held."""
+    parts: dict[tuple[str, int], int] = {}
+    for hold in holds:
+        it = hold.move
+        id = named(f"{kind}/v1", it.id.hex())
+        move = Move(
+            id, kind, it.account, it.amount, {}, it.parts, it.lease, it.run, resolves=hold.seq
+        )
+        pages.add(move, now)
+        for key, amount in it.parts.items():
+            parts[key] = parts.get(key, 0) + amount
+    return parts
+
+
+def lots(pages: Pages, account: str, now: int) -> list[Lot]:
+    """Return the grants that can be used now, in burn order."""
+    found: list[Lot] = []
+    for pot, facts in living(pages, account, now).items():
+        posted, pending = pages.pot(account, pot)
+        if posted > pending and (facts["effective"] or 0) <= now:
+            lot = (pot, posted - pending, facts["priority"], facts["expires"])
+            found.append(Lot(*lot, tuple(facts["meters"])))
+    return burn.order(found)
+
+
+def living(pages: Pages, account: str, now: int) -> dict[int, dict[str, Any]]:
+    """Return the facts of the grants that have not expired, by pot."""
+    pots = pages.grants(account).items()
+    return {pot: facts for pot, facts in pots if (facts["expires"] or now + 1) > now}
+
+
+def overdraft(pages: Pages, account: Account) -> int | None:
+    """Return what the pot without conditions can still give [microcredits]; None is no limit."""
+    if account.mode == "postpaid":
+        return None
+    posted, pending = pages.pot(account.name, OVERAGE)
+    return max(0, posted - pending + account.overdraft)
+
+
+def most(first: Charges, more: Charges, times: int, lots: list[Lot], room: int | None) -> int:
+    """Return how often `more` is covered beside `first`, up to `times`; -1 if `first` is not."""
+
+    def covers(n: int) -> bool:
+        charges = burn.plus(first, more, n)
+        return sum(charges.values()) <= LARGEST and not burn.covered(charges, lots, room)[1]
+
+    if not covers(0):
+        return -1
+    low, high = 0, times  # Covered at `low`; bisect towards `high`.
+    while low < high:
+        middle = (low + high + 1) // 2 if high != times or low else high
+        low, high = (middle, high) if covers(middle) else (low, middle - 1)
+    return low
+
+
+def exists(pages: Pages, move: Move) -> bool:
+    """Return whether a transfer is on the book already.
+
+    Raises:
+        LedgerError: its id was used for something else.
+    """
+    found = pages.find(move.id)
+    if found is None:
+        return False
+    differ: list[str] = []
+    for name in ("kind", "account", "amount", "run"):
+        old, new = getattr(found.move, name), getattr(move, name)
+        if old != new and not (name == "run" and move.kind == "refund"):
+            differ.append(f"{name} {old!r} is not {new!r}")
+    for name in sorted({*found.move.facts, *move.facts}):
+        old, new = found.move.facts.get(name), move.facts.get(name)
+        if old != new:
+            differ.append(f"{name} {old!r} is not {new!r}")
+    if differ:
+        raise LedgerError(
+            f"the transfer {move.id.hex()} is on the book as something else: {'; '.join(differ)}. "
+            "Nothing was booked."
+        )
+    return True
+
+
+def check_version(usage: Usage, holds: Sequence[Booked]) -> None:
+    """Refuse a price schedule other than the one that was fixed when credit was reserved."""
+    for hold in holds:
+        fixed = hold.move.facts.get("price_version")
+        if fixed != usage.price_version:
+            raise LedgerError(
+                f"credit was reserved under price schedule {fixed!r}, not "
+                f"{usage.price_version!r}. Nothing was booked."
+            )
+
+
+def not_refunded(pages: Pages, post: Booked) -> dict[int, int]:
+    """Return what of a post was not given back yet, by pot, the last to burn first."""
+    left: dict[int, int] = {}
+    for (_, pot), amount in post.move.parts.items():
+        left[pot] = left.get(pot, 0) + amount
+    done = sum(refund.move.amount for refund in pages.corrections(post.seq))
+    for pot in _last_burnt_first(left):
+        given = min(left[pot], done)
+        left[pot] -= given
+        done -= given
+    return {pot: left[pot] for pot in _last_burnt_first(left) if left[pot]}
+
+
+def _last_burnt_first(pots: Mapping[int, int]) -> list[int]:
+    return sorted(pots, key=lambda pot: (pot != OVERAGE, -pot))
+
+
+def given_back(left: Mapping[int, int], amount: int, living: Mapping[int, Any]) -> Parts:
+    """Return the parts of a refund: each to its grant, or to pot 0 if that has expired."""
+    parts: dict[tuple[str, int], int] = {}
+    for pot, most in left.items():
+        given = min(most, amount)
+        amount -= given
+        key = (ANY, pot if pot in living else OVERAGE)
+        if given:
+            parts[key] = parts.get(key, 0) + given
+    return parts
+
+
+def refund(
+    pages: Pages, post: Booked, id: bytes, amount: int | None, facts: Mapping[str, Any], now: int
+) -> Move:
+    """Return the transfer that gives back a post or a part of it; LedgerError if more."""
+    left = not_refunded(pages, post)
+    whole = sum(left.values())
+    wanted = whole if amount is None else amount
+    if wanted > whole or not wanted:
+        raise LedgerError(
+            f"the post {post.move.id.hex()} has {credits(whole)} credits left to refund, not "
+            f"{credits(wanted)}. Nothing was booked."
+        )
+    parts = given_back(left, wanted, living(pages, post.move.account, now))
+    return Move(
+        *(id, "refund", post.move.account, wanted, facts, parts),
+        *(None, post.move.run, None, post.seq),
+    )
+
+
+def grant_facts(
+    priority: int,
+    effective: float | None,
+    expires: float | None,
+    meters: Sequence[str],
+    source: str,
+) -> dict[str, Any]:
+    """Return the conditions of a grant; InvalidInputError, UnknownNameError if they cannot be."""
+    for unit in meters:
+        if unit not in UNITS:
+            raise UnknownNameError("meter unit", unit, UNITS)
+    return {
+        "priority": whole("priority", priority),
+        "effective": ms(effective),
+        "expires": ms(expires),
+        "meters": sorted(set(meters)),
+        "source": source,
+    }

@@ -1,0 +1,128 @@
+"""Hash trees over SHA-256 as in RFC 6962 and RFC 9162, section 2.1."""
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+from sandbox.errors import InvalidInputError
+
+EMPTY = sha256(b"").digest()  # The root of no leaves.
+
+
+def leaf_hash(data: bytes) -> bytes:
+    """Return the hash of a leaf, 32 bytes: SHA-256 of 0 and its data."""
+    return sha256(b"\x00" + data).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """Return the hash of a node, 32 bytes: SHA-256 of 1 and its children."""
+    return sha256(b"\x01" + left + right).digest()
+
+
+def root(leaves: Sequence[bytes]) -> bytes:
+    """Return the root over leaf hashes, 32 bytes.
+
+    Level by level, an odd last node goes up as it is: the same tree as RFC 6962's, whose left side
+    is the largest power of two that leaves something for the right.
+    """
+    if not leaves:
+        return EMPTY
+    level = b"".join(leaves)
+    while len(level) > 32:
+        odd = level[-32:] if len(level) % 64 else b""
+        pairs = range(0, len(level) - 63, 64)
+        level = b"".join([sha256(b"\x01" + level[n : n + 64]).digest() for n in pairs]) + odd
+    return level
+
+
+def inclusion(leaves: Sequence[bytes], index: int) -> list[bytes]:
+    """Return the proof that leaf `index` is in the tree (RFC 9162, 2.1.3.1).
+
+    Raises:
+        InvalidInputError: there is no such leaf.
+    """
+    if not 0 <= index < len(leaves):
+        raise InvalidInputError(f"leaf {index!r}: the tree has {len(leaves)}.")
+    path: list[bytes] = []
+    level = list(leaves)
+    while len(level) > 1:
+        sibling = index ^ 1
+        if sibling < len(level):
+            path.append(level[sibling])
+        level = _up(level)
+        index >>= 1
+    return path
+
+
+def consistency(leaves: Sequence[bytes], old_size: int) -> list[bytes]:
+    """Return the proof that the tree of the first `old_size` leaves grew to this (2.1.4.1).
+
+    Raises:
+        InvalidInputError: the tree was never of that size.
+    """
+    if not 0 <= old_size <= len(leaves):
+        raise InvalidInputError(f"old size {old_size!r}: the tree has {len(leaves)} leaves.")
+    return _subproof(old_size, leaves, whole=True) if 0 < old_size < len(leaves) else []
+
+
+def includes(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> bool:
+    """Whether a proof shows that a leaf hash is number `index` of a tree (RFC 9162, 2.1.3.2)."""
+    if not 0 <= index < size or any(len(node) != 32 for node in (leaf, root, *path)):
+        return False
+    place, last, found = index, size - 1, leaf
+    for node in path:
+        if not last:
+            return False
+        if place & 1 or place == last:
+            found = node_hash(node, found)
+            while not place & 1 and place:
+                place, last = place >> 1, last >> 1
+        else:
+            found = node_hash(found, node)
+        place, last = place >> 1, last >> 1
+    return not last and found == root
+
+
+def is_consistent(
+    old_size: int, old_root: bytes, size: int, root: bytes, path: Sequence[bytes]
+) -> bool:
+    """Whether a proof shows that a tree grew from an old one (RFC 9162, 2.1.4.2)."""
+    if not 0 <= old_size <= size or any(len(node) != 32 for node in (old_root, root, *path)):
+        return False
+    if old_size in (0, size):
+        return not path and old_root == (root if old_size else EMPTY)
+    nodes = list(path)
+    if old_size & (old_size - 1) == 0:
+        nodes.insert(0, old_root)
+    if not nodes:
+        return False
+    place, last = old_size - 1, size - 1
+    while place & 1:
+        place, last = place >> 1, last >> 1
+    old = new = nodes[0]
+    for node in nodes[1:]:
+        if not last:
+            return False
+        if place & 1 or place == last:
+            old, new = node_hash(node, old), node_hash(node, new)
+            while not place & 1 and place:
+                place, last = place >> 1, last >> 1
+        else:
+            new = node_hash(new, node)
+        place, last = place >> 1, last >> 1
+    return not last and old == old_root and new == root
+
+
+def _up(level: list[bytes]) -> list[bytes]:
+    pairs = range(0, len(level) - 1, 2)
+    return [node_hash(level[n], level[n + 1]) for n in pairs] + level[len(level) & ~1 :]
+
+
+def _subproof(old_size: int, leaves: Sequence[bytes], *, whole: bool) -> list[bytes]:
+    size = len(leaves)
+    if old_size == size:
+        return [] if whole else [root(leaves)]
+    split = 1 << (size - 1).bit_length() - 1
+    left, right = leaves[:split], leaves[split:]
+    if old_size <= split:
+        return [*_subproof(old_size, left, whole=whole), root(right)]
+    return [*_subproof(old_size - split, right, whole=False), root(left)]

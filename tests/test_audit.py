@@ -1,0 +1,285 @@
+"""What an audit may say, that liars are caught as often as it says, and proofs for one episode."""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from running import cli, recipe
+
+from sandbox import prices, prove, runs
+from sandbox.audit import audit, draw, missed, refund, sample_size, wrong_below
+from sandbox.collect import Generation, Run
+from sandbox.errors import FormatError, InvalidInputError
+from sandbox.evidence import keys, log
+from sandbox.ledger import Ledger
+from sandbox.ledger.statement import statement
+from sandbox.trajectory import EpisodeBuffer
+from sandbox.verify import Trust, verify
+
+# Liars: whoever generates the run also signs it and keeps the ledger, so that all agrees.
+
+
+class Liar(Generation):
+    """Lies about one episode in three."""
+
+    def __init__(self, wanted: Any, lie: Callable[["Liar", EpisodeBuffer, dict[str, Any]], None]):
+        super().__init__(wanted)
+        self.lie = lie
+
+    def live(self, run: str, index: int, buffer: EpisodeBuffer) -> tuple[int, dict[str, Any]]:
+        lying = index % 3 == 1
+        step = self.env.world.step
+        if lying and self.lie is skipped_physics:
+            self.env.world.step = lambda count: step(count if self.env.t < 20 else 1)
+        steps, facts = super().live(run, index, buffer)
+        self.env.world.step = step
+        if index == 0:
+            self.first = {name: rows.copy() for name, rows in buffer.arrays.items()}
+            self.steps = steps
+        if lying:
+            self.lie(self, buffer, facts)
+        return steps, facts
+
+
+def skipped_physics(liar: Liar, buffer: EpisodeBuffer, facts: dict[str, Any]) -> None:
+    """Simulate less than is charged (done while it lives)."""
+
+
+def copied_episode(liar: Liar, buffer: EpisodeBuffer, facts: dict[str, Any]) -> None:
+    """Sell the first episode again."""
+    number = buffer.arrays["episode_idx"].copy()
+    for name, rows in liar.first.items():
+        buffer.arrays[name][:] = rows
+    buffer.arrays["episode_idx"][:] = number
+
+
+def edited_reward(liar: Liar, buffer: EpisodeBuffer, facts: dict[str, Any]) -> None:
+    """Look better than it was."""
+    buffer.arrays["reward"][30] += 0.5
+
+
+def inflated_bill(liar: Liar, buffer: EpisodeBuffer, facts: dict[str, Any]) -> None:
+    """Charge for more physics than there was, consistently."""
+    facts["charges"]["physics_step"] += 10
+    more = prices.load("1").cost({"physics_step": 10})
+    facts["charge_micro"] += more
+    buffer.arrays["charge"][5] += more
+
+
+LIES = [skipped_physics, copied_episode, edited_reward, inflated_bill]
+
+
+def lie(folder: Path, how: Any, episodes: int = 6) -> None:
+    wanted = recipe("billiards", episodes=episodes)
+    run = Run(wanted, folder, source=Liar(wanted, how), key=keys.new() if how else None)
+    run.generate()
+    run.close()
+
+
+@pytest.mark.parametrize("how", LIES)
+def test_a_liar_is_invisible_without_replay_and_caught_with_it(how: Any, tmp_path: Path) -> None:
+    lie(tmp_path / "run", how)
+    trust = Trust(Ledger(read_only=True), keys.trusted(), signed=True)
+    assert verify(tmp_path / "run", 0, trust=trust).faults == []
+    found = audit(tmp_path / "run", 0.99, 0.01, trust=trust)
+    assert sorted(found.report.failed) == [1, 4]
+    assert found.statement.startswith("FAILED: 6 of 6")
+    if how in (edited_reward, copied_episode):
+        assert all(re.search(r"step \d+ in column '", t) for t in found.report.failed.values())
+
+
+def test_a_failed_audit_refunds_the_episodes_that_failed_and_once(tmp_path: Path) -> None:
+    lie(tmp_path / "run", edited_reward)
+    trust = Trust(Ledger(read_only=True), keys.trusted(), signed=True)
+    before = Ledger().balance("local").posted_micro
+    found = audit(tmp_path / "run", 0.99, 0.01, trust=trust)
+    given = refund(tmp_path / "run", found, Ledger())
+    lines = statement(Ledger(), "local")
+    posts = {line["episode"]: line for line in lines if line["kind"] == "post"}
+    assert given == -posts[1]["amount_micro"] - posts[4]["amount_micro"]
+    assert Ledger().balance("local").posted_micro == before + given
+    refunds = [line for line in lines if line["kind"] == "refund"]
+    assert [line["corrects"] for line in refunds] == [posts[1]["id"], posts[4]["id"]]
+    booked = Ledger().find(bytes.fromhex(refunds[0]["id"]))
+    assert booked is not None
+    assert booked.move.facts["reason"] == "episode 1 failed its audit"
+    again = cli("audit", tmp_path / "run", "--confidence", "0.99", "--fraction", "0.01", "--refund")
+    assert again.returncode == 1
+    assert Ledger().balance("local").posted_micro == before + given
+
+
+@pytest.mark.parametrize("wrong", [1, 5, 20])
+def test_liars_are_drawn_as_often_as_the_formula_promises(wrong: int) -> None:
+    """2,000 audits of 200 episodes, the lies in any places: the share caught is as promised."""
+    count, sample, audits = 200, 30, 2000
+    liars = set(range(7, 7 + wrong))
+    roots = [n.to_bytes(32, "big") for n in range(audits)]
+    caught = sum(bool(liars & set(draw(count, sample, "nonce", root, 9))) for root in roots)
+    promised = 1 - missed(count, wrong, sample)
+    error = math.sqrt(promised * (1 - promised) / audits)
+    assert caught / audits == pytest.approx(promised, abs=4 * error)
+
+
+def test_the_formula_is_the_one_that_is_written_down() -> None:
+    for count, wrong, sample in [(20, 3, 5), (100, 5, 45), (7, 7, 1), (50, 1, 50), (9, 4, 6)]:
+        exactly = math.comb(count - wrong, sample) / math.comb(count, sample)
+        assert missed(count, wrong, sample) == pytest.approx(exactly, abs=1e-12)
+    assert sample_size(10**8, 0.95, 0.05) in (58, 59)
+    assert sample_size(10**8, 0.95, 0.01) in (298, 299)
+
+
+@given(st.integers(1, 400), st.floats(0.5, 0.999), st.floats(0.001, 0.5))
+def test_as_many_are_drawn_as_are_needed_and_no_more(
+    count: int, confidence: float, fraction: float
+) -> None:
+    sample = sample_size(count, confidence, fraction)
+    wrong = max(1, math.ceil(fraction * count))
+    assert 1 - missed(count, wrong, sample) >= confidence
+    assert sample == 0 or 1 - missed(count, wrong, sample - 1) < confidence
+    assert wrong_below(count, sample, confidence) <= wrong
+
+
+@given(st.integers(1, 300), st.data())
+def test_a_draw_has_no_number_twice_and_depends_on_all_that_it_is_made_of(
+    count: int, data: st.DataObject
+) -> None:
+    sample = data.draw(st.integers(0, count))
+    drawn = draw(count, sample, "nonce", bytes(32), 5)
+    assert len(set(drawn)) == sample
+    assert all(0 <= n < count for n in drawn)
+    assert drawn == draw(count, sample, "nonce", bytes(32), 5)
+
+
+def test_a_draw_is_even_and_another_for_another_nonce_root_or_size() -> None:
+    drawn = [n for k in range(300) for n in draw(10, 3, str(k), bytes(32), 1)]
+    assert np.bincount(drawn, minlength=10).min() > 60
+    base = draw(1000, 20, "a", bytes(32), 5)
+    assert base != draw(1000, 20, "b", bytes(32), 5)
+    assert base != draw(1000, 20, "a", b"\x01" * 32, 5)
+    assert base != draw(1000, 20, "a", bytes(32), 6)
+
+
+# What an audit says.
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SANDBOX_HOME", str(folder / "home"))
+        key = keys.new("lab")
+        run = Run(recipe("billiards", episodes=12), folder / "run", key=key)
+        run.generate()
+        run.close()
+    return folder
+
+
+@pytest.fixture
+def run(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SANDBOX_HOME", str(made / "home"))
+    return made / "run"
+
+
+def test_an_audit_replays_the_last_and_the_dearest_and_says_what_it_supports(run: Path) -> None:
+    found = audit(run, 0.8, 0.3, "my nonce", trust=Trust(Ledger(read_only=True), keys.trusted()))
+    assert found.report.faults == []
+    assert 11 in found.replayed
+    assert len(found.replayed) < 12
+    assert found.report.replayed == len(found.replayed)
+    assert found.wrong_below <= math.ceil(0.3 * 12)
+    assert f"fewer than {found.wrong_below} " in found.statement
+    again = audit(run, 0.8, 0.3, "my nonce", trust=Trust(None, keys.trusted()))
+    assert again.replayed == found.replayed
+
+
+def test_an_audit_as_json_names_nonce_root_and_statement(run: Path) -> None:
+    done = cli("audit", run, "--confidence", "0.5", "--fraction", "0.5", "--nonce", "x", "--json")
+    said = json.loads(done.stdout)
+    assert (said["ok"], said["nonce"], said["size"]) == (True, "x", 14)
+    assert "of the episodes are wrong" in said["statement"]
+    assert said["replayed"]
+
+
+@pytest.mark.parametrize(("confidence", "fraction"), [(0, 0.5), (1, 0.5), (0.5, 0), (0.5, 1)])
+def test_a_confidence_or_fraction_that_is_none_is_refused(
+    run: Path, confidence: float, fraction: float
+) -> None:
+    with pytest.raises(InvalidInputError, match="between 0 and 1"):
+        audit(run, confidence, fraction)
+
+
+def test_a_run_that_is_not_finished_is_not_audited(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "run" / "shards").mkdir(parents=True)
+    (tmp_path / "run" / "run.json").write_bytes((run / "run.json").read_bytes())
+    with pytest.raises(FormatError, match="not finished"):
+        audit(tmp_path / "run")
+
+
+# Proofs for one episode.
+
+
+def shown(proof: dict[str, Any], run: Path) -> prove.Proof:
+    return prove.check(proof, keys.trusted(), signed=True)
+
+
+def test_a_proof_of_an_episode_and_a_row_holds_without_run_and_ledger(
+    run: Path, tmp_path: Path
+) -> None:
+    done = cli("prove", run, "--episode", "3", "--step", "7", "--out", tmp_path / "proof.json")
+    assert done.returncode == 0, done.stderr
+    key = keys.load("lab").verifier.text
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SANDBOX_HOME", str(moved))
+        done = cli("verify", tmp_path / "proof.json", "--key", key)
+        assert done.returncode == 0, done.stdout
+        assert "its row 7 is the one given" in done.stdout
+        assert cli("verify", tmp_path / "proof.json").returncode == 1  # Signed by a stranger.
+
+
+def test_whatever_is_changed_in_a_proof_is_noticed(run: Path) -> None:
+    proof = prove.episode(run, 3, 7)
+    assert shown(proof, run).faults == []
+    text = json.dumps(proof)
+    for change in (
+        text.replace('"seed": ', '"seed": 1'),
+        text.replace('"episode": 3', '"episode": 4'),
+        text.replace(f'"charge_micro": {proof["record"]["charge_micro"]}', '"charge_micro": 1'),
+        text.replace(proof["record_path"][0], "0" * 64),
+        text.replace(proof["leaf"], proof["leaf"][:-2] + "7f"),
+        text.replace('"step": 7', '"step": 8'),
+        text.replace("\\n14\\n", "\\n15\\n"),
+        text.replace('"billiards"', '"push_t"'),
+    ):
+        assert change != text
+        assert shown(json.loads(change), run).faults, change[:200]
+    for rubbish in ({}, {"format": 1, "kind": "episode"}, {**proof, "record_path": 5}):
+        assert shown(rubbish, run).faults
+
+
+def test_growth_is_proved_from_an_older_checkpoint_and_not_from_another(run: Path) -> None:
+    leaves = log.read(run)
+    name = runs.read_run(run)["run"]
+    older = log.checkpoint(name, leaves[:5]).text
+    proof = prove.growth(run, older)
+    assert shown(proof, run).faults == []
+    lying = log.checkpoint(name, [bytes(32), *leaves[1:5]]).text
+    assert "rewritten" in shown({**proof, "older": lying}, run).faults[0]
+    with pytest.raises(InvalidInputError, match="the tree has 14 leaves"):
+        prove.growth(run, log.checkpoint(name, [*leaves, bytes(32)]).text)
+
+
+def test_what_is_not_there_is_not_proved(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="the run has 12"):
+        prove.episode(run, 12)
+    with pytest.raises(InvalidInputError, match="the episode has 151"):
+        prove.episode(run, 0, 151)
+    assert cli("prove", run, "--out", tmp_path / "p.json").returncode == 2

@@ -1,0 +1,154 @@
+"""Signed notes, checkpoints and keys as C2SP writes them."""
+
+import stat
+from pathlib import Path
+
+import pytest
+from running import cli
+
+from sandbox import content
+from sandbox.errors import FormatError, InvalidInputError
+from sandbox.evidence import keys
+from sandbox.evidence.note import Checkpoint, SigningKey, VerifierKey, sign, split, verified
+
+# Published with C2SP's signed-note and golang.org/x/mod/sumdb/note.
+NEUMANN = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
+NEUMANNS = "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz"
+TEXT = (
+    "If you think cryptography is the answer to your problem,\n"
+    "then you don't know what your problem is.\n"
+)
+SIGNED = (
+    f"{TEXT}\n\N{EM DASH} PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2"
+    "pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n"
+)
+KEY = SigningKey("lab.example/alice", bytes(range(32)))
+CHECKPOINT = Checkpoint("sandbox/run", 42, bytes(range(32)))
+
+
+def test_the_published_note_verifies_and_is_what_we_sign() -> None:
+    key = VerifierKey.parse(NEUMANN)
+    assert verified(SIGNED, [key]) == (TEXT, [key])
+    assert key.text == NEUMANN
+    secret = SigningKey.parse(NEUMANNS)
+    assert secret.verifier == key
+    assert secret.text == NEUMANNS
+    assert sign(TEXT, secret) == SIGNED
+
+
+def test_a_checkpoint_is_three_lines_and_others_are_left_to_their_owners() -> None:
+    body = "sandbox/run\n42\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"
+    assert CHECKPOINT.text == body
+    assert Checkpoint.parse(body) == CHECKPOINT
+    assert Checkpoint.parse(f"{body}an extension\n") == CHECKPOINT
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "sandbox/run\n42\n",
+        "\n42\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n",
+        "sandbox/run\n042\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n",
+        "sandbox/run\n-1\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n",
+        "sandbox/run\n\N{SUPERSCRIPT TWO}\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n",
+        "sandbox/run\n42\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n",
+        "sandbox/run\n42\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh9=\n",
+        "sandbox/run\n42\nAAEC\n",
+        "sandbox/run\n42\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+        "sandbox/run\n42\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n\n",
+    ],
+)
+def test_what_is_no_checkpoint_is_refused(text: str) -> None:
+    with pytest.raises(FormatError, match="checkpoint"):
+        Checkpoint.parse(text)
+
+
+def test_every_flipped_bit_of_a_signed_checkpoint_is_noticed() -> None:
+    signed = sign(CHECKPOINT.text, KEY).encode()
+    for place in range(len(signed)):
+        for bit in range(8):
+            data = bytearray(signed)
+            data[place] ^= 1 << bit
+            try:
+                text, signers = verified(data.decode(), [KEY.verifier])
+            except (FormatError, UnicodeDecodeError):
+                continue
+            assert not signers, (place, bit, text)
+
+
+def test_a_note_of_several_says_who_of_the_known_signed() -> None:
+    other = SigningKey("other", bytes(32))
+    both = sign(TEXT, KEY) + sign(TEXT, other).split("\n\n")[1]
+    assert [one.name for one in split(both)[1]] == ["lab.example/alice", "other"]
+    assert verified(both, [other.verifier])[1] == [other.verifier]
+    assert verified(both, [])[1] == []
+
+
+@pytest.mark.parametrize("text", ["", "no line feed", "a tab\t\n", "a nul\0\n"])
+def test_what_cannot_be_a_note_is_not_signed(text: str) -> None:
+    with pytest.raises(InvalidInputError, match="cannot be signed"):
+        sign(text, KEY)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a+b", "x" * 101, "a\u00a0b", "a\n"])
+def test_a_name_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(InvalidInputError, match="key name"):
+        SigningKey.new(name)
+
+
+@pytest.mark.parametrize("text", ["", "a", NEUMANN[:-1], NEUMANN.replace("c7", "c8"), NEUMANNS])
+def test_what_is_no_key_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInputError, match="key"):
+        VerifierKey.parse(text)
+
+
+def test_a_secret_is_never_shown() -> None:
+    assert "seed" not in repr(KEY)
+    with pytest.raises(InvalidInputError) as error:
+        SigningKey.parse(NEUMANNS[:-3])
+    assert NEUMANNS[40:60] not in str(error.value)
+
+
+def test_a_key_is_its_owners_alone_and_is_never_replaced() -> None:
+    made = keys.new("lab", "lab.example")
+    path = content.home() / "keys" / "lab.key"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert keys.load("lab") == made
+    assert keys.trusted() == [made.verifier]
+    assert keys.verifier("lab") == keys.verifier(made.verifier.text) == made.verifier
+    assert keys.verifier(str(path.with_suffix(".pub"))) == made.verifier
+    with pytest.raises(InvalidInputError, match="there is a key already; nothing was written"):
+        keys.new("lab")
+    assert keys.load("lab") == made
+    assert sorted(p.name for p in path.parent.iterdir()) == ["lab.key", "lab.pub"]
+
+
+def test_a_key_that_others_can_read_or_that_is_damaged_or_missing_is_refused() -> None:
+    keys.new()
+    path = content.home() / "keys" / "default.key"
+    path.chmod(0o640)
+    with pytest.raises(InvalidInputError, match="chmod 600"):
+        keys.load()
+    path.chmod(0o600)
+    path.write_text("rubbish")
+    with pytest.raises(InvalidInputError, match=r"default\.key: the secret key"):
+        keys.load()
+    with pytest.raises(InvalidInputError, match="Make one with `sandbox keys new other`"):
+        keys.load("other")
+    with pytest.raises(InvalidInputError, match="use 1 to 64"):
+        keys.new("../escape")
+
+
+def test_keys_are_made_and_listed_by_the_command_line(tmp_path: Path) -> None:
+    assert cli("keys", "new", "lab").returncode == 0
+    assert cli("keys", "new", "lab").returncode == 2
+    again = cli("keys", "new", "lab", "--exist-ok")
+    assert again.returncode == 0
+    assert keys.load("lab").verifier.text in again.stdout.replace("\n", "")
+    assert "lab" in cli("keys", "list", "--json").stdout
+    assert (
+        cli("generate", "push_t_demo", "--key", "nobody", "--out", tmp_path / "r").returncode == 2
+    )
+    assert not (tmp_path / "r").exists()

@@ -1,0 +1,303 @@
+"""Whatever is changed in a run, its log or its ledger, `verify` fails and says where.
+
+The long version (SANDBOX_SOAK=1, `make soak`) flips every byte; the short one every some.
+"""
+
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+from running import recipe
+from test_generate import content
+
+from sandbox import bill, runs, settlement
+from sandbox import content as places
+from sandbox.collect import Run
+from sandbox.errors import FormatError
+from sandbox.evidence import keys, log
+from sandbox.evidence.note import SigningKey
+from sandbox.ledger import Ledger, Usage, charge_id
+from sandbox.trajectory import Episode, ShardReader, ShardWriter, shards
+from sandbox.verify import Report, Trust, verify
+
+SOAK = "SANDBOX_SOAK" in os.environ
+FLIPS = 100_000_000 if SOAK else 60  # Of a file, at most.
+EPISODES = 4
+
+
+def generate(folder: Path, seed: int = 5, key: SigningKey | None = None) -> None:
+    wanted = recipe("billiards", episodes=EPISODES, seed=seed, compression="none", shard_episodes=2)
+    run = Run(wanted, folder, key=key)
+    run.generate()
+    run.close()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A signed run, another one, and their ledger and keys."""
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SANDBOX_HOME", str(folder / "home"))
+        key = keys.new()
+        generate(folder / "run", key=key)
+        generate(folder / "other", seed=6, key=key)
+    return folder
+
+
+@pytest.fixture
+def run(made: Path, tmp_path: Path) -> Path:
+    for name in ("home", "run", "other"):
+        shutil.copytree(made / name, tmp_path / name)
+    return tmp_path / "run"
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A signed run of one episode, small enough to flip each of its bytes."""
+    folder = tmp_path_factory.mktemp("one")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SANDBOX_HOME", str(folder / "home"))
+        run = Run(recipe(episodes=1), folder / "run", key=keys.new())
+        run.generate()
+        run.close()
+    return folder
+
+
+@pytest.fixture
+def tiny(one: Path, tmp_path: Path) -> Path:
+    for name in ("home", "run"):
+        shutil.copytree(one / name, tmp_path / name)
+    return tmp_path / "run"
+
+
+def check(run: Path, published: str | None = None) -> Report:
+    """Everything but the replay."""
+    trust = Trust(Ledger(read_only=True), keys.trusted(), signed=True, published=published)
+    return verify(run, 0, trust=trust)
+
+
+def test_what_nobody_touched_verifies_and_says_what_it_did_not_check(run: Path) -> None:
+    before = content(run)
+    report = check(run)
+    assert report.faults == []
+    assert len(report.checked) == 3
+    assert report.notes == ["4 of 4 episodes were not simulated again."]
+    assert content(run) == before
+
+
+FILES = ["run.json", "manifest.json", "log", "checkpoint", runs.LEDGER]
+FILES += ["shards/shard-00000.h5", "shards/shard-00000.episodes.jsonl"]
+
+
+@pytest.mark.timeout(0 if SOAK else 600)
+@pytest.mark.parametrize("name", FILES)
+def test_every_flipped_byte_of_a_run_is_noticed(tiny: Path, name: str) -> None:
+    run, path = tiny, tiny / name
+    data = path.read_bytes()
+    places_in = range(len(data))
+    chance = random.Random(name)
+    for place in places_in if len(data) <= FLIPS else chance.sample(places_in, FLIPS):
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << chance.randrange(8)
+        path.write_bytes(flipped)
+        faults = faults_of(run)
+        named = Path(name).stem.removeprefix(".")
+        if name == runs.LEDGER and not faults:  # Under what name credit was held is no promise.
+            assert runs.ledger_of(run)["ledger"] == json.loads(data)["ledger"]
+        else:
+            assert any(named in fault or "ledger" in fault for fault in faults), (place, faults)
+
+
+def faults_of(run: Path) -> list[str]:
+    """What is wrong with a run; a run.json that cannot be read is an error, not a report."""
+    try:
+        return check(run).faults
+    except FormatError as error:
+        return [str(error)]
+
+
+@pytest.mark.timeout(0 if SOAK else 600)
+def test_every_flipped_byte_of_the_ledger_is_noticed_or_changes_nothing(tiny: Path) -> None:
+    run = tiny
+    path = places.home() / "ledger.db"
+    data = path.read_bytes()
+    whole = rows(path)
+    chance = random.Random(0)
+    places_in = range(len(data))
+    unnoticed = 0
+    for place in places_in if SOAK else chance.sample(places_in, 200):
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << chance.randrange(8)
+        path.write_bytes(flipped)
+        if not check(run).faults:
+            unnoticed += 1
+            assert rows(path) == whole, place
+    assert unnoticed < len(data)
+
+
+def rows(path: Path) -> list[Any]:
+    """Everything that a ledger says."""
+    connection = apsw.Connection(f"{path.as_uri()}?immutable=1", flags=65)
+    tables = ("ledger", "account", "transfer", "entry")
+    return [connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables]
+
+
+# Whoever changes what an episode says, consistently with more and more of the rest.
+
+Change = Callable[[list[Episode]], list[Episode]]
+
+
+def edited(episodes: list[Episode]) -> list[Episode]:
+    """Reward for nothing."""
+    reward = episodes[1].rows["reward"].copy()
+    reward[7] += 1.0
+    changed = Episode({**episodes[1].rows, "reward": reward}, episodes[1].record)
+    return [episodes[0], changed, *episodes[2:]]
+
+
+CHANGES: dict[str, Change] = {
+    "edit": edited,
+    "delete": lambda e: [e[0], *e[2:]],
+    "duplicate": lambda e: [e[0], e[0], *e[2:]],
+    "swap": lambda e: [e[1], e[0], *e[2:]],
+    "truncate": lambda e: e[:-1],
+    "append": lambda e: [*e, e[-1]],
+}
+
+
+def forge(run: Path, change: Change) -> None:
+    """Write the shards anew with other episodes, digests and all."""
+    every: list[Episode] = []
+    for path in shards(run):
+        with ShardReader(path) as reader:
+            every += [reader.read(n) for n in range(len(reader))]
+            schema, header = reader.schema, reader.header
+    lies = change(every)
+    for number, path in enumerate(shards(run)):
+        path.unlink()
+        with ShardWriter(path, schema, {**header, "shard": number}, "none", sync=False) as writer:
+            mine = lies[2 * number : 2 * number + 2] if number == 0 else lies[2:]
+            for episode in mine:
+                record = {k: v for k, v in episode.record.items() if k != "digest"}
+                writer.append(Episode(episode.rows, record))
+
+
+def forge_manifest(run: Path) -> None:
+    found = settlement.kept(run)
+    runs.write_json(run / "manifest.json", settlement.manifest(run, found))
+
+
+def forge_log(run: Path, key: SigningKey | None) -> None:
+    found = settlement.kept(run)
+    manifest = json.loads((run / "manifest.json").read_text())
+    leaves = [bill.leaf(found.run), *found.leaves(), bill.leaf(manifest)]
+    for name in ("log", "checkpoint"):
+        (run / name).unlink()
+    log.append(run, leaves)
+    log.write_checkpoint(run, log.checkpoint(found.run["run"], leaves), key)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("depth", ["shards", "manifest", "log", "signed by another"])
+def test_a_forgery_is_noticed_however_much_of_the_rest_is_forged_too(
+    run: Path, change: str, depth: str
+) -> None:
+    forge(run, CHANGES[change])
+    if depth != "shards":
+        forge_manifest(run)
+    if depth in ("log", "signed by another"):
+        forge_log(run, SigningKey.new("default") if depth == "signed by another" else None)
+    faults = check(run).faults
+    said = "\n".join(faults)
+    if depth == "shards":
+        assert "its bytes are not those that the manifest names" in said
+    elif depth == "manifest":
+        assert "log: line" in said
+    elif depth == "log":
+        assert "checkpoint: not signed" in said
+    else:
+        assert "checkpoint: signed by default" in said
+        assert "whom you do not trust" in said
+    if change == "truncate":
+        assert "3 episodes where the recipe says 4" in said
+    elif change == "edit":
+        assert "ledger: the charge of episode 1: evidence" in said
+    elif change != "append":
+        assert any("episode" in fault and "stands where" in fault for fault in faults), said
+    else:
+        assert "5 episodes where the recipe says 4" in said
+
+
+def test_a_spliced_shard_of_another_run_is_noticed(run: Path) -> None:
+    shutil.copy(shards(run.parent / "other")[1], shards(run)[1])
+    faults = check(run).faults
+    assert any("shard-00001.h5: belongs to another run" in fault for fault in faults)
+    assert any("episode 2: belongs to the run" in fault for fault in faults)
+
+
+def test_the_log_and_checkpoint_of_another_run_are_noticed(run: Path) -> None:
+    for name in ("log", "checkpoint"):
+        shutil.copy(run.parent / "other" / name, run / name)
+    faults = check(run).faults
+    assert any("log: line 1" in fault and "run.json" in fault for fault in faults)
+    assert any(fault.startswith("checkpoint: says") for fault in faults)
+
+
+def test_a_published_checkpoint_tells_rewritten_from_appended(run: Path, made: Path) -> None:
+    key, found = keys.load(), settlement.kept(run)
+    leaves = [bill.leaf(found.run), *found.leaves()]
+    early = log.checkpoint(found.run["run"], leaves[:3])
+    assert any("3 entries; 3 were appended since" in t for t in check(run, early.text).checked)
+    forge(run, edited)
+    forge_manifest(run)
+    forge_log(run, key)  # A stolen key: the signature holds.
+    assert not any("checkpoint: " in fault for fault in check(run).faults)
+    assert any("were rewritten" in fault for fault in check(run, early.text).faults)
+    other = log.checkpoint("another", leaves[:3])
+    assert any("of another log" in fault for fault in check(run, other.text).faults)
+
+
+def test_a_charge_without_an_episode_and_an_episode_without_a_charge_are_noticed(
+    run: Path,
+) -> None:
+    book, name = Ledger(), json.loads((run / "run.json").read_text())["run"]
+    book.post("local", [Usage(charge_id(name, 9), {"reset": 1}, "1", "e" * 64, name, 9)])
+    book.close()
+    assert any("charged for episode 9, which is not there" in f for f in check(run).faults)
+    (places.home() / "ledger.db").unlink()
+    Ledger().account("local")
+    known = json.loads((run / runs.LEDGER).read_text())
+    runs.write_json(run / runs.LEDGER, {**known, "ledger": Ledger().id})
+    assert sum("was not charged" in fault for fault in check(run).faults) == EPISODES
+
+
+def test_another_ledger_or_none_is_said(run: Path, tmp_path: Path) -> None:
+    home = places.home()
+    shutil.move(home / "ledger.db", tmp_path / "moved.db")
+    assert any("there is no ledger here" in fault for fault in check(run).faults)
+    Ledger().account("local")
+    assert any("--no-ledger" in fault for fault in check(run).faults)
+    trust = Trust(None, keys.trusted(), signed=True)
+    report = verify(run, 0, trust=trust)
+    assert report.faults == []
+    assert "charges were not compared with a ledger." in report.notes
+
+
+def test_a_signature_stays_when_nobody_signs_again(run: Path) -> None:
+    before = content(run)
+    generate(run)
+    assert content(run) == before
+
+
+def test_a_missing_signature_is_a_note_unless_one_is_asked_for(run: Path) -> None:
+    forge_log(run, None)
+    trust = Trust(Ledger(read_only=True), [], signed=False)
+    report = verify(run, 0, trust=trust)
+    assert report.faults == []
+    assert "not signed: anybody could have made this run's log." in report.notes
