@@ -8,7 +8,7 @@ from sandbox.errors import InvalidInputError
 EMPTY = sha256(b"").digest()  # The root of no leaves.
 
 
-def leaf_hash(data: bytes) -> bytes:
+def leaf_hash(data: bytes | memoryview) -> bytes:
     """Return the hash of a leaf, 32 bytes: SHA-256 of 0 and its data."""
     return sha256(b"\x00" + data).digest()
 
@@ -65,7 +65,11 @@ def consistency(leaves: Sequence[bytes], old_size: int) -> list[bytes]:
 
 
 def includes(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> bool:
-    """Whether a proof shows that a leaf hash is number `index` of a tree (RFC 9162, 2.1.3.2)."""
+    """Whether a proof shows that a leaf hash is number `index` of a tree (RFC 9162, 2.1.3.2).
+
+    The size only says which way the path turns; trees of several sizes turn it alike. So take size
+    and root together, from one checkpoint.
+    """
     if not 0 <= index < size or any(len(node) != 32 for node in (leaf, root, *path)):
         return False
     place, last, found = index, size - 1, leaf
@@ -85,11 +89,16 @@ def includes(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: by
 def is_consistent(
     old_size: int, old_root: bytes, size: int, root: bytes, path: Sequence[bytes]
 ) -> bool:
-    """Whether a proof shows that a tree grew from an old one (RFC 9162, 2.1.4.2)."""
+    """Whether a proof shows that a tree grew from an old one (RFC 9162, 2.1.4.2).
+
+    Take each size and its root together, from one checkpoint, as for `includes`.
+    """
     if not 0 <= old_size <= size or any(len(node) != 32 for node in (old_root, root, *path)):
         return False
-    if old_size in (0, size):
-        return not path and old_root == (root if old_size else EMPTY)
+    if old_size == size:
+        return not path and old_root == root and (size > 0 or root == EMPTY)
+    if old_size == 0:
+        return not path and old_root == EMPTY
     nodes = list(path)
     if old_size & (old_size - 1) == 0:
         nodes.insert(0, old_root)

@@ -97,7 +97,10 @@ def json_bytes(data: Any) -> bytes:
 
 def unborn(path: Path) -> bool:
     """Whether a growing shard's writer was killed before its header was written."""
-    return path.name.endswith(".part") and not path.stat().st_size > 4096
+    try:
+        return path.name.endswith(".part") and path.stat().st_size <= 4096
+    except FileNotFoundError:  # Finished meanwhile: its reader finds it by its final name.
+        return False
 
 
 def file_digest(path: Path) -> str:

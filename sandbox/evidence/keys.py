@@ -25,18 +25,25 @@ def new(label: str = DEFAULT, name: str | None = None) -> SigningKey:
         name: of the key in signatures; the label if None.
 
     Raises:
-        InvalidInputError: a label that is none, or that has a key already; nothing was written.
+        InvalidInputError: a label that is none, or that has either file already; nothing was
+            written.
         SandboxError: the folder cannot be written.
     """
-    key = SigningKey.new(name or _checked(label))
+    secret, public = _path(label, "key"), _path(label, "pub")
+    key = SigningKey.new(label if name is None else name)
     try:
         folder().mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(_path(label, "key"), f"{key.text}\n", 0o600)
-        _write(_path(label, "pub"), f"{key.verifier.text}\n", 0o644)
+        _write(secret, f"{key.text}\n", 0o600)
+        try:
+            _write(public, f"{key.verifier.text}\n", 0o644)
+        except OSError:
+            secret.unlink()
+            raise
     except FileExistsError:
+        there = public if not secret.exists() else secret
         raise InvalidInputError(
-            f"{_path(label, 'key')}: there is a key already; nothing was written. Give another "
-            "name, or move it away."
+            f"{there}: there is a key already; nothing was written. Give another name, or move "
+            "it away."
         ) from None
     except OSError as error:
         raise SandboxError(f"{folder()}: cannot be written: {error.strerror}.") from error
@@ -56,11 +63,14 @@ def load(label: str = DEFAULT) -> SigningKey:
     """
     path = _path(label, "key")
     try:
-        mode, text = path.stat().st_mode, path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        why = "there is no such key" if isinstance(error, FileNotFoundError) else str(error)
-        heal = f"Make one with `sandbox keys new {label}`"
-        raise InvalidInputError(f"{path}: {why}. {heal}.") from None
+        mode, text = path.stat().st_mode, path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        heal = f"Make one with `sandbox keys new {label}`."
+        raise InvalidInputError(f"{path}: there is no such key. {heal}") from None
+    except OSError as error:
+        raise InvalidInputError(f"{path}: cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise InvalidInputError(f"{path}: is no key; restore it from a copy.") from None
     if os.name == "posix" and mode & 0o077:
         raise InvalidInputError(f"{path}: others may read this key. Do `chmod 600 {path}`.")
     try:
@@ -70,8 +80,9 @@ def load(label: str = DEFAULT) -> SigningKey:
 
 
 def trusted() -> list[VerifierKey]:
-    """Return the public keys kept here, by label."""
-    return [_read(path) for path in sorted(folder().glob("*.pub"))]
+    """Return the public keys kept here, sorted by name."""
+    found = [_read(path) for path in folder().glob("*.pub")]
+    return sorted(found, key=lambda key: (key.name, key.public))
 
 
 def verifier(text: str) -> VerifierKey:
@@ -84,7 +95,7 @@ def verifier(text: str) -> VerifierKey:
 
 def _read(path: Path) -> VerifierKey:
     try:
-        return VerifierKey.parse(path.read_text())
+        return VerifierKey.parse(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, InvalidInputError) as error:
         raise InvalidInputError(f"{path}: no public key: {error}") from None
 
@@ -101,10 +112,10 @@ def _path(label: str, suffix: str) -> Path:
 
 def _write(path: Path, text: str, mode: int) -> None:
     """Write a new file whole, or nothing; FileExistsError if there is one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     fd = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
     try:
-        with os.fdopen(fd, "w") as file:
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

@@ -7,6 +7,7 @@ base64 of the key's id and its Ed25519 signature over the text.
 import base64
 import binascii
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -21,8 +22,10 @@ from sandbox.errors import FormatError, InvalidInputError
 
 MAX_BYTES = 1_000_000
 _ED25519 = b"\x01"  # The algorithm's byte in keys and key ids.
+_PRIVATE = "PRIVATE+KEY+"
 _NAME_LENGTH = 100
 _DASH = "\N{EM DASH}"
+_FORBIDDEN = re.compile(r"[\0-\x09\x0b-\x1f\ud800-\udfff]")  # Controls; what is not UTF-8.
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class VerifierKey:
     public: bytes
 
     def __post_init__(self) -> None:
-        _check_name(self.name)
+        _check(self.name, self.public)
 
     @property
     def id(self) -> bytes:
@@ -53,7 +56,9 @@ class VerifierKey:
     @classmethod
     def parse(cls, text: str) -> "VerifierKey":
         """Return the key in a text; InvalidInputError if it holds none."""
-        name, id, data = _parts(text.strip(), 0)
+        if text.strip().startswith(_PRIVATE):
+            raise InvalidInputError("this is a secret key: keep it to yourself, give the .pub.")
+        name, id, data = _parts(text.strip(), f"key {text.strip()[:200]!r}")
         key = cls(name, data)
         if key.id.hex() != id:
             raise InvalidInputError(f"key {text.strip()[:200]!r}: its id is {key.id.hex()}.")
@@ -73,7 +78,7 @@ class SigningKey:
     seed: bytes = field(repr=False)
 
     def __post_init__(self) -> None:
-        _check_name(self.name)
+        _check(self.name, self.seed)
 
     @classmethod
     def new(cls, name: str) -> "SigningKey":
@@ -89,12 +94,14 @@ class SigningKey:
     def text(self) -> str:
         """The secret in the form that other tools for notes read."""
         id = self.verifier.id.hex()
-        return f"PRIVATE+KEY+{self.name}+{id}+{_base64(_ED25519 + self.seed)}"
+        return f"{_PRIVATE}{self.name}+{id}+{_base64(_ED25519 + self.seed)}"
 
     @classmethod
     def parse(cls, text: str) -> "SigningKey":
         """Return the key in a text; InvalidInputError, without the text, if it holds none."""
-        name, id, data = _parts(text.strip(), 2)
+        if not text.strip().startswith(_PRIVATE):
+            raise InvalidInputError(f"the secret key: does not begin with {_PRIVATE}.")
+        name, id, data = _parts(text.strip().removeprefix(_PRIVATE), "the secret key")
         key = cls(name, data)
         if key.verifier.id.hex() != id:
             raise InvalidInputError(f"the secret key {name!r}: its id is not {id!r}.")
@@ -156,10 +163,10 @@ def sign(text: str, key: SigningKey) -> str:
     """Return a note: the text, signed.
 
     Raises:
-        InvalidInputError: a text that is empty, does not end its last line, or has other control
-            characters than line feeds.
+        InvalidInputError: a text that is empty, does not end its last line, or has what no note
+            may have: other control characters than line feeds, and half a surrogate pair.
     """
-    if not text.endswith("\n") or any(ord(c) < 32 and c != "\n" for c in text):
+    if not text.endswith("\n") or _FORBIDDEN.search(text):
         raise InvalidInputError(f"the text {text[:80]!r} cannot be signed as a note.")
     signature = _base64(key.verifier.id + key.sign(text.encode()))
     return f"{text}\n{_DASH} {key.name} {signature}\n"
@@ -171,17 +178,19 @@ def split(note: str) -> tuple[str, list[Signature]]:
     Raises:
         FormatError: this is no signed note.
     """
+    if _FORBIDDEN.search(note):
+        raise FormatError("a note has control characters, or is not UTF-8; it is damaged.")
+    if len(note.encode()) > MAX_BYTES:
+        raise FormatError(f"a note is at most {MAX_BYTES:,} bytes; this is no signed note.")
     end = note.rfind("\n\n")
     text, lines = note[: end + 1], note[end + 2 :].split("\n")
-    if end < 0 or len(note) > MAX_BYTES or lines.pop() or not lines:
+    if end < 0 or lines.pop() or not lines:
         raise FormatError("this is no signed note: a text, a blank line, and signatures.")
-    if any(ord(c) < 32 and c != "\n" for c in note):
-        raise FormatError("a note has control characters; it is damaged.")
     return text, [_signature(line) for line in lines]
 
 
 def verified(note: str, keys: Sequence[VerifierKey]) -> tuple[str, list[VerifierKey]]:
-    """Return the text of a note, and which of the keys signed it.
+    """Return the text of a note, and which of the keys signed it, each once.
 
     Raises:
         FormatError: this is no signed note, or a signature that names one of the keys is not its.
@@ -197,7 +206,8 @@ def verified(note: str, keys: Sequence[VerifierKey]) -> tuple[str, list[Verifier
                 public.verify(one.signature, text.encode())
             except InvalidSignature:
                 raise FormatError(f"the signature of {key.name!r} is not of this text.") from None
-            signers.append(key)
+            if key not in signers:
+                signers.append(key)
     return text, signers
 
 
@@ -209,19 +219,18 @@ def _signature(line: str) -> Signature:
     return Signature(parts[1], data[:4], data[4:])
 
 
-def _parts(text: str, skip: int) -> tuple[str, str, bytes]:
-    """Return name, id and bytes of a key's text."""
-    parts = text.split("+", 2 + skip)
-    if skip and parts[:2] == ["PRIVATE", "KEY"]:
-        parts = parts[2:]
+def _parts(text: str, shown: str) -> tuple[str, str, bytes]:
+    """Return name, id and bytes of a key's text; `shown` is what errors call it."""
+    parts = text.split("+", 2)
     data = _unbase64(parts[2]) if len(parts) == 3 else None
     if data is None or len(data) != 33 or data[:1] != _ED25519:
-        shown = "the secret key" if skip else f"key {text[:200]!r}"
         raise InvalidInputError(f"{shown}: not NAME+ID+BASE64 of an Ed25519 key.")
     return parts[0], parts[1], data[1:]
 
 
-def _check_name(name: str) -> None:
+def _check(name: str, data: bytes) -> None:
+    if len(data) != 32:
+        raise InvalidInputError(f"key {name!r}: an Ed25519 key has 32 bytes, not {len(data)}.")
     if not _is_name(name):
         raise InvalidInputError(
             f"key name {name!r}: use 1 to {_NAME_LENGTH} characters, no spaces and no plus."
