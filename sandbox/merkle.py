@@ -95,10 +95,9 @@ def is_consistent(
     """
     if not 0 <= old_size <= size or any(len(node) != 32 for node in (old_root, root, *path)):
         return False
-    if old_size == size:
-        return not path and old_root == root and (size > 0 or root == EMPTY)
-    if old_size == 0:
-        return not path and old_root == EMPTY
+    if old_size in (0, size):
+        same = old_size < size or old_root == root
+        return not path and same and (old_size > 0 or old_root == EMPTY)
     nodes = list(path)
     if old_size & (old_size - 1) == 0:
         nodes.insert(0, old_root)

@@ -9,7 +9,7 @@ import numpy as np
 
 from sandbox import bill, books, runs, settlement
 from sandbox.errors import FormatError, SandboxError
-from sandbox.evidence import log, note
+from sandbox.evidence import keys, log, note
 from sandbox.evidence.note import VerifierKey
 from sandbox.ledger import Ledger, Usage
 from sandbox.recipe import Recipe
@@ -76,14 +76,14 @@ def verify(
         folder: the run's.
         sample: replay only this many episodes, evenly spread; None replays all.
         progress: called after each episode.
-        trust: whom to believe; None is this machine's ledger, and no key.
+        trust: whom to believe; None is this machine's ledger and its keys.
         chosen: the numbers of the episodes to replay, instead of a sample.
 
     Raises:
         FormatError: this is no run, or its run.json cannot be read.
     """
     known, recipe, report = runs.read_run(folder), runs.recipe_of(folder), Report()
-    trust = Trust(Ledger(read_only=True)) if trust is None else trust
+    trust = Trust(Ledger(read_only=True), keys.trusted()) if trust is None else trust
     if known.get("engine") != engine():
         report.notes.append(
             f"made under determinism class {known['engine'].get('class')}, replayed under "

@@ -1,5 +1,6 @@
 """Signed notes, checkpoints and keys as C2SP writes them."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -9,7 +10,15 @@ from running import cli
 from sandbox import content
 from sandbox.errors import FormatError, InvalidInputError
 from sandbox.evidence import keys
-from sandbox.evidence.note import Checkpoint, SigningKey, VerifierKey, sign, split, verified
+from sandbox.evidence.note import (
+    MAX_BYTES,
+    Checkpoint,
+    SigningKey,
+    VerifierKey,
+    sign,
+    split,
+    verified,
+)
 
 # Published with C2SP's signed-note and golang.org/x/mod/sumdb/note.
 NEUMANN = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
@@ -22,6 +31,14 @@ SIGNED = (
     f"{TEXT}\n\N{EM DASH} PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2"
     "pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n"
 )
+# The example in C2SP's tlog-checkpoint; its key is not published.
+SOFA = """example.com/behind-the-sofa
+20852163
+CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=
+
+\N{EM DASH} example.com/behind-the-sofa Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/\
+Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=
+"""
 KEY = SigningKey("lab.example/alice", bytes(range(32)))
 CHECKPOINT = Checkpoint("sandbox/run", 42, bytes(range(32)))
 
@@ -34,6 +51,15 @@ def test_the_published_note_verifies_and_is_what_we_sign() -> None:
     assert secret.verifier == key
     assert secret.text == NEUMANNS
     assert sign(TEXT, secret) == SIGNED
+
+
+def test_the_published_checkpoint_is_read_and_written_alike() -> None:
+    text, signatures = split(SOFA)
+    found = Checkpoint.parse(text)
+    assert (found.origin, found.size) == ("example.com/behind-the-sofa", 20852163)
+    assert found.text == text
+    assert [(one.name, one.id.hex()) for one in signatures] == [(found.origin, "033de0ae")]
+    assert len(signatures[0].signature) == 64
 
 
 def test_a_checkpoint_is_three_lines_and_others_are_left_to_their_owners() -> None:
@@ -85,7 +111,44 @@ def test_a_note_of_several_says_who_of_the_known_signed() -> None:
     assert verified(both, [])[1] == []
 
 
-@pytest.mark.parametrize("text", ["", "no line feed", "a tab\t\n", "a nul\0\n"])
+def test_a_key_that_signed_twice_counts_once() -> None:
+    note = sign(TEXT, KEY)
+    twice = note + note.split("\n\n")[1]
+    assert len(split(twice)[1]) == 2
+    assert verified(twice, [KEY.verifier, KEY.verifier])[1] == [KEY.verifier]
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        "",
+        "\n",
+        TEXT,
+        f"{TEXT}\n",
+        SIGNED[:-1],
+        f"{SIGNED}\n",
+        SIGNED.replace("\N{EM DASH}", "-"),
+        SIGNED.replace("x08go", "x08go "),
+        SIGNED.replace("JnAM=", "JnAN="),
+        SIGNED.replace("JnAM=", "JnAM"),
+        SIGNED.replace("cryptography", "crypto\tgraphy"),
+        SIGNED.replace("cryptography", "crypto\ud800graphy"),
+    ],
+)
+def test_what_is_no_note_is_refused(note: str) -> None:
+    with pytest.raises(FormatError, match=r"note|signature"):
+        verified(note, [VerifierKey.parse(NEUMANN)])
+
+
+def test_a_note_is_limited_in_bytes_and_not_in_characters() -> None:
+    room = MAX_BYTES - len(sign("\n", KEY).encode())
+    split(sign("x" * room + "\n", KEY))
+    for text in ("x" * (room + 1), "\N{EM DASH}" * (room // 2)):
+        with pytest.raises(FormatError, match="at most 1,000,000 bytes"):
+            split(sign(f"{text}\n", KEY))
+
+
+@pytest.mark.parametrize("text", ["", "no line feed", "a tab\t\n", "a nul\0\n", "half \ud800\n"])
 def test_what_cannot_be_a_note_is_not_signed(text: str) -> None:
     with pytest.raises(InvalidInputError, match="cannot be signed"):
         sign(text, KEY)
@@ -108,6 +171,22 @@ def test_a_secret_is_never_shown() -> None:
     with pytest.raises(InvalidInputError) as error:
         SigningKey.parse(NEUMANNS[:-3])
     assert NEUMANNS[40:60] not in str(error.value)
+    with pytest.raises(InvalidInputError, match="this is a secret key") as error:
+        VerifierKey.parse(NEUMANNS)
+    assert NEUMANNS[40:60] not in str(error.value)
+
+
+@pytest.mark.parametrize("text", [NEUMANNS[12:], NEUMANN, NEUMANNS.replace("c7", "c8"), "", "a"])
+def test_what_is_no_secret_key_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInputError, match="the secret key"):
+        SigningKey.parse(text)
+
+
+@pytest.mark.parametrize("size", [0, 31, 33])
+def test_a_key_has_32_bytes(size: int) -> None:
+    for kind in (SigningKey, VerifierKey):
+        with pytest.raises(InvalidInputError, match=f"has 32 bytes, not {size}"):
+            kind("lab", bytes(size))
 
 
 def test_a_key_is_its_owners_alone_and_is_never_replaced() -> None:
@@ -139,6 +218,45 @@ def test_a_key_that_others_can_read_or_that_is_damaged_or_missing_is_refused() -
         keys.load("other")
     with pytest.raises(InvalidInputError, match="use 1 to 64"):
         keys.new("../escape")
+
+
+def test_a_public_key_in_the_way_leaves_no_secret_one() -> None:
+    keys.new("lab")
+    folder = content.home() / "keys"
+    (folder / "lab.key").unlink()
+    with pytest.raises(InvalidInputError, match=r"lab\.pub: there is a key already; nothing was"):
+        keys.new("lab")
+    assert [path.name for path in folder.iterdir()] == ["lab.pub"]
+
+
+def test_what_a_kill_left_of_a_key_is_not_in_the_way_of_another() -> None:
+    folder = content.home() / "keys"
+    folder.mkdir(parents=True)
+    (folder / f".lab.key.{os.getpid()}").write_text("PRIVATE+KE")
+    made = keys.new("lab")
+    assert keys.load("lab") == made
+
+
+def test_trusted_keys_are_sorted_by_their_names() -> None:
+    keys.new("a", "z.example")
+    keys.new("b", "a.example")
+    assert [key.name for key in keys.trusted()] == ["a.example", "z.example"]
+
+
+def test_an_empty_name_is_no_name_and_an_unknown_label_is_no_key() -> None:
+    with pytest.raises(InvalidInputError, match="key name ''"):
+        keys.new("lab", "")
+    assert not keys.exists("lab")
+    with pytest.raises(InvalidInputError, match=r"lab\.pub: no public key"):
+        keys.verifier("lab")
+
+
+def test_a_key_that_is_not_text_is_restored_and_not_made() -> None:
+    keys.new()
+    path = content.home() / "keys" / "default.key"
+    path.write_bytes(b"\xff")
+    with pytest.raises(InvalidInputError, match="restore it from a copy"):
+        keys.load()
 
 
 def test_keys_are_made_and_listed_by_the_command_line(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def trusted() -> list[VerifierKey]:
 def verifier(text: str) -> VerifierKey:
     """Return a public key: its text, the path of a file that holds it, or a label."""
     path = Path(text) if text.endswith(".pub") else None
-    if path is None and _LABEL.fullmatch(text) and _path(text, "pub").exists():
+    if path is None and _LABEL.fullmatch(text):  # A key's text has a plus, a label has none.
         path = _path(text, "pub")
     return VerifierKey.parse(text) if path is None else _read(path)
 
