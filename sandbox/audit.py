@@ -65,6 +65,7 @@ def audit(
     nonce: str | None = None,
     progress: Progress = lambda report: None,
     trust: Trust | None = None,
+    workers: int = 1,
 ) -> Audit:
     """Verify a run, replaying so many random episodes that `fraction` of them wrong would show.
 
@@ -76,6 +77,7 @@ def audit(
             is closed knows what will be drawn.
         progress: called after each episode.
         trust: whom to believe.
+        workers: processes to share the shards.
 
     Raises:
         FormatError: no run, or one that is not finished.
@@ -96,7 +98,7 @@ def audit(
     charges = [int(record["charge_micro"]) for record in found.records]
     dearest = max(range(count), key=lambda n: charges[n])
     every = tuple(sorted({*chosen, dearest, count - 1}))
-    report = verify(folder, None, progress, trust, frozenset(every))
+    report = verify(folder, None, progress, trust, frozenset(every), workers)
     return Audit(
         *(str(found.run["run"]), report, count, every, random, nonce, closed.root.hex()),
         *(closed.size, confidence, wrong_below(count, random, confidence)),

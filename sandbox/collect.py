@@ -26,7 +26,7 @@ from sandbox.trajectory import EpisodeBuffer, ShardReader, ShardWriter, shards
 from sandbox.trajectory.shard import part_path
 from sandbox.world import engine
 
-CHUNK = 32  # Episodes that a greedy lease reserves for at once.
+CHUNK = 64  # Episodes that a greedy lease reserves for at once.
 BATCH = 128  # Episodes posted in one transaction.
 ORPHAN_S = 10.0  # Within which the workers of a killed process are gone.
 

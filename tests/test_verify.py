@@ -134,3 +134,29 @@ def test_the_first_difference_is_the_earliest_step() -> None:
     assert "step 3 in column 'a'" in first_difference(rows, again)
     shorter = {"a": rows["a"][:4], "b": rows["b"][:4]}
     assert "5 rows recorded, 4" in first_difference(rows, shorter)
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of three shards."""
+    folder = tmp_path_factory.mktemp("several")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SANDBOX_HOME", str(folder / "home"))
+        generate(
+            recipe("cartpole_swingup", episodes=5, shard_episodes=2, compression="none"),
+            folder / "run",
+        )
+    return folder
+
+
+def test_two_workers_find_what_one_finds(several: Path, tmp_path: Path) -> None:
+    shutil.copytree(several / "home", tmp_path / "home")
+    run = Path(shutil.copytree(several / "run", tmp_path / "run"))
+    assert verify(run, workers=2) == verify(run)
+    with h5py.File(shards(run)[1], "r+") as file:
+        file["reward"][700] += 1.0
+    seen: list[int] = []
+    report = verify(run, progress=lambda report: seen.append(report.episodes), workers=2)
+    assert list(report.failed) == [3]
+    assert report == verify(run)
+    assert seen == [2, 4, 5]

@@ -23,6 +23,7 @@ Trusted = Annotated[
     typer.Option("--key", help="Whose signature is needed: a public key, its file or its label."),
 ]
 NoLedger = Annotated[bool, typer.Option("--no-ledger", help="Compare no charges.")]
+Workers = Annotated[int, typer.Option(min=1, max=256, help="Processes to share the shards.")]
 Published = Annotated[
     Path | None, typer.Option("--checkpoint", help="A checkpoint of the run kept elsewhere.")
 ]
@@ -73,6 +74,7 @@ def verify(
     key: Trusted = None,
     checkpoint: Published = None,
     no_ledger: NoLedger = False,
+    workers: Workers = 1,
     as_json: Json = False,
 ) -> None:
     """Re-read every byte, check every digest, signature and charge, replay every episode."""
@@ -83,7 +85,7 @@ def verify(
         return
     trust = _trust(key, checkpoint, no_ledger)
     with show.VerifyProgress(run, hidden=as_json) as progress:
-        report = verifying.verify(run, sample, progress, trust)
+        report = verifying.verify(run, sample, progress, trust, workers=workers)
     if as_json:
         print(json.dumps({**asdict(report), "ok": not report.faults}))
     else:
@@ -101,6 +103,7 @@ def audit(
     checkpoint: Published = None,
     no_ledger: NoLedger = False,
     refund: Annotated[bool, typer.Option("--refund", help="Refund what fails.")] = False,
+    workers: Workers = 1,
     as_json: Json = False,
 ) -> None:
     """Replay a random sample of a run and say what that proves."""
@@ -109,7 +112,7 @@ def audit(
 
     trust = _trust(key, checkpoint, no_ledger)
     with show.VerifyProgress(run, hidden=as_json) as progress:
-        found = auditing.audit(run, confidence, fraction, nonce, progress, trust)
+        found = auditing.audit(run, confidence, fraction, nonce, progress, trust, workers)
     given = auditing.refund(run, found, Ledger()) if refund else 0
     if as_json:
         print(json.dumps({**auditing.as_json(found), "refunded_micro": given}))

@@ -118,17 +118,20 @@ class World:
 
     def read(self) -> list[float]:
         """Return the state chosen by `watch`: 13 numbers a body, then 2 a joint."""
-        client, row = self._client, list[float]()
+        client, row, offsets = self._client, list[float](), self._offsets
         pose, velocity = pybullet.getBasePositionAndOrientation, pybullet.getBaseVelocity
         for uid in self._bodies_read:
             if uid is None:
                 row += _ABSENT
                 continue
             xyz, quat = pose(uid, client)
-            if uid in self._offsets:
-                xyz, quat = pybullet.multiplyTransforms(xyz, quat, *self._offsets[uid])
+            if uid in offsets:
+                xyz, quat = pybullet.multiplyTransforms(xyz, quat, *offsets[uid])
             linear, angular = velocity(uid, client)
-            row += (*xyz, *quat, *linear, *angular)
+            row += xyz
+            row += quat
+            row += linear
+            row += angular
         for uid, joints in self._joints_read:
             for state in pybullet.getJointStates(uid, joints, client):
                 row += state[:2]

@@ -1,49 +1,22 @@
 """Re-read every byte, recompute every digest, tree, signature and bill, simulate episodes again."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
 from sandbox import bill, books, runs, settlement
-from sandbox.errors import FormatError, SandboxError
+from sandbox.errors import FormatError
 from sandbox.evidence import keys, log, note
 from sandbox.evidence.note import VerifierKey
-from sandbox.ledger import Ledger, Usage
-from sandbox.recipe import Recipe
-from sandbox.replay import Replay
-from sandbox.trajectory import ShardReader, shards
+from sandbox.ledger import Ledger
+from sandbox.trajectory import shards
+from sandbox.verify.reading import Found, Job, Progress, Report, read
 from sandbox.world import engine
 
-Progress = Callable[["Report"], None]
-NEVER = frozenset[int]()
-
-
-@dataclass
-class Report:
-    """What was checked and what was wrong.
-
-    Attributes:
-        episodes: how many were read and re-hashed.
-        replayed: how many of them were simulated again.
-        rows: of the episodes read.
-        charge_micro: what they cost in all [microcredits].
-        checked: what was found to be right, one sentence each.
-        faults: what is wrong, one sentence each; a run that verifies has none.
-        failed: number of an episode to what is wrong with it.
-        notes: what was not checked, and why.
-    """
-
-    episodes: int = 0
-    replayed: int = 0
-    rows: int = 0
-    charge_micro: int = 0
-    checked: list[str] = field(default_factory=list[str])
-    faults: list[str] = field(default_factory=list[str])
-    failed: dict[int, str] = field(default_factory=dict[int, str])
-    notes: list[str] = field(default_factory=list[str])
+__all__ = ["Progress", "Report", "Trust", "verify"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +42,7 @@ def verify(
     progress: Progress = lambda report: None,
     trust: Trust | None = None,
     chosen: frozenset[int] | None = None,
+    workers: int = 1,
 ) -> Report:
     """Verify a run; read-only.
 
@@ -78,11 +52,13 @@ def verify(
         progress: called after each episode.
         trust: whom to believe; None is this machine's ledger and its keys.
         chosen: the numbers of the episodes to replay, instead of a sample.
+        workers: processes to share the shards.
 
     Raises:
         FormatError: this is no run, or its run.json cannot be read.
     """
-    known, recipe, report = runs.read_run(folder), runs.recipe_of(folder), Report()
+    known, recipe, found = runs.read_run(folder), runs.recipe_of(folder), Found()
+    report = found.report
     trust = Trust(Ledger(read_only=True), keys.trusted()) if trust is None else trust
     if known.get("engine") != engine():
         report.notes.append(
@@ -90,118 +66,27 @@ def verify(
             f"{engine()['class']}: bit-exactness is claimed only inside one class."
         )
     chosen = _spread(recipe.episodes, sample) if chosen is None else chosen
-    check = _Check(known, recipe, chosen, report)
-    try:
-        check.shards(folder, progress)
-    finally:
-        check.close()
-    leaves = [bill.leaf(known), *check.leaves]
-    _check_files(folder, check, leaves, report)
+    job = Job(known, recipe, chosen)
+    read(job, shards(folder), found, progress, workers)
+    _count(job, report)
+    leaves = [bill.leaf(known), *found.leaves]
+    _check_files(folder, job, found, leaves)
     _check_log(folder, known["run"], leaves, trust, report)
     parent = known.get("parent")
-    books.check(*(folder, known["run"], parent, recipe.account, check.usages, trust.ledger, report))
+    books.check(*(folder, known["run"], parent, recipe.account, found.usages, trust.ledger, report))
     return report
 
 
-class _Check:
-    """The shards of a run, read and lived again; what is wrong goes into the report."""
-
-    def __init__(
-        self, known: Mapping[str, Any], recipe: Recipe, chosen: frozenset[int], report: Report
-    ) -> None:
-        self.known, self.recipe, self._report = known, recipe, report
-        self.records: list[dict[str, Any]] = []
-        self.usages: list[Usage] = []
-        self.leaves: list[bytes] = []
-        self._chosen = chosen
-        self._replay: Replay | None = None
-        self._unseen = frozenset[str]()
-        if chosen:
-            self._replay = Replay(recipe)
-            self._see(self._replay)
-
-    def _see(self, replay: Replay) -> None:
-        ours, theirs = replay.env.pictures.drawn_by, self.known.get("renderer")
-        if ours != theirs:
-            self._unseen = frozenset(replay.env.pictures.columns)
-            self._report.notes.append(
-                f"pictures were drawn by {theirs}, and here by {ours}: not compared."
-            )
-
-    def close(self) -> None:
-        """Give the environment's clients back."""
-        if self._replay is not None:
-            self._replay.close()
-
-    def shards(self, folder: Path, progress: Progress) -> None:
-        """Check every shard, episode by episode."""
-        report, expected = self._report, 0
-        for path in shards(folder):
-            try:
-                with ShardReader(path) as reader:
-                    self._header(path, reader, expected)
-                    beside = reader.sidecar_fault()
-                    report.faults += [beside] if beside else []
-                    for n in range(len(reader)):
-                        self._judge(path, reader, n, expected)
-                        expected += 1
-                        progress(report)
-            except FormatError as error:
-                report.faults.append(str(error))
-        if expected != self.recipe.episodes:
-            report.faults.append(
-                f"{expected} episodes where the recipe says {self.recipe.episodes}."
-            )
-        if report.replayed < expected:
-            report.notes.append(
-                f"{expected - report.replayed} of {expected} episodes were not simulated again."
-            )
-
-    def _header(self, path: Path, reader: ShardReader, first: int) -> None:
-        said = {name: reader.header.get(name) for name in ("run", "shard", "environment")}
-        number = first // self.recipe.shard_episodes
-        ours = {"run": self.known["run"], "shard": number, "environment": self.recipe.environment}
-        for name, value in ours.items():
-            if said[name] != value:
-                self._report.faults.append(
-                    f"{path.name}: belongs to another run: {name} {said[name]!r}, not {value!r}."
-                )
-
-    def _judge(self, path: Path, reader: ShardReader, n: int, index: int) -> None:
-        record = reader.records[n]
-        self.records.append(record)
-        try:
-            parent = self.known.get("parent")
-            usage = bill.usage(self.known["run"], parent, record, reader.schema)
-            self.usages.append(usage)
-            self.leaves.append(bytes.fromhex(usage.evidence))
-            fault = self._episode(reader, n, index)
-        except SandboxError as error:
-            fault = str(error)
-            self.leaves += [bill.leaf(record)] * (len(self.leaves) < len(self.records))
-        if fault:
-            self._report.faults.append(f"{path.name}: episode {index}: {fault}")
-            self._report.failed[index] = fault
-
-    def _episode(self, reader: ShardReader, n: int, index: int) -> str:
-        """Check one episode and return what is wrong with it, or ""."""
-        report = self._report
-        report.episodes += 1
-        episode = reader.read(n)
-        report.rows += len(episode)
-        report.charge_micro += int(episode.rows["charge"].sum())
-        facts = episode.record
-        if int(episode.rows["episode_idx"][0]) != index or facts.get("episode") != index:
-            return f"stands where episode {index} should be."
-        if facts.get("run") != self.known["run"]:
-            return f"belongs to the run {facts.get('run')}."
-        if facts.get("price_version") != self.known.get("price_version"):
-            return f"was priced under {facts.get('price_version')!r}, not as the run."
-        fault = bill.fault(episode)
-        if fault or index not in self._chosen or self._replay is None:
-            return fault
-        report.replayed += 1
-        return self._replay.compare(episode, lambda name: name not in self._unseen)
+def _count(job: Job, report: Report) -> None:
+    if report.episodes != job.recipe.episodes:
+        report.faults.append(
+            f"{report.episodes} episodes where the recipe says {job.recipe.episodes}."
+        )
+    if report.replayed < report.episodes:
+        report.notes.append(
+            f"{report.episodes - report.replayed} of {report.episodes} episodes were not "
+            "simulated again."
+        )
 
 
 def _spread(episodes: int, sample: int | None) -> frozenset[int]:
@@ -211,8 +96,9 @@ def _spread(episodes: int, sample: int | None) -> frozenset[int]:
     return frozenset(round(n) for n in np.linspace(episodes - 1, 0, sample).tolist())
 
 
-def _check_files(folder: Path, check: _Check, leaves: list[bytes], report: Report) -> None:
+def _check_files(folder: Path, job: Job, found: Found, leaves: list[bytes]) -> None:
     """Compare run.json and the manifest with what was read, to the byte; complete the leaves."""
+    report = found.report
     for name in ("run.json", "manifest.json"):
         path = folder / name
         if not path.exists():
@@ -228,8 +114,8 @@ def _check_files(folder: Path, check: _Check, leaves: list[bytes], report: Repor
         if name == "run.json":
             continue
         leaves.append(bill.leaf(said))
-        found = settlement.Kept(check.known, check.recipe, check.records, check.usages)
-        _compare_manifest(said, settlement.manifest(folder, found), report)
+        kept = settlement.Kept(job.known, job.recipe, found.records, found.usages)
+        _compare_manifest(said, settlement.manifest(folder, kept), report)
 
 
 def _compare_manifest(said: Mapping[str, Any], ours: Mapping[str, Any], report: Report) -> None:

@@ -1,0 +1,222 @@
+"""The shards of a run, read and lived again, by one process or several."""
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sandbox import bill
+from sandbox.errors import FormatError, SandboxError
+from sandbox.ledger import Usage
+from sandbox.recipe import Recipe
+from sandbox.replay import Replay
+from sandbox.trajectory import ShardReader
+
+
+@dataclass
+class Report:
+    """What was checked and what was wrong.
+
+    Attributes:
+        episodes: how many were read and re-hashed.
+        replayed: how many of them were simulated again.
+        rows: of the episodes read.
+        charge_micro: what they cost in all [microcredits].
+        checked: what was found to be right, one sentence each.
+        faults: what is wrong, one sentence each; a run that verifies has none.
+        failed: number of an episode to what is wrong with it.
+        notes: what was not checked, and why.
+    """
+
+    episodes: int = 0
+    replayed: int = 0
+    rows: int = 0
+    charge_micro: int = 0
+    checked: list[str] = field(default_factory=list[str])
+    faults: list[str] = field(default_factory=list[str])
+    failed: dict[int, str] = field(default_factory=dict[int, str])
+    notes: list[str] = field(default_factory=list[str])
+
+
+Progress = Callable[[Report], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to read a run's shards for.
+
+    Attributes:
+        known: what run.json says.
+        recipe: the recipe in it.
+        chosen: the numbers of the episodes to simulate again.
+    """
+
+    known: Mapping[str, Any]
+    recipe: Recipe
+    chosen: frozenset[int]
+
+
+@dataclass
+class Found:
+    """What some shards hold.
+
+    Attributes:
+        report: what is wrong with them.
+        records: of their episodes.
+        usages: what each is to be charged for.
+        leaves: hashes of the records, as the log has them.
+    """
+
+    report: Report = field(default_factory=Report)
+    records: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    usages: list[Usage] = field(default_factory=list[Usage])
+    leaves: list[bytes] = field(default_factory=list[bytes])
+
+    def add(self, other: "Found") -> None:
+        """Add what the shards after these hold."""
+        mine, its = self.report, other.report
+        mine.episodes += its.episodes
+        mine.replayed += its.replayed
+        mine.rows += its.rows
+        mine.charge_micro += its.charge_micro
+        mine.faults += its.faults
+        mine.failed |= its.failed
+        mine.notes += [note for note in its.notes if note not in mine.notes]
+        self.records += other.records
+        self.usages += other.usages
+        self.leaves += other.leaves
+
+
+def read(
+    job: Job, paths: Sequence[Path], found: Found, progress: Progress, workers: int = 1
+) -> None:
+    """Read every shard, check and replay its episodes, and add what is found.
+
+    Args:
+        job: what for.
+        paths: of the shards, in order.
+        found: where it goes.
+        progress: called after each episode, or by several workers after each shard.
+        workers: processes to share the shards.
+    """
+    if workers == 1 or len(paths) < 2:
+        with closing(Reading(job, found, progress)) as reading:
+            for number, path in enumerate(paths):
+                reading.shard(path, number)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(paths)), context, _begin) as pool:
+        for part in pool.map(partial(_alone, job), paths, range(len(paths))):
+            found.add(part)
+            progress(found.report)
+
+
+_readings: dict[str, "Reading"] = {}  # Of a worker: its environment serves all its shards.
+
+
+def _begin() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a worker without a word.
+
+
+def _alone(job: Job, path: Path, number: int) -> Found:
+    """Be a worker: return what one shard holds."""
+    reading = _readings.setdefault("", Reading(job, Found(), lambda report: None))
+    reading.found = Found()
+    try:
+        reading.shard(path, number)
+    except SandboxError as error:  # Others of its kind do not survive being sent.
+        raise SandboxError(str(error)) from None
+    return reading.found
+
+
+class Reading:
+    """Reads shards one after the other, and lives their episodes again."""
+
+    def __init__(self, job: Job, found: Found, progress: Progress) -> None:
+        self.job, self.found, self._progress = job, found, progress
+        self._replay: Replay | None = None
+        self._unseen = frozenset[str]()
+
+    def close(self) -> None:
+        """Give the environment's clients back."""
+        if self._replay is not None:
+            self._replay.close()
+
+    def shard(self, path: Path, number: int) -> None:
+        """Check a shard, episode by episode; it is the run's `number`-th, from 0."""
+        report, first = self.found.report, number * self.job.recipe.shard_episodes
+        try:
+            with ShardReader(path) as reader:
+                self._header(path, reader, number)
+                beside = reader.sidecar_fault()
+                report.faults += [beside] if beside else []
+                for n in range(len(reader)):
+                    self._judge(path, reader, n, first + n)
+                    self._progress(report)
+        except FormatError as error:
+            report.faults.append(str(error))
+
+    def _header(self, path: Path, reader: ShardReader, number: int) -> None:
+        said = {name: reader.header.get(name) for name in ("run", "shard", "environment")}
+        environment = self.job.recipe.environment
+        ours = {"run": self.job.known["run"], "shard": number, "environment": environment}
+        for name, value in ours.items():
+            if said[name] != value:
+                self.found.report.faults.append(
+                    f"{path.name}: belongs to another run: {name} {said[name]!r}, not {value!r}."
+                )
+
+    def _judge(self, path: Path, reader: ShardReader, n: int, index: int) -> None:
+        record, found = reader.records[n], self.found
+        found.report.episodes += 1
+        found.records.append(record)
+        try:
+            parent = self.job.known.get("parent")
+            usage = bill.usage(self.job.known["run"], parent, record, reader.schema)
+            found.usages.append(usage)
+            found.leaves.append(bytes.fromhex(usage.evidence))
+            fault = self._episode(reader, n, index)
+        except SandboxError as error:
+            fault = str(error)
+            found.leaves += [bill.leaf(record)] * (len(found.leaves) < len(found.records))
+        if fault:
+            found.report.faults.append(f"{path.name}: episode {index}: {fault}")
+            found.report.failed[index] = fault
+
+    def _episode(self, reader: ShardReader, n: int, index: int) -> str:
+        """Check one episode and return what is wrong with it, or ""."""
+        known, report = self.job.known, self.found.report
+        episode = reader.read(n)
+        report.rows += len(episode)
+        report.charge_micro += int(episode.rows["charge"].sum())
+        facts = episode.record
+        if int(episode.rows["episode_idx"][0]) != index or facts.get("episode") != index:
+            return f"stands where episode {index} should be."
+        if facts.get("run") != known["run"]:
+            return f"belongs to the run {facts.get('run')}."
+        if facts.get("price_version") != known.get("price_version"):
+            return f"was priced under {facts.get('price_version')!r}, not as the run."
+        fault = bill.fault(episode)
+        if fault or index not in self.job.chosen:
+            return fault
+        report.replayed += 1
+        replay = self._replaying()
+        return replay.compare(episode, lambda name: name not in self._unseen)
+
+    def _replaying(self) -> Replay:
+        """Return what lives episodes again; note if it cannot draw their pictures."""
+        if self._replay is None:
+            self._replay = Replay(self.job.recipe)
+            pictures = self._replay.env.pictures
+            ours, theirs = pictures.drawn_by, self.job.known.get("renderer")
+            if ours != theirs:
+                self._unseen = frozenset(pictures.columns)
+                self.found.report.notes.append(
+                    f"pictures were drawn by {theirs}, and here by {ours}: not compared."
+                )
+        return self._replay
