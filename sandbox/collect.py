@@ -95,9 +95,7 @@ class Generation:
         )
         rollout.finish(env, buffer, steps, index)
         facts = rollout.record(env, self._recipe, run, index, chance, steps)
-        facts["success"] = success
-        facts["return"] = float(buffer.arrays["reward"][: steps + 1].sum())
-        return steps, facts
+        return steps, facts | rollout.outcome(buffer, steps, success)
 
     def kept(self) -> None:
         """End the episode in the meter; the run posts it."""

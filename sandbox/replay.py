@@ -10,7 +10,8 @@ from sandbox import prices, rollout
 from sandbox.env import Policy, SandboxEnv
 from sandbox.errors import InvalidInputError, SandboxError
 from sandbox.meter import Meter
-from sandbox.recipe import Recipe
+from sandbox.policies import POLICIES
+from sandbox.recipe import EpisodeChance, Recipe
 from sandbox.trajectory import Episode, EpisodeBuffer, Rows
 
 
@@ -29,14 +30,23 @@ class Replay:
         self.env: SandboxEnv = rollout.make(
             recipe.model_copy(update={"scenario": None, "split": None}), Meter(prices.current())
         )
-        self._buffer: EpisodeBuffer | None = None
 
     def close(self) -> None:
         """Give the environment's clients back."""
         self.env.close()
 
-    def live(self, episode: Episode, buffer: EpisodeBuffer) -> tuple[int, bool, str]:
+    def live(
+        self,
+        episode: Episode,
+        buffer: EpisodeBuffer,
+        policy: Callable[[SandboxEnv], Policy] | None = None,
+    ) -> tuple[int, bool, str]:
         """Simulate an episode again into a buffer.
+
+        Args:
+            episode: as it was recorded.
+            buffer: for its rows.
+            policy: who takes the recorded actions; None is nobody in particular.
 
         Returns:
             Its number of steps, whether it succeeded, and why it cannot be replayed, or "".
@@ -47,7 +57,7 @@ class Replay:
                 env.meter = Meter(prices.load(str(facts["price_version"])))
             steps, success = rollout.rollout(
                 env,
-                lambda env: _recorded(episode),
+                policy or (lambda env: _recorded(episode)),
                 buffer,
                 facts["seed"],
                 {"variation_values": facts["factors"]},
@@ -59,19 +69,42 @@ class Replay:
             return steps, success, "its record names another scene than its seed and factors give."
         return steps, success, ""
 
-    def compare(self, episode: Episode, columns: Callable[[str], bool]) -> str:
-        """Simulate an episode again; return the first difference in some columns, or ""."""
-        if self._buffer is None:
-            self._buffer = EpisodeBuffer(rollout.schema(self.env), self.env.max_steps + 1)
-        steps, success, fault = self.live(episode, self._buffer)
-        if fault:
-            return fault
-        facts, meter = episode.record, self.env.meter
-        if dict(meter.quantities) != facts["charges"] or success != facts.get("success"):
-            return "its record does not say what the replay did."
-        rows = {name: column for name, column in episode.rows.items() if columns(name)}
-        again = self._buffer.episode(steps, {**facts, "charge_micro": meter.spent})
-        return first_difference(rows, again.rows)
+
+class Witness:
+    """Takes an episode's recorded actions, and looks what the policy of its recipe would take.
+
+    Args:
+        episode: as it was recorded.
+        chance: of its place in its recipe.
+
+    Attributes:
+        differs: the first step at which the policy takes another action; None if there is none.
+    """
+
+    def __init__(self, episode: Episode, chance: EpisodeChance) -> None:
+        self._episode, self._chance = episode, chance
+        self.differs: int | None = None
+
+    def __call__(self, env: SandboxEnv) -> Policy:
+        """Return the policy that takes the recorded actions."""
+        recorded = _recorded(self._episode)
+        own = POLICIES[self._chance.policy](env, self._chance.policy_rng)
+
+        def act() -> NDArray[np.float32]:
+            action = recorded()
+            if self.differs is None and _taken(own) != action.tobytes():
+                self.differs = env.t
+            return action
+
+        return act
+
+
+def _taken(policy: Policy) -> bytes:
+    """Return the bytes of a policy's action; none where it cannot bear what others did."""
+    try:
+        return np.asarray(policy(), np.float32).tobytes()
+    except Exception:
+        return b""
 
 
 class _EndedError(InvalidInputError):

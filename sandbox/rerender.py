@@ -10,7 +10,6 @@ from sandbox.ledger import Lease
 from sandbox.prices import PriceSchedule
 from sandbox.recipe import Recipe
 from sandbox.replay import Replay, first_difference
-from sandbox.scenario import Scenario
 from sandbox.trajectory import Episode, EpisodeBuffer, ShardReader, shards
 from sandbox.world import engine
 
@@ -33,10 +32,7 @@ class Rendering:
         known = runs.read_run(folder)
         if not (folder / "manifest.json").exists():
             raise FormatError(f"{folder}: this run is not finished; `sandbox generate` it first.")
-        try:
-            self.scenario = Scenario.model_validate(known["scenario"])
-        except (KeyError, ValueError) as error:
-            raise FormatError(f"{folder / 'run.json'}: its scenario: {error}.") from None
+        self.scenario = runs.scenario_of(folder)
         self.parent: str | None = known["run"]
         self._shards, self._size = shards(folder), recipe.shard_episodes
         self._recipe, self._folder = recipe, folder

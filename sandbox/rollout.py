@@ -177,3 +177,9 @@ def record(
         "charges": dict(env.meter.quantities),
         "charge_micro": env.meter.spent,
     }
+
+
+def outcome(buffer: EpisodeBuffer, steps: int, success: bool) -> dict[str, Any]:
+    """Return what an episode came to, as its record has it."""
+    rewards = buffer.arrays["reward"][: steps + 1]
+    return {"success": success, "return": float(rewards.sum())}

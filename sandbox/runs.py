@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from sandbox.errors import FormatError, SandboxError
 from sandbox.recipe import Recipe
+from sandbox.scenario import Scenario
 
 FORMAT = 2
 LEDGER = ".ledger.json"  # No part of the dataset: another book gives the same bytes.
@@ -49,6 +50,14 @@ def recipe_of(folder: Path) -> Recipe:
         return Recipe.model_validate(read_run(folder)["recipe"])
     except (KeyError, ValueError) as error:
         raise FormatError(f"{folder / 'run.json'}: its recipe is not valid: {error}") from None
+
+
+def scenario_of(folder: Path) -> Scenario:
+    """Return the scenario of a run folder; FormatError if there is none that is valid."""
+    try:
+        return Scenario.model_validate(read_run(folder)["scenario"])
+    except (KeyError, ValueError) as error:
+        raise FormatError(f"{folder / 'run.json'}: its scenario is not valid: {error}") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from sandbox import bill, books, runs, settlement
-from sandbox.errors import FormatError
+from sandbox import bill, books, prices, runs, settlement
+from sandbox.errors import FormatError, InvalidInputError
 from sandbox.evidence import keys, log, note
 from sandbox.evidence.note import VerifierKey
 from sandbox.ledger import Ledger
@@ -66,8 +66,9 @@ def verify(
             f"{engine()['class']}: bit-exactness is claimed only inside one class."
         )
     chosen = _spread(recipe.episodes, sample) if chosen is None else chosen
-    job = Job(known, recipe, chosen)
-    read(job, shards(folder), found, progress, workers)
+    job = Job(known, recipe, runs.scenario_of(folder), chosen)
+    _check_identity(job, report)
+    read(job, shards(folder, missing_ok=True), found, progress, workers)
     _count(job, report)
     leaves = [bill.leaf(known), *found.leaves]
     _check_files(folder, job, found, leaves)
@@ -75,6 +76,23 @@ def verify(
     parent = known.get("parent")
     books.check(*(folder, known["run"], parent, recipe.account, found.usages, trust.ledger, report))
     return report
+
+
+def _check_identity(job: Job, report: Report) -> None:
+    """Compare what run.json calls the run, and its prices, with the work that it describes."""
+    known, scenario = job.known, job.scenario.digest
+    classes = [dict[str, Any](known[who] or {}).get("class") for who in ("engine", "renderer")]
+    version = str(known["price_version"])
+    named = job.recipe.run_id(str(classes[0]), classes[1], scenario, version)
+    if known["run"] != named:
+        report.faults.append(f"run.json: names the run {known['run']}; its work is {named}.")
+    if job.scenario.environment != job.recipe.environment:
+        report.faults.append("run.json: its scenario is of another environment than its recipe.")
+    try:
+        if known["prices"] != prices.load(version).digest:
+            report.faults.append(f"run.json: its prices are not those of version {version!r}.")
+    except InvalidInputError as error:
+        report.faults.append(f"run.json: {error}")
 
 
 def _count(job: Job, report: Report) -> None:

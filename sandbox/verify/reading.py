@@ -10,12 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sandbox import bill
+from sandbox import bill, rollout
 from sandbox.errors import FormatError, SandboxError
 from sandbox.ledger import Usage
-from sandbox.recipe import Recipe
-from sandbox.replay import Replay
-from sandbox.trajectory import ShardReader
+from sandbox.recipe import EpisodeChance, Recipe
+from sandbox.replay import Replay, Witness, first_difference
+from sandbox.scenario import Scenario
+from sandbox.trajectory import Episode, EpisodeBuffer, ShardReader
 
 
 @dataclass
@@ -29,7 +30,9 @@ class Report:
         charge_micro: what they cost in all [microcredits].
         checked: what was found to be right, one sentence each.
         faults: what is wrong, one sentence each; a run that verifies has none.
-        failed: number of an episode to what is wrong with it.
+        failed: number of an episode to what is wrong with it, and
+        diverged: of those, the ones whose bytes are whole and whose work was not done as recorded.
+        unseen: columns that a replay does not compare.
         notes: what was not checked, and why.
     """
 
@@ -40,6 +43,8 @@ class Report:
     checked: list[str] = field(default_factory=list[str])
     faults: list[str] = field(default_factory=list[str])
     failed: dict[int, str] = field(default_factory=dict[int, str])
+    diverged: list[int] = field(default_factory=list[int])
+    unseen: list[str] = field(default_factory=list[str])
     notes: list[str] = field(default_factory=list[str])
 
 
@@ -52,12 +57,13 @@ class Job:
 
     Attributes:
         known: what run.json says.
-        recipe: the recipe in it.
+        recipe, scenario: those in it.
         chosen: the numbers of the episodes to simulate again.
     """
 
     known: Mapping[str, Any]
     recipe: Recipe
+    scenario: Scenario
     chosen: frozenset[int]
 
 
@@ -86,6 +92,8 @@ class Found:
         mine.charge_micro += its.charge_micro
         mine.faults += its.faults
         mine.failed |= its.failed
+        mine.diverged += its.diverged
+        mine.unseen += [name for name in its.unseen if name not in mine.unseen]
         mine.notes += [note for note in its.notes if note not in mine.notes]
         self.records += other.records
         self.usages += other.usages
@@ -140,7 +148,7 @@ class Reading:
     def __init__(self, job: Job, found: Found, progress: Progress) -> None:
         self.job, self.found, self._progress = job, found, progress
         self._replay: Replay | None = None
-        self._unseen = frozenset[str]()
+        self._buffer: EpisodeBuffer | None = None
 
     def close(self) -> None:
         """Give the environment's clients back."""
@@ -190,33 +198,76 @@ class Reading:
 
     def _episode(self, reader: ShardReader, n: int, index: int) -> str:
         """Check one episode and return what is wrong with it, or ""."""
-        known, report = self.job.known, self.found.report
+        report = self.found.report
         episode = reader.read(n)
         report.rows += len(episode)
         report.charge_micro += int(episode.rows["charge"].sum())
-        facts = episode.record
+        fault = self._misplaced(episode, index) or bill.fault(episode)
+        if fault or index not in self.job.chosen:
+            return fault
+        report.replayed += 1
+        fault = self._again(episode, index)
+        if fault:
+            report.diverged.append(index)
+        return fault
+
+    def _misplaced(self, episode: Episode, index: int) -> str:
+        """Return how an episode is not of this run, or not at its place, or ""."""
+        facts, known = episode.record, self.job.known
         if int(episode.rows["episode_idx"][0]) != index or facts.get("episode") != index:
             return f"stands where episode {index} should be."
         if facts.get("run") != known["run"]:
             return f"belongs to the run {facts.get('run')}."
         if facts.get("price_version") != known.get("price_version"):
             return f"was priced under {facts.get('price_version')!r}, not as the run."
-        fault = bill.fault(episode)
-        if fault or index not in self.job.chosen:
+        said = {"engine": known["engine"], "scenario_digest": self.job.scenario.digest}
+        said |= {"renderer": known["renderer"]}
+        return _first_unlike(facts, said, "run.json")
+
+    def _again(self, episode: Episode, index: int) -> str:
+        """Simulate an episode again; return the first difference from its recipe, or ""."""
+        replay, chance = self._replaying(), EpisodeChance(self.job.recipe, index)
+        facts, env, recipe = episode.record, replay.env, self.job.recipe
+        drawn = self.job.scenario.sample(env.factors, chance.seed, recipe.split)
+        due = {"seed": chance.seed, "policy": chance.policy, "factors": drawn.plain()}
+        fault = _first_unlike(facts, due, "the recipe")
+        if fault:
             return fault
-        report.replayed += 1
-        replay = self._replaying()
-        return replay.compare(episode, lambda name: name not in self._unseen)
+        if self._buffer is None:
+            self._buffer = EpisodeBuffer(rollout.schema(env), env.max_steps + 1)
+        witness = Witness(episode, chance)
+        steps, success, fault = replay.live(episode, self._buffer, witness)
+        if fault:
+            return fault
+        made = rollout.record(env, recipe, facts["run"], index, chance, steps)
+        made |= rollout.outcome(self._buffer, steps, success)
+        known = {key: facts.get(key) for key in ("engine", "scenario_digest", "renderer", "digest")}
+        unseen = set(self.found.report.unseen)
+        rows = {name: column for name, column in episode.rows.items() if name not in unseen}
+        again = self._buffer.episode(steps, {**facts, "charge_micro": env.meter.spent})
+        fault = first_difference(rows, again.rows) or _first_unlike(facts, made | known, "a replay")
+        if not fault and witness.differs is not None:
+            fault = f"its action at step {witness.differs} is not what {chance.policy!r} takes."
+        return fault
 
     def _replaying(self) -> Replay:
         """Return what lives episodes again; note if it cannot draw their pictures."""
         if self._replay is None:
-            self._replay = Replay(self.job.recipe)
+            self._replay, report = Replay(self.job.recipe), self.found.report
             pictures = self._replay.env.pictures
             ours, theirs = pictures.drawn_by, self.job.known.get("renderer")
             if ours != theirs:
-                self._unseen = frozenset(pictures.columns)
-                self.found.report.notes.append(
+                report.unseen += list(pictures.columns)
+                report.notes.append(
                     f"pictures were drawn by {theirs}, and here by {ours}: not compared."
                 )
         return self._replay
+
+
+def _first_unlike(facts: Mapping[str, Any], due: Mapping[str, Any], whose: str) -> str:
+    """Return the first key of an episode's record that is not as it is due, or ""."""
+    for key in sorted({*due} if whose != "a replay" else {*due, *facts}):
+        if facts.get(key, ...) != due.get(key, ...):
+            shown = f"{facts.get(key)!r:.80}, and {whose} {due.get(key)!r:.80}"
+            return f"its record says {key} {shown}."
+    return ""
