@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sandbox import settlement
+from sandbox import runs, settlement
 from sandbox.errors import FormatError, InvalidInputError
 from sandbox.evidence import log, note
-from sandbox.ledger import Ledger, charge_id
+from sandbox.ledger import Ledger
+from sandbox.ledger.transfer import named
 from sandbox.verify import Progress, Report, Trust, verify
+from sandbox.world import engine
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,9 @@ class Audit:
     @property
     def statement(self) -> str:
         """What may be said of the run now."""
-        drawn = f"{len(self.replayed)} of {self.episodes} episodes were simulated again"
+        drawn = f"{self.report.replayed} of {self.episodes} episodes were simulated again"
+        if self.report.unseen:
+            drawn += f" ({', '.join(self.report.unseen)} could not be compared)"
         if self.report.faults:
             failed = ", ".join(map(str, sorted(self.report.failed))) or "none by itself"
             return f"FAILED: {drawn}; wrong: {failed}."
@@ -81,28 +85,49 @@ def audit(
 
     Raises:
         FormatError: no run, or one that is not finished.
-        InvalidInputError: a confidence or fraction that is none.
+        InvalidInputError: a confidence, fraction or nonce that is none.
     """
     for name, value in (("confidence", confidence), ("fraction", fraction)):
         if not 0 < value < 1:
             raise InvalidInputError(f"{name} {value!r}: give a number between 0 and 1.")
-    found = settlement.kept(folder)
-    if not found.finished or not (folder / log.CHECKPOINT).exists():
+    nonce = secrets.token_hex(16) if nonce is None else _checked(nonce)
+    known, count = runs.read_run(folder), runs.recipe_of(folder).episodes
+    if not (folder / "manifest.json").exists():
         raise FormatError(f"{folder}: this run is not finished; `sandbox generate` it first.")
-    nonce = secrets.token_hex(16) if nonce is None else nonce
-    text = (folder / log.CHECKPOINT).read_bytes().decode(errors="replace")
-    closed = note.Checkpoint.parse(note.split(text)[0] if "\n\n" in text else text)
-    count = len(found.records)
     random = sample_size(count, confidence, fraction)
-    chosen = draw(count, random, nonce, closed.root, closed.size)
-    charges = [int(record["charge_micro"]) for record in found.records]
-    dearest = max(range(count), key=lambda n: charges[n])
-    every = tuple(sorted({*chosen, dearest, count - 1}))
+    try:
+        closed, dearest = _closed(folder), _dearest(folder)
+        chosen = {*draw(count, random, nonce, closed.root, closed.size), dearest, count - 1}
+    except FormatError:  # It fails whatever is drawn; let it be said of what.
+        closed, chosen = note.Checkpoint("", 0, b""), set[int]()
+    every = tuple(sorted(chosen))
     report = verify(folder, None, progress, trust, frozenset(every), workers)
     return Audit(
-        *(str(found.run["run"]), report, count, every, random, nonce, closed.root.hex()),
+        *(str(known["run"]), report, count, every, random, nonce, closed.root.hex()),
         *(closed.size, confidence, wrong_below(count, random, confidence)),
     )
+
+
+def _checked(nonce: str) -> str:
+    if any("\ud800" <= character <= "\udfff" for character in nonce):
+        raise InvalidInputError(f"nonce {nonce!r}: is not UTF-8; give it in other words.")
+    return nonce
+
+
+def _closed(folder: Path) -> note.Checkpoint:
+    """Return the checkpoint of a run, unverified."""
+    try:
+        text = (folder / log.CHECKPOINT).read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FormatError(f"{folder / log.CHECKPOINT}: cannot be read: {error}.") from None
+    return note.Checkpoint.parse(note.split(text)[0] if "\n\n" in text else text)
+
+
+def _dearest(folder: Path) -> int:
+    """Return which episode cost most, the first of several."""
+    charges = [record.get("charge_micro") for record in settlement.kept(folder).records]
+    most = [n if type(n) is int else 0 for n in charges]
+    return max(range(len(most)), key=most.__getitem__, default=0)
 
 
 def missed(count: int, wrong: int, sample: int) -> float:
@@ -178,17 +203,37 @@ def as_json(audit: Audit) -> dict[str, Any]:
         "size": audit.size,
         "confidence": audit.confidence,
         "wrong_below": audit.wrong_below,
+        "not_compared": audit.report.unseen,
         "failed": {str(n): text for n, text in sorted(audit.report.failed.items())},
         "faults": audit.report.faults,
         "notes": audit.report.notes,
     }
 
 
-def refund(folder: Path, audit: Audit, ledger: Ledger) -> int:
-    """Give back what the episodes that failed cost; return how much [microcredits]."""
+def refund(folder: Path, audit: Audit, ledger: Ledger) -> tuple[int, list[int]]:
+    """Give back what the episodes cost whose work was not done as recorded.
+
+    Those that only their bytes speak against are left: anybody can damage a copy. So are those of
+    another determinism class, in which a difference proves nothing.
+
+    Returns:
+        What was given back [microcredits], and the episodes that failed and were left.
+
+    Raises:
+        LedgerError: the run was charged in another ledger. Nothing was given back.
+    """
+    settlement.check_ledger(folder, ledger)
     found, given = settlement.kept(folder), 0
+    ours = found.run["engine"].get("class") == engine()["class"]
+    due = {usage.episode: usage for usage in found.usages if ours}
+    left: list[int] = []
     for number in sorted(audit.report.failed):
-        post = charge_id(audit.run, number, found.run["parent"])
-        if ledger.find(post) is not None:
-            given += ledger.refund(post, reason=f"episode {number} failed its audit").amount
-    return given
+        usage = due.get(number) if number in audit.report.diverged else None
+        post = None if usage is None else ledger.find(usage.id)
+        if usage is None or post is None or post.move.facts.get("evidence") != usage.evidence:
+            left.append(number)
+        elif ledger.refunded(usage.id) < post.move.amount:
+            reason = f"episode {number} failed its audit"
+            id = named("audit-refund/v1", usage.id.hex())
+            given += ledger.refund(usage.id, id=id, reason=reason).amount
+    return given, left

@@ -64,10 +64,10 @@ def check(
         report.faults.append(f"ledger: {error}")
         return
     report.faults += wrong
-    posts = [
-        one for one in booked if one.move.kind == "post" and one.move.facts.get("parent") == parent
-    ]
+    charged = [one for one in booked if one.move.kind == "post"]
+    posts = [one for one in charged if one.move.facts.get("parent") == parent]
     _compare(posts, account, usages, report)
+    _note_others(charged, posts, [one for one in booked if one.move.kind == "refund"], report)
     holds = [one for one in booked if one.move.kind == "reserve"]
     if holds:
         report.notes.append(
@@ -82,10 +82,13 @@ def _compare(
     due = {usage.id: usage for usage in usages}
     found = {post.move.id: post for post in posts}
     before = len(report.faults)
+    free = [str(usage.episode) for id, usage in due.items() if id not in found]
+    if free:
+        report.faults.append(f"ledger: {_listed('episode', free)} not charged.")
     for id, usage in due.items():
         if id not in found:
-            report.faults.append(f"ledger: episode {usage.episode} was not charged.")
-        elif wrong := _difference(found[id], account, usage):
+            continue
+        if wrong := _difference(found[id], account, usage):
             report.faults.append(f"ledger: the charge of episode {usage.episode}: {wrong}")
     for id, post in found.items():
         if id not in due:
@@ -95,6 +98,35 @@ def _compare(
         report.faults.append("two episodes have one number.")
     if len(report.faults) == before:
         report.checked.append(_sums(posts))
+
+
+def _note_others(
+    charged: Sequence[Booked], posts: Sequence[Booked], refunds: Sequence[Booked], report: Findings
+) -> None:
+    """Note what else is on the book about a run: what was given back, and what others owe."""
+    numbers = {post.seq for post in posts}
+    back = [one.move.amount for one in refunds if one.move.corrects in numbers]
+    if back:
+        report.notes.append(
+            f"{prices.credits(sum(back))} credits of its charges were given back in {len(back)} "
+            "refunds; an episode is charged once, so making it again is free."
+        )
+    others = [one for one in charged if one.seq not in numbers]
+    if others:
+        whose = sorted({str(one.move.facts.get("parent"))[:16] for one in others})
+        report.notes.append(
+            f"{prices.credits(sum(one.move.amount for one in others))} credits were charged for "
+            f"{len(others)} episodes of the same work in another folder (of parent "
+            f"{', '.join(whose)}): not checked; verify that one."
+        )
+
+
+def _listed(what: str, names: Sequence[str]) -> str:
+    """Return some of one kind in words, the first five by name."""
+    if len(names) == 1:
+        return f"{what} {names[0]} was"
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{what}s {', '.join(names[:5])}{more} were"
 
 
 def _difference(post: Booked, account: str, usage: Usage) -> str:

@@ -137,7 +137,7 @@ def manifest(folder: Path, found: Kept) -> dict[str, Any]:
         "run": found.run["run"],
         "parent": found.run["parent"],
         "episodes": len(found.records),
-        "shards": {path.name: runs.file_digest(path) for path in shards(folder)},
+        "shards": {path.name: runs.file_digest(path) for path in shards(folder, missing_ok=True)},
         "quantities": {unit: sum(c.get(unit, 0) for c in charges) for unit in posted},
         "charge_micro": sum(record["charge_micro"] for record in found.records),
         "posted_quantities": posted,

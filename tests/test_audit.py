@@ -3,24 +3,28 @@
 import json
 import math
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from running import cli, recipe
 
-from sandbox import prices, prove, runs
-from sandbox.audit import audit, draw, missed, refund, sample_size, wrong_below
+from sandbox import collect, prices, prove, runs
+from sandbox.audit import as_json, audit, draw, missed, refund, sample_size, wrong_below
 from sandbox.collect import Generation, Run
-from sandbox.errors import FormatError, InvalidInputError
+from sandbox.errors import FormatError, InvalidInputError, LedgerError
 from sandbox.evidence import keys, log
 from sandbox.ledger import Ledger
 from sandbox.ledger.statement import statement
-from sandbox.trajectory import EpisodeBuffer
+from sandbox.policies import POLICIES
+from sandbox.recipe import EpisodeChance
+from sandbox.trajectory import EpisodeBuffer, shards
 from sandbox.verify import Trust, verify
 
 # Liars: whoever generates the run also signs it and keeps the ledger, so that all agrees.
@@ -38,8 +42,14 @@ class Liar(Generation):
         step = self.env.world.step
         if lying and self.lie is skipped_physics:
             self.env.world.step = lambda count: step(count if self.env.t < 20 else 1)
+        if lying and self.lie is one_chance:
+            collect.EpisodeChance = lambda recipe, index: EpisodeChance(recipe, 0)
+        if lying and self.lie is idle_policy:
+            idle = np.zeros(self.env.action_size, np.float32)
+            collect.POLICIES = {**POLICIES, "random": lambda env, rng: lambda: idle}
         steps, facts = super().live(run, index, buffer)
         self.env.world.step = step
+        collect.EpisodeChance, collect.POLICIES = EpisodeChance, POLICIES
         if index == 0:
             self.first = {name: rows.copy() for name, rows in buffer.arrays.items()}
             self.steps = steps
@@ -73,12 +83,32 @@ def inflated_bill(liar: Liar, buffer: EpisodeBuffer, facts: dict[str, Any]) -> N
     buffer.arrays["charge"][5] += more
 
 
+def one_chance(liar: Liar, buffer: EpisodeBuffer, facts: dict[str, Any]) -> None:
+    """Sell the first episode again, with its own seed and honest physics (done while it lives)."""
+
+
+def idle_policy(liar: Liar, buffer: EpisodeBuffer, facts: dict[str, Any]) -> None:
+    """Take other actions than the recipe's policy (done while it lives)."""
+
+
+def made_up_record(liar: Liar, buffer: EpisodeBuffer, facts: dict[str, Any]) -> None:
+    """Praise an episode in its record alone."""
+    facts["return"] = 1e6
+
+
+def another_class(liar: Liar, buffer: EpisodeBuffer, facts: dict[str, Any]) -> None:
+    """Say that it was made on another machine."""
+    facts["engine"] = {**facts["engine"], "class": "0" * 16}
+
+
 LIES = [skipped_physics, copied_episode, edited_reward, inflated_bill]
+LIES += [one_chance, idle_policy, made_up_record]
 
 
 def lie(folder: Path, how: Any, episodes: int = 6) -> None:
-    wanted = recipe("billiards", episodes=episodes)
-    run = Run(wanted, folder, source=Liar(wanted, how), key=keys.new() if how else None)
+    wanted = recipe("billiards", episodes=episodes, seed=5 if how else 6, compression="none")
+    key = keys.load() if keys.exists() else keys.new()
+    run = Run(wanted, folder, source=Liar(wanted, how) if how else None, key=key)
     run.generate()
     run.close()
 
@@ -91,8 +121,37 @@ def test_a_liar_is_invisible_without_replay_and_caught_with_it(how: Any, tmp_pat
     found = audit(tmp_path / "run", 0.99, 0.01, trust=trust)
     assert sorted(found.report.failed) == [1, 4]
     assert found.statement.startswith("FAILED: 6 of 6")
-    if how in (edited_reward, copied_episode):
-        assert all(re.search(r"step \d+ in column '", t) for t in found.report.failed.values())
+    assert found.report.diverged == [1, 4]
+    says = {
+        edited_reward: r"step 30 in column 'reward'",
+        copied_episode: r"step \d+ in column '",
+        one_chance: r"its record says seed \d+, and the recipe \d+",
+        idle_policy: r"its action at step 0 is not what 'random' takes",
+        made_up_record: r"its record says return 1000000.0, and a replay",
+    }
+    assert all(re.search(says.get(how, "."), text) for text in found.report.failed.values())
+
+
+def test_a_record_of_another_class_than_its_run_is_noticed(tmp_path: Path) -> None:
+    lie(tmp_path / "run", another_class)
+    trust = Trust(Ledger(read_only=True), keys.trusted(), signed=True)
+    failed = verify(tmp_path / "run", 0, trust=trust).failed
+    assert sorted(failed) == [1, 4]
+    assert "its record says engine" in failed[1]
+
+
+def test_audits_of_a_lying_run_fail_exactly_when_a_lie_is_drawn(tmp_path: Path) -> None:
+    """60 audits that draw 1 of 6 episodes, 2 of which lie: as many catch one as is promised."""
+    lie(tmp_path / "run", edited_reward)
+    trust = Trust(Ledger(read_only=True), keys.trusted(), signed=True)
+    audits = [audit(tmp_path / "run", 0.3, 0.34, str(n), trust=trust) for n in range(60)]
+    for found in audits:
+        assert sorted(found.report.failed) == sorted({1, 4} & set(found.replayed))
+    assert {found.random for found in audits} == {1}
+    promised = 1 - missed(6, 2, 1)
+    error = math.sqrt(promised * (1 - promised) / len(audits))
+    caught = sum(bool(found.report.failed) for found in audits) / len(audits)
+    assert caught == pytest.approx(promised, abs=3 * error)
 
 
 def test_a_failed_audit_refunds_the_episodes_that_failed_and_once(tmp_path: Path) -> None:
@@ -100,7 +159,8 @@ def test_a_failed_audit_refunds_the_episodes_that_failed_and_once(tmp_path: Path
     trust = Trust(Ledger(read_only=True), keys.trusted(), signed=True)
     before = Ledger().balance("local").posted_micro
     found = audit(tmp_path / "run", 0.99, 0.01, trust=trust)
-    given = refund(tmp_path / "run", found, Ledger())
+    given, left = refund(tmp_path / "run", found, Ledger())
+    assert left == []
     lines = statement(Ledger(), "local")
     posts = {line["episode"]: line for line in lines if line["kind"] == "post"}
     assert given == -posts[1]["amount_micro"] - posts[4]["amount_micro"]
@@ -113,6 +173,48 @@ def test_a_failed_audit_refunds_the_episodes_that_failed_and_once(tmp_path: Path
     again = cli("audit", tmp_path / "run", "--confidence", "0.99", "--fraction", "0.01", "--refund")
     assert again.returncode == 1
     assert Ledger().balance("local").posted_micro == before + given
+
+
+def test_a_refund_by_hand_before_is_counted_and_another_ledgers_run_is_not_refunded(
+    tmp_path: Path,
+) -> None:
+    lie(tmp_path / "run", edited_reward)
+    trust = Trust(Ledger(read_only=True), keys.trusted(), signed=True)
+    found = audit(tmp_path / "run", 0.99, 0.01, trust=trust)
+    book = Ledger()
+    posts = [one for one in book.of_run(found.run) if one.move.facts["episode"] in (1, 4)]
+    whole = sum(post.move.amount for post in posts)
+    book.refund(posts[0].move.id, reason="by hand")
+    book.refund(posts[1].move.id, 1000, reason="a part by hand")
+    given, left = refund(tmp_path / "run", found, book)
+    assert (given, left) == (whole - posts[0].move.amount - 1000, [])
+    assert refund(tmp_path / "run", found, book) == (0, [])
+    known = json.loads((tmp_path / "run" / runs.LEDGER).read_text())
+    runs.write_json(tmp_path / "run" / runs.LEDGER, {**known, "ledger": "0" * 32})
+    with pytest.raises(LedgerError, match="charged in the ledger 0000"):
+        refund(tmp_path / "run", found, book)
+    done = cli("audit", tmp_path / "run", "--fraction", "0.01", "--no-ledger", "--refund", "--json")
+    said = json.loads(done.stdout)
+    assert (done.returncode, said["refunded_micro"]) == (1, 0)
+    assert "charged in the ledger 0000" in said["refund_error"]
+
+
+def test_damaged_bytes_and_another_machine_are_no_reason_to_refund(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lie(tmp_path / "run", edited_reward)
+    trust = Trust(Ledger(read_only=True), keys.trusted(), signed=True)
+    found = audit(tmp_path / "run", 0.99, 0.01, trust=trust)
+    with monkeypatch.context() as patch:
+        patch.setattr("sandbox.audit.engine", lambda: {"class": "another"})
+        assert refund(tmp_path / "run", found, Ledger()) == (0, [1, 4])
+    lie(tmp_path / "honest", None)
+    with h5py.File(shards(tmp_path / "honest")[0], "r+") as file:
+        file["reward"][200] += 1.0
+    found = audit(tmp_path / "honest", 0.99, 0.01, trust=trust)
+    assert list(found.report.failed) == [1]
+    assert found.report.diverged == []
+    assert refund(tmp_path / "honest", found, Ledger()) == (0, [1])
 
 
 @pytest.mark.parametrize("wrong", [1, 5, 20])
@@ -213,6 +315,35 @@ def test_a_confidence_or_fraction_that_is_none_is_refused(
 ) -> None:
     with pytest.raises(InvalidInputError, match="between 0 and 1"):
         audit(run, confidence, fraction)
+
+
+def test_a_nonce_that_is_no_text_is_refused(run: Path) -> None:
+    with pytest.raises(InvalidInputError, match="not UTF-8"):
+        audit(run, nonce="\udcff")
+
+
+def test_an_audit_of_a_damaged_run_fails_and_says_so(run: Path, tmp_path: Path) -> None:
+    for name in ("checkpoint", "shards/shard-00000.h5"):
+        copy = Path(shutil.copytree(run, tmp_path / name.replace("/", "-")))
+        (copy / name).unlink()
+        done = cli("audit", copy, "--json")
+        said = json.loads(done.stdout)
+        assert (done.returncode, said["ok"]) == (1, False)
+        assert said["statement"].startswith("FAILED: 0 of 12")
+
+
+def test_what_another_renderer_drew_is_not_claimed(tmp_path: Path) -> None:
+    wanted = recipe("billiards", observation=["proprio", "pixels"], image_size=16)
+    drawn = Run(wanted, tmp_path / "run")
+    assert drawn.env.pictures.drawn_by is not None
+    drawn.generate()
+    drawn.close()
+    with pytest.MonkeyPatch.context() as patch:
+        other = {"name": "raster", "class": "of tomorrow"}
+        patch.setattr("sandbox.pictures.Pictures.drawn_by", other)
+        found = audit(tmp_path / "run", trust=Trust(Ledger(read_only=True)))
+    assert "(pixels could not be compared)" in found.statement
+    assert as_json(found)["not_compared"] == ["pixels"]
 
 
 def test_a_run_that_is_not_finished_is_not_audited(run: Path, tmp_path: Path) -> None:

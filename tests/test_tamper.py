@@ -13,7 +13,7 @@ from typing import Any
 
 import apsw
 import pytest
-from running import recipe
+from running import cli, recipe
 from test_generate import content
 
 from sandbox import bill, runs, settlement
@@ -274,7 +274,7 @@ def test_a_charge_without_an_episode_and_an_episode_without_a_charge_are_noticed
     Ledger().account("local")
     known = json.loads((run / runs.LEDGER).read_text())
     runs.write_json(run / runs.LEDGER, {**known, "ledger": Ledger().id})
-    assert sum("was not charged" in fault for fault in check(run).faults) == EPISODES
+    assert "ledger: episodes 0, 1, 2, 3 were not charged." in check(run).faults
 
 
 def test_another_ledger_or_none_is_said(run: Path, tmp_path: Path) -> None:
@@ -295,9 +295,70 @@ def test_a_signature_stays_when_nobody_signs_again(run: Path) -> None:
     assert content(run) == before
 
 
-def test_a_missing_signature_is_a_note_unless_one_is_asked_for(run: Path) -> None:
-    forge_log(run, None)
-    trust = Trust(Ledger(read_only=True), [], signed=False)
-    report = verify(run, 0, trust=trust)
+def test_a_missing_signature_is_a_fault_where_there_are_keys_and_else_a_note(run: Path) -> None:
+    path = run / log.CHECKPOINT
+    path.write_bytes(path.read_bytes().split(b"\n\n")[0] + b"\n")
+    assert any("not signed; give --unsigned" in fault for fault in verify(run, 0).faults)
+    assert cli("verify", run, "--sample", "0").returncode == 1
+    assert cli("verify", run, "--sample", "0", "--unsigned").returncode == 0
+    report = verify(run, 0, trust=Trust(Ledger(read_only=True)))
     assert report.faults == []
     assert "not signed: anybody could have made this run's log." in report.notes
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_nothing_can_be_appended_to_a_checkpoint_but_others_signatures(
+    run: Path, signed: bool
+) -> None:
+    path = run / log.CHECKPOINT
+    body, _, signature = path.read_text().partition("\n\n")
+    end = f"\n\n{signature}" if signed else "\n"
+    trust = Trust(Ledger(read_only=True), keys.trusted())
+    path.write_text(f"{body}\nan extension{end}")
+    assert any("checkpoint" in fault for fault in verify(run, 0, trust=trust).faults)
+    if signed:
+        path.write_text(f"{body}{end}\N{EM DASH} witness AAAAAAAAAAAA\n")
+        report = verify(run, 0, trust=trust)
+        assert report.faults == []
+        assert any("signature of witness+00000000 was not checked" in n for n in report.notes)
+
+
+@pytest.mark.parametrize(
+    "name", ["run.json", "manifest.json", "log", "checkpoint", "shards/shard-00000.h5"]
+)
+@pytest.mark.parametrize("change", ["cut", "empty", "longer", "twice"])
+def test_a_file_that_is_cut_emptied_or_longer_is_noticed(run: Path, name: str, change: str) -> None:
+    data = (run / name).read_bytes()
+    made = {"cut": data[:-1], "empty": b"", "longer": data + b"\n", "twice": data + data}
+    (run / name).write_bytes(made[change])
+    try:
+        faults = check(run).faults
+    except FormatError as error:
+        faults = [str(error)]
+    assert any(Path(name).name in fault for fault in faults), faults
+
+
+def test_what_was_given_back_and_what_others_paid_is_noted(run: Path) -> None:
+    book, name = Ledger(), json.loads((run / "run.json").read_text())["run"]
+    book.refund(charge_id(name, 1))
+    parent = "p" * 64
+    other = Usage(charge_id(name, 0, parent), {"pixel": 10}, "1", "e" * 64, name, 0, parent)
+    book.post("local", [other])
+    report = check(run)
+    assert report.faults == []
+    assert any("were given back in 1 refunds" in text for text in report.notes)
+    assert any("0.0005 credits were charged for 1 episodes" in text for text in report.notes)
+
+
+def test_another_name_price_or_scenario_in_run_json_is_noticed(run: Path) -> None:
+    key, known = keys.load(), json.loads((run / "run.json").read_text())
+    wrong = {
+        "run": "f" * 64,
+        "prices": "0" * 64,
+        "scenario": {**known["scenario"], "summary": "certified"},
+        "price_version": "99",
+    }
+    for name, value in wrong.items():
+        runs.write_json(run / "run.json", {**known, name: value})
+        forge_log(run, key)
+        assert any("run.json: " in fault for fault in check(run).faults), name

@@ -3,13 +3,16 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sandbox.cli import show
-from sandbox.errors import InvalidInputError
-from sandbox.evidence import keys
+from sandbox.errors import FormatError, InvalidInputError, SandboxError
+from sandbox.evidence import keys, note
+
+if TYPE_CHECKING:
+    from sandbox.verify import Trust
 
 keys_app = typer.Typer(help="Keys that sign the logs of runs.", no_args_is_help=True)
 
@@ -22,6 +25,7 @@ Trusted = Annotated[
     list[str] | None,
     typer.Option("--key", help="Whose signature is needed: a public key, its file or its label."),
 ]
+Unsigned = Annotated[bool, typer.Option("--unsigned", help="Accept one that nobody signed.")]
 NoLedger = Annotated[bool, typer.Option("--no-ledger", help="Compare no charges.")]
 Workers = Annotated[int, typer.Option(min=1, max=256, help="Processes to share the shards.")]
 Published = Annotated[
@@ -73,6 +77,7 @@ def verify(
     ] = None,
     key: Trusted = None,
     checkpoint: Published = None,
+    unsigned: Unsigned = False,
     no_ledger: NoLedger = False,
     workers: Workers = 1,
     as_json: Json = False,
@@ -80,10 +85,10 @@ def verify(
     """Re-read every byte, check every digest, signature and charge, replay every episode."""
     from sandbox import verify as verifying
 
-    if run.is_file() and run.suffix == ".json":
-        _verify_proof(run, key, as_json)
+    if run.is_file():
+        _verify_proof(run, key, unsigned, as_json)
         return
-    trust = _trust(key, checkpoint, no_ledger)
+    trust = _trust(key, checkpoint, no_ledger, unsigned)
     with show.VerifyProgress(run, hidden=as_json) as progress:
         report = verifying.verify(run, sample, progress, trust, workers=workers)
     if as_json:
@@ -101,6 +106,7 @@ def audit(
     nonce: Annotated[str | None, typer.Option(help="Your own chance; made up if none.")] = None,
     key: Trusted = None,
     checkpoint: Published = None,
+    unsigned: Unsigned = False,
     no_ledger: NoLedger = False,
     refund: Annotated[bool, typer.Option("--refund", help="Refund what fails.")] = False,
     workers: Workers = 1,
@@ -110,14 +116,22 @@ def audit(
     from sandbox import audit as auditing
     from sandbox.ledger import Ledger
 
-    trust = _trust(key, checkpoint, no_ledger)
+    trust = _trust(key, checkpoint, no_ledger, unsigned)
     with show.VerifyProgress(run, hidden=as_json) as progress:
         found = auditing.audit(run, confidence, fraction, nonce, progress, trust, workers)
-    given = auditing.refund(run, found, Ledger()) if refund else 0
+    if not as_json:
+        show.audit(found, refund)
+    refunded: dict[str, Any] = {}
+    if refund and found.report.failed:
+        try:
+            given, left = auditing.refund(run, found, Ledger())
+            refunded = {"refunded_micro": given, "not_refunded": left}
+        except SandboxError as error:
+            refunded = {"refunded_micro": 0, "refund_error": str(error)}
+        if not as_json:
+            show.refunded(refunded)
     if as_json:
-        print(json.dumps({**auditing.as_json(found), "refunded_micro": given}))
-    else:
-        show.audit(found, given if refund else None)
+        print(json.dumps({**auditing.as_json(found), **refunded}))
     if found.report.faults:
         raise typer.Exit(1)
 
@@ -152,11 +166,13 @@ def signer(label: str | None) -> "keys.SigningKey | None":
     return keys.load(label or keys.DEFAULT)
 
 
-def _verify_proof(path: Path, trusted: list[str] | None, as_json: bool) -> None:
+def _verify_proof(path: Path, trusted: list[str] | None, unsigned: bool, as_json: bool) -> None:
     from sandbox import prove as proving
     from sandbox import runs
 
-    found = proving.check(runs.read_json(path), _keys(trusted), signed=bool(trusted))
+    known = _keys(trusted)
+    signed = bool(known) and not unsigned
+    found = proving.check(runs.read_json(path), known, signed=signed)
     if as_json:
         print(json.dumps({**asdict(found), "ok": not found.faults}))
     else:
@@ -165,13 +181,25 @@ def _verify_proof(path: Path, trusted: list[str] | None, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _trust(trusted: list[str] | None, published: Path | None, no_ledger: bool):
+def _trust(
+    trusted: list[str] | None, published: Path | None, no_ledger: bool, unsigned: bool
+) -> "Trust":
     from sandbox.ledger import Ledger
     from sandbox.verify import Trust
 
-    ledger = None if no_ledger else Ledger(read_only=True)
-    text = None if published is None else _text(published)
-    return Trust(ledger, _keys(trusted), bool(trusted), text)
+    ledger, known = None if no_ledger else Ledger(read_only=True), _keys(trusted)
+    text = None if published is None else _checkpoint(published)
+    return Trust(ledger, known, bool(known) and not unsigned, text)
+
+
+def _checkpoint(path: Path) -> str:
+    """Return the text of a checkpoint that was kept elsewhere; InvalidInputError if it is none."""
+    text = _text(path)
+    try:
+        note.Checkpoint.parse(note.split(text)[0] if "\n\n" in text else text)
+    except FormatError as error:
+        raise InvalidInputError(f"{path}: {error}") from None
+    return text
 
 
 def _keys(trusted: list[str] | None) -> "list[keys.VerifierKey]":

@@ -126,15 +126,26 @@ def recovered(done: Settlement) -> None:
         note("The run is not finished; `sandbox generate` goes on with it.")
 
 
-def audit(found: Audit, given: int | None) -> None:
-    """Print what an audit supports, and what was refunded."""
+def audit(found: Audit, refund: bool) -> None:
+    """Print what an audit supports."""
     report(found.report)
     note(f"Nonce {found.nonce}; log of {found.size} entries, root {found.root}.")
     _OUT.print(found.statement, style="bold", soft_wrap=True, highlight=False)
-    if given is not None:
-        note(f"{prices.credits(given)} credits given back.")
-    elif found.report.failed:
+    if found.report.failed and not refund:
         note("Give their charges back with --refund.")
+
+
+def refunded(facts: Mapping[str, Any]) -> None:
+    """Print what was refunded after an audit, and what was not."""
+    note(f"{prices.credits(facts['refunded_micro'])} credits given back.")
+    if "refund_error" in facts:
+        note(f"Not refunded: {facts['refund_error']}")
+    if facts.get("not_refunded"):
+        note(
+            f"Not refunded: episodes {', '.join(map(str, facts['not_refunded']))}. Only work that "
+            "was not done as recorded, in the same determinism class, is; damaged bytes say "
+            "nothing of who damaged them."
+        )
 
 
 def proof(found: Proof) -> None:

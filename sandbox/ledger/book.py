@@ -308,7 +308,7 @@ class Ledger:
             return pages.find(id)
 
     def of_run(self, run: str) -> list[Booked]:
-        """Return a run's posts, and its reservations that nothing has resolved."""
+        """Return a run's posts, their refunds, and its reservations that nothing has resolved."""
         with self._store.transaction() as pages:
             return pages.of_run(run)
 

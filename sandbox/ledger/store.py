@@ -171,9 +171,9 @@ class Pages:
         return list(self._booked(where, account, after, now))
 
     def of_run(self, run: str) -> list[Booked]:
-        """Return the posts of a run, and its reservations that nothing has resolved."""
-        where = f"AS t WHERE run = ? AND (kind = 'post' OR (kind = 'reserve' AND {_UNRESOLVED}))"
-        return list(self._booked(f"{where} ORDER BY seq", run))
+        """Return a run's posts, their refunds, and its reservations that nothing has resolved."""
+        kinds = f"kind IN ('post', 'refund') OR (kind = 'reserve' AND {_UNRESOLVED})"
+        return list(self._booked(f"AS t WHERE run = ? AND ({kinds}) ORDER BY seq", run))
 
     def corrections(self, post: int) -> list[Booked]:
         """Return the refunds of a post."""

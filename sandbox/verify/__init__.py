@@ -35,6 +35,12 @@ class Trust:
     signed: bool = False
     published: str | None = None
 
+    @classmethod
+    def here(cls) -> "Trust":
+        """Return what this machine trusts: its ledger, and its keys if it has any."""
+        known = keys.trusted()
+        return cls(Ledger(read_only=True), known, signed=bool(known))
+
 
 def verify(
     folder: Path,
@@ -59,7 +65,7 @@ def verify(
     """
     known, recipe, found = runs.read_run(folder), runs.recipe_of(folder), Found()
     report = found.report
-    trust = Trust(Ledger(read_only=True), keys.trusted()) if trust is None else trust
+    trust = Trust.here() if trust is None else trust
     if known.get("engine") != engine():
         report.notes.append(
             f"made under determinism class {known['engine'].get('class')}, replayed under "
@@ -162,7 +168,7 @@ def _check_log(folder: Path, run: str, leaves: list[bytes], trust: Trust, report
         text = (folder / log.CHECKPOINT).read_bytes().decode()
         _check_signature(text, trust, report)
         said = note.Checkpoint.parse(_body(text))
-        if said != made:
+        if _body(text) != made.text:
             report.faults.append(
                 f"checkpoint: says {said.size} entries with root {said.root.hex()} in "
                 f"{said.origin}; the run has {made.size} with {made.root.hex()} in {made.origin}."
@@ -190,18 +196,22 @@ def _body(text: str) -> str:
 def _check_signature(text: str, trust: Trust, report: Report) -> None:
     if "\n\n" not in text:
         if trust.signed:
-            report.faults.append("checkpoint: not signed.")
+            report.faults.append("checkpoint: not signed; give --unsigned if it need not be.")
         else:
             report.notes.append("not signed: anybody could have made this run's log.")
         return
     _, signers = note.verified(text, trust.keys)
+    known = [(key.name, key.id) for key in signers]
+    signed = [(one.name, one.id) for one in note.split(text)[1]]
+    names = ", ".join(f"{name}+{id.hex()}" for name, id in signed if (name, id) not in known)
     if not signers:
-        names = ", ".join(f"{s.name}+{s.id.hex()}" for s in note.split(text)[1])
         report.faults.append(
             f"checkpoint: signed by {names}, whom you do not trust; give --key if you do."
         )
-    else:
-        report.checked.append(f"signature of {', '.join(key.name for key in signers)}.")
+        return
+    report.checked.append(f"signature of {', '.join(key.name for key in signers)}.")
+    if names:
+        report.notes.append(f"the signature of {names} was not checked: you do not trust them.")
 
 
 def _check_published(trust: Trust, leaves: list[bytes], origin: str, report: Report) -> None:
