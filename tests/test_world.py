@@ -270,3 +270,82 @@ def test_drawing_leaves_physics_as_it_was() -> None:
         drawn.step(1)
         renderer.draw(drawn.poses(), it.camera("c"), Picture.empty(16))
     assert drawn.read() == plain.read()
+
+
+ARM = Body(
+    "arm",
+    links=(
+        Link(
+            "upper",
+            Joint("revolute", (0.0, 1.0, 0.0), motor=Motor("position", 50.0)),
+            (Shape("box", (0.02, 0.02, 0.2), pose=Pose((0.0, 0.0, 0.2))),),
+            0.5,
+            com=(0.0, 0.0, 0.2),
+        ),
+        Link(
+            "lower",
+            Joint("revolute", (0.0, 1.0, 0.0), motor=Motor("position", 50.0)),
+            (Shape("box", (0.02, 0.02, 0.2), pose=Pose((0.0, 0.0, 0.2))),),
+            0.5,
+            com=(0.0, 0.0, 0.2),
+            pose=Pose((0.0, 0.0, 0.4)),
+            parent="upper",
+            position=0.3,
+        ),
+        Link("hand", mass_kg=0.1, com=(0.1, 0.0, 0.05), pose=Pose((0.0, 0.0, 0.4)), parent="lower"),
+    ),
+)
+
+
+def test_forces_of_the_body_turn_with_it_and_hold_until_the_next_call() -> None:
+    free = Engine(gravity=(0.0, 0.0, 0.0))
+    turn = (0.0, math.sin(math.pi / 4), 0.0, math.cos(math.pi / 4))  # Its z is the world's x.
+    ball = replace(BALL, pose=Pose((0.0, 0.0, 1.0), turn))
+    world = World()
+    world.build(Scene((ball,), (), engine=free))
+    world.watch(["ball"], [])
+    world.thrust("ball", [((0.0, 0.0, 2.0), (0.0, 0.0, 0.0))])
+    world.step(120)
+    speed = world.read()[7:10]
+    assert speed == pytest.approx([1.0, 0.0, 0.0], abs=1e-9)
+    world.thrust("ball", ())
+    world.step(120)
+    assert world.read()[7:10] == pytest.approx(speed)
+    world.thrust("ball", [((0.0, 1.0, 0.0), (0.1, 0.0, 0.0)), ((0.0, -1.0, 0.0), (-0.1, 0.0, 0.0))])
+    world.step(24)
+    row = world.read()
+    assert row[7:10] == pytest.approx(speed)
+    inertia = 0.4 * 1.0 * 0.1**2
+    assert np.linalg.norm(row[10:13]) == pytest.approx(0.2 * 0.1 / inertia, rel=1e-3)
+    with pytest.raises(UnknownNameError, match="body"):
+        world.thrust("bal", ())
+
+
+def test_the_jacobian_says_how_a_link_moves_with_its_joints() -> None:
+    world = World()
+    world.build(Scene((ARM,), (), engine=Engine(gravity=(0.0, 0.0, 0.0))))
+    found = world.jacobian("arm", "hand")
+    assert found.shape == (6, 2)
+    end = np.array([0.4 * math.sin(0.3), 0.0, 0.4 + 0.4 * math.cos(0.3)])
+    assert world.link("arm", "hand")[:3] == pytest.approx(end, abs=1e-6)
+    assert found[:3, 0] == pytest.approx(np.cross([0.0, 1.0, 0.0], end), abs=1e-6)
+    lower = end - [0.0, 0.0, 0.4]
+    assert found[:3, 1] == pytest.approx(np.cross([0.0, 1.0, 0.0], lower), abs=1e-6)
+    assert pytest.approx(np.array([[0.0, 1.0, 0.0]] * 2), abs=1e-6) == found[3:].T
+
+
+def test_bodies_and_links_say_how_hard_they_touch() -> None:
+    world = built(scene(replace(BALL, pose=turned(0, 0, 0.1)), ARM), "ball")
+    world.step(240)
+    assert world.touch("ball", "floor") == pytest.approx(9.81, rel=0.02)
+    assert world.touch("floor", "ball") == pytest.approx(9.81, rel=0.02)
+    assert world.touch("ball", "arm") == world.touch("ball", "arm", link_b="lower") == 0.0
+    with pytest.raises(UnknownNameError, match="link"):
+        world.touch("ball", "arm", link_b="thumb")
+
+
+def test_a_joint_that_a_scene_has_not_is_read_as_zeros() -> None:
+    world = World()
+    world.build(Scene((ARM,), ()))
+    assert world.watch((), [("arm", "lower"), ("arm", "third"), ("leg", "knee")]) == 6
+    assert world.read() == pytest.approx([0.3, 0.0, 0.0, 0.0, 0.0, 0.0])

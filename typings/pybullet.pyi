@@ -18,6 +18,7 @@ POSITION_CONTROL: int
 VELOCITY_CONTROL: int
 TORQUE_CONTROL: int
 WORLD_FRAME: int
+LINK_FRAME: int
 ER_TINY_RENDERER: int
 ER_SEGMENTATION_MASK_OBJECT_AND_LINKINDEX: int
 URDF_USE_INERTIA_FROM_FILE: int
@@ -25,7 +26,7 @@ URDF_USE_MATERIAL_COLORS_FROM_MTL: int
 
 _Vec = tuple[float, ...]
 _JointState = tuple[float, float, _Vec, float]
-_LinkState = tuple[_Vec, _Vec, _Vec, _Vec, _Vec, _Vec]
+_LinkState = tuple[_Vec, ...]
 
 class error(Exception): ...
 
@@ -93,8 +94,28 @@ def applyExternalForce(
 def stepSimulation(physicsClientId: int = ...) -> None: ...
 def removeBody(bodyUniqueId: int, physicsClientId: int = ...) -> None: ...
 def getContactPoints(
-    bodyA: int = ..., physicsClientId: int = ...
+    bodyA: int = ...,
+    bodyB: int = ...,
+    linkIndexA: int = ...,
+    linkIndexB: int = ...,
+    physicsClientId: int = ...,
 ) -> tuple[tuple[Any, ...], ...]: ...
+def getLinkState(
+    bodyUniqueId: int,
+    linkIndex: int,
+    computeLinkVelocity: int = ...,
+    computeForwardKinematics: int = ...,
+    physicsClientId: int = ...,
+) -> _LinkState: ...
+def calculateJacobian(
+    bodyUniqueId: int,
+    linkIndex: int,
+    localPosition: Sequence[float],
+    objPositions: Sequence[float],
+    objVelocities: Sequence[float],
+    objAccelerations: Sequence[float],
+    physicsClientId: int = ...,
+) -> tuple[tuple[_Vec, ...], tuple[_Vec, ...]]: ...
 def multiplyTransforms(
     positionA: Sequence[float],
     orientationA: Sequence[float],

@@ -15,11 +15,13 @@ from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.world import build, bullet
 from sandbox.world.bullet import pybullet
 
+F64 = NDArray[np.float64]
 POSE = 7  # x, y, z [m], quaternion x, y, z, w.
 BODY_STATE = 13  # Pose, linear velocity [m/s], angular velocity [rad/s]; all in the world frame.
 JOINT_STATE = 2  # Position [m] or [rad], velocity [m/s] or [rad/s].
 _FORCE_UNSAID = 100.0  # [N] or [N m]: of a URDF joint whose file gives no effort.
 _ABSENT = (0.0,) * BODY_STATE  # No quaternion is all 0.
+_ABSENT_JOINT = (0.0,) * JOINT_STATE
 _DRIVES: dict[sc.MotorKind, tuple[int, str | None]] = {
     "velocity": (pybullet.VELOCITY_CONTROL, "targetVelocities"),
     "position": (pybullet.POSITION_CONTROL, "targetPositions"),
@@ -69,8 +71,10 @@ class World:
         self._torques: dict[tuple[int, tuple[int, ...]], list[float]] = {}
         self._drives: dict[tuple[str, tuple[str, ...]], _Motors] = {}
         self._bodies_read: list[int | None] = []
-        self._joints_read: list[tuple[int, list[int]]] = []
+        self._joints_read: list[tuple[int | None, list[int]]] = []  # None: joints that are not.
+        self._thrusts: dict[str, list[tuple[Sequence[float], Sequence[float]]]] = {}
         self._offsets: dict[int, tuple[sc.Vec3, sc.Quat]] = {}
+        self._movable: dict[int, list[int]] = {}  # Of bodies whose Jacobian was asked for.
         self._frames: dict[str, int] = {}  # Of each body's base, and
         self._posed: list[tuple[int, int, tuple[float, ...] | None]] = []  # id, links, pose.
         self.physics_steps = 0
@@ -81,8 +85,8 @@ class World:
         look = build.reset(self._client, scene.engine)
         self.scene = scene
         self._ids, self._joints, self._offsets = {}, {}, {}
-        self._motors, self._torques, self._drives = {}, {}, {}
-        self._frames, self._posed = {}, []
+        self._motors, self._torques, self._drives, self._thrusts = {}, {}, {}, {}
+        self._frames, self._posed, self._movable = {}, [], {}
         for body in scene.bodies:
             self._add(body, look)
             self._note_frames(body)
@@ -92,7 +96,12 @@ class World:
     def step(self, count: int) -> None:
         """Simulate `count` physics steps."""
         simulate, client, held = pybullet.stepSimulation, self._client, list(self._torques.items())
+        thrusts = [
+            (self._ids[name], f, at) for name, all_ in self._thrusts.items() for f, at in all_
+        ]
         for _ in range(count):
+            for uid, force, at in thrusts:
+                pybullet.applyExternalForce(uid, -1, force, at, pybullet.LINK_FRAME, client)
             for (uid, joints), torques in held:
                 pybullet.setJointMotorControlArray(
                     uid, joints, pybullet.TORQUE_CONTROL, forces=torques, physicsClientId=client
@@ -103,13 +112,14 @@ class World:
     def watch(self, bodies: Sequence[str], joints: Sequence[tuple[str, str]]) -> int:
         """Choose what `read` reads, once after each build; return how many numbers that is.
 
-        Bodies that the scene has not are read as zeros, their quaternion too, so that scenes of
-        several sizes share a layout.
+        Bodies that the scene has not are read as zeros, their quaternion too, and so are links that
+        a body has not, so that scenes of several sizes share a layout.
         """
         self._bodies_read = [self._ids.get(name) for name in bodies]
         self._joints_read = []
         for name, link in joints:
-            uid, joint = self._id(name), self._joint(name, link)
+            uid, joint = self._ids.get(name), self._joints.get(name, {}).get(link, -1)
+            uid = None if joint < 0 else uid
             if self._joints_read and self._joints_read[-1][0] == uid:
                 self._joints_read[-1][1].append(joint)
             else:
@@ -133,6 +143,9 @@ class World:
             row += linear
             row += angular
         for uid, joints in self._joints_read:
+            if uid is None:
+                row += _ABSENT_JOINT * len(joints)
+                continue
             for state in pybullet.getJointStates(uid, joints, client):
                 row += state[:2]
         return row
@@ -162,6 +175,52 @@ class World:
         pybullet.applyExternalForce(
             self._id(body), -1, force_n, at, pybullet.WORLD_FRAME, self._client
         )
+
+    def thrust(self, body: str, forces: Sequence[tuple[Sequence[float], Sequence[float]]]) -> None:
+        """Apply forces [N] at points [m], both in the body's frame, in every physics step.
+
+        They turn with the body, and hold until the next call; () ends them. A torque is two forces.
+        """
+        self._id(body)
+        self._thrusts[body] = list(forces)
+
+    def link(self, body: str, link: str) -> list[float]:
+        """Return a link's 13 numbers, world frame: the pose of its frame, and the velocity.
+
+        The velocity is that of its centre of mass.
+        """
+        state = pybullet.getLinkState(
+            self._id(body), self._joint(body, link), 1, 1, physicsClientId=self._client
+        )
+        return [*state[4], *state[5], *state[6], *state[7]]
+
+    def jacobian(self, body: str, link: str) -> F64:
+        """Return how a link's frame moves with the joints, (6, n): linear over angular.
+
+        World frame, metres and radians; n movable joints in their order. The base is fixed.
+        """
+        uid, joint, client = self._id(body), self._joint(body, link), self._client
+        if uid not in self._movable:
+            self._movable[uid] = build.movable_joints(client, uid)
+        states = pybullet.getJointStates(uid, self._movable[uid], client)
+        still = [0.0] * len(states)
+        linear, angular = pybullet.calculateJacobian(
+            uid, joint, (0.0, 0.0, 0.0), [s[0] for s in states], still, still, client
+        )  # Of the centre of mass: the point that one may give is not looked at.
+        place = pybullet.getLinkState(uid, joint, 0, 1, physicsClientId=client)
+        x, y, z = (frame - com for frame, com in zip(place[4], place[0], strict=True))
+        turned = np.array(angular)
+        across = np.array([[0.0, z, -y], [-z, 0.0, x], [y, -x, 0.0]]) @ turned
+        return np.concatenate([np.array(linear) + across, turned])
+
+    def touch(self, a: str, b: str, link_a: str = "", link_b: str = "") -> float:
+        """Return with what normal force two bodies, or links of theirs, touch [N]; 0 is none."""
+        links = {"linkIndexA": self._joint(a, link_a)} if link_a else {}
+        links |= {"linkIndexB": self._joint(b, link_b)} if link_b else {}
+        points = pybullet.getContactPoints(
+            self._id(a), self._id(b), physicsClientId=self._client, **links
+        )
+        return float(sum(point[9] for point in points if point[8] <= 0))
 
     def poses(self) -> NDArray[np.float64]:
         """Return the poses (n, 7) of every body's base and links, in the order of the scene.
