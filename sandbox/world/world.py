@@ -206,12 +206,8 @@ class World:
         still = [0.0] * len(states)
         linear, angular = pybullet.calculateJacobian(
             uid, joint, (0.0, 0.0, 0.0), [s[0] for s in states], still, still, client
-        )  # Of the centre of mass: the point that one may give is not looked at.
-        place = pybullet.getLinkState(uid, joint, 0, 1, physicsClientId=client)
-        x, y, z = (frame - com for frame, com in zip(place[4], place[0], strict=True))
-        turned = np.array(angular)
-        across = np.array([[0.0, z, -y], [-z, 0.0, x], [y, -x, 0.0]]) @ turned
-        return np.concatenate([np.array(linear) + across, turned])
+        )
+        return np.array([*linear, *angular])
 
     def touch(self, a: str, b: str, link_a: str = "", link_b: str = "") -> float:
         """Return with what normal force two bodies, or links of theirs, touch [N]; 0 is none."""
