@@ -44,6 +44,7 @@ class Billiards(SandboxEnv):
     Factors: n_balls, ball_mass_kg, ball_radius_m, restitution, rolling_friction_m, cloth_friction,
         object_color, cloth_color, light_azimuth_deg, light_color, light_ambient,
         camera_pitch_deg.
+    Events: all_rest, object_ball_moved.
     """
 
     family = "intuitive physics"
@@ -53,6 +54,7 @@ class Billiards(SandboxEnv):
     fixed_length = True
     action_size = 2
     state_bodies = NAMES
+    events = ("all_rest", "object_ball_moved")
     elements = (
         *(
             Element(f"{ball}_{part}", unit, -bound, bound)
@@ -139,6 +141,23 @@ class Billiards(SandboxEnv):
     def success(self) -> bool:
         """Whether the object ball was moved."""
         return self.hit
+
+    def happening(self) -> Sequence[bool]:
+        """Whether all balls rest, and whether the object ball was moved."""
+        return (self.rest, self.hit)
+
+    def play(self, rng: np.random.Generator) -> Policy:
+        """Return a policy that strikes at any of the balls, hard."""
+
+        def act() -> Vector:
+            if not self.rest:
+                return np.zeros(2, np.float32)
+            n = int(rng.integers(1, self.count))
+            x, y = self.balls[4 * n] - self.balls[0], self.balls[4 * n + 1] - self.balls[1]
+            power = rng.uniform(0.6, 1.0) / max(math.hypot(x, y), 1e-9)
+            return np.array((x * power, y * power), np.float32).clip(-1.0, 1.0)
+
+        return act
 
     def scripted(self, rng: np.random.Generator) -> Policy:
         """Return a policy that aims at the object ball, over a cushion if others are in the way."""

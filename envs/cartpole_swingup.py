@@ -40,6 +40,7 @@ class CartpoleSwingup(SandboxEnv):
     Ends: truncated after 10 s; success is upright and still for the last second.
     Factors: pole_mass_kg, pole_length_m, cart_mass_kg, rail_damping, gravity_m_s2, pole_color,
         cart_color, light_azimuth_deg, light_color, light_ambient, camera_pitch_deg.
+    Events: upright.
     """
 
     family = "control"
@@ -49,6 +50,7 @@ class CartpoleSwingup(SandboxEnv):
     fixed_length = True
     action_size = 1
     state_joints = (("cartpole", "cart"), ("cartpole", "pole"))
+    events = ("upright",)
     elements = (
         Element("cart_x", "m", -1.3, 1.3),
         Element("pole_cos", "1", -1.0, 1.0),
@@ -116,9 +118,28 @@ class CartpoleSwingup(SandboxEnv):
         """Whether the pole has been upright and still for a second."""
         return self.held >= HELD_S * self.control_hz
 
+    def happening(self) -> Sequence[bool]:
+        """Whether the pole is upright."""
+        return (self.cos > UPRIGHT_COS,)
+
     def scripted(self, rng: np.random.Generator) -> Policy:
         """Return a policy that pumps energy into the pole, then balances it."""
         return SwingUp(self)
+
+    def play(self, rng: np.random.Generator) -> Policy:
+        """Return a policy that shoves the cart to and fro, for a while each."""
+        shove, left = 0.0, 0  # And how many steps of it are left.
+
+        def act() -> Vector:
+            nonlocal shove, left
+            near_end = abs(self.x) > 0.8 * RAIL_HALF_M
+            if left <= 0 or near_end:
+                side = -math.copysign(1.0, self.x) if near_end else float(rng.choice((-1.0, 1.0)))
+                shove, left = side * rng.uniform(0.4, 1.0), int(rng.integers(8, 30))
+            left -= 1
+            return np.array([shove], np.float32)
+
+        return act
 
 
 def _ground() -> Body:

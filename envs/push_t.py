@@ -52,6 +52,7 @@ class PushT(SandboxEnv):
     Ends: terminated at 95 % overlap, which is success; truncated after 30 s.
     Factors: t_mass_kg, t_friction, t_scale, finger_friction, goal_x_m, goal_y_m, goal_yaw_rad,
         t_color, table_color, light_azimuth_deg, light_color, light_ambient, camera_pitch_deg.
+    Events: finger_on_t, half_covered.
     """
 
     family = "manipulation"
@@ -59,6 +60,7 @@ class PushT(SandboxEnv):
     limit_s = 30.0
     action_size = 2
     state_bodies = ("t",)
+    events = ("finger_on_t", "half_covered")
     state_joints = (("finger", "x"), ("finger", "y"))
     elements = (
         Element("finger_x", "m", -0.4, 0.4),
@@ -150,6 +152,29 @@ class PushT(SandboxEnv):
     def terminated(self) -> bool:
         """End on success."""
         return self.success()
+
+    def happening(self) -> Sequence[bool]:
+        """Whether the finger touches the T, and whether half of the outline is covered."""
+        return (self.world.touch("finger", "t") > 0.0, self.overlap > 0.5)
+
+    def play(self, rng: np.random.Generator) -> Policy:
+        """Return a policy that pushes past a random point of the T, goes elsewhere, and again."""
+        aim, left, back = (0.0, 0.0), 0, True
+
+        def act() -> Vector:
+            nonlocal aim, left, back
+            (fx, fy), (x, y, _) = self.finger, self.t_pose
+            if left <= 0 or math.dist(aim, self.finger) < 0.02:
+                back, left = not back, int(rng.integers(8, 16))
+                around, far = rng.uniform(-math.pi, math.pi), 0.25 if back else 0.06
+                aim = (x + far * math.cos(around), y + far * math.sin(around))
+                if not back:  # Past that point of the T.
+                    aim = (aim[0] + 0.4 * (aim[0] - fx), aim[1] + 0.4 * (aim[1] - fy))
+            left -= 1
+            speed = 0.6 / max(math.dist(aim, self.finger), 0.05)
+            return np.array([(aim[0] - fx) * speed, (aim[1] - fy) * speed], np.float32)
+
+        return act
 
     def scripted(self, rng: np.random.Generator) -> Policy:
         """Return a policy that makes the push that a model of sliding says gains most."""

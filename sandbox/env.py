@@ -29,6 +29,7 @@ Policy = Callable[[], Vector]
 Observation = Any  # An array, or a dict of arrays when several are asked for.
 
 _LAYOUT = 1  # Spawn key of the layout stream; factors.stream() has 0.
+_NOISE = 2  # And that of the noise on actions.
 
 
 class SandboxEnv(gymnasium.Env[Observation, Vector]):
@@ -46,6 +47,11 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         elements: the numbers of the proprio observation.
         action_size: how many numbers an action has, each in [-1, 1].
         state_bodies, state_joints: what `info["state"]` and the `state` column hold, in this order.
+        events: names of what `happening` says, row by row.
+
+    Two factors mean the same in every environment that has them: `action_delay_steps` (Integer)
+    applies each action so many steps late, zeros before, and `action_noise` (Uniform) adds normal
+    noise of that deviation to what is applied, drawn from a stream of the episode's own.
 
     Args:
         scenario: the name of a scenario, a path to one, or None: nothing varies but the layout.
@@ -73,6 +79,7 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
     action_size: ClassVar[int]
     state_bodies: ClassVar[tuple[str, ...]] = ()
     state_joints: ClassVar[tuple[tuple[str, str], ...]] = ()
+    events: ClassVar[tuple[str, ...]] = ()
 
     # What a subclass says -----------------------------------------------------------------------
 
@@ -100,9 +107,17 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
     def scripted(self, rng: np.random.Generator) -> Policy:
         """Return a policy that succeeds; it may read this environment's state."""
 
+    @abstractmethod
+    def play(self, rng: np.random.Generator) -> Policy:
+        """Return a policy that seeks contact, or whatever moves most, without a goal."""
+
     def terminated(self) -> bool:
         """Whether the episode ends in this state."""
         return False
+
+    def happening(self) -> Sequence[bool]:
+        """Return whether each of `events` holds in this state."""
+        return ()
 
     # What a subclass may read -------------------------------------------------------------------
 
@@ -210,6 +225,7 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         self._build(scene)
         self.t, self._over = 0, False
         self._actions: list[list[float]] = []
+        self._disturb_actions(episode_seed)
         self.started()
         return self._arrive(charged)
 
@@ -232,7 +248,7 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
             raise InvalidInputError("step() outside an episode: call reset() first.")
         charged = self.meter.charge(self._step_cost)
         self._actions.append(numbers)
-        self.act(numbers)
+        self.act(self._applied(numbers) if self._late or self._noise else numbers)
         self.world.step(self.physics_steps)
         self.t += 1
         observation, info = self._arrive(charged)
@@ -301,6 +317,30 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         return round(cls.limit_s * cls.control_hz)
 
     @classmethod
+    def touching(cls) -> tuple[str, ...]:
+        """Return the bodies of the rows of `contact_impulse`; its last column is all others."""
+        jointed = (body for body, _ in cls.state_joints)
+        return tuple(dict.fromkeys((*cls.state_bodies, *jointed)))
+
+    def labels(self) -> tuple[NDArray[np.float32], list[bool]]:
+        """Return this row's labels, if `world.feels`.
+
+        The impulses between bodies since the row before [N s], float32 (n, n + 1) over `touching`,
+        the last column with all other bodies; and whether something touched among the n, whether
+        the task is done, then `events`.
+        """
+        names = self.touching()
+        matrix = np.zeros((len(names), len(names) + 1), np.float32)
+        places = {name: n for n, name in enumerate(names)}
+        for (a, b), impulse in self.world.impulses.items():
+            m, n = places.get(a, -1), places.get(b, -1)
+            if m >= 0:
+                matrix[m, n] += impulse
+            if n >= 0:
+                matrix[n, m] += impulse
+        return matrix, [bool(matrix[:, :-1].any()), self.success(), *self.happening()]
+
+    @classmethod
     def state_names(cls) -> tuple[str, ...]:
         """Return the name of each number of the state, such as t.x or pole.position."""
         body = ["x", "y", "z", "qx", "qy", "qz", "qw", "vx", "vy", "vz", "wx", "wy", "wz"]
@@ -361,6 +401,23 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
             at_least=self.max_steps if self.whole_episodes else 1,
         )
         return self.meter.charge(reset)
+
+    def _disturb_actions(self, seed: int) -> None:
+        """Make ready to apply actions late, and with noise, if the factors say so."""
+        self._late: int = getattr(self.values, "action_delay_steps", 0)
+        self._noise: float = getattr(self.values, "action_noise", 0.0)
+        if self._noise:
+            stream = np.random.SeedSequence(seed, spawn_key=(_NOISE,))
+            self._noise_rng = np.random.default_rng(stream)
+
+    def _applied(self, numbers: list[float]) -> list[float]:
+        """Return what is applied in this step, in which `numbers` were asked for."""
+        n = len(self._actions) - 1 - self._late
+        late = self._actions[n] if n >= 0 else [0.0] * self.action_size
+        if not self._noise:
+            return late
+        noise = self._noise_rng.normal(0.0, self._noise, self.action_size).tolist()
+        return [max(-1.0, min(1.0, a + e)) for a, e in zip(late, noise, strict=True)]
 
     def _arrive(self, charged: int) -> tuple[Observation, dict[str, Any]]:
         """Read the state once, and observe it."""

@@ -1,4 +1,4 @@
-"""Policies that collect data: by chance, by smooth chance, scripted, and scripted with noise."""
+"""Policies that collect data: by chance, smooth chance, scripted, with noise, and at play."""
 
 from collections.abc import Callable
 
@@ -42,9 +42,14 @@ def _scripted_noisy(env: SandboxEnv, rng: np.random.Generator) -> Policy:
     return act
 
 
+def _play(env: SandboxEnv, rng: np.random.Generator) -> Policy:
+    return env.play(rng)
+
+
 POLICIES: dict[str, Callable[[SandboxEnv, np.random.Generator], Policy]] = {
     "random": _random,
     "ou_noise": _ou_noise,
     "scripted": _scripted,
     "scripted_noisy": _scripted_noisy,
+    "play": _play,
 }

@@ -15,7 +15,7 @@ from sandbox.modality import PICTURES
 FORMAT = 1
 MAX_EPISODES = 100_000_000
 Modality = Literal["proprio", "pixels", "depth", "segmentation", "links"]
-PolicyName = Literal["random", "ou_noise", "scripted", "scripted_noisy"]
+PolicyName = Literal["random", "ou_noise", "scripted", "scripted_noisy", "play"]
 
 
 class Recipe(BaseModel):
@@ -29,6 +29,8 @@ class Recipe(BaseModel):
         episodes: how many.
         seed: of the whole run; episode i depends on (seed, i) alone.
         observation: the columns that the environment observes.
+        labels: whether to log what touches what, how hard, and what happens: `contact_impulse` and
+            `event.*`.
         image_size: pixels in width and height.
         camera: which camera draws, or a list of several: the columns of pictures of a list are
             called `pixels.main` and so on.
@@ -52,6 +54,7 @@ class Recipe(BaseModel):
     episodes: Annotated[int, Field(ge=1, le=MAX_EPISODES)]
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     observation: list[Modality] = ["proprio"]
+    labels: bool = False
     image_size: Annotated[int, Field(ge=8, le=1024)] = 64
     camera: str | list[str] = "main"
     renderer: Literal["raster", "tiny"] = "raster"

@@ -26,6 +26,7 @@ def make(recipe: Recipe, meter: Meter) -> SandboxEnv:
         account=None,
     )
     env.meter = meter
+    env.world.feels = recipe.labels
     env.log_bytes = schema(env).row_bytes
     env.whole_episodes = True
     env.check()
@@ -66,9 +67,32 @@ def schema(env: SandboxEnv) -> Schema:
             Column("charge", "int64", (), "what arriving at this row cost", "microcredit"),
             Column("step_idx", "int32", (), "steps since the episode's reset", "1"),
             Column("episode_idx", "int64", (), "the episode's place in its run", "1"),
+            *_labels(env),
             *(_variation(name, env) for name in env.factors),
         )
     )
+
+
+def _labels(env: SandboxEnv) -> list[Column]:
+    """Return the columns of labels, if they are asked for."""
+    if not env.world.feels:
+        return []
+    names = env.touching()
+    pairs = tuple(f"{a} on {b}" for a in names for b in (*names, "all others"))
+    shape, meaning = (len(names), len(names) + 1), "normal impulses since the row before"
+    return [
+        Column("contact_impulse", "float32", shape, meaning, "N s", pairs),
+        *(Column(f"event.{name}", "bool", (), meaning, "1") for name, meaning in _events(env)),
+    ]
+
+
+def _events(env: SandboxEnv) -> list[tuple[str, str]]:
+    told = [(name, f"whether at this row: {name.replace('_', ' ')}") for name in env.events]
+    return [
+        ("contact", "whether bodies of the state touched since the row before"),
+        ("goal_reached", "whether the task is done at this row"),
+        *told,
+    ]
 
 
 _PICTURES = {
@@ -121,6 +145,7 @@ def rollout(
     pairs = [(rows[name], name) for name in env.columns]
     views = [(rows[name], camera) for name, camera in _views(env).items()]
     state, action = rows["state"], rows["action"]
+    events = [rows[f"event.{name}"] for name, _ in _events(env)] if env.world.feels else []
     rewards, charges = [0.0], [0]
     act = policy(env)
     t, ended, cut = 0, False, False
@@ -129,6 +154,10 @@ def rollout(
             column[t] = observation[name]
         for column, camera in views:
             column[t] = env.pictures.extrinsics(camera)
+        if events:
+            rows["contact_impulse"][t], happening = env.labels()
+            for column, holds in zip(events, happening, strict=True):
+                column[t] = holds
         state[t] = info["state"]
         charges[t] = info["charged"]
         if ended or cut:

@@ -58,6 +58,9 @@ class World:
         scene: what was built last.
         physics_steps: how many physics steps this world has simulated, ever.
         builds: how many scenes it has built, ever.
+        feels: whether `step` adds up what bodies that touch do to each other, and
+        impulses: names of two bodies, in the order of the scene, to the normal impulse between them
+            in the last `step` [N s].
     """
 
     scene: sc.Scene
@@ -66,6 +69,7 @@ class World:
         self._client = bullet.connect()
         self._close = weakref.finalize(self, bullet.disconnect, self._client)
         self._ids: dict[str, int] = {}
+        self._names: dict[int, str] = {}
         self._joints: dict[str, dict[str, int]] = {}
         self._motors: dict[str, dict[str, sc.Motor]] = {}
         self._torques: dict[tuple[int, tuple[int, ...]], list[float]] = {}
@@ -79,6 +83,8 @@ class World:
         self._posed: list[tuple[int, int, tuple[float, ...] | None]] = []  # id, links, pose.
         self.physics_steps = 0
         self.builds = 0
+        self.feels = False
+        self.impulses: dict[tuple[str, str], float] = {}
 
     def build(self, scene: sc.Scene) -> None:
         """Throw away what was there and build `scene`."""
@@ -91,6 +97,8 @@ class World:
             self._add(body, look)
             self._note_frames(body)
         self._bodies_read, self._joints_read = [], []
+        self._names = {uid: name for name, uid in self._ids.items()}
+        self.impulses.clear()
         self.builds += 1
 
     def step(self, count: int) -> None:
@@ -99,6 +107,7 @@ class World:
         thrusts = [
             (self._ids[name], f, at) for name, all_ in self._thrusts.items() for f, at in all_
         ]
+        self.impulses.clear()
         for _ in range(count):
             for uid, force, at in thrusts:
                 pybullet.applyExternalForce(uid, -1, force, at, pybullet.LINK_FRAME, client)
@@ -107,6 +116,8 @@ class World:
                     uid, joints, pybullet.TORQUE_CONTROL, forces=torques, physicsClientId=client
                 )
             simulate(client)
+            if self.feels:
+                self._feel()
         self.physics_steps += count
 
     def watch(self, bodies: Sequence[str], joints: Sequence[tuple[str, str]]) -> int:
@@ -242,9 +253,18 @@ class World:
         self._id(body)
         return self._frames[body] + (1 + self._joint(body, link) if link else 0)
 
+    def _feel(self) -> None:
+        """Add the last physics step's impulses."""
+        names, lasted = self._names, 1.0 / self.scene.engine.physics_hz
+        for point in pybullet.getContactPoints(physicsClientId=self._client):
+            if point[9] > 0.0:
+                a, b = sorted((point[1], point[2]))  # Bullet numbers bodies as they are added.
+                pair = (names[a], names[b])
+                self.impulses[pair] = self.impulses.get(pair, 0.0) + point[9] * lasted
+
     def contacts(self) -> list[Contact]:
         """Return the pairs of bodies that touch, in the order of the scene."""
-        names = {uid: name for name, uid in self._ids.items()}
+        names = self._names
         order = list(self._ids)
         forces: dict[tuple[int, int], float] = {}
         for point in pybullet.getContactPoints(physicsClientId=self._client):
