@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from sandbox import digest, factors, modality, prices
+from sandbox import digest, disturb, factors, modality, prices
 from sandbox import scenario as scenarios
 from sandbox.errors import InvalidInputError, SandboxError, UnknownNameError
 from sandbox.factors import Factors, Values, VariationSpace
@@ -20,6 +20,8 @@ from sandbox.ledger import AccountFunds, Ledger
 from sandbox.meter import Meter
 from sandbox.modality import Element
 from sandbox.pictures import Pictures
+from sandbox.scenario.disturbance import Disturbance
+from sandbox.scenario.view import viewed
 from sandbox.scene import Scene
 from sandbox.world import World
 from sandbox.world.world import BODY_STATE, JOINT_STATE
@@ -28,6 +30,7 @@ Vector = NDArray[np.float32]
 Policy = Callable[[], Vector]
 Observation = Any  # An array, or a dict of arrays when several are asked for.
 
+OPTIONS = ("variation", "variation_values", "disturbances")
 _LAYOUT = 1  # Spawn key of the layout stream; factors.stream() has 0.
 _NOISE = 2  # And that of the noise on actions.
 
@@ -174,7 +177,7 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         funds = AccountFunds(Ledger(), account) if account is not None else None
         limit = None if budget is None else prices.micro(budget)
         self.meter = Meter(prices.current(), funds, limit)
-        self.max_steps = self.max_episode_steps()
+        self.max_steps = self._limited()
         self.physics_steps = self.physics_hz // self.control_hz
         self.variation_space = VariationSpace(self.factors)
         self.action_space = spaces.Box(-1.0, 1.0, (self.action_size,), np.float32)
@@ -203,7 +206,8 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         Args:
             seed: of this episode; its factors and its layout come from two streams of it.
             options: `variation`, a list of factors to sample over their whole range (["all"] for
-                every one), and `variation_values`, values for some. They win over the scenario.
+                every one), `variation_values`, values for some, and `disturbances`, a list of what
+                happens, as a scenario has it. They win over the scenario.
 
         Raises:
             BudgetExhaustedError: the reset and a first step cannot be paid. Nothing was done.
@@ -215,16 +219,19 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         super().reset(seed=seed)
         episode_seed = int(self.np_random.integers(2**63)) if seed is None else int(seed)
         values = self._values(episode_seed, *changes)
-        layout = np.random.SeedSequence(episode_seed, spawn_key=(_LAYOUT,))
-        scene = self.scene(values, np.random.default_rng(layout))
+        disturbances = self._disturbances(episode_seed, values, options or {})
+        scene = self._laid_out(values, episode_seed)
         self.pictures.load(scene)
         self.settle()
         charged = self._open()
+        self.disturbances = disturbances
         self.seed, self.values, self.scene_digest = episode_seed, values, scene.digest
         self.variation_space.set_value(values)
         self._build(scene)
         self.t, self._over = 0, False
         self._actions: list[list[float]] = []
+        self._due = [(one.step(self.control_hz), one) for one in self.disturbances]
+        self.changes = [(0, values)]
         self._disturb_actions(episode_seed)
         self.started()
         return self._arrive(charged)
@@ -233,7 +240,7 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
     def check(self) -> None:
         """Refuse what the scene of seed 0 has not: a camera, a file; nothing is charged."""
         values = self._values(0, [], {})
-        self.pictures.load(self.scene(values, np.random.default_rng(0)))
+        self.pictures.load(self._laid_out(values, 0))
 
     @final
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -248,6 +255,8 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
             raise InvalidInputError("step() outside an episode: call reset() first.")
         charged = self.meter.charge(self._step_cost)
         self._actions.append(numbers)
+        if self._due:
+            self._disturb()
         self.act(self._applied(numbers) if self._late or self._noise else numbers)
         self.world.step(self.physics_steps)
         self.t += 1
@@ -402,6 +411,58 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         )
         return self.meter.charge(reset)
 
+    def _limited(self) -> int:
+        """Return after how many steps an episode is truncated."""
+        limit, usual = self.scenario.limit_s, self.max_episode_steps()
+        steps = usual if limit is None else round(limit * self.control_hz)
+        if not 0 < steps <= usual:
+            raise InvalidInputError(
+                f"limit_s {limit!r}: {self.name()} lasts a step to {self.limit_s} s; give as much."
+            )
+        return steps
+
+    def _laid_out(self, values: Values, seed: int) -> Scene:
+        """Return the scene of an episode."""
+        layout = np.random.SeedSequence(seed, spawn_key=(_LAYOUT,))
+        return viewed(self.scene(values, np.random.default_rng(layout)), self.scenario.cameras)
+
+    def _disturbances(
+        self, seed: int, values: Values, options: Mapping[str, Any]
+    ) -> list[Disturbance]:
+        """Return what will happen: the scenario's, or what is given, checked."""
+        given: Any = options.get("disturbances")
+        if given is None:
+            return self.scenario.happenings(self.factors, values, seed)
+        try:
+            found = [Disturbance.model_validate(one) for one in given]
+        except (TypeError, ValueError) as error:
+            raise InvalidInputError(f"options['disturbances']: {error}") from None
+        for n, one in enumerate(found):
+            one.check(self.factors, f"options['disturbances'][{n}]")
+        return self.scenario.model_copy(update={"disturbances": found}).happenings(
+            self.factors, values, seed
+        )
+
+    def _disturb(self) -> None:
+        """Let happen what is due in this step, before it is acted."""
+        now = [one for step, one in self._due if step == self.t]
+        for one in now:
+            disturb.apply(one, self)
+        if any(one.kind != "kick" for one in now):
+            self.pictures.load(self.world.scene)
+
+    @final
+    def change(self, values: Values) -> None:
+        """Go on with other values of the factors, as far as a scene under way can follow.
+
+        Raises:
+            InvalidInputError: it cannot. Nothing was done.
+        """
+        scene = disturb.carried_over(self._laid_out(values, self.seed), self.world.scene)
+        self.world.become(scene)
+        self.values = values
+        self.changes.append((self.t + 1, values))
+
     def _disturb_actions(self, seed: int) -> None:
         """Make ready to apply actions late, and with noise, if the factors say so."""
         self._late: int = getattr(self.values, "action_delay_steps", 0)
@@ -463,8 +524,8 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
     ) -> tuple[list[str], dict[str, Any]]:
         options = options or {}
         for key in options:
-            if key not in ("variation", "variation_values"):
-                raise UnknownNameError("reset option", key, ["variation", "variation_values"])
+            if key not in OPTIONS:
+                raise UnknownNameError("reset option", key, OPTIONS)
         names = factors.chosen(options.get("variation", []), self.factors)
         values: object = options.get("variation_values") or {}
         if not isinstance(values, Mapping):

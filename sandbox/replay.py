@@ -60,7 +60,7 @@ class Replay:
                 policy or (lambda env: _recorded(episode)),
                 buffer,
                 facts["seed"],
-                {"variation_values": facts["factors"]},
+                {"variation_values": facts["factors"], "disturbances": facts["disturbances"]},
             )
         except (SandboxError, KeyError, TypeError) as error:
             return 0, False, f"cannot be replayed: {error}"

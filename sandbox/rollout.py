@@ -178,8 +178,9 @@ def finish(env: SandboxEnv, buffer: EpisodeBuffer, steps: int, index: int) -> No
     rows = buffer.arrays
     rows["step_idx"][: steps + 1] = np.arange(steps + 1)
     rows["episode_idx"][: steps + 1] = index
-    for name, leaf in env.variation_space.value.items():
-        rows[f"variation.{name}"][: steps + 1] = leaf
+    for row, values in env.changes:
+        for name, leaf in env.variation_space.arrays(values).items():
+            rows[f"variation.{name}"][row : steps + 1] = leaf
 
 
 def record(
@@ -194,7 +195,8 @@ def record(
         "scenario": recipe.scenario,
         "split": recipe.split,
         "scenario_digest": env.scenario.digest,
-        "factors": env.values.plain(),
+        "factors": env.changes[0][1].plain(),
+        "disturbances": [one.plain() for one in env.disturbances],
         "scene_digest": env.scene_digest,
         "policy": chance.policy,
         "engine": engine(),

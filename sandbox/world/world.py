@@ -1,9 +1,10 @@
 """One Bullet simulation of one Scene; it knows no task."""
 
+import itertools
 import weakref
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -187,6 +188,65 @@ class World:
             self._id(body), -1, force_n, at, pybullet.WORLD_FRAME, self._client
         )
 
+    def become(self, scene: sc.Scene) -> None:
+        """Go on as another scene, alike but for surfaces, masses, damping, motors, gravity, looks.
+
+        Raises:
+            InvalidInputError: it is unlike in something that cannot change. Nothing was done.
+        """
+        if len(scene.bodies) != len(self.scene.bodies):
+            raise InvalidInputError("bodies cannot come and go so; add or remove one.")
+        pairs = list(zip(self.scene.bodies, scene.bodies, strict=True))
+        for old, new in pairs:
+            build.check_alike(old, new)
+        if replace(self.scene.engine, gravity=scene.engine.gravity) != scene.engine:
+            raise InvalidInputError("of the engine only gravity can change during an episode.")
+        pybullet.setGravity(*scene.engine.gravity, physicsClientId=self._client)
+        for old, new in pairs:
+            if isinstance(new, sc.Body) and new != old:
+                build.dynamics(self._client, self._ids[new.name], new)
+                self._motors[new.name] = _motors(new)
+        self._drives.clear()
+        self.scene = scene
+
+    def remove(self, name: str) -> None:
+        """Take a body away; its place in the scene stays, empty."""
+        uid = self._id(name)
+        pybullet.removeBody(uid, self._client)
+        self._bodies_read = [None if known == uid else known for known in self._bodies_read]
+        self._joints_read = [(None if u == uid else u, j) for u, j in self._joints_read]
+        self._thrusts.pop(name, None)
+        self._torques = {key: t for key, t in self._torques.items() if key[0] != uid}
+        del self._ids[name], self._joints[name], self._motors[name]
+        self._put(sc.Body(name), (uid, 0, (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)))
+
+    def add(self, body: sc.Body, watched: Sequence[str]) -> None:
+        """Add a body, or fill the empty place of one that was removed.
+
+        Args:
+            body: at rest.
+            watched: the bodies that `watch` was given: if it is one of them, it is read.
+
+        Raises:
+            InvalidInputError: there is one of its name.
+        """
+        if body.name in self._ids:
+            raise InvalidInputError(f"there is a body {body.name!r} already; give another name.")
+        self._add(body, build.speck(self._client))
+        uid = self._ids[body.name]
+        self._names[uid] = body.name
+        if body.name in watched:
+            self._bodies_read[list(watched).index(body.name)] = uid
+        self._put(body, (uid, len(body.links), None))
+
+    def place(self, body: str, xyz: Sequence[float]) -> None:
+        """Put a body elsewhere [m], as it is turned and as fast as it is: no physics does that."""
+        uid, client = self._id(body), self._client
+        _, quat = pybullet.getBasePositionAndOrientation(uid, client)
+        linear, angular = pybullet.getBaseVelocity(uid, client)
+        pybullet.resetBasePositionAndOrientation(uid, xyz, quat, client)
+        pybullet.resetBaseVelocity(uid, linear, angular, client)
+
     def thrust(self, body: str, forces: Sequence[tuple[Sequence[float], Sequence[float]]]) -> None:
         """Apply forces [N] at points [m], both in the body's frame, in every physics step.
 
@@ -228,6 +288,11 @@ class World:
             self._id(a), self._id(b), physicsClientId=self._client, **links
         )
         return float(sum(point[9] for point in points if point[8] <= 0))
+
+    def centre(self, body: str) -> list[float]:
+        """Return where a body's base has its centre of mass [m]."""
+        xyz, _ = pybullet.getBasePositionAndOrientation(self._id(body), self._client)
+        return list(xyz)
 
     def poses(self) -> NDArray[np.float64]:
         """Return the poses (n, 7) of every body's base and links, in the order of the scene.
@@ -288,8 +353,7 @@ class World:
         if isinstance(body, sc.Body):
             self._ids[body.name] = build.body(client, body, look)
             self._joints[body.name] = {link.name: n for n, link in enumerate(body.links)}
-            motors = {link.name: link.joint.motor for link in body.links}
-            self._motors[body.name] = {name: m for name, m in motors.items() if m is not None}
+            self._motors[body.name] = _motors(body)
             return
         uid = self._ids[body.name] = build.robot(client, body)
         count = pybullet.getNumJoints(uid, physicsClientId=client)
@@ -311,6 +375,17 @@ class World:
             xyz, quat = pybullet.getBasePositionAndOrientation(uid, self._client)
             still = (*xyz, *quat)
         self._posed.append((uid, count, still))
+
+    def _put(self, body: sc.Body, posed: tuple[int, int, tuple[float, ...] | None]) -> None:
+        """Put a body at the place of its name in the scene, or at the end."""
+        bodies, every = list(self.scene.bodies), list(self._posed)
+        names = [known.name for known in bodies]
+        n = names.index(body.name) if body.name in names else len(names)
+        bodies[n : n + 1], every[n : n + 1] = [body], [posed]
+        self._posed = every
+        places = itertools.accumulate((1 + links for _, links, _ in every), initial=0)
+        self._frames = {known.name: place for known, place in zip(bodies, places, strict=False)}
+        self.scene = replace(self.scene, bodies=tuple(bodies))
 
     def _id(self, body: str) -> int:
         if body not in self._ids:
@@ -349,3 +424,8 @@ class World:
             physicsClientId=self._client,
         )
         return _Motors(uid, joints, forces, target, call)
+
+
+def _motors(body: sc.Body) -> dict[str, sc.Motor]:
+    motors = {link.name: link.joint.motor for link in body.links}
+    return {name: motor for name, motor in motors.items() if motor is not None}

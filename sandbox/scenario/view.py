@@ -1,0 +1,37 @@
+"""Cameras that a scenario moves, or adds."""
+
+from dataclasses import replace
+
+from pydantic import Field
+
+from sandbox import scene as sc
+from sandbox.scenario.settings import Strict, Vec
+
+
+class View(Strict):
+    """A camera that a scenario moves, or adds; see scene.Camera."""
+
+    eye: Vec
+    target: Vec
+    up: Vec = Field(default_factory=lambda: [0.0, 0.0, 1.0])
+    fov_deg: float = 45.0
+
+    def camera(self, name: str, scene: sc.Scene) -> sc.Camera:
+        """Return the camera, like the scene's of that name in what is not said here."""
+        eye, target, up = ((v[0], v[1], v[2]) for v in (self.eye, self.target, self.up))
+        known = {camera.name: camera for camera in scene.cameras}
+        if name in known:
+            still = replace(known[name], body="", link="", mounted=False)
+            return replace(still, eye=eye, target=target, up=up, fov_deg=self.fov_deg)
+        return sc.Camera(name, eye, target, up, self.fov_deg)
+
+
+def viewed(scene: sc.Scene, views: dict[str, View]) -> sc.Scene:
+    """Return a scene whose cameras are where a scenario has them."""
+    if not views:
+        return scene
+    names = dict.fromkeys((*(camera.name for camera in scene.cameras), *views))
+    cameras = [
+        views[name].camera(name, scene) if name in views else scene.camera(name) for name in names
+    ]
+    return replace(scene, cameras=tuple(cameras))
