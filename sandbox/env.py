@@ -57,7 +57,8 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
     noise of that deviation to what is applied, drawn from a stream of the episode's own.
 
     Args:
-        scenario: the name of a scenario, a path to one, or None: nothing varies but the layout.
+        scenario: the name of a scenario, a path to one, what one says as a mapping, or None:
+            nothing varies but the layout.
         split: one of the scenario's splits, or None.
         observation: `proprio`, or pictures (modality.PICTURES), or a list (a Dict).
         image_size: pixels in width and height.
@@ -150,7 +151,7 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
 
     def __init__(
         self,
-        scenario: str | None = None,
+        scenario: str | Mapping[str, Any] | None = None,
         split: str | None = None,
         observation: str | Sequence[str] = "proprio",
         image_size: int = 64,

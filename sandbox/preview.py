@@ -16,6 +16,7 @@ from sandbox.errors import FormatError, InvalidInputError, SandboxError
 from sandbox.modality import PICTURES
 from sandbox.recipe import Recipe
 from sandbox.replay import Replay
+from sandbox.scenario import Scenario
 from sandbox.trajectory import Episode, EpisodeBuffer, ShardReader, shards
 
 FRAMES = 8  # Of an episode on the sheet.
@@ -69,7 +70,7 @@ def preview(
     redraw = columns or camera or any(value is not None for value in changes.values())
     if redraw or not _films(shown[0]):
         wanted = recipes.with_pictures(recipe, columns or ["pixels"], camera, **changes)
-        shown = _redrawn(wanted, shown)
+        shown = _redrawn(wanted, runs.scenario_of(run), shown)
     films = [(episode, _films(episode)) for episode in shown]
     sheet, film = out / "contact_sheet.png", out / "preview.mp4"
     try:
@@ -160,9 +161,9 @@ def _films(episode: Episode) -> dict[str, Film]:
     return films
 
 
-def _redrawn(recipe: Recipe, episodes: Sequence[Episode]) -> list[Episode]:
+def _redrawn(recipe: Recipe, scenario: Scenario, episodes: Sequence[Episode]) -> list[Episode]:
     """Simulate episodes again with the pictures of another recipe."""
-    with closing(Replay(recipe)) as replay:
+    with closing(Replay(recipe, scenario)) as replay:
         schema, drawn = rollout.schema(replay.env), list[Episode]()
         for episode in episodes:
             buffer = EpisodeBuffer(schema, replay.env.max_steps + 1)

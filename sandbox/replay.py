@@ -12,6 +12,7 @@ from sandbox.errors import InvalidInputError, SandboxError
 from sandbox.meter import Meter
 from sandbox.policies import POLICIES
 from sandbox.recipe import EpisodeChance, Recipe
+from sandbox.scenario import Scenario
 from sandbox.trajectory import Episode, EpisodeBuffer, Rows
 
 
@@ -19,17 +20,15 @@ class Replay:
     """An environment that lives recorded episodes again.
 
     Args:
-        recipe: what it observes; the recorded factors decide what varies, so that a scenario
-            edited since does not matter.
+        recipe: what it observes.
+        scenario: as it was when they were recorded: the file may have been edited since.
 
     Attributes:
         env: it pays for nothing, and counts all its work.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.env: SandboxEnv = rollout.make(
-            recipe.model_copy(update={"scenario": None, "split": None}), Meter(prices.current())
-        )
+    def __init__(self, recipe: Recipe, scenario: Scenario) -> None:
+        self.env: SandboxEnv = rollout.make(recipe, Meter(prices.current()), scenario)
 
     def close(self) -> None:
         """Give the environment's clients back."""

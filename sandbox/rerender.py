@@ -36,7 +36,7 @@ class Rendering:
         self.parent: str | None = known["run"]
         self._shards, self._size = shards(folder), recipe.shard_episodes
         self._recipe, self._folder = recipe, folder
-        self._replay = Replay(recipe)
+        self._replay = Replay(recipe, self.scenario)
         self.env = self._replay.env
         self._schema = rollout.schema(self.env)
         self._lease: Lease | None = None

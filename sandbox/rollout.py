@@ -10,14 +10,18 @@ from sandbox.env import Policy, SandboxEnv
 from sandbox.factors import Color, Integer
 from sandbox.meter import Meter
 from sandbox.recipe import EpisodeChance, Recipe
+from sandbox.scenario import Scenario
 from sandbox.trajectory import Column, EpisodeBuffer, Schema
 from sandbox.world import engine
 
 
-def make(recipe: Recipe, meter: Meter) -> SandboxEnv:
-    """Return the environment that a recipe asks for; `meter` counts its work, and may pay."""
+def make(recipe: Recipe, meter: Meter, scenario: Scenario | None = None) -> SandboxEnv:
+    """Return the environment that a recipe asks for; `meter` counts its work, and may pay.
+
+    A scenario is one that is known already; None reads the recipe's.
+    """
     env = catalogue.environment(recipe.environment)(
-        scenario=recipe.scenario,
+        scenario=recipe.scenario if scenario is None else scenario.model_dump(exclude_none=True),
         split=recipe.split,
         observation=list(recipe.observation),
         image_size=recipe.image_size,

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -135,20 +135,28 @@ class Scenario(Strict):
                 )
 
 
-def load(name: str) -> tuple[Scenario, str]:
-    """Read a scenario by the name of its file, or by a path that ends in .yaml.
+def load(name: str | Mapping[str, Any]) -> tuple[Scenario, str]:
+    """Read a scenario by the name of its file, by a path that ends in .yaml, or as a mapping.
 
     Returns:
         The scenario, with what it extends in it, and what to call it in an error.
     """
-    scenario, where = _read(name)
-    seen = [name]
+    scenario, where = _read(name) if isinstance(name, str) else _given(name)
+    seen = [where]
     while scenario.extends is not None:
         if scenario.extends in seen:
             raise InvalidInputError(f"{where}: extends {' -> '.join((*seen, scenario.extends))}.")
         seen.append(scenario.extends)
         scenario = _extended(scenario, *_read(scenario.extends), where)
     return scenario, where
+
+
+def _given(data: Mapping[str, Any]) -> tuple[Scenario, str]:
+    where = "the scenario"
+    try:
+        return Scenario.model_validate(dict(data)), where
+    except ValueError as error:
+        raise InvalidInputError(f"{where} given as a mapping: {error}") from None
 
 
 def _read(name: str) -> tuple[Scenario, str]:

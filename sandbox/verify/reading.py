@@ -229,7 +229,13 @@ class Reading:
         replay, chance = self._replaying(), EpisodeChance(self.job.recipe, index)
         facts, env, recipe = episode.record, replay.env, self.job.recipe
         drawn = self.job.scenario.sample(env.factors, chance.seed, recipe.split)
-        due = {"seed": chance.seed, "policy": chance.policy, "factors": drawn.plain()}
+        happens = self.job.scenario.happenings(env.factors, drawn, chance.seed)
+        due: dict[str, Any] = {
+            "seed": chance.seed,
+            "policy": chance.policy,
+            "factors": drawn.plain(),
+        }
+        due["disturbances"] = [one.plain() for one in happens]
         fault = _first_unlike(facts, due, "the recipe")
         if fault:
             return fault
@@ -241,7 +247,7 @@ class Reading:
             return fault
         made = rollout.record(env, recipe, facts["run"], index, chance, steps)
         made |= rollout.outcome(self._buffer, steps, success)
-        known = {key: facts.get(key) for key in ("engine", "scenario_digest", "renderer", "digest")}
+        known = {key: facts.get(key) for key in ("engine", "renderer", "digest")}
         unseen = set(self.found.report.unseen)
         rows = {name: column for name, column in episode.rows.items() if name not in unseen}
         again = self._buffer.episode(steps, {**facts, "charge_micro": env.meter.spent})
@@ -253,7 +259,7 @@ class Reading:
     def _replaying(self) -> Replay:
         """Return what lives episodes again; note if it cannot draw their pictures."""
         if self._replay is None:
-            self._replay, report = Replay(self.job.recipe), self.found.report
+            self._replay, report = Replay(self.job.recipe, self.job.scenario), self.found.report
             pictures = self._replay.env.pictures
             ours, theirs = pictures.drawn_by, self.job.known.get("renderer")
             if ours != theirs:
