@@ -171,6 +171,8 @@ def test_every_factor_changes_the_scene(env: SandboxEnv) -> None:
     env.reset(seed=4)
     plain = env.world.scene.digest
     for factor in env.factors:
+        if factor in ("action_delay_steps", "action_noise"):  # Of actions, not of the scene.
+            continue
         env.reset(seed=4, options={"variation": [factor]})
         assert env.world.scene.digest != plain, factor
 
@@ -189,12 +191,15 @@ def test_the_state_holds_every_body_that_can_move(env: SandboxEnv) -> None:
 
 def test_the_documentation_says_what_there_is(env: SandboxEnv) -> None:
     text = type(env).__doc__ or ""
-    for line in ("Observation", "Action", "Reward", "Ends", "Factors"):
+    for line in ("Observation", "Action", "Reward", "Ends", "Factors", "Events"):
         assert re.search(rf"^    {line}\b.*:", text, re.MULTILINE), line
     documented = re.search(r"^    Factors: (.*?)\.\s", text, re.MULTILINE | re.DOTALL)
     assert documented is not None
     assert re.split(r",\s*", documented[1]) == list(env.factors)
-    assert len(env.factors) >= 6
+    assert len(env.factors) >= 8
+    events = re.search(r"^    Events: (.*?)\.\s", text, re.MULTILINE | re.DOTALL)
+    assert events is not None
+    assert re.split(r",\s*", events[1]) == list(env.events)
     assert f"float32 ({len(env.elements)},)" in text
     assert f"float32 ({env.action_size},)" in text
 
