@@ -38,11 +38,13 @@ class Source(Protocol):
         env: whose columns they have.
         scenario: what its factors do.
         parent: the run that is rendered again, or None.
+        plan: what the episodes branch off, in plain JSON, or None.
     """
 
     env: SandboxEnv
     scenario: Scenario
     parent: str | None
+    plan: Mapping[str, Any] | None
 
     def quote(self, done: int) -> Quote:
         """Return what the episodes after the first `done` cost."""
@@ -69,18 +71,19 @@ class Generation:
     """Episodes that nobody has lived before."""
 
     parent: str | None = None
+    plan: Mapping[str, Any] | None = None
 
-    def __init__(self, recipe: Recipe) -> None:
-        self._recipe = recipe
-        self.env = rollout.make(recipe, Meter(prices.current()))
+    def __init__(self, recipe: Recipe, scenario: Scenario | None = None) -> None:
+        self.recipe = recipe
+        self.env = rollout.make(recipe, Meter(prices.current()), scenario)
         self.scenario = self.env.scenario
 
-    def __reduce__(self) -> tuple[type["Generation"], tuple[Recipe]]:
-        return Generation, (self._recipe,)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Generation, (self.recipe,)
 
     def quote(self, done: int) -> Quote:
         """Return what the episodes after the first `done` cost at most."""
-        return _quote(self.env, self._recipe.episodes - done)
+        return _quote(self.env, self.recipe.episodes - done)
 
     def pay_from(self, lease: Lease, schedule: PriceSchedule) -> None:
         """Pay for the episodes to come from a lease."""
@@ -88,13 +91,13 @@ class Generation:
 
     def live(self, run: str, index: int, buffer: EpisodeBuffer) -> tuple[int, dict[str, Any]]:
         """Simulate an episode, paying for it on the way."""
-        chance, env = EpisodeChance(self._recipe, index), self.env
+        chance, env = EpisodeChance(self.recipe, index), self.env
         policy = POLICIES[chance.policy]
         steps, success = rollout.rollout(
             env, lambda e: policy(e, chance.policy_rng), buffer, seed=chance.seed
         )
         rollout.finish(env, buffer, steps, index)
-        facts = rollout.record(env, self._recipe, run, index, chance, steps)
+        facts = rollout.record(env, self.recipe, run, index, chance, steps)
         return steps, facts | rollout.outcome(buffer, steps, success)
 
     def kept(self) -> None:
@@ -157,7 +160,8 @@ class Run:
         drawn_by = self.env.pictures.drawn_by
         drawing = None if drawn_by is None else drawn_by["class"]
         scenario, version = self.source.scenario.digest, self.schedule.version
-        self.id = recipe.run_id(engine()["class"], drawing, scenario, version)
+        plan = self.source.plan
+        self.id = recipe.run_id(engine()["class"], drawing, scenario, version, plan)
         self.bill = Bill()
         self._lease: Lease | None = None
 
@@ -334,6 +338,7 @@ class Run:
             "price_version": self.schedule.version,
             "prices": self.schedule.digest,
             "parent": self.source.parent,
+            "plan": self.source.plan,
         }
 
     def _check_folder(self) -> None:

@@ -51,6 +51,8 @@ def apply(it: Disturbance, env: Disturbed) -> None:
         _place(it.place, world)
     elif it.remove is not None:
         world.remove(it.remove)
+    elif it.ghost is not None:
+        world.ghost(it.ghost)
     elif it.add is not None:
         _add(it.add, env)
     elif it.paint is not None:
@@ -70,8 +72,14 @@ def carried_over(laid_out: sc.Scene, now: sc.Scene) -> sc.Scene:
 
 def _kick(it: Kick, world: World) -> None:
     """Give a body an impulse: a force during the next physics step."""
-    force = [float(cast(float, n)) * world.scene.engine.physics_hz for n in it.impulse_ns]
+    mass = 1.0 if it.speed_m_s is None else _mass(_body(world.scene, it.body))
+    given = _numbers(it.impulse_ns or it.speed_m_s or ())
+    force = [n * mass * world.scene.engine.physics_hz for n in given]
     world.push(it.body, force, world.centre(it.body))
+
+
+def _mass(body: sc.Body) -> float:
+    return body.mass_kg + sum(link.mass_kg for link in body.links)
 
 
 def _place(it: Place, world: World) -> None:

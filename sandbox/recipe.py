@@ -1,7 +1,7 @@
 """What to generate: scenario, policies, episodes, columns; read from YAML and validated."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -82,13 +82,21 @@ class Recipe(BaseModel):
         """Return what decides the bytes of the dataset and who pays: all but budget, admission."""
         return self.model_dump(exclude={"budget", "admission"})
 
-    def run_id(self, engine: str, renderer: str | None, scenario: str, prices: str) -> str:
+    def run_id(
+        self,
+        engine: str,
+        renderer: str | None,
+        scenario: str,
+        prices: str,
+        plan: Mapping[str, Any] | None = None,
+    ) -> str:
         """Return the id of this recipe carried out: the same work has the same id.
 
         Of the engine and the renderer (None where nothing is drawn) the determinism classes, of
-        the scenario the digest, of the price schedule the version.
+        the scenario the digest, of the price schedule the version; and the plan of branches.
         """
         named = {"engine": engine, "renderer": renderer, "scenario": scenario, "prices": prices}
+        named["plan"] = None if plan is None else digest.sha256(plan)
         return digest.sha256({"recipe": self.dataset(), **named})
 
 

@@ -1,5 +1,6 @@
 """A finished run lived again for other pictures: only these are charged."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ class Rendering:
             raise FormatError(f"{folder}: this run is not finished; `sandbox generate` it first.")
         self.scenario = runs.scenario_of(folder)
         self.parent: str | None = known["run"]
+        self.plan: Mapping[str, Any] | None = known["plan"]
         self._shards, self._size = shards(folder), recipe.shard_episodes
         self._recipe, self._folder = recipe, folder
         self._replay = Replay(recipe, self.scenario)

@@ -1,7 +1,7 @@
 """One episode lived and logged: the environment of a recipe, its columns, its rows, its record."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from sandbox import catalogue
 from sandbox.env import Policy, SandboxEnv
 from sandbox.factors import Color, Integer
 from sandbox.meter import Meter
-from sandbox.recipe import EpisodeChance, Recipe
+from sandbox.recipe import Recipe
 from sandbox.scenario import Scenario
 from sandbox.trajectory import Column, EpisodeBuffer, Schema
 from sandbox.world import engine
@@ -187,8 +187,22 @@ def finish(env: SandboxEnv, buffer: EpisodeBuffer, steps: int, index: int) -> No
             rows[f"variation.{name}"][row : steps + 1] = leaf
 
 
+class Chance(Protocol):
+    """What an episode was lived with: see EpisodeChance."""
+
+    @property
+    def seed(self) -> int:
+        """Of the episode."""
+        ...
+
+    @property
+    def policy(self) -> str:
+        """Who acted."""
+        ...
+
+
 def record(
-    env: SandboxEnv, recipe: Recipe, run: str, index: int, chance: EpisodeChance, steps: int
+    env: SandboxEnv, recipe: Recipe, run: str, index: int, chance: Chance, steps: int
 ) -> dict[str, Any]:
     """Return what to know about an episode besides its rows."""
     return {

@@ -11,7 +11,7 @@ from sandbox.errors import FormatError, SandboxError
 from sandbox.recipe import Recipe
 from sandbox.scenario import Scenario
 
-FORMAT = 2
+FORMAT = 3
 LEDGER = ".ledger.json"  # No part of the dataset: another book gives the same bytes.
 _KEYS: dict[str, tuple[type, ...]] = {  # Of run.json.
     "run": (str,),
@@ -22,6 +22,7 @@ _KEYS: dict[str, tuple[type, ...]] = {  # Of run.json.
     "price_version": (str,),
     "prices": (str,),
     "parent": (str, type(None)),
+    "plan": (dict, type(None)),
 }
 _HEX = re.compile("[0-9a-f]{32} [0-9a-f]{16}")
 

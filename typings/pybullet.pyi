@@ -97,6 +97,14 @@ def applyExternalForce(
     flags: int,
     physicsClientId: int = ...,
 ) -> None: ...
+def setCollisionFilterPair(
+    bodyUniqueIdA: int,
+    bodyUniqueIdB: int,
+    linkIndexA: int,
+    linkIndexB: int,
+    enableCollision: int,
+    physicsClientId: int = ...,
+) -> None: ...
 def stepSimulation(physicsClientId: int = ...) -> None: ...
 def removeBody(bodyUniqueId: int, physicsClientId: int = ...) -> None: ...
 def getContactPoints(

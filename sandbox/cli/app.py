@@ -107,6 +107,38 @@ def render(
     _carry_out(drawing, "Rendering", workers, as_json)
 
 
+@app.command()
+def branch(
+    run: RunPath,
+    episode: Annotated[int, typer.Option(min=0, help="Which to branch off.")],
+    step: Annotated[int, typer.Option(min=0, help="The first that may differ.")],
+    kinds: Annotated[
+        str,
+        typer.Option(
+            "--with",
+            help="noop, same, random, impulse, remove, factor:NAME=VALUE; and what cannot be: "
+            "vanish, teleport, ghost, recolor. Most take :BODY. With commas.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The new run folder.", show_default=False)],
+    k: Annotated[int, typer.Option(min=1, help="How many of each that has chance in it.")] = 1,
+    budget: Credits = None,
+    account: Account = None,
+    workers: Workers = 1,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Live a recorded episode again up to a step, then otherwise: counterfactual groups."""
+    from sandbox import branching
+    from sandbox.collect import Run
+
+    plan = branching.planned(run, episode, step, kinds.split(","), k)
+    changes = {"budget": _credits(budget), "account": account}
+    source = branching.Branching.of(run, plan, **changes)
+    carried = Run(source.recipe, out, None, source, evidence.signer(key))
+    _carry_out(carried, "Branching", workers, as_json)
+
+
 def _carry_out(run: "Run", doing: str, workers: int, as_json: bool) -> None:
     """Quote, generate, bill."""
     wanted = run.recipe

@@ -10,7 +10,7 @@ from sandbox.factors import Factors, Values
 from sandbox.scenario.settings import Setting, Strict, check_setting, draw, ordered
 from sandbox.scenario.view import View
 
-KINDS = ("kick", "change", "place", "remove", "add", "paint", "camera")
+KINDS = ("kick", "change", "place", "remove", "add", "paint", "ghost", "camera")
 
 
 class Between(Strict):
@@ -24,10 +24,14 @@ Numbers = Annotated[list[Number], Field(min_length=3, max_length=3)]
 
 
 class Kick(Strict):
-    """An impulse [N s] at a body's centre of mass, world frame."""
+    """A push at the centre of mass of a body's base, world frame: an impulse [N s], or a speed.
+
+    A speed [m/s] is what the impulse would add to it if it were free.
+    """
 
     body: str
-    impulse_ns: Numbers
+    impulse_ns: Numbers | None = None
+    speed_m_s: Numbers | None = None
 
 
 class Place(Strict):
@@ -57,9 +61,9 @@ class Disturbance(Strict):
 
     Attributes:
         at_s: when, in simulated seconds.
-        kick, change, place, remove, add, paint, camera: what, exactly one. `change` sets factors,
-            as far as an episode under way can follow: masses, frictions, gravity, colours, light.
-            `remove` names a body.
+        kick, change, place, remove, add, paint, ghost, camera: what, exactly one. `change` sets
+            factors, as far as an episode under way can follow: masses, frictions, gravity, colours,
+            light. `remove` names a body, and so does `ghost`: it passes through all that move.
     """
 
     at_s: Annotated[float, Field(ge=0)] | Between
@@ -69,6 +73,7 @@ class Disturbance(Strict):
     remove: str | None = None
     add: Add | None = None
     paint: Paint | None = None
+    ghost: str | None = None
     camera: dict[str, View] | None = None
 
     @property
@@ -85,6 +90,8 @@ class Disturbance(Strict):
         given = [kind for kind in KINDS if getattr(self, kind) is not None]
         if len(given) != 1:
             raise InvalidInputError(f"{where}: give one of {', '.join(KINDS)}, not {given}.")
+        if self.kick and (self.kick.impulse_ns is None) == (self.kick.speed_m_s is None):
+            raise InvalidInputError(f"{where}: kick: give either impulse_ns or speed_m_s.")
         for name, setting in (self.change or {}).items():
             if name not in known:
                 raise UnknownNameError("factor", name, known, f"{where}: change")

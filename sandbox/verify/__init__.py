@@ -89,7 +89,7 @@ def _check_identity(job: Job, report: Report) -> None:
     known, scenario = job.known, job.scenario.digest
     classes = [dict[str, Any](known[who] or {}).get("class") for who in ("engine", "renderer")]
     version = str(known["price_version"])
-    named = job.recipe.run_id(str(classes[0]), classes[1], scenario, version)
+    named = job.recipe.run_id(str(classes[0]), classes[1], scenario, version, known["plan"])
     if known["run"] != named:
         report.faults.append(f"run.json: names the run {known['run']}; its work is {named}.")
     if job.scenario.environment != job.recipe.environment:

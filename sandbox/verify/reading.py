@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from sandbox import bill, rollout
+from sandbox.branching import Due, branched, due
+from sandbox.env import SandboxEnv
 from sandbox.errors import FormatError, SandboxError
 from sandbox.ledger import Usage
 from sandbox.recipe import EpisodeChance, Recipe
@@ -226,35 +228,40 @@ class Reading:
 
     def _again(self, episode: Episode, index: int) -> str:
         """Simulate an episode again; return the first difference from its recipe, or ""."""
-        replay, chance = self._replaying(), EpisodeChance(self.job.recipe, index)
-        facts, env, recipe = episode.record, replay.env, self.job.recipe
-        drawn = self.job.scenario.sample(env.factors, chance.seed, recipe.split)
-        happens = self.job.scenario.happenings(env.factors, drawn, chance.seed)
-        due: dict[str, Any] = {
-            "seed": chance.seed,
-            "policy": chance.policy,
-            "factors": drawn.plain(),
-        }
-        due["disturbances"] = [one.plain() for one in happens]
-        fault = _first_unlike(facts, due, "the recipe")
+        replay, facts = self._replaying(), episode.record
+        env, recipe = replay.env, self.job.recipe
+        wanted, witness = self._wanted(env, episode, index)
+        said = {key: getattr(wanted, key) for key in ("seed", "policy", "factors")}
+        said["disturbances"] = list(wanted.disturbances)
+        fault = _first_unlike(facts, said, "the recipe")
         if fault:
             return fault
         if self._buffer is None:
             self._buffer = EpisodeBuffer(rollout.schema(env), env.max_steps + 1)
-        witness = Witness(episode, chance)
         steps, success, fault = replay.live(episode, self._buffer, witness)
         if fault:
             return fault
-        made = rollout.record(env, recipe, facts["run"], index, chance, steps)
-        made |= rollout.outcome(self._buffer, steps, success)
+        made = rollout.record(env, recipe, facts["run"], index, wanted, steps)
+        made |= rollout.outcome(self._buffer, steps, success) | branched(wanted, self._buffer)
         known = {key: facts.get(key) for key in ("engine", "renderer", "digest")}
         unseen = set(self.found.report.unseen)
         rows = {name: column for name, column in episode.rows.items() if name not in unseen}
         again = self._buffer.episode(steps, {**facts, "charge_micro": env.meter.spent})
         fault = first_difference(rows, again.rows) or _first_unlike(facts, made | known, "a replay")
-        if not fault and witness.differs is not None:
-            fault = f"its action at step {witness.differs} is not what {chance.policy!r} takes."
+        if not fault and witness is not None and witness.differs is not None:
+            fault = f"its action at step {witness.differs} is not what {wanted.policy!r} takes."
         return fault
+
+    def _wanted(self, env: SandboxEnv, episode: Episode, index: int) -> tuple[Due, Witness | None]:
+        """Return what the recipe, or the plan of branches, has at a place; and who looks on."""
+        plan, scenario = self.job.known["plan"], self.job.scenario
+        if plan is not None:  # Whose actions up to the step are another run's.
+            return due(plan, index), None
+        chance = EpisodeChance(self.job.recipe, index)
+        drawn = scenario.sample(env.factors, chance.seed, self.job.recipe.split)
+        happens = scenario.happenings(env.factors, drawn, chance.seed)
+        wanted = Due(chance.seed, chance.policy, drawn.plain(), [one.plain() for one in happens])
+        return wanted, Witness(episode, chance)
 
     def _replaying(self) -> Replay:
         """Return what lives episodes again; note if it cannot draw their pictures."""

@@ -71,6 +71,7 @@ class World:
         self._close = weakref.finalize(self, bullet.disconnect, self._client)
         self._ids: dict[str, int] = {}
         self._names: dict[int, str] = {}
+        self._gone: list[str] = []  # Bodies that were taken away.
         self._joints: dict[str, dict[str, int]] = {}
         self._motors: dict[str, dict[str, sc.Motor]] = {}
         self._torques: dict[tuple[int, tuple[int, ...]], list[float]] = {}
@@ -93,7 +94,7 @@ class World:
         self.scene = scene
         self._ids, self._joints, self._offsets = {}, {}, {}
         self._motors, self._torques, self._drives, self._thrusts = {}, {}, {}, {}
-        self._frames, self._posed, self._movable = {}, [], {}
+        self._frames, self._posed, self._movable, self._gone = {}, [], {}, []
         for body in scene.bodies:
             self._add(body, look)
             self._note_frames(body)
@@ -170,6 +171,8 @@ class World:
         Raises:
             InvalidInputError: a joint has no motor, or the joints' motors are of different kinds.
         """
+        if body in self._gone:
+            return
         key = (body, tuple(links))
         motors = self._drives.get(key)
         if motors is None:
@@ -183,7 +186,12 @@ class World:
             motors.call(**{motors.target: targets})
 
     def push(self, body: str, force_n: Sequence[float], at: Sequence[float]) -> None:
-        """Apply a force [N] at a point [m], world frame, during the next physics step."""
+        """Apply a force [N] at a point [m], world frame, during the next physics step.
+
+        Nothing happens to a body that was taken away.
+        """
+        if body in self._gone:
+            return
         pybullet.applyExternalForce(
             self._id(body), -1, force_n, at, pybullet.WORLD_FRAME, self._client
         )
@@ -210,8 +218,9 @@ class World:
         self.scene = scene
 
     def remove(self, name: str) -> None:
-        """Take a body away; its place in the scene stays, empty."""
+        """Take a body away; its place in the scene stays, empty, and nothing moves it."""
         uid = self._id(name)
+        self._gone.append(name)
         pybullet.removeBody(uid, self._client)
         self._bodies_read = [None if known == uid else known for known in self._bodies_read]
         self._joints_read = [(None if u == uid else u, j) for u, j in self._joints_read]
@@ -232,6 +241,8 @@ class World:
         """
         if body.name in self._ids:
             raise InvalidInputError(f"there is a body {body.name!r} already; give another name.")
+        if body.name in self._gone:
+            self._gone.remove(body.name)
         self._add(body, build.speck(self._client))
         uid = self._ids[body.name]
         self._names[uid] = body.name
@@ -247,13 +258,26 @@ class World:
         pybullet.resetBasePositionAndOrientation(uid, xyz, quat, client)
         pybullet.resetBaseVelocity(uid, linear, angular, client)
 
+    def ghost(self, name: str) -> None:
+        """Let a body pass through all others but those that are held in place."""
+        uid, client = self._id(name), self._client
+        for body in self.scene.bodies:
+            held = isinstance(body, sc.Body) and body.mass_kg == 0.0 and not body.links
+            if body.name == name or held or body.name not in self._ids:
+                continue
+            other = self._ids[body.name]
+            for a in range(-1, len(self._joints[name])):
+                for b in range(-1, len(self._joints[body.name])):
+                    pybullet.setCollisionFilterPair(uid, other, a, b, 0, client)
+
     def thrust(self, body: str, forces: Sequence[tuple[Sequence[float], Sequence[float]]]) -> None:
         """Apply forces [N] at points [m], both in the body's frame, in every physics step.
 
         They turn with the body, and hold until the next call; () ends them. A torque is two forces.
         """
-        self._id(body)
-        self._thrusts[body] = list(forces)
+        if body not in self._gone:
+            self._id(body)
+            self._thrusts[body] = list(forces)
 
     def link(self, body: str, link: str) -> list[float]:
         """Return a link's 13 numbers, world frame: the pose of its frame, and the velocity.
@@ -282,6 +306,8 @@ class World:
 
     def touch(self, a: str, b: str, link_a: str = "", link_b: str = "") -> float:
         """Return with what normal force two bodies, or links of theirs, touch [N]; 0 is none."""
+        if a in self._gone or b in self._gone:
+            return 0.0
         links = {"linkIndexA": self._joint(a, link_a)} if link_a else {}
         links |= {"linkIndexB": self._joint(b, link_b)} if link_b else {}
         points = pybullet.getContactPoints(
