@@ -35,11 +35,11 @@ def summarise(run: Path) -> dict[str, Any]:
         "episodes": len(records),
         "environments": sorted({str(record.get("environment")) for record in records}),
         "charge_micro": sum(int(record.get("charge_micro", 0)) for record in records),
-        "policies": _policies(records),
+        "policies": policies(records),
     }
 
 
-def _policies(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def policies(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return episodes, success, length and return for each policy."""
     counts = Counter(str(record.get("policy")) for record in records)
     found: list[dict[str, Any]] = []

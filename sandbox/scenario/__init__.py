@@ -101,6 +101,10 @@ class Scenario(Strict):
             raise UnknownNameError("split", split, self.splits, f"a scenario of {self.environment}")
         return {**self.factors, **self.splits[split]}
 
+    def inside(self, drawn: Mapping[str, Value], known: Factors) -> list[str]:
+        """Return the splits other than train that some values of all factors lie in."""
+        return [n for n, box in self.splits.items() if n != TRAIN and inside(box, drawn, known)]
+
     def check(self, known: Factors, where: str) -> None:
         """Refuse what the environment's factors do not allow, and splits that overlap.
 
