@@ -146,14 +146,13 @@ class _Seen:
         if not every:
             return
         both = np.concatenate(every)
-        low, high = both.min(axis=0), both.max(axis=0)
-        high = np.where(high - low < 1e-6, low + 1e-6, high)
-        found.bounds = [float(low[0]), float(high[0]), float(low[1]), float(high[1])]
-        edges = [np.linspace(low[n], high[n], BINS + 1) for n in range(2)]
+        ends = [(float(both[:, n].min()), float(both[:, n].max())) for n in range(2)]
+        found.bounds = [end for low, high in ends for end in (low, max(high, low + 1e-6))]
+        x, y = (np.linspace(low, max(high, low + 1e-6), BINS + 1) for low, high in ends)
         for name, places in self._places.items():
             if places:
                 xy = np.concatenate(places)
-                counts = np.histogram2d(xy[:, 0], xy[:, 1], edges)[0]
+                counts: F64 = np.histogram2d(xy[:, 0], xy[:, 1], (x, y))[0]
                 found.places[name] = counts.astype(int).tolist()
                 found.occupancy[name] = float((counts > 0).mean())
 
@@ -210,7 +209,7 @@ def draw(found: Coverage, path: Path) -> None:
 
     bodies = sorted(found.places, key=lambda name: -found.occupancy[name])[:4]
     columns = max(2, math.ceil((len(bodies) + 3) / 2))
-    figure = Figure(figsize=(4.2 * columns, 7.2), layout="constrained")
+    figure: Any = Figure(figsize=(4.2 * columns, 7.2), layout="constrained")
     figure.suptitle(
         f"{found.environment}: {found.episodes} episodes, {found.rows:,} rows", fontsize=12
     )

@@ -208,6 +208,27 @@ def inspect(run: RunPath, as_json: Json = False) -> None:
 
 
 @app.command()
+def coverage(
+    run: RunPath,
+    out: Annotated[
+        Path | None, typer.Option(help="The picture; coverage.png in the run folder if none.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure what a run covers of its world, and warn of what trains badly."""
+    from sandbox import coverage as covering
+
+    found = covering.measure(run)
+    if as_json:
+        print(json.dumps(covering.plain(found)))
+        return
+    picture = out or run / "coverage.png"
+    covering.draw(found, picture)
+    show.coverage(found)
+    show.paths("Picture", [picture])
+
+
+@app.command()
 def preview(
     run: RunPath,
     out: Annotated[Path | None, typer.Option(help="Where to write; RUN/preview if none.")] = None,

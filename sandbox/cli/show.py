@@ -21,6 +21,7 @@ from rich.table import Table
 from sandbox import prices, runs
 from sandbox.audit import Audit
 from sandbox.bill import Bill, Quote
+from sandbox.coverage import Coverage
 from sandbox.prove import Proof
 from sandbox.recipe import Recipe
 from sandbox.settlement import Settlement
@@ -146,6 +147,42 @@ def refunded(facts: Mapping[str, Any]) -> None:
             "was not done as recorded, in the same determinism class, is; damaged bytes say "
             "nothing of who damaged them."
         )
+
+
+def coverage(found: Coverage) -> None:
+    """Print what a run covers, and what of that trains badly."""
+    note(f"{found.environment}: {found.episodes:,} episodes, {found.rows:,} rows.")
+    cells = found.occupancy
+    table(
+        "What moves",
+        [
+            {
+                "what": name,
+                "moves in episodes": f"{share:.0%}",
+                "cells visited": _share(cells, name),
+            }
+            for name, share in found.moved.items()
+        ],
+    )
+    if found.events:
+        rows = [{"event": name, "rows": f"{share:.1%}"} for name, share in found.events.items()]
+        table("Events", rows)
+    rows = [
+        {
+            "policy": str(p["policy"]),
+            "episodes": f"{p['episodes']:,}",
+            "success": f"{p['success']:.0%}",
+            "mean return": f"{p['mean_return']:.2f}",
+        }
+        for p in found.policies
+    ]
+    table("Policies", rows)
+    for text in found.warnings:
+        _OUT.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
+
+
+def _share(shares: Mapping[str, float], name: str) -> str:
+    return f"{shares[name]:.0%}" if name in shares else ""
 
 
 def proof(found: Proof) -> None:

@@ -196,6 +196,14 @@ class World:
             self._id(body), -1, force_n, at, pybullet.WORLD_FRAME, self._client
         )
 
+    def save(self) -> int:
+        """Keep this state in memory; return its number. It does not replay exactly: for search."""
+        return pybullet.saveState(self._client)
+
+    def load(self, saved: int) -> None:
+        """Go back to a state that was kept since the scene was built, bodies and joints alone."""
+        pybullet.restoreState(saved, physicsClientId=self._client)
+
     def become(self, scene: sc.Scene) -> None:
         """Go on as another scene, alike but for surfaces, masses, damping, motors, gravity, looks.
 

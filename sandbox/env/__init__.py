@@ -2,20 +2,20 @@
 
 import math
 import uuid
-from abc import abstractmethod
 from array import array
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, cast, final
+from collections.abc import Mapping, Sequence
+from typing import Any, cast, final
 
-import gymnasium
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
 from sandbox import digest, disturb, factors, modality, prices
 from sandbox import scenario as scenarios
+from sandbox.env.returning import OF_AN_EPISODE, Returning, Snapshot
+from sandbox.env.task import Observation, Policy, Task, Vector, yaw
 from sandbox.errors import InvalidInputError, SandboxError, UnknownNameError
-from sandbox.factors import Factors, Values, VariationSpace
+from sandbox.factors import Values, VariationSpace
 from sandbox.ledger import AccountFunds, Ledger
 from sandbox.meter import Meter
 from sandbox.modality import Element
@@ -26,35 +26,27 @@ from sandbox.scene import Scene
 from sandbox.world import World
 from sandbox.world.world import BODY_STATE, JOINT_STATE
 
-Vector = NDArray[np.float32]
-Policy = Callable[[], Vector]
-Observation = Any  # An array, or a dict of arrays when several are asked for.
+__all__ = [
+    "BODY_STATE",
+    "Element",
+    "Observation",
+    "Policy",
+    "SandboxEnv",
+    "Snapshot",
+    "Task",
+    "Vector",
+    "yaw",
+]
 
 OPTIONS = ("variation", "variation_values", "disturbances")
 _LAYOUT = 1  # Spawn key of the layout stream; factors.stream() has 0.
 _NOISE = 2  # And that of the noise on actions.
 
 
-class SandboxEnv(gymnasium.Env[Observation, Vector]):
+class SandboxEnv(Returning):
     """A world that is simulated, photographed, metered and lived in.
 
     A subclass says what its scene holds and what it means; the loop here is final.
-
-    Class attributes of a subclass:
-        family: control, manipulation, intuitive physics, ...
-        control_hz: steps per simulated second; divides physics_hz.
-        physics_hz: physics steps per simulated second.
-        limit_s: simulated seconds after which an episode is truncated.
-        fixed_length: whether every episode lasts `limit_s`, never ending sooner.
-        factors: what a scenario may vary.
-        elements: the numbers of the proprio observation.
-        action_size: how many numbers an action has, each in [-1, 1].
-        state_bodies, state_joints: what `info["state"]` and the `state` column hold, in this order.
-        events: names of what `happening` says, row by row.
-
-    Two factors mean the same in every environment that has them: `action_delay_steps` (Integer)
-    applies each action so many steps late, zeros before, and `action_noise` (Uniform) adds normal
-    noise of that deviation to what is applied, drawn from a stream of the episode's own.
 
     Args:
         scenario: the name of a scenario, a path to one, what one says as a mapping, or None:
@@ -71,76 +63,6 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
     Raises:
         UnknownNameError, InvalidInputError: for a keyword that names or holds what it may not.
     """
-
-    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012  # As Gymnasium declares it.
-    family: ClassVar[str]
-    control_hz: ClassVar[int]
-    physics_hz: ClassVar[int] = 240
-    limit_s: ClassVar[float]
-    fixed_length: ClassVar[bool] = False
-    factors: ClassVar[Factors]
-    elements: ClassVar[tuple[Element, ...]]
-    action_size: ClassVar[int]
-    state_bodies: ClassVar[tuple[str, ...]] = ()
-    state_joints: ClassVar[tuple[tuple[str, str], ...]] = ()
-    events: ClassVar[tuple[str, ...]] = ()
-
-    # What a subclass says -----------------------------------------------------------------------
-
-    @abstractmethod
-    def scene(self, f: Values, rng: np.random.Generator) -> Scene:
-        """Return the scene for factors `f`, laid out by chance from `rng` alone."""
-
-    @abstractmethod
-    def act(self, action: list[float]) -> None:
-        """Turn an action, numbers in [-1, 1], into drives and pushes."""
-
-    @abstractmethod
-    def proprio(self) -> Sequence[float]:
-        """Return the numbers that `elements` names."""
-
-    @abstractmethod
-    def reward(self) -> float:
-        """Return the reward received on arriving at this state."""
-
-    @abstractmethod
-    def success(self) -> bool:
-        """Whether the task is done in this state."""
-
-    @abstractmethod
-    def scripted(self, rng: np.random.Generator) -> Policy:
-        """Return a policy that succeeds; it may read this environment's state."""
-
-    @abstractmethod
-    def play(self, rng: np.random.Generator) -> Policy:
-        """Return a policy that seeks contact, or whatever moves most, without a goal."""
-
-    def terminated(self) -> bool:
-        """Whether the episode ends in this state."""
-        return False
-
-    def happening(self) -> Sequence[bool]:
-        """Return whether each of `events` holds in this state."""
-        return ()
-
-    # What a subclass may read -------------------------------------------------------------------
-
-    @final
-    def body(self, name: str) -> list[float]:
-        """Return a body's 13 numbers: x, y, z; quaternion xyzw; velocity; angular velocity."""
-        start = self._places[name]
-        return self.row[start : start + BODY_STATE]
-
-    @final
-    def joint(self, body: str, link: str) -> tuple[float, float]:
-        """Return the position and velocity of the joint on which a link hangs."""
-        start = self._places[body, link]
-        return self.row[start], self.row[start + 1]
-
-    @final
-    def seconds_left(self) -> float:
-        """Return the simulated seconds until the episode is truncated [s]."""
-        return (self.max_steps - self.t) / self.control_hz
 
     # The loop -----------------------------------------------------------------------------------
 
@@ -161,6 +83,11 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         budget: float | None = None,
         render_mode: str | None = None,
     ) -> None:
+        self._made_as: dict[str, Any] = {
+            **{"scenario": scenario, "split": split, "observation": observation},
+            **{"image_size": image_size, "camera": camera, "renderer": renderer},
+            "render_mode": render_mode,
+        }
         self.scenario, where = (
             scenarios.load(scenario)
             if scenario is not None
@@ -197,6 +124,7 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         self.whole_episodes = False  # Whether an episode begins only if all of it can be paid.
         self.t = -1  # Steps taken in this episode; -1 before the first reset.
         self._over = True
+        self._framework = frozenset((*vars(self), *OF_AN_EPISODE))  # The rest is the task's.
 
     @final
     def reset(
@@ -310,28 +238,6 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
         self._over = True
         super().close()
 
-    def started(self) -> None:
-        """Called when a scene has been built, before the first row: what a task remembers."""
-
-    def arrived(self) -> None:
-        """Called when a row's state has been read, before it is observed: what a task derives."""
-
-    @classmethod
-    def name(cls) -> str:
-        """Return the name of the environment's file, such as push_t."""
-        return cls.__module__.rpartition(".")[2]
-
-    @classmethod
-    def max_episode_steps(cls) -> int:
-        """Return the number of steps after which an episode is truncated."""
-        return round(cls.limit_s * cls.control_hz)
-
-    @classmethod
-    def touching(cls) -> tuple[str, ...]:
-        """Return the bodies of the rows of `contact_impulse`; its last column is all others."""
-        jointed = (body for body, _ in cls.state_joints)
-        return tuple(dict.fromkeys((*cls.state_bodies, *jointed)))
-
     def labels(self) -> tuple[NDArray[np.float32], list[bool]]:
         """Return this row's labels, if `world.feels`.
 
@@ -349,15 +255,6 @@ class SandboxEnv(gymnasium.Env[Observation, Vector]):
             if n >= 0:
                 matrix[n, m] += impulse
         return matrix, [bool(matrix[:, :-1].any()), self.success(), *self.happening()]
-
-    @classmethod
-    def state_names(cls) -> tuple[str, ...]:
-        """Return the name of each number of the state, such as t.x or pole.position."""
-        body = ["x", "y", "z", "qx", "qy", "qz", "qw", "vx", "vy", "vz", "wx", "wy", "wz"]
-        return (
-            *(f"{b}.{part}" for b in cls.state_bodies for part in body),
-            *(f"{b}.{j}.{part}" for b, j in cls.state_joints for part in ("position", "velocity")),
-        )
 
     def work(self) -> dict[str, int]:
         """Return the work of one row besides physics: pixels drawn and bytes logged."""
@@ -554,9 +451,3 @@ def _checked_mode(mode: str | None) -> str | None:
     if mode not in (None, "rgb_array"):
         raise InvalidInputError(f"render_mode {mode!r}: give 'rgb_array' or None.")
     return mode
-
-
-def yaw(body: Sequence[float]) -> float:
-    """Return the rotation about z of a body's quaternion [rad]."""
-    x, y, z, w = body[3:7]
-    return math.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))

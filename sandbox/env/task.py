@@ -1,0 +1,160 @@
+"""What an environment says about its world: the part that differs from task to task."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, final
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from sandbox.factors import Factors, Values
+from sandbox.modality import Element
+from sandbox.scene import Scene
+from sandbox.world import World
+from sandbox.world.world import BODY_STATE
+
+Vector = NDArray[np.float32]
+Policy = Callable[[], Vector]
+Observation = Any  # An array, or a dict of arrays when several are asked for.
+
+
+class Task(gymnasium.Env[Observation, Vector]):
+    """What a subclass says, and what it may read; the loop is SandboxEnv's.
+
+    Class attributes of a subclass:
+        family: control, manipulation, intuitive physics, ...
+        control_hz: steps per simulated second; divides physics_hz.
+        physics_hz: physics steps per simulated second.
+        limit_s: simulated seconds after which an episode is truncated.
+        fixed_length: whether every episode lasts `limit_s`, never ending sooner.
+        factors: what a scenario may vary.
+        elements: the numbers of the proprio observation.
+        action_size: how many numbers an action has, each in [-1, 1].
+        state_bodies, state_joints: what `info["state"]` and the `state` column hold, in this order.
+        events: names of what `happening` says, row by row.
+
+    Two factors mean the same in every environment that has them: `action_delay_steps` (Integer)
+    applies each action so many steps late, zeros before, and `action_noise` (Uniform) adds normal
+    noise of that deviation to what is applied, drawn from a stream of the episode's own.
+
+    Attributes:
+        world: the simulation.
+        values: of the factors, in this episode.
+        row: the numbers of the state.
+        t, max_steps: steps taken in this episode, and after how many it is truncated.
+    """
+
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012  # As Gymnasium declares it.
+    family: ClassVar[str]
+    control_hz: ClassVar[int]
+    physics_hz: ClassVar[int] = 240
+    limit_s: ClassVar[float]
+    fixed_length: ClassVar[bool] = False
+    factors: ClassVar[Factors]
+    elements: ClassVar[tuple[Element, ...]]
+    action_size: ClassVar[int]
+    state_bodies: ClassVar[tuple[str, ...]] = ()
+    state_joints: ClassVar[tuple[tuple[str, str], ...]] = ()
+    events: ClassVar[tuple[str, ...]] = ()
+    world: World
+    values: Values
+    row: list[float]
+    t: int
+    max_steps: int
+    _places: dict[str | tuple[str, str], int]
+
+    # What a subclass says -----------------------------------------------------------------------
+
+    @abstractmethod
+    def scene(self, f: Values, rng: np.random.Generator) -> Scene:
+        """Return the scene for factors `f`, laid out by chance from `rng` alone."""
+
+    @abstractmethod
+    def act(self, action: list[float]) -> None:
+        """Turn an action, numbers in [-1, 1], into drives and pushes."""
+
+    @abstractmethod
+    def proprio(self) -> Sequence[float]:
+        """Return the numbers that `elements` names."""
+
+    @abstractmethod
+    def reward(self) -> float:
+        """Return the reward received on arriving at this state."""
+
+    @abstractmethod
+    def success(self) -> bool:
+        """Whether the task is done in this state."""
+
+    @abstractmethod
+    def scripted(self, rng: np.random.Generator) -> Policy:
+        """Return a policy that succeeds; it may read this environment's state."""
+
+    @abstractmethod
+    def play(self, rng: np.random.Generator) -> Policy:
+        """Return a policy that seeks contact, or whatever moves most, without a goal."""
+
+    def terminated(self) -> bool:
+        """Whether the episode ends in this state."""
+        return False
+
+    def happening(self) -> Sequence[bool]:
+        """Return whether each of `events` holds in this state."""
+        return ()
+
+    # What a subclass may read -------------------------------------------------------------------
+
+    @final
+    def body(self, name: str) -> list[float]:
+        """Return a body's 13 numbers: x, y, z; quaternion xyzw; velocity; angular velocity."""
+        start = self._places[name]
+        return self.row[start : start + BODY_STATE]
+
+    @final
+    def joint(self, body: str, link: str) -> tuple[float, float]:
+        """Return the position and velocity of the joint on which a link hangs."""
+        start = self._places[body, link]
+        return self.row[start], self.row[start + 1]
+
+    @final
+    def seconds_left(self) -> float:
+        """Return the simulated seconds until the episode is truncated [s]."""
+        return (self.max_steps - self.t) / self.control_hz
+
+    def started(self) -> None:
+        """Called when a scene has been built, before the first row: what a task remembers."""
+
+    def arrived(self) -> None:
+        """Called when a row's state has been read, before it is observed: what a task derives."""
+
+    @classmethod
+    def name(cls) -> str:
+        """Return the name of the environment's file, such as push_t."""
+        return cls.__module__.rpartition(".")[2]
+
+    @classmethod
+    def max_episode_steps(cls) -> int:
+        """Return the number of steps after which an episode is truncated."""
+        return round(cls.limit_s * cls.control_hz)
+
+    @classmethod
+    def touching(cls) -> tuple[str, ...]:
+        """Return the bodies of the rows of `contact_impulse`; its last column is all others."""
+        jointed = (body for body, _ in cls.state_joints)
+        return tuple(dict.fromkeys((*cls.state_bodies, *jointed)))
+
+    @classmethod
+    def state_names(cls) -> tuple[str, ...]:
+        """Return the name of each number of the state, such as t.x or pole.position."""
+        body = ["x", "y", "z", "qx", "qy", "qz", "qw", "vx", "vy", "vz", "wx", "wy", "wz"]
+        return (
+            *(f"{b}.{part}" for b in cls.state_bodies for part in body),
+            *(f"{b}.{j}.{part}" for b, j in cls.state_joints for part in ("position", "velocity")),
+        )
+
+
+def yaw(body: Sequence[float]) -> float:
+    """Return the rotation about z of a body's quaternion [rad]."""
+    x, y, z, w = body[3:7]
+    return math.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))

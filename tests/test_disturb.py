@@ -1,0 +1,247 @@
+"""What happens during an episode besides what is done, and being in one state twice."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from running import cli, recipe
+from test_generate import generate
+
+from sandbox import catalogue
+from sandbox.env import SandboxEnv
+from sandbox.errors import InvalidInputError, UnknownNameError
+from sandbox.trajectory import ShardReader, shards
+from sandbox.verify import verify
+
+BALL = 13  # Numbers of a body's state.
+
+
+def env(name: str = "billiards", **keywords: Any) -> SandboxEnv:
+    return catalogue.environment(name)(account=None, **keywords)
+
+
+def rows(it: SandboxEnv, steps: int, *disturbances: dict[str, Any]) -> Any:
+    """The states of an episode in which nothing is done."""
+    _, info = it.reset(seed=3, options={"disturbances": list(disturbances)})
+    found = [info["state"]]
+    for _ in range(steps):
+        found.append(it.step(np.zeros(it.action_size, np.float32))[4]["state"])
+    return np.array(found)
+
+
+def test_a_kick_gives_a_body_its_speed_at_its_step_and_no_sooner() -> None:
+    it = env()
+    kick = {"at_s": 0.2, "kick": {"body": "ball_2", "speed_m_s": [0.5, 0.0, 0.0]}}
+    still, moved = rows(it, 6), rows(it, 6, kick)
+    assert (still[:4] == moved[:4]).all()
+    before, after = still[4], moved[4]
+    faster = after[2 * BALL + 7] - before[2 * BALL + 7]
+    assert 0.3 < faster < 0.5  # Some of it is rolling already.
+    impulse = {"body": "ball_2", "impulse_ns": [0.1, 0.0, 0.0]}  # 0.2 kg.
+    same = rows(it, 6, {"at_s": 0.2, "kick": impulse})
+    assert same[4] == pytest.approx(after)
+
+
+def test_a_body_is_taken_away_and_another_comes() -> None:
+    it = env(observation="segmentation")
+    away = {"at_s": 0.2, "remove": "ball_1"}
+    comes = {"at_s": 0.4, "add": {"body": "ball_9", "like": "ball_2", "at": [0.0, 0.0, 0.2]}}
+    states = rows(it, 12, away, comes)
+    ball = slice(BALL, 2 * BALL)
+    assert states[3, ball].any()
+    assert not states[4:, ball].any()
+    assert not states[:7, 9 * BALL :].any()
+    assert 0.04 < states[7, 9 * BALL + 2] < 0.2  # It falls.
+    names = [body.name for body in it.world.scene.bodies]
+    shown = set(np.unique(it.pictures.column("segmentation")).tolist())
+    assert names.index("ball_1") + 1 not in shown
+    assert names.index("ball_9") + 1 in shown
+    with pytest.raises(UnknownNameError, match="ball_1"):
+        it.world.centre("ball_1")
+
+
+def test_a_factor_changes_as_far_as_a_world_under_way_can_follow() -> None:
+    it = env()
+    change = {"at_s": 0.2, "change": {"ball_mass_kg": 0.4, "cloth_color": "navy"}}
+    rows(it, 5, change)
+    assert (it.values.ball_mass_kg, it.values.cloth_color) == (0.4, (0, 0, 128))
+    assert [(t, v.ball_mass_kg) for t, v in it.changes] == [(0, 0.2), (4, 0.4)]
+    with pytest.raises(InvalidInputError, match="another shape"):
+        rows(it, 5, {"at_s": 0.2, "change": {"ball_radius_m": 0.04}})
+
+
+def test_what_passes_through_others_stays_on_the_table() -> None:
+    it = env()
+    it.reset(seed=3)
+    here, there = it.body("ball_1")[:2], it.body("ball_2")[:2]
+    way = [b - a for a, b in zip(here, there, strict=True)]
+    kick = {"at_s": 0.0, "kick": {"body": "ball_1", "speed_m_s": [*(3 * w for w in way), 0.0]}}
+    solid = rows(it, 15, kick)
+    ghost = rows(it, 15, {"at_s": 0.0, "ghost": "ball_1"}, kick)
+    other = slice(2 * BALL, 2 * BALL + 3)
+    assert np.abs(solid[-1, other] - solid[0, other]).max() > 0.01
+    assert np.abs(ghost[-1, other] - ghost[0, other]).max() < 0.001
+    assert ghost[-1, BALL + 2] == pytest.approx(ghost[0, BALL + 2], abs=0.01)
+
+
+def test_looks_and_cameras_change() -> None:
+    it = env(observation="pixels")
+    paint = {"at_s": 0.2, "paint": {"body": "ball_1", "color": "lime"}}
+    camera = {"at_s": 0.4, "camera": {"main": {"eye": [0, -2.0, 0.5], "target": [0, 0, 0]}}}
+    rows(it, 4, paint)
+    assert (it.pictures.column("pixels").reshape(-1, 3) @ [-1, 1, -1] > 60).any()
+    before = it.pictures.extrinsics("main")
+    rows(it, 8, paint, camera)
+    assert not np.array_equal(it.pictures.extrinsics("main"), before)
+
+
+@pytest.mark.parametrize(
+    ("disturbance", "says"),
+    [
+        ({"at_s": 1.0}, "give one of kick"),
+        ({"at_s": 1.0, "remove": "a", "ghost": "b"}, "give one of kick"),
+        ({"at_s": -1.0, "remove": "a"}, "greater than or equal"),
+        ({"remove": "a"}, "at_s"),
+        ({"at_s": 1.0, "kick": {"body": "ball_0"}}, "either impulse_ns or speed_m_s"),
+        ({"at_s": 1.0, "change": {"mas": 1.0}}, "no factor is called 'mas'"),
+        ({"at_s": 1.0, "change": {"ball_mass_kg": 9.0}}, "is not a number from"),
+        ({"at_s": 1.0, "remove": 7}, "valid string"),
+    ],
+)
+def test_a_disturbance_that_breaks_a_rule_is_refused(disturbance: Any, says: str) -> None:
+    it = env()
+    with pytest.raises(InvalidInputError, match=says):
+        it.reset(seed=0, options={"disturbances": [disturbance]})
+
+
+def test_a_disturbed_run_with_labels_replays_bit_for_bit(tmp_path: Path) -> None:
+    scenario = tmp_path / "disturbed.yaml"
+    scenario.write_text(
+        "format: 1\nenvironment: billiards\nlimit_s: 4\n"
+        "cameras: {low: {eye: [0, -1.5, 0.5], target: [0, 0, 0]}}\n"
+        "disturbances:\n"
+        "  - {at_s: {uniform: [0.5, 1.0]}, kick: {body: ball_1, "
+        "speed_m_s: [{uniform: [-1, 1]}, 0.3, 0]}}\n"
+        "  - {at_s: 1.5, remove: ball_2}\n"
+        "  - {at_s: 2.0, change: {cloth_friction: {uniform: [0.1, 0.8]}}}\n"
+        "  - {at_s: 2.5, add: {body: ball_8, like: ball_1, at: [0, 0, 0.2]}}\n"
+        "  - {at_s: 3.0, paint: {body: ball_0, color: lime}}\n"
+    )
+    wanted = recipe(
+        "billiards",
+        scenario=str(scenario),
+        labels=True,
+        observation=["proprio", "pixels"],
+        image_size=16,
+        camera=["main", "low"],
+    )
+    generate(wanted, tmp_path / "run")
+    scenario.unlink()  # All that is needed is in the run.
+    report = verify(tmp_path / "run")
+    assert report.faults == []
+    assert report.replayed == 3
+    with ShardReader(shards(tmp_path / "run")[0]) as reader:
+        one, other = reader.read(0), reader.read(1)
+    assert len(one) == 61
+    friction = one.rows["variation.cloth_friction"]
+    assert (friction[:31] == 0.4).all()
+    assert (friction[31:] != 0.4).all()
+    assert one.record["disturbances"] != other.record["disturbances"]
+    assert one.rows["event.contact"].any()
+    touches = one.rows["contact_impulse"]
+    assert touches.shape[1:] == (10, 11)
+    assert (touches[:, :, :10] == touches[:, :, :10].transpose(0, 2, 1)).all()
+
+
+# One state twice.
+
+
+def test_a_branch_is_at_the_same_state_and_goes_its_own_way(name: str) -> None:
+    it, rng = env(name), np.random.default_rng(0)
+    it.reset(seed=5, options={"variation": ["all"]})
+    for _ in range(7):
+        it.step(rng.uniform(-1, 1, it.action_size).astype(np.float32))
+    twin, other = it.branch(), it.branch()
+    assert twin.row == it.row == other.row
+    action = np.ones(it.action_size, np.float32)
+    assert twin.step(action)[4]["state"].tobytes() == it.step(action)[4]["state"].tobytes()
+    assert other.step(-action)[4]["state"].tobytes() != it.row
+    for one in (it, twin, other):
+        one.close()
+
+
+def test_a_snapshot_is_come_back_to_and_time_with_it(name: str) -> None:
+    it, rng = env(name), np.random.default_rng(0)
+    it.reset(seed=5)
+    with pytest.raises(InvalidInputError, match="reset"):
+        env(name).branch()
+    for _ in range(5):
+        it.step(rng.uniform(-1, 1, it.action_size).astype(np.float32))
+    kept, row = it.snapshot(), list(it.row)
+    ways: list[Any] = []
+    for _ in range(2):
+        for _ in range(4):
+            _, reward, _, _, info = it.step(np.ones(it.action_size, np.float32))
+        ways.append((info["state"], reward, it.t))
+        it.restore(kept)
+        assert (it.t, it.row) == (5, row)
+        assert it.world.read() == pytest.approx(row, abs=1e-9)
+    assert ways[0][2] == ways[1][2] == 9
+    assert ways[0][0] == pytest.approx(ways[1][0], abs=0.05)  # Inexact, and said to be.
+    it.close()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("branches")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SANDBOX_HOME", str(folder / "home"))
+        generate(recipe("billiards", policies={"scripted": 1.0}, labels=True), folder / "run")
+    return folder / "run"
+
+
+def test_branches_share_their_past_and_are_verified(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SANDBOX_HOME", str(run.parent / "home"))
+    kinds = "same,noop,random,impulse,remove:ball_2,factor:ball_mass_kg=0.3,vanish,teleport,ghost"
+    ways = ["--episode", "1", "--step", "20", "--k", "2", "--with", f"{kinds},recolor"]
+    done = cli("branch", run, *ways, "--out", tmp_path / "branches")
+    assert done.returncode == 0, done.stderr
+    assert cli("verify", tmp_path / "branches").returncode == 0
+    with ShardReader(shards(run)[0]) as reader:
+        past = reader.read(1)
+    with ShardReader(shards(tmp_path / "branches")[0]) as reader:
+        every = [reader.read(n) for n in range(len(reader))]
+    assert len(every) == 14
+    for one in every:
+        branch, rows = one.record["branch"], one.rows["state"]
+        assert rows[:21].tobytes() == past.rows["state"][:21].tobytes()
+        assert (branch["episode"], branch["step"]) == (1, 20)
+        assert branch["prefix_micro"] == int(past.rows["charge"][:21].sum())
+        same = rows.tobytes() == past.rows["state"].tobytes()
+        assert same == (branch["kind"] in ("same", "recolor"))
+    assert sum(one.record["branch"]["impossible"] for one in every) == 6
+    found = len({one.rows["state"].tobytes() for one in every})
+    assert found == 12  # `same` and the two of `recolor` are one.
+
+
+@pytest.mark.parametrize(
+    ("ways", "says"),
+    [
+        (["--episode", "9", "--step", "0", "--with", "same"], "episode 9"),
+        (["--episode", "0", "--step", "999", "--with", "same"], "step 999"),
+        (["--episode", "0", "--step", "0", "--with", "explode"], "no kind of branch"),
+        (["--episode", "0", "--step", "0", "--with", "remove:ball_99"], "no body that is there"),
+        (["--episode", "0", "--step", "0", "--with", "factor:ball_mass_kg"], "NAME=VALUE"),
+        (["--episode", "0", "--step", "0", "--with", "factor:mass=1"], "no factor"),
+    ],
+)
+def test_a_branch_that_cannot_be_is_refused_in_one_line(
+    run: Path, tmp_path: Path, ways: list[str], says: str
+) -> None:
+    done = cli("branch", run, *ways, "--out", tmp_path / "branches")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert says in done.stderr
+    assert not (tmp_path / "branches").exists()
