@@ -94,7 +94,8 @@ def _work(
     """Be one of the processes: generate every `workers`-th shard."""
     import signal
 
-    from sandbox.collect import Run, lock
+    from sandbox.collect import Run
+    from sandbox.settlement import lock, lock_lease
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent says when to stop.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -104,7 +105,7 @@ def _work(
 
     run = Run(recipe, folder, ledger, source)
     try:
-        with lock(folder, worker=worker):
+        with lock(folder, worker=worker), lock_lease(folder, ledger, worker):
             run.generate_some(worker, workers, tell)
         _say(mouth, ("done", run.bill.already))
     except SandboxError as error:
