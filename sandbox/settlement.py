@@ -120,9 +120,15 @@ def check_ledger(folder: Path, ledger: Ledger) -> bytes:
     """Return the beginning of the names of a run's leases; nothing if it has neither begun.
 
     Raises:
-        LedgerError: the run is charged in another ledger.
+        LedgerError: the run is charged in another ledger, or nothing says in which.
     """
     named = runs.ledger_of(folder)
+    if not named and _keeps(folder):
+        raise LedgerError(
+            f"{folder / runs.LEDGER}: missing, so that nothing says in which ledger these episodes "
+            "were charged; here they would be charged again. Nothing was done. Restore it from a "
+            "copy, give another --out, or check the run with `sandbox verify --no-ledger`."
+        )
     if named and named["ledger"] != ledger.id:
         raise LedgerError(
             f"{folder}: charged in the ledger {named['ledger']}, and this one ({ledger.path}) is "
@@ -130,6 +136,12 @@ def check_ledger(folder: Path, ledger: Ledger) -> bytes:
             "give another --out."
         )
     return bytes.fromhex(named["lease"]) if named else b""
+
+
+def _keeps(folder: Path) -> bool:
+    """Whether log or shards have an episode."""
+    paths = [path for path in shards(folder, missing_ok=True) if not runs.unborn(path)]
+    return len(log.read(folder)) > 1 or any(len(ShardReader(path)) for path in paths)
 
 
 @contextmanager
