@@ -178,6 +178,7 @@ class Run:
 
         Raises:
             BudgetExhaustedError: nothing was done.
+            LedgerError, RunConflictError: see `recover`, which what is there may need first.
         """
         work = f"{self.recipe.episodes - self.done()} episodes ({_work(quoted.quantities)}) cost "
         work += f"{'' if quoted.exact else 'up to '}{prices.credits(quoted.amount)} credits"
@@ -189,8 +190,11 @@ class Run:
             )
         greedy = self.recipe.admission == "greedy"
         least = quoted.episode if greedy and quoted.amount else quoted.quantities
-        account = self.recipe.account
-        short = self.ledger.shortfall(account, self.schedule.charges(least))
+        account, charges = self.recipe.account, self.schedule.charges(least)
+        short = self.ledger.shortfall(account, charges)
+        if short and (self.folder / "run.json").exists():
+            recover(self.folder, self.ledger, self.key)  # A killed process may hold the credit.
+            short = self.ledger.shortfall(account, charges)
         if short:
             has = self.ledger.balance(account).available_micro or 0
             raise BudgetExhaustedError(
