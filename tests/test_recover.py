@@ -145,7 +145,7 @@ def kill(victim: Victim, how: str, chance: random.Random) -> str:
     """Start a run and kill it at some moment; return how it died, "" if it came to its end."""
     process = victim.start(chance.randint(1, 3) if how == "unposted" else 0)
     before, begun = victim.lines(), time.monotonic()
-    early = chance.uniform(0.2, 2.0) if chance.random() < 0.3 else 60.0
+    early = chance.uniform(0.2, 2.0) if how != "worker" and chance.random() < 0.3 else 60.0
     while how != "unposted" and process.poll() is None and time.monotonic() - begun < early:
         if victim.lines() > before:
             time.sleep(chance.uniform(0, 0.15))
