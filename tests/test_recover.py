@@ -178,7 +178,7 @@ def test_kills_lose_nothing_charge_nothing_twice_nothing_free_and_leave_the_same
     hows = itertools.cycle(["unposted", "group", "worker", "coordinator", "group"])
     kills: Counter[str] = Counter()
     posted = voided = seed = 0
-    while kills.total() - kills[""] < KILLS:
+    while dead(kills) < KILLS:
         seed += 1
         # A run of its own, so that each charge is made for the first time; and every other one
         # has credit to the microcredit, so that nothing may be charged twice or stay held.
@@ -190,7 +190,7 @@ def test_kills_lose_nothing_charge_nothing_twice_nothing_free_and_leave_the_same
         Ledger().grant(account, FUNDS if seed % 2 else cost.amount)
         paid = ("--seed", str(seed), "--admission", "greedy", "--workers", str(2 - seed % 3 // 2))
         victim = Victim(tmp_path / f"run{seed}", account, paid)
-        while not (victim.folder / "manifest.json").exists():
+        while dead(kills) < KILLS and not (victim.folder / "manifest.json").exists():
             how = kill(victim, next(hows), chance)
             kills[how] += 1
             if not (victim.folder / "run.json").exists():
@@ -205,6 +205,10 @@ def test_kills_lose_nothing_charge_nothing_twice_nothing_free_and_leave_the_same
     assert posted > 0
     assert voided > 0
     print(f"kills {dict(kills)}, {posted} episodes recovered, {voided} times credit given back")
+
+
+def dead(kills: Counter[str]) -> int:
+    return kills.total() - kills[""]
 
 
 def check_finished(victim: Victim, whole: Path, cost: int) -> None:
