@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,19 @@ if __name__ == "__main__":
 """
 
 
+STARTED: list[subprocess.Popen[bytes]] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_runs_on() -> Iterator[None]:
+    """End what a test that failed has left running."""
+    yield
+    while STARTED:
+        with STARTED.pop() as process:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
 @dataclass
 class Victim:
     """A run that is started again and again, and killed in between.
@@ -78,13 +92,15 @@ class Victim:
         script = self.folder.with_name("main.py")
         script.write_text(MAIN)
         command = [sys.executable, str(script), "generate", str(RECIPE), "--out", str(self.folder)]
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*command, "--account", self.account, *self.options],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env={**os.environ, "DIES_AFTER": str(dies_after)},
             start_new_session=True,
         )
+        STARTED.append(process)
+        return process
 
     def finish(self) -> None:
         """Run it to its end."""
