@@ -116,10 +116,7 @@ def _checked(nonce: str) -> str:
 
 def _closed(folder: Path) -> note.Checkpoint:
     """Return the checkpoint of a run, unverified."""
-    try:
-        text = (folder / log.CHECKPOINT).read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(f"{folder / log.CHECKPOINT}: cannot be read: {error}.") from None
+    text = log.checkpoint_text(folder)
     return note.Checkpoint.parse(note.split(text)[0] if "\n\n" in text else text)
 
 

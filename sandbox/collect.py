@@ -9,12 +9,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol, cast
 
-from filelock import FileLock, Timeout
-
 from sandbox import bill, prices, rollout, runs, settlement
 from sandbox.bill import Bill, Quote
 from sandbox.env import SandboxEnv
-from sandbox.errors import BudgetExhaustedError, FormatError, RunConflictError, SandboxError
+from sandbox.errors import BudgetExhaustedError, FormatError, RunConflictError
 from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Lease, Ledger
 from sandbox.meter import Meter
@@ -22,13 +20,13 @@ from sandbox.policies import POLICIES
 from sandbox.prices import PriceSchedule
 from sandbox.recipe import EpisodeChance, Recipe
 from sandbox.scenario import Scenario
+from sandbox.settlement import lock, lock_lease
 from sandbox.trajectory import EpisodeBuffer, ShardReader, ShardWriter, shards
 from sandbox.trajectory.shard import part_path
 from sandbox.world import engine
 
 CHUNK = 64  # Episodes that a greedy lease reserves for at once.
 BATCH = 128  # Episodes posted in one transaction.
-ORPHAN_S = 10.0  # Within which the workers of a killed process are gone.
 
 
 class Source(Protocol):
@@ -182,6 +180,7 @@ class Run:
 
         Raises:
             BudgetExhaustedError: nothing was done.
+            LedgerError, RunConflictError: see `recover`, which what is there may need first.
         """
         work = f"{self.recipe.episodes - self.done()} episodes ({_work(quoted.quantities)}) cost "
         work += f"{'' if quoted.exact else 'up to '}{prices.credits(quoted.amount)} credits"
@@ -193,8 +192,11 @@ class Run:
             )
         greedy = self.recipe.admission == "greedy"
         least = quoted.episode if greedy and quoted.amount else quoted.quantities
-        account = self.recipe.account
-        short = self.ledger.shortfall(account, self.schedule.charges(least))
+        account, charges = self.recipe.account, self.schedule.charges(least)
+        short = self.ledger.shortfall(account, charges)
+        if short and (self.folder / "run.json").exists():
+            recover(self.folder, self.ledger, self.key)  # A killed process may hold the credit.
+            short = self.ledger.shortfall(account, charges)
         if short:
             has = self.ledger.balance(account).available_micro or 0
             raise BudgetExhaustedError(
@@ -217,15 +219,15 @@ class Run:
 
         with lock(self.folder, make=True):
             self._begin()
-            done = settlement.settle(self.folder, self.ledger, self.key)
-            self._recount(done.posted)
-            try:
-                if workers > 1:
-                    crew.share(self, workers, progress)
-                else:
-                    self.generate_some(0, 1, progress)
-            finally:
-                self._settle()
+            with lock_lease(self.folder, self.ledger):
+                self._recount(self._settle().posted)
+                try:
+                    if workers > 1:
+                        crew.share(self, workers, progress)
+                    else:
+                        self.generate_some(0, 1, progress)
+                finally:
+                    self._settle()
         return self.bill
 
     def generate_some(self, worker: int, workers: int, progress: Progress) -> None:
@@ -263,9 +265,9 @@ class Run:
         self.bill.add(usage.quantities, sum(usage.charges().values()))
         progress(kept, self.bill)
 
-    def _settle(self) -> None:
+    def _settle(self) -> settlement.Settlement:
         """Post, log and sign what is kept; a run that has everything gets its manifest."""
-        settlement.settle(self.folder, self.ledger, self.key)
+        return settlement.settle(self.folder, self.ledger, self.key)
 
     def _recount(self, posted: int) -> None:
         """Count what is kept already."""
@@ -353,47 +355,15 @@ class Run:
                 )
 
 
-@contextmanager
-def lock(folder: Path, *, make: bool = False, worker: int | None = None) -> Generator[None]:
-    """Be the only one who writes a run folder, or its only worker of a number.
-
-    Raises:
-        RunConflictError: another process writes there.
-        SandboxError: the folder cannot be written.
-    """
-    try:
-        if make:
-            folder.mkdir(parents=True, exist_ok=True)
-        if worker is not None:
-            with FileLock(folder / f".lock.{worker}", timeout=ORPHAN_S):
-                yield
-            return
-        with FileLock(folder / ".lock", timeout=0):
-            for left in sorted(folder.glob(".lock.*")):
-                with FileLock(left, timeout=ORPHAN_S):
-                    pass
-            yield
-    except Timeout:
-        raise RunConflictError(
-            f"{folder}: another process is generating here; nothing was done. Wait for it, or give "
-            "another --out."
-        ) from None
-    except OSError as error:
-        raise SandboxError(
-            f"{folder}: cannot be written: {error.strerror or error}. Nothing was charged for what "
-            "is not kept; make room, or give another --out."
-        ) from error
-
-
 def recover(folder: Path, ledger: Ledger, key: SigningKey | None = None) -> settlement.Settlement:
     """Finish or void what a crash left in a run folder; twice changes nothing.
 
     Raises:
         FormatError: no run, or damaged.
-        LedgerError, RunConflictError: see `settlement.settle`, `lock`.
+        LedgerError, RunConflictError: see `settlement.settle`, `lock`, `lock_lease`.
     """
     runs.read_run(folder)
-    with lock(folder):
+    with lock(folder), lock_lease(folder, ledger):
         return settlement.settle(folder, ledger, key)
 
 

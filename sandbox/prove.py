@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sandbox import bill, merkle, prices, settlement
+from sandbox import bill, merkle, prices, runs, settlement
 from sandbox.errors import FormatError, InvalidInputError, SandboxError
 from sandbox.evidence import log, note
 from sandbox.evidence.note import VerifierKey
 from sandbox.trajectory import ShardReader, shards
 
 FORMAT = 1
+_DAMAGE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 
 
 @dataclass
@@ -35,11 +36,13 @@ class Proof:
 
 
 def episode(folder: Path, number: int, step: int | None = None) -> dict[str, Any]:
-    """Return the proof of an episode of a finished run, and of one of its rows.
+    """Return the proof of an episode that is in a run's log, and of one of its rows.
+
+    That of a run which renders another has the manifest too: with it goes what was charged.
 
     Raises:
         InvalidInputError: there is no such episode or row.
-        FormatError: the run is damaged, or its log says otherwise.
+        FormatError: the run is damaged, or its log does not have it.
     """
     found, leaves, text = _logged(folder)
     if not 0 <= number < len(found.records):
@@ -53,6 +56,9 @@ def episode(folder: Path, number: int, step: int | None = None) -> dict[str, Any
         "record": found.records[number],
         "record_path": _hex(merkle.inclusion(leaves, number + 1)),
     }
+    if found.run["parent"] is not None and len(leaves) == found.recipe.episodes + 2:
+        proof["manifest"] = runs.read_json(folder / "manifest.json")
+        proof["manifest_path"] = _hex(merkle.inclusion(leaves, len(leaves) - 1))
     return proof if step is None else {**proof, **_row(folder, number, step)}
 
 
@@ -85,21 +91,22 @@ def check(proof: Mapping[str, Any], keys: Sequence[VerifierKey], *, signed: bool
     """
     found = Proof()
     try:
-        if proof.get("format") != FORMAT or proof.get("kind") not in ("episode", "growth"):
+        known = (_whole(proof, "format"), proof.get("kind"))
+        if known not in ((FORMAT, "episode"), (FORMAT, "growth")):
             raise FormatError(f"this is no proof of format {FORMAT}.")
         closed = _signed(proof["checkpoint"], keys, signed, found)
         if proof["kind"] == "episode":
             _check_episode(proof, closed, found)
         else:
             _check_growth(proof, closed, keys, found)
-    except (SandboxError, LookupError, TypeError, ValueError, AttributeError) as error:
+    except (*_DAMAGE, SandboxError) as error:
         found.faults.append(f"the proof is damaged: {error}")
     return found
 
 
 def _check_episode(proof: Mapping[str, Any], closed: note.Checkpoint, found: Proof) -> None:
     known, record = proof["run"], proof["record"]
-    number = record["episode"]
+    number, steps = _whole(record, "episode"), _whole(record, "steps")
     if closed.origin != log.origin(known["run"]) or record["run"] != known["run"]:
         found.faults.append("the checkpoint, the run and the episode are not of one run.")
     if not _included(bill.leaf(known), 0, closed, proof["run_path"]):
@@ -110,16 +117,44 @@ def _check_episode(proof: Mapping[str, Any], closed: note.Checkpoint, found: Pro
     if cost != record["charge_micro"]:
         found.faults.append(f"its work costs {cost} microcredits, not {record['charge_micro']}.")
     found.shown.append(
-        f"episode {number} of run {known['run'][:16]}...: {record['steps']} steps, "
-        f"{prices.credits(cost)} credits, is entry {number + 2} of {closed.size} of the log."
+        f"episode {number} of run {known['run'][:16]}...: {steps} steps, {prices.credits(cost)} "
+        f"credits of work, is entry {number + 2} of {closed.size} of the log."
     )
+    if known["parent"] is not None:
+        _check_posted(proof, closed, found)
+    if closed.size < known["recipe"]["episodes"] + 2:
+        found.notes.append(
+            f"the run was not finished: its log had {closed.size - 1} of "
+            f"{known['recipe']['episodes']} episodes."
+        )
     if "leaf" in proof:
         _check_row(proof, record, found)
     found.notes.append("that the work was done is not shown; `sandbox audit` the run for that.")
 
 
+def _check_posted(proof: Mapping[str, Any], closed: note.Checkpoint, found: Proof) -> None:
+    """Say what an episode that renders another was charged: its share of what the manifest says.
+
+    Pictures cost the same in each row, and all pixels of a run are its own.
+    """
+    known, record = proof["run"], proof["record"]
+    what = f"the run renders run {known['parent'][:16]}... again and pays for its pictures alone"
+    if "manifest" not in proof:
+        found.notes.append(f"{what}: how much is not shown.")
+        return
+    made = proof["manifest"]
+    if not _included(bill.leaf(made), closed.size - 1, closed, proof["manifest_path"]):
+        found.faults.append("what manifest.json says is not in the log.")
+    mine, total = (_whole(it, "pixel") for it in (record["charges"], made["quantities"]))
+    shares = {unit: divmod(n * mine, total) for unit, n in made["posted_quantities"].items()}
+    if any(rest for _, rest in shares.values()):
+        found.faults.append("what was charged for pictures is not the same for each of them.")
+    cost = prices.load(str(made["price_version"])).cost({u: n for u, (n, _) in shares.items()})
+    found.shown.append(f"{what}: {prices.credits(cost)} credits of these.")
+
+
 def _check_row(proof: Mapping[str, Any], record: Mapping[str, Any], found: Proof) -> None:
-    step, leaf = int(proof["step"]), merkle.leaf_hash(bytes.fromhex(proof["leaf"]))
+    step, leaf = _whole(proof, "step"), merkle.leaf_hash(bytes.fromhex(proof["leaf"]))
     path, root = _bytes(proof["leaf_path"]), bytes.fromhex(record["digest"])
     inside = merkle.includes(leaf, step, record["steps"] + 1, path, root)
     if not inside or bytes.fromhex(proof["leaf"])[33:37] != step.to_bytes(4, "little"):
@@ -161,9 +196,11 @@ def _logged(folder: Path) -> tuple[settlement.Kept, list[bytes], str]:
     """Return what a run keeps, its log's leaves, and its checkpoint."""
     found, leaves = settlement.kept(folder), log.read(folder)
     records = [bill.leaf(found.run), *found.leaves()]
-    if not leaves or leaves[: len(records)] != records:
+    if leaves == records[: len(leaves)] and len(leaves) < len(records):
+        raise FormatError(f"{folder}: its log does not have all that it keeps: `sandbox recover`.")
+    if leaves[: len(records)] != records:
         raise FormatError(f"{folder}: its log is not of what it keeps; `sandbox verify` it.")
-    return found, leaves, (folder / log.CHECKPOINT).read_bytes().decode()
+    return found, leaves, log.checkpoint_text(folder)
 
 
 def _row(folder: Path, number: int, step: int) -> dict[str, Any]:
@@ -193,4 +230,15 @@ def _hex(path: Sequence[bytes]) -> list[str]:
 
 
 def _bytes(path: Any) -> list[bytes]:
-    return [bytes.fromhex(node) for node in path]
+    nodes = [bytes.fromhex(node) for node in path]
+    if _hex(nodes) != path:
+        raise FormatError("a path is not a list of hashes in hex.")
+    return nodes
+
+
+def _whole(facts: Mapping[str, Any], name: str) -> int:
+    """Return a whole number among facts that anybody may have written."""
+    value = facts[name]
+    if type(value) is not int:
+        raise FormatError(f"{name} is {str(value)[:80]!r}, not a whole number.")
+    return value

@@ -220,7 +220,7 @@ def record(
         "engine": engine(),
         "renderer": env.pictures.drawn_by,
         "views": list(env.pictures.cameras),
-        "cameras": env.pictures.described(),
+        "cameras": env.pictures.described() if env.pictures.columns else {},
         "price_version": env.meter.schedule.version,
         "steps": steps,
         "charges": dict(env.meter.quantities),

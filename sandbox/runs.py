@@ -4,15 +4,19 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
 from sandbox.errors import FormatError, SandboxError
 from sandbox.recipe import Recipe
 from sandbox.scenario import Scenario
+from sandbox.trajectory.shard import sync_folder
 
 FORMAT = 3
 LEDGER = ".ledger.json"  # No part of the dataset: another book gives the same bytes.
+DEEPEST = 32  # Levels of JSON.
 _KEYS: dict[str, tuple[type, ...]] = {  # Of run.json.
     "run": (str,),
     "recipe": (dict,),
@@ -62,18 +66,50 @@ def scenario_of(folder: Path) -> Scenario:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; FormatError if it holds none."""
+    """Return the object in a JSON file that anybody may have written.
+
+    Raises:
+        FormatError: it holds none, or one that has a key twice, a number that is none, text that is
+            not Unicode, or more levels than anything here.
+    """
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(path.read_bytes().decode(), object_pairs_hook=_once)
+        json.dumps(data, ensure_ascii=False, allow_nan=False).encode()
     except (OSError, ValueError, RecursionError) as error:
         raise FormatError(f"{path}: cannot be read: {error}.") from None
     if not isinstance(data, dict):
         raise FormatError(f"{path}: holds no JSON object.")
+    if _levels(data) > DEEPEST:
+        raise FormatError(f"{path}: has more than {DEEPEST} levels; restore it from a copy.")
     return cast(dict[str, Any], data)
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; ValueError if a key is there twice: JSON would keep the last."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(k for k in keys if keys.count(k) > 1)!r} is there twice")
+    return made
+
+
+def _levels(data: Any) -> int:
+    """Return how deep JSON is nested, counted to one more than there may be."""
+    count, level = 0, [data]
+    while level and count <= DEEPEST:
+        level = [item for one in level for item in _items(one)]
+        count += 1
+    return count
+
+
+def _items(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return cast(dict[str, Any], value).values()
+    return cast(list[Any], value) if isinstance(value, list) else ()
+
+
 def write_json(path: Path, data: Any) -> None:
-    """Write a JSON file whole or not at all."""
+    """Write a JSON file whole or not at all, and return when the disk has it."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -81,7 +117,10 @@ def write_json(path: Path, data: Any) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        sync_folder(path.parent)
     except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise SandboxError(f"{path}: cannot be written: {error.strerror}.") from error
 
 

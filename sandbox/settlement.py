@@ -1,12 +1,15 @@
 """What a run owes and shows for the episodes that it keeps: posts, log, checkpoint, manifest."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from sandbox import bill, runs
-from sandbox.errors import LedgerError, RunConflictError
+from sandbox.errors import LedgerError, RunConflictError, SandboxError
 from sandbox.evidence import log
 from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Ledger, Usage
@@ -14,6 +17,7 @@ from sandbox.recipe import Recipe
 from sandbox.trajectory import ShardReader, shards
 
 BATCH = 500  # Posts in one transaction.
+ORPHAN_S = 10.0  # Within which the workers of a killed process are gone.
 
 
 @dataclass
@@ -85,10 +89,10 @@ def kept(folder: Path) -> Kept:
 def settle(folder: Path, ledger: Ledger, key: SigningKey | None = None) -> Settlement:
     """Post what is kept and not charged, give back what is held, and log; twice changes nothing.
 
-    Whoever calls holds the folder's lock: nobody is generating.
+    Whoever calls holds the locks of folder and lease: nobody is generating.
 
     Raises:
-        LedgerError: the run was charged in another ledger; nothing was done.
+        LedgerError: see `check_ledger`; nothing was done.
         RunConflictError: the log says otherwise than the shards.
     """
     held = check_ledger(folder, ledger)
@@ -113,12 +117,18 @@ def settle(folder: Path, ledger: Ledger, key: SigningKey | None = None) -> Settl
 
 
 def check_ledger(folder: Path, ledger: Ledger) -> bytes:
-    """Return the beginning of the names of a run's leases.
+    """Return the beginning of the names of a run's leases; nothing if it has neither begun.
 
     Raises:
-        LedgerError: the run is charged in another ledger.
+        LedgerError: the run is charged in another ledger, or nothing says in which.
     """
     named = runs.ledger_of(folder)
+    if not named and _keeps(folder):
+        raise LedgerError(
+            f"{folder / runs.LEDGER}: missing, so that nothing says in which ledger these episodes "
+            "were charged; here they would be charged again. Nothing was done. Restore it from a "
+            "copy, give another --out, or check the run with `sandbox verify --no-ledger`."
+        )
     if named and named["ledger"] != ledger.id:
         raise LedgerError(
             f"{folder}: charged in the ledger {named['ledger']}, and this one ({ledger.path}) is "
@@ -126,6 +136,82 @@ def check_ledger(folder: Path, ledger: Ledger) -> bytes:
             "give another --out."
         )
     return bytes.fromhex(named["lease"]) if named else b""
+
+
+def _keeps(folder: Path) -> bool:
+    """Whether log or shards have an episode."""
+    paths = [path for path in shards(folder, missing_ok=True) if not runs.unborn(path)]
+    return len(log.read(folder)) > 1 or any(len(ShardReader(path)) for path in paths)
+
+
+@contextmanager
+def lock(folder: Path, *, make: bool = False, worker: int | None = None) -> Generator[None]:
+    """Be the only one who writes a run folder, or its only worker of a number.
+
+    Raises:
+        RunConflictError: another process writes there.
+        SandboxError: the folder cannot be written.
+    """
+    try:
+        if make:
+            folder.mkdir(parents=True, exist_ok=True)
+        with _alone(folder / ".lock", worker):
+            yield
+    except Timeout:
+        raise RunConflictError(
+            f"{folder}: another process is generating here; nothing was done. Wait for it, or give "
+            "another --out."
+        ) from None
+    except OSError as error:
+        raise SandboxError(
+            f"{folder}: cannot be written: {error.strerror or error}. Nothing was charged for what "
+            "is not kept; make room, or give another --out."
+        ) from error
+
+
+@contextmanager
+def lock_lease(folder: Path, ledger: Ledger, worker: int | None = None) -> Generator[None]:
+    """Be the only one who posts or gives back what a run holds, or its only worker of a number.
+
+    A copy of a run folder has a lock of its own but the lease of the first, so that this lock is
+    beside the ledger.
+
+    Raises:
+        LedgerError: see `check_ledger`.
+        RunConflictError: another process generates the run in another folder.
+        SandboxError: there can be no lock beside the ledger.
+    """
+    held = check_ledger(folder, ledger)
+    path = ledger.path.parent / "locks" / held.hex()
+    with ExitStack() as stack:
+        try:
+            if held:
+                path.parent.mkdir(exist_ok=True)
+                stack.enter_context(_alone(path, worker))
+        except Timeout:
+            raise RunConflictError(
+                f"{folder}: another process is generating this run in another folder, of which "
+                "this is a copy; nothing was done. Wait for it, or give another --out."
+            ) from None
+        except OSError as error:
+            raise SandboxError(
+                f"{path}: cannot be locked: {error.strerror or error}. Nothing was done."
+            ) from error
+        yield
+
+
+@contextmanager
+def _alone(path: Path, worker: int | None) -> Generator[None]:
+    """Hold a lock when those of its workers are free, or one of theirs; Timeout if it is taken."""
+    if worker is not None:
+        with FileLock(path.with_name(f"{path.name}.{worker}"), timeout=ORPHAN_S):
+            yield
+        return
+    with FileLock(path, timeout=0):
+        for left in sorted(path.parent.glob(f"{path.name}.*")):
+            with FileLock(left, timeout=ORPHAN_S):
+                pass
+        yield
 
 
 def manifest(folder: Path, found: Kept) -> dict[str, Any]:

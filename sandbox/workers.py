@@ -1,9 +1,9 @@
 """Several processes share the shards of one run."""
 
 import multiprocessing
-import os
-import queue
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sandbox.collect import Progress, Run, Source
 
 Message = tuple[str, Any]
+Crew = dict[Connection, BaseProcess]  # Each by its own pipe: a lock could die with its holder.
 
 
 class _OrphanedError(SandboxError):
@@ -26,51 +27,59 @@ def share(run: "Run", workers: int, progress: "Progress") -> None:
     """Generate a run's missing episodes with several processes; each takes whole shards.
 
     Raises:
-        SandboxError: what a worker raised; the others are stopped, what they kept stays.
+        SandboxError: what a worker raised, or that one died; the others are stopped, what they
+            kept stays.
     """
     context = multiprocessing.get_context("spawn")
-    said: Any = context.Queue()
-    part = (run.recipe, run.folder, run.ledger, run.source, workers, os.getpid(), said)
-    crew = [
-        context.Process(target=_work, args=(n, *part), name=f"worker {n}", daemon=True)
-        for n in range(workers)
-    ]
-    for process in crew:
-        process.start()
+    crew: Crew = {}
     try:
-        _listen(run, crew, said, progress)
+        for n in range(workers):
+            ear, mouth = context.Pipe(duplex=False)
+            part = (n, run.recipe, run.folder, run.ledger, run.source, workers, mouth)
+            process = context.Process(target=_work, args=part, name=f"worker {n}", daemon=True)
+            process.start()
+            mouth.close()  # So that the pipe ends with the worker.
+            crew[ear] = process
+        _listen(run, crew, progress)
     finally:
-        for process in crew:
+        for ear, process in crew.items():
             process.terminate()
-        for process in crew:
+            ear.close()
+        for process in crew.values():
             process.join()
 
 
-def _listen(run: "Run", crew: Sequence[BaseProcess], said: Any, progress: "Progress") -> None:
+def _listen(run: "Run", crew: Crew, progress: "Progress") -> None:
     """Count what the workers keep until all are done."""
-    working, poor = len(crew), None
+    working, poor = dict(crew), None
     while working:
-        try:
-            kind, what = said.get(timeout=0.5)
-        except queue.Empty:
-            dead = [p for p in crew if p.exitcode not in (None, 0)]
-            if dead:
-                raise SandboxError(
-                    f"{dead[0].name} died with exit status {dead[0].exitcode}. What was kept is "
-                    "kept; run the same command again to continue."
-                ) from None
-            continue
-        if kind == "kept":
-            run.count(what, progress)
-        elif kind == "poor":  # The others use what credit there is.
-            poor, working = what, working - 1
-        elif kind == "failed":
-            raise what
-        else:
-            run.bill.already += what
-            working -= 1
+        ready = wait(list(working))
+        for ear in [ear for ear in working if ear in ready]:
+            kind, what = _heard(ear, working[ear])
+            if kind == "kept":
+                run.count(what, progress)
+                continue
+            if kind == "failed":
+                raise what
+            if kind == "poor":  # The others use what credit there is.
+                poor = what
+            else:
+                run.bill.already += what
+            del working[ear]
     if poor is not None:
         raise poor
+
+
+def _heard(ear: Connection, process: BaseProcess) -> Message:
+    """Return what a worker says next; SandboxError if it died."""
+    try:
+        return ear.recv()
+    except (EOFError, OSError):
+        process.join()
+        raise SandboxError(
+            f"{process.name} died with exit status {process.exitcode}. What was kept is kept; run "
+            "the same command again to continue."
+        ) from None
 
 
 def _work(
@@ -80,32 +89,38 @@ def _work(
     ledger: Ledger,
     source: "Source",
     workers: int,
-    parent: int,
-    said: Any,
+    mouth: Connection,
 ) -> None:
     """Be one of the processes: generate every `workers`-th shard."""
     import signal
 
-    from sandbox.collect import Run, lock
+    from sandbox.collect import Run
+    from sandbox.settlement import lock, lock_lease
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent says when to stop.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     def tell(record: Mapping[str, Any], _: object) -> None:
-        if os.getppid() != parent:
-            raise _OrphanedError("the process that started this worker is gone.")
-        said.put(("kept", dict(record)))
+        _say(mouth, ("kept", dict(record)))
 
     run = Run(recipe, folder, ledger, source)
     try:
-        with lock(folder, worker=worker):
+        with lock(folder, worker=worker), lock_lease(folder, ledger, worker):
             run.generate_some(worker, workers, tell)
-        said.put(("done", run.bill.already))
+        _say(mouth, ("done", run.bill.already))
     except SandboxError as error:
         kind = BudgetExhaustedError if isinstance(error, BudgetExhaustedError) else SandboxError
-        said.put(("poor" if kind is BudgetExhaustedError else "failed", kind(str(error))))
+        with suppress(_OrphanedError):
+            _say(mouth, ("poor" if kind is BudgetExhaustedError else "failed", kind(str(error))))
     except KeyboardInterrupt:
         pass
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         run.close()
+
+
+def _say(mouth: Connection, message: Message) -> None:
+    try:
+        mouth.send(message)
+    except OSError:
+        raise _OrphanedError("the process that started this worker is gone.") from None

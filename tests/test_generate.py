@@ -1,9 +1,6 @@
 """Recipes carried out: quoted, metered, kept whole, continued, and the same bytes every time."""
 
 import json
-import os
-import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +13,7 @@ import pytest
 from running import cli, python, recipe
 
 from sandbox import catalogue, collect, prices, rollout
-from sandbox.collect import Run, lock, recover
+from sandbox.collect import Run
 from sandbox.errors import (
     BudgetExhaustedError,
     InvalidInputError,
@@ -25,17 +22,17 @@ from sandbox.errors import (
     SandboxError,
     UnknownNameError,
 )
-from sandbox.evidence import keys
+from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Ledger
 from sandbox.ledger.statement import statement
 from sandbox.recipe import EpisodeChance, Recipe, changed
 from sandbox.recipe import load as load_recipe
 from sandbox.trajectory import Episode, ShardReader, ShardWriter, shards
-from sandbox.verify import Trust, verify
+from sandbox.verify import verify
 
 
-def generate(wanted: Recipe, folder: Path) -> collect.Bill:
-    run = Run(wanted, folder)
+def generate(wanted: Recipe, folder: Path, key: SigningKey | None = None) -> collect.Bill:
+    run = Run(wanted, folder, key=key)
     try:
         return run.generate()
     finally:
@@ -136,66 +133,16 @@ def test_policies_are_drawn_by_weight() -> None:
     assert len({EpisodeChance(wanted, n).seed for n in range(2000)}) == 2000
 
 
-def start(folder: Path, *options: str, quiet: bool = False) -> subprocess.Popen[bytes]:
-    command = "from sandbox.cli import main; main()"
-    return subprocess.Popen(
-        [sys.executable, "-c", command, "generate", str(RECIPE), "--out", str(folder), *options],
-        stdout=None if quiet else subprocess.PIPE,
-        stderr=None if quiet else subprocess.PIPE,
-    )
-
-
 RECIPE = Path(__file__).parent / "killed.yaml"
 
 
-SOAK = "SANDBOX_SOAK" in os.environ
-KILLS = 100 if SOAK else 20
-PAID = ("--account", "lab", "--admission", "greedy", "--workers", "2")
-
-
-@pytest.mark.timeout(0 if SOAK else 900)
-def test_kills_of_two_processes_lose_nothing_charge_nothing_twice_and_leave_the_same_bytes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SANDBOX_HOME", str(tmp_path / "plain"))
-    keys.new()
-    Ledger().grant("lab", prices.micro(5000))
-    begun = time.monotonic()
-    assert start(tmp_path / "whole", *PAID, quiet=True).wait(120) == 0
-    lasts = time.monotonic() - begun
-    cost = prices.micro(5000) - Ledger().balance("lab").posted_micro
-    shutil.copytree(tmp_path / "plain" / "keys", tmp_path / "killed" / "keys")
-    monkeypatch.setenv("SANDBOX_HOME", str(tmp_path / "killed"))
-    Ledger().grant("lab", prices.micro(5000))
-    chance = random.Random(0)
-    kills = runs = 0
-    while kills < KILLS:
-        folder = tmp_path / f"run{runs}"
-        runs += 1
-        while kills < KILLS and not (folder / "manifest.json").exists():
-            process = start(folder, *PAID, quiet=True)
-            try:
-                process.wait(chance.uniform(0.3, lasts))
-            except subprocess.TimeoutExpired:
-                os.kill(process.pid, signal.SIGKILL)
-                process.wait()
-                kills += 1
-            if folder.exists():
-                with lock(folder):  # Waits for the workers of the killed one to notice.
-                    assert all(line["digest"] for line in _committed(folder))
-        if (folder / "run.json").exists() and runs % 2:
-            recover(folder, Ledger(), keys.load())
-            assert Ledger().balance("lab").pending_micro == 0
-        assert start(folder, *PAID, quiet=True).wait(120) == 0
-        assert content(folder) == content(tmp_path / "whole")
-        trust = Trust(Ledger(read_only=True), keys.trusted(), signed=True)
-        assert verify(folder, sample=2, trust=trust).faults == []
-    book = Ledger()
-    balance = book.balance("lab")
-    assert (balance.posted_micro, balance.pending_micro) == (prices.micro(5000) - cost, 0)
-    posts = [line for line in statement(book, "lab") if line["kind"] == "post"]
-    assert len(posts) == load_recipe(str(RECIPE)).episodes
-    assert book.check() == []
+def start(folder: Path, *options: str) -> subprocess.Popen[bytes]:
+    command = "from sandbox.cli import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", command, "generate", str(RECIPE), "--out", str(folder), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def test_a_run_by_three_processes_has_the_bytes_of_one_by_one(tmp_path: Path) -> None:
@@ -273,19 +220,6 @@ def test_grants_for_one_meter_pay_that_meter_alone(tmp_path: Path) -> None:
     assert book.balance("lab").posted_micro == quoted.amount - physics
     assert book.shortfall("lab", {"pixel": 1}) == 1
     assert verify(tmp_path / "run", 0).faults == []
-
-
-def _committed(folder: Path) -> list[Any]:
-    """Read every episode that a killed process had committed."""
-    found: list[Any] = []
-    for path in shards(folder, missing_ok=True):
-        if path.name.endswith(".part") and path.stat().st_size < 4096:
-            continue  # Killed before the file was made.
-        with ShardReader(path) as reader:
-            for n in range(len(reader)):
-                assert reader.read(n).digest == reader.records[n]["digest"]
-                found.append(reader.records[n])
-    return found
 
 
 def test_an_interrupt_keeps_what_is_committed_and_says_how_to_go_on(tmp_path: Path) -> None:

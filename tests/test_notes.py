@@ -243,6 +243,36 @@ def test_trusted_keys_are_sorted_by_their_names() -> None:
     assert [key.name for key in keys.trusted()] == ["a.example", "z.example"]
 
 
+@pytest.mark.parametrize("rubbish", ["bytes", "folder", "text"])
+def test_a_public_key_that_cannot_be_read_hinders_only_who_asks_for_it(rubbish: str) -> None:
+    made = keys.new("lab")
+    path = keys.folder() / "junk.pub"
+    if rubbish == "folder":
+        path.mkdir()
+    else:
+        path.write_bytes(b"\xff" if rubbish == "bytes" else b"rubbish")
+    assert keys.trusted() == [made.verifier]
+    assert [said for said in keys.unreadable() if said.startswith(f"{path}: no public key")]
+    assert len(keys.unreadable()) == 1
+    with pytest.raises(InvalidInputError, match=r"junk\.pub: no public key"):
+        keys.verifier("junk")
+
+
+def test_a_public_key_that_a_crash_left_out_is_written_when_the_secret_one_is_loaded() -> None:
+    made = keys.new("lab", "lab.example")
+    public = keys.folder() / "lab.pub"
+    text = public.read_text()
+    public.unlink()
+    with pytest.raises(InvalidInputError, match=r"lab --exist-ok` writes it"):
+        keys.new("lab")
+    assert keys.trusted() == []
+    assert cli("keys", "new", "lab", "--exist-ok").returncode == 0
+    assert (public.read_text(), keys.trusted()) == (text, [made.verifier])
+    public.unlink()
+    assert keys.load("lab") == made
+    assert public.read_text() == text
+
+
 def test_an_empty_name_is_no_name_and_an_unknown_label_is_no_key() -> None:
     with pytest.raises(InvalidInputError, match="key name ''"):
         keys.new("lab", "")

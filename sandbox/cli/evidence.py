@@ -56,6 +56,8 @@ def list_(as_json: Json = False) -> None:
         print(json.dumps(found))
     else:
         show.table("Keys", found)
+        for text in keys.unreadable():
+            show.note(f"Passed over: {text}")
 
 
 def recover(run: RunPath, key: Key = None, as_json: Json = False) -> None:

@@ -41,9 +41,11 @@ def new(label: str = DEFAULT, name: str | None = None) -> SigningKey:
             raise
     except FileExistsError:
         there = public if not secret.exists() else secret
+        heal = "Give another name, or move it away."
+        if not public.exists():
+            heal = f"Its .pub is missing: `sandbox keys new {label} --exist-ok` writes it."
         raise InvalidInputError(
-            f"{there}: there is a key already; nothing was written. Give another name, or move "
-            "it away."
+            f"{there}: there is a key already; nothing was written. {heal}"
         ) from None
     except OSError as error:
         raise SandboxError(f"{folder()}: cannot be written: {error.strerror}.") from error
@@ -56,10 +58,11 @@ def exists(label: str = DEFAULT) -> bool:
 
 
 def load(label: str = DEFAULT) -> SigningKey:
-    """Return the key of a label.
+    """Return the key of a label; if its public half is missing, write that.
 
     Raises:
         InvalidInputError: there is none, it is damaged, or others than its owner may read it.
+        SandboxError: the public half cannot be written.
     """
     path = _path(label, "key")
     try:
@@ -74,15 +77,43 @@ def load(label: str = DEFAULT) -> SigningKey:
     if os.name == "posix" and mode & 0o077:
         raise InvalidInputError(f"{path}: others may read this key. Do `chmod 600 {path}`.")
     try:
-        return SigningKey.parse(text)
+        key = SigningKey.parse(text)
     except InvalidInputError as error:
         raise InvalidInputError(f"{path}: {error}") from None
+    _mend(label, key)
+    return key
+
+
+def _mend(label: str, key: SigningKey) -> None:
+    """Write the public half of a key, if a crash in `new` left it out."""
+    path = _path(label, "pub")
+    if path.exists():
+        return
+    try:
+        _write(path, f"{key.verifier.text}\n", 0o644)
+    except FileExistsError:  # Another process was faster.
+        pass
+    except OSError as error:
+        raise SandboxError(f"{path}: missing, and cannot be written: {error.strerror}.") from error
 
 
 def trusted() -> list[VerifierKey]:
-    """Return the public keys kept here, sorted by name."""
-    found = [_read(path) for path in folder().glob("*.pub")]
+    """Return the public keys kept here that can be read, sorted by name; see `unreadable`."""
+    found = [key for key in map(_tried, folder().glob("*.pub")) if isinstance(key, VerifierKey)]
     return sorted(found, key=lambda key: (key.name, key.public))
+
+
+def unreadable() -> list[str]:
+    """Return what is wrong with each file here that should hold a public key and does not."""
+    return sorted(said for said in map(_tried, folder().glob("*.pub")) if isinstance(said, str))
+
+
+def _tried(path: Path) -> VerifierKey | str:
+    """Return a public key, or what is wrong with its file."""
+    try:
+        return _read(path)
+    except InvalidInputError as error:
+        return str(error)
 
 
 def verifier(text: str) -> VerifierKey:

@@ -29,7 +29,10 @@ def read(folder: Path) -> list[bytes]:
         FormatError: it is damaged.
     """
     path = folder / LOG
-    data = path.read_bytes() if path.exists() else b""
+    try:
+        data = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read: {error.strerror}.") from None
     lines = [data[n : n + _LINE] for n in range(0, len(data) - len(data) % _LINE, _LINE)]
     try:
         leaves = [bytes.fromhex(line[:-1].decode("ascii")) for line in lines]
@@ -66,6 +69,23 @@ def checkpoint(run: str, leaves: list[bytes]) -> Checkpoint:
     return Checkpoint(origin(run), len(leaves), merkle.root(leaves))
 
 
+def checkpoint_text(folder: Path) -> str:
+    """Return the text of a run's checkpoint, which anybody may have written.
+
+    Raises:
+        FormatError: there is none, or it cannot be read as text.
+    """
+    path = folder / CHECKPOINT
+    try:
+        return path.read_bytes().decode()
+    except FileNotFoundError:
+        raise FormatError(f"{path}: missing; `sandbox recover` writes it.") from None
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise FormatError(f"{path}: is not UTF-8 text; restore it from a copy.") from None
+
+
 def write_checkpoint(folder: Path, made: Checkpoint, key: SigningKey | None) -> None:
     """Write a checkpoint whole or not at all, signed if there is a key.
 
@@ -75,8 +95,12 @@ def write_checkpoint(folder: Path, made: Checkpoint, key: SigningKey | None) -> 
     if key is None and path.exists() and path.read_bytes().startswith(f"{text}\n".encode()):
         return
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text if key is None else sign(text, key))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text if key is None else sign(text, key))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise

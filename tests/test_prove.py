@@ -1,0 +1,214 @@
+"""Proofs against whoever makes them up, and run folders against whoever damages them."""
+
+import copy
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from running import cli, recipe
+from test_generate import generate
+
+from sandbox import prices, prove, runs, settlement
+from sandbox.collect import Run
+from sandbox.errors import FormatError, SandboxError
+from sandbox.evidence import keys, log
+from sandbox.recipe import with_pictures
+from sandbox.rerender import Rendering
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, one that renders it, and their ledger."""
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SANDBOX_HOME", str(folder / "home"))
+        wanted, key = recipe("billiards", episodes=3), keys.new()
+        generate(wanted, folder / "run", key)
+        drawn = with_pictures(wanted, ["pixels"], None, image_size=16)
+        run = Run(drawn, folder / "drawn", None, Rendering(drawn, folder / "run"), key)
+        run.generate()
+        run.close()
+    return folder
+
+
+@pytest.fixture
+def run(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the run, to damage."""
+    monkeypatch.setenv("SANDBOX_HOME", str(made / "home"))
+    return Path(shutil.copytree(made / "run", tmp_path / "run"))
+
+
+@pytest.fixture
+def drawn(made: Path, run: Path, tmp_path: Path) -> Path:
+    """A copy of the run that renders it."""
+    return Path(shutil.copytree(made / "drawn", tmp_path / "drawn"))
+
+
+def checked(proof: dict[str, Any]) -> prove.Proof:
+    return prove.check(proof, keys.trusted(), signed=True)
+
+
+# Proofs.
+
+RUBBISH: list[Any] = [None, True, False, -1, 0, 1, 7.0, "7", "", "\ud800", 2**70, 10**300, [], {}]
+RUBBISH += [float("inf"), float("nan"), [[1]], {"a": 1}]
+
+
+def places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every object or list in some JSON, with every key or index of it."""
+    pairs = list(value.items() if isinstance(value, dict) else enumerate(value))
+    for key, item in pairs:
+        yield value, key
+        if isinstance(item, dict | list):
+            yield from places(item)
+
+
+@pytest.mark.parametrize("what", ["run", "drawn"])
+def test_no_value_in_a_proof_can_be_another(run: Path, drawn: Path, what: str) -> None:
+    proof = prove.episode(drawn if what == "drawn" else run, 1, 7)
+    assert checked(proof).faults == []
+    changed = copy.deepcopy(proof)
+    for inside, key in list(places(changed)):
+        whole = inside[key]
+        for value in RUBBISH:
+            if (type(value), value) != (type(whole), whole):
+                inside[key] = value
+                assert checked(changed).faults, (key, value)
+        inside[key] = whole
+    assert changed == proof
+
+
+def test_a_proof_nested_without_end_is_refused(run: Path) -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    for name in ("run", "record", "record_path", "step"):
+        assert checked({**prove.episode(run, 1, 7), name: deep}).faults
+
+
+@pytest.mark.parametrize("step", ["Infinity", '"7"', "7.0", "true", "1e999"])
+def test_a_step_that_is_no_whole_number_is_refused_by_the_command_line(
+    run: Path, tmp_path: Path, step: str
+) -> None:
+    text = json.dumps(prove.episode(run, 1, 7)).replace('"step": 7', f'"step": {step}')
+    (tmp_path / "proof.json").write_text(text)
+    done = cli("verify", tmp_path / "proof.json")
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr
+
+
+def test_a_proof_of_a_rendering_says_what_was_charged_for_it(drawn: Path) -> None:
+    due = settlement.kept(drawn).usages
+    manifest = runs.read_json(drawn / "manifest.json")
+    assert sum(sum(usage.charges().values()) for usage in due) == manifest["posted_micro"]
+    for number, usage in enumerate(due):
+        credits = prices.credits(sum(usage.charges().values()))
+        found = checked(prove.episode(drawn, number))
+        assert found.faults == []
+        assert any(
+            text.endswith(f"again and pays for its pictures alone: {credits} credits of these.")
+            for text in found.shown
+        ), found.shown
+
+
+def test_a_rendering_that_is_not_finished_shows_no_charge_and_says_so(drawn: Path) -> None:
+    (drawn / "manifest.json").unlink()
+    leaves = log.read(drawn)[:-1]
+    (drawn / "log").unlink()
+    log.append(drawn, leaves)
+    name = runs.read_run(drawn)["run"]
+    log.write_checkpoint(drawn, log.checkpoint(name, leaves), keys.load())
+    found = checked(prove.episode(drawn, 1))
+    assert found.faults == []
+    assert any("how much is not shown" in note for note in found.notes)
+    assert any("was not finished: its log had 3 of 3 episodes" in note for note in found.notes)
+
+
+def test_what_is_kept_and_not_in_the_log_is_not_proved(run: Path) -> None:
+    leaves = log.read(run)
+    for known in (leaves[:2], []):
+        (run / "log").unlink()
+        log.append(run, known)
+        with pytest.raises(FormatError, match="its log does not have all that it keeps"):
+            prove.episode(run, 0)
+
+
+# Damaged folders.
+
+
+def replaced(path: Path, by: str) -> None:
+    """Put something else where a file was."""
+    path.unlink()
+    if by == "folder":
+        path.mkdir()
+    elif by == "bytes":
+        path.write_bytes(b"\xff" * 65)
+
+
+@pytest.mark.parametrize("by", ["nothing", "folder", "bytes"])
+@pytest.mark.parametrize("name", ["log", "checkpoint", "run.json"])
+def test_a_file_that_is_not_there_or_no_file_or_no_text_is_no_proof(
+    run: Path, tmp_path: Path, name: str, by: str
+) -> None:
+    replaced(run / name, by)
+    with pytest.raises(FormatError, match=re.escape(str(run))):
+        prove.episode(run, 1)
+    done = cli("prove", run, "--episode", "1", "--out", tmp_path / "p.json")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "p.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"a": NaN}', "not JSON compliant"),
+        ('{"a": -Infinity}', "not JSON compliant"),
+        ('{"a": 1e999}', "not JSON compliant"),
+        ('{"a": "\\ud800"}', "surrogates not allowed"),
+        ('{"\\udfff": 1}', "surrogates not allowed"),
+        ('{"a": 1, "b": {"c": 1, "c": 2}}', "the key 'c' is there twice"),
+        ('{"a": ' + "[" * 32 + "]" * 32 + "}", "more than 32 levels"),
+        ("[" * 100_000 + "]" * 100_000, "cannot be read"),
+        ('{"a": ' + "9" * 5000 + "}", "cannot be read"),
+        ("[]", "holds no JSON object"),
+        ("", "cannot be read"),
+        ("\N{ZERO WIDTH NO-BREAK SPACE}{}", "cannot be read"),
+        ("{}", ""),
+        ('{"a": ' + "[" * 31 + "]" * 31 + "}", ""),
+        ('{"a": "\\ud83d\\ude00"}', ""),
+    ],
+)
+def test_json_that_others_wrote_is_plain_or_refused(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(text, encoding="utf-8")
+    if not says:
+        assert runs.read_json(path) == json.loads(text)
+        return
+    with pytest.raises(FormatError, match=f"x.json.*{says}"):
+        runs.read_json(path)
+
+
+@pytest.mark.parametrize("name", ["run.json", "manifest.json"])
+def test_text_that_is_not_unicode_is_a_fault_and_no_crash(run: Path, name: str) -> None:
+    known = json.loads((run / name).read_text())
+    (run / name).write_bytes(runs.json_bytes({**known, "price_version": "\ud800"}))
+    done = cli("verify", run, "--sample", "0", "--no-ledger")
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr
+    assert "surrogates not allowed" in " ".join((done.stdout + done.stderr).split())
+
+
+def test_what_cannot_be_written_leaves_nothing_behind(run: Path) -> None:
+    (run / "checkpoint").unlink()
+    (run / "checkpoint").mkdir()
+    before, closed = sorted(run.iterdir()), log.checkpoint("r", log.read(run))
+    with pytest.raises(SandboxError, match="checkpoint: cannot be written"):
+        runs.write_json(run / "checkpoint", {})
+    with pytest.raises(OSError, match="checkpoint"):
+        log.write_checkpoint(run, closed, keys.load())
+    assert sorted(run.iterdir()) == before
