@@ -352,9 +352,7 @@ class Pusher:
         best = -math.inf
         for x, y, nx, ny in self.places:
             moment = (x - self.COM[0]) * ny - (y - self.COM[1]) * nx
-            share = (
-                1.0 + (moment / self.RADIUS) ** 2
-            )  # Of the contact's way, per way of the centre.
+            share = 1.0 + (moment / self.RADIUS) ** 2  # Of the contact's way, a centre's.
             vx, vy, w = nx / share, ny / share, moment / self.RADIUS**2 / share
             k = self.TURN**2
             length = (goal_x * vx + goal_y * vy + k * turn * w) / (vx * vx + vy * vy + k * w * w)

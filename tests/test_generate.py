@@ -317,7 +317,7 @@ def test_a_folder_of_another_format_or_of_somebody_else_is_refused(tmp_path: Pat
     generate(recipe(), tmp_path / "run")
     known = json.loads((tmp_path / "run" / "run.json").read_text())
     (tmp_path / "run" / "run.json").write_text(json.dumps({**known, "format": 99}))
-    with pytest.raises(Exception, match="not of run format 2"):
+    with pytest.raises(Exception, match="not of run format 3"):
         generate(recipe(), tmp_path / "run")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("important")
@@ -389,10 +389,10 @@ def test_a_recipe_that_breaks_a_rule_is_refused_by_file_line_and_key(
         ("factors: {t_mass_kg: {uniform: [2.0, 0.5]}}", "the low end comes first"),
         ("factors: {t_mass_kg: {uniform: [1]}}", "factors.t_mass_kg"),
         ("factors: {t_mass_kg: {choice: []}}", "factors.t_mass_kg"),
-        ("factors: {t_mass_kg: {}}", "give either uniform or choice"),
+        ("factors: {t_mass_kg: {}}", "give one of uniform, choice and follows"),
         ("factors: {t_mass_kg: .nan}", "is not a number"),
         ("factors: {t_color: reddish}", "is no colour"),
-        ("factors: {t_color: {uniform: [0, 1]}}", "is no colour"),
+        ("factors: {t_color: {uniform: [0, 1]}}", "a colour has no range"),
         ("splits: {x: {t_mass: 1}}", r"splits.x: no factor of push_t is called 't_mass'"),
     ],
 )

@@ -83,11 +83,16 @@ class SandboxEnv(Returning):
         budget: float | None = None,
         render_mode: str | None = None,
     ) -> None:
-        self._made_as: dict[str, Any] = {
-            **{"scenario": scenario, "split": split, "observation": observation},
-            **{"image_size": image_size, "camera": camera, "renderer": renderer},
-            "render_mode": render_mode,
-        }
+        given = [
+            "scenario",
+            "split",
+            "observation",
+            "image_size",
+            "camera",
+            "renderer",
+            "render_mode",
+        ]
+        self._made_as = {key: value for key, value in locals().items() if key in given}
         self.scenario, where = (
             scenarios.load(scenario)
             if scenario is not None

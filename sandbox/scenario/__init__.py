@@ -69,7 +69,7 @@ class Scenario(Strict):
             InvalidInputError: other splits leave nothing of `train`.
         """
         settings = self.settings(split)
-        others = [box for name, box in self.splits.items() if split == TRAIN != name]
+        others = [self.settings(name) for name in self.splits if split == TRAIN != name]
         streams = {name: factors.stream(seed, name) for name in settings}
         for _ in range(DRAWS):
             drawn: dict[str, Value] = {}
@@ -103,7 +103,8 @@ class Scenario(Strict):
 
     def inside(self, drawn: Mapping[str, Value], known: Factors) -> list[str]:
         """Return the splits other than train that some values of all factors lie in."""
-        return [n for n, box in self.splits.items() if n != TRAIN and inside(box, drawn, known)]
+        names = [name for name in self.splits if name != TRAIN]
+        return [name for name in names if inside(self.settings(name), drawn, known)]
 
     def check(self, known: Factors, where: str) -> None:
         """Refuse what the environment's factors do not allow, and splits that overlap.
