@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sandbox import digest, disturb, factors, modality, prices
 from sandbox import scenario as scenarios
 from sandbox.env.returning import OF_AN_EPISODE, Returning, Snapshot
-from sandbox.env.task import Observation, Policy, Task, Vector, yaw
+from sandbox.env.task import Observation, Policy, Vector, yaw
 from sandbox.errors import InvalidInputError, SandboxError, UnknownNameError
 from sandbox.factors import Values, VariationSpace
 from sandbox.ledger import AccountFunds, Ledger
@@ -33,7 +33,6 @@ __all__ = [
     "Policy",
     "SandboxEnv",
     "Snapshot",
-    "Task",
     "Vector",
     "yaw",
 ]
@@ -83,16 +82,8 @@ class SandboxEnv(Returning):
         budget: float | None = None,
         render_mode: str | None = None,
     ) -> None:
-        given = [
-            "scenario",
-            "split",
-            "observation",
-            "image_size",
-            "camera",
-            "renderer",
-            "render_mode",
-        ]
-        self._made_as = {key: value for key, value in locals().items() if key in given}
+        mine = ("self", "account", "budget")
+        self._made_as = {key: it for key, it in locals().items() if key not in (*mine, "mine")}
         self.scenario, where = (
             scenarios.load(scenario)
             if scenario is not None
