@@ -84,11 +84,8 @@ class SandboxEnv(Returning):
     ) -> None:
         mine = ("self", "account", "budget")
         self._made_as = {key: it for key, it in locals().items() if key not in (*mine, "mine")}
-        self.scenario, where = (
-            scenarios.load(scenario)
-            if scenario is not None
-            else (scenarios.default(self.name()), "")
-        )
+        plain = {"format": scenarios.FORMAT, "environment": self.name()}
+        self.scenario, where = scenarios.load(plain if scenario is None else scenario)
         if self.scenario.environment != self.name():
             raise InvalidInputError(
                 f"{where}: this scenario is for {self.scenario.environment!r}, not {self.name()!r}."

@@ -192,11 +192,6 @@ def _extended(child: Scenario, parent: Scenario, its: str, where: str) -> Scenar
     )
 
 
-def default(environment: str) -> Scenario:
-    """Return the scenario in which nothing varies."""
-    return Scenario.model_validate({"format": FORMAT, "environment": environment})
-
-
 def settle(values: Values, changes: Mapping[str, object], known: Factors) -> Values:
     """Return `values` with some replaced; errors as `options['variation_values']` deserves them."""
     new = dict(values)
