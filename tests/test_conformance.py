@@ -1,0 +1,76 @@
+"""Other people's tools take every environment as it is."""
+
+import warnings
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode
+
+from sandbox import catalogue
+
+
+def gym_id(name: str) -> str:
+    return f"sandbox:{catalogue.gym_id(name)}"
+
+
+@pytest.mark.parametrize("observation", ["proprio", "pixels"])
+def test_stable_baselines_checker_finds_nothing(name: str, observation: str) -> None:
+    from stable_baselines3.common.env_checker import check_env
+
+    env = gymnasium.make(gym_id(name), observation=observation, account=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(env.unwrapped, warn=True, skip_render_check=True)
+    env.close()
+
+
+@pytest.mark.filterwarnings("default")  # TorchRL's own, about itself.
+@pytest.mark.parametrize("observation", ["proprio", "pixels"])
+def test_torchrl_checker_finds_nothing(name: str, observation: str) -> None:
+    from torchrl.envs import GymWrapper
+    from torchrl.envs.utils import check_env_specs
+
+    env = GymWrapper(gymnasium.make(gym_id(name), observation=observation, account=None))
+    check_env_specs(env, seed=0)
+    env.close()
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_vectors_of_every_mode_run(name: str, mode: AutoresetMode) -> None:
+    envs = gymnasium.make_vec(
+        gym_id(name),
+        num_envs=2,
+        vectorization_mode="sync",
+        vector_kwargs={"autoreset_mode": mode},
+        account=None,
+    )
+    observations, _ = envs.reset(seed=3)
+    envs.action_space.seed(0)
+    for _ in range(3):
+        observations, rewards, terminated, truncated, _ = envs.step(envs.action_space.sample())
+        over = terminated | truncated
+        if mode == AutoresetMode.DISABLED and over.any():
+            envs.reset(options={"reset_mask": over})
+    assert observations.shape[0] == len(rewards) == 2
+    assert not np.array_equal(observations[0], observations[1])
+    envs.close()
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_processes_that_are_spawned_give_what_one_process_gives(mode: AutoresetMode) -> None:
+    every: list[np.ndarray] = []
+    for how, keywords in (("sync", {}), ("async", {"context": "spawn"})):
+        envs = gymnasium.make_vec(
+            gym_id("cartpole_swingup"),
+            num_envs=2,
+            vectorization_mode=how,
+            vector_kwargs={"autoreset_mode": mode, **keywords},
+            account=None,
+        )
+        envs.reset(seed=3)
+        envs.action_space.seed(0)
+        rows = [envs.step(envs.action_space.sample())[0] for _ in range(20)]
+        every.append(np.array(rows))
+        envs.close()
+    assert np.array_equal(every[0], every[1])
