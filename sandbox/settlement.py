@@ -108,7 +108,9 @@ def settle(folder: Path, ledger: Ledger, key: SigningKey | None = None) -> Settl
         for receipt in ledger.post(found.recipe.account, batch, held or None, keep=True):
             done.posted += not receipt.exists
             done.charge_micro += 0 if receipt.exists else receipt.amount
-    done.voided_micro = ledger.void_all(held) if held else 0
+    if held:
+        whose = (found.recipe.account, str(found.run["run"]))
+        done.voided_micro = ledger.void_all(held, *whose)
     log.append(folder, leaves)
     log.write_checkpoint(folder, log.checkpoint(found.run["run"], leaves), key)
     if made is not None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import time
 from typing import Any
 
 from running import cli
@@ -68,6 +69,11 @@ def test_what_cannot_be_is_refused_in_one_line_and_nothing_is_booked() -> None:
         ("grant", "lab", "0.0000001"),
         ("grant", "lab", "0"),
         ("grant", "lab", "1", "--id", "zz"),
+        ("grant", "lab", "1", "--id", "aabb"),
+        ("grant", "lab", "1", "--source", "\udcff"),
+        ("open", "lab\udcff", "--mode", "postpaid"),
+        ("balance", "lab\udcff"),
+        ("statement", "lab\udcff"),
         ("grant", "lab", "1", "--meters", "pixels"),
         ("grant", "lab", "1", "--expires", "tomorrow"),
         ("grant", "lab", "1", "--expires", "2020-01-01"),
@@ -82,3 +88,47 @@ def test_what_cannot_be_is_refused_in_one_line_and_nothing_is_booked() -> None:
         assert done.stderr.startswith("error: "), done.stderr
         assert "Traceback" not in done.stderr
     assert Ledger().transfers() == before
+
+
+TIMES = ("from 1970-01-01 to before 2248-09-26", "2300-01-01", "9999-12-31T23:59:59-12:00")
+
+
+def test_what_is_out_of_range_is_refused_with_the_range() -> None:
+    said("open", "lab", "--mode", "prepaid")
+    for options, told in (
+        (("--priority", "99999999999"), ("priority 99999999999", "from 0 to 2,147,483,647")),
+        (("--id", "aabb"), ("'aabb'", "32 hex digits")),
+        (("--id", "ab " * 16), ("32 hex digits",)),
+        (("--expires", TIMES[1]), TIMES[:2]),
+        (("--expires", TIMES[2]), (TIMES[0], TIMES[2])),
+        (("--effective", "0001-01-01"), (TIMES[0], "'0001-01-01'")),
+        (("--effective", "2099-01-01", "--expires", "2098-01-01"), ("2099", "2098")),
+    ):
+        done = cli("ledger", "grant", "lab", "1", *options)
+        assert done.returncode == 2, options
+        assert all(text in done.stderr for text in told), done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_local_may_be_prepaid() -> None:
+    said("open", "local", "--mode", "prepaid")
+    assert said("grant", "local", "5")["available_micro"] == 5_000_000
+
+
+def test_who_reads_changes_no_byte_of_the_ledger() -> None:
+    said("open", "lab", "--mode", "prepaid")
+    book = Ledger()
+    book.grant("lab", 10**6, expires=time.time() + 0.5)
+    book.close()
+    before = book.path.read_bytes()
+    while said("balance", "lab")["balance_micro"]:  # Until the grant has expired.
+        pass
+    assert said("balance") == {
+        **{"account": "local", "mode": "postpaid", "balance_micro": 0, "pending_micro": 0},
+        "available_micro": None,
+    }
+    assert [row["account"] for row in said("balance", "--below")["below"]] == ["local"]
+    assert len(said("statement", "lab")) == 2
+    assert cli("ledger", "export", "lab").returncode == 0
+    assert book.path.read_bytes() == before
+    assert Ledger().transfers()[-1].move.kind == "grant"

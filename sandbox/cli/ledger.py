@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import sys
 from datetime import datetime
 from enum import StrEnum
@@ -15,6 +16,7 @@ from sandbox.errors import InvalidInputError
 from sandbox.ledger import Ledger, export
 from sandbox.ledger import statement as statements
 from sandbox.ledger.book import PRIORITY
+from sandbox.ledger.rules import LATEST, LATEST_S
 
 ledger_app = typer.Typer(help="Accounts, grants and what was charged.", no_args_is_help=True)
 
@@ -82,12 +84,12 @@ def grant(
 @ledger_app.command()
 def balance(account: AccountName = "local", below: Below = False, as_json: Json = False) -> None:
     """Say what an account has."""
-    book = Ledger()
+    book = _reader()
     if not below:
         _print_balance(book, account, as_json)
         return
-    book.account(account)
-    rows = [_facts(book, found.name) for found in book.accounts(account)]
+    names = {book.account(account).name, *(found.name for found in book.accounts(account))}
+    rows = [_facts(book, name) for name in sorted(names)]
     total = {key: sum(row[key] or 0 for row in rows) for key in ("balance_micro", "pending_micro")}
     if as_json:
         print(json.dumps({"account": account, **total, "below": rows}))
@@ -106,7 +108,7 @@ def statement(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
     """List what moved on an account, oldest first."""
-    rows = statements.statement(Ledger(), account, below=below)
+    rows = statements.statement(_reader(), account, below=below)
     if as_json:
         print(json.dumps(rows))
     elif as_csv:
@@ -152,19 +154,23 @@ def export_(
     ),
 ) -> None:
     """Write usage and cost in a form that others' billing tools read."""
-    lines = statements.exported(Ledger(), account)
+    lines = statements.exported(_reader(), account)
     write = export.focus_csv if format is Format.focus else export.cloudevents_ndjson
     for line in write(lines):
         sys.stdout.write(line if line.endswith("\n") else f"{line}\n")
 
 
+def _reader() -> Ledger:
+    """Return the ledger to be read: one that is there is not written."""
+    return Ledger(read_only=Ledger().path.is_file())
+
+
 def _id(text: str | None) -> bytes | None:
     if text is None:
         return None
-    try:
-        return bytes.fromhex(text)
-    except ValueError:
-        raise InvalidInputError(f"id {text!r}: give 32 hex digits.") from None
+    if not re.fullmatch("[0-9a-fA-F]{32}", text):
+        raise InvalidInputError(f"id {text!r}: give 32 hex digits.")
+    return bytes.fromhex(text)
 
 
 def _post(book: Ledger, text: str) -> bytes:
@@ -184,11 +190,18 @@ def _time(text: str | None) -> float | None:
     if text is None:
         return None
     try:
-        return datetime.fromisoformat(text).astimezone().timestamp()
+        given = datetime.fromisoformat(text)
     except ValueError:
         raise InvalidInputError(
             f"time {text!r}: give ISO 8601, such as 2027-01-31 or 2027-01-31T12:00:00Z."
         ) from None
+    try:
+        seconds = given.astimezone().timestamp()
+    except (ValueError, OverflowError, OSError):  # Beyond what a computer's clock shows.
+        seconds = -1
+    if not 0 <= seconds < LATEST_S:
+        raise InvalidInputError(f"time {text!r}: give one from 1970-01-01 to before {LATEST}, UTC.")
+    return seconds
 
 
 def _lines(rows: list[dict[str, Any]], *, below: bool) -> list[dict[str, Any]]:

@@ -14,25 +14,20 @@ from pathlib import Path
 from typing import cast
 
 from sandbox import content
-from sandbox.errors import BudgetExhaustedError, InvalidInputError, LedgerError, UnknownNameError
-from sandbox.ledger import burn, proof, rules
+from sandbox.errors import InvalidInputError, LedgerError, UnknownNameError
+from sandbox.ledger import burn, posting, proof, rules
 from sandbox.ledger.account import Account, Balance, Mode, Usage
 from sandbox.ledger.burn import OVERAGE
-from sandbox.ledger.store import Booked, Pages, Store
-from sandbox.ledger.transfer import (
-    ANY,
-    Charges,
-    Move,
-    Parts,
-    check_amount,
-    checked_id,
-    named,
-)
+from sandbox.ledger.file import Store
+from sandbox.ledger.rules import HOLD_S
+from sandbox.ledger.store import Pages
+from sandbox.ledger.transfer import ANY, Booked, Charges, Move, check_amount, checked_id, named
 from sandbox.meter import Receipt
 from sandbox.prices import credits
 
 SKEW_MS = 60_000  # By how much clocks may run backwards; the book's own time stands still then.
 PRIORITY = 100
+_NEVER = (-1, 2**62)  # By then no hold had ended, whatever its number.
 
 
 class Ledger:
@@ -55,14 +50,14 @@ class Ledger:
         self.path = path or content.home() / "ledger.db"
         self._store = Store(self.path, read_only=read_only, vfs=vfs)
         self._clock = clock
-        self._swept: dict[str, int] = {}  # Account to when no hold that had expired was left.
+        self._swept: dict[str, tuple[int, int]] = {}  # By account; see rules.sweep.
 
     # Accounts and grants --------------------------------------------------------------------------
 
     @property
     def id(self) -> str:
         """What tells this book from every other, 32 hex digits."""
-        with self._store.transaction() as pages:
+        with self._store.reading() as pages:
             return pages.ledger_id()
 
     def open_account(self, name: str, mode: Mode, overdraft: int = 0) -> Account:
@@ -81,17 +76,18 @@ class Ledger:
             return self._opened(pages, rules.checked_name(name), mode, overdraft, now)
 
     def account(self, name: str) -> Account:
-        """Return an account; `local` is opened as postpaid when it is first asked for.
+        """Return an account; `local` is postpaid if it was not opened otherwise.
 
         Raises:
+            InvalidInputError: a name that is none.
             UnknownNameError: no such account.
         """
-        with self._turn() as (pages, now):
+        with self._reading() as (pages, now):
             return self._account(pages, name, now)
 
     def accounts(self, below: str | None = None) -> list[Account]:
         """Return every account, or one and those below it, by name."""
-        with self._store.transaction() as pages:
+        with self._store.reading() as pages:
             found = [Account(n, cast(Mode, mode), over) for n, mode, over in pages.accounts()]
         return [a for a in found if below is None or f"{a.name}/".startswith(f"{below}/")]
 
@@ -124,7 +120,7 @@ class Ledger:
         facts = rules.grant_facts(priority, effective, expires, meters, source)
         id = uuid.uuid4().bytes if id is None else checked_id(id)
         with self._turn() as (pages, now):
-            if account == "local" or not pages.account(rules.checked_name(account)):
+            if not pages.account(rules.checked_name(account)):
                 mode: Mode = "postpaid" if account == "local" else "prepaid"
                 self._opened(pages, account, mode, 0, now)
             pot, ends = {(ANY, pages.tail()[0] + 1): amount}, facts["expires"]
@@ -139,8 +135,8 @@ class Ledger:
             return Receipt(id, amount, exists=False)
 
     def balance(self, account: str) -> Balance:
-        """Return what an account has; what has expired is given back, or lost, first."""
-        with self._turn() as (pages, now):
+        """Return what an account has, without what has expired; books nothing."""
+        with self._reading() as (pages, now):
             payer = self._account(pages, account, now)
             self._sweep(pages, account, now)
             pots = [pages.pot(account, pot) for pot in (OVERAGE, *pages.grants(account))]
@@ -151,12 +147,11 @@ class Ledger:
 
     def shortfall(self, account: str, charges: Charges) -> int:
         """Return how much an account lacks for some charges [microcredits]; 0 is nothing."""
-        with self._turn() as (pages, now):
+        with self._reading() as (pages, now):
             payer = self._account(pages, account, now)
             self._sweep(pages, account, now)
-            return burn.covered(
-                charges, rules.lots(pages, account, now), rules.overdraft(pages, payer)
-            )[1]
+            lots, room = rules.lots(pages, account, now), rules.overdraft(pages, payer)
+            return burn.covered(charges, lots, room)[1]
 
     # Two phases -----------------------------------------------------------------------------------
 
@@ -170,6 +165,7 @@ class Ledger:
         *,
         price_version: str,
         run: str | None = None,
+        timeout_s: int = HOLD_S,
     ) -> int:
         """Hold back what `first` costs, and `more` as often as can be, up to `times`.
 
@@ -181,6 +177,7 @@ class Ledger:
             times: 0 or more.
             price_version: under which the work will be posted.
             run: what it is for.
+            timeout_s: after how many seconds what is still held is given back, 1 to 30 days.
 
         Returns:
             How often `more` is held; -1 if not even `first` is there. A postpaid account has no
@@ -193,6 +190,8 @@ class Ledger:
         if type(times) is not int or times < 0:
             raise InvalidInputError(f"a reservation of {times!r} times: give 0 or more.")
         checked_id(lease)
+        rules.checked_texts(price_version=price_version, run=run)
+        lasts = 1000 * rules.checked_timeout(timeout_s)
         with self._turn() as (pages, now):
             payer = self._account(pages, account, now)
             if payer.mode == "postpaid":
@@ -203,7 +202,8 @@ class Ledger:
             if held < 0:
                 return -1
             parts, _ = burn.covered(burn.plus(first, more, held), lots, room)
-            rules.hold(pages, account, lease, parts, now, {"price_version": price_version}, run)
+            facts = {"price_version": price_version}
+            rules.hold(pages, account, lease, parts, now, lasts, facts, run)
             return held
 
     def post(
@@ -219,7 +219,8 @@ class Ledger:
         Args:
             account: who pays.
             usages: what was done.
-            lease: what is held under names that begin so pays first; then it is given back, unless
+            lease: what the account holds under names that begin so, 8 bytes at least, pays first;
+                then it is given back, unless
             keep: the rest of it is held on.
 
         Raises:
@@ -227,38 +228,42 @@ class Ledger:
                 price schedule.
             BudgetExhaustedError: a prepaid account has not as much, for a hold has expired.
         """
-        for usage in usages:
-            checked_id(usage.id)
-            check_amount("a charge", sum(usage.charges().values()))
+        dues = [posting.due(usage) for usage in usages]
+        prefix = None if lease is None else rules.checked_prefix(lease)
         with self._turn() as (pages, now):
             payer = self._account(pages, account, now)
             self._sweep(pages, account, now)
-            holds = [] if lease is None else pages.held_below(lease)
-            aside = rules.release(pages, holds, now)
-            receipts: list[Receipt] = []
-            for usage in usages:
-                receipt, used = self._post(pages, payer, usage, aside, now)
-                aside = burn.less(aside, used)
-                receipts.append(receipt)
-                if not receipt.exists:
-                    rules.check_version(usage, holds)
-            if keep and aside:
-                held = holds[0].move
-                name = held.lease or b""
-                rules.hold(pages, account, name, aside, now, held.facts, held.run)
+            holds = [] if prefix is None else pages.held(prefix, account)
+            purse = posting.Purse(pages, payer, holds, now)
+            receipts = purse.post(dues)
+            if keep:
+                purse.hold_on()
             return receipts
 
     def void(self, account: str, lease: bytes) -> None:
-        """Give back what is held under a lease."""
+        """Give back what an account holds under a lease."""
+        checked_id(lease)
         with self._turn() as (pages, now):
             self._account(pages, account, now)
-            holds = [hold for hold in pages.held(lease) if hold.move.account == account]
-            rules.release(pages, holds, now)
+            rules.release(pages, pages.held(lease, account), now)
 
-    def void_all(self, prefix: bytes) -> int:
-        """Give back all that is held under leases that begin so; return how much [microcredits]."""
+    def void_all(self, prefix: bytes, account: str | None = None, run: str | None = None) -> int:
+        """Give back all that is held under leases that begin so.
+
+        Args:
+            prefix: 8 to 16 bytes.
+            account: only what it holds; None is whoever holds it.
+            run: only what is held for it; None is for whatever it is held.
+
+        Returns:
+            How much was given back [microcredits].
+        """
+        rules.checked_prefix(prefix)
+        rules.checked_texts(run=run)
         with self._turn() as (pages, now):
-            holds = pages.held_below(prefix)
+            if account is not None:
+                self._account(pages, account, now)
+            holds = pages.held(prefix, account, run)
             rules.release(pages, holds, now)
             return sum(hold.move.amount for hold in holds)
 
@@ -281,6 +286,7 @@ class Ledger:
             LedgerError: no such post, or more than is left of it.
         """
         checked_id(post)
+        rules.checked_texts(reason=reason)
         if amount is not None:
             check_amount("a refund", amount, least=1)
         with self._turn() as (pages, now):
@@ -304,28 +310,32 @@ class Ledger:
 
     def find(self, id: bytes) -> Booked | None:
         """Return the transfer of an id; None if it is not on the book."""
-        with self._store.transaction() as pages:
+        with self._store.reading() as pages:
             return pages.find(id)
 
     def of_run(self, run: str) -> list[Booked]:
         """Return a run's posts, their refunds, and its reservations that nothing has resolved."""
-        with self._store.transaction() as pages:
+        with self._store.reading() as pages:
             return pages.of_run(run)
 
     def refunded(self, post: bytes) -> int:
         """Return how much of a post was given back [microcredits]."""
-        with self._store.transaction() as pages:
+        with self._store.reading() as pages:
             booked = pages.find(post)
             return sum(r.move.amount for r in pages.corrections(booked.seq)) if booked else 0
 
     def transfers(self, accounts: Sequence[str] | None = None) -> list[Booked]:
         """Return every transfer in order, or those of some accounts."""
-        with self._store.transaction() as pages:
+        with self._store.reading() as pages:
             return list(pages.transfers(accounts))
 
     def check(self) -> list[str]:
-        """Derive every balance again from the transfers; return what disagrees, [] if nothing."""
-        with self._store.transaction() as pages:
+        """Derive every balance again from the transfers; return what disagrees, [] if nothing.
+
+        Raises:
+            LedgerError: the file cannot be opened or is no ledger. Damage in it is returned.
+        """
+        with self._store.reading() as pages:
             return proof.faults(pages)
 
     def close(self) -> None:
@@ -342,13 +352,28 @@ class Ledger:
             LedgerError: the clock is behind the book.
         """
         with self._store.transaction() as pages:
-            now, last = int(self._clock() * 1000), pages.tail()[2]
+            now, last = self._now(), pages.tail()[2]
             if now < last - SKEW_MS:
                 raise LedgerError(
                     f"the clock says {rules.when(now)} but the last transfer was booked at "
                     f"{rules.when(last)}. Nothing was booked. Set the clock."
                 )
             yield pages, max(now, last)
+
+    @contextmanager
+    def _reading(self) -> Generator[tuple[Pages, int]]:
+        """Yield pages on which nothing is booked, and the book's time, whatever the clock says."""
+        with self._store.reading() as pages:
+            yield pages, max(self._now(), pages.tail()[2])
+
+    def _now(self) -> int:
+        seconds = self._clock()
+        if not 0 <= seconds < rules.LATEST_S:
+            raise LedgerError(
+                f"the clock says {seconds!r} s since 1970, which is no time before "
+                f"{rules.LATEST}. Nothing was booked. Set the clock."
+            )
+        return int(seconds * 1000)
 
     def _opened(self, pages: Pages, name: str, mode: Mode, overdraft: int, now: int) -> Account:
         found = pages.account(name)
@@ -364,7 +389,7 @@ class Ledger:
         return Account(name, mode, overdraft)
 
     def _account(self, pages: Pages, name: str, now: int) -> Account:
-        found = pages.account(name)
+        found = pages.account(rules.checked_name(name))
         if found:
             return Account(name, cast(Mode, found[0]), found[1])
         if name == "local":
@@ -374,48 +399,7 @@ class Ledger:
         raise UnknownNameError("account", name, sorted({"local", *known}), where)
 
     def _sweep(self, pages: Pages, account: str, now: int) -> None:
-        """Give back the holds that are past their time, and lose what grants left unused.
-
-        A time that was seen to be clear of holds is not looked at again: a hold is only ever made
-        for later than now.
-        """
-        late = pages.overdue(account, self._swept.get(account, -1), now)
-        rules.release(pages, late, now, "expire")
-        if not late:  # Else this transaction may still be undone.
-            self._swept[account] = max(now, self._swept.get(account, -1))
-        for pot, facts in pages.grants(account).items():
-            if facts["expires"] is None or facts["expires"] > now:
-                continue
-            posted, pending = pages.pot(account, pot)
-            if posted - pending > 0:
-                lost = {(ANY, pot): posted - pending}
-                id = named("breakage/v1", str(pot), str(pages.tail()[0] + 1))
-                pages.add(Move(id, "breakage", account, posted - pending, {}, lost), now)
-
-    def _post(
-        self, pages: Pages, payer: Account, usage: Usage, aside: Parts, now: int
-    ) -> tuple[Receipt, Parts]:
-        """Post one episode; return its receipt and the parts that it used."""
-        charges = usage.charges()
-        amount = sum(charges.values())
-        facts = {
-            "evidence": usage.evidence,
-            "quantities": {u: n for u, n in usage.quantities.items() if n},
-            "price_version": usage.price_version,
-            "episode": usage.episode,
-            "parent": usage.parent,
-        }
-        move = Move(usage.id, "post", payer.name, amount, facts, {}, None, usage.run)
-        if rules.exists(pages, move):
-            return Receipt(usage.id, amount, exists=True), {}
-        lots, room = rules.lots(pages, payer.name, now), rules.overdraft(pages, payer)
-        parts, missing = burn.covered(charges, lots, room, aside)
-        if missing:
-            raise BudgetExhaustedError(
-                f"an episode cost {credits(amount)} credits but the account {payer.name!r} lacks "
-                f"{credits(missing)} of them. Nothing was charged. Grant credits with "
-                f"`sandbox ledger grant {payer.name} CREDITS`."
-            )
-        move = Move(usage.id, "post", payer.name, amount, facts, parts, None, usage.run)
-        pages.add(move, now)
-        return Receipt(usage.id, amount, exists=False), parts
+        """See rules.sweep. What was seen to be clear of holds is not looked at again."""
+        last = pages.tail()[0]
+        if rules.sweep(pages, account, self._swept.get(account, _NEVER), now):
+            self._swept[account] = now, last  # Else this transaction may still be undone.

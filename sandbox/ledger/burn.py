@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sandbox.ledger.transfer import Charges, Parts
 
 OVERAGE = 0  # The pot without conditions, which alone may be overdrawn.
+_ENDLESS = 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,49 +34,7 @@ class Lot:
 
 def order(lots: Iterable[Lot]) -> list[Lot]:
     """Return lots in burn order: priority, then earliest expiry, then oldest."""
-    never = 2**63
-    return sorted(lots, key=lambda lot: (lot.priority, lot.expires or never, lot.pot))
-
-
-def allocate(
-    charges: Charges, lots: Sequence[Lot], first: Parts | None = None
-) -> tuple[dict[tuple[str, int], int], dict[str, int]]:
-    """Share charges out over lots.
-
-    Each lot in turn pays what is left of the units that it may pay; among these, first what the
-    fewest later lots could pay.
-
-    Args:
-        charges: microcredits per meter unit.
-        lots: in burn order.
-        first: parts set aside for these charges, used before any lot.
-
-    Returns:
-        The parts, and what nothing pays [microcredits per meter unit].
-    """
-    left = {unit: amount for unit, amount in charges.items() if amount}
-    parts: dict[tuple[str, int], int] = {}
-    for (unit, pot), amount in sorted((first or {}).items()):
-        _take(left, parts, unit, pot, amount)
-    for n, lot in enumerate(lots):
-        free = lot.free
-        later = lots[n + 1 :]
-        units = [unit for unit in left if lot.pays(unit)]
-        for unit in sorted(units, key=lambda u: (sum(other.pays(u) for other in later), u)):
-            free -= _take(left, parts, unit, lot.pot, free)
-    return parts, left
-
-
-def _take(
-    left: dict[str, int], parts: dict[tuple[str, int], int], unit: str, pot: int, most: int
-) -> int:
-    taken = min(left.get(unit, 0), most)
-    if taken > 0:
-        parts[unit, pot] = parts.get((unit, pot), 0) + taken
-        left[unit] -= taken
-        if not left[unit]:
-            del left[unit]
-    return max(taken, 0)
+    return sorted(lots, key=lambda lot: (lot.priority, lot.expires or _ENDLESS, lot.pot))
 
 
 def covered(
@@ -83,22 +42,122 @@ def covered(
 ) -> tuple[dict[tuple[str, int], int], int]:
     """Share charges out over lots and, last, the pot without conditions.
 
+    Each lot in turn pays as much as it can, if need be by taking over from an earlier one work that
+    leaves that one free for other work: no lot is spared that could pay before later ones, and all
+    is covered if it can be.
+
     Args:
         charges: microcredits per meter unit.
         lots: in burn order.
-        overdraft: what that pot can still give [microcredits]; None is without limit.
-        first: parts set aside for these charges.
+        overdraft: what the pot without conditions can still give [microcredits]; None is without
+            limit.
+        first: parts of the same pots that are set aside for these charges, used before any lot;
+            from a pot that is not among `lots`, only this can be used, and for its unit alone.
 
     Returns:
         The parts, and how much is missing [microcredits]; 0 if all is covered.
     """
-    parts, left = allocate(charges, lots, first)
-    for unit, amount in left.items():
+    if not first and lots and not lots[0].meters and lots[0].free >= sum(charges.values()):
+        return {(unit, lots[0].pot): amount for unit, amount in charges.items() if amount}, 0
+    room = _ENDLESS if overdraft is None else max(0, overdraft)
+    share = _Share(charges, lots, room)
+    if first:
+        share.take_aside(first)
+    for lot in lots:
+        if not share.left:
+            break
+        share.take(lot, lot.free - share.used(lot.pot))
+    parts = share.parts
+    for unit, amount in share.left.items():
         parts[unit, OVERAGE] = parts.get((unit, OVERAGE), 0) + amount
-    if overdraft is None:
-        return parts, 0
-    over = sum(amount for (_, pot), amount in parts.items() if pot == OVERAGE)
-    return parts, max(0, over - max(0, overdraft))
+    return parts, max(0, share.used(OVERAGE) - room)
+
+
+class _Share:
+    """Charges that are being shared out.
+
+    Attributes:
+        left: what nothing pays yet [microcredits per meter unit], without zeros.
+        parts: what is paid, without zeros.
+    """
+
+    def __init__(self, charges: Charges, lots: Sequence[Lot], room: int) -> None:
+        self.left = {unit: amount for unit, amount in charges.items() if amount}
+        self.parts: dict[tuple[str, int], int] = {}
+        self._units = sorted(self.left)
+        self._lots = {lot.pot: lot for lot in (*lots, Lot(OVERAGE, room, 0, None, ()))}
+
+    def used(self, pot: int) -> int:
+        """Return how much a pot pays [microcredits]."""
+        return sum(amount for (_, its), amount in self.parts.items() if its == pot)
+
+    def take_aside(self, first: Parts) -> None:
+        """Take what is set aside, unit by unit; then whatever else of it can be of use."""
+        strangers: list[Lot] = []
+        for (unit, pot), amount in sorted(first.items()):
+            lot = self._lots.get(pot)
+            free = amount if lot is None else min(amount, lot.free - self.used(pot))
+            free -= self._pay(unit, pot, free)
+            if lot is None and free:
+                strangers.append(Lot(pot, free, 0, None, (unit,)))
+        for lot in strangers:
+            self.take(lot, lot.free)
+
+    def take(self, lot: Lot, free: int) -> None:
+        """Let a lot pay up to `free`."""
+        for unit in self._units:
+            if lot.pays(unit):
+                free -= self._pay(unit, lot.pot, free)
+        while free > 0 and self.left:
+            path = self._path(lot)
+            if not path:
+                return
+            free -= self._take_over(lot.pot, path, free)
+
+    def _pay(self, unit: str, pot: int, most: int) -> int:
+        taken = min(self.left.get(unit, 0), most)
+        if taken <= 0:
+            return 0
+        self.parts[unit, pot] = self.parts.get((unit, pot), 0) + taken
+        self.left[unit] -= taken
+        if not self.left[unit]:
+            del self.left[unit]
+        return taken
+
+    def _path(self, lot: Lot) -> list[tuple[str, int, str]]:
+        """Return who can leave which unit to the one before and pay which instead; [] if nobody.
+
+        The first leaves a unit to `lot`; the last pays one that nothing pays yet.
+        """
+        steps: dict[str, tuple[str, int, str] | None] = {
+            unit: None for unit in self._units if lot.pays(unit)
+        }
+        reached = list(steps)
+        for unit in reached:  # Grows meanwhile.
+            for pot in [pot for its, pot in self.parts if its == unit]:
+                payer = self._lots.get(pot)
+                for other in self._units:
+                    if payer is not None and other not in steps and payer.pays(other):
+                        steps[other] = (unit, pot, other)
+                        reached.append(other)
+        path: list[tuple[str, int, str]] = []
+        step = next((steps[unit] for unit in reached if unit in self.left), None)
+        while step is not None:
+            path.insert(0, step)
+            step = steps[step[0]]
+        return path
+
+    def _take_over(self, pot: int, path: list[tuple[str, int, str]], most: int) -> int:
+        """Let each pot on a path leave its unit to the one before; return how much was paid."""
+        last = path[-1][2]
+        amount = min(most, self.left[last], *(self.parts[unit, its] for unit, its, _ in path))
+        self._pay(last, path[-1][1], amount)
+        for (unit, its, _), taker in zip(path, (pot, *(its for _, its, _ in path)), strict=False):
+            self.parts[unit, its] -= amount
+            if not self.parts[unit, its]:
+                del self.parts[unit, its]
+            self.parts[unit, taker] = self.parts.get((unit, taker), 0) + amount
+        return amount
 
 
 def plus(one: Mapping[str, int], other: Mapping[str, int], times: int = 1) -> dict[str, int]:
@@ -110,3 +169,30 @@ def less(parts: Parts, used: Parts) -> dict[tuple[str, int], int]:
     """Return the parts that are left of some after others were used."""
     rest = {key: amount - used.get(key, 0) for key, amount in parts.items()}
     return {key: amount for key, amount in rest.items() if amount > 0}
+
+
+def spent(lots: Sequence[Lot], used: Parts) -> list[Lot]:
+    """Return what is left of lots after parts were used, in burn order; the empty ones last."""
+    pots: dict[int, int] = {}
+    for (_, pot), amount in used.items():
+        pots[pot] = pots.get(pot, 0) + amount
+    left: list[Lot] = []
+    empty: list[Lot] = []
+    for lot in lots:
+        if lot.pot in pots:
+            free = lot.free - pots[lot.pot]
+            lot = Lot(lot.pot, free, lot.priority, lot.expires, lot.meters)
+        (left if lot.free > 0 else empty).append(lot)
+    return left + empty
+
+
+def within(parts: Parts, lots: Sequence[Lot], overdraft: int) -> dict[tuple[str, int], int]:
+    """Return as much of parts set aside as their pots still have."""
+    free = {OVERAGE: overdraft, **{lot.pot: lot.free for lot in lots}}
+    kept: dict[tuple[str, int], int] = {}
+    for (unit, pot), amount in sorted(parts.items()):
+        part = min(amount, free.get(pot, amount))
+        free[pot] = free.get(pot, amount) - part
+        if part > 0:
+            kept[unit, pot] = part
+    return kept

@@ -1,14 +1,17 @@
 """The book derived again from its transfers, and whatever in it disagrees."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from sandbox import prices
-from sandbox.errors import SandboxError
+from sandbox.errors import LedgerError, SandboxError
+from sandbox.ledger import schema
 from sandbox.ledger.burn import OVERAGE
-from sandbox.ledger.store import FIRST_LINK, Booked, Pages, columns_of, linked
-from sandbox.ledger.transfer import ANY, OTHER_SIDE, charge_id, legs
+from sandbox.ledger.shape import booked_of
+from sandbox.ledger.store import DAMAGE, FIRST_LINK, Pages, linked
+from sandbox.ledger.transfer import ANY, Booked, charge_id, legs
 
 
 @dataclass
@@ -41,24 +44,44 @@ def replayed(pages: Pages) -> dict[tuple[str, int], tuple[int, int]]:
 
 
 def faults(pages: Pages) -> list[str]:
-    """Return a sentence for whatever disagrees; [] if nothing."""
-    found = [f"the file: {text}." for text in pages.damage()]
-    replay, link, last_at = _Replay(), FIRST_LINK, 0
-    entries = _Entries(pages)
-    for number, booked in enumerate(pages.transfers(), 1):
-        here = [*_of_chain(booked, number, link, last_at), *_of_kind(replay, booked)]
-        made = _apply(replay, booked)
-        if entries.of(booked.seq) != made:
-            here.append("its entries are not what it moves.")
-        here += _of_limit(replay, booked)
-        found += [f"transfer {booked.seq}: {text}" for text in here]
-        link, last_at = booked.link, booked.at
+    """Return a sentence for whatever disagrees or cannot be read; [] if nothing."""
+    parts: tuple[Callable[[Pages], Iterator[str]], ...] = (_of_file, _of_id, _of_schema, _of_book)
+    found: list[str] = []
+    for part in parts:
+        try:
+            for text in part(pages):
+                found.append(text)
+        except (LedgerError, *DAMAGE) as error:
+            found.append(f"the file: {error}")
+    return found
+
+
+def _of_file(pages: Pages) -> Iterator[str]:
+    for text in pages.damage():
+        yield f"the file: {text}."
+
+
+def _of_id(pages: Pages) -> Iterator[str]:
+    pages.ledger_id()  # Raises if there is not one.
+    yield from ()
+
+
+def _of_schema(pages: Pages) -> Iterator[str]:
+    for text in schema.differences(pages.schema()):
+        yield f"the file: {text}"
+
+
+def _of_book(pages: Pages) -> Iterator[str]:
+    replay, entries, link, last_at = _Replay(), _Entries(pages), FIRST_LINK, 0
+    for number, row in enumerate(pages.raw(), 1):
+        for text in (*_of_chain(row, number, link, last_at), *_of_row(replay, entries, row)):
+            yield f"transfer {row[0]}: {text}"
+        link, last_at = row[-1], row[-2]
     if entries.strays or entries.of(2**63):
-        found.append("there are entries of transfers that are not there.")
+        yield "there are entries of transfers that are not there."
     known = {name: (mode, overdraft) for name, mode, overdraft in pages.accounts()}
     if known != replay.accounts:
-        found.append("the accounts are not those that were opened.")
-    return found
+        yield "the accounts are not those that were opened."
 
 
 Entry = tuple[str, int, int, int, int, int]  # Account, pot, and posted, pending: change and after.
@@ -92,8 +115,6 @@ def _apply(replay: _Replay, booked: Booked) -> list[Entry]:
     """Add a transfer; return its entries as they should be."""
     it = booked.move
     entries: list[Entry] = []
-    if it.kind not in OTHER_SIDE and it.kind != "open":
-        return entries
     for account, pot, posted, pending in legs(it.kind, it.account, it.amount, it.parts):
         before = replay.pots[account, pot]
         after = (before[0] + posted, before[1] + pending)
@@ -104,13 +125,28 @@ def _apply(replay: _Replay, booked: Booked) -> list[Entry]:
     return sorted(entries)
 
 
-def _of_chain(booked: Booked, number: int, link: bytes, last_at: int) -> Iterator[str]:
-    if booked.seq != number:
+def _of_chain(row: tuple[Any, ...], number: int, link: Any, last_at: Any) -> Iterator[str]:
+    """Check a row as it is written, to the byte."""
+    if row[0] != number:
         yield f"it stands where number {number} should be."
-    if linked(link, columns_of(booked)) != booked.link:
+    if not isinstance(link, bytes) or linked(link, row[:-1]) != row[-1]:
         yield "it is not what its link says, or the one before it is another."
-    if booked.at < last_at:
+    if isinstance(last_at, int) and isinstance(row[-2], int) and row[-2] < last_at:
         yield "it was booked before the one before it."
+
+
+def _of_row(replay: _Replay, entries: _Entries, row: tuple[Any, ...]) -> Iterator[str]:
+    """Check what a transfer says, and that its entries and the limits agree."""
+    try:
+        booked = booked_of(row)
+    except LedgerError as error:
+        yield str(error).partition(": ")[2]
+        return
+    yield from _of_kind(replay, booked)
+    if entries.of(booked.seq) != _apply(replay, booked):
+        yield "its entries are not what it moves."
+    yield from _of_pots(replay, booked)
+    yield from _of_limit(replay, booked)
 
 
 def _of_kind(replay: _Replay, booked: Booked) -> Iterator[str]:
@@ -121,7 +157,7 @@ def _of_kind(replay: _Replay, booked: Booked) -> Iterator[str]:
     if any(amount <= 0 for amount in it.parts.values()):
         yield "a part of it is not more than 0."
     if it.kind == "open":
-        replay.accounts[it.account] = (it.facts.get("mode", ""), it.facts.get("overdraft", 0))
+        replay.accounts[it.account] = (it.facts["mode"], it.facts["overdraft"])
     elif it.kind == "grant":
         if list(it.parts) != [(ANY, booked.seq)]:
             yield "its credit is not in its own pot."
@@ -149,8 +185,8 @@ def _of_release(replay: _Replay, booked: Booked) -> Iterator[str]:
 def _of_post(booked: Booked) -> Iterator[str]:
     it = booked.move
     try:
-        charges = prices.load(str(it.facts.get("price_version"))).charges(it.facts["quantities"])
-    except (SandboxError, LookupError, TypeError, AttributeError) as error:
+        charges = prices.load(it.facts["price_version"]).charges(it.facts["quantities"])
+    except SandboxError as error:
         yield f"its work cannot be priced: {error}"
         return
     paid: dict[str, int] = dict.fromkeys(charges, 0)
@@ -158,7 +194,7 @@ def _of_post(booked: Booked) -> Iterator[str]:
         paid[unit] = paid.get(unit, 0) + amount
     if paid != charges:
         yield f"its work costs {sum(charges.values())} microcredits, not {it.amount}, unit by unit."
-    episode, parent = it.facts.get("episode"), it.facts.get("parent")
+    episode, parent = it.facts["episode"], it.facts["parent"]
     if it.run is not None and it.id != charge_id(it.run, episode or 0, parent):
         yield "its id is not that of its run and episode."
 
@@ -172,6 +208,19 @@ def _of_refund(replay: _Replay, booked: Booked) -> Iterator[str]:
     replay.refunded[post.seq] += it.amount
     if replay.refunded[post.seq] > post.move.amount:
         yield f"more was given back of post {post.seq} than it cost."
+
+
+def _of_pots(replay: _Replay, booked: Booked) -> Iterator[str]:
+    """Check that what is paid or held comes from grants of the account, for what these pay."""
+    it = booked.move
+    for unit, pot in it.parts:
+        grant = replay.booked.get(pot)
+        if pot == OVERAGE:
+            continue
+        if grant is None or grant.move.kind != "grant" or grant.move.account != it.account:
+            yield f"{pot} is no grant of its account."
+        elif unit not in (ANY, *(grant.move.facts["meters"] or [unit])):
+            yield f"the grant {pot} does not pay {unit}."
 
 
 def _of_limit(replay: _Replay, booked: Booked) -> Iterator[str]:

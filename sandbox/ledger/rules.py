@@ -7,20 +7,24 @@ from typing import Any, Literal
 
 from sandbox.errors import InvalidInputError, LedgerError, UnknownNameError
 from sandbox.ledger import burn
-from sandbox.ledger.account import Account, Usage
+from sandbox.ledger.account import Account
 from sandbox.ledger.burn import OVERAGE, Lot
-from sandbox.ledger.store import Booked, Pages
-from sandbox.ledger.transfer import ANY, LARGEST, Charges, Move, Parts, check_amount, named
+from sandbox.ledger.shape import LATEST_MS, is_text
+from sandbox.ledger.store import Pages
+from sandbox.ledger.transfer import ANY, LARGEST, Booked, Charges, Move, Parts, check_amount, named
 from sandbox.prices import UNITS, credits
 
-HOLD_S = 24 * 3600  # After this a hold that nobody resolved expires.
+HOLD_S = 24 * 3600  # After this a hold that nobody resolved expires, if not told otherwise.
+LONGEST_HOLD_S = 30 * HOLD_S
+LATEST_S = LATEST_MS / 1000  # The first time that cannot be written [s since 1970].
+LATEST = "2248-09-26"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 _NAME_LENGTH = 64
 
 
 def checked_name(name: str) -> str:
     """Return the name of an account; InvalidInputError if it is none."""
-    if len(name) > _NAME_LENGTH or not _NAME.fullmatch(name):
+    if type(name) is not str or len(name) > _NAME_LENGTH or not _NAME.fullmatch(name):
         raise InvalidInputError(
             f"account {name!r}: use 1 to {_NAME_LENGTH} letters, digits and . _ - in each part of "
             "a path like lab/alice, each beginning with a letter or digit."
@@ -28,10 +32,43 @@ def checked_name(name: str) -> str:
     return name
 
 
+def checked_text(what: str, text: str) -> str:
+    """Return text; InvalidInputError if it cannot be written."""
+    if not is_text(text):
+        raise InvalidInputError(f"{what} {text!r}: give text that can be written as UTF-8.")
+    return text
+
+
+def checked_texts(**texts: str | None) -> None:
+    """Refuse texts that cannot be written; None is none."""
+    for what, text in texts.items():
+        if text is not None:
+            checked_text(what, text)
+
+
+def checked_prefix(lease: bytes) -> bytes:
+    """Return the beginning of a lease; InvalidInputError if it could be anybody's."""
+    if type(lease) is not bytes or not 8 <= len(lease) <= 16:
+        raise InvalidInputError(
+            f"{lease!r} is no lease or beginning of one; give 8 to 16 bytes: fewer could be those "
+            "of somebody else."
+        )
+    return lease
+
+
+def checked_timeout(seconds: int) -> int:
+    """Return for how long to hold credit; InvalidInputError if that is no such interval."""
+    if type(seconds) is not int or not 1 <= seconds <= LONGEST_HOLD_S:
+        raise InvalidInputError(
+            f"a hold of {seconds!r} s: give whole seconds from 1 to {LONGEST_HOLD_S:,} (30 days)."
+        )
+    return seconds
+
+
 def whole(what: str, number: int) -> int:
     """Return a whole number from 0; InvalidInputError if it is none."""
     if type(number) is not int or not 0 <= number < 2**31:
-        raise InvalidInputError(f"{what} {number!r}: give a whole number from 0.")
+        raise InvalidInputError(f"{what} {number!r}: give a whole number from 0 to {2**31 - 1:,}.")
     return number
 
 
@@ -39,8 +76,10 @@ def ms(seconds: float | None) -> int | None:
     """Return a time in milliseconds; InvalidInputError if there is no such time."""
     if seconds is None:
         return None
-    if not 0 <= seconds < 2**43 / 1000:
-        raise InvalidInputError(f"time {seconds!r}: give seconds since 1970.")
+    if not 0 <= seconds < LATEST_S:
+        raise InvalidInputError(
+            f"time {seconds!r}: give seconds since 1970, fewer than {LATEST_S:,.0f} ({LATEST})."
+        )
     return int(seconds * 1000)
 
 
@@ -55,12 +94,13 @@ def hold(
     lease: bytes,
     parts: Parts,
     now: int,
+    lasts: int,
     facts: Mapping[str, Any],
     run: str | None,
 ) -> None:
-    """Reserve parts under a lease."""
+    """Reserve parts under a lease, for so long [ms]."""
     id = named("reserve/v1", account, lease.hex(), str(pages.reservations(lease)))
-    amount, expires = sum(parts.values()), now + HOLD_S * 1000
+    amount, expires = sum(parts.values()), now + lasts
     check_amount("a reservation", amount)
     pages.add(Move(id, "reserve", account, amount, facts, parts, lease, run, expires=expires), now)
 
@@ -83,6 +123,31 @@ def release(
         for key, amount in it.parts.items():
             parts[key] = parts.get(key, 0) + amount
     return parts
+
+
+def sweep(pages: Pages, account: str, seen: tuple[int, int], now: int) -> bool:
+    """Give back the holds that are past their time, and lose what grants left unused.
+
+    Args:
+        pages: of the book.
+        account: whose.
+        seen: a time, and up to which number no hold that ended by then is unresolved.
+        now: the book's time.
+
+    Returns:
+        Whether there was no such hold.
+    """
+    late = pages.overdue(account, seen, now)
+    release(pages, late, now, "expire")
+    for pot, facts in pages.grants(account).items():
+        if facts["expires"] is None or facts["expires"] > now:
+            continue
+        posted, pending = pages.pot(account, pot)
+        if posted - pending > 0:
+            lost = {(ANY, pot): posted - pending}
+            id = named("breakage/v1", str(pot), str(pages.tail()[0] + 1))
+            pages.add(Move(id, "breakage", account, posted - pending, {}, lost), now)
+    return not late
 
 
 def lots(pages: Pages, account: str, now: int) -> list[Lot]:
@@ -152,17 +217,6 @@ def exists(pages: Pages, move: Move) -> bool:
     return True
 
 
-def check_version(usage: Usage, holds: Sequence[Booked]) -> None:
-    """Refuse a price schedule other than the one that was fixed when credit was reserved."""
-    for hold in holds:
-        fixed = hold.move.facts.get("price_version")
-        if fixed != usage.price_version:
-            raise LedgerError(
-                f"credit was reserved under price schedule {fixed!r}, not "
-                f"{usage.price_version!r}. Nothing was booked."
-            )
-
-
 def not_refunded(pages: Pages, post: Booked) -> dict[int, int]:
     """Return what of a post was not given back yet, by pot, the last to burn first."""
     left: dict[int, int] = {}
@@ -222,10 +276,16 @@ def grant_facts(
     for unit in meters:
         if unit not in UNITS:
             raise UnknownNameError("meter unit", unit, UNITS)
+    begins, ends = ms(effective), ms(expires)
+    if begins is not None and ends is not None and begins >= ends:
+        raise InvalidInputError(
+            f"a grant from {when(begins)} until {when(ends)} is of no use; let it expire after it "
+            "takes effect."
+        )
     return {
         "priority": whole("priority", priority),
-        "effective": ms(effective),
-        "expires": ms(expires),
+        "effective": begins,
+        "expires": ends,
         "meters": sorted(set(meters)),
-        "source": source,
+        "source": checked_text("source", source),
     }

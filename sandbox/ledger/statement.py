@@ -7,8 +7,7 @@ from typing import Any
 from sandbox.ledger.book import Ledger
 from sandbox.ledger.burn import OVERAGE
 from sandbox.ledger.export import Line
-from sandbox.ledger.store import Booked
-from sandbox.ledger.transfer import legs
+from sandbox.ledger.transfer import Booked, legs
 
 
 def statement(ledger: Ledger, account: str, *, below: bool = False) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring_ascii as quoted
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -71,6 +72,23 @@ class Move:
     expires: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """A transfer on the book.
+
+    Attributes:
+        seq: its number.
+        move: what it is; see Move.
+        at: when it was booked [ms since 1970].
+        link: SHA-256 over the link before it and all that it says.
+    """
+
+    seq: int
+    move: Move
+    at: int
+    link: bytes
+
+
 def legs(kind: str, account: str, amount: int, parts: Parts) -> list[Leg]:
     """Return what a transfer does to the pots of both sides; their sum is 0."""
     if kind == "open":
@@ -79,25 +97,23 @@ def legs(kind: str, account: str, amount: int, parts: Parts) -> list[Leg]:
     pots: dict[int, int] = {}
     for (_, pot), part in parts.items():
         pots[pot] = pots.get(pot, 0) + part
-    return [
-        *((account, pot, posted * part, pending * part) for pot, part in sorted(pots.items())),
-        (OTHER_SIDE[kind], 0, -posted * amount, -pending * amount),
-    ]
+    found = [(account, pot, posted * part, pending * part) for pot, part in sorted(pots.items())]
+    found.append((OTHER_SIDE[kind], 0, -posted * amount, -pending * amount))
+    return found
 
 
 def text_of(parts: Parts) -> str:
     """Return parts as canonical JSON: [[unit, pot, amount], ...], sorted."""
-    return canonical([[unit, pot, amount] for (unit, pot), amount in sorted(parts.items())])
+    every = [f"[{quoted(unit)},{pot},{amount}]" for (unit, pot), amount in sorted(parts.items())]
+    return f"[{','.join(every)}]"
 
 
-def parts_of(text: str) -> dict[tuple[str, int], int]:
-    """Return the parts in a text of `text_of`."""
-    return {(unit, pot): amount for unit, pot, amount in json.loads(text)}
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def canonical(value: Any) -> str:
     """Return canonical JSON: sorted keys, ASCII, one line."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _JSON.encode(value)
 
 
 def charge_id(run: str, episode: int, parent: str | None = None) -> bytes:
