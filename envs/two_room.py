@@ -166,15 +166,15 @@ class TwoRoom(SandboxEnv):
 
     def play(self, rng: np.random.Generator) -> Policy:
         """Return a policy that strolls through both rooms, into walls too."""
-        walker, aim, left = Walker(self), (0.0, 0.0), 0
+        walker, aim, left, straight = Walker(self), (0.0, 0.0), 0, False
 
         def act() -> Vector:
-            nonlocal aim, left
+            nonlocal aim, left, straight
             if left <= 0 or math.dist(aim, self.agent) < NEAR_M:
-                x, y = rng.uniform(-HALF_M, HALF_M, 2).tolist()
-                aim, left = (x, y), int(rng.integers(10, 40))
+                x, y = rng.uniform(-0.5, 0.5, 2).tolist()  # Some of it beyond the walls.
+                aim, left, straight = (x, y), int(rng.integers(10, 40)), rng.random() < 0.3
             left -= 1
-            return walker.towards(aim)
+            return walker.towards(aim, straight)
 
         return act
 
@@ -255,12 +255,12 @@ class Walker:
         self.door = Door.of(env.values, self.CLEAR_M)
         self.under_way: list[Vector] = [np.zeros(2, np.float32)] * env.values.action_delay_steps
 
-    def towards(self, aim: Point) -> Vector:
-        """Return the next action on the way to `aim`."""
+    def towards(self, aim: Point, straight: bool = False) -> Vector:
+        """Return the next action on the way to `aim`, or straight to it, through walls or not."""
         step = SPEED_M_S / self.env.control_hz
         x = self.env.agent[0] + step * sum(float(a[0]) for a in self.under_way)
         y = self.env.agent[1] + step * sum(float(a[1]) for a in self.under_way)
-        way = self.door.way((x, y), aim)
+        way = [aim] if straight else self.door.way((x, y), aim)
         next_x, next_y = way[0]
         if len(way) > 1 and math.dist((x, y), way[0]) < self.CLEAR_M:
             next_x, next_y = way[1]
