@@ -110,7 +110,7 @@ class PandaReach(SandboxEnv):
                 orbit("main", (0.31, 0.0, 0.27), 1.4, f.camera_pitch_deg, -40, fov_deg=42),
                 orbit("side", (0.33, 0.0, 0.28), 1.5, 10, -90, fov_deg=42),
                 Camera(
-                    *("hand", (0.09, 0.0, -0.03), (0.02, 0.0, 0.2), (1.0, 0.0, 0.0), 75.0, 0.01),
+                    *("hand", (0.1, 0.0, 0.0), (0.03, 0.0, 0.2), (1.0, 0.0, 0.0), 75.0, 0.01),
                     body="panda",
                     link="hand",
                     mounted=True,
