@@ -22,6 +22,15 @@ from sandbox.scene.bodies import (
     Robot,
     robot,
 )
+from sandbox.scene.panda import (
+    PANDA_FINGERS,
+    PANDA_JOINTS,
+    PANDA_LIMITS,
+    PANDA_OPEN_M,
+    panda,
+    panda_joints,
+    panda_moved,
+)
 from sandbox.scene.shapes import (
     GREY,
     Pose,
@@ -39,6 +48,10 @@ from sandbox.scene.view import DAYLIGHT, Camera, Light, orbit, sun
 
 __all__ = [
     "GREY",
+    "PANDA_FINGERS",
+    "PANDA_JOINTS",
+    "PANDA_LIMITS",
+    "PANDA_OPEN_M",
     "Body",
     "Camera",
     "Engine",
@@ -63,6 +76,9 @@ __all__ = [
     "mesh",
     "movable",
     "orbit",
+    "panda",
+    "panda_joints",
+    "panda_moved",
     "robot",
     "sun",
     "turned",
