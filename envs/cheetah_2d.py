@@ -1,0 +1,290 @@
+"""Run in a plane: a cheetah of a torso and two legs, by the torques of its six joints."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from sandbox.env import Element, Policy, SandboxEnv, Vector
+from sandbox.factors import Color, Factors, Integer, Uniform, Values
+from sandbox.scene import (
+    Body,
+    Camera,
+    Engine,
+    Joint,
+    Link,
+    Material,
+    Motor,
+    Pose,
+    Rgba,
+    Scene,
+    Shape,
+    Texture,
+    orbit,
+    sun,
+)
+
+HALF_M, RADIUS_M = 0.5, 0.046  # Of the torso; all capsules are as thick.
+FAST_M_S = 3.0  # Reward saturates.
+FAR_M = 6.0  # Success.
+EFFORT = 0.1  # What full action costs of the reward.
+
+
+class Segment(NamedTuple):
+    """A part of a leg: its end at rest from its joint [m], and its joint's limits and strength."""
+
+    name: str
+    parent: str
+    end: tuple[float, float]  # x, z.
+    mass_kg: float
+    limits: tuple[float, float]
+    torque_n_m: float  # At full action.
+    spring_n_m: float  # Per radian from rest.
+
+
+SEGMENTS = (
+    Segment("back_thigh", "torso", (0.16, -0.25), 1.5, (-0.6, 1.0), 90.0, 60.0),
+    Segment("back_shin", "back_thigh", (-0.27, -0.15), 1.3, (-0.8, 0.8), 70.0, 45.0),
+    Segment("back_foot", "back_shin", (0.07, -0.18), 0.8, (-0.4, 0.8), 40.0, 30.0),
+    Segment("front_thigh", "torso", (-0.14, -0.24), 1.4, (-1.0, 0.7), 90.0, 45.0),
+    Segment("front_shin", "front_thigh", (0.13, -0.19), 1.0, (-1.1, 0.9), 50.0, 30.0),
+    Segment("front_foot", "front_shin", (0.09, -0.15), 0.7, (-0.5, 0.5), 25.0, 15.0),
+)
+JOINTS = tuple(segment.name for segment in SEGMENTS)
+
+
+class Cheetah2d(SandboxEnv):
+    """Run as fast and as far as possible, to the right.
+
+    The torso slides along x and z and turns about y, after the half cheetah of Wawrzynski (2009).
+    Each joint has a spring towards its rest besides its torque.
+
+    Observation (proprio), float32 (19,): 0 x since the start [m]; 1 z of the torso [m]; 2:4 cos,
+        sin of its pitch, nose down positive; 4:10 joint angles from rest: back thigh, shin, foot,
+        front thigh, shin, foot [rad]; 10:12 velocity x, z [m/s]; 12 pitch velocity [rad/s]; 13:19
+        joint velocities [rad/s].
+    Action, float32 (6,) in [-1, 1]: torques of these joints in units of 90, 70, 40, 90, 50 and 25
+        N m times `torque_scale`.
+    Reward: forward velocity in units of 3 m/s, -1 to 1, less 0.1 times the mean square of the
+        action.
+    Ends: truncated after 6 s; success is to be 6 m ahead of the start then.
+    Factors: torso_mass_kg, leg_scale, torque_scale, joint_damping, ground_friction, gravity_m_s2,
+        action_delay_steps, action_noise, torso_color, leg_color, ground_color, light_azimuth_deg,
+        light_color, light_ambient, camera_pitch_deg.
+    Events: back_foot_down, front_foot_down, upside_down.
+    """
+
+    family = "locomotion"
+    control_hz = 60
+    physics_hz = 240
+    limit_s = 6.0
+    fixed_length = True
+    action_size = 6
+    state_joints = tuple(("runner", name) for name in ("x", "z", "torso", *JOINTS))
+    events = ("back_foot_down", "front_foot_down", "upside_down")
+    elements = (
+        Element("x", "m", -100.0, 100.0),
+        Element("z", "m", -1.0, 20.0),
+        Element("cos_pitch", "1", -1.0, 1.0),
+        Element("sin_pitch", "1", -1.0, 1.0),
+        *(Element(name, "rad", -3.0, 3.0) for name in JOINTS),
+        Element("velocity_x", "m/s", -50.0, 50.0),
+        Element("velocity_z", "m/s", -50.0, 50.0),
+        Element("pitch_velocity", "rad/s", -150.0, 150.0),
+        *(Element(f"{name}_velocity", "rad/s", -150.0, 150.0) for name in JOINTS),
+    )
+    factors = Factors(
+        torso_mass_kg=Uniform(4.0, 9.0, 6.0, "kg", "mass of the torso"),
+        leg_scale=Uniform(0.85, 1.15, 1.0, "1", "length of the legs"),
+        torque_scale=Uniform(0.8, 1.2, 1.0, "1", "strength of the joints"),
+        joint_damping=Uniform(1.0, 3.0, 2.0, "N m s/rad", "of the thighs; less farther down"),
+        ground_friction=Uniform(0.5, 1.5, 1.0, "1", "Coulomb coefficient of ground and feet"),
+        gravity_m_s2=Uniform(7.0, 12.0, 9.81, "m/s^2", "gravity"),
+        action_delay_steps=Integer(0, 3, 0, "1", "steps by which actions are late"),
+        action_noise=Uniform(0.0, 0.3, 0.0, "1", "deviation of the noise on actions"),
+        torso_color=Color("#d98c2b", "colour of the torso"),
+        leg_color=Color("#a3581f", "colour of the legs"),
+        ground_color=Color("#8fa882", "colour of the ground"),
+        light_azimuth_deg=Uniform(-180.0, 180.0, -75.0, "deg", "where the light comes from"),
+        light_color=Color("white", "colour of the light"),
+        light_ambient=Uniform(0.3, 0.8, 0.55, "1", "light where none falls directly"),
+        camera_pitch_deg=Uniform(3.0, 35.0, 12.0, "deg", "camera above the horizon"),
+    )
+
+    def scene(self, f: Values, rng: np.random.Generator) -> Scene:
+        """Stand the cheetah on the ground, its joints near rest."""
+        bends = rng.uniform(-0.1, 0.1, len(JOINTS)).tolist()
+        pitch = rng.uniform(-0.05, 0.05)
+        side = orbit("main", (0.1, 0.0, -0.2), 2.7, f.camera_pitch_deg, fov_deg=42)
+        along = orbit("along", (0.1, 0.0, -0.2), 2.7, 20, -140, fov_deg=42)
+        nose = Camera("nose", (0.7, 0.0, 0.1), (2.0, 0.0, -0.3), fov_deg=70)
+        return Scene(
+            bodies=(_ground(f), _runner(f, pitch, bends)),
+            cameras=(
+                replace(side, body="runner", link="torso"),
+                replace(along, body="runner", link="torso"),
+                replace(nose, body="runner", link="torso", mounted=True),
+            ),
+            light=sun(f.light_azimuth_deg, 65, f.rgba("light_color")[:3], f.light_ambient),
+            engine=Engine(self.physics_hz, (0.0, 0.0, -f.gravity_m_s2)),
+        )
+
+    def started(self) -> None:
+        """Remember the strength, and from where the torso slides up and down."""
+        self.home = _height(self.values.leg_scale)
+        self.strong = [s.torque_n_m * self.values.torque_scale for s in SEGMENTS]
+        self.effort = 0.0
+
+    def act(self, action: list[float]) -> None:
+        """Turn the joints, with their springs."""
+        self.effort = sum(a * a for a in action) / len(action)
+        torques = [
+            strong * a - segment.spring_n_m * angle
+            for strong, a, segment, angle in zip(
+                self.strong, action, SEGMENTS, self.angles, strict=True
+            )
+        ]
+        self.world.drive("runner", JOINTS, torques)
+
+    def arrived(self) -> None:
+        """Derive where the torso is and how the joints are bent."""
+        row = self.row
+        self.x, self.speed, self.pitch = row[0], row[1], row[4]
+        self.angles = row[6::2]
+
+    def proprio(self) -> Sequence[float]:
+        """Return the torso and the joints."""
+        row = self.row
+        return (
+            row[0],
+            self.home + row[2],
+            math.cos(self.pitch),
+            math.sin(self.pitch),
+            *self.angles,
+            *row[1:6:2],
+            *row[7::2],
+        )
+
+    def reward(self) -> float:
+        """Return the velocity less the effort, -1.1 to 1."""
+        return max(-1.0, min(1.0, self.speed / FAST_M_S)) - EFFORT * self.effort
+
+    def success(self) -> bool:
+        """Whether the torso is far ahead of the start."""
+        return self.x >= FAR_M
+
+    def happening(self) -> Sequence[bool]:
+        """Whether each foot is on the ground, and whether the back is."""
+        return (
+            self.world.touch("runner", "ground", "back_foot") > 0.0,
+            self.world.touch("runner", "ground", "front_foot") > 0.0,
+            math.cos(self.pitch) < 0.0,
+        )
+
+    def scripted(self, rng: np.random.Generator) -> Policy:
+        """Return a policy that gallops by oscillators that look at nothing."""
+        return Gait(self)
+
+    def play(self, rng: np.random.Generator) -> Policy:
+        """Return a policy that makes up another gait every second or so."""
+        gait, left = Gait(self), 0
+
+        def act() -> Vector:
+            nonlocal gait, left
+            if left <= 0:
+                gait, left = Gait(self), int(rng.integers(30, 90))
+                gait.hz = rng.uniform(1.0, 4.0)
+                gait.waves = [
+                    (rng.uniform(-0.3, 0.3), rng.uniform(0.1, 0.9), rng.uniform(0.0, 2 * math.pi))
+                    for _ in JOINTS
+                ]
+            left -= 1
+            return gait()
+
+        return act
+
+
+class Gait:
+    """A scripted policy: each joint's torque is a wave, all of one frequency."""
+
+    HZ = 3.43
+    WAVES = (  # Mean, amplitude, phase [rad]; found by the cross-entropy method.
+        (0.11, 0.82, 2.66),
+        (0.55, 0.49, -0.10),
+        (-0.39, 0.24, 1.96),
+        (-0.15, 0.48, 3.84),
+        (-0.36, 0.89, 4.23),
+        (0.32, 0.10, 4.24),
+    )
+
+    def __init__(self, env: Cheetah2d) -> None:
+        self.env, self.hz = env, self.HZ
+        self.waves: Sequence[tuple[float, float, float]] = self.WAVES
+
+    def __call__(self) -> Vector:
+        """Return the next action."""
+        turn = 2 * math.pi * self.hz * self.env.t / self.env.control_hz
+        waves = [mean + much * math.sin(turn + phase) for mean, much, phase in self.waves]
+        return np.array(waves, np.float32).clip(-1.0, 1.0)
+
+
+def _runner(f: Values, pitch: float, bends: Sequence[float]) -> Body:
+    torque = Motor("torque", 200.0 * f.torque_scale)
+    color = f.rgba("torso_color")
+    trunk = _capsule((-HALF_M, 0.0), (HALF_M, 0.0), color)
+    head = _capsule((HALF_M, 0.0), (HALF_M + 0.18, 0.16), color)
+    links = [
+        Link("x", Joint("prismatic", (1.0, 0.0, 0.0)), mass_kg=0.01),
+        Link("z", Joint("prismatic", (0.0, 0.0, 1.0)), mass_kg=0.01, parent="x"),
+        Link(
+            *("torso", Joint("revolute", (0.0, 1.0, 0.0)), (trunk, head), f.torso_mass_kg),
+            parent="z",
+            position=pitch,
+        ),
+    ]
+    ends = {"torso": (0.0, 0.0)}
+    for segment, bend in zip(SEGMENTS, bends, strict=True):
+        x, z = (f.leg_scale * part for part in segment.end)
+        ends[segment.name] = (x, z)
+        at = ends[segment.parent]
+        if segment.parent == "torso":
+            at = (-HALF_M if segment.name.startswith("back") else HALF_M, 0.0)
+        damping = f.joint_damping * segment.spring_n_m / 60.0
+        hinge = Joint("revolute", (0.0, 1.0, 0.0), segment.limits, torque, damping)
+        links.append(
+            Link(
+                *(segment.name, hinge, (_capsule((0.0, 0.0), (x, z), f.rgba("leg_color")),)),
+                *(segment.mass_kg, (x / 2, 0.0, z / 2), Pose((at[0], 0.0, at[1]))),
+                *(segment.parent, bend),
+            )
+        )
+    base = Pose((0.0, 0.0, _height(f.leg_scale)))
+    return Body("runner", pose=base, material=Material(friction=1.0), links=tuple(links))
+
+
+def _height(leg_scale: float) -> float:
+    """Return how high the torso is when the longer leg is just above the ground."""
+    depths = (
+        sum(s.end[1] for s in SEGMENTS if s.name.startswith(leg)) for leg in ("back", "front")
+    )
+    return -leg_scale * min(depths) + RADIUS_M + 0.03
+
+
+def _capsule(a: tuple[float, float], b: tuple[float, float], color: Rgba) -> Shape:
+    """Return a capsule from one point of the plane y = 0 to another."""
+    x, z = b[0] - a[0], b[1] - a[1]
+    turn = math.atan2(x, z)
+    pose = Pose(
+        ((a[0] + b[0]) / 2, 0.0, (a[1] + b[1]) / 2),
+        (0.0, math.sin(turn / 2), 0.0, math.cos(turn / 2)),
+    )
+    return Shape("capsule", (RADIUS_M, math.hypot(x, z)), color, pose)
+
+
+def _ground(f: Values) -> Body:
+    color = f.rgba("ground_color")
+    darker = (color[0] * 0.8, color[1] * 0.8, color[2] * 0.8)
+    grass = Shape("plane", (), color, texture=Texture(width_m=1.0, color=darker))
+    return Body("ground", (grass,), material=Material(friction=f.ground_friction))
