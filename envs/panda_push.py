@@ -77,9 +77,7 @@ class PandaPush(SandboxEnv):
         cube_mass_kg=Uniform(0.05, 1.5, 0.3, "kg", "mass of the cube"),
         cube_friction=Uniform(0.15, 0.9, 0.5, "1", "Coulomb coefficient of cube and table"),
         cube_size_m=Uniform(0.045, 0.07, 0.06, "m", "edge of the cube"),
-        finger_friction=Uniform(
-            0.1, 0.7, 0.4, "1", "of fingers and cube: this x the cube's"
-        ),
+        finger_friction=Uniform(0.1, 0.7, 0.4, "1", "of fingers and cube: this x the cube's"),
         gravity_m_s2=Uniform(6.0, 12.0, 9.81, "m/s^2", "gravity"),
         goal_x_m=Uniform(0.4, 0.5, 0.45, "m", "middle of where the disc may be, x"),
         goal_y_m=Uniform(-0.03, 0.03, 0.0, "m", "middle of where the disc may be, y"),
