@@ -12,7 +12,7 @@ from unittest import mock
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from sandbox import prices
 from sandbox.errors import BudgetExhaustedError, InvalidInputError, LedgerError, SandboxError
@@ -154,6 +154,7 @@ def amounts(most: int) -> st.SearchStrategy[dict[str, int]]:
 
 payers = st.sampled_from(["lab", "bob", "lab", "bob", "local"])
 leases = st.integers(0, 1)
+kinds = st.sampled_from([(), UNITS[:1], UNITS[:2], UNITS[1:], (UNITS[0], UNITS[2])])
 
 
 class BookMachine(RuleBasedStateMachine):
@@ -181,13 +182,21 @@ class BookMachine(RuleBasedStateMachine):
         self.priced.stop()
         self.folder.cleanup()
 
+    @initialize(lasts=st.sampled_from([4, 30]), units=kinds)
+    def begin(self, lasts: int, units: tuple[str, ...]) -> None:
+        """Most of what can go wrong needs credit that is held, under one name by two accounts."""
+        for account in ("lab", "bob"):
+            self.grant(account, 30, 1, None, 6, units)
+            self.grant(account, 30, 2, None, None, ())
+            self.reserve(account, 0, {"pixel": 1, "raw_byte": 1}, {"raw_byte": 3}, 4, lasts)
+
     @rule(
         account=payers,
         amount=st.integers(1, 60),
         priority=st.integers(0, 2),
         begins=st.sampled_from([None, None, 3, HOLD_S]),
         lasts=st.sampled_from([None, 3, 5, HOLD_S]),
-        units=st.sampled_from([(), UNITS[:1], UNITS[:2], UNITS[1:], (UNITS[0], UNITS[2])]),
+        units=kinds,
     )
     def grant(
         self,
@@ -282,6 +291,7 @@ class BookMachine(RuleBasedStateMachine):
         lease=st.none() | leases,
         keep=st.booleans(),
         pick=st.integers(0, 9),
+        old_price=st.booleans(),
     )
     def post(
         self,
@@ -290,15 +300,15 @@ class BookMachine(RuleBasedStateMachine):
         lease: int | None,
         keep: bool,
         pick: int,
+        old_price: bool,
     ) -> None:
         every = [(name, hold.lease) for name, model in self.models.items() for hold in model.holds]
-        as_reserved = pick > 0 and bool(every)
-        if as_reserved:
+        if pick and every:
             account, lease = every[pick % len(every)]
         model = self.models[account]
         model.sweep(self.now)
         holds = [hold for hold in model.holds if hold.lease == lease]
-        version = holds[0].version if holds and as_reserved else self.version
+        version = holds[0].version if holds and old_price else self.version
         usages = [
             (n, Usage(bytes([99, n] * 8), quantities, version, "e" * 64)) for n, quantities in work
         ]

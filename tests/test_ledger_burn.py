@@ -85,7 +85,9 @@ def test_what_is_set_aside_pays_first_and_no_pot_pays_more_than_it_has(
     used = burn.spent(lots, {key: n for key, n in parts.items() if key[1] not in (OVERAGE, 99)})
     rest = burn.within(burn.less(aside, parts), used, max(0, room - paid(parts, OVERAGE)))
     for pot, most in free.items():
-        assert missing or paid(rest, pot) <= most - paid(parts, pot)
+        left = most - paid(parts, pot)
+        assert missing or paid(rest, pot) == min(left, paid(burn.less(aside, parts), pot))
+    assert paid(rest, 99) == paid(aside, 99) - paid(parts, 99)
 
 
 @pytest.mark.parametrize("turn", range(3))

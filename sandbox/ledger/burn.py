@@ -187,12 +187,13 @@ def spent(lots: Sequence[Lot], used: Parts) -> list[Lot]:
 
 
 def within(parts: Parts, lots: Sequence[Lot], overdraft: int) -> dict[tuple[str, int], int]:
-    """Return as much of parts set aside as their pots still have."""
+    """Return as much of parts set aside as their pots still have; all of those of other pots."""
     free = {OVERAGE: overdraft, **{lot.pot: lot.free for lot in lots}}
     kept: dict[tuple[str, int], int] = {}
     for (unit, pot), amount in sorted(parts.items()):
         part = min(amount, free.get(pot, amount))
-        free[pot] = free.get(pot, amount) - part
+        if pot in free:
+            free[pot] -= part
         if part > 0:
             kept[unit, pot] = part
     return kept
