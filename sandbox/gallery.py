@@ -1,5 +1,6 @@
 """A page of every environment: what its cameras see, and what each of its factors changes."""
 
+import inspect
 from contextlib import closing
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from sandbox import catalogue, factors
+from sandbox import catalogue, factors, scenario
 from sandbox.env import SandboxEnv
 from sandbox.errors import SandboxError
 from sandbox.factors import Color, Factor, Integer, Value
@@ -47,12 +48,23 @@ def text() -> str:
     for name in catalogue.environments():
         env = catalogue.environment(name)
         lines += ["", f"## {catalogue.gym_id(name)}", ""]
-        lines += [(env.__doc__ or "").strip().splitlines()[0], ""]
+        lines += ["```text", inspect.cleandoc(env.__doc__ or ""), "```", ""]
         lines += [f"![Its cameras and factors]({name}.png)", ""]
         lines += ["| factor | from | to | default | unit | meaning |", "|---|---|---|---|---|---|"]
         for key, factor in env.factors.items():
             lines.append(f"| `{key}` | {_described(factor)} | {factor.meaning} |")
+        lines += ["", *_scenarios(name)]
     return "\n".join(lines) + "\n"
+
+
+def _scenarios(name: str) -> list[str]:
+    """Return a line for each scenario of an environment."""
+    found = [(key, scenario.load(key)[0]) for key in catalogue.scenarios()]
+    return [
+        f"* `{key}` ({', '.join(it.splits)}): {it.summary}"
+        for key, it in found
+        if it.environment == name
+    ]
 
 
 def picture(name: str) -> Image.Image:
