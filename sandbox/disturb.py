@@ -8,6 +8,7 @@ from sandbox import factors
 from sandbox import scene as sc
 from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.factors import Color, Factors, Values
+from sandbox.render.camera import extrinsics
 from sandbox.scenario.disturbance import Add, Disturbance, Kick, Paint, Place
 from sandbox.world import World
 
@@ -50,6 +51,7 @@ def apply(it: Disturbance, env: Disturbed) -> None:
     elif it.place is not None:
         _place(it.place, world)
     elif it.remove is not None:
+        world.become(_stilled(world, it.remove))
         world.remove(it.remove)
     elif it.ghost is not None:
         world.ghost(it.ghost)
@@ -80,6 +82,20 @@ def _kick(it: Kick, world: World) -> None:
 
 def _mass(body: sc.Body) -> float:
     return body.mass_kg + sum(link.mass_kg for link in body.links)
+
+
+def _stilled(world: World, body: str) -> sc.Scene:
+    """Return the scene with the cameras that go with a body left where they are now."""
+    cameras: list[sc.Camera] = []
+    for camera in world.scene.cameras:
+        if camera.body == body:
+            view = extrinsics(camera, world.poses()[world.frame(body, camera.link)])
+            turn, eye = view[:3, :3].T, -view[:3, :3].T @ view[:3, 3]
+            still = {"eye": eye, "target": eye + turn[:, 2], "up": -turn[:, 1]}
+            places = {key: tuple(value.tolist()) for key, value in still.items()}
+            camera = replace(camera, body="", link="", mounted=False, **places)
+        cameras.append(camera)
+    return replace(world.scene, cameras=tuple(cameras))
 
 
 def _place(it: Place, world: World) -> None:

@@ -61,6 +61,17 @@ def test_a_body_is_taken_away_and_another_comes() -> None:
         it.world.centre("ball_1")
 
 
+@pytest.mark.parametrize(("world", "camera", "body"), [("billiards", "cue", "ball_0")])
+def test_a_camera_stays_where_it_was_when_its_body_goes(world: str, camera: str, body: str) -> None:
+    it = env(world, observation="pixels", camera=camera)
+    still = rows(it, 3)
+    before = it.pictures.extrinsics(camera).copy()
+    after = rows(it, 6, {"at_s": 0.2, "remove": body})
+    assert (still == after[:4]).all()
+    assert it.pictures.extrinsics(camera) == pytest.approx(before, abs=1e-9)
+    assert it.pictures.column("pixels").std() > 5
+
+
 def test_a_factor_changes_as_far_as_a_world_under_way_can_follow() -> None:
     it = env()
     change = {"at_s": 0.2, "change": {"ball_mass_kg": 0.4, "cloth_color": "navy"}}
