@@ -112,7 +112,7 @@ class Quadruped(SandboxEnv):
         bends = rng.uniform(-0.08, 0.08, len(JOINTS)).tolist()
         side = orbit("main", (0.1, 0.0, -0.08), 1.75, f.camera_pitch_deg, -62, fov_deg=40)
         back = Camera("behind", (-1.3, 0.0, 0.6), (0.3, 0.0, -0.05), fov_deg=45)
-        nose = Camera("nose", (0.23, 0.0, 0.03), (1.0, 0.0, -0.25), fov_deg=75, mounted=True)
+        nose = Camera("nose", (0.26, 0.0, 0.03), (1.0, 0.0, -0.25), fov_deg=75, mounted=True)
         return Scene(
             bodies=(*_ground(f, bumps), _robot(f, y, heading, bends)),
             cameras=tuple(replace(camera, body="robot") for camera in (side, back, nose)),

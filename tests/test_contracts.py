@@ -265,3 +265,16 @@ def test_the_picture_shows_every_body_that_is_visible(name: str) -> None:
     assert observation["pixels"].std() > 10
     assert 0 < observation["depth"].min() < observation["depth"].max()
     env.close()
+
+
+def test_every_camera_sees_something(name: str) -> None:
+    plain = catalogue.environment(name)(account=None)
+    plain.reset(seed=0)
+    cameras = [camera.name for camera in plain.world.scene.cameras]
+    assert cameras[0] == "main"
+    assert len(cameras) >= 2
+    env = catalogue.environment(name)(account=None, observation=["pixels"], camera=cameras)
+    for seed in range(3):
+        observation, _ = env.reset(seed=seed, options={"variation": ["all"]} if seed else None)
+        assert all(observation[f"pixels.{camera}"].std() > 3 for camera in cameras)
+    env.close()
