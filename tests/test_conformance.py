@@ -1,6 +1,7 @@
 """Other people's tools take every environment as it is."""
 
 import warnings
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -74,3 +75,31 @@ def test_processes_that_are_spawned_give_what_one_process_gives(mode: AutoresetM
         every.append(np.array(rows))
         envs.close()
     assert np.array_equal(every[0], every[1])
+
+
+@pytest.mark.parametrize(("name", "gain"), [("cartpole_swingup", 40.0), ("panda_reach", 4.0)])
+def test_a_short_run_of_ppo_learns_something(name: str, gain: float) -> None:
+    import torch
+    from stable_baselines3 import PPO
+
+    torch.set_num_threads(1)
+    env = gymnasium.make(gym_id(name), account=None)
+    options = {"n_steps": 1024, "batch_size": 128, "gamma": 0.98, "learning_rate": 1e-3}
+    model = PPO("MlpPolicy", env, seed=0, device="cpu", **options)
+    before = mean_return(model, env)
+    model.learn(8192)
+    assert mean_return(model, env) > before + gain
+
+
+def mean_return(model: Any, env: gymnasium.Env[Any, Any]) -> float:
+    returns: list[float] = []
+    for seed in range(1000, 1008):
+        observation, _ = env.reset(seed=seed)
+        returns.append(0.0)
+        over = False
+        while not over:
+            action, _ = model.predict(observation, deterministic=True)
+            observation, reward, terminated, truncated, _ = env.step(action)
+            returns[-1] += float(reward)
+            over = terminated or truncated
+    return float(np.mean(returns))
