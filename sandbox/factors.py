@@ -89,6 +89,17 @@ def sample(factor: Factor, rng: np.random.Generator) -> Value:
             return (red, green, blue)
 
 
+def described(name: str, factor: Factor) -> dict[str, str | float | int]:
+    """Return what a factor is, as a row of a table."""
+    if isinstance(factor, Color):
+        ends: dict[str, str | float | int] = {"from": "", "to": ""}
+        unit = "RGB"
+    else:
+        ends, unit = {"from": factor.low, "to": factor.high}, factor.unit
+    said = {"default": factor.default, "unit": unit, "meaning": factor.meaning}
+    return {"factor": name, **ends, **said}
+
+
 class Factors(Mapping[str, Factor]):
     """The factors of one environment, in the order in which they are written."""
 

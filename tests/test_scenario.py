@@ -1,10 +1,12 @@
 """What scenarios may say of factors, and that splits never overlap."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from running import cli
 
 from sandbox import catalogue
 from sandbox.errors import InvalidInputError
@@ -167,3 +169,12 @@ def test_an_episode_longer_than_usual_is_refused() -> None:
         catalogue.environment("billiards")(
             account=None, scenario={"format": 1, "environment": "billiards", "limit_s": 99.0}
         )
+
+
+def test_factors_are_listed_and_documents_have_a_schema() -> None:
+    rows = json.loads(cli("factors", "billiards", "--json").stdout)
+    assert [row["factor"] for row in rows] == list(FACTORS)
+    assert "ball_mass_kg" in cli("factors", "billiards").stdout
+    for name, key in (("scenario", "disturbances"), ("recipe", "policies")):
+        assert key in json.loads(cli("schema", name).stdout)["properties"]
+    assert cli("factors", "biliards").stderr.count("Did you mean 'billiards'") == 1

@@ -1,18 +1,27 @@
 """The commands over runs: generate, quote, verify, inspect, preview, envs, scenarios."""
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sandbox import catalogue, prices, recipe
+from sandbox import catalogue, factors, prices, recipe
 from sandbox.cli import evidence, show
 from sandbox.cli.evidence import Key
 from sandbox.cli.ledger import ledger_app
 
 if TYPE_CHECKING:
     from sandbox.collect import Run
+
+
+class Document(StrEnum):
+    """What people write in YAML."""
+
+    scenario = "scenario"
+    recipe = "recipe"
+
 
 app = typer.Typer(
     help="Metered, replayable simulation for world models.",
@@ -283,6 +292,30 @@ def envs(as_json: Json = False) -> None:
     else:
         shown = ("environment", "family", "action", "steps", "factors", "summary")
         show.table("Environments", [{key: row[key] for key in shown} for row in rows])
+
+
+@app.command("factors")
+def factors_(
+    name: Annotated[str, typer.Argument(help="An environment.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """List what a scenario may vary in an environment."""
+    rows = [factors.described(key, one) for key, one in catalogue.environment(name).factors.items()]
+    if as_json:
+        print(json.dumps(rows))
+    else:
+        show.table(f"Factors of {name}", rows)
+
+
+@app.command()
+def schema(
+    document: Annotated[Document, typer.Argument(help="Of which document.")] = Document.scenario,
+) -> None:
+    """Print the JSON schema of a document, so that editors complete it."""
+    from sandbox.scenario import Scenario
+
+    model = Scenario if document is Document.scenario else recipe.Recipe
+    print(json.dumps(model.model_json_schema(), indent=1))
 
 
 @app.command()
