@@ -91,13 +91,11 @@ def sample(factor: Factor, rng: np.random.Generator) -> Value:
 
 def described(name: str, factor: Factor) -> dict[str, str | float | int]:
     """Return what a factor is, as a row of a table."""
-    if isinstance(factor, Color):
-        ends: dict[str, str | float | int] = {"from": "", "to": ""}
-        unit = "RGB"
-    else:
-        ends, unit = {"from": factor.low, "to": factor.high}, factor.unit
-    said = {"default": factor.default, "unit": unit, "meaning": factor.meaning}
-    return {"factor": name, **ends, **said}
+    row: dict[str, str | float | int] = {"factor": name, "from": "", "to": ""}
+    row |= {"default": factor.default, "unit": "RGB", "meaning": factor.meaning}
+    if not isinstance(factor, Color):
+        row |= {"from": factor.low, "to": factor.high, "unit": factor.unit}
+    return row
 
 
 class Factors(Mapping[str, Factor]):
