@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sandbox import runs, settlement
+from sandbox import catalogue, runs, settlement
 from sandbox.errors import FormatError, InvalidInputError
 from sandbox.evidence import log, note
 from sandbox.ledger import Ledger
@@ -211,7 +211,7 @@ def refund(folder: Path, audit: Audit, ledger: Ledger) -> tuple[int, list[int]]:
     """Give back what the episodes cost whose work was not done as recorded.
 
     Those that only their bytes speak against are left: anybody can damage a copy. So are those of
-    another determinism class, in which a difference proves nothing.
+    another determinism class, or another version of the environment, where it proves nothing.
 
     Returns:
         What was given back [microcredits], and the episodes that failed and were left.
@@ -222,6 +222,7 @@ def refund(folder: Path, audit: Audit, ledger: Ledger) -> tuple[int, list[int]]:
     settlement.check_ledger(folder, ledger)
     found, given = settlement.kept(folder), 0
     ours = found.run["engine"].get("class") == engine()["class"]
+    ours = ours and found.run["code"] == catalogue.code(found.recipe.environment)
     due = {usage.episode: usage for usage in found.usages if ours}
     left: list[int] = []
     for number in sorted(audit.report.failed):

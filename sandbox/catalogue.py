@@ -1,6 +1,7 @@
 """Names to environments, scenarios and recipes: the one module that lists the content folders."""
 
 import ast
+import hashlib
 import importlib
 from functools import cache
 from pathlib import Path
@@ -40,6 +41,13 @@ def environment(name: str) -> "type[SandboxEnv]":
         raise UnknownNameError("environment", name, environments())
     module = importlib.import_module(f"sandbox.envs.{name}")
     return getattr(module, class_name(name))
+
+
+def code(name: str) -> str:
+    """Return the SHA-256 of an environment's file: what it does is part of a run's id."""
+    if name not in environments():
+        raise UnknownNameError("environment", name, environments())
+    return hashlib.sha256((content.folder("envs") / f"{name}.py").read_bytes()).hexdigest()
 
 
 def class_name(name: str) -> str:

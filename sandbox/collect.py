@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol, cast
 
-from sandbox import bill, prices, rollout, runs, settlement
+from sandbox import bill, catalogue, prices, rollout, runs, settlement
 from sandbox.bill import Bill, Quote
 from sandbox.env import SandboxEnv
 from sandbox.errors import BudgetExhaustedError, FormatError, RunConflictError
@@ -158,8 +158,8 @@ class Run:
         drawn_by = self.env.pictures.drawn_by
         drawing = None if drawn_by is None else drawn_by["class"]
         scenario, version = self.source.scenario.digest, self.schedule.version
-        plan = self.source.plan
-        self.id = recipe.run_id(engine()["class"], drawing, scenario, version, plan)
+        plan, self.code = self.source.plan, catalogue.code(recipe.environment)
+        self.id = recipe.run_id(engine()["class"], drawing, scenario, version, self.code, plan)
         self.bill = Bill()
         self._lease: Lease | None = None
 
@@ -341,6 +341,7 @@ class Run:
             "prices": self.schedule.digest,
             "parent": self.source.parent,
             "plan": self.source.plan,
+            "code": self.code,
         }
 
     def _check_folder(self) -> None:

@@ -88,14 +88,17 @@ class Recipe(BaseModel):
         renderer: str | None,
         scenario: str,
         prices: str,
+        code: str,
         plan: Mapping[str, Any] | None = None,
     ) -> str:
         """Return the id of this recipe carried out: the same work has the same id.
 
         Of the engine and the renderer (None where nothing is drawn) the determinism classes, of
-        the scenario the digest, of the price schedule the version; and the plan of branches.
+        the scenario and the environment's code the digests, of the price schedule the version; and
+        the plan of branches.
         """
         named = {"engine": engine, "renderer": renderer, "scenario": scenario, "prices": prices}
+        named["code"] = code
         named["plan"] = None if plan is None else digest.sha256(plan)
         return digest.sha256({"recipe": self.dataset(), **named})
 

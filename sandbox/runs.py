@@ -27,6 +27,7 @@ _KEYS: dict[str, tuple[type, ...]] = {  # Of run.json.
     "prices": (str,),
     "parent": (str, type(None)),
     "plan": (dict, type(None)),
+    "code": (str,),
 }
 _HEX = re.compile("[0-9a-f]{32} [0-9a-f]{16}")
 

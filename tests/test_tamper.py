@@ -357,6 +357,7 @@ def test_another_name_price_or_scenario_in_run_json_is_noticed(run: Path) -> Non
         "prices": "0" * 64,
         "scenario": {**known["scenario"], "summary": "certified"},
         "price_version": "99",
+        "code": "0" * 64,
     }
     for name, value in wrong.items():
         runs.write_json(run / "run.json", {**known, name: value})

@@ -10,6 +10,8 @@ import pytest
 from running import cli, recipe
 from test_generate import content, generate
 
+from sandbox.errors import RunConflictError
+from sandbox.recipe import Recipe
 from sandbox.replay import first_difference
 from sandbox.trajectory import Episode, shards
 from sandbox.verify import verify
@@ -158,3 +160,18 @@ def test_two_workers_find_what_one_finds(several: Path, tmp_path: Path) -> None:
     assert list(report.failed) == [3]
     assert report == verify(run)
     assert seen == [2, 4, 5]
+
+
+def test_another_version_of_an_environment_is_another_run_and_is_said(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = json.loads((run / "run.json").read_text())
+    monkeypatch.setattr("sandbox.catalogue.code", lambda name: "1" * 64)
+    report = verify(run, 0)
+    assert report.faults == []
+    assert "another version of envs/push_t.py" in "\n".join(report.notes)
+    with pytest.raises(RunConflictError, match="made with another code"):
+        generate(Recipe.model_validate(before["recipe"]), run)
+    generate(recipe("push_t", episodes=1), tmp_path / "new")
+    after = json.loads((tmp_path / "new" / "run.json").read_text())
+    assert (after["code"], after["run"] != before["run"]) == ("1" * 64, True)

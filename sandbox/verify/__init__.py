@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from sandbox import bill, books, prices, runs, settlement
+from sandbox import bill, books, catalogue, prices, runs, settlement
 from sandbox.errors import FormatError, InvalidInputError
 from sandbox.evidence import keys, log, note
 from sandbox.evidence.note import VerifierKey
@@ -71,6 +71,10 @@ def verify(
             f"made under determinism class {known['engine'].get('class')}, replayed under "
             f"{engine()['class']}: bit-exactness is claimed only inside one class."
         )
+    if known["code"] != catalogue.code(recipe.environment):
+        report.notes.append(
+            f"made by another version of envs/{recipe.environment}.py: a difference proves nothing."
+        )
     chosen = _spread(recipe.episodes, sample) if chosen is None else chosen
     job = Job(known, recipe, runs.scenario_of(folder), chosen)
     _check_identity(job, report)
@@ -89,7 +93,8 @@ def _check_identity(job: Job, report: Report) -> None:
     known, scenario = job.known, job.scenario.digest
     classes = [dict[str, Any](known[who] or {}).get("class") for who in ("engine", "renderer")]
     version = str(known["price_version"])
-    named = job.recipe.run_id(str(classes[0]), classes[1], scenario, version, known["plan"])
+    parts = (str(classes[0]), classes[1], scenario, version, known["code"], known["plan"])
+    named = job.recipe.run_id(*parts)
     if known["run"] != named:
         report.faults.append(f"run.json: names the run {known['run']}; its work is {named}.")
     if job.scenario.environment != job.recipe.environment:
