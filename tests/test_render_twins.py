@@ -74,6 +74,15 @@ def other(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     yield renderer
 
 
+def has_height_field(scene: Scene) -> bool:
+    return any(
+        shape.kind == "height_field"
+        for body in scene.bodies
+        if isinstance(body, Body)
+        for shape in body.shapes
+    )
+
+
 @cache
 def environment(name: str) -> Posed:
     env = catalogue.environment(name)(account=None)
@@ -110,6 +119,8 @@ def test_bodies_and_depths_are_those_that_the_other_renderer_sees(
     make: Any, argument: Any, other: Renderer
 ) -> None:
     scene, poses = make(argument)
+    if other is opengl() and has_height_field(scene):
+        pytest.skip("Bullet's OpenGL crashes on a mesh that is no file; TinyRenderer draws it")
     ours = Rasterizer(link_triangles=None)
     for renderer in (ours, other):
         renderer.load(scene)
