@@ -16,7 +16,7 @@ from sandbox.errors import BudgetExhaustedError, FormatError, RunConflictError
 from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Lease, Ledger
 from sandbox.meter import Meter
-from sandbox.policies import POLICIES
+from sandbox.policies import find
 from sandbox.prices import PriceSchedule
 from sandbox.recipe import EpisodeChance, Recipe
 from sandbox.scenario import Scenario
@@ -73,6 +73,8 @@ class Generation:
 
     def __init__(self, recipe: Recipe, scenario: Scenario | None = None) -> None:
         self.recipe = recipe
+        for name in recipe.policies:
+            find(name)
         self.env = rollout.make(recipe, Meter(prices.current()), scenario)
         self.scenario = self.env.scenario
 
@@ -90,7 +92,7 @@ class Generation:
     def live(self, run: str, index: int, buffer: EpisodeBuffer) -> tuple[int, dict[str, Any]]:
         """Simulate an episode, paying for it on the way."""
         chance, env = EpisodeChance(self.recipe, index), self.env
-        policy = POLICIES[chance.policy]
+        policy = find(chance.policy)
         steps, success = rollout.rollout(
             env, lambda e: policy(e, chance.policy_rng), buffer, seed=chance.seed
         )

@@ -1,10 +1,13 @@
 """Policies that collect data: by chance, smooth chance, scripted, with noise, and at play."""
 
+import importlib
 from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
 
 from sandbox.env import Policy, SandboxEnv, Vector
+from sandbox.errors import InvalidInputError
 
 OU_THETA = 0.15  # Pull towards 0 per step, and
 OU_SIGMA = 0.35  # noise per step: stationary deviation 0.66, correlated over about 6 steps.
@@ -53,3 +56,26 @@ POLICIES: dict[str, Callable[[SandboxEnv, np.random.Generator], Policy]] = {
     "scripted_noisy": _scripted_noisy,
     "play": _play,
 }
+
+
+def find(name: str) -> Callable[[SandboxEnv, np.random.Generator], Policy]:
+    """Return what makes a policy: one of POLICIES, or a function of yours, MODULE:FUNCTION.
+
+    It is called with the environment, in its first state, and the generator that is all its chance.
+
+    Raises:
+        InvalidInputError: there is no such module, or function in it.
+    """
+    if name in POLICIES:
+        return POLICIES[name]
+    module, _, function = name.partition(":")
+    try:
+        found: Any = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InvalidInputError(
+            f"policy {name!r}: cannot be imported: {error}. Give one of {', '.join(POLICIES)}, or "
+            "MODULE:FUNCTION of a module on your PYTHONPATH."
+        ) from None
+    if not callable(found):
+        raise InvalidInputError(f"policy {name!r}: is no function of an environment and a chance.")
+    return cast(Callable[[SandboxEnv, np.random.Generator], Policy], found)

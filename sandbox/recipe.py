@@ -16,6 +16,7 @@ FORMAT = 1
 MAX_EPISODES = 100_000_000
 Modality = Literal["proprio", "pixels", "depth", "segmentation", "links"]
 PolicyName = Literal["random", "ou_noise", "scripted", "scripted_noisy", "play"]
+OwnPolicy = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
 
 
 class Recipe(BaseModel):
@@ -25,7 +26,8 @@ class Recipe(BaseModel):
         format: of the file.
         environment: the file name of the environment, such as push_t.
         scenario, split: what its factors do; None varies the layout alone.
-        policies: name to weight; each episode draws one policy.
+        policies: name to weight; each episode draws one policy. A function of yours is called
+            MODULE:FUNCTION.
         episodes: how many.
         seed: of the whole run; episode i depends on (seed, i) alone.
         observation: the columns that the environment observes.
@@ -50,7 +52,7 @@ class Recipe(BaseModel):
     environment: str
     scenario: str | None = None
     split: str | None = None
-    policies: dict[PolicyName, Annotated[float, Field(gt=0, allow_inf_nan=False)]]
+    policies: dict[PolicyName | OwnPolicy, Annotated[float, Field(gt=0, allow_inf_nan=False)]]
     episodes: Annotated[int, Field(ge=1, le=MAX_EPISODES)]
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     observation: list[Modality] = ["proprio"]
@@ -156,7 +158,7 @@ class EpisodeChance:
         self.policy_rng = np.random.default_rng(streams[2])
 
 
-def _pick(weights: dict[PolicyName, float], chance: float) -> PolicyName:
+def _pick(weights: Mapping[str, float], chance: float) -> str:
     """Return the name at `chance` (0 to 1) of the cumulated weights, in sorted order of names."""
     names = sorted(weights)
     total, reached = math.fsum(weights.values()), 0.0

@@ -87,6 +87,8 @@ class Witness:
     def __call__(self, env: SandboxEnv) -> Policy:
         """Return the policy that takes the recorded actions."""
         recorded = _recorded(self._episode)
+        if self._chance.policy not in POLICIES:  # Whose code is not ours to run.
+            return recorded
         own = POLICIES[self._chance.policy](env, self._chance.policy_rng)
 
         def act() -> NDArray[np.float32]:

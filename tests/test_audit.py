@@ -22,7 +22,7 @@ from sandbox.errors import FormatError, InvalidInputError, LedgerError
 from sandbox.evidence import keys, log
 from sandbox.ledger import Ledger
 from sandbox.ledger.statement import statement
-from sandbox.policies import POLICIES
+from sandbox.policies import find
 from sandbox.recipe import EpisodeChance
 from sandbox.trajectory import EpisodeBuffer, shards
 from sandbox.verify import Trust, verify
@@ -46,10 +46,10 @@ class Liar(Generation):
             collect.EpisodeChance = lambda recipe, index: EpisodeChance(recipe, 0)
         if lying and self.lie is idle_policy:
             idle = np.zeros(self.env.action_size, np.float32)
-            collect.POLICIES = {**POLICIES, "random": lambda env, rng: lambda: idle}
+            collect.find = lambda name: lambda env, rng: lambda: idle
         steps, facts = super().live(run, index, buffer)
         self.env.world.step = step
-        collect.EpisodeChance, collect.POLICIES = EpisodeChance, POLICIES
+        collect.EpisodeChance, collect.find = EpisodeChance, find
         if index == 0:
             self.first = {name: rows.copy() for name, rows in buffer.arrays.items()}
             self.steps = steps

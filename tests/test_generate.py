@@ -403,6 +403,37 @@ def test_a_scenario_that_breaks_a_rule_is_refused(text: str, says: str, tmp_path
         catalogue.environment("push_t")(scenario=str(path), account=None)
 
 
+def test_a_policy_of_ones_own_is_called_by_its_path_and_never_by_verify(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import numpy as np\n"
+        "def half(env, rng):\n"
+        "    return lambda: np.full(env.action_size, rng.choice([-0.5, 0.5]), np.float32)\n"
+        "NONE = 3\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    generate(recipe(policies={"mine:half": 1.0}, episodes=1), tmp_path / "run")
+    with ShardReader(shards(tmp_path / "run")[0]) as reader:
+        one = reader.read(0)
+    assert set(np.abs(one.rows["action"][:-1]).ravel().tolist()) == {0.5}
+    (tmp_path / "mine.py").unlink()
+    monkeypatch.delitem(sys.modules, "mine")
+    report = verify(tmp_path / "run")
+    assert report.faults == []
+    assert "the actions of mine:half were taken as recorded." in report.notes
+    for name, says in (
+        ("os:nobody", "cannot be imported"),
+        ("nobody:x", "cannot be imported"),
+        ("os:sep", "no function"),
+    ):
+        with pytest.raises(InvalidInputError, match=says):
+            generate(recipe(policies={name: 1.0}), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+    with pytest.raises(InvalidInputError, match="policies"):
+        changed(recipe(), policies={"os.system": 1.0})
+
+
 def test_options_are_checked_like_the_file() -> None:
     with pytest.raises(InvalidInputError, match="episodes 0: "):
         changed(recipe(), episodes=0)

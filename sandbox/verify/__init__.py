@@ -12,6 +12,7 @@ from sandbox.errors import FormatError, InvalidInputError
 from sandbox.evidence import keys, log, note
 from sandbox.evidence.note import VerifierKey
 from sandbox.ledger import Ledger
+from sandbox.policies import POLICIES
 from sandbox.trajectory import shards
 from sandbox.verify.reading import Found, Job, Progress, Report, read
 from sandbox.world import engine
@@ -76,6 +77,9 @@ def verify(
             f"made by another version of envs/{recipe.environment}.py: a difference proves nothing."
         )
     chosen = _spread(recipe.episodes, sample) if chosen is None else chosen
+    foreign = [name for name in recipe.policies if name not in POLICIES]
+    if foreign:
+        report.notes.append(f"the actions of {', '.join(foreign)} were taken as recorded.")
     job = Job(known, recipe, runs.scenario_of(folder), chosen)
     _check_identity(job, report)
     read(job, shards(folder, missing_ok=True), found, progress, workers)
