@@ -87,6 +87,7 @@ def has_height_field(scene: Scene) -> bool:
 def environment(name: str) -> Posed:
     env = catalogue.environment(name)(account=None)
     env.reset(seed=3)
+    env.action_space.seed(3)
     for _ in range(10):
         env.step(env.action_space.sample())
     return env.world.scene, env.world.poses()
@@ -130,7 +131,7 @@ def test_bodies_and_depths_are_those_that_the_other_renderer_sees(
         ours.draw(poses, seen, a)
         other.draw(poses, seen, b)
         same = a.segmentation == b.segmentation
-        assert same.mean() >= 0.995, camera.name
+        assert same.mean() >= 0.99, camera.name  # The others' spheres have corners.
         apart = np.abs(a.depth - b.depth)[same & (a.segmentation > 0)]
         assert float(np.median(apart)) <= 1e-3, camera.name
         assert np.unique(a.segmentation).size > (2 if camera.name == "main" else 1), camera.name

@@ -72,16 +72,13 @@ def verify(
             f"made under determinism class {known['engine'].get('class')}, replayed under "
             f"{engine()['class']}: bit-exactness is claimed only inside one class."
         )
-    if known["code"] != catalogue.code(recipe.environment):
-        report.notes.append(
-            f"made by another version of envs/{recipe.environment}.py: a difference proves nothing."
-        )
     chosen = _spread(recipe.episodes, sample) if chosen is None else chosen
     foreign = [name for name in recipe.policies if name not in POLICIES]
     if foreign:
         report.notes.append(f"the actions of {', '.join(foreign)} were taken as recorded.")
     job = Job(known, recipe, runs.scenario_of(folder), chosen)
     _check_identity(job, report)
+    _check_code(job, report)
     read(job, shards(folder, missing_ok=True), found, progress, workers)
     _count(job, report)
     leaves = [bill.leaf(known), *found.leaves]
@@ -106,6 +103,18 @@ def _check_identity(job: Job, report: Report) -> None:
     try:
         if known["prices"] != prices.load(version).digest:
             report.faults.append(f"run.json: its prices are not those of version {version!r}.")
+    except InvalidInputError as error:
+        report.faults.append(f"run.json: {error}")
+
+
+def _check_code(job: Job, report: Report) -> None:
+    """Note if the environment has been changed since."""
+    name = job.recipe.environment
+    try:
+        if job.known["code"] != catalogue.code(name):
+            report.notes.append(
+                f"made by another version of envs/{name}.py: a difference proves nothing."
+            )
     except InvalidInputError as error:
         report.faults.append(f"run.json: {error}")
 
