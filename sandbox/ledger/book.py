@@ -315,6 +315,7 @@ class Ledger:
 
     def of_run(self, run: str) -> list[Booked]:
         """Return a run's posts, their refunds, and its reservations that nothing has resolved."""
+        rules.checked_texts(run=run)
         with self._store.reading() as pages:
             return pages.of_run(run)
 
