@@ -49,7 +49,7 @@ class PandaPush(SandboxEnv):
     Factors: cube_mass_kg, cube_friction, cube_size_m, finger_friction, gravity_m_s2, goal_x_m,
         goal_y_m, goal_spread, cube_color, goal_color, table_color, light_azimuth_deg, light_color,
         light_ambient, camera_pitch_deg, action_delay_steps, action_noise.
-    Events: hand_on_cube, cube_moved, cube_off_table.
+    Events: hand_on_cube, cube_moved, cube_out_of_reach.
     """
 
     family = "manipulation"
@@ -58,7 +58,7 @@ class PandaPush(SandboxEnv):
     action_size = 3
     state_bodies = ("cube",)
     state_joints = tuple(("panda", link) for link in DRIVEN)
-    events = ("hand_on_cube", "cube_moved", "cube_off_table")
+    events = ("hand_on_cube", "cube_moved", "cube_out_of_reach")
     elements = (
         Element("tip_x", "m", 0.0, 0.9),
         Element("tip_y", "m", -0.6, 0.6),
@@ -179,11 +179,12 @@ class PandaPush(SandboxEnv):
         return self.success()
 
     def happening(self) -> Sequence[bool]:
-        """Whether the hand touches the cube, and whether it is where it was, or on the floor."""
+        """Whether the hand touches the cube, and whether that has moved, or left the hand's box."""
+        inside = all(low < c < high for c, low, high in zip(self.cube[:2], *BOX, strict=False))
         return (
             self.world.touch("panda", "cube") > 0.0,
             math.dist(self.cube[:2], self.home) > MOVED_M,
-            self.cube[2] < -0.05,
+            not inside,
         )
 
     def scripted(self, rng: np.random.Generator) -> Policy:
@@ -191,7 +192,7 @@ class PandaPush(SandboxEnv):
         return Pusher(self)
 
     def play(self, rng: np.random.Generator) -> Policy:
-        """Return a policy that sweeps through the cube from random sides."""
+        """Return a policy that sweeps the cube to one random place after another."""
         aims: list[tuple[float, ...]] = []
         left = 0
 
@@ -199,9 +200,10 @@ class PandaPush(SandboxEnv):
             nonlocal left
             if not aims or left <= 0:
                 x, y = self.cube[:2]
-                around = rng.uniform(-math.pi, math.pi)
-                dx, dy = 0.1 * math.cos(around), 0.1 * math.sin(around)
-                aims[:] = [(x + dx, y + dy, 0.13), (x + dx, y + dy, 0.025), (x - dx, y - dy, 0.025)]
+                to_x, to_y = rng.uniform((0.37, -0.14), (0.53, 0.14)).tolist()
+                far = max(math.hypot(x - to_x, y - to_y), 1e-6)
+                x, y = x + 0.1 * (x - to_x) / far, y + 0.1 * (y - to_y) / far
+                aims[:] = [(x, y, 0.13), (x, y, 0.025), (to_x, to_y, 0.025)]
                 left = 70
             left -= 1
             way = np.subtract(aims[0], self.tip)

@@ -49,7 +49,7 @@ class PandaReach(SandboxEnv):
         goal_z_m, goal_spread, goal_radius_m, goal_color, arm_color, table_color,
         light_azimuth_deg, light_color, light_ambient, camera_pitch_deg, action_delay_steps,
         action_noise.
-    Events: near_goal, hand_on_table.
+    Events: near_goal, hand_low.
     """
 
     family = "manipulation"
@@ -57,7 +57,7 @@ class PandaReach(SandboxEnv):
     limit_s = 6.0
     action_size = 3
     state_joints = tuple(("panda", link) for link in (*PANDA_JOINTS, *PANDA_FINGERS))
-    events = ("near_goal", "hand_on_table")
+    events = ("near_goal", "hand_low")
     elements = (
         Element("tip_x", "m", 0.0, 0.9),
         Element("tip_y", "m", -0.6, 0.6),
@@ -159,8 +159,8 @@ class PandaReach(SandboxEnv):
         return self.success()
 
     def happening(self) -> Sequence[bool]:
-        """Whether the ball is near, and whether the hand touches the table."""
-        return (self.distance < 0.06, self.world.touch("panda", "table") > 0.0)
+        """Whether the ball is near, and whether the fingertips are close above the table."""
+        return (self.distance < 0.06, self.tip[2] < 0.06)
 
     def scripted(self, rng: np.random.Generator) -> Policy:
         """Return a policy that goes straight to the ball, slower when near."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from sandbox import catalogue
 from sandbox.scene import (
     PANDA_FINGERS,
     PANDA_JOINTS,
@@ -130,3 +131,32 @@ def test_it_is_built_in_less_than_10_ms(worlds: tuple[World, World]) -> None:
         ours.build(scene)
         taken.append(time.perf_counter() - begun)
     assert min(taken) < 0.01
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"pick_mass_kg": 0.25, "cube_friction": 0.5, "grip_n": 25.0, "gravity_m_s2": 12.0},
+        {"pick_mass_kg": 0.25, "cube_friction": 1.0, "grip_n": 40.0, "gravity_m_s2": 12.0},
+        {"pick_mass_kg": 0.03, "cube_friction": 0.5, "grip_n": 25.0, "gravity_m_s2": 6.0},
+        {"pick_mass_kg": 0.03, "cube_friction": 1.0, "grip_n": 40.0, "gravity_m_s2": 6.0},
+    ],
+)
+def test_it_keeps_what_it_holds_while_shaken_at_the_bounds_of_the_factors(
+    values: dict[str, float],
+) -> None:
+    env = catalogue.environment("panda_pick_stack")(account=None)
+    env.reset(seed=0, options={"variation_values": values})
+    policy = env.scripted(np.random.default_rng(0))
+    while not env.happening()[1]:  # Lifted.
+        assert not env.step(policy())[3]
+    rng = np.random.default_rng(0)
+    action = np.array([0.0, 0.0, 1.0, -1.0], np.float32)
+    for t in range(120):
+        if t > 20 and t % 6 == 0:  # As fast as it can, to and fro.
+            action[:3] = rng.choice([-1.0, 1.0], 3)
+        if env.proprio()[2] < 0.2:
+            action[2] = 1.0
+        env.step(action)
+        assert env.happening()[0], t
+    env.close()

@@ -104,7 +104,7 @@ def panda(
     return Body(
         name,
         (_look("link0", color), _unseen(Shape("box", (0.1, 0.09, 0.07), pose=_BASE))),
-        material=Material(friction=friction, spinning_friction=0.01),
+        material=Material(friction=friction),
         links=tuple(links),
     )
 
