@@ -150,7 +150,7 @@ class Pour(SandboxEnv):
         self.xs, self.zs = row[0:end:BODY_STATE], row[2:end:BODY_STATE]
         (low, high), inside, lost = self.inside, 0, 0
         for x, z in zip(self.xs, self.zs, strict=True):
-            if z < BOWL_HIGH_M:
+            if 0.0 < z < BOWL_HIGH_M:  # 0 is a bead that was taken away.
                 if low < x < high:
                     inside += 1
                 else:

@@ -146,8 +146,8 @@ class RampOccluder(SandboxEnv):
 
     def arrived(self) -> None:
         """Derive whether the object is hidden, and where it was seen again."""
-        x, radius = self.row[0], self.values.object_radius_m
-        self.hidden = SCREEN_M[0] + radius < x < SCREEN_M[1] - radius
+        x, there, radius = self.row[0], self.row[2] > 0.0, self.values.object_radius_m
+        self.hidden = there and SCREEN_M[0] + radius < x < SCREEN_M[1] - radius
         self.was_hidden = self.was_hidden or self.hidden
         self.left = self.left or (self.was_hidden and x < LEFT_X_M)
         right = x > END_X_M
