@@ -161,7 +161,7 @@ class Tower(SandboxEnv):
             spinning = max(spinning, *speeds[3:], -min(speeds[3:]))
         self.told = told + [0.0] * (5 * (MOST - self.count))
         self.rest = fastest < REST_M_S and spinning < REST_RAD_S
-        self.height = row[self.top + 2]
+        self.height = row[self.top + 2] or self.high  # 0 where it was taken away.
         self.toppled = self.height < self.low
         self.alone = self.alone or (self.toppled and not self.poked)
 
