@@ -23,7 +23,7 @@ from sandbox.scene import (
     robot,
     turned,
 )
-from sandbox.world import TinyRenderer, World
+from sandbox.world import TinyRenderer, World, build
 
 FLOOR = Body("floor", (Shape("plane"),))
 BALL = Body("ball", (Shape("sphere", (0.1,)),), 1.0, turned(0.0, 0.0, 1.0))
@@ -349,3 +349,38 @@ def test_a_joint_that_a_scene_has_not_is_read_as_zeros() -> None:
     world.build(Scene((ARM,), ()))
     assert world.watch((), [("arm", "lower"), ("arm", "third"), ("leg", "knee")]) == 6
     assert world.read() == pytest.approx([0.3, 0.0, 0.0, 0.0, 0.0, 0.0])
+
+
+def test_copies_made_in_one_call_move_as_bodies_made_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    block = Body("a", (Shape("box", (0.05, 0.06, 0.05)),), 0.3, turned(0, 0, 0.2, 0.3))
+    places = [(0.0, 0.0, 0.2), (0.03, 0.0, 0.4), (-0.02, 0.03, 0.6), (0.2, 0.0, 0.1)]
+    pile = [
+        replace(block, name=f"b{n}", pose=replace(block.pose, xyz=xyz))
+        for n, xyz in enumerate(places)
+    ]
+
+    def lived() -> list[list[float]]:
+        world = built(scene(*pile), *(body.name for body in pile))
+        world.step(60)
+        world.push("b1", (0.0, 30.0, 0.0), world.centre("b1"))
+        world.step(60)
+        world.ghost("b2")
+        world.remove("b3")
+        world.step(60)
+        return [world.read(), world.poses().tolist()]
+
+    together = lived()
+    monkeypatch.setattr(build, "copies", lambda bodies: ([one] for one in bodies))
+    assert lived() == together
+
+
+def test_bullet_keeps_sixteen_shapes_of_a_body_and_more_are_refused() -> None:
+    far = [Shape("box", (0.1, 0.1, 0.1), pose=Pose((float(n), 0.0, 0.0))) for n in range(17)]
+    resting = replace(BALL, pose=turned(15.0, 0.0, 0.3))
+    world = built(Scene((Body("shelf", tuple(far[:16])), resting), ()), "ball")
+    world.step(120)
+    assert world.read()[2] == pytest.approx(0.2, abs=2e-3)
+    with pytest.raises(InvalidInputError, match="17 shapes"):
+        world.build(scene(Body("shelf", tuple(far))))

@@ -98,7 +98,8 @@ class Body:
         pose: the base's first pose, world frame.
         material: of all its surfaces.
         links: in an order in which parents come before children.
-        linear_damping, angular_damping: fraction of velocity lost per second.
+        linear_damping, angular_damping: Bullet's d: of a free body dv/dt = -d v (1 + |v|), measured
+            (v in m/s or rad/s).
     """
 
     name: str

@@ -31,7 +31,7 @@ class Changing(ABC):
     _posed: list[Posed]
 
     @abstractmethod
-    def _add(self, body: sc.Body | sc.Robot, look: int) -> None: ...
+    def _add(self, alike: Sequence[sc.Body | sc.Robot], look: int) -> None: ...
 
     @abstractmethod
     def _id(self, body: str) -> int: ...
@@ -94,7 +94,7 @@ class Changing(ABC):
             raise InvalidInputError(f"there is a body {body.name!r} already; give another name.")
         if body.name in self._gone:
             self._gone.remove(body.name)
-        self._add(body, build.speck(self._client))
+        self._add([body], build.speck(self._client))
         uid = self._ids[body.name]
         self._names[uid] = body.name
         if body.name in watched:

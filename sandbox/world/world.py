@@ -95,9 +95,10 @@ class World(Changing):
         self._ids, self._joints, self._offsets = {}, {}, {}
         self._motors, self._torques, self._drives, self._thrusts = {}, {}, {}, {}
         self._frames, self._posed, self._movable, self._gone = {}, [], {}, []
-        for body in scene.bodies:
-            self._add(body, look)
-            self._note_frames(body)
+        for alike in build.copies(scene.bodies):
+            self._add(alike, look)
+            for body in alike:
+                self._note_frames(body)
         self._bodies_read, self._joints_read = [], []
         self._names = {uid: name for name, uid in self._ids.items()}
         self.impulses.clear()
@@ -300,13 +301,20 @@ class World(Changing):
         """Give the client back."""
         self._close()
 
-    def _add(self, body: sc.Body | sc.Robot, look: int) -> None:
+    def _add(self, alike: Sequence[sc.Body | sc.Robot], look: int) -> None:
+        """Put a robot, or bodies that are copies of each other, into the client."""
+        plain = [body for body in alike if isinstance(body, sc.Body)]
+        if plain:
+            for body, uid in zip(plain, build.bodies(self._client, plain, look), strict=True):
+                self._ids[body.name] = uid
+                self._joints[body.name] = {link.name: n for n, link in enumerate(body.links)}
+                self._motors[body.name] = motors(body)
+        for body in alike:
+            if isinstance(body, sc.Robot):
+                self._add_robot(body)
+
+    def _add_robot(self, body: sc.Robot) -> None:
         client = self._client
-        if isinstance(body, sc.Body):
-            self._ids[body.name] = build.body(client, body, look)
-            self._joints[body.name] = {link.name: n for n, link in enumerate(body.links)}
-            self._motors[body.name] = motors(body)
-            return
         uid = self._ids[body.name] = build.robot(client, body)
         count = pybullet.getNumJoints(uid, physicsClientId=client)
         infos = [pybullet.getJointInfo(uid, n, physicsClientId=client) for n in range(count)]
