@@ -1,5 +1,6 @@
 """A disturbance put into a world under way."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, Protocol, cast
@@ -9,7 +10,7 @@ from sandbox import scene as sc
 from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.factors import Color, Factors, Values
 from sandbox.render.camera import extrinsics
-from sandbox.scenario.disturbance import Add, Disturbance, Kick, Paint, Place
+from sandbox.scenario.disturbance import Add, Disturbance, Form, Kick, Paint, Place, Reshape
 from sandbox.world import World
 
 _COLOR = Color("white")
@@ -59,17 +60,41 @@ def apply(it: Disturbance, env: Disturbed) -> None:
         _add(it.add, env)
     elif it.paint is not None:
         world.become(_painted(world.scene, it.paint))
+    elif it.reshape is not None:
+        world.swap(_reshaped(world.scene, it.reshape), env.state_bodies)
     elif it.camera is not None:
         cameras = {name: view.camera(name, world.scene) for name, view in it.camera.items()}
         kept = [cameras.pop(camera.name, camera) for camera in world.scene.cameras]
         world.become(replace(world.scene, cameras=(*kept, *cameras.values())))
 
 
-def carried_over(laid_out: sc.Scene, now: sc.Scene) -> sc.Scene:
+def carried_over(laid_out: sc.Scene, world: World) -> sc.Scene:
     """Return a scene laid out anew with what is there now: no more bodies, and no fewer."""
     new = {body.name: body for body in laid_out.bodies}
-    bodies = [new[b.name] if b.name in new and b != sc.Body(b.name) else b for b in now.bodies]
-    return replace(laid_out, bodies=tuple(bodies), cameras=now.cameras)
+    bodies = [
+        _following(new[now.name], now, world) if now.name in new else now
+        for now in world.scene.bodies
+    ]
+    return replace(laid_out, bodies=tuple(bodies), cameras=world.scene.cameras)
+
+
+def _following(
+    new: sc.Body | sc.Robot, now: sc.Body | sc.Robot, world: World
+) -> sc.Body | sc.Robot:
+    """Return a body laid out anew; of one in the place of another, with what it takes from that."""
+    if isinstance(new, sc.Robot) or isinstance(now, sc.Robot) or now == sc.Body(now.name):
+        return now
+    if now.name not in world.filled:
+        return new
+    color = new.shapes[0].color if new.shapes else sc.GREY
+    return replace(
+        now,
+        mass_kg=new.mass_kg,
+        material=new.material,
+        shapes=_colored(now.shapes, color),
+        linear_damping=new.linear_damping,
+        angular_damping=new.angular_damping,
+    )
 
 
 def _kick(it: Kick, world: World) -> None:
@@ -118,6 +143,42 @@ def _painted(scene: sc.Scene, it: Paint) -> sc.Scene:
     new = replace(painted, shapes=_colored(painted.shapes, color), links=tuple(links))
     bodies = [new if body.name == it.body else body for body in scene.bodies]
     return replace(scene, bodies=tuple(bodies))
+
+
+def _reshaped(scene: sc.Scene, it: Reshape) -> sc.Body:
+    old = _body(scene, it.body)
+    volume = _volume(old.shapes[0]) if len(old.shapes) == 1 and not old.links else 0.0
+    if not volume:
+        raise InvalidInputError(
+            f"{it.body!r} is not one box, ball, cylinder or capsule; reshape a body that is."
+        )
+    kept = replace(old.shapes[0], kind=it.shape, size=_size(it.shape, volume), pose=sc.Pose())
+    return replace(old, shapes=(kept,))
+
+
+def _volume(shape: sc.Shape) -> float:
+    """Return the volume of a simple shape [m^3], 0 of another."""
+    match shape.kind:
+        case "box":
+            return 8.0 * math.prod(shape.size)
+        case "sphere":
+            return 4.0 / 3.0 * math.pi * shape.size[0] ** 3
+        case "cylinder" | "capsule":
+            radius, length = shape.size
+            ends = 4.0 / 3.0 * radius if shape.kind == "capsule" else 0.0
+            return math.pi * radius**2 * (length + ends)
+        case _:
+            return 0.0
+
+
+def _size(form: Form, volume: float) -> tuple[float, ...]:
+    """Return the size of a cube, a ball, or a cylinder as long as it is wide."""
+    if form == "box":
+        return (math.cbrt(volume) / 2,) * 3
+    if form == "sphere":
+        return (math.cbrt(volume * 3.0 / (4.0 * math.pi)),)
+    radius = math.cbrt(volume / (2.0 * math.pi))
+    return (radius, 2.0 * radius)
 
 
 def _colored(shapes: Sequence[sc.Shape], color: sc.Rgba) -> tuple[sc.Shape, ...]:

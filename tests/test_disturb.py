@@ -1,5 +1,6 @@
 """What happens during an episode besides what is done, and being in one state twice."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,31 @@ def test_what_passes_through_others_stays_on_the_table() -> None:
     assert np.abs(solid[-1, other] - solid[0, other]).max() > 0.01
     assert np.abs(ghost[-1, other] - ghost[0, other]).max() < 0.001
     assert ghost[-1, BALL + 2] == pytest.approx(ghost[0, BALL + 2], abs=0.01)
+
+
+@pytest.mark.parametrize("shape", ["box", "cylinder"])
+def test_another_shape_has_the_same_volume_and_goes_on_as_fast(shape: str) -> None:
+    it = env(observation="segmentation")
+    kick = {"at_s": 0.0, "kick": {"body": "ball_1", "speed_m_s": [0.6, 0.0, 0.0]}}
+    other = {"at_s": 0.2, "reshape": {"body": "ball_1", "shape": shape}}
+    heavier = {"at_s": 0.4, "change": {"ball_mass_kg": 0.4}}
+    ball, made = rows(it, 4, kick), rows(it, 10, kick, other, heavier)
+    assert (made[:4] == ball[:4]).all()
+    assert 0.01 < made[4, BALL] - made[3, BALL] < ball[4, BALL] - ball[3, BALL]  # It drags.
+    (body,) = [body for body in it.world.scene.bodies if body.name == "ball_1"]
+    radius = it.values.ball_radius_m
+    volume = 4 / 3 * math.pi * radius**3
+    size = body.shapes[0].size  # pyright: ignore
+    sizes = {"box": 8 * math.prod(size), "cylinder": math.pi * size[0] ** 2 * size[-1]}
+    assert sizes[shape] == pytest.approx(volume)
+    assert body.mass_kg == 0.4  # pyright: ignore
+    place = [one.name for one in it.world.scene.bodies].index("ball_1") + 1
+    assert place in np.unique(it.pictures.column("segmentation"))
+
+
+def test_what_is_not_one_simple_shape_keeps_it() -> None:
+    with pytest.raises(InvalidInputError, match="'t' is not one box"):
+        rows(env("push_t"), 3, {"at_s": 0.0, "reshape": {"body": "t", "shape": "box"}})
 
 
 def test_looks_and_cameras_change() -> None:
@@ -217,7 +243,7 @@ def test_branches_share_their_past_and_are_verified(
 ) -> None:
     monkeypatch.setenv("SANDBOX_HOME", str(run.parent / "home"))
     kinds = "same,noop,random,impulse,remove:ball_2,factor:ball_mass_kg=0.3,vanish,teleport,ghost"
-    ways = ["--episode", "1", "--step", "20", "--k", "2", "--with", f"{kinds},recolor"]
+    ways = ["--episode", "1", "--step", "20", "--k", "2", "--with", f"{kinds},recolor,reshape"]
     done = cli("branch", run, *ways, "--out", tmp_path / "branches")
     assert done.returncode == 0, done.stderr
     assert cli("verify", tmp_path / "branches").returncode == 0
@@ -225,7 +251,7 @@ def test_branches_share_their_past_and_are_verified(
         past = reader.read(1)
     with ShardReader(shards(tmp_path / "branches")[0]) as reader:
         every = [reader.read(n) for n in range(len(reader))]
-    assert len(every) == 14
+    assert len(every) == 16
     for one in every:
         branch, rows = one.record["branch"], one.rows["state"]
         assert rows[:21].tobytes() == past.rows["state"][:21].tobytes()
@@ -233,9 +259,9 @@ def test_branches_share_their_past_and_are_verified(
         assert branch["prefix_micro"] == int(past.rows["charge"][:21].sum())
         same = rows.tobytes() == past.rows["state"].tobytes()
         assert same == (branch["kind"] in ("same", "recolor"))
-    assert sum(one.record["branch"]["impossible"] for one in every) == 6
+    assert sum(one.record["branch"]["impossible"] for one in every) == 8
     found = len({one.rows["state"].tobytes() for one in every})
-    assert found == 12  # `same` and the two of `recolor` are one.
+    assert found == 14  # `same` and the two of `recolor` are one.
 
 
 @pytest.mark.parametrize(

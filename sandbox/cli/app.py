@@ -1,6 +1,7 @@
 """The commands over runs: generate, quote, verify, inspect, preview, envs, scenarios."""
 
 import json
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -126,7 +127,7 @@ def branch(
         typer.Option(
             "--with",
             help="noop, same, random, impulse, remove, factor:NAME=VALUE; and what cannot be: "
-            "vanish, teleport, ghost, recolor. Most take :BODY. With commas.",
+            "vanish, teleport, ghost, recolor, reshape. Most take :BODY. With commas.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="The new run folder.", show_default=False)],
@@ -139,9 +140,51 @@ def branch(
 ) -> None:
     """Live a recorded episode again up to a step, then otherwise: counterfactual groups."""
     from sandbox import branching
-    from sandbox.collect import Run
 
     plan = branching.planned(run, episode, step, kinds.split(","), k)
+    _branch_off(run, plan, out, budget, account, workers, key, as_json)
+
+
+@app.command()
+def surprises(
+    run: RunPath,
+    out: Annotated[Path, typer.Option(help="The new run folder.", show_default=False)],
+    kinds: Annotated[
+        str, typer.Option("--with", help="Of vanish, teleport, ghost, recolor, reshape.")
+    ] = "vanish,teleport,ghost,recolor,reshape",
+    pairs: Annotated[int, typer.Option(min=1, help="How many of each, each of an episode.")] = 10,
+    during: Annotated[
+        str | None, typer.Option(help="An event: only while it holds, such as hidden.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of which moments, and what happens.")] = 0,
+    budget: Credits = None,
+    account: Account = None,
+    workers: Workers = 1,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Make pairs for violation of expectation: what was recorded, and what cannot be."""
+    from sandbox import branching
+
+    plan = branching.surprises(run, kinds.split(","), pairs, during, seed)
+    _branch_off(run, plan, out, budget, account, workers, key, as_json)
+    if not as_json:
+        show.pairs(branching.pairs(out))
+
+
+def _branch_off(
+    run: Path,
+    plan: Mapping[str, Any],
+    out: Path,
+    budget: str | None,
+    account: str | None,
+    workers: int,
+    key: str | None,
+    as_json: bool,
+) -> None:
+    from sandbox import branching
+    from sandbox.collect import Run
+
     changes = {"budget": _credits(budget), "account": account}
     source = branching.Branching.of(run, plan, **changes)
     carried = Run(source.recipe, out, None, source, evidence.signer(key))

@@ -1,5 +1,6 @@
 """What the command line prints: tables, progress bars, bills."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -21,6 +22,7 @@ from rich.table import Table
 from sandbox import prices, runs
 from sandbox.audit import Audit
 from sandbox.bill import Bill, Quote
+from sandbox.branching import Pair
 from sandbox.coverage import Coverage
 from sandbox.prove import Proof
 from sandbox.recipe import Recipe
@@ -60,6 +62,21 @@ def table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         drawn.add_row(*(escape(_text(value)) for value in row.values()))
     _OUT.print(drawn)
+
+
+def pairs(found: Sequence[Pair]) -> None:
+    """Print how soon the members of pairs part, by kind of surprise."""
+    rows: list[dict[str, Any]] = []
+    for kind in dict.fromkeys(pair.kind.partition(":")[0] for pair in found):
+        mine = [pair for pair in found if pair.kind.partition(":")[0] == kind]
+        late = sorted(pair.parts_at - pair.step for pair in mine if pair.parts_at is not None)
+        row = {"surprise": kind, "pairs": len(mine)}
+        row |= {"rows_until_they_part": statistics.median_low(late) if late else 0}
+        rows.append({**row, "at_most": max(late, default=0), "never": len(mine) - len(late)})
+    table("Pairs", rows)
+    alike = [f"{pair.possible}, {pair.impossible}" for pair in found if pair.parts_at is None]
+    if alike:
+        note(f"Pairs whose surprise never shows; leave them out: episodes {'; '.join(alike)}.")
 
 
 def items(title: str, quantities: Mapping[str, int], total: str) -> None:

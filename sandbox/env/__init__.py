@@ -349,7 +349,7 @@ class SandboxEnv(Returning):
         Raises:
             InvalidInputError: it cannot. Nothing was done.
         """
-        scene = disturb.carried_over(self._laid_out(values, self.seed), self.world.scene)
+        scene = disturb.carried_over(self._laid_out(values, self.seed), self.world)
         self.world.become(scene)
         self.values = values
         self.changes.append((self.t + 1, values))

@@ -1,6 +1,6 @@
 """What happens during an episode besides what is done: pushes, changes, things that come and go."""
 
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast, get_args
 
 import numpy as np
 from pydantic import Field
@@ -10,7 +10,9 @@ from sandbox.factors import Factors, Values
 from sandbox.scenario.settings import Setting, Strict, check_setting, draw, ordered
 from sandbox.scenario.view import View
 
-KINDS = ("kick", "change", "place", "remove", "add", "paint", "ghost", "camera")
+KINDS = ("kick", "change", "place", "remove", "add", "paint", "ghost", "reshape", "camera")
+Form = Literal["box", "sphere", "cylinder"]
+FORMS: tuple[Form, ...] = get_args(Form)
 
 
 class Between(Strict):
@@ -56,14 +58,22 @@ class Paint(Strict):
     color: str | list[int]
 
 
+class Reshape(Strict):
+    """Another shape of the same volume, upright where the body is and as fast as it is."""
+
+    body: str
+    shape: Form
+
+
 class Disturbance(Strict):
     """One thing that happens, at the beginning of a step.
 
     Attributes:
         at_s: when, in simulated seconds.
-        kick, change, place, remove, add, paint, ghost, camera: what, exactly one. `change` sets
-            factors, as far as an episode under way can follow: masses, frictions, gravity, colours,
-            light. `remove` names a body, and so does `ghost`: it passes through all that move.
+        kick, change, place, remove, add, paint, ghost, reshape, camera: what, exactly one. `change`
+            sets factors, as far as an episode under way can follow: masses, frictions, gravity,
+            colours, light. `remove` names a body, and so does `ghost`: it passes through all that
+            move.
     """
 
     at_s: Annotated[float, Field(ge=0)] | Between
@@ -74,6 +84,7 @@ class Disturbance(Strict):
     add: Add | None = None
     paint: Paint | None = None
     ghost: str | None = None
+    reshape: Reshape | None = None
     camera: dict[str, View] | None = None
 
     @property

@@ -17,6 +17,7 @@ class Changing(ABC):
     """The part of a World that does so."""
 
     scene: sc.Scene
+    filled: list[str]
     _client: int
     _ids: dict[str, int]
     _names: dict[int, str]
@@ -94,12 +95,27 @@ class Changing(ABC):
             raise InvalidInputError(f"there is a body {body.name!r} already; give another name.")
         if body.name in self._gone:
             self._gone.remove(body.name)
+            self.filled.append(body.name)
         self._add([body], build.speck(self._client))
         uid = self._ids[body.name]
         self._names[uid] = body.name
         if body.name in watched:
             self._bodies_read[list(watched).index(body.name)] = uid
         self._put(body, (uid, len(body.links), None))
+
+    def swap(self, body: sc.Body, watched: Sequence[str]) -> None:
+        """Put another body in the place of the one of its name: there, upright, and as fast.
+
+        Args:
+            body: the new one.
+            watched: as `add` has it.
+        """
+        uid, client = self._id(body.name), self._client
+        (x, y, z), _ = pybullet.getBasePositionAndOrientation(uid, client)
+        linear, angular = pybullet.getBaseVelocity(uid, client)
+        self.remove(body.name)
+        self.add(replace(body, pose=sc.Pose((x, y, z))), watched)
+        pybullet.resetBaseVelocity(self._ids[body.name], linear, angular, client)
 
     def place(self, body: str, xyz: Sequence[float]) -> None:
         """Put a body elsewhere [m], as it is turned and as fast as it is: no physics does that."""

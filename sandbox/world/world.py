@@ -59,6 +59,7 @@ class World(Changing):
         scene: what was built last.
         physics_steps: how many physics steps this world has simulated, ever.
         builds: how many scenes it has built, ever.
+        filled: bodies that stand where one of their name was taken away.
         feels: whether `step` adds up what bodies that touch do to each other, and
         impulses: names of two bodies, in the order of the scene, to the normal impulse between them
             in the last `step` [N s].
@@ -83,6 +84,7 @@ class World(Changing):
         self._movable: dict[int, list[int]] = {}  # Of bodies whose Jacobian was asked for.
         self._frames: dict[str, int] = {}  # Of each body's base, and
         self._posed: list[tuple[int, int, tuple[float, ...] | None]] = []  # id, links, pose.
+        self.filled: list[str] = []
         self.physics_steps = 0
         self.builds = 0
         self.feels = False
@@ -95,6 +97,7 @@ class World(Changing):
         self._ids, self._joints, self._offsets = {}, {}, {}
         self._motors, self._torques, self._drives, self._thrusts = {}, {}, {}, {}
         self._frames, self._posed, self._movable, self._gone = {}, [], {}, []
+        self.filled.clear()
         for alike in build.copies(scene.bodies):
             self._add(alike, look)
             for body in alike:
