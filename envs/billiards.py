@@ -43,7 +43,7 @@ class Billiards(SandboxEnv):
     Ends: truncated after 10 s; success is that the object ball was moved.
     Factors: n_balls, ball_mass_kg, ball_radius_m, restitution, rolling_friction_m, cloth_friction,
         object_color, cloth_color, light_azimuth_deg, light_color, light_ambient,
-        camera_pitch_deg.
+        camera_pitch_deg, action_delay_steps.
     Events: all_rest, object_ball_moved.
     """
 
@@ -83,6 +83,7 @@ class Billiards(SandboxEnv):
         light_color=Color("white", "colour of the light"),
         light_ambient=Uniform(0.3, 0.8, 0.55, "1", "light where none falls directly"),
         camera_pitch_deg=Uniform(55.0, 90.0, 74.0, "deg", "camera above the horizon"),
+        action_delay_steps=Integer(0, 3, 0, "1", "steps by which actions come late"),
     )
 
     def scene(self, f: Values, rng: np.random.Generator) -> Scene:

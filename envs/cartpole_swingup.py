@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sandbox.env import Element, Policy, SandboxEnv, Vector
-from sandbox.factors import Color, Factors, Uniform, Values
+from sandbox.factors import Color, Factors, Integer, Uniform, Values
 from sandbox.scene import (
     Body,
     Camera,
@@ -39,7 +39,8 @@ class CartpoleSwingup(SandboxEnv):
     Reward: upright x centred x slow, each 0 to 1, after dm_control's cartpole swingup.
     Ends: truncated after 10 s; success is upright and still for the last second.
     Factors: pole_mass_kg, pole_length_m, cart_mass_kg, rail_damping, gravity_m_s2, pole_color,
-        cart_color, light_azimuth_deg, light_color, light_ambient, camera_pitch_deg.
+        cart_color, light_azimuth_deg, light_color, light_ambient, camera_pitch_deg,
+        action_delay_steps.
     Events: upright.
     """
 
@@ -70,6 +71,7 @@ class CartpoleSwingup(SandboxEnv):
         light_color=Color("white", "colour of the light"),
         light_ambient=Uniform(0.3, 0.8, 0.55, "1", "light where none falls directly"),
         camera_pitch_deg=Uniform(5.0, 40.0, 18.0, "deg", "camera above the horizon"),
+        action_delay_steps=Integer(0, 2, 0, "1", "steps by which actions come late"),
     )
 
     def scene(self, f: Values, rng: np.random.Generator) -> Scene:

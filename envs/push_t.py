@@ -51,7 +51,8 @@ class PushT(SandboxEnv):
     Reward: overlap of T and outline as a fraction of the T's area, 0 to 1, this step.
     Ends: terminated at 95 % overlap, which is success; truncated after 30 s.
     Factors: t_mass_kg, t_friction, t_scale, finger_friction, goal_x_m, goal_y_m, goal_yaw_rad,
-        t_color, table_color, light_azimuth_deg, light_color, light_ambient, camera_pitch_deg.
+        t_color, table_color, light_azimuth_deg, light_color, light_ambient, camera_pitch_deg,
+        action_noise.
     Events: finger_on_t, half_covered.
     """
 
@@ -89,6 +90,7 @@ class PushT(SandboxEnv):
         light_color=Color("white", "colour of the light"),
         light_ambient=Uniform(0.3, 0.8, 0.55, "1", "light where none falls directly"),
         camera_pitch_deg=Uniform(50.0, 90.0, 72.0, "deg", "camera above the horizon"),
+        action_noise=Uniform(0.0, 0.1, 0.0, "1", "deviation of the noise on actions"),
     )
 
     def scene(self, f: Values, rng: np.random.Generator) -> Scene:

@@ -9,7 +9,8 @@ from gymnasium import spaces
 from sandbox.errors import InvalidInputError, UnknownNameError
 
 PICTURES = ("pixels", "depth", "segmentation", "links")
-MODALITIES = ("proprio", *PICTURES)
+NUMBERS = ("proprio", "factors")
+MODALITIES = (*NUMBERS, *PICTURES)
 RENDERERS = ("raster", "tiny")
 DEEPEST_M = 100.0  # No camera's far plane is farther.
 
@@ -24,9 +25,9 @@ class Element(NamedTuple):
 
 
 def space(name: str, size: int, elements: Sequence[Element]) -> spaces.Box:
-    """Return the space of one modality; `size` is pixels in width and height."""
+    """Return the space of one modality: of numbers, or pictures of `size` pixels across."""
     match name:
-        case "proprio":
+        case "proprio" | "factors":
             low, high = ([e.low for e in elements], [e.high for e in elements])
             return spaces.Box(np.array(low, np.float32), np.array(high, np.float32))
         case "pixels":

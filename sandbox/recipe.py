@@ -14,7 +14,7 @@ from sandbox.modality import PICTURES
 
 FORMAT = 1
 MAX_EPISODES = 100_000_000
-Modality = Literal["proprio", "pixels", "depth", "segmentation", "links"]
+Modality = Literal["proprio", "factors", "pixels", "depth", "segmentation", "links"]
 PolicyName = Literal["random", "ou_noise", "scripted", "scripted_noisy", "play"]
 OwnPolicy = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
 

@@ -9,6 +9,7 @@ from sandbox import catalogue
 from sandbox.env import Policy, SandboxEnv
 from sandbox.factors import Color, Integer
 from sandbox.meter import Meter
+from sandbox.modality import NUMBERS
 from sandbox.recipe import Recipe
 from sandbox.scenario import Scenario
 from sandbox.trajectory import Column, EpisodeBuffer, Schema
@@ -39,14 +40,10 @@ def make(recipe: Recipe, meter: Meter, scenario: Scenario | None = None) -> Sand
 
 def schema(env: SandboxEnv) -> Schema:
     """Return the columns of a run: what each means, in what unit, element by element."""
-    elements = tuple(f"{e.name} [{e.unit}]" for e in env.elements)
-    proprio = Column(
-        "proprio", "float32", (len(elements),), "what the policy may know", "see elements", elements
-    )
     state = env.state_names()
     return Schema(
         (
-            *(proprio if name == "proprio" else _picture(name, env) for name in env.columns),
+            *(_numbers(name, env) or _picture(name, env) for name in env.columns),
             *(_extrinsics(name, camera) for name, camera in _views(env).items()),
             Column(
                 "state",
@@ -105,6 +102,20 @@ _PICTURES = {
     "segmentation": ("int16", (), "a body's place in the scene from 1, 0 is nothing", "1"),
     "links": ("int16", (), "a base's or link's place among all from 1, 0 is nothing", "1"),
 }
+
+
+_NUMBERS = {
+    "proprio": "what the policy may know",
+    "factors": "privileged: factors that are numbers",
+}
+
+
+def _numbers(name: str, env: SandboxEnv) -> Column | None:
+    """Return a column of numbers; None for one of pictures."""
+    if name not in NUMBERS:
+        return None
+    elements = tuple(f"{e.name} [{e.unit}]" for e in env.elements_of(name))
+    return Column(name, "float32", (len(elements),), _NUMBERS[name], "see elements", elements)
 
 
 def _picture(name: str, env: SandboxEnv) -> Column:

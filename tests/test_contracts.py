@@ -196,12 +196,25 @@ def test_the_documentation_says_what_there_is(env: SandboxEnv) -> None:
     documented = re.search(r"^    Factors: (.*?)\.\s", text, re.MULTILINE | re.DOTALL)
     assert documented is not None
     assert re.split(r",\s*", documented[1]) == list(env.factors)
-    assert len(env.factors) >= 8
     events = re.search(r"^    Events: (.*?)\.\s", text, re.MULTILINE | re.DOTALL)
     assert events is not None
     assert re.split(r",\s*", events[1]) == list(env.events)
     assert f"float32 ({len(env.elements)},)" in text
     assert f"float32 ({env.action_size},)" in text
+
+
+def test_factors_are_physical_and_visual(env: SandboxEnv) -> None:
+    assert len(env.factors) >= 8
+    told = " ".join(env.factors)
+    for kind in (
+        "mass|density|payload",
+        "friction|damping|strength|drag",
+        "color",
+        "light_",
+        "camera_",
+        "action_",
+    ):
+        assert re.search(kind, told), kind
 
 
 def test_every_environment_has_two_scenarios_with_splits(name: str) -> None:
@@ -239,6 +252,21 @@ def test_an_episode_of_fixed_length_never_ends_sooner(env: SandboxEnv) -> None:
             over = terminated or truncated
         ends.add(env.t)
     assert (ends == {env.max_steps}) == env.fixed_length, ends
+
+
+def test_factors_are_observed_when_asked_for_and_physical_ones_hidden_otherwise(name: str) -> None:
+    make = catalogue.environment(name)
+    env = make(account=None, observation=["proprio", "factors"])
+    plain, _ = env.reset(seed=2)
+    assert env.observation_space.contains(plain)
+    hidden = [e for e in env.elements_of("factors") if e.unit == "kg" or "friction" in e.name]
+    for element in hidden:
+        varied, _ = env.reset(seed=2, options={"variation": [element.name]})
+        place = [e.name for e in env.elements_of("factors")].index(element.name)
+        assert varied["factors"][place] == np.float32(env.values[element.name])
+        assert (varied["factors"] != plain["factors"]).sum() == 1
+        assert np.array_equal(varied["proprio"], plain["proprio"]), element.name
+    env.close()
 
 
 def test_factors_are_json_and_make_the_same_scene_again(env: SandboxEnv) -> None:

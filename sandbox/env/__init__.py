@@ -24,7 +24,7 @@ from sandbox.scenario.disturbance import Disturbance
 from sandbox.scenario.view import viewed
 from sandbox.scene import Scene
 from sandbox.world import World
-from sandbox.world.world import BODY_STATE, JOINT_STATE
+from sandbox.world.world import BODY_STATE
 
 __all__ = [
     "BODY_STATE",
@@ -51,7 +51,8 @@ class SandboxEnv(Returning):
         scenario: the name of a scenario, a path to one, what one says as a mapping, or None:
             nothing varies but the layout.
         split: one of the scenario's splits, or None.
-        observation: `proprio`, or pictures (modality.PICTURES), or a list (a Dict).
+        observation: `proprio`; `factors`, those that are numbers, which are hidden otherwise; or
+            pictures (modality.PICTURES); or a list (a Dict).
         image_size: pixels in width and height.
         camera: one of the scene's cameras, or a list of them (a Dict of `pixels.main`, ...).
         renderer: `raster`, or `tiny` for Bullet's TinyRenderer; who drew is in `pictures`.
@@ -112,7 +113,7 @@ class SandboxEnv(Returning):
             self.world,
         )
         self._observe_as(single=isinstance(observation, str))
-        self._places = self._state_places()
+        self._places = self.places()
         self.log_bytes = 0  # What one row costs to log; set by whoever logs, before reset().
         self.whole_episodes = False  # Whether an episode begins only if all of it can be paid.
         self.t = -1  # Steps taken in this episode; -1 before the first reset.
@@ -268,12 +269,14 @@ class SandboxEnv(Returning):
             column
             for name in self.modalities
             for column in (
-                [name] if name == "proprio" else [c for c in drawn if drawn[c][1] == name]
+                [name] if name in modality.NUMBERS else [c for c in drawn if drawn[c][1] == name]
             )
         )
         every: dict[str, spaces.Space[Any]] = {
             column: modality.space(
-                drawn[column][1] if column in drawn else column, self.pictures.size, self.elements
+                drawn[column][1] if column in drawn else column,
+                self.pictures.size,
+                self.elements_of(column),
             )
             for column in self.columns
         }
@@ -391,6 +394,8 @@ class SandboxEnv(Returning):
     def _observe(self, name: str) -> NDArray[Any]:
         if name == "proprio":
             return np.frombuffer(array("f", self.proprio()), np.float32)
+        if name == "factors":
+            return np.array([self.values[e.name] for e in self.elements_of(name)], np.float32)
         return self.pictures.column(name)
 
     def _checked_action(self, action: Any) -> list[float]:
@@ -429,15 +434,6 @@ class SandboxEnv(Returning):
         for name in names:
             drawn[name] = factors.sample(self.factors[name], factors.stream(seed, name))
         return scenarios.settle(Values(drawn), changes, self.factors)
-
-    def _state_places(self) -> dict[str | tuple[str, str], int]:
-        places: dict[str | tuple[str, str], int] = {}
-        for n, body in enumerate(self.state_bodies):
-            places[body] = n * BODY_STATE
-        start = len(self.state_bodies) * BODY_STATE
-        for n, joint in enumerate(self.state_joints):
-            places[joint] = start + n * JOINT_STATE
-        return places
 
 
 def _checked_mode(mode: str | None) -> str | None:

@@ -9,11 +9,11 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from sandbox.factors import Factors, Values
+from sandbox.factors import Color, Factors, Values
 from sandbox.modality import Element
 from sandbox.scene import Scene
 from sandbox.world import World
-from sandbox.world.world import BODY_STATE
+from sandbox.world.world import BODY_STATE, JOINT_STATE
 
 Vector = NDArray[np.float32]
 Policy = Callable[[], Vector]
@@ -137,6 +137,26 @@ class Task(gymnasium.Env[Observation, Vector]):
     def max_episode_steps(cls) -> int:
         """Return the number of steps after which an episode is truncated."""
         return round(cls.limit_s * cls.control_hz)
+
+    @classmethod
+    def places(cls) -> dict[str | tuple[str, str], int]:
+        """Return where in the state the numbers of each body, and of each joint, begin."""
+        jointed = len(cls.state_bodies) * BODY_STATE
+        return {
+            **{body: n * BODY_STATE for n, body in enumerate(cls.state_bodies)},
+            **{joint: jointed + n * JOINT_STATE for n, joint in enumerate(cls.state_joints)},
+        }
+
+    @classmethod
+    def elements_of(cls, name: str) -> tuple[Element, ...]:
+        """Return what the numbers of a modality are; of one that is pictures, none."""
+        if name != "factors":
+            return cls.elements if name == "proprio" else ()
+        return tuple(
+            Element(name, factor.unit, factor.low, factor.high)
+            for name, factor in cls.factors.items()
+            if not isinstance(factor, Color)
+        )
 
     @classmethod
     def touching(cls) -> tuple[str, ...]:
