@@ -1,6 +1,8 @@
-"""A page of every environment: what its cameras see, and what each of its factors changes."""
+"""A page of every environment: a film, what its cameras see, what each of its factors changes."""
 
 import inspect
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from sandbox.preview import GAP, INK, PAPER, colored
 CELL = 112  # Pixels of a picture; drawn twice as large, and made smooth.
 NAMES = 190  # Pixels of the column of names.
 SHOWN = 5  # Values of a factor.
+FRAME = 128  # Pixels of a picture of a strip, and of a film, which has
+FILM_FRAMES, FILM_S = 60, 6.0  # no more frames, and lasts no longer.
 SEEN = ("pixels", "depth", "segmentation")
 AFTER_S = 1.0  # Simulated seconds of the scripted policy, so that physics shows.
 Row = tuple[str, list[NDArray[np.uint8]], list[str]]  # Name, pictures, what is under each.
@@ -25,8 +29,15 @@ COLORS: tuple[Value, ...] = (
 )
 
 
-def gallery(out: Path) -> Path:
-    """Write `environments.md` and a picture of each environment into `out`; return the page.
+def gallery(out: Path, names: Iterable[str] | None = None) -> Path:
+    """Write `environments.md` and its pictures into `out`; return the page.
+
+    Of each environment NAME.png, its cameras and factors, NAME_strip.png, moments of an episode,
+    and NAME.gif, all of it; and gallery.png, the strips of all.
+
+    Args:
+        out: a folder; made if it is not there.
+        names: of the environments; all if None.
 
     Raises:
         SandboxError: the folder cannot be written.
@@ -34,8 +45,14 @@ def gallery(out: Path) -> Path:
     page = out / "environments.md"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for name in catalogue.environments():
+        strips: dict[str, Image.Image] = {}
+        for name in catalogue.environments() if names is None else names:
             picture(name).save(out / f"{name}.png", optimize=True)
+            frames = lived(name)
+            strips[name] = strip(frames)
+            strips[name].save(out / f"{name}_strip.png", optimize=True)
+            _film(frames, catalogue.environment(name).control_hz, out / f"{name}.gif")
+        _side_by_side(strips).save(out / "gallery.png", optimize=True)
         page.write_text(text())
     except OSError as error:
         raise SandboxError(f"{out}: the gallery cannot be written: {error}.") from error
@@ -49,6 +66,8 @@ def text() -> str:
         env = catalogue.environment(name)
         lines += ["", f"## {catalogue.gym_id(name)}", ""]
         lines += ["```text", inspect.cleandoc(env.__doc__ or ""), "```", ""]
+        lines += [f"![An episode by its scripted policy]({name}.gif)", ""]
+        lines += [f"![Moments of it]({name}_strip.png)", ""]
         lines += [f"![Its cameras and factors]({name}.png)", ""]
         lines += ["| factor | from | to | default | unit | meaning |", "|---|---|---|---|---|---|"]
         for key, factor in env.factors.items():
@@ -65,6 +84,50 @@ def _scenarios(name: str) -> list[str]:
         for key, it in found
         if it.environment == name
     ]
+
+
+def lived(name: str) -> list[NDArray[np.uint8]]:
+    """Return what the main camera sees of an episode of the scripted policy, row by row."""
+    env_class = catalogue.environment(name)
+    with closing(env_class(observation="pixels", image_size=FRAME, account=None)) as env:
+        observation, _ = env.reset(seed=1)
+        frames: list[NDArray[np.uint8]] = [observation]
+        act, over = env.scripted(np.random.default_rng(0)), False
+        while not over:
+            observation, _, ended, cut, _ = env.step(act())
+            frames.append(observation)
+            over = ended or cut
+    return frames
+
+
+def strip(frames: Sequence[NDArray[np.uint8]]) -> Image.Image:
+    """Return moments of an episode side by side, from the first to the last."""
+    sheet = Image.new("RGB", (SHOWN * (FRAME + GAP) - GAP, FRAME), PAPER)
+    for n, moment in enumerate(np.linspace(0, len(frames) - 1, SHOWN).round().tolist()):
+        sheet.paste(Image.fromarray(frames[int(moment)]), (n * (FRAME + GAP), 0))
+    return sheet
+
+
+def _film(frames: Sequence[NDArray[np.uint8]], hz: int, path: Path) -> None:
+    """Write a GIF that lasts as long as the episode, or FILM_S if that is shorter."""
+    every = math.ceil(len(frames) / FILM_FRAMES)
+    shown = [Image.fromarray(frame) for frame in frames[::every]]
+    shown = [image.quantize(64, dither=Image.Dither.NONE) for image in shown]
+    each_ms = round(1000 * min(len(frames) / hz, FILM_S) / len(shown))
+    times = [each_ms] * (len(shown) - 1) + [1000]  # It rests at the end.
+    shown[0].save(path, save_all=True, append_images=shown[1:], duration=times, loop=0)
+
+
+def _side_by_side(strips: Mapping[str, Image.Image]) -> Image.Image:
+    """Return named strips in two columns."""
+    wide, high, names = SHOWN * (FRAME + GAP) + GAP, FRAME + 18, list(strips)
+    sheet = Image.new("RGB", (2 * wide, math.ceil(len(names) / 2) * high), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for n, name in enumerate(names):
+        left, top = n % 2 * wide, n // 2 * high
+        draw.text((left + 2, top + 2), name, fill=INK, font_size=12)
+        sheet.paste(strips[name], (left, top + 18))
+    return sheet
 
 
 def picture(name: str) -> Image.Image:

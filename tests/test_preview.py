@@ -11,7 +11,7 @@ from test_generate import generate
 
 from sandbox import catalogue
 from sandbox.errors import InvalidInputError
-from sandbox.gallery import picture, text
+from sandbox.gallery import gallery, picture, text
 from sandbox.preview import KELLY, colored, preview
 
 ROOT = Path(__file__).parent.parent
@@ -75,9 +75,21 @@ def test_the_page_of_environments_is_what_the_gallery_writes() -> None:
     page = ROOT / "docs" / "environments.md"
     assert page.read_text() == text(), "run `sandbox gallery docs`"
     for name in catalogue.environments():
-        assert (ROOT / "docs" / f"{name}.png").exists()
+        for shown in (f"{name}.png", f"{name}_strip.png", f"{name}.gif"):
+            assert (ROOT / "docs" / shown).exists(), "run `sandbox gallery docs`"
 
 
 def test_a_picture_has_a_row_for_each_camera_and_factor() -> None:
     env = catalogue.environment("cartpole_swingup")
     assert picture("cartpole_swingup").size[1] == 4 + (3 + len(env.factors)) * (112 + 20)
+
+
+def test_the_gallery_has_a_film_and_a_strip_of_an_episode(tmp_path: Path) -> None:
+    assert gallery(tmp_path, ["tower"]).read_text() == text()
+    assert size(tmp_path / "tower_strip.png") == (5 * 132 - 4, 128)
+    assert size(tmp_path / "gallery.png") == (2 * (5 * 132 + 4), 128 + 18)
+    with Image.open(tmp_path / "tower.gif") as film:
+        frames = film.n_frames  # pyright: ignore
+        film.seek(frames - 1)
+        assert film.info["duration"] >= 1000
+    assert 20 < frames <= 60

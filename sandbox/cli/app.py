@@ -316,10 +316,10 @@ def gallery(
     out: Annotated[Path, typer.Argument(help="Where to write.", show_default=False)],
     as_json: Json = False,
 ) -> None:
-    """Write a page of every environment with pictures of its cameras and factors."""
+    """Write a page of every environment: films, and pictures of its cameras and factors."""
     from sandbox.gallery import gallery as write
 
-    page = write(out)
+    page = write(out, show.each(catalogue.environments(), "Drawing", hidden=as_json))
     if as_json:
         print(json.dumps(str(page)))
     else:

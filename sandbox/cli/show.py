@@ -1,7 +1,7 @@
 """What the command line prints: tables, progress bars, bills."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
@@ -46,6 +46,12 @@ def note(text: str) -> None:
 def waiting(text: str, hidden: bool) -> AbstractContextManager[object]:
     """Show on a terminal that something takes its time."""
     return nullcontext() if hidden else _OUT.status(text)
+
+
+def each(names: Sequence[str], doing: str, hidden: bool) -> Iterator[str]:
+    """Yield names, with a bar of how many are done."""
+    with _bar(hidden=hidden, of="environments") as bar:
+        yield from bar.track(names, description=doing)
 
 
 def table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -316,12 +322,12 @@ class VerifyProgress:
         self._bar.update(self._task, completed=report.episodes, replayed=report.replayed)
 
 
-def _bar(*columns: TextColumn, hidden: bool) -> Progress:
+def _bar(*columns: TextColumn, hidden: bool, of: str = "episodes") -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=12),
         MofNCompleteColumn(),
-        TextColumn("episodes"),
+        TextColumn(of),
         *columns,
         TimeRemainingColumn(),
         TextColumn("left"),
