@@ -228,6 +228,26 @@ def test_every_environment_has_two_scenarios_with_splits(name: str) -> None:
         assert scenario.summary.endswith(("?", "."))
 
 
+def test_a_scenario_has_the_splits_that_generalisation_is_measured_on(name: str) -> None:
+    from sandbox.scenario import load
+
+    it, factors = load(f"{name}_varied")[0], catalogue.environment(name).factors
+    assert list(it.splits) == ["train", "interpolation", "extrapolation", "combination"]
+    (varied,) = it.splits["interpolation"]
+    (same,) = it.splits["extrapolation"]
+    assert varied == same
+    seen = {
+        split: [float(it.sample(factors, seed, split)[varied]) for seed in range(60)]  # pyright: ignore
+        for split in it.splits
+    }
+    trained, hole, shell = (seen[s] for s in ("train", "interpolation", "extrapolation"))
+    assert min(trained) < min(hole) <= max(hole) < max(trained)
+    assert all(v < min(trained) or v > max(trained) for v in shell)
+    assert min(shell) < min(trained)
+    assert max(trained) < max(shell)
+    assert len(it.splits["combination"]) == 3  # Two that are rare together, and not in the hole.
+
+
 def test_the_scripted_policy_succeeds_in_at_least_18_of_20_seeds(env: SandboxEnv) -> None:
     done = 0
     for seed in range(20):

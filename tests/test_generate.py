@@ -491,3 +491,20 @@ def test_tables_are_printed_for_people(tmp_path: Path) -> None:
         done = cli(*command)
         assert done.returncode == 0, done.stderr
         assert "│" in done.stdout
+
+
+def test_a_split_is_drawn_from_on_the_command_line(tmp_path: Path) -> None:
+    wanted = recipe("push_t", scenario="push_t_varied", policies={"random": 1.0}, episodes=4)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(json.dumps(wanted.model_dump(exclude_none=True)))
+    done = cli("generate", path, "--split", "extrapolation", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    with ShardReader(shards(tmp_path / "run")[0]) as reader:
+        records = [reader.read(n).record for n in range(len(reader))]
+    assert {record["split"] for record in records} == {"extrapolation"}
+    masses = [record["factors"]["t_mass_kg"] for record in records]
+    assert not any(0.19 < mass < 1.2 for mass in masses)
+    refused = cli("generate", path, "--split", "extra", "--out", tmp_path / "other")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "no split is called 'extra'" in refused.stderr
+    assert not (tmp_path / "other").exists()

@@ -42,6 +42,9 @@ RecipeName = Annotated[
 ]
 Episodes = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
 Seed = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
+Split = Annotated[
+    str | None, typer.Option(help="Of the scenario, instead of the recipe's; such as train.")
+]
 Credits = Annotated[str | None, typer.Option(help="Most that the run may cost [credits].")]
 Account = Annotated[str | None, typer.Option(help="Who pays.")]
 Cameras = Annotated[
@@ -60,6 +63,7 @@ Workers = Annotated[int, typer.Option(min=1, max=256, help="Processes that share
 def generate(
     name: RecipeName,
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/RECIPE if none.")] = None,
+    split: Split = None,
     episodes: Episodes = None,
     seed: Seed = None,
     budget: Credits = None,
@@ -73,7 +77,16 @@ def generate(
     """Carry out a recipe; run it again to continue where it stopped."""
     from sandbox.collect import Run
 
-    wanted = _recipe(name, episodes, seed, budget, account, compression, admission)
+    wanted = recipe.changed(
+        recipe.load(name),
+        split=split,
+        episodes=episodes,
+        seed=seed,
+        budget=_credits(budget),
+        account=account,
+        compression=compression,
+        admission=admission,
+    )
     folder = out or Path("runs") / Path(name).stem
     run = Run(wanted, folder, key=evidence.signer(key))
     _carry_out(run, "Generating", workers, as_json)
@@ -222,6 +235,7 @@ def _carry_out(run: "Run", doing: str, workers: int, as_json: bool) -> None:
 @app.command()
 def quote(
     name: RecipeName,
+    split: Split = None,
     episodes: Episodes = None,
     seed: Seed = None,
     account: Account = None,
@@ -230,7 +244,8 @@ def quote(
     """Say what a recipe will cost: exact where episodes have a fixed length, else at most."""
     from sandbox import collect
 
-    wanted = _recipe(name, episodes, seed, None, account, None)
+    changes = {"split": split, "episodes": episodes, "seed": seed, "account": account}
+    wanted = recipe.changed(recipe.load(name), **changes)
     quoted = collect.quote(wanted)
     if as_json:
         print(
@@ -385,26 +400,6 @@ def scenarios(as_json: Json = False) -> None:
         shown = ("scenario", "splits", "summary")
         show.table("Scenarios", [{key: row[key] for key in shown} for row in rows])
         show.note("Recipes: " + ", ".join(catalogue.recipes()))
-
-
-def _recipe(
-    name: str,
-    episodes: int | None,
-    seed: int | None,
-    budget: str | None,
-    account: str | None,
-    compression: str | None,
-    admission: str | None = None,
-) -> recipe.Recipe:
-    return recipe.changed(
-        recipe.load(name),
-        episodes=episodes,
-        seed=seed,
-        budget=_credits(budget),
-        account=account,
-        compression=compression,
-        admission=admission,
-    )
 
 
 def _credits(budget: str | None) -> float | None:

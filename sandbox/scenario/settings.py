@@ -133,7 +133,7 @@ def draw(
         value = float(cast(float, drawn[setting.follows.factor]))
         value = setting.follows.times * value + setting.follows.plus
         return factors.parse(factor, round(value) if isinstance(factor, Integer) else value, where)
-    low, high = _range(setting, drawn, rng)
+    low, high = _range(setting, drawn, rng, whole=isinstance(factor, Integer))
     if low > high:
         raise InvalidInputError(f"{where}: from {low} to {high}: the low end comes first.")
     if isinstance(factor, Integer):
@@ -142,15 +142,15 @@ def draw(
 
 
 def _range(
-    setting: Spread, drawn: Mapping[str, Value], rng: np.random.Generator
+    setting: Spread, drawn: Mapping[str, Value], rng: np.random.Generator, *, whole: bool
 ) -> tuple[float, float]:
-    """Return the range to draw from: one of several by their lengths."""
+    """Return the range to draw from: one of several by their lengths, or how many they hold."""
     ranges = [(_number(low, drawn), _number(high, drawn)) for low, high in setting.ranges]
     if len(ranges) == 1:
         return ranges[0]
-    place = rng.random() * sum(high - low for low, high in ranges)
+    place = rng.random() * sum(high - low + whole for low, high in ranges)
     for low, high in ranges[:-1]:
-        place -= high - low
+        place -= high - low + whole
         if place < 0:
             return low, high
     return ranges[-1]
