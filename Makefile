@@ -28,7 +28,8 @@ test: .venv/dev
 
 soak: .venv/dev  # The long versions: every byte flipped, a hundred kills, every write failed.
 	SANDBOX_SOAK=1 $(BIN)/python -m pytest --timeout=0 tests/test_tamper.py tests/test_faults.py \
-		tests/test_recover.py tests/test_book_machine.py tests/test_outcomes.py
+		tests/test_recover.py tests/test_book_machine.py tests/test_outcomes.py \
+		tests/test_replay_all.py
 
 check: .venv/dev
 	$(BIN)/ruff check .

@@ -37,12 +37,17 @@ class Disturbed(Protocol):
 
 
 def apply(it: Disturbance, env: Disturbed) -> None:
-    """Let a disturbance happen now.
+    """Let a disturbance happen now; nothing, to a body that this scene has not, or no more.
 
     Raises:
-        UnknownNameError: it names a body that is not there.
+        UnknownNameError: it names a body that no scene of the environment has.
         InvalidInputError: it cannot happen to this scene.
     """
+    if it.body is None or it.body not in env.state_bodies or env.world.has(it.body):
+        _happen(it, env)
+
+
+def _happen(it: Disturbance, env: Disturbed) -> None:
     world = env.world
     if it.kick is not None:
         _kick(it.kick, world)

@@ -62,6 +62,18 @@ def test_a_body_is_taken_away_and_another_comes() -> None:
         it.world.centre("ball_1")
 
 
+def test_nothing_happens_to_a_body_that_is_not_there() -> None:
+    it = env()
+    away = {"at_s": 0.1, "remove": "ball_1"}
+    kicks = [
+        {"at_s": 0.2, "kick": {"body": body, "speed_m_s": [1.0, 0.0, 0.0]}}
+        for body in ("ball_1", "ball_9")  # One that was taken away; one of a fuller table.
+    ]
+    assert (rows(it, 6, away) == rows(it, 6, away, *kicks)).all()
+    with pytest.raises(UnknownNameError, match="no body is called 'ball_10'"):
+        rows(it, 6, {"at_s": 0.2, "kick": {"body": "ball_10", "speed_m_s": [1.0, 0.0, 0.0]}})
+
+
 @pytest.mark.parametrize(("world", "camera", "body"), [("billiards", "cue", "ball_0")])
 def test_a_camera_stays_where_it_was_when_its_body_goes(world: str, camera: str, body: str) -> None:
     it = env(world, observation="pixels", camera=camera)

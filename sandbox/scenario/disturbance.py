@@ -66,7 +66,7 @@ class Reshape(Strict):
 
 
 class Disturbance(Strict):
-    """One thing that happens, at the beginning of a step.
+    """One thing that happens, at the beginning of a step; nothing, if its body is not there.
 
     Attributes:
         at_s: when, in simulated seconds.
@@ -91,6 +91,14 @@ class Disturbance(Strict):
     def kind(self) -> str:
         """Which of KINDS it is."""
         return next(kind for kind in KINDS if getattr(self, kind) is not None)
+
+    @property
+    def body(self) -> str | None:
+        """Whom it happens to, if to a body; of one that is added, whom it is like."""
+        for one in (self.kick, self.place, self.paint, self.reshape):
+            if one is not None:
+                return one.body
+        return self.remove or self.ghost or (self.add.like if self.add else None)
 
     def step(self, control_hz: int) -> int:
         """Return the step at whose beginning it happens, once its time is drawn."""

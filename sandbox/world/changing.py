@@ -40,6 +40,10 @@ class Changing(ABC):
     @abstractmethod
     def _forget_drives(self) -> None: ...
 
+    def has(self, body: str) -> bool:
+        """Whether a body is there."""
+        return body in self._ids
+
     def save(self) -> int:
         """Keep this state in memory; return its number. It does not replay exactly: for search."""
         return pybullet.saveState(self._client)
