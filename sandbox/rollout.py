@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from sandbox import catalogue
-from sandbox.env import Policy, SandboxEnv
+from sandbox.env import HAPPENS, Policy, SandboxEnv
 from sandbox.factors import Color, Integer
 from sandbox.meter import Meter
 from sandbox.modality import NUMBERS
@@ -89,13 +89,15 @@ def _labels(env: SandboxEnv) -> list[Column]:
 
 def _events(env: SandboxEnv) -> list[tuple[str, str]]:
     told = [(name, f"whether at this row: {name.replace('_', ' ')}") for name in env.events]
-    return [
-        ("contact", "whether bodies of the state touched since the row before"),
-        ("goal_reached", "whether the task is done at this row"),
-        *told,
-    ]
+    return [*zip(HAPPENS, _HAPPENS, strict=True), *told]
 
 
+_HAPPENS = (
+    "whether bodies of the state touched since the row before",
+    "whether they did for the first time in the episode",
+    "whether a body lies below its table or floor at this row",
+    "whether the task is done at this row",
+)
 _PICTURES = {
     "pixels": ("uint8", (3,), "RGB", "1"),
     "depth": ("float32", (), "depth along the view axis", "m"),

@@ -1,5 +1,6 @@
 """What happens during an episode besides what is done, and being in one state twice."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,20 @@ def test_a_body_is_taken_away_and_another_comes() -> None:
     assert names.index("ball_9") + 1 in shown
     with pytest.raises(UnknownNameError, match="ball_1"):
         it.world.centre("ball_1")
+
+
+def test_what_falls_off_has_left_the_scene(tmp_path: Path) -> None:
+    path = tmp_path / "off.yaml"
+    off = {"at_s": 0.5, "place": {"body": "cube", "at": [0.0, 3.0, 0.1]}}
+    path.write_text(
+        json.dumps({"format": 1, "environment": "panda_push", "limit_s": 3, "disturbances": [off]})
+    )
+    generate(recipe("panda_push", scenario=str(path), labels=True, episodes=1), tmp_path / "run")
+    with ShardReader(shards(tmp_path / "run")[0]) as reader:
+        rows = reader.read(0).rows
+    assert (rows["event.left_scene"] == (rows["state"][:, 2] < -0.05)).all()
+    assert rows["event.left_scene"][-1]
+    assert not rows["event.left_scene"][:10].any()
 
 
 def test_nothing_happens_to_a_body_that_is_not_there() -> None:
@@ -197,7 +212,10 @@ def test_a_disturbed_run_with_labels_replays_bit_for_bit(tmp_path: Path) -> None
     assert (friction[:31] == 0.4).all()
     assert (friction[31:] != 0.4).all()
     assert one.record["disturbances"] != other.record["disturbances"]
-    assert one.rows["event.contact"].any()
+    contact, first = one.rows["event.contact"], one.rows["event.first_contact"]
+    assert contact.any()
+    assert np.flatnonzero(first).tolist() == [int(contact.argmax())]
+    assert not one.rows["event.left_scene"].any()
     touches = one.rows["contact_impulse"]
     assert touches.shape[1:] == (10, 11)
     assert (touches[:, :, :10] == touches[:, :, :10].transpose(0, 2, 1)).all()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sandbox import runs
 from sandbox.branching.kinds import IMPOSSIBLE, Look
 from sandbox.branching.plan import Beginning, count, read, the_past
-from sandbox.env import SandboxEnv
+from sandbox.env import HAPPENS, SandboxEnv
 from sandbox.errors import FormatError, InvalidInputError, UnknownNameError
 from sandbox.modality import PICTURES
 from sandbox.trajectory import Episode
@@ -110,8 +110,8 @@ def _holding(env: SandboxEnv, episode: Episode, during: str | None) -> NDArray[n
     """Return for each row whether an event holds that will end; always, if none is named."""
     if during is None:
         return np.ones(len(episode), np.bool_)
-    if during not in ("contact", "goal_reached", *env.events):
-        raise UnknownNameError("event", during, ("contact", "goal_reached", *env.events))
+    if during not in (*HAPPENS, *env.events):
+        raise UnknownNameError("event", during, (*HAPPENS, *env.events))
     holds = _labels(episode, f"event.{during}")
     return holds & (np.arange(len(holds)) < np.flatnonzero(~holds).max(initial=0))
 

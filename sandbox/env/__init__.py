@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sandbox import digest, disturb, factors, modality, prices
 from sandbox import scenario as scenarios
 from sandbox.env.returning import OF_AN_EPISODE, Returning, Snapshot
-from sandbox.env.task import Observation, Policy, Vector, yaw
+from sandbox.env.task import HAPPENS, Observation, Policy, Vector, yaw
 from sandbox.errors import InvalidInputError, SandboxError, UnknownNameError
 from sandbox.factors import Values, VariationSpace
 from sandbox.ledger import AccountFunds, Ledger
@@ -28,6 +28,7 @@ from sandbox.world.world import BODY_STATE
 
 __all__ = [
     "BODY_STATE",
+    "HAPPENS",
     "Element",
     "Observation",
     "Policy",
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 OPTIONS = ("variation", "variation_values", "disturbances")
+OFF_M = 0.05  # A body this far below the world's origin has fallen off its table or floor.
 _LAYOUT = 1  # Spawn key of the layout stream; factors.stream() has 0.
 _NOISE = 2  # And that of the noise on actions.
 
@@ -151,7 +153,7 @@ class SandboxEnv(Returning):
         self.seed, self.values, self.scene_digest = episode_seed, values, scene.digest
         self.variation_space.set_value(values)
         self._build(scene)
-        self.t, self._over = 0, False
+        self.t, self._over, self._touched_at = 0, False, -1
         self._actions: list[list[float]] = []
         self._due = [(one.step(self.control_hz), one) for one in self.disturbances]
         self.changes = [(0, values)]
@@ -236,8 +238,7 @@ class SandboxEnv(Returning):
         """Return this row's labels, if `world.feels`.
 
         The impulses between bodies since the row before [N s], float32 (n, n + 1) over `touching`,
-        the last column with all other bodies; and whether something touched among the n, whether
-        the task is done, then `events`.
+        the last column with all other bodies; and whether each of HAPPENS and `events` holds.
         """
         names = self.touching()
         matrix = np.zeros((len(names), len(names) + 1), np.float32)
@@ -248,7 +249,12 @@ class SandboxEnv(Returning):
                 matrix[m, n] += impulse
             if n >= 0:
                 matrix[n, m] += impulse
-        return matrix, [bool(matrix[:, :-1].any()), self.success(), *self.happening()]
+        touched = bool(matrix[:, :-1].any())
+        if touched and self._touched_at < 0:
+            self._touched_at = self.t
+        fallen = min(self.row[2 : len(self.state_bodies) * BODY_STATE : BODY_STATE], default=0.0)
+        first = self._touched_at == self.t
+        return matrix, [touched, first, fallen < -OFF_M, self.success(), *self.happening()]
 
     def work(self) -> dict[str, int]:
         """Return the work of one row besides physics: pixels drawn and bytes logged."""

@@ -17,6 +17,7 @@ from sandbox.world.world import BODY_STATE, JOINT_STATE
 
 Vector = NDArray[np.float32]
 Policy = Callable[[], Vector]
+HAPPENS = ("contact", "first_contact", "left_scene", "goal_reached")  # Events of every world.
 Observation = Any  # An array, or a dict of arrays when several are asked for.
 
 
