@@ -204,16 +204,10 @@ def _table(color: Rgba) -> Body:
 
 def _outline(f: Values, table: Rgba) -> Body:
     """A thin T that only pictures see: where the T shall go."""
-    unit = UNIT_M * f.t_scale
+    u = UNIT_M * f.t_scale
     color = (table[0] * 0.55, table[1] * 0.72, table[2] * 0.6, 1.0)
     shapes = tuple(
-        Shape(
-            "box",
-            (w * unit, h * unit, 0.0005),
-            color,
-            Pose((x * unit, y * unit, 0.0)),
-            collides=False,
-        )
+        Shape("box", (w * u, h * u, 0.0005), color, turned(x * u, y * u, 0.0), collides=False)
         for x, y, w, h in T_UNITS
     )
     return Body("outline", shapes, pose=turned(f.goal_x_m, f.goal_y_m, 0.0006, f.goal_yaw_rad))
