@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 DEMO := runs/push_t_demo
 
-.PHONY: demo test soak check fix bench clean
+.PHONY: demo test soak swm check fix bench clean
 
 .venv/core: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -31,6 +31,12 @@ soak: .venv/dev  # The long versions: every byte flipped, a hundred kills, every
 		tests/test_recover.py tests/test_book_machine.py tests/test_outcomes.py \
 		tests/test_replay_all.py
 
+swm:  # stable-worldmodel's World over every environment, in an environment of its own.
+	test -x .venv-swm/bin/python || $(PYTHON) -m venv .venv-swm
+	.venv-swm/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt -e . \
+		-r tests/swm_requirements.txt
+	SANDBOX_HOME=$$(mktemp -d) .venv-swm/bin/python -m pytest -W default tests/swm_world.py
+
 check: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -44,4 +50,4 @@ bench: .venv/dev
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf .venv build dist runs
+	rm -rf .venv .venv-swm build dist runs

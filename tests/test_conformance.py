@@ -9,6 +9,7 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 from sandbox import catalogue
+from sandbox.wrappers import EndsOnSuccess
 
 
 def gym_id(name: str) -> str:
@@ -103,3 +104,22 @@ def mean_return(model: Any, env: gymnasium.Env[Any, Any]) -> float:
             returns[-1] += float(reward)
             over = terminated or truncated
     return float(np.mean(returns))
+
+
+def test_an_episode_ends_on_success_and_what_else_ended_it_truncates() -> None:
+    ends: dict[str, tuple[bool, bool, bool]] = {}
+    for name, scripted in (("tower", True), ("push_t", True), ("quadruped", False)):
+        env = EndsOnSuccess(gymnasium.make(gym_id(name), account=None))
+        env.reset(seed=0)
+        act, rng = env.unwrapped.scripted(np.random.default_rng(0)), np.random.default_rng(0)
+        over = False
+        while not over:
+            action = act() if scripted else np.sign(rng.uniform(-1, 1, 8)).astype(np.float32)
+            _, _, terminated, truncated, info = env.step(action)
+            over = terminated or truncated
+        ends[name] = (terminated, truncated, env.unwrapped.terminated())
+        assert terminated == info["success"]
+        env.close()
+    assert ends["tower"] == (True, False, False)  # Of fixed length, it never terminates itself.
+    assert ends["push_t"] == (True, False, True)
+    assert ends["quadruped"][:2] == (False, True)

@@ -12,7 +12,7 @@ from running import python
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     ["errors", "content", "digest", "document", "merkle"],
-    ["scene", "prices", "trajectory", "factors", "modality"],
+    ["scene", "prices", "trajectory", "factors", "modality", "wrappers"],
     ["world", "render", "meter", "ledger", "scenario", "recipe", "loader", "evidence"],
     ["pictures", "disturb"],
     ["env"],
