@@ -33,8 +33,9 @@ soak: .venv/dev  # The long versions: every byte flipped, a hundred kills, every
 
 swm:  # stable-worldmodel's World over every environment, in an environment of its own.
 	test -x .venv-swm/bin/python || $(PYTHON) -m venv .venv-swm
-	.venv-swm/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt -e . \
-		-r tests/swm_requirements.txt
+	grep -v ^torch constraints.txt > .venv-swm/constraints.txt  # torchvision must fit torch.
+	.venv-swm/bin/python -m pip --disable-pip-version-check install --quiet \
+		-c .venv-swm/constraints.txt -e . -r tests/swm_requirements.txt
 	SANDBOX_HOME=$$(mktemp -d) .venv-swm/bin/python -m pytest -W default tests/swm_world.py
 
 check: .venv/dev
