@@ -204,11 +204,11 @@ def test_the_documentation_says_what_there_is(env: SandboxEnv) -> None:
     assert f"float32 ({env.action_size},)" in text
 
 
-def test_every_environment_has_two_scenarios_with_splits(name: str) -> None:
+def test_every_environment_has_three_scenarios_with_splits(name: str) -> None:
     from sandbox.scenario import load
 
     mine = [load(s)[0] for s in catalogue.scenarios() if load(s)[0].environment == name]
-    assert len(mine) >= 2
+    assert len(mine) >= 3
     for scenario in mine:
         scenario.check(catalogue.environment(name).factors, name)
         assert len(scenario.splits) >= 2
