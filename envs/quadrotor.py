@@ -166,28 +166,19 @@ class Quadrotor(SandboxEnv):
             -drag * self.velocity[2],
         )
         fx, fy, fz = _dot(air, x), _dot(air, y), _dot(air, z)
-        late = self.reacts
+        late, rotors, unit = self.reacts, self.rotors, self.unit
         self.thrusts = [t + late * (a - t) for t, a in zip(self.thrusts, action, strict=True)]
-        thrusts = [
-            self.unit * (1 + t) * self.lift(at)
-            for t, at in zip(self.thrusts, self.rotors, strict=True)
-        ]
-        torque = YAW_M * _dot(SPINS, thrusts)
+        thrusts = [unit * (1 + t) * more for t, more in zip(self.thrusts, self.gains, strict=True)]
+        torque = YAW_M * (thrusts[1] + thrusts[3] - thrusts[0] - thrusts[2])
         pull = torque / (4 * self.side)  # Each component of the couple's forces.
         sideways = (pull, 0.0, -pull, 0.0)
         self.world.thrust(
             "drone",
             [
                 ((fx - p, fy + p, fz + thrust), at)
-                for p, thrust, at in zip(sideways, thrusts, self.rotors, strict=True)
+                for p, thrust, at in zip(sideways, thrusts, rotors, strict=True)
             ],
         )
-
-    def lift(self, rotor: Three) -> float:
-        """Return what a rotor's thrust gains from the floor below it."""
-        x, y, _ = self.axes
-        height = self.position[2] + rotor[0] * x[2] + rotor[1] * y[2]
-        return 1 / (1 - (self.radius / (4 * max(height, 0.5 * self.radius))) ** 2)
 
     def arrived(self) -> None:
         """Derive where the drone is and how it is turned, and whether it hovers or has crashed."""
@@ -195,6 +186,10 @@ class Quadrotor(SandboxEnv):
         self.position, self.velocity = row[:3], row[7:10]
         self.axes = x, y, z = _axes(row[3:7])
         self.spin = (_dot(row[10:], x), _dot(row[10:], y), _dot(row[10:], z))
+        high, a, b = row[2], self.side * x[2], self.side * y[2]
+        heights = (high + a + b, high + a - b, high - a - b, high - a + b)  # Of the rotors.
+        least, quarter = 0.5 * self.radius, 0.25 * self.radius
+        self.gains = [1 / (1 - (quarter / max(h, least)) ** 2) for h in heights]  # Of thrust.
         self.away = math.dist(self.position, self.markers[self.next])
         self.there = self.away < NEAR_M
         if self.there and self.next < MARKERS - 1:
@@ -322,7 +317,7 @@ class Pilot:
         for n, ((x, y, _), spin) in enumerate(zip(env.rotors, SPINS, strict=True)):
             share = thrust / 4 + torque[0] / (4 * y) - torque[1] / (4 * x)
             share += spin * torque[2] / (4 * YAW_M)
-            more = share / (env.unit * env.lift((x, y, 0.0))) - 1 - self.thrusts[n]
+            more = share / (env.unit * env.gains[n]) - 1 - self.thrusts[n]
             asked = max(-1.0, min(1.0, self.thrusts[n] + more / env.reacts))
             self.thrusts[n] += env.reacts * (asked - self.thrusts[n])
             command.append(asked)
@@ -421,7 +416,7 @@ def _windsock(f: Values) -> Body:
 
 
 def _dot(a: Sequence[float], b: Sequence[float]) -> float:
-    return sum(p * q for p, q in zip(a, b, strict=True))
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 def _quaternion(roll: float, pitch: float, heading: float) -> Quat:
