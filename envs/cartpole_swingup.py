@@ -229,8 +229,15 @@ class SwingUp:
             standing = 2 * self.pole * self.gravity * half
             energy = inertia * env.spin**2 / 2 + self.pole * self.gravity * half * (env.cos - 1)
             pump = self.PUMP * energy / standing * (1 if env.spin * env.cos >= 0 else -1)
-            force = (self.cart + self.pole) * (pump - 6.0 * env.x - 1.5 * env.speed)
+            force = self._force(pump - 8.0 * env.x - 2.5 * env.speed)
         return np.array([max(-1.0, min(1.0, force / FORCE_N))], np.float32)
+
+    def _force(self, acceleration: float) -> float:
+        """Return the force that gives the cart an acceleration, against what the pole does."""
+        env, pole, half = self.env, self.pole, self.length / 2
+        inert = self.cart + pole * (1 - 0.75 * env.cos**2)
+        pulled = pole * env.sin * (0.75 * self.gravity * env.cos - half * env.spin**2)
+        return inert * acceleration + pulled + env.values.rail_damping * env.speed
 
     def _regulator(self) -> np.ndarray:
         """Return the gains of x, angle, velocity, spin: the Riccati equation, iterated."""

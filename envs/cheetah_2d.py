@@ -188,17 +188,19 @@ class Cheetah2d(SandboxEnv):
         return Gait(self)
 
     def play(self, rng: np.random.Generator) -> Policy:
-        """Return a policy that makes up another gait every second or so."""
+        """Return a policy that strays from the gallop or its reverse, for a second or so each."""
         gait, left = Gait(self), 0
 
         def act() -> Vector:
             nonlocal gait, left
             if left <= 0:
                 gait, left = Gait(self), int(rng.integers(30, 90))
-                gait.hz = rng.uniform(1.0, 4.0)
+                back = rng.random() < 0.5
+                gait.hz = float(rng.uniform(2.5, 4.0)) * (-1.0 if back else 1.0)
+                stray = rng.normal(0.0, (0.1, 0.1, 0.4), (len(JOINTS), 3)).tolist()
                 gait.waves = [
-                    (rng.uniform(-0.3, 0.3), rng.uniform(0.1, 0.9), rng.uniform(0.0, 2 * math.pi))
-                    for _ in JOINTS
+                    (mean + a, much + b, phase + c)
+                    for (mean, much, phase), (a, b, c) in zip(Gait.WAVES, stray, strict=True)
                 ]
             left -= 1
             return gait()

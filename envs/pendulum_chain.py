@@ -158,8 +158,8 @@ class PendulumChain(SandboxEnv):
         return (self.height > 0.0, self.height > UP)
 
     def scripted(self, rng: np.random.Generator) -> Policy:
-        """Return a policy that pumps energy in, to more than that of standing upright."""
-        return Pump(self)
+        """Return a policy that whirls the chain the way it swings already."""
+        return Whirl(self)
 
     def play(self, rng: np.random.Generator) -> Policy:
         """Return a policy that shoves and lets go in turn, for a while each."""
@@ -223,39 +223,36 @@ def _chain(f: Values, bends: list[float]) -> Body:
     return Body("chain", pose=turned(0.0, 0.0, PIVOT_M), links=tuple(links))
 
 
-class Pump:
-    """A scripted policy: turn the first link the way it turns, until there is energy enough.
+class Whirl:
+    """A scripted policy: turn the chain the way it swings already, at a rate, by the first link.
 
-    A torque along the velocity of the first link adds energy, however the others tumble (Fantoni,
-    Lozano and Spong 2000, for two links). With enough of it they fling each other up.
+    A torque along the swing of the whole adds to it; one that brings the first link back to the
+    rate takes away what the links do against each other, so that the whirling chain stretches.
     """
 
-    ENOUGH = 1.2, 0.2  # Energy above hanging in units of that of standing upright, and per link.
+    RATE = 40.0  # Its square, in units of gravity / reach; a rod needs 3 to turn over.
+    GAIN = 1.0  # Of full torque, per rad/s.
+    SURE = 0.15  # Momentum, in units of a rod's at gravity / reach, from which the way is clear.
 
     def __init__(self, env: PendulumChain) -> None:
         self.env = env
         f = env.values
-        self.length, self.mass = f.reach_m / f.n_links, f.chain_mass_kg / f.n_links
-        self.inertia = self.mass * (self.length**2 + (2 * THICK_M) ** 2) / 12
-        self.gravity = f.gravity_m_s2
-        self.enough = self.ENOUGH[0] + self.ENOUGH[1] * f.n_links
-        self.standing = f.chain_mass_kg * f.gravity_m_s2 * f.reach_m
+        self.length = 1.0 / f.n_links
+        self.unit = math.sqrt(f.gravity_m_s2 / f.reach_m)
 
     def __call__(self) -> Vector:
         """Return the next action."""
-        missing = self.enough - self._energy() / self.standing
-        spin = self.env.links[2]
-        return np.array([np.clip(8.0 * missing, -1.0, 1.0) * math.tanh(4.0 * spin)], np.float32)
+        way = max(-1.0, min(1.0, self._momentum() / self.unit / self.SURE))
+        rate = way * math.sqrt(self.RATE) * self.unit
+        return np.array([np.clip(self.GAIN * (rate - self.env.links[2]), -1.0, 1.0)], np.float32)
 
-    def _energy(self) -> float:
-        """Return the chain's energy above hanging straight [J]."""
-        vx = vz = z = 0.0
-        energy = self.standing / 2
-        links, length = self.env.links, self.length
+    def _momentum(self) -> float:
+        """Return the angular momentum about the pivot over a straight chain's inertia [rad/s]."""
+        x = z = vx = vz = total = 0.0
+        links, half = self.env.links, self.length / 2
         for cos, sin, spin in zip(links[0::3], links[1::3], links[2::3], strict=True):
-            dx, dz = spin * length * cos, -spin * length * sin
-            speed = (vx + dx / 2) ** 2 + (vz + dz / 2) ** 2
-            energy += (self.mass * speed + self.inertia * spin**2) / 2
-            energy += self.mass * self.gravity * (z + length * cos / 2)
-            vx, vz, z = vx + dx, vz + dz, z + length * cos
-        return energy
+            dx, dz = half * sin, half * cos
+            total += (z + dz) * (vx + spin * dz) - (x + dx) * (vz - spin * dx)
+            total += spin * half**2 / 3
+            x, z, vx, vz = x + 2 * dx, z + 2 * dz, vx + 2 * spin * dz, vz - 2 * spin * dx
+        return 3.0 * total / self.env.count

@@ -213,89 +213,109 @@ class PushCubes(SandboxEnv):
 class Pusher:
     """A scripted policy: go behind a cube, push it to its mark, go on to the next.
 
-    A finger that stays behind the middle of a cube, as seen from its mark, turns the face that it
-    touches towards the mark by pushing: no need to plan how the cube turns.
+    Where others are in the way it pushes the cube to a place first from which the way is free. A
+    finger that stays behind the middle of a cube, as seen from where it shall go, turns the face
+    that it touches that way by pushing: no need to plan how the cube turns.
     """
 
-    SPEED_M_S = 0.16  # When pushing.
+    SPEED_M_S = 0.2  # When pushing.
     GAP_M = 0.01  # Between finger and cubes when going round.
-    DONE_M = 0.016  # From the mark.
+    DONE_M, THERE_M = 0.016, 0.03  # From the mark, and from a place on the way.
     SIDE_HZ = 6.0  # How fast the finger comes back behind the middle.
-    LEANS = (0.0, 0.35, -0.35, 0.7, -0.7, 1.1, -1.1)  # Ways to push, from straight on [rad].
-    LEANING_M = 0.04  # Way of a push that is not straight on.
+    ASIDE_M = (0.07, 0.16, 0.25)  # How far off places on the way are,
+    TURNS = 12  # in so many directions.
 
     def __init__(self, env: PushCubes, rng: np.random.Generator) -> None:
         self.env, self.rng = env, rng
         half = env.values.cube_size_m / 2
         self.half, self.clear = half, half * math.sqrt(2.0) + FINGER_RADIUS_M + self.GAP_M
         self.cube: int | None = None
+        self.aim: Point = (0.0, 0.0)
         self.way: list[Point] = []
-        self.pushing, self.lean, self.left = False, 0.0, 0.0
+        self.pushing, self.left = False, 0.0
 
     def __call__(self) -> Vector:
         """Return the next action."""
         env = self.env
         if self.cube not in env.away or (self.pushing and self._over(self.cube)):
             self.cube, self.pushing, self.way = None, False, []
-        if self.cube is None:
+        if self.cube is None and not self.way:
             self._choose()
+        while self.way and math.dist(env.finger, self.way[0]) < 0.015:
+            del self.way[0]
+        if self.way and not self.pushing:
+            return self._towards(self.way[0])
         if self.cube is None:
             return np.zeros(2, np.float32)
         if not self.pushing:
-            while self.way and math.dist(env.finger, self.way[0]) < 0.015:
-                del self.way[0]
-            if self.way:
-                return self._towards(self.way[0])
-            self.pushing, self.left = True, self.LEANING_M + 2 * self.GAP_M if self.lean else 1.0
+            self.pushing, self.left = True, 0.06 + 1.2 * math.dist(env.cubes[self.cube], self.aim)
         return self._push(self.cube)
 
     def _push(self, n: int) -> Vector:
-        (x, y), (ux, uy) = self.env.cubes[n], self._heading(n, self.lean)
+        (x, y), (ux, uy) = self.env.cubes[n], self._heading(n)
         fx, fy = self.env.finger
         side = (fx - x) * -uy + (fy - y) * ux
         back = max(-0.12, min(0.12, self.SIDE_HZ * side))
-        pace = min(self.SPEED_M_S, 0.03 + 3.0 * self.env.away[n])
+        pace = min(self.SPEED_M_S, 0.03 + 3.0 * math.dist((x, y), self.aim))
         self.left -= pace / self.env.control_hz
         speed = (ux * pace + uy * back, uy * pace - ux * back)
         return (np.array(speed, np.float32) / FINGER_SPEED_M_S).clip(-1.0, 1.0)
 
     def _over(self, n: int) -> bool:
         """Whether a push ends: the cube is there, or the finger is not behind it any more."""
-        (x, y), (ux, uy), (fx, fy) = self.env.cubes[n], self._heading(n, self.lean), self.env.finger
+        (x, y), (ux, uy), (fx, fy) = self.env.cubes[n], self._heading(n), self.env.finger
         side, behind = (fx - x) * -uy + (fy - y) * ux, (x - fx) * ux + (y - fy) * uy
         lost = abs(side) > 0.9 * self.half or behind < 0.6 * self.half or behind > 2 * self.clear
-        return self.env.away[n] < self.DONE_M or lost or self.left <= 0.0
+        near = self.DONE_M if self.aim == self.env.marks[n] else self.THERE_M
+        return math.dist((x, y), self.aim) < near or lost or self.left <= 0.0
 
-    def _heading(self, n: int, lean: float) -> Point:
-        """Return the direction to push: to the mark, or so much to the left of that."""
-        (x, y), (gx, gy) = self.env.cubes[n], self.env.marks[n]
-        angle = math.atan2(gy - y, gx - x) + lean
-        return math.cos(angle), math.sin(angle)
+    def _heading(self, n: int) -> Point:
+        """Return the direction from a cube to where it shall go."""
+        (x, y), (gx, gy) = self.env.cubes[n], self.aim
+        far = max(math.dist((x, y), self.aim), 1e-9)
+        return (gx - x) / far, (gy - y) / far
 
     def _choose(self) -> None:
-        """Choose the cube that is soonest pushed home, and the way to a place behind it."""
-        env = self.env
-        best = math.inf
-        for n in (n for n, away in env.away.items() if away >= self.DONE_M):
-            mood = self.rng.uniform(0.0, 0.3)  # Lest two cubes drive each other away for ever.
-            for lean in self.LEANS:
-                cost = math.dist(env.finger, env.cubes[n]) + abs(lean) + mood
-                cost += self._hindered(n, lean)
-                way = self._way(n, lean) if cost < best else []
-                if way:
-                    best, self.cube, self.way, self.lean = cost, n, way, lean
+        """Choose the cube that is soonest pushed home, whereto, and the way to behind it."""
+        todo = [n for n, away in self.env.away.items() if away >= self.DONE_M]
+        moods = self.rng.uniform(0.0, 0.3, len(todo))  # Lest two drive each other away for ever.
+        plans = sorted(
+            (self._cost(n, aim) + mood, n, aim)
+            for n, mood in zip(todo, moods.tolist(), strict=True)
+            for aim in self._aims(n)
+        )
+        for _, n, self.aim in plans:
+            self.way = self._way(n)
+            if self.way:
+                self.cube = n
+                return
+        if todo:  # No way to any of them: through whatever is there.
+            x, y = self.rng.uniform(-FIELD_M, FIELD_M, 2).tolist()
+            self.way = [(x, y)]
 
-    def _hindered(self, n: int, lean: float) -> bool:
-        """Whether another cube is in the way of a push."""
+    def _aims(self, n: int) -> list[Point]:
+        """Return where a cube may be pushed: to its mark, or to a place around it first."""
+        x, y = self.env.cubes[n]
+        around = [
+            (x + far * math.cos(turn), y + far * math.sin(turn))
+            for turn in np.linspace(0.0, math.tau, self.TURNS, endpoint=False).tolist()
+            for far in self.ASIDE_M
+        ]
+        return [self.env.marks[n], *(p for p in around if max(abs(p[0]), abs(p[1])) < FIELD_M)]
+
+    def _cost(self, n: int, aim: Point) -> float:
+        """Return the way of a push [m], and what is added for cubes in the way."""
+        cube, mark = self.env.cubes[n], self.env.marks[n]
         others = [place for m, place in self.env.cubes.items() if m != n]
-        (x, y), (ux, uy), far = self.env.cubes[n], self._heading(n, lean), self.LEANING_M
-        there = (x + ux * far, y + uy * far) if lean else self.env.marks[n]
-        return any(_distance(place, (x, y), there) < 2.4 * self.half for place in others)
+        legs = ((cube, aim), (aim, mark)) if aim != mark else ((cube, mark),)
+        hindered = sum(_distance(at, *leg) < 2.4 * self.half for at in others for leg in legs)
+        detour = sum(math.dist(*leg) for leg in legs) - math.dist(cube, mark)
+        return math.dist(self.env.finger, cube) + detour + 0.2 * len(legs) + hindered
 
-    def _way(self, n: int, lean: float) -> list[Point]:
+    def _way(self, n: int) -> list[Point]:
         """Return a way round the cubes to a place behind one, [] if there is none (Dijkstra)."""
         env, clear = self.env, self.clear + 0.003
-        (x, y), (ux, uy) = env.cubes[n], self._heading(n, lean)
+        (x, y), (ux, uy) = env.cubes[n], self._heading(n)
         goal = (x - ux * clear, y - uy * clear)
         if not self._free(goal):
             return []

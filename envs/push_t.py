@@ -27,7 +27,7 @@ UNIT_M = 0.05  # The T is 4 units wide and 4 long, its bars 1 wide, before scali
 HALF_HEIGHT_M = 0.02
 FINGER_RADIUS_M = 0.02
 FINGER_SPEED_M_S = 0.5  # At full action.
-FINGER_FORCE_N = 20.0
+FINGER_FORCE_N = 40.0  # Twice what the friction of the heaviest T is.
 REACH_M = 0.36
 TABLE_HALF_M = 0.42
 RAIL_M = 0.02
@@ -330,7 +330,10 @@ class Pusher:
         assert self.place is not None
         x, y, nx, ny = self.place
         gap = self.reach + self.CLEARANCE
-        start = (x - nx * gap, y - ny * gap)
+        x_m, y_m = (
+            max(-REACH_M, min(REACH_M, c)) for c in self._outside((x - nx * gap, y - ny * gap))
+        )
+        start = self._inside((x_m, y_m))
         if not self.pushing:
             way = self._way(finger, start)
             if math.dist(finger, start) > 0.12:
@@ -423,12 +426,7 @@ class Pusher:
     def _outside(self, point: tuple[float, float]) -> tuple[float, float]:
         """Turn the T's frame [units] into world coordinates [m]."""
         x, y, turn = self.env.t_pose
-        px, py, cos, sin = (
-            point[0] * self.env.unit,
-            point[1] * self.env.unit,
-            math.cos(turn),
-            math.sin(turn),
-        )
+        px, py, cos, sin = *(c * self.env.unit for c in point), math.cos(turn), math.sin(turn)
         return x + px * cos - py * sin, y + px * sin + py * cos
 
 

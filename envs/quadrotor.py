@@ -1,4 +1,4 @@
-"""Fly a quadrotor to a marker by its four rotors, in wind, and hover there."""
+"""Fly a quadrotor past two markers to a third by its four rotors, in wind, and hover there."""
 
 import math
 from collections.abc import Sequence
@@ -28,37 +28,42 @@ ROTOR_RADIUS_M = 0.075  # At thrust scale 1; the thrust of a disc goes with its 
 YAW_M = 0.02  # Torque of a rotor's drag, per thrust.
 SPINS = (-1.0, 1.0, -1.0, 1.0)  # Of that torque: front left, front right, back right, back left.
 HALF_M, CEILING_M = 1.1, 1.8  # The flight space: |x|, |y| and z.
-NEAR_M, HELD_S = 0.1, 1.0  # So near the marker for so long is success.
+MARKERS = 3
+NEAR_M, HELD_S = 0.1, 1.0  # So near a marker is there; there for so long at the last is success.
 HARD_M_S = 1.5  # Touching the floor faster than this is a crash.
 
 Three = tuple[float, float, float]
 
 
 class Quadrotor(SandboxEnv):
-    """Fly to the marker and stay there.
+    """Fly to the markers in turn, pale to full in colour, and stay at the last.
 
-    Each rotor thrusts along the body's z axis, at once, and more near the floor: T / T_inf =
-    1 / (1 - (R / 4z)^2), at most 4/3 (Cheeseman and Bennett 1955). Drag is linear in the velocity
-    through the air. Nothing leaves the flight space: it has walls and a ceiling that nobody sees.
+    Each rotor thrusts along the body's z axis and more near the floor: T / T_inf =
+    1 / (1 - (R / 4z)^2), at most 4/3 (Cheeseman and Bennett 1955). What is commanded comes with a
+    lag of first order, reckoned once a control step. Drag is linear in the velocity through the
+    air. Nothing leaves the flight space: it has walls and a ceiling that nobody sees.
 
-    Observation (proprio), float32 (18,), world frame: 0:3 position [m]; 3:6 velocity [m/s]; 6:9 the
+    Observation (proprio), float32 (28,), world frame: 0:3 position [m]; 3:6 velocity [m/s]; 6:9 the
         body's z axis; 9:11 cos, sin of yaw; 11:14 angular velocity in the body's frame [rad/s];
-        14:17 marker [m]; 17 seconds left [s].
+        14:18 thrust of the rotors, in the units of the action; 18:27 the next marker, the one after
+        it and the one after that [m], the last again where there is no other; 27 seconds left [s].
     Action, float32 (4,) in [-1, 1]: thrust of the rotors front left, front right, back right, back
         left; -1 is none, 0 a quarter of the usual weight, 1 twice that.
-    Reward: 1 / (1 + (distance to the marker / 0.3 m)^2), 0 to 1; 0 on crashing.
-    Ends: terminated after 1 s within 10 cm of the marker, which is success, or on crashing: tilted
-        by more than 90 degrees, or touching the floor at more than 1.5 m/s; truncated after 8 s.
-    Factors: mass_kg, arm_m, thrust_scale, drag_n_s_m, wind_x_m_s, wind_y_m_s, goal_x_m, goal_y_m,
-        goal_z_m, action_delay_steps, action_noise, body_color, goal_color, floor_color,
-        light_azimuth_deg, light_color, light_ambient, camera_pitch_deg.
+    Reward: (markers left behind + 1 / (1 + (distance to the next / 0.3 m)^2)) / 3, 0 to 1; 0 on
+        crashing.
+    Ends: terminated after 1 s within 10 cm of the last marker, having been so near the others in
+        turn, which is success, or on crashing: tilted by more than 90 degrees, or touching the
+        floor at more than 1.5 m/s; truncated after 10 s.
+    Factors: mass_kg, arm_m, thrust_scale, rotor_lag_s, drag_n_s_m, wind_x_m_s, wind_y_m_s,
+        goal_x_m, goal_y_m, goal_z_m, action_delay_steps, action_noise, body_color, goal_color,
+        floor_color, light_azimuth_deg, light_color, light_ambient, camera_pitch_deg.
     Events: at_marker, in_ground_effect, crashed.
     """
 
     family = "flight"
     control_hz = 60
     physics_hz = 240
-    limit_s = 8.0
+    limit_s = 10.0
     action_size = 4
     state_bodies = ("drone",)
     events = ("at_marker", "in_ground_effect", "crashed")
@@ -71,25 +76,29 @@ class Quadrotor(SandboxEnv):
         Element("cos_yaw", "1", -1.0, 1.0),
         Element("sin_yaw", "1", -1.0, 1.0),
         *(Element(f"spin_{axis}", "rad/s", -120.0, 120.0) for axis in "xyz"),
-        Element("goal_x", "m", -0.7, 0.7),
-        Element("goal_y", "m", -0.7, 0.7),
-        Element("goal_z", "m", 0.3, 1.4),
-        Element("seconds_left", "s", 0.0, 8.0),
+        *(Element(f"thrust_{rotor}", "1", -1.0, 1.0) for rotor in range(4)),
+        *(
+            Element(f"{marker}_{axis}", "m", low, high)
+            for marker in ("next", "second", "third")
+            for axis, low, high in (("x", -0.7, 0.7), ("y", -0.7, 0.7), ("z", 0.3, 1.4))
+        ),
+        Element("seconds_left", "s", 0.0, 10.0),
     )
     factors = Factors(
         mass_kg=Uniform(0.45, 0.8, USUAL_MASS_KG, "kg", "mass"),
         arm_m=Uniform(0.15, 0.22, 0.18, "m", "from the middle to each rotor; inertia goes with it"),
         thrust_scale=Uniform(0.85, 1.15, 1.0, "1", "strength of the rotors; shown by their size"),
+        rotor_lag_s=Uniform(0.0, 0.06, 0.02, "s", "lag of thrust; shown by the rotors' thickness"),
         drag_n_s_m=Uniform(0.1, 0.5, 0.25, "N s/m", "drag; shown by the size of the canopy"),
         wind_x_m_s=Uniform(-2.0, 2.0, 0.0, "m/s", "wind towards +x; shown by the windsock"),
         wind_y_m_s=Uniform(-2.0, 2.0, 0.0, "m/s", "wind towards +y; shown by the windsock"),
-        goal_x_m=Uniform(-0.7, 0.7, 0.35, "m", "x of the marker"),
-        goal_y_m=Uniform(-0.7, 0.7, -0.2, "m", "y of the marker"),
-        goal_z_m=Uniform(0.3, 1.4, 1.0, "m", "height of the marker"),
+        goal_x_m=Uniform(-0.7, 0.7, 0.35, "m", "x of the last marker"),
+        goal_y_m=Uniform(-0.7, 0.7, -0.2, "m", "y of the last marker"),
+        goal_z_m=Uniform(0.3, 1.4, 1.0, "m", "height of the last marker"),
         action_delay_steps=Integer(0, 3, 0, "1", "steps by which actions are late"),
         action_noise=Uniform(0.0, 0.15, 0.0, "1", "deviation of the noise on actions"),
         body_color=Color("#2d4a8a", "colour of the drone"),
-        goal_color=Color("crimson", "colour of the marker"),
+        goal_color=Color("crimson", "colour of the last marker; the others are paler"),
         floor_color=Color("#c9c2ae", "colour of the floor"),
         light_azimuth_deg=Uniform(-180.0, 180.0, -110.0, "deg", "where the light comes from"),
         light_color=Color("white", "colour of the light"),
@@ -98,12 +107,14 @@ class Quadrotor(SandboxEnv):
     )
 
     def scene(self, f: Values, rng: np.random.Generator) -> Scene:
-        """Hang the drone somewhere in the flight space, turned anyhow and a little tilted."""
+        """Hang the drone and two markers anywhere, the drone turned anyhow and a little tilted."""
         x, y, z = *rng.uniform(-0.7, 0.7, 2).tolist(), rng.uniform(0.4, 1.3)
         heading, (roll, pitch) = rng.uniform(-math.pi, math.pi), rng.uniform(-0.15, 0.15, 2)
         pose = Pose((x, y, z), _quaternion(roll, pitch, heading))
+        way = rng.uniform((-0.7, -0.7, 0.4), (0.7, 0.7, 1.3), (MARKERS - 1, 3)).tolist()
+        way.append((f.goal_x_m, f.goal_y_m, f.goal_z_m))
         return Scene(
-            bodies=(_floor(f), _walls(), _windsock(f), _goal(f), _drone(f, pose)),
+            bodies=(_floor(f), _walls(), _windsock(f), *_markers(f, way), _drone(f, pose)),
             cameras=(
                 orbit("main", (0.0, 0.0, 0.62), 4.1, f.camera_pitch_deg, fov_deg=44),
                 orbit("top", (0.0, 0.0, 0.5), 4.2, 90, fov_deg=44),
@@ -123,8 +134,11 @@ class Quadrotor(SandboxEnv):
 
     def started(self) -> None:
         """Remember where the rotors are and what they do."""
-        f = self.values
-        self.goal: Three = (f.goal_x_m, f.goal_y_m, f.goal_z_m)
+        f, poses = self.values, {body.name: body.pose for body in self.world.scene.bodies}
+        self.markers: list[Three] = [poses[f"marker_{n}"].xyz for n in range(MARKERS)]
+        self._head_for(0)
+        self.reacts = 1.0 - math.exp(-1 / (self.control_hz * max(f.rotor_lag_s, 1e-6)))
+        self.thrusts = [0.0] * 4  # Of the rotors, in the units of the action.
         self.side = s = f.arm_m / math.sqrt(2)
         self.rotors: tuple[Three, ...] = ((s, s, 0.0), (s, -s, 0.0), (-s, -s, 0.0), (-s, s, 0.0))
         self.radius = ROTOR_RADIUS_M * math.sqrt(f.thrust_scale)
@@ -132,6 +146,12 @@ class Quadrotor(SandboxEnv):
         self.held = 0
         self.crashed = False
         self.speed = 0.0
+
+    def _head_for(self, marker: int) -> None:
+        """Remember which marker is next, and the places of those to come, the last again."""
+        self.next = marker
+        places = (self.markers[min(marker + n, MARKERS - 1)] for n in range(MARKERS))
+        self.ahead = [part for place in places for part in place]
 
     def act(self, action: list[float]) -> None:
         """Thrust with each rotor; drag and wind are shared by the four, whose middle is the mass's.
@@ -146,25 +166,19 @@ class Quadrotor(SandboxEnv):
             -drag * self.velocity[2],
         )
         fx, fy, fz = _dot(air, x), _dot(air, y), _dot(air, z)
-        thrusts = [
-            self.unit * (1 + a) * self.lift(at) for a, at in zip(action, self.rotors, strict=True)
-        ]
-        torque = YAW_M * _dot(SPINS, thrusts)
+        late, rotors, unit = self.reacts, self.rotors, self.unit
+        self.thrusts = [t + late * (a - t) for t, a in zip(self.thrusts, action, strict=True)]
+        thrusts = [unit * (1 + t) * more for t, more in zip(self.thrusts, self.gains, strict=True)]
+        torque = YAW_M * (thrusts[1] + thrusts[3] - thrusts[0] - thrusts[2])
         pull = torque / (4 * self.side)  # Each component of the couple's forces.
         sideways = (pull, 0.0, -pull, 0.0)
         self.world.thrust(
             "drone",
             [
                 ((fx - p, fy + p, fz + thrust), at)
-                for p, thrust, at in zip(sideways, thrusts, self.rotors, strict=True)
+                for p, thrust, at in zip(sideways, thrusts, rotors, strict=True)
             ],
         )
-
-    def lift(self, rotor: Three) -> float:
-        """Return what a rotor's thrust gains from the floor below it."""
-        x, y, _ = self.axes
-        height = self.position[2] + rotor[0] * x[2] + rotor[1] * y[2]
-        return 1 / (1 - (self.radius / (4 * max(height, 0.5 * self.radius))) ** 2)
 
     def arrived(self) -> None:
         """Derive where the drone is and how it is turned, and whether it hovers or has crashed."""
@@ -172,15 +186,24 @@ class Quadrotor(SandboxEnv):
         self.position, self.velocity = row[:3], row[7:10]
         self.axes = x, y, z = _axes(row[3:7])
         self.spin = (_dot(row[10:], x), _dot(row[10:], y), _dot(row[10:], z))
-        self.away = math.dist(self.position, self.goal)
-        self.held = self.held + 1 if self.away < NEAR_M else 0
+        high, a, b = row[2], self.side * x[2], self.side * y[2]
+        heights = (high + a + b, high + a - b, high - a - b, high - a + b)  # Of the rotors.
+        least, quarter = 0.5 * self.radius, 0.25 * self.radius
+        self.gains = [1 / (1 - (quarter / max(h, least)) ** 2) for h in heights]  # Of thrust.
+        self.away = math.dist(self.position, self.markers[self.next])
+        self.there = self.away < NEAR_M
+        if self.there and self.next < MARKERS - 1:
+            self._head_for(self.next + 1)
+            self.away = math.dist(self.position, self.markers[self.next])
+        elif self.next == MARKERS - 1:
+            self.held = self.held + 1 if self.there else 0
         low = row[2] < 0.3
         hit = low and self.speed > HARD_M_S and self.world.touch("drone", "floor") > 0.0
         self.crashed = self.crashed or hit or z[2] < 0.0
         self.speed = math.hypot(*self.velocity)  # Before what comes next.
 
     def proprio(self) -> Sequence[float]:
-        """Return the drone, the marker and the time left."""
+        """Return the drone, its rotors, the markers to come, and the time left."""
         forward, _, up = self.axes
         level = math.hypot(forward[0], forward[1])
         heading = (forward[0] / level, forward[1] / level) if level > 1e-9 else (1.0, 0.0)
@@ -190,16 +213,17 @@ class Quadrotor(SandboxEnv):
             *up,
             *heading,
             *self.spin,
-            *self.goal,
+            *self.thrusts,
+            *self.ahead,
             self.seconds_left(),
         )
 
     def reward(self) -> float:
-        """Return how near the marker is, 0 to 1."""
-        return 0.0 if self.crashed else 1 / (1 + (self.away / 0.3) ** 2)
+        """Return how many markers are behind and how near the next is, 0 to 1."""
+        return 0.0 if self.crashed else (self.next + 1 / (1 + (self.away / 0.3) ** 2)) / MARKERS
 
     def success(self) -> bool:
-        """Whether the drone has been at the marker for a second."""
+        """Whether the drone has been at all markers, at the last for a second."""
         return self.held >= HELD_S * self.control_hz and not self.crashed
 
     def terminated(self) -> bool:
@@ -207,13 +231,13 @@ class Quadrotor(SandboxEnv):
         return self.success() or self.crashed
 
     def happening(self) -> Sequence[bool]:
-        """Whether it is at the marker, near the floor (4 radii: 0.4 % more thrust), or crashed."""
-        return (self.away < NEAR_M, self.position[2] < 4 * self.radius, self.crashed)
+        """Whether it is at the next marker, near the floor (4 radii: 0.4 % more), or crashed."""
+        return (self.there, self.position[2] < 4 * self.radius, self.crashed)
 
     def scripted(self, rng: np.random.Generator) -> Policy:
-        """Return a policy that flies to the marker."""
+        """Return a policy that flies to the markers."""
         pilot = Pilot(self)
-        return lambda: pilot.towards(self.goal)
+        return lambda: pilot.towards(self.markers[self.next])
 
     def play(self, rng: np.random.Generator) -> Policy:
         """Return a policy that flies to random places, near the floor and the walls too."""
@@ -231,9 +255,10 @@ class Quadrotor(SandboxEnv):
 
 
 class Pilot:
-    """A cascade: place, velocity, attitude, rate; then a mixer. It knows mass, wind and delay.
+    """A cascade: place, velocity, attitude, rate; then a mixer. It knows mass, wind, delay and lag.
 
-    Late actions are still to come: it steers by the turning rate that they will have led to.
+    Late actions are still to come: it steers by the turning rate that they will have led to, and
+    asks the rotors for more than it wants, by as much as they will lag behind.
     """
 
     PLACE, FASTEST_M_S = 1.8, 1.4
@@ -247,6 +272,7 @@ class Pilot:
         flat, self.inertia = env.side**2 + HULL_M**2, f.mass_kg / 3
         self.moments = (self.inertia * flat, self.inertia * flat, self.inertia * 2 * env.side**2)
         self.coming: list[Three] = [(0.0, 0.0, 0.0)] * f.action_delay_steps  # [rad/s^2]
+        self.thrusts = list(env.thrusts)  # Of the rotors, when what is asked for now comes.
 
     def towards(self, aim: Three) -> Vector:
         """Return the rotors' commands."""
@@ -288,11 +314,14 @@ class Pilot:
     def _mixed(self, thrust: float, torque: Sequence[float]) -> Vector:
         env = self.env
         command: list[float] = []
-        for (x, y, _), spin in zip(env.rotors, SPINS, strict=True):
+        for n, ((x, y, _), spin) in enumerate(zip(env.rotors, SPINS, strict=True)):
             share = thrust / 4 + torque[0] / (4 * y) - torque[1] / (4 * x)
             share += spin * torque[2] / (4 * YAW_M)
-            command.append(share / (env.unit * env.lift((x, y, 0.0))) - 1)
-        return np.array(command, np.float32).clip(-1.0, 1.0)
+            more = share / (env.unit * env.gains[n]) - 1 - self.thrusts[n]
+            asked = max(-1.0, min(1.0, self.thrusts[n] + more / env.reacts))
+            self.thrusts[n] += env.reacts * (asked - self.thrusts[n])
+            command.append(asked)
+        return np.array(command, np.float32)
 
 
 HULL_M = 0.03  # Half the height of the box that collides and gives the moments of inertia.
@@ -312,18 +341,28 @@ def _drone(f: Values, pose: Pose) -> Body:
     radius = ROTOR_RADIUS_M * math.sqrt(f.thrust_scale)
     for x, y in ((side, side), (side, -side), (-side, -side), (-side, side)):
         paint = front if x > 0 else back
-        disc = Shape("cylinder", (radius, 0.012), paint, Pose((x, y, 0.026)), collides=False)
+        disc = Shape(
+            "cylinder",
+            (radius, 0.008 + 0.3 * f.rotor_lag_s),
+            paint,
+            Pose((x, y, 0.026)),
+            collides=False,
+        )
         looks.append(disc)
     surface = Material(friction=0.6, restitution=0.1)
     return Body("drone", (hull, *looks), f.mass_kg, pose, surface, angular_damping=0.3)
 
 
-def _goal(f: Values) -> Body:
-    """A small ball in a large glassy one: near enough."""
-    color = f.rgba("goal_color")
-    core = Shape("sphere", (0.045,), color, collides=False)
-    shell = Shape("sphere", (NEAR_M,), (*color[:3], 0.3), collides=False)
-    return Body("goal", (core, shell), pose=turned(f.goal_x_m, f.goal_y_m, f.goal_z_m))
+def _markers(f: Values, way: list[Three]) -> list[Body]:
+    """Small balls in large glassy ones: near enough. The first is palest."""
+    bodies: list[Body] = []
+    for n, place in enumerate(way):
+        pale = 0.6 * (1 - n / (MARKERS - 1))
+        r, g, b = (c + pale * (1.0 - c) for c in f.rgba("goal_color")[:3])
+        core = Shape("sphere", (0.045,), (r, g, b, 1.0), collides=False)
+        shell = Shape("sphere", (NEAR_M,), (r, g, b, 0.3), collides=False)
+        bodies.append(Body(f"marker_{n}", (core, shell), pose=turned(*place)))
+    return bodies
 
 
 def _floor(f: Values) -> Body:
@@ -377,7 +416,7 @@ def _windsock(f: Values) -> Body:
 
 
 def _dot(a: Sequence[float], b: Sequence[float]) -> float:
-    return sum(p * q for p, q in zip(a, b, strict=True))
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 def _quaternion(roll: float, pitch: float, heading: float) -> Quat:

@@ -132,7 +132,10 @@ class RampOccluder(SandboxEnv):
         )
 
     def started(self) -> None:
-        """Close the gate, and forget where the object was."""
+        """Close the gate, forget where the object was, and remember what hides it."""
+        shape: int = self.values.object_shape
+        self.thing = shape, radius = (shape, float(self.values.object_radius_m))
+        self.screen = (SCREEN_M[0] + radius, SCREEN_M[1] - radius)
         self.opened = self.was_hidden = self.left = self.right = self.just_right = False
         self.driven: tuple[float, float] | None = None
 
@@ -146,20 +149,18 @@ class RampOccluder(SandboxEnv):
 
     def arrived(self) -> None:
         """Derive whether the object is hidden, and where it was seen again."""
-        x, there, radius = self.row[0], self.row[2] > 0.0, self.values.object_radius_m
-        self.hidden = there and SCREEN_M[0] + radius < x < SCREEN_M[1] - radius
+        x, (left, right) = self.row[0], self.screen
+        self.hidden = left < x < right and self.row[2] > 0.0
         self.was_hidden = self.was_hidden or self.hidden
         self.left = self.left or (self.was_hidden and x < LEFT_X_M)
-        right = x > END_X_M
-        self.just_right, self.right = right and not self.right, self.right or right
+        self.just_right = x > END_X_M and not self.right
+        self.right = self.right or self.just_right
 
     def proprio(self) -> Sequence[float]:
         """Return the object, the gate, what is hidden, and the time left."""
-        x, y, z, *_, vx, _, vz, _, spin, _ = self.row[:13]
-        slide, bar = self.row[13], self.row[15]
-        shape, radius = self.values.object_shape, self.values.object_radius_m
-        told = (x, y, z, vx, vz, spin, slide, bar)
-        return (*told, self.opened, self.hidden, shape, radius, self.seconds_left())
+        r, flags = self.row, (self.opened, self.hidden)
+        seen = (r[0], r[1], r[2], r[7], r[9], r[11], r[13], r[15])
+        return (*seen, *flags, *self.thing, self.seconds_left())
 
     def reward(self) -> float:
         """Return 1 when the object reappears on the right."""

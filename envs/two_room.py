@@ -118,6 +118,8 @@ class TwoRoom(SandboxEnv):
         self.goal: Point = goal.pose.xyz[:2]
         self.door = Door.of(self.values, 0.0)
         self.goal_side = self.door.side(self.goal)
+        f = self.values
+        self.still = (*self.goal, f.wall_x_m, f.wall_thickness_m, f.door_y_m, f.door_width_m)
 
     def act(self, action: list[float]) -> None:
         """Drive the agent."""
@@ -131,12 +133,7 @@ class TwoRoom(SandboxEnv):
 
     def proprio(self) -> Sequence[float]:
         """Return the agent, the goal, the wall with its door, and the time left."""
-        f = self.values
-        return (
-            *(*self.agent, *self.velocity, *self.goal),
-            *(f.wall_x_m, f.wall_thickness_m, f.door_y_m, f.door_width_m),
-            self.seconds_left(),
-        )
+        return (*self.agent, *self.velocity, *self.still, self.seconds_left())
 
     def reward(self) -> float:
         """Return how near the goal is along the shortest way, 0 to 1."""

@@ -217,11 +217,11 @@ def test_factors_are_physical_and_visual(env: SandboxEnv) -> None:
         assert re.search(kind, told), kind
 
 
-def test_every_environment_has_two_scenarios_with_splits(name: str) -> None:
+def test_every_environment_has_three_scenarios_with_splits(name: str) -> None:
     from sandbox.scenario import load
 
     mine = [load(s)[0] for s in catalogue.scenarios() if load(s)[0].environment == name]
-    assert len(mine) >= 2
+    assert len(mine) >= 3
     for scenario in mine:
         scenario.check(catalogue.environment(name).factors, name)
         assert len(scenario.splits) >= 2
