@@ -17,7 +17,8 @@ from sandbox.render.camera import extrinsics
 from sandbox.render.rasterizer import Rasterizer
 from sandbox.scene import Body, Scene
 
-PANDA = ("panda-gym==3.0.7", "PandaPush-v3")
+PANDA = "panda-gym==3.0.7"
+TASKS = ("PandaReach-v3", "PandaPush-v3", "PandaPickAndPlace-v3")
 ROUNDS = 15
 SERVER = """
 import sys, time
@@ -90,50 +91,58 @@ for line in sys.stdin:
 
 def steps(names: list[str]) -> list[dict[str, str]]:
     """Measure a step over the physics inside it: ours logged and metered, theirs as it comes."""
-    package, task = PANDA
     with tempfile.TemporaryDirectory() as folder:
         python = Path(folder) / "bin" / "python"
         venv.create(folder, with_pip=True)
-        install = [python, "-m", "pip", "install", "--quiet", package]
+        install = [python, "-m", "pip", "install", "--quiet", PANDA]
         if subprocess.run(install, check=False).returncode:
-            return [{"environment": f"{package}: cannot be installed here"}]
-        found = _in_turn(names, [str(python), "-c", SERVER, task])
-    rows = {**{name: found[name] for name in names}, f"{package} {task}": found[task]}
+            return [{"environment": f"{PANDA}: cannot be installed here"}]
+        found = _in_turn(names, {task: [str(python), "-c", SERVER, task] for task in TASKS})
     return [
         {
-            "environment": name,
+            "environment": f"{PANDA} {name}" if name in TASKS else name,
             "step / physics": f"{statistics.median(ratio for ratio, _ in rounds):.3f}",
             "overhead us a step": f"{statistics.median(us for _, us in rounds):.1f}",
         }
-        for name, rounds in rows.items()
+        for name, rounds in found.items()
     ]
 
 
-def _in_turn(names: list[str], server: list[str]) -> dict[str, list[tuple[float, float]]]:
+def _in_turn(
+    names: list[str], servers: dict[str, list[str]]
+) -> dict[str, list[tuple[float, float]]]:
     """Return the ratio and the overhead [us] of each round, by environment."""
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in (*names, server[-1])}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in (*names, *servers)}
     pipe = subprocess.PIPE
     with tempfile.TemporaryDirectory() as folder:
         ours = {name: Stepping(name, Path(folder)) for name in names}
-        theirs = subprocess.Popen(
-            server, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, bufsize=1
-        )
-        assert theirs.stdin is not None
-        assert theirs.stdout is not None
+        theirs = {
+            task: subprocess.Popen(
+                server, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, bufsize=1
+            )
+            for task, server in servers.items()
+        }
         for index in range(ROUNDS + 1):
             taken = {name: one.round(index) for name, one in ours.items()}
-            theirs.stdin.write(f"{index}\n")
-            answer = next(line for line in theirs.stdout if line[0].isdigit())  # Not a banner.
-            ratio, us = map(float, answer.split())
-            taken[server[-1]] = (ratio, us)
+            taken |= {task: _asked(server, index) for task, server in theirs.items()}
             if index:  # The first round warms up.
                 for name, round_ in taken.items():
                     found[name].append(round_)
-        theirs.stdin.close()
-        theirs.wait()
+        for server in theirs.values():
+            server.communicate()
         for one in ours.values():
             one.close()
     return found
+
+
+def _asked(server: subprocess.Popen[str], index: int) -> tuple[float, float]:
+    """Let a rival live an episode; return its ratio and overhead [us]."""
+    assert server.stdin is not None
+    assert server.stdout is not None
+    server.stdin.write(f"{index}\n")
+    answer = next(line for line in server.stdout if line[0].isdigit())  # Not a banner.
+    ratio, us = map(float, answer.split())
+    return ratio, us
 
 
 def pictures() -> list[dict[str, str]]:
@@ -143,7 +152,7 @@ def pictures() -> list[dict[str, str]]:
         venv.create(folder, with_pip=True)
         rows: list[dict[str, str]] = []
         for package, title, scene, gl, code, *arguments in (
-            (PANDA[0], "PandaPush-v3, TinyRenderer", panda(), "", PANDA_PICTURES),
+            (PANDA, "PandaPush-v3, TinyRenderer", panda(), "", PANDA_PICTURES),
             *(
                 (MUJOCO, f"Renderer, {gl}", primitives(), gl, MUJOCO_PICTURES, _mjcf(primitives()))
                 for gl in ("egl", "osmesa")
