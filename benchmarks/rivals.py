@@ -1,7 +1,4 @@
-"""Others' steps and pictures, in turn with ours; installs the others for that.
-
-gym-pybullet-drones is not on PyPI, so nothing here can install it.
-"""
+"""Others' steps and pictures, in turn with ours; installs the others for that."""
 
 import os
 import statistics
@@ -18,27 +15,28 @@ from sandbox.render.rasterizer import Rasterizer
 from sandbox.scene import Body, Scene
 
 PANDA = "panda-gym==3.0.7"
-TASKS = ("PandaReach-v3", "PandaPush-v3", "PandaPickAndPlace-v3")
+DRONES = "gym-pybullet-drones @ git+https://github.com/utiasDSL/gym-pybullet-drones"  # Not on PyPI.
+STEPPING = (
+    (PANDA, "panda_gym", ("PandaReach-v3", "PandaPush-v3", "PandaPickAndPlace-v3")),
+    (DRONES, "gym_pybullet_drones", ("hover-aviary-v0",)),
+)
 ROUNDS = 15
 SERVER = """
-import sys, time
-import gymnasium, panda_gym
+import importlib, sys, time
+import gymnasium, pybullet
 
-env = gymnasium.make(sys.argv[1])
-physics = env.unwrapped.sim.physics_client
-simulate, inside = physics.stepSimulation, [0.0]
+simulate, inside = pybullet.stepSimulation, [0.0]
 
 
-def timed():
+def timed(*arguments, **keywords):
     begun = time.perf_counter()
-    simulate()
+    simulate(*arguments, **keywords)
     inside[0] += time.perf_counter() - begun
 
 
-env.unwrapped.sim.physics_client = type("Timed", (), {
-    "stepSimulation": staticmethod(timed),
-    "__getattr__": lambda _, name: getattr(physics, name),
-})()
+pybullet.stepSimulation = timed
+importlib.import_module(sys.argv[1])
+env = gymnasium.make(sys.argv[2])
 for line in sys.stdin:
     env.reset(seed=int(line))
     env.action_space.seed(int(line))
@@ -91,21 +89,29 @@ for line in sys.stdin:
 
 def steps(names: list[str]) -> list[dict[str, str]]:
     """Measure a step over the physics inside it: ours logged and metered, theirs as it comes."""
+    servers: dict[str, list[str]] = {}
+    absent: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
-        python = Path(folder) / "bin" / "python"
-        venv.create(folder, with_pip=True)
-        install = [python, "-m", "pip", "install", "--quiet", PANDA]
-        if subprocess.run(install, check=False).returncode:
-            return [{"environment": f"{PANDA}: cannot be installed here"}]
-        found = _in_turn(names, {task: [str(python), "-c", SERVER, task] for task in TASKS})
-    return [
+        for package, module, tasks in STEPPING:
+            python, title = Path(folder) / module / "bin" / "python", package.partition(" @")[0]
+            venv.create(Path(folder) / module, with_pip=True)
+            install = [python, "-m", "pip", "install", "--quiet", package]
+            if subprocess.run(install, check=False).returncode:
+                absent.append(f"{title}: cannot be installed here")
+                continue
+            for task in tasks:
+                servers[f"{title} {task}"] = [str(python), "-c", SERVER, module, task]
+        found = _in_turn(names, servers)
+    rows = [
         {
-            "environment": f"{PANDA} {name}" if name in TASKS else name,
+            "environment": name,
             "step / physics": f"{statistics.median(ratio for ratio, _ in rounds):.3f}",
             "overhead us a step": f"{statistics.median(us for _, us in rounds):.1f}",
         }
         for name, rounds in found.items()
     ]
+    blank = {"step / physics": "", "overhead us a step": ""}
+    return rows + [{"environment": name, **blank} for name in absent]
 
 
 def _in_turn(
@@ -117,26 +123,26 @@ def _in_turn(
     with tempfile.TemporaryDirectory() as folder:
         ours = {name: Stepping(name, Path(folder)) for name in names}
         theirs = {
-            task: subprocess.Popen(
+            name: subprocess.Popen(
                 server, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, bufsize=1
             )
-            for task, server in servers.items()
+            for name, server in servers.items()
         }
         for index in range(ROUNDS + 1):
             taken = {name: one.round(index) for name, one in ours.items()}
-            taken |= {task: _asked(server, index) for task, server in theirs.items()}
+            taken |= {name: _asked(one, index) for name, one in theirs.items()}
             if index:  # The first round warms up.
                 for name, round_ in taken.items():
                     found[name].append(round_)
-        for server in theirs.values():
-            server.communicate()
+        for one in theirs.values():
+            one.communicate()
         for one in ours.values():
             one.close()
     return found
 
 
 def _asked(server: subprocess.Popen[str], index: int) -> tuple[float, float]:
-    """Let a rival live an episode; return its ratio and overhead [us]."""
+    """Return what a rival's round came to."""
     assert server.stdin is not None
     assert server.stdout is not None
     server.stdin.write(f"{index}\n")
