@@ -351,7 +351,8 @@ class Run:
         known = runs.read_run(self.folder)
         for part, ours in self._identity().items():
             if part != "run" and known.get(part) != ours:
-                difference = _difference(known.get(part), ours)
+                both = (known.get(part), ours)
+                difference = "other branches" if part == "plan" else _difference(*both)
                 raise RunConflictError(
                     f"{self.folder}: made with another {part}: {difference}. Nothing was done. "
                     "Give another --out, or what it was made with."

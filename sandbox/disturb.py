@@ -13,7 +13,7 @@ from sandbox.render.camera import extrinsics
 from sandbox.scenario.disturbance import Add, Disturbance, Form, Kick, Paint, Place, Reshape
 from sandbox.world import World
 
-_COLOR = Color("white")
+_ANY = Color("white")
 
 
 class Disturbed(Protocol):
@@ -40,11 +40,35 @@ def apply(it: Disturbance, env: Disturbed) -> None:
     """Let a disturbance happen now; nothing, to a body that this scene has not, or no more.
 
     Raises:
-        UnknownNameError: it names a body that no scene of the environment has.
         InvalidInputError: it cannot happen to this scene.
     """
-    if it.body is None or it.body not in env.state_bodies or env.world.has(it.body):
+    if it.body is None or env.world.has(it.body):
         _happen(it, env)
+
+
+def check(them: Sequence[Disturbance], scene: sc.Scene, state_bodies: Sequence[str]) -> None:
+    """Refuse disturbances of bodies that no scene of the environment has, and none adds.
+
+    Raises:
+        UnknownNameError: for the first of them.
+    """
+    added = [one.add.body for one in them if one.add is not None]
+    known = dict.fromkeys([body.name for body in scene.bodies] + [*state_bodies, *added])
+    for one in them:
+        if one.body is not None and one.body not in known:
+            raise UnknownNameError("body", one.body, known, "disturbances")
+
+
+def seen_after(scene: sc.Scene, it: Disturbance) -> sc.Scene:
+    """Return a scene as it looks when a body was painted or reshaped."""
+    names = [body.name for body in scene.bodies if isinstance(body, sc.Body)]
+    if it.paint is not None and it.paint.body in names:
+        return _painted(scene, it.paint)
+    if it.reshape is not None and it.reshape.body in names:
+        new = _reshaped(scene, it.reshape)
+        bodies = [new if body.name == new.name else body for body in scene.bodies]
+        return replace(scene, bodies=tuple(bodies))
+    return scene
 
 
 def _happen(it: Disturbance, env: Disturbed) -> None:
@@ -65,6 +89,7 @@ def _happen(it: Disturbance, env: Disturbed) -> None:
         _add(it.add, env)
     elif it.paint is not None:
         world.become(_painted(world.scene, it.paint))
+        world.painted.append(it.paint.body)
     elif it.reshape is not None:
         world.swap(_reshaped(world.scene, it.reshape), env.state_bodies)
     elif it.camera is not None:
@@ -89,14 +114,15 @@ def _following(
     """Return a body laid out anew; of one in the place of another, with what it takes from that."""
     if isinstance(new, sc.Robot) or isinstance(now, sc.Robot) or now == sc.Body(now.name):
         return now
+    if now.name in world.painted:
+        new = _in_color(new, _color(now))
     if now.name not in world.filled:
         return new
-    color = new.shapes[0].color if new.shapes else sc.GREY
     return replace(
         now,
         mass_kg=new.mass_kg,
         material=new.material,
-        shapes=_colored(now.shapes, color),
+        shapes=_colored(now.shapes, _color(new)),
         linear_damping=new.linear_damping,
         angular_damping=new.angular_damping,
     )
@@ -141,24 +167,28 @@ def _add(it: Add, env: Disturbed) -> None:
 
 
 def _painted(scene: sc.Scene, it: Paint) -> sc.Scene:
-    red, green, blue = cast(tuple[int, int, int], factors.parse(_COLOR, it.color, "paint.color"))
-    color = (red / 255, green / 255, blue / 255, 1.0)
-    painted = _body(scene, it.body)
-    links = [replace(link, shapes=_colored(link.shapes, color)) for link in painted.links]
-    new = replace(painted, shapes=_colored(painted.shapes, color), links=tuple(links))
+    red, green, blue = cast(tuple[int, int, int], factors.parse(_ANY, it.color, "paint.color"))
+    new = _in_color(_body(scene, it.body), (red / 255, green / 255, blue / 255, 1.0))
     bodies = [new if body.name == it.body else body for body in scene.bodies]
     return replace(scene, bodies=tuple(bodies))
 
 
 def _reshaped(scene: sc.Scene, it: Reshape) -> sc.Body:
     old = _body(scene, it.body)
-    volume = _volume(old.shapes[0]) if len(old.shapes) == 1 and not old.links else 0.0
+    volume = reshapable(old)
     if not volume:
         raise InvalidInputError(
             f"{it.body!r} is not one box, ball, cylinder or capsule; reshape a body that is."
         )
     kept = replace(old.shapes[0], kind=it.shape, size=_size(it.shape, volume), pose=sc.Pose())
     return replace(old, shapes=(kept,))
+
+
+def reshapable(body: sc.Body | sc.Robot) -> float:
+    """Return the volume of a body that can change its shape [m^3], 0 of one that cannot."""
+    if isinstance(body, sc.Robot) or len(body.shapes) != 1 or body.links:
+        return 0.0
+    return _volume(body.shapes[0])
 
 
 def _volume(shape: sc.Shape) -> float:
@@ -184,6 +214,16 @@ def _size(form: Form, volume: float) -> tuple[float, ...]:
         return (math.cbrt(volume * 3.0 / (4.0 * math.pi)),)
     radius = math.cbrt(volume / (2.0 * math.pi))
     return (radius, 2.0 * radius)
+
+
+def _in_color(body: sc.Body, color: sc.Rgba) -> sc.Body:
+    links = [replace(link, shapes=_colored(link.shapes, color)) for link in body.links]
+    return replace(body, shapes=_colored(body.shapes, color), links=tuple(links))
+
+
+def _color(body: sc.Body) -> sc.Rgba:
+    every = [*body.shapes, *(shape for link in body.links for shape in link.shapes)]
+    return every[0].color if every else sc.GREY
 
 
 def _colored(shapes: Sequence[sc.Shape], color: sc.Rgba) -> tuple[sc.Shape, ...]:

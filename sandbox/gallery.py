@@ -46,23 +46,24 @@ def gallery(out: Path, names: Iterable[str] | None = None) -> Path:
     try:
         out.mkdir(parents=True, exist_ok=True)
         strips: dict[str, Image.Image] = {}
-        for name in catalogue.environments() if names is None else names:
+        every = catalogue.environments() if names is None else names
+        for name in every:
             picture(name).save(out / f"{name}.png", optimize=True)
             frames = lived(name)
             strips[name] = strip(frames)
             strips[name].save(out / f"{name}_strip.png", optimize=True)
             _film(frames, catalogue.environment(name).control_hz, out / f"{name}.gif")
         _side_by_side(strips).save(out / "gallery.png", optimize=True)
-        page.write_text(text())
+        page.write_text(text(list(strips)))
     except OSError as error:
         raise SandboxError(f"{out}: the gallery cannot be written: {error}.") from error
     return page
 
 
-def text() -> str:
-    """Return the page, in Markdown."""
+def text(names: Sequence[str]) -> str:
+    """Return the page of some environments, in Markdown."""
     lines = ["# Environments", "", "Written by `sandbox gallery docs`."]
-    for name in catalogue.environments():
+    for name in names:
         env = catalogue.environment(name)
         lines += ["", f"## {catalogue.gym_id(name)}", ""]
         lines += ["```text", inspect.cleandoc(env.__doc__ or ""), "```", ""]

@@ -6,6 +6,7 @@ from typing import Any
 
 from sandbox import prices, rollout, runs
 from sandbox.bill import Quote, drawn, fault, is_view
+from sandbox.branching.plan import prefix
 from sandbox.errors import BudgetExhaustedError, FormatError
 from sandbox.ledger import Lease
 from sandbox.prices import PriceSchedule
@@ -78,7 +79,7 @@ class Rendering:
             wrong = self._difference(episode, buffer, steps)
         if wrong or success != episode.record.get("success"):
             raise FormatError(f"episode {index}: {wrong or 'its success is not what was said.'}")
-        return steps, self._record(episode, run)
+        return steps, self._record(episode, run, buffer)
 
     def kept(self) -> None:
         """Know that the run posts the episode just lived."""
@@ -123,10 +124,12 @@ class Rendering:
         again = buffer.episode(steps, {"charge_micro": self.env.meter.spent})
         return first_difference({name: episode.rows[name] for name in sorted(names)}, again.rows)
 
-    def _record(self, episode: Episode, run: str) -> dict[str, Any]:
+    def _record(self, episode: Episode, run: str, buffer: EpisodeBuffer) -> dict[str, Any]:
         """Return what would be known of an episode had it been drawn at once."""
         env, known = self.env, {**episode.record}
         known.pop("digest", None)
+        if "branch" in known:
+            known["branch"] = known["branch"] | {"prefix_micro": prefix(known["branch"], buffer)}
         return known | {
             "run": run,
             "engine": engine(),

@@ -221,7 +221,59 @@ def test_a_disturbed_run_with_labels_replays_bit_for_bit(tmp_path: Path) -> None
     assert (touches[:, :, :10] == touches[:, :, :10].transpose(0, 2, 1)).all()
 
 
+def test_a_ghost_that_went_leaves_nothing_to_who_comes() -> None:
+    it = env()
+    it.reset(seed=3)
+    (x, y), (to_x, to_y) = it.body("ball_0")[:2], it.body("ball_2")[:2]
+    comes = {"body": "ball_9", "like": "ball_2", "at": [(x + to_x) / 2, (y + to_y) / 2, 0.04]}
+    speed = [3 * (x - to_x), 3 * (y - to_y), 0.0]
+    come = [
+        {"at_s": 0.2, "remove": "ball_1"},
+        {"at_s": 0.3, "add": comes},
+        {"at_s": 0.4, "kick": {"body": "ball_9", "speed_m_s": speed}},
+    ]
+    plain, after = rows(it, 20, *come), rows(it, 20, {"at_s": 0.1, "ghost": "ball_1"}, *come)
+    assert np.abs(plain[-1, :3] - plain[0, :3]).max() > 0.02  # It was hit.
+    assert (plain[10:, :3] == after[10:, :3]).all()
+
+
+def test_a_new_colour_outlives_a_change_of_something_else() -> None:
+    it = env()
+    paint = {"at_s": 0.2, "paint": {"body": "ball_1", "color": "lime"}}
+    other = {"at_s": 0.4, "reshape": {"body": "ball_1", "shape": "box"}}
+    change = {"at_s": 0.6, "change": {"ball_mass_kg": 0.4}}
+    for happens in ([paint, change], [paint, other, change]):
+        rows(it, 12, *happens)
+        (body,) = [body for body in it.world.scene.bodies if body.name == "ball_1"]
+        assert body.shapes[0].color == (0.0, 1.0, 0.0, 1.0)  # pyright: ignore
+
+
 # One state twice.
+
+
+def test_a_snapshot_undoes_what_happened_since_or_is_refused() -> None:
+    it = env(observation="pixels")
+    still = np.zeros(2, np.float32)
+    happens = [
+        {"at_s": 0.4, "paint": {"body": "ball_1", "color": "lime"}},
+        {"at_s": 0.4, "ghost": "ball_1"},
+        {"at_s": 0.4, "change": {"ball_mass_kg": 0.4}},
+        {"at_s": 1.0, "remove": "ball_2"},
+    ]
+    it.reset(seed=3, options={"disturbances": happens})
+    for _ in range(3):
+        it.step(still)
+    kept, seen = it.snapshot(), it.pictures.column("pixels").copy()
+    for _ in range(6):
+        it.step(still)
+    assert (it.world.ghosts, it.values.ball_mass_kg) == (["ball_1"], 0.4)
+    it.restore(kept)
+    assert (it.world.ghosts, it.values.ball_mass_kg, len(it.changes)) == ([], 0.2, 1)
+    assert np.array_equal(it.pictures.column("pixels"), seen)
+    for _ in range(14):
+        it.step(still)
+    with pytest.raises(InvalidInputError, match="use branch"):
+        it.restore(kept)
 
 
 def test_a_branch_is_at_the_same_state_and_goes_its_own_way(name: str) -> None:

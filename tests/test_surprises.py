@@ -12,6 +12,9 @@ from sandbox.branching.kinds import IMPOSSIBLE
 from sandbox.branching.plan import read
 from sandbox.collect import Run
 from sandbox.errors import FormatError, InvalidInputError, UnknownNameError
+from sandbox.recipe import with_pictures
+from sandbox.rerender import Rendering
+from sandbox.runs import recipe_of
 from sandbox.verify import verify
 
 WORLDS = ("billiards", "dominoes", "ramp_occluder", "tower")
@@ -100,3 +103,38 @@ def test_the_command_makes_pairs_and_says_when_they_part(tmp_path: Path) -> None
     refused = cli("surprises", run, "--pairs", "99", "--out", tmp_path / "q")
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert not (tmp_path / "q").exists()
+
+
+def test_kinds_that_are_not_named_are_those_with_moments_enough(tmp_path: Path) -> None:
+    run = recorded("push_t", tmp_path / "run", 3)
+    plan = surprises(run, None, 2)  # A T is not one shape, and touches nothing that moves freely.
+    kinds = {one["kind"].partition(":")[0] for one in plan["branches"]}
+    assert {"same", "vanish", "recolor"} <= kinds
+    assert "reshape" not in kinds
+    with pytest.raises(InvalidInputError, match="0 episodes have a moment for reshape"):
+        surprises(run, ["reshape"], 2)
+    done = cli(
+        "branch", run, "--episode", "0", "--step", "9", "--with", "reshape", "--out", tmp_path / "x"
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "is not one box" in done.stderr
+    nothing = recorded("cartpole_swingup", tmp_path / "nothing", 3)
+    with pytest.raises(InvalidInputError, match="any surprise"):
+        surprises(nothing, None, 1)
+
+
+def test_pairs_are_drawn_anew_and_are_no_pasts_of_more_surprises(tmp_path: Path) -> None:
+    run = recorded("tower", tmp_path / "run", 4, image_size=16)
+    made = lived(run, surprises(run, ["vanish"], 2), tmp_path / "pairs")
+    wanted = with_pictures(recipe_of(made), ["depth"], ["main"])
+    drawing = Run(wanted, tmp_path / "depth", None, Rendering(wanted, made))
+    drawing.generate()
+    drawing.close()
+    assert verify(tmp_path / "depth").faults == []
+    plan = surprises(made, ["recolor"], 2)
+    assert {past["episode"] for past in plan["pasts"]} == {0, 2}
+    with pytest.raises(InvalidInputError, match="2 episodes have a moment"):
+        surprises(made, ["recolor"], 3)
+    ways = ["--episode", "1", "--step", "90", "--with", "noop", "--out", tmp_path / "off"]
+    assert cli("branch", made, *ways).returncode == 0
+    assert read(tmp_path / "off", 0).record["branch"]["impossible"]

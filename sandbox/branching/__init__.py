@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sandbox import rollout, runs
-from sandbox.branching.plan import Due, due, planned, read
+from sandbox.branching.plan import Due, due, planned, prefix, read
 from sandbox.branching.surprises import Pair, pairs, surprises
 from sandbox.collect import Generation
 from sandbox.env import Policy, SandboxEnv
@@ -28,6 +28,7 @@ __all__ = [
     "due",
     "pairs",
     "planned",
+    "prefix",
     "surprises",
 ]
 
@@ -87,8 +88,7 @@ def branched(wanted: Due, buffer: EpisodeBuffer) -> dict[str, Any]:
     """Return what the record of a branch says besides; {} for another episode."""
     if wanted.branch is None:
         return {}
-    shared = buffer.arrays["charge"][: wanted.branch["step"] + 1]
-    return {"branch": {**wanted.branch, "prefix_micro": int(shared.sum())}}
+    return {"branch": {**wanted.branch, "prefix_micro": prefix(wanted.branch, buffer)}}
 
 
 class _Actions:

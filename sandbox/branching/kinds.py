@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox import scene as sc
+from sandbox.disturb import reshapable, seen_after
 from sandbox.env import SandboxEnv
 from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.factors import Color
@@ -47,7 +48,12 @@ class Look:
         self, env: SandboxEnv, states: NDArray[np.float64], step: int, rng: np.random.Generator
     ) -> None:
         self._env, self._step, self._rng = env, step, rng
-        self._known = {body.name: body for body in env.world.scene.bodies}
+        scene = env.world.scene
+        for one in env.disturbances:
+            if one.step(env.control_hz) <= step:
+                scene = seen_after(scene, one)
+        self._known = {body.name: body for body in scene.bodies}
+        self._camera = scene.camera(env.pictures.cameras[0])
         self._paths = {
             name: states[:, n * BODY_STATE : (n + 1) * BODY_STATE]
             for n, name in enumerate(env.state_bodies)
@@ -72,8 +78,12 @@ class Look:
             settled = found.plain()
         return {"kind": kind, "impossible": what in IMPOSSIBLE, "disturbance": settled}
 
+    def can(self, kind: str, body: str) -> bool:
+        """Whether a kind of branch can happen to a body."""
+        return kind != "reshape" or (body in self._known and reshapable(self._known[body]) > 0.0)
+
     def moving(self, later: int) -> list[str]:
-        """Return the bodies that move, in the first camera's picture now and `later` rows on."""
+        """Return the bodies that move, in the first camera's picture, now and `later` rows on."""
         return [
             name
             for name, row in self.bodies.items()
@@ -86,6 +96,10 @@ class Look:
         if what == "factor":
             return {"change": self._factor(whom)}
         body = self._body(whom)
+        if not self.can(what, body):
+            raise InvalidInputError(
+                f"{body!r} is not one box, ball, cylinder or capsule; reshape a body that is."
+            )
         match what:
             case "remove" | "vanish":
                 return {"remove": body}
@@ -122,7 +136,7 @@ class Look:
 
     def _seen(self, xyz: Sequence[float]) -> bool:
         """Whether a place is in the first camera's picture, unless that camera moves."""
-        camera = self._env.world.scene.cameras[0]
+        camera = self._camera
         if camera.body:
             return True
         x, y, z, _ = (extrinsics(camera) @ (*xyz, 1.0)).tolist()

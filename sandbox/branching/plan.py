@@ -12,7 +12,7 @@ from sandbox.branching.kinds import BY_CHANCE, Look
 from sandbox.env import SandboxEnv
 from sandbox.errors import FormatError, InvalidInputError
 from sandbox.meter import Meter
-from sandbox.trajectory import Episode, ShardReader, shards
+from sandbox.trajectory import Episode, EpisodeBuffer, ShardReader, shards
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ def due(plan: Mapping[str, Any], index: int) -> Due:
         past = plan["pasts"][one["past"]]
         extra = [] if one["disturbance"] is None else [one["disturbance"]]
         branch = {"run": plan["run"]} | {key: past[key] for key in ("episode", "step")}
-        branch |= {key: one[key] for key in ("past", "kind", "impossible")}
+        branch |= {key: one[key] for key in ("past", "kind")}
+        branch["impossible"] = one["impossible"] or past["impossible"]
         disturbances = [*past["disturbances"], *extra]
         return Due(past["seed"], f"branch:{one['kind']}", past["factors"], disturbances, branch)
     except (LookupError, TypeError) as error:
@@ -50,7 +51,18 @@ def due(plan: Mapping[str, Any], index: int) -> Due:
 def the_past(episode: Episode, number: int, step: int) -> dict[str, Any]:
     """Return what a plan says of an episode that is branched off."""
     kept = ("seed", "factors", "disturbances", "digest", "steps")
-    return {"episode": number, "step": step, **{key: episode.record[key] for key in kept}}
+    facts = {"episode": number, "step": step, "impossible": is_impossible(episode)}
+    return facts | {key: episode.record[key] for key in kept}
+
+
+def prefix(branch: Mapping[str, Any], buffer: EpisodeBuffer) -> int:
+    """Return what the past of a branch cost [microcredits]."""
+    return int(buffer.arrays["charge"][: branch["step"] + 1].sum())
+
+
+def is_impossible(episode: Episode) -> bool:
+    """Whether an episode is a branch in which something happened that cannot be."""
+    return bool(episode.record.get("branch", {}).get("impossible"))
 
 
 def planned(folder: Path, episode: int, step: int, kinds: Sequence[str], k: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sandbox import runs
 from sandbox.branching.kinds import IMPOSSIBLE, Look
-from sandbox.branching.plan import Beginning, count, read, the_past
+from sandbox.branching.plan import Beginning, count, is_impossible, read, the_past
 from sandbox.env import HAPPENS, SandboxEnv
 from sandbox.errors import FormatError, InvalidInputError, UnknownNameError
 from sandbox.modality import PICTURES
@@ -34,13 +34,17 @@ class Moment(NamedTuple):
 
 
 def surprises(
-    folder: Path, kinds: Sequence[str], wanted: int, during: str | None = None, seed: int = 0
+    folder: Path,
+    kinds: Sequence[str] | None,
+    wanted: int,
+    during: str | None = None,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Return the plan of pairs: for each kind, `wanted` moments of the run's episodes.
 
     Args:
         folder: of the run.
-        kinds: of IMPOSSIBLE.
+        kinds: of IMPOSSIBLE; None is each that has moments enough.
         wanted: how many pairs of each kind.
         during: an event of the environment; moments are only where it holds.
         seed: of what is left to chance.
@@ -48,29 +52,38 @@ def surprises(
     Raises:
         UnknownNameError, InvalidInputError: there is no such kind or event, or too few moments.
     """
-    for kind in kinds:
+    for kind in kinds or ():
         if kind not in IMPOSSIBLE:
             raise UnknownNameError("surprise", kind, IMPOSSIBLE)
-    if wanted < 1 or not kinds:
+    if wanted < 1 or (kinds is not None and not kinds):
         raise InvalidInputError("give at least one kind of surprise, and at least one pair.")
     rng = np.random.default_rng([seed, wanted])
     pasts: list[dict[str, Any]] = []
     branches: list[dict[str, Any]] = []
     with Beginning(folder) as beginning:
-        for kind in kinds:
+        for kind in IMPOSSIBLE if kinds is None else kinds:
             drawn = _pairs(folder, beginning, kind, during, rng)
             found = list(itertools.islice(drawn, wanted))
+            if len(found) < wanted and kinds is None:
+                continue
             if len(found) < wanted:
-                raise InvalidInputError(
-                    f"{folder}: {len(found)} episodes have a moment for {kind!r}"
-                    f"{f' during {during}' if during else ''}, and {wanted} pairs are asked for; "
-                    "generate more episodes, or ask for fewer."
-                )
+                raise InvalidInputError(_few(folder, len(found), kind, during, wanted))
             for past, branch in found:
                 same = {"kind": "same", "impossible": False, "disturbance": None}
                 branches += [{"past": len(pasts), **one} for one in (same, branch)]
                 pasts.append(past)
+    if not pasts:
+        raise InvalidInputError(_few(folder, 0, "any surprise", during, wanted))
     return {"run": runs.read_run(folder)["run"], "pasts": pasts, "branches": branches}
+
+
+def _few(folder: Path, found: int, kind: str, during: str | None, wanted: int) -> str:
+    when = f" during {during}" if during else ""
+    return (
+        f"{folder}: {found} episodes have a moment for {kind}{when}, and {wanted} pairs are asked "
+        "for: a body that is free to move and does so in the first camera's sight, and, for ghost, "
+        "soon touches another. Ask for fewer, or generate more episodes."
+    )
 
 
 def _pairs(
@@ -83,6 +96,8 @@ def _pairs(
     """Yield pasts with what happens then, each of another episode."""
     for number in rng.permutation(count(folder)).tolist():
         episode = read(folder, number)
+        if is_impossible(episode):
+            continue
         env = beginning.of(episode)
         moments = _moments(env, episode, kind, during, rng)
         if not moments:
@@ -101,9 +116,13 @@ def _moments(
         Moment(step, body)
         for step in range(max(len(episode) - 1 - AFTER, 0))
         if holds[step]
-        for body in Look(env, states, step, rng).moving(AFTER)
+        for body in _bodies(Look(env, states, step, rng), kind)
     ]
     return sorted({*found} & _touching(env, episode)) if kind == "ghost" else found
+
+
+def _bodies(look: Look, kind: str) -> list[str]:
+    return [body for body in look.moving(AFTER) if look.can(kind, body)]
 
 
 def _holding(env: SandboxEnv, episode: Episode, during: str | None) -> NDArray[np.bool_]:
@@ -159,8 +178,10 @@ def pairs(folder: Path) -> list[Pair]:
     Raises:
         FormatError: no such run.
     """
-    found: list[Pair] = []
-    for n in range(0, count(folder), 2):
+    found, total = list[Pair](), count(folder)
+    if total % 2:
+        raise FormatError(f"{folder}: {total} episodes are no pairs; let the run finish first.")
+    for n in range(0, total, 2):
         one, other = read(folder, n), read(folder, n + 1)
         here, there = (episode.record.get("branch", {}) for episode in (one, other))
         if here.get("kind") != "same" or here.get("past") != there.get("past", ...):

@@ -154,7 +154,7 @@ def branch(
     """Live a recorded episode again up to a step, then otherwise: counterfactual groups."""
     from sandbox import branching
 
-    plan = branching.planned(run, episode, step, kinds.split(","), k)
+    plan = branching.planned(run, episode, step, _listed(kinds), k)
     _branch_off(run, plan, out, budget, account, workers, key, as_json)
 
 
@@ -163,8 +163,13 @@ def surprises(
     run: RunPath,
     out: Annotated[Path, typer.Option(help="The new run folder.", show_default=False)],
     kinds: Annotated[
-        str, typer.Option("--with", help="Of vanish, teleport, ghost, recolor, reshape.")
-    ] = "vanish,teleport,ghost,recolor,reshape",
+        str | None,
+        typer.Option(
+            "--with",
+            help="Of vanish, teleport, ghost, recolor, reshape; each that the run has moments for, "
+            "if none is named.",
+        ),
+    ] = None,
     pairs: Annotated[int, typer.Option(min=1, help="How many of each, each of an episode.")] = 10,
     during: Annotated[
         str | None, typer.Option(help="An event: only while it holds, such as hidden.")
@@ -179,7 +184,8 @@ def surprises(
     """Make pairs for violation of expectation: what was recorded, and what cannot be."""
     from sandbox import branching
 
-    plan = branching.surprises(run, kinds.split(","), pairs, during, seed)
+    named = None if kinds is None else _listed(kinds)
+    plan = branching.surprises(run, named, pairs, during, seed)
     _branch_off(run, plan, out, budget, account, workers, key, as_json)
     if not as_json:
         show.pairs(branching.pairs(out))
@@ -400,6 +406,10 @@ def scenarios(as_json: Json = False) -> None:
         shown = ("scenario", "splits", "summary")
         show.table("Scenarios", [{key: row[key] for key in shown} for row in rows])
         show.note("Recipes: " + ", ".join(catalogue.recipes()))
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _credits(budget: str | None) -> float | None:

@@ -77,8 +77,9 @@ def pairs(found: Sequence[Pair]) -> None:
         mine = [pair for pair in found if pair.kind.partition(":")[0] == kind]
         late = sorted(pair.parts_at - pair.step for pair in mine if pair.parts_at is not None)
         row = {"surprise": kind, "pairs": len(mine)}
-        row |= {"rows_until_they_part": statistics.median_low(late) if late else 0}
-        rows.append({**row, "at_most": max(late, default=0), "never": len(mine) - len(late)})
+        row |= {"rows_until_they_part": statistics.median_low(late) if late else "-"}
+        row |= {"at_most": max(late) if late else "-", "never": len(mine) - len(late)}
+        rows.append(row)
     table("Pairs", rows)
     alike = [f"{pair.possible}, {pair.impossible}" for pair in found if pair.parts_at is None]
     if alike:

@@ -39,7 +39,6 @@ __all__ = [
 ]
 
 OPTIONS = ("variation", "variation_values", "disturbances")
-OFF_M = 0.05  # A body this far below the world's origin has fallen off its table or floor.
 _LAYOUT = 1  # Spawn key of the layout stream; factors.stream() has 0.
 _NOISE = 2  # And that of the noise on actions.
 
@@ -146,6 +145,7 @@ class SandboxEnv(Returning):
         values = self._values(episode_seed, *changes)
         disturbances = self._disturbances(episode_seed, values, options or {})
         scene = self._laid_out(values, episode_seed)
+        disturb.check(disturbances, scene, self.state_bodies)
         self.pictures.load(scene)
         self.settle()
         charged = self._open()
@@ -233,28 +233,6 @@ class SandboxEnv(Returning):
         self.world.close()
         self._over = True
         super().close()
-
-    def labels(self) -> tuple[NDArray[np.float32], list[bool]]:
-        """Return this row's labels, if `world.feels`.
-
-        The impulses between bodies since the row before [N s], float32 (n, n + 1) over `touching`,
-        the last column with all other bodies; and whether each of HAPPENS and `events` holds.
-        """
-        names = self.touching()
-        matrix = np.zeros((len(names), len(names) + 1), np.float32)
-        places = {name: n for n, name in enumerate(names)}
-        for (a, b), impulse in self.world.impulses.items():
-            m, n = places.get(a, -1), places.get(b, -1)
-            if m >= 0:
-                matrix[m, n] += impulse
-            if n >= 0:
-                matrix[n, m] += impulse
-        touched = bool(matrix[:, :-1].any())
-        if touched and self._touched_at < 0:
-            self._touched_at = self.t
-        fallen = min(self.row[2 : len(self.state_bodies) * BODY_STATE : BODY_STATE], default=0.0)
-        first = self._touched_at == self.t
-        return matrix, [touched, first, fallen < -OFF_M, self.success(), *self.happening()]
 
     def work(self) -> dict[str, int]:
         """Return the work of one row besides physics: pixels drawn and bytes logged."""
@@ -383,6 +361,8 @@ class SandboxEnv(Returning):
     def _arrive(self, charged: int) -> tuple[Observation, dict[str, Any]]:
         """Read the state once, and observe it."""
         self.row = self.world.read()
+        if self.world.feels and self._touched_at < 0 and self.touches():
+            self._touched_at = self.t
         self.pictures.arrive()
         self.arrived()
         if self._single:

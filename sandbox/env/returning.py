@@ -12,6 +12,7 @@ from sandbox.errors import InvalidInputError
 from sandbox.factors import Values
 from sandbox.pictures import Pictures
 from sandbox.scenario.disturbance import Disturbance
+from sandbox.scene import Scene
 
 OF_AN_EPISODE = (
     *("seed", "values", "scene_digest", "disturbances", "changes", "row", "t"),
@@ -38,6 +39,11 @@ class Snapshot:
     row: list[float]
     actions: int
     kept: Mapping[str, Any]
+    population: int
+    scene: Scene
+    ghosts: tuple[str, ...]
+    values: Values
+    changes: int
 
 
 class Returning(Task):
@@ -68,6 +74,7 @@ class Returning(Task):
         if self.t < 0:
             raise InvalidInputError("branch() before the first episode: call reset() first.")
         twin = type(self)(**{**self._made_as, "account": account})
+        twin.world.feels = self.world.feels
         known = [one.plain() for one in self.disturbances]
         values = self.changes[0][1].plain()
         options = {"variation_values": values, "disturbances": [*known, *disturbances]}
@@ -91,12 +98,31 @@ class Returning(Task):
         """
         mine = (pair for pair in vars(self).items() if pair[0] not in self._framework)
         kept = {name: copy.copy(value) for name, value in mine}
-        return Snapshot(self.world.save(), self.t, list(self.row), len(self._actions), kept)
+        world, counts = self.world, (len(self._actions), kept)
+        known = (world.population, world.scene, tuple(world.ghosts), self.values, len(self.changes))
+        return Snapshot(world.save(), self.t, list(self.row), *counts, *known)
 
     @final
     def restore(self, snapshot: Snapshot) -> None:
-        """Go back to a state of this episode; work that was done since stays paid for."""
-        self.world.load(snapshot.saved)
+        """Go back to a state of this episode; work that was done since stays paid for.
+
+        Raises:
+            InvalidInputError: it is another episode, or a body has come, gone or changed its shape.
+        """
+        world = self.world
+        if world.population != snapshot.population:
+            raise InvalidInputError(
+                "restore() goes back within an episode while no body comes, goes or changes its "
+                "shape; use branch() instead."
+            )
+        world.load(snapshot.saved)
+        for ghost in set(world.ghosts) - set(snapshot.ghosts):
+            world.embody(ghost)
+        if world.scene is not snapshot.scene:
+            world.become(snapshot.scene)
+            self.pictures.load(snapshot.scene)
+        self.values = snapshot.values
+        del self.changes[snapshot.changes :]
         self.t, self.row, self._over = snapshot.t, list(snapshot.row), False
         del self._actions[snapshot.actions :]
         for name, value in snapshot.kept.items():

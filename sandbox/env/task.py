@@ -17,6 +17,7 @@ from sandbox.world.world import BODY_STATE, JOINT_STATE
 
 Vector = NDArray[np.float32]
 Policy = Callable[[], Vector]
+OFF_M = 0.05  # A body this far below the world's origin has fallen off its table or floor.
 HAPPENS = ("contact", "first_contact", "left_scene", "goal_reached")  # Events of every world.
 Observation = Any  # An array, or a dict of arrays when several are asked for.
 
@@ -65,6 +66,7 @@ class Task(gymnasium.Env[Observation, Vector]):
     t: int
     max_steps: int
     _places: dict[str | tuple[str, str], int]
+    _touched_at: int  # The first row at which bodies of the state had touched, or -1.
 
     # What a subclass says -----------------------------------------------------------------------
 
@@ -122,6 +124,33 @@ class Task(gymnasium.Env[Observation, Vector]):
     def seconds_left(self) -> float:
         """Return the simulated seconds until the episode is truncated [s]."""
         return (self.max_steps - self.t) / self.control_hz
+
+    @final
+    def touches(self) -> bool:
+        """Whether bodies of the state touched in the last step, if `world.feels`."""
+        names = self.touching()
+        return any(a in names and b in names for a, b in self.world.impulses)
+
+    @final
+    def labels(self) -> tuple[NDArray[np.float32], list[bool]]:
+        """Return this row's labels, if `world.feels`.
+
+        The impulses between bodies since the row before [N s], float32 (n, n + 1) over `touching`,
+        the last column with all other bodies; and whether each of HAPPENS and `events` holds.
+        """
+        names = self.touching()
+        matrix = np.zeros((len(names), len(names) + 1), np.float32)
+        places = {name: n for n, name in enumerate(names)}
+        for (a, b), impulse in self.world.impulses.items():
+            m, n = places.get(a, -1), places.get(b, -1)
+            if m >= 0:
+                matrix[m, n] += impulse
+            if n >= 0:
+                matrix[n, m] += impulse
+        first = self._touched_at == self.t
+        fallen = min(self.row[2 : len(self.state_bodies) * BODY_STATE : BODY_STATE], default=0.0)
+        happens = (self.touches(), first, fallen < -OFF_M, self.success())
+        return matrix, [*happens, *self.happening()]
 
     def started(self) -> None:
         """Called when a scene has been built, before the first row: what a task remembers."""

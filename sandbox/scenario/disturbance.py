@@ -59,7 +59,10 @@ class Paint(Strict):
 
 
 class Reshape(Strict):
-    """Another shape of the same volume, upright where the body is and as fast as it is."""
+    """Another shape of the same volume, upright where the body is and as fast as it is.
+
+    Where that overlaps what is near, both are pushed apart.
+    """
 
     body: str
     shape: Form

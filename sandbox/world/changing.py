@@ -18,6 +18,9 @@ class Changing(ABC):
 
     scene: sc.Scene
     filled: list[str]
+    ghosts: list[str]
+    painted: list[str]
+    population: int
     _client: int
     _ids: dict[str, int]
     _names: dict[int, str]
@@ -76,6 +79,11 @@ class Changing(ABC):
     def remove(self, name: str) -> None:
         """Take a body away; its place in the scene stays, empty, and nothing moves it."""
         uid = self._id(name)
+        for ghost in self.ghosts:  # Bullet keeps this by id, and gives the id to another.
+            self._meet(ghost, name, solid=True)
+        if name in self.ghosts:
+            self.embody(name)
+        self.population += 1
         self._gone.append(name)
         pybullet.removeBody(uid, self._client)
         self._bodies_read = [None if known == uid else known for known in self._bodies_read]
@@ -100,12 +108,15 @@ class Changing(ABC):
         if body.name in self._gone:
             self._gone.remove(body.name)
             self.filled.append(body.name)
+        self.population += 1
         self._add([body], build.speck(self._client))
         uid = self._ids[body.name]
         self._names[uid] = body.name
         if body.name in watched:
             self._bodies_read[list(watched).index(body.name)] = uid
         self._put(body, (uid, len(body.links), None))
+        for ghost in self.ghosts:
+            self._meet(ghost, body.name, solid=False)
 
     def swap(self, body: sc.Body, watched: Sequence[str]) -> None:
         """Put another body in the place of the one of its name: there, upright, and as fast.
@@ -117,9 +128,12 @@ class Changing(ABC):
         uid, client = self._id(body.name), self._client
         (x, y, z), _ = pybullet.getBasePositionAndOrientation(uid, client)
         linear, angular = pybullet.getBaseVelocity(uid, client)
+        ghost = body.name in self.ghosts
         self.remove(body.name)
         self.add(replace(body, pose=sc.Pose((x, y, z))), watched)
         pybullet.resetBaseVelocity(self._ids[body.name], linear, angular, client)
+        if ghost:
+            self.ghost(body.name)
 
     def place(self, body: str, xyz: Sequence[float]) -> None:
         """Put a body elsewhere [m], as it is turned and as fast as it is: no physics does that."""
@@ -131,15 +145,28 @@ class Changing(ABC):
 
     def ghost(self, name: str) -> None:
         """Let a body pass through all others but those that are held in place."""
-        uid, client = self._id(name), self._client
+        self._id(name)
+        self.ghosts.append(name)
         for body in self.scene.bodies:
-            held = isinstance(body, sc.Body) and body.mass_kg == 0.0 and not body.links
-            if body.name == name or held or body.name not in self._ids:
-                continue
-            other = self._ids[body.name]
-            for a in range(-1, len(self._joints[name])):
-                for b in range(-1, len(self._joints[body.name])):
-                    pybullet.setCollisionFilterPair(uid, other, a, b, 0, client)
+            self._meet(name, body.name, solid=False)
+
+    def embody(self, ghost: str) -> None:
+        """Let a ghost touch others again."""
+        self.ghosts.remove(ghost)
+        for body in self.scene.bodies:
+            self._meet(ghost, body.name, solid=True)
+
+    def _meet(self, ghost: str, other: str, *, solid: bool) -> None:
+        """Say whether a ghost and another body touch; one that is held in place always does."""
+        if ghost == other or other not in self._ids:
+            return
+        (body,) = [body for body in self.scene.bodies if body.name == other]
+        if isinstance(body, sc.Body) and body.mass_kg == 0.0 and not body.links:
+            return
+        one, two, client = self._ids[ghost], self._ids[other], self._client
+        for a in range(-1, len(self._joints[ghost])):
+            for b in range(-1, len(self._joints[other])):
+                pybullet.setCollisionFilterPair(one, two, a, b, int(solid), client)
 
     def _put(self, body: sc.Body, posed: Posed) -> None:
         """Put a body at the place of its name in the scene, or at the end."""

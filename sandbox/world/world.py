@@ -60,6 +60,9 @@ class World(Changing):
         physics_steps: how many physics steps this world has simulated, ever.
         builds: how many scenes it has built, ever.
         filled: bodies that stand where one of their name was taken away.
+        ghosts: bodies that pass through others.
+        painted: bodies whose colour is not the scene's.
+        population: another whenever a scene is built, or a body comes or goes.
         feels: whether `step` adds up what bodies that touch do to each other, and
         impulses: names of two bodies, in the order of the scene, to the normal impulse between them
             in the last `step` [N s].
@@ -85,6 +88,9 @@ class World(Changing):
         self._frames: dict[str, int] = {}  # Of each body's base, and
         self._posed: list[tuple[int, int, tuple[float, ...] | None]] = []  # id, links, pose.
         self.filled: list[str] = []
+        self.ghosts: list[str] = []
+        self.painted: list[str] = []
+        self.population = 0
         self.physics_steps = 0
         self.builds = 0
         self.feels = False
@@ -97,7 +103,8 @@ class World(Changing):
         self._ids, self._joints, self._offsets = {}, {}, {}
         self._motors, self._torques, self._drives, self._thrusts = {}, {}, {}, {}
         self._frames, self._posed, self._movable, self._gone = {}, [], {}, []
-        self.filled.clear()
+        self.filled, self.ghosts, self.painted = [], [], []
+        self.population += 1
         for alike in build.copies(scene.bodies):
             self._add(alike, look)
             for body in alike:
