@@ -232,7 +232,8 @@ def test_a_ghost_that_went_leaves_nothing_to_who_comes() -> None:
         {"at_s": 0.3, "add": comes},
         {"at_s": 0.4, "kick": {"body": "ball_9", "speed_m_s": speed}},
     ]
-    plain, after = rows(it, 20, *come), rows(it, 20, {"at_s": 0.1, "ghost": "ball_1"}, *come)
+    ghost = {"at_s": 0.1, "ghost": "ball_1"}
+    plain, after = rows(it, 20, *come), rows(it, 20, ghost, ghost, *come)
     assert np.abs(plain[-1, :3] - plain[0, :3]).max() > 0.02  # It was hit.
     assert (plain[10:, :3] == after[10:, :3]).all()
 
@@ -270,6 +271,7 @@ def test_a_snapshot_undoes_what_happened_since_or_is_refused() -> None:
     it.restore(kept)
     assert (it.world.ghosts, it.values.ball_mass_kg, len(it.changes)) == ([], 0.2, 1)
     assert np.array_equal(it.pictures.column("pixels"), seen)
+    assert it.world.painted == []
     for _ in range(14):
         it.step(still)
     with pytest.raises(InvalidInputError, match="use branch"):

@@ -42,6 +42,7 @@ class Snapshot:
     population: int
     scene: Scene
     ghosts: tuple[str, ...]
+    painted: tuple[str, ...]
     values: Values
     changes: int
 
@@ -98,9 +99,20 @@ class Returning(Task):
         """
         mine = (pair for pair in vars(self).items() if pair[0] not in self._framework)
         kept = {name: copy.copy(value) for name, value in mine}
-        world, counts = self.world, (len(self._actions), kept)
-        known = (world.population, world.scene, tuple(world.ghosts), self.values, len(self.changes))
-        return Snapshot(world.save(), self.t, list(self.row), *counts, *known)
+        world = self.world
+        return Snapshot(
+            saved=world.save(),
+            t=self.t,
+            row=list(self.row),
+            actions=len(self._actions),
+            kept=kept,
+            population=world.population,
+            scene=world.scene,
+            ghosts=tuple(world.ghosts),
+            painted=tuple(world.painted),
+            values=self.values,
+            changes=len(self.changes),
+        )
 
     @final
     def restore(self, snapshot: Snapshot) -> None:
@@ -116,8 +128,9 @@ class Returning(Task):
                 "shape; use branch() instead."
             )
         world.load(snapshot.saved)
-        for ghost in set(world.ghosts) - set(snapshot.ghosts):
+        for ghost in [name for name in world.ghosts if name not in snapshot.ghosts]:
             world.embody(ghost)
+        world.painted = list(snapshot.painted)
         if world.scene is not snapshot.scene:
             world.become(snapshot.scene)
             self.pictures.load(snapshot.scene)

@@ -146,6 +146,8 @@ class Changing(ABC):
     def ghost(self, name: str) -> None:
         """Let a body pass through all others but those that are held in place."""
         self._id(name)
+        if name in self.ghosts:
+            return
         self.ghosts.append(name)
         for body in self.scene.bodies:
             self._meet(name, body.name, solid=False)
