@@ -14,7 +14,7 @@ from sandbox.bill import Bill, Quote
 from sandbox.env import SandboxEnv
 from sandbox.errors import BudgetExhaustedError, FormatError, RunConflictError
 from sandbox.evidence.note import SigningKey
-from sandbox.ledger import Lease, Ledger
+from sandbox.ledger import Lease, Ledger, Usage
 from sandbox.meter import Meter
 from sandbox.policies import find
 from sandbox.prices import PriceSchedule
@@ -27,6 +27,7 @@ from sandbox.world import engine
 
 CHUNK = 64  # Episodes that a greedy lease reserves for at once.
 BATCH = 128  # Episodes posted in one transaction.
+HOLD_BYTES = 256 << 10  # Of rows committed together: some 400 steps of state, 20 with a picture.
 
 
 class Source(Protocol):
@@ -57,7 +58,7 @@ class Source(Protocol):
         ...
 
     def kept(self) -> None:
-        """Know that the episode just lived is kept, and will be posted."""
+        """Know that the episode just lived will be kept and posted."""
         ...
 
     def close(self) -> None:
@@ -164,6 +165,7 @@ class Run:
         self.id = recipe.run_id(engine()["class"], drawing, scenario, version, self.code, plan)
         self.bill = Bill()
         self._lease: Lease | None = None
+        self._charged = 0  # Of the episodes in the shard under way.
 
     def done(self) -> int:
         """Return how many episodes are kept in the folder; 0 if it is not there."""
@@ -208,13 +210,14 @@ class Run:
             )
 
     def generate(self, progress: Progress = lambda record, bill: None, workers: int = 1) -> Bill:
-        """Generate the episodes that are missing, keeping each as it ends.
+        """Generate the episodes that are missing, keeping and charging each when it has ended.
 
-        A kill loses the episodes under way and nothing else; the finished run's bytes are those of
-        one that was never interrupted, whatever the number of workers.
+        A kill loses the episodes under way and those not committed yet, HOLD_BYTES of each worker,
+        none of which is charged; the finished run's bytes are those of one that was never
+        interrupted, whatever the number of workers.
 
         Args:
-            progress: called after each episode.
+            progress: called for each episode that is kept.
             workers: processes to share the shards.
         """
         from sandbox import workers as crew
@@ -263,9 +266,14 @@ class Run:
 
     def count(self, kept: Mapping[str, Any], progress: Progress) -> None:
         """Add an episode that is kept to the bill."""
-        usage = bill.usage(self.id, self.source.parent, kept, self.schema)
-        self.bill.add(usage.quantities, sum(usage.charges().values()))
+        self._count(self._usage(kept))
         progress(kept, self.bill)
+
+    def _usage(self, kept: Mapping[str, Any]) -> Usage:
+        return bill.usage(self.id, self.source.parent, kept, self.schema)
+
+    def _count(self, usage: Usage) -> None:
+        self.bill.add(usage.quantities, sum(usage.charges().values()))
 
     def _settle(self) -> settlement.Settlement:
         """Post, log and sign what is kept; a run that has everything gets its manifest."""
@@ -276,7 +284,7 @@ class Run:
         found = settlement.kept(self.folder)
         self.bill = Bill()
         for usage in found.usages:
-            self.bill.add(usage.quantities, sum(usage.charges().values()))
+            self._count(usage)
         self.bill.already = len(found.usages) - posted
 
     def _leased(self, worker: int) -> Lease:
@@ -287,6 +295,7 @@ class Run:
     def _shard(
         self, number: int, episodes: range, buffer: EpisodeBuffer, progress: Progress
     ) -> None:
+        assert self._lease is not None, "inside generate_some"
         path = self._path(number)
         if path.exists():
             with ShardReader(path) as reader:
@@ -298,22 +307,40 @@ class Run:
             part_path(path).unlink(missing_ok=True)  # Of a process that ended in between.
             return
         header = {"run": self.id, "shard": number, "environment": self.env.name()}
-        with ShardWriter.resume(path, self.schema, header, self.recipe.compression) as writer:
-            for index in episodes[len(writer.records) :]:
-                self._episode(index, buffer, writer, progress)
+        kind = self.recipe.compression
+        with ShardWriter.resume(path, self.schema, header, kind, hold_bytes=HOLD_BYTES) as writer:
+            self._charged = len(writer.records)
+            self._lease.before = lambda: self._commit(writer, progress)
+            try:
+                for index in episodes[self._charged :]:
+                    self._episode(index, buffer, writer, progress)
+            finally:
+                self._commit(writer, progress)
 
     def _episode(
         self, index: int, buffer: EpisodeBuffer, writer: ShardWriter, progress: Progress
     ) -> None:
         """Live an episode, keep it, then charge it: never the other way round."""
-        assert self._lease is not None, "inside generate_some"
         steps, facts = self.source.live(self.id, index, buffer)
         with _uninterrupted():
-            kept = writer.append(buffer.episode(steps, facts))
+            writer.append(buffer.episode(steps, facts))
             self.source.kept()
-            usage = bill.usage(self.id, self.source.parent, kept, self.schema)
-            self.bill.already += sum(receipt.exists for receipt in self._lease.post(usage))
-        self.count(kept, progress)
+            if not writer.held:
+                self._commit(writer, progress)
+
+    def _commit(self, writer: ShardWriter, progress: Progress) -> None:
+        """Keep the episodes that are held back; charge all that are kept and not charged yet."""
+        assert self._lease is not None, "inside generate_some"
+        with _uninterrupted():
+            writer.commit()
+            fresh = writer.records[self._charged :]
+            self._charged += len(fresh)
+            usages = [self._usage(kept) for kept in fresh]
+            for usage in usages:
+                self.bill.already += sum(receipt.exists for receipt in self._lease.post(usage))
+            for kept, usage in zip(fresh, usages, strict=True):
+                self._count(usage)
+                progress(kept, self.bill)
 
     def _begin(self) -> None:
         if (self.folder / "run.json").exists():

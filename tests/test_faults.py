@@ -11,12 +11,14 @@ from typing import Any
 import apsw
 import pytest
 from running import recipe
-from test_generate import content, generate
+from test_generate import content, generate, lines
 
 from sandbox import collect, runs
-from sandbox.errors import LedgerError, SandboxError
+from sandbox.errors import BudgetExhaustedError, LedgerError, SandboxError
 from sandbox.ledger import Ledger, Usage, charge_id
+from sandbox.ledger.statement import statement
 from sandbox.recipe import Recipe
+from sandbox.trajectory import ShardWriter, StorageError
 from sandbox.verify import verify
 
 SOAK = "SANDBOX_SOAK" in os.environ
@@ -293,6 +295,7 @@ def test_recovering_posts_what_is_kept_gives_back_what_is_held_and_twice_changes
 
     seen: list[Any] = []
     with monkeypatch.context() as patch:
+        patch.setattr(collect, "HOLD_BYTES", 0)
         patch.setattr(collect.Lease, "flush", dies)
         patch.setattr(collect.settlement, "settle", lambda *_: collect.settlement.Settlement())
 
@@ -323,3 +326,41 @@ def test_recovering_posts_what_is_kept_gives_back_what_is_held_and_twice_changes
     assert content(tmp_path / "run") == content(tmp_path / "whole")
     assert verify(tmp_path / "run").faults == []
     assert runs.ledger_of(tmp_path / "run")["ledger"] == book.id
+
+
+def test_what_a_full_disk_did_not_keep_is_not_charged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = ShardWriter.commit
+
+    def full(self: ShardWriter) -> None:
+        if self.held and self.records:
+            self.abandon()
+            raise StorageError("the disk is full")
+        commit(self)
+
+    book, wanted = Ledger(), recipe(episodes=5, account="lab")
+    book.grant("lab", 10**9)
+    run = collect.Run(wanted, tmp_path / "run")
+    monkeypatch.setattr(collect, "HOLD_BYTES", 2 * 501 * run.schema.row_bytes)
+    monkeypatch.setattr(ShardWriter, "commit", full)
+    with pytest.raises(StorageError):
+        run.generate()
+    run.close()
+    posts = [line for line in statement(book, "lab") if line["kind"] == "post"]
+    assert len(posts) == len(lines(tmp_path / "run")) == 2
+    assert book.balance("lab").pending_micro == 0
+
+
+def test_credit_held_for_episodes_that_are_not_committed_pays_for_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collect, "HOLD_BYTES", 1 << 30)
+    wanted, book = recipe(episodes=8, account="lab", admission="greedy"), Ledger()
+    each = collect.quote(wanted, 1).amount
+    book.grant("lab", 3 * each + each // 2)
+    with pytest.raises(BudgetExhaustedError):
+        generate(wanted, tmp_path / "run")
+    assert len(lines(tmp_path / "run")) == 3
+    balance = book.balance("lab")
+    assert (balance.posted_micro, balance.pending_micro) == (each // 2, 0)

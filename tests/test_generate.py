@@ -224,7 +224,7 @@ def test_grants_for_one_meter_pay_that_meter_alone(tmp_path: Path) -> None:
 
 def test_an_interrupt_keeps_what_is_committed_and_says_how_to_go_on(tmp_path: Path) -> None:
     process = start(tmp_path / "run", "--episodes", "4000")
-    while len(_lines(tmp_path / "run")) < 3:
+    while len(lines(tmp_path / "run")) < 3:
         time.sleep(0.05)
         assert process.poll() is None, process.communicate()
     process.send_signal(signal.SIGINT)
@@ -233,7 +233,7 @@ def test_an_interrupt_keeps_what_is_committed_and_says_how_to_go_on(tmp_path: Pa
     assert b"run the same command again" in out.replace(b"\n", b" ")
     assert b"Traceback" not in error
     posts = [line for line in statement(Ledger(), "local") if line["kind"] == "post"]
-    assert len(posts) == len(_lines(tmp_path / "run"))
+    assert len(posts) == len(lines(tmp_path / "run"))
 
 
 def test_an_interrupt_waits_until_a_kept_episode_is_charged(
@@ -250,17 +250,17 @@ def test_an_interrupt_waits_until_a_kept_episode_is_charged(
     with pytest.raises(KeyboardInterrupt):
         generate(recipe(), tmp_path / "run")
     posts = [line for line in statement(Ledger(), "local") if line["kind"] == "post"]
-    assert len(posts) == len(_lines(tmp_path / "run")) == 1
+    assert len(posts) == len(lines(tmp_path / "run")) == 1
 
 
-def _lines(folder: Path) -> list[str]:
+def lines(folder: Path) -> list[str]:
     path = folder / "shards" / "shard-00000.episodes.jsonl"
     return path.read_text().splitlines() if path.exists() else []
 
 
 def test_two_generators_on_one_folder_are_refused(tmp_path: Path) -> None:
     first = start(tmp_path / "run", "--episodes", "4000")
-    while not _lines(tmp_path / "run"):
+    while not lines(tmp_path / "run"):
         time.sleep(0.05)
         assert first.poll() is None, first.communicate()
     second = start(tmp_path / "run", "--episodes", "4000")

@@ -398,6 +398,37 @@ def test_this_process_reads_a_shard_that_it_writes(tmp_path: Path) -> None:
         assert (reader.path, len(reader)) == (path, 2)
 
 
+def test_episodes_held_back_are_committed_together_and_give_the_same_bytes(
+    tmp_path: Path, finished: Path
+) -> None:
+    path = tmp_path / "shard-00000.h5"
+    buffer, seen, kept = EpisodeBuffer(SCHEMA, 60), list[int](), list[dict[str, Any]]()
+    with ShardWriter(path, SCHEMA, HEADER, sync=False, hold_bytes=36_000) as writer:
+        for number in range(12):
+            episode = ramp(number)
+            for name, rows in episode.rows.items():  # One buffer for all: what is held is copied.
+                buffer.arrays[name][: len(episode)] = rows
+            kept.append(writer.append(buffer.episode(len(episode) - 1, episode.record)))
+            seen.append(len(ShardReader(part(path))))
+            assert seen[-1] == len(writer.records) == number + 1 - writer.held
+        assert (writer.records, writer.held) == (kept[: seen[-1]], 12 - seen[-1])
+        assert writer.held > 0
+    assert 3 < len(set(seen)) < 8
+    assert writer.records == kept
+    assert path.read_bytes() == finished.read_bytes()
+
+
+def test_what_is_held_back_when_a_writer_is_left_is_lost_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "shard-00000.h5"
+    writer = ShardWriter(path, SCHEMA, HEADER, sync=False, hold_bytes=1 << 30)
+    writer.append(ramp(0))
+    writer.commit()
+    writer.append(ramp(1))
+    writer.abandon()
+    writer.commit()
+    assert (len(writer.records), writer.held, len(ShardReader(part(path)))) == (1, 0, 1)
+
+
 def test_left_by_an_exception_a_shard_keeps_growing(tmp_path: Path) -> None:
     path = tmp_path / "shard-00000.h5"
     writer = ShardWriter(path, SCHEMA, HEADER, sync=False)
@@ -436,24 +467,25 @@ def test_shards_are_found_in_order_and_a_finished_one_hides_its_part(tmp_path: P
 
 FULL = """
 import resource
-path, limit = Path(sys.argv[2]), int(sys.argv[3])
+path, limit, hold = Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-done = 0
+writer = None
 try:
-    with ShardWriter(path, SCHEMA, HEADER, "gzip", sync=False) as writer:
-        while done < 40:
-            writer.append(ramp(done))
-            done += 1
+    writer = ShardWriter(path, SCHEMA, HEADER, "gzip", sync=False, hold_bytes=hold)
+    with writer:
+        for number in range(40):
+            writer.append(ramp(number))
 except StorageError as error:
     assert str(path) in str(error), error
-print(done)
+print(len(writer.records) if writer else 0)
 """
 
 
+@pytest.mark.parametrize("hold", [0, 100_000])
 @pytest.mark.parametrize("limit", [0, 3000, 2_200_000, 2_300_000, 2_400_000])
-def test_a_full_disk_keeps_what_was_committed(tmp_path: Path, limit: int) -> None:
+def test_a_full_disk_keeps_what_was_committed(tmp_path: Path, limit: int, hold: int) -> None:
     path, goal = tmp_path / "shard-00000.h5", tmp_path / "goal"
-    done = int(output(FULL, path, limit))
+    done = int(output(FULL, path, limit, hold))
     assert done < 40 or not path.exists()
     if done:
         with ShardReader(part(path)) as reader:

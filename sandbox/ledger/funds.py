@@ -1,6 +1,6 @@
 """An account of the book as a meter sees it: episode by episode, or by lease."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from sandbox.ledger.account import Usage
 from sandbox.ledger.book import Ledger
@@ -69,6 +69,8 @@ class Lease:
 
     Attributes:
         to_come: how many episodes there will be; no more is reserved for.
+        before: called first when the book is written to, so that what is held back is kept, and
+            posted too.
     """
 
     to_come = 2**31
@@ -82,6 +84,7 @@ class Lease:
         self._left = 0  # Episodes of this bound that may begin on what is held:
         self._whole: Charges = {}
         self._waiting: list[Usage] = []
+        self.before: Callable[[], None] = lambda: None
 
     def available(self) -> int | None:
         """Return what could be reserved [microcredits]; None is without limit."""
@@ -134,6 +137,7 @@ class Lease:
 
     def flush(self, *, close: bool = False) -> list[Receipt]:
         """Post what waits, and give back what is held if nothing more comes."""
+        self.before()
         waiting, self._waiting = self._waiting, []
         if close:
             self._left = 0

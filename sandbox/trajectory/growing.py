@@ -2,11 +2,11 @@
 
 An episode is there when `ep_len` counts it. Each step below is handed to the operating system
 before the next begins, so that a kill at any moment leaves the episodes counted before, and those
-whole: rows, sidecar line, `ep_offset`, `ep_len`.
+whole: rows, sidecar lines, `ep_offset`, `ep_len`.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +56,19 @@ class Growing:
             self._file.close()
             raise
 
-    def append(self, rows: EpisodeRows, line: str, *, sync: bool) -> None:
-        """Append an episode; with `sync`, return when the disk has it."""
-        count = len(rows["step_idx"])
-        self._room.ensure(self._once + self._per_row * count)
-        self._write_rows(rows, count)
+    def append(self, episodes: Sequence[EpisodeRows], lines: Sequence[str], *, sync: bool) -> None:
+        """Append episodes; with `sync`, return when the disk has them.
+
+        Several cost little more than one: most of it is HDF5's ceremony for each column.
+        """
+        lengths = [len(rows["step_idx"]) for rows in episodes]
+        self._room.ensure(self._once + self._per_row * sum(lengths))
+        self._write_rows(episodes, sum(lengths))
         self._file.flush()
-        write_all(self._lines.fileno(), f"{line}\n".encode())
+        write_all(self._lines.fileno(), "".join(f"{line}\n" for line in lines).encode())
         if sync:
             os.fdatasync(self._lines.fileno())
-        self._count(count)
+        self._count(lengths)
         if sync:
             os.fdatasync(self._fd)
 
@@ -83,20 +86,23 @@ class Growing:
         use: Mapping[str, Any] = {} if layout.is_small(column) else filters
         return layout.Rows(layout.create_column(self._file, column, 0, use))
 
-    def _write_rows(self, rows: EpisodeRows, count: int) -> None:
+    def _write_rows(self, episodes: Sequence[EpisodeRows], count: int) -> None:
         end = self.rows + count
         for name, column in self._columns.items():
             if column.extent < end:
                 column.extend(end + SPARE_ROWS)
-            column.write(self.rows, np.ascontiguousarray(rows[name], column.dtype))
+            parts = [rows[name] for rows in episodes]
+            values = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            column.write(self.rows, np.ascontiguousarray(values, column.dtype))
 
-    def _count(self, count: int) -> None:
-        if self._lengths.extent <= self.episodes:
-            self._lengths.extend(self.episodes + SPARE_EPISODES)
-            self._offsets.extend(self.episodes + SPARE_EPISODES)
-        self._offsets.write(self.episodes, np.array([self.rows], np.int64))
+    def _count(self, lengths: Sequence[int]) -> None:
+        episodes = self.episodes + len(lengths)
+        if self._lengths.extent < episodes:
+            self._lengths.extend(episodes + SPARE_EPISODES)
+            self._offsets.extend(episodes + SPARE_EPISODES)
+        ends = self.rows + np.cumsum(lengths, dtype=np.int64)
+        self._offsets.write(self.episodes, ends - lengths)
         self._offsets.flush()
-        self._lengths.write(self.episodes, np.array([count], np.int32))
+        self._lengths.write(self.episodes, np.array(lengths, np.int32))
         self._lengths.flush()
-        self.episodes += 1
-        self.rows += count
+        self.episodes, self.rows = episodes, int(ends[-1])

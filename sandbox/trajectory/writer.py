@@ -12,7 +12,7 @@ import h5py
 
 from sandbox.errors import FormatError, InvalidInputError, SandboxError, UnknownNameError
 from sandbox.trajectory import layout
-from sandbox.trajectory.episode import Episode
+from sandbox.trajectory.episode import Episode, Rows
 from sandbox.trajectory.growing import Growing
 from sandbox.trajectory.layout import StorageError, storage_error
 from sandbox.trajectory.reader import ShardReader
@@ -35,8 +35,9 @@ class ShardWriter:
         header: plain JSON about the whole shard.
         compression: `zstd` (level 1; readers must import hdf5plugin), `gzip` (level 1; every
             reader), or `none` (contiguous; the fastest to read).
-        sync: return from `append` when the disk has the episode (power loss), not just the
+        sync: return from a commit when the disk has the episodes (power loss), not just the
             operating system (kill).
+        hold_bytes: of rows that are held back, to be committed together; 0 commits each episode.
 
     Attributes:
         records: of the episodes committed so far, each with its `digest`.
@@ -54,8 +55,9 @@ class ShardWriter:
         compression: str = "zstd",
         *,
         sync: bool = True,
+        hold_bytes: int = 0,
     ) -> None:
-        self._prepare(path, schema, header, compression, sync)
+        self._prepare(path, schema, header, compression, sync, hold_bytes)
         if part_path(path).exists():
             raise InvalidInputError(
                 f"{part_path(path)}: a shard is growing here; nothing was done. Use "
@@ -72,6 +74,7 @@ class ShardWriter:
         compression: str = "zstd",
         *,
         sync: bool = True,
+        hold_bytes: int = 0,
     ) -> Self:
         """Go on with a shard after a kill at any moment, or begin it if nothing is there.
 
@@ -85,7 +88,7 @@ class ShardWriter:
             StorageError: the folder cannot be written.
         """
         self = cls.__new__(cls)
-        self._prepare(path, schema, header, compression, sync)
+        self._prepare(path, schema, header, compression, sync, hold_bytes)
         reader = self._committed()
         if reader is None:
             self._begin(())
@@ -95,23 +98,46 @@ class ShardWriter:
         return self
 
     def append(self, episode: Episode) -> dict[str, Any]:
-        """Commit an episode and return its record as kept, with `digest`.
+        """Commit an episode, or hold it back, and return its record as kept, with `digest`.
 
         Raises:
             FormatError: the episode does not fit the schema; nothing was done.
-            StorageError: the disk refused; the episode is not in the shard, those before it are.
+            StorageError: as `commit`; this episode is not in the shard either.
         """
-        growing = self._open()
+        self._open()
         _check_fit(episode, self.schema)
         kept, line = _line(episode)
+        self._held.append((episode.rows, kept, line))
+        self._held_bytes += len(episode) * self.schema.row_bytes
+        if self._held_bytes >= self._hold_bytes:
+            self.commit()
+        else:  # The arrays are the caller's.
+            self._held[-1] = ({name: rows.copy() for name, rows in episode.rows.items()}, kept, line)
+        return kept
+
+    @property
+    def held(self) -> int:
+        """How many episodes are held back."""
+        return len(self._held)
+
+    def commit(self) -> None:
+        """Commit what is held back.
+
+        Raises:
+            StorageError: the disk refused; what was held is not in the shard, what was committed
+                before is.
+        """
+        held, self._held, self._held_bytes = self._held, [], 0
+        if not held:
+            return
+        rows, kept, lines = zip(*held, strict=True)
         try:
-            growing.append(episode.rows, line, sync=self._sync)
+            self._open().append(rows, lines, sync=self._sync)
         except FAILURES as error:
             self.abandon()
             storage_error(part_path(self.path), error)
-        self._lines.append(line)
-        self.records.append(kept)
-        return kept
+        self._lines += lines
+        self.records += kept
 
     def close(self) -> None:
         """Finish the shard: write it anew in its final form, then give it its name.
@@ -119,6 +145,7 @@ class ShardWriter:
         Raises:
             StorageError: the disk refused; the growing shard is as it was, and can be resumed.
         """
+        self.commit()
         growing, self._growing = self._growing, None
         if growing is None:
             return
@@ -134,7 +161,11 @@ class ShardWriter:
             storage_error(self.path, error)
 
     def abandon(self) -> None:
-        """Stop writing; what is committed stays in the growing shard, and can be resumed."""
+        """Stop writing; what is committed stays in the growing shard, and can be resumed.
+
+        What is held back is lost.
+        """
+        self._held, self._held_bytes = [], 0
         growing, self._growing = self._growing, None
         if growing is not None:
             with suppress(*FAILURES):  # A full disk refuses even to be left.
@@ -162,6 +193,7 @@ class ShardWriter:
         header: Mapping[str, Any],
         compression: str,
         sync: bool,
+        hold_bytes: int,
     ) -> None:
         """Take the arguments; nothing is written yet."""
         if compression not in layout.FILTERS:
@@ -176,7 +208,9 @@ class ShardWriter:
             "schema": layout.dumps(schema.to_json(), "the schema"),
             "header": layout.dumps(dict(header), "the header"),
         }
-        self._sync = sync
+        self._sync, self._hold_bytes = sync, hold_bytes
+        self._held: list[tuple[Rows, dict[str, Any], str]] = []
+        self._held_bytes = 0
         self._growing: Growing | None = None
         self._lines: list[str] = []
         self.records: list[dict[str, Any]] = []
@@ -191,6 +225,7 @@ class ShardWriter:
             self._growing = Growing(new_part, new_sidecar, self.schema, self._texts, filters)
             for episode in episodes:
                 self.append(episode)
+            self.commit()
             self._growing.sync()
             os.replace(new_sidecar, sidecar)
             os.replace(new_part, part)
