@@ -129,7 +129,7 @@ def _in_turn(
             for name, server in servers.items()
         }
         for index in range(ROUNDS + 1):
-            taken = {name: one.round(index) for name, one in ours.items()}
+            taken = {name: one.round() for name, one in ours.items()}
             taken |= {name: _asked(one, index) for name, one in theirs.items()}
             if index:  # The first round warms up.
                 for name, round_ in taken.items():
