@@ -7,7 +7,19 @@ import numpy as np
 
 from sandbox.env import BODY_STATE, Element, Policy, SandboxEnv, Vector
 from sandbox.factors import Color, Factors, Integer, Uniform, Values
-from sandbox.scene import Body, Camera, Material, Pose, Rgba, Scene, Shape, orbit, sun, turned
+from sandbox.scene import (
+    Body,
+    Camera,
+    Engine,
+    Material,
+    Pose,
+    Rgba,
+    Scene,
+    Shape,
+    orbit,
+    sun,
+    turned,
+)
 
 BALLS = 10
 HALF_X_M, HALF_Y_M = 0.55, 0.40  # Of the cloth, between the cushions.
@@ -102,6 +114,7 @@ class Billiards(SandboxEnv):
                 Camera("cue", (0.0, -0.5, 0.35), (0.0, 0.1, 0.0), body="ball_0"),
             ),
             light=sun(f.light_azimuth_deg, 58, f.rgba("light_color")[:3], f.light_ambient),
+            engine=Engine(self.physics_hz),
         )
 
     def started(self) -> None:

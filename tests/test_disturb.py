@@ -195,6 +195,7 @@ def test_a_disturbed_run_with_labels_replays_bit_for_bit(tmp_path: Path) -> None
     wanted = recipe(
         "billiards",
         scenario=str(scenario),
+        policies={"scripted": 1.0},
         labels=True,
         observation=["proprio", "pixels"],
         image_size=16,

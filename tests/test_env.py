@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from sandbox import prices
+from sandbox import catalogue, prices
 from sandbox.errors import BudgetExhaustedError, InvalidInputError, UnknownNameError
 from sandbox.ledger import Ledger
 from sandbox.ledger.statement import statement
@@ -301,3 +301,15 @@ def test_what_draws_is_named_with_its_determinism_class(renderer: str) -> None:
     assert drawn_by["name"] == renderer
     assert drawn_by["class"]
     assert make(renderer=renderer).pictures.drawn_by is None
+
+
+def test_a_scene_of_another_physics_rate_is_refused() -> None:
+    class Slow(catalogue.environment("push_t")):
+        physics_hz = 480
+
+        @classmethod
+        def name(cls) -> str:
+            return "push_t"
+
+    with pytest.raises(InvalidInputError, match=r"an engine of 240 Hz, but physics_hz is 480"):
+        Slow(account=None).reset(seed=0)
