@@ -5,18 +5,16 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-
 from sandbox import bill, catalogue, prices, rollout
 from sandbox.collect import BATCH, CHUNK, HOLD_BYTES
-from sandbox.env import SandboxEnv
+from sandbox.env import SandboxEnv, Vector
 from sandbox.ledger import Lease, Ledger
 from sandbox.meter import Meter
 from sandbox.recipe import EpisodeChance, Recipe
 from sandbox.trajectory import EpisodeBuffer, ShardWriter
 from sandbox.world import World
 
-ROUNDS = 25
+ROUNDS = 15
 
 
 def recipe(environment: str, episodes: int = 100_000, **changes: object) -> Recipe:
@@ -46,10 +44,15 @@ def _step(name: str) -> dict[str, str]:
 
 
 class Stepping:
-    """An environment of random actions, metered and logged to a shard in `folder`."""
+    """An environment played with, metered and logged to a shard in `folder`.
+
+    What `play` does is found out beforehand, in another environment: a policy's time is its own.
+    (Random actions end Quadrotor's flights in half a second.)
+    """
 
     def __init__(self, name: str, folder: Path) -> None:
-        self.recipe = recipe(name)
+        self.recipe = recipe(name, policies={"play": 1.0})
+        self.rehearsal = rollout.make(self.recipe, Meter(prices.current()))
         lease = Lease(Ledger(folder / "ledger.db"), "local", bytes(16), "bench", CHUNK, BATCH)
         self.lease = lease
         self.env = rollout.make(self.recipe, Meter(prices.current(), lease))
@@ -58,7 +61,7 @@ class Stepping:
         self.buffer = EpisodeBuffer(schema, self.env.max_steps + 1)
         path = folder / f"{name}-00000.h5"
         self.writer = ShardWriter(path, schema, {}, "zstd", sync=False, hold_bytes=HOLD_BYTES)
-        self.lived = 0
+        self.lived = self.charged = 0
 
     def round(self) -> tuple[float, float]:
         """Return episodes' time over that of the physics in them, and the rest a step [us].
@@ -77,9 +80,7 @@ class Stepping:
         """Live the next episode; return its time and its physics' [s], and its steps."""
         env, index = self.env, self.lived
         chance = EpisodeChance(self.recipe, index)
-        size = (env.max_steps, env.action_size)
-        taken = iter(chance.policy_rng.uniform(-1, 1, size).astype(np.float32))
-        begun = [0.0]
+        taken, begun = iter(self._actions(chance)), [0.0]
 
         def policy(_: SandboxEnv):
             self.world.inside, begun[0] = 0.0, time.perf_counter()
@@ -88,16 +89,31 @@ class Stepping:
         count, success = rollout.rollout(env, policy, self.buffer, chance.seed)
         rollout.finish(env, self.buffer, count, index)
         facts = rollout.record(env, self.recipe, "bench", index, chance, count)
-        kept = self.writer.append(self.buffer.episode(count, {**facts, "success": success}))
+        self.writer.append(self.buffer.episode(count, {**facts, "success": success}))
         env.meter.settle("")
-        self.lease.post(bill.usage("bench", None, kept, self.buffer.schema))
+        if not self.writer.held:
+            for kept in self.writer.records[self.charged :]:
+                self.lease.post(bill.usage("bench", None, kept, self.buffer.schema))
+            self.charged = len(self.writer.records)
         self.lived += 1
         return time.perf_counter() - begun[0], self.world.inside, count
 
+    def _actions(self, chance: EpisodeChance) -> list[Vector]:
+        env, taken, over = self.rehearsal, list[Vector](), False
+        env.reset(seed=chance.seed)
+        act = env.play(chance.policy_rng)
+        while not over:
+            taken.append(act())
+            _, _, ended, cut, _ = env.step(taken[-1])
+            over = ended or cut
+        env.meter.settle("")
+        return taken
+
     def close(self) -> None:
-        """Give the file and the environment back."""
+        """Give the file and the environments back."""
         self.writer.abandon()
         self.env.close()
+        self.rehearsal.close()
 
 
 class TimedWorld(World):

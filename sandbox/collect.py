@@ -27,7 +27,9 @@ from sandbox.world import engine
 
 CHUNK = 64  # Episodes that a greedy lease reserves for at once.
 BATCH = 128  # Episodes posted in one transaction.
-HOLD_BYTES = 256 << 10  # Of rows committed together: some 400 steps of state, 20 with a picture.
+HOLD_BYTES = (
+    1 << 20
+)  # Of rows committed together: 1,500 steps of state; a picture-rich episode alone.
 
 
 class Source(Protocol):

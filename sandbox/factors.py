@@ -126,14 +126,13 @@ class Values(Mapping[str, Value]):
 
     def __init__(self, values: Mapping[str, Value]) -> None:
         self._values = dict(values)
+        vars(self).update({n: v for n, v in values.items() if not hasattr(Values, n)})
 
     def __getitem__(self, name: str) -> Value:
         return self._values[name]
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name not in self._values:
-            raise AttributeError(name)
-        return self._values[name]
+        raise AttributeError(f"no factor is called {name!r}")  # Those that are need not ask.
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)

@@ -196,8 +196,8 @@ def finish(env: SandboxEnv, buffer: EpisodeBuffer, steps: int, index: int) -> No
     rows["step_idx"][: steps + 1] = np.arange(steps + 1)
     rows["episode_idx"][: steps + 1] = index
     for row, values in env.changes:
-        for name, leaf in env.variation_space.arrays(values).items():
-            rows[f"variation.{name}"][row : steps + 1] = leaf
+        for name in env.factors:
+            rows[f"variation.{name}"][row : steps + 1] = values[name]
 
 
 class Chance(Protocol):

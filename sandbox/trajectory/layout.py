@@ -136,6 +136,9 @@ def seal(texts: Mapping[str, str]) -> str:
     return sha.hexdigest()
 
 
+_JSON = json.JSONEncoder(sort_keys=True, allow_nan=False, separators=(",", ":"))
+
+
 def dumps(value: Any, what: str) -> str:
     """Return canonical JSON: sorted keys, ASCII, one line, no NaN.
 
@@ -143,7 +146,7 @@ def dumps(value: Any, what: str) -> str:
         FormatError: `value` is not plain JSON.
     """
     try:
-        return json.dumps(value, sort_keys=True, allow_nan=False, separators=(",", ":"))
+        return _JSON.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise FormatError(
             f"{what} is not plain JSON: {error}. Use text, finite numbers, lists and objects."

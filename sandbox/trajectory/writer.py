@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import h5py
+import numpy as np
 
 from sandbox.errors import FormatError, InvalidInputError, SandboxError, UnknownNameError
 from sandbox.trajectory import layout
@@ -105,14 +106,18 @@ class ShardWriter:
             StorageError: as `commit`; this episode is not in the shard either.
         """
         self._open()
-        _check_fit(episode, self.schema)
+        _check_fit(episode.rows, self._columns)
         kept, line = _line(episode)
         self._held.append((episode.rows, kept, line))
         self._held_bytes += len(episode) * self.schema.row_bytes
         if self._held_bytes >= self._hold_bytes:
             self.commit()
         else:  # The arrays are the caller's.
-            self._held[-1] = ({name: rows.copy() for name, rows in episode.rows.items()}, kept, line)
+            self._held[-1] = (
+                {name: rows.copy() for name, rows in episode.rows.items()},
+                kept,
+                line,
+            )
         return kept
 
     @property
@@ -204,6 +209,7 @@ class ShardWriter:
                 "give another folder."
             )
         self.path, self.schema, self.compression = path, schema, compression
+        self._columns = {c.name: (np.dtype(c.dtype), c.shape) for c in schema.columns}
         self._texts = {
             "schema": layout.dumps(schema.to_json(), "the schema"),
             "header": layout.dumps(dict(header), "the header"),
@@ -291,17 +297,17 @@ def _line(episode: Episode) -> tuple[dict[str, Any], str]:
     return json.loads(line), line
 
 
-def _check_fit(episode: Episode, schema: Schema) -> None:
+def _check_fit(rows: Rows, columns: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> None:
     """Refuse an episode that is not of the schema."""
-    if sorted(episode.rows) != sorted(schema.names):
+    if rows.keys() != columns.keys():
         raise FormatError(
-            f"the episode has columns {', '.join(sorted(episode.rows))} but the schema has "
-            f"{', '.join(sorted(schema.names))}; nothing was done. Record exactly those."
+            f"the episode has columns {', '.join(sorted(rows))} but the schema has "
+            f"{', '.join(sorted(columns))}; nothing was done. Record exactly those."
         )
-    for column in schema.columns:
-        array = episode.rows[column.name]
-        if array.dtype != column.dtype or array.shape[1:] != column.shape:
+    for name, (dtype, shape) in columns.items():
+        array = rows[name]
+        if array.dtype != dtype or array.shape[1:] != shape:
             raise FormatError(
-                f"column {column.name!r} of the episode is {array.dtype} {array.shape[1:]} but the "
-                f"schema says {column.dtype} {column.shape}; nothing was done."
+                f"column {name!r} of the episode is {array.dtype} {array.shape[1:]} but the "
+                f"schema says {dtype} {shape}; nothing was done."
             )

@@ -28,7 +28,7 @@ class Changing(ABC):
     _joints: dict[str, dict[str, int]]
     _motors: dict[str, dict[str, sc.Motor]]
     _torques: dict[tuple[int, tuple[int, ...]], list[float]]
-    _thrusts: dict[str, list[tuple[Sequence[float], Sequence[float]]]]
+    _thrusts: dict[str, Sequence[tuple[Sequence[float], Sequence[float]]]]
     _bodies_read: list[int | None]
     _joints_read: list[tuple[int | None, list[int]]]
     _frames: dict[str, int]

@@ -1,5 +1,6 @@
 """One Bullet simulation of one Scene; it knows no task."""
 
+import math
 import weakref
 from array import array
 from collections.abc import Callable, Sequence
@@ -82,7 +83,7 @@ class World(Changing):
         self._drives: dict[tuple[str, tuple[str, ...]], _Motors] = {}
         self._bodies_read: list[int | None] = []
         self._joints_read: list[tuple[int | None, list[int]]] = []  # None: joints that are not.
-        self._thrusts: dict[str, list[tuple[Sequence[float], Sequence[float]]]] = {}
+        self._thrusts: dict[str, Sequence[tuple[Sequence[float], Sequence[float]]]] = {}
         self._offsets: dict[int, tuple[sc.Vec3, sc.Quat]] = {}
         self._movable: dict[int, list[int]] = {}  # Of bodies whose Jacobian was asked for.
         self._frames: dict[str, int] = {}  # Of each body's base, and
@@ -170,8 +171,8 @@ class World(Changing):
             if uid is None:
                 row += _ABSENT_JOINT * len(joints)
                 continue
-            for state in pybullet.getJointStates(uid, joints, client):
-                row += state[:2]
+            for position, velocity, _, _ in pybullet.getJointStates(uid, joints, client):
+                row += (position, velocity)
         return row
 
     def drive(self, body: str, links: Sequence[str], targets: Sequence[float]) -> None:
@@ -190,7 +191,7 @@ class World(Changing):
             motors = self._drives[key] = self._grouped(*key)
         if motors.call is None:
             self._torques[motors.uid, motors.joints] = [
-                max(-limit, min(limit, torque))
+                torque if -limit <= torque <= limit else math.copysign(limit, torque)
                 for torque, limit in zip(targets, motors.forces, strict=True)
             ]
         else:
@@ -214,7 +215,7 @@ class World(Changing):
         """
         if body not in self._gone:
             self._id(body)
-            self._thrusts[body] = list(forces)
+            self._thrusts[body] = forces
 
     def link(self, body: str, link: str) -> list[float]:
         """Return a link's 13 numbers, world frame: the pose of its frame, and the velocity.
