@@ -59,8 +59,9 @@ class Latch(SandboxEnv):
     """
 
     family = "articulated"
-    control_hz = 20
-    physics_hz = 240
+    control_hz = 30
+    # Fingertip and bolt sink in by 3.4 mm at most; at 240 Hz by 1.4, for 2.7 times the work.
+    physics_hz = 90
     limit_s = 20.0
     action_size = 3
     state_joints = (
@@ -134,14 +135,18 @@ class Latch(SandboxEnv):
         self.handle_home = (hang[0] + bar[0], hang[1] + bar[1], hang[2] + bar[2])
         self.hinge_x = hang[0]
         self.lever_home = latch.links[0].pose.xyz
-        self.drawn = not self.values.locked
+        self._draw(not self.values.locked)
+
+    def _draw(self, drawn: bool) -> None:
+        """Draw the bolt, or hold it shut."""
+        self.drawn = drawn
+        self.world.drive("latch", ("bolt",), (BOLT_M if drawn else 0.0,))
 
     def act(self, action: list[float]) -> None:
         """Drive the finger; the lever, once down, draws the bolt, and it stays drawn."""
         if not self.drawn and self.lever > LEVER_RAD:
-            self.drawn = True
+            self._draw(True)
         self.world.drive("finger", ("x", "y", "z"), [FINGER_M_S * a for a in action])
-        self.world.drive("latch", ("bolt",), (BOLT_M if self.drawn else 0.0,))
 
     def arrived(self) -> None:
         """Derive where the finger, the handle and the lever are, and how far it is open."""

@@ -53,7 +53,7 @@ class PandaPush(SandboxEnv):
     """
 
     family = "manipulation"
-    control_hz = 20
+    control_hz = 15  # As the data of DROID (Khazatsky et al. 2024).
     limit_s = 15.0
     action_size = 3
     state_bodies = ("cube",)

@@ -53,7 +53,7 @@ class PandaReach(SandboxEnv):
     """
 
     family = "manipulation"
-    control_hz = 20
+    control_hz = 15  # As the data of DROID (Khazatsky et al. 2024).
     limit_s = 6.0
     action_size = 3
     state_joints = tuple(("panda", link) for link in (*PANDA_JOINTS, *PANDA_FINGERS))
@@ -143,7 +143,7 @@ class PandaReach(SandboxEnv):
 
     def proprio(self) -> Sequence[float]:
         """Return the fingertips, the ball and the joints."""
-        speed = [min(max(v, -3.0), 3.0) for v in self.speed]
+        speed = [-3.0 if v < -3.0 else 3.0 if v > 3.0 else v for v in self.speed]
         return (*self.tip, *speed, *self.goal, *self.row[0:14:2])
 
     def reward(self) -> float:

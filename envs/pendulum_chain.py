@@ -52,7 +52,7 @@ class PendulumChain(SandboxEnv):
     """
 
     family = "control"
-    control_hz = 50
+    control_hz = 40
     # Bullet's steps are of first order in what velocities do (Coriolis). Undamped and let go of at
     # the start, the energy above hanging changes within 10 s by (median, greatest of 12 seeds) 0.1
     # and 0.1 % with one link, 0.7 and 2 % with two, 1.4 and 8 % with three, 6 and 26 % with five;
@@ -168,7 +168,7 @@ class PendulumChain(SandboxEnv):
         def act() -> Vector:
             nonlocal shove, left, free
             if left <= 0:
-                free, left = not free, int(rng.integers(10, 50))
+                free, left = not free, int(rng.integers(8, 40))
                 shove = 0.0 if free else float(rng.choice((-1.0, 1.0)) * rng.uniform(0.5, 1.0))
             left -= 1
             return np.array([shove], np.float32)

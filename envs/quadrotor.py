@@ -61,7 +61,7 @@ class Quadrotor(SandboxEnv):
     """
 
     family = "flight"
-    control_hz = 60
+    control_hz = 48
     physics_hz = 240
     limit_s = 10.0
     action_size = 4
@@ -158,38 +158,35 @@ class Quadrotor(SandboxEnv):
 
         A rotor's drag turns the body: a couple of lateral forces at two rotors across.
         """
-        f, (x, y, z) = self.values, self.axes
+        f, (x, y, z), (vx, vy, vz) = self.values, self.axes, self.velocity
         drag = f.drag_n_s_m / 4
-        air = (
-            drag * (f.wind_x_m_s - self.velocity[0]),
-            drag * (f.wind_y_m_s - self.velocity[1]),
-            -drag * self.velocity[2],
-        )
+        air = (drag * (f.wind_x_m_s - vx), drag * (f.wind_y_m_s - vy), -drag * vz)
         fx, fy, fz = _dot(air, x), _dot(air, y), _dot(air, z)
-        late, rotors, unit = self.reacts, self.rotors, self.unit
+        late, unit = self.reacts, self.unit
         self.thrusts = [t + late * (a - t) for t, a in zip(self.thrusts, action, strict=True)]
-        thrusts = [unit * (1 + t) * more for t, more in zip(self.thrusts, self.gains, strict=True)]
-        torque = YAW_M * (thrusts[1] + thrusts[3] - thrusts[0] - thrusts[2])
-        pull = torque / (4 * self.side)  # Each component of the couple's forces.
-        sideways = (pull, 0.0, -pull, 0.0)
-        self.world.thrust(
-            "drone",
-            [
-                ((fx - p, fy + p, fz + thrust), at)
-                for p, thrust, at in zip(sideways, thrusts, rotors, strict=True)
-            ],
+        a, b, c, d = [unit * (1 + t) * g for t, g in zip(self.thrusts, self.gains, strict=True)]
+        pull = YAW_M * (b + d - a - c) / (4 * self.side)  # Each component of the couple's forces.
+        forces = (
+            (fx - pull, fy + pull, fz + a),
+            (fx, fy, fz + b),
+            (fx + pull, fy - pull, fz + c),
+            (fx, fy, fz + d),
         )
+        self.world.thrust("drone", tuple(zip(forces, self.rotors, strict=True)))
 
     def arrived(self) -> None:
         """Derive where the drone is and how it is turned, and whether it hovers or has crashed."""
         row = self.body("drone")
         self.position, self.velocity = row[:3], row[7:10]
         self.axes = x, y, z = _axes(row[3:7])
-        self.spin = (_dot(row[10:], x), _dot(row[10:], y), _dot(row[10:], z))
+        spin = row[10:]
+        self.spin = (_dot(spin, x), _dot(spin, y), _dot(spin, z))
         high, a, b = row[2], self.side * x[2], self.side * y[2]
         heights = (high + a + b, high + a - b, high - a - b, high - a + b)  # Of the rotors.
         least, quarter = 0.5 * self.radius, 0.25 * self.radius
-        self.gains = [1 / (1 - (quarter / max(h, least)) ** 2) for h in heights]  # Of thrust.
+        self.gains = [  # Of thrust.
+            1 / (1 - (quarter / (h if h > least else least)) ** 2) for h in heights
+        ]
         self.away = math.dist(self.position, self.markers[self.next])
         self.there = self.away < NEAR_M
         if self.there and self.next < MARKERS - 1:
@@ -247,7 +244,7 @@ class Quadrotor(SandboxEnv):
             nonlocal aim, left
             if left <= 0:
                 x, y = rng.uniform(-0.9, 0.9, 2).tolist()
-                aim, left = (x, y, rng.uniform(0.12, 1.6)), int(rng.integers(30, 90))
+                aim, left = (x, y, rng.uniform(0.12, 1.6)), int(rng.integers(24, 72))
             left -= 1
             return pilot.towards(aim)
 

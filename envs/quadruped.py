@@ -67,7 +67,7 @@ class Quadruped(SandboxEnv):
     """
 
     family = "locomotion"
-    control_hz = 30
+    control_hz = 20  # As Gymnasium's Ant.
     physics_hz = 240
     limit_s = 10.0
     action_size = 8
@@ -126,12 +126,8 @@ class Quadruped(SandboxEnv):
         self.start = (x, y)
 
     def act(self, action: list[float]) -> None:
-        """Set the joints' targets, inside their limits."""
-        targets: list[float] = []
-        for n, a in enumerate(action):
-            part = n % 2
-            low, high = LIMITS[part]
-            targets.append(max(low, min(high, STANCE[part] + SWING[part] * a)))
+        """Set the joints' targets; none is beyond its limits."""
+        targets = [m + s * a for m, s, a in zip(STANCE * 4, SWING * 4, action, strict=True)]
         self.world.drive("robot", JOINTS, targets)
 
     def arrived(self) -> None:
@@ -146,15 +142,15 @@ class Quadruped(SandboxEnv):
 
     def proprio(self) -> Sequence[float]:
         """Return the torso and the joints."""
-        row, axes = self.row, (self.forward, self.left, self.up)
-        angles = row[13::2]
+        row, stance = self.row, STANCE * 4
+        velocity, spin = row[7:10], row[10:13]
         return (
             *(self.ahead, self.aside, row[2]),
             *self.up,
             *(math.cos(self.heading), math.sin(self.heading)),
-            *(row[7] * x + row[8] * y + row[9] * z for x, y, z in axes),
-            *(row[10] * x + row[11] * y + row[12] * z for x, y, z in axes),
-            *(angle - STANCE[n % 2] for n, angle in enumerate(angles)),
+            *(_dot(velocity, self.forward), _dot(velocity, self.left), _dot(velocity, self.up)),
+            *(_dot(spin, self.forward), _dot(spin, self.left), _dot(spin, self.up)),
+            *[angle - rest for angle, rest in zip(row[13::2], stance, strict=True)],
             *row[14::2],
         )
 
@@ -191,7 +187,7 @@ class Quadruped(SandboxEnv):
         def act() -> Vector:
             nonlocal left
             if left <= 0:
-                left = int(rng.integers(15, 60))
+                left = int(rng.integers(10, 40))
                 trot.stride, trot.turn = rng.uniform(-0.12, 0.14), rng.uniform(-0.08, 0.08)
                 trot.hz, trot.lift = rng.uniform(1.0, 2.6), rng.uniform(0.02, 0.08)
                 trot.height = rng.uniform(0.75, 1.1)
@@ -207,19 +203,19 @@ class Trot:
     Lengths are in metres at leg scale 1, from the foot's place below the hip.
     """
 
-    LEVEL = 0.5  # How much of a hip's height above the torso's middle its foot makes up for.
+    LEVEL = 0.56  # How much of a hip's height above the torso's middle its foot makes up for.
 
     def __init__(self, env: Quadruped) -> None:
         self.env = env
-        self.hz, self.stride, self.lift, self.turn = 2.8, 0.042, 0.06, 0.0
-        self.height = 0.85  # Of the hips, in units of the stance's.
+        self.hz, self.stride, self.lift, self.turn = 3.0, 0.051, 0.059, 0.0
+        self.height = 0.863  # Of the hips, in units of the stance's.
         self.phase = 0.0
 
     def __call__(self) -> Vector:
         """Return the next action."""
         env = self.env
         self.phase += 2 * math.pi * self.hz / env.control_hz
-        turn = self.turn + 0.12 * (-env.heading - 0.4 * env.aside)
+        turn = self.turn + 0.137 * (-env.heading - 0.436 * env.aside)
         turn = max(-0.05, min(0.05, turn))
         action: list[float] = []
         for ahead, side in LEGS.values():
@@ -241,6 +237,10 @@ def _bend(x: float, z: float) -> tuple[float, float]:
     away = min(math.hypot(x, z), 1.98 * UPPER_M)
     knee = -2 * math.acos(away / (2 * UPPER_M))
     return math.atan2(-x, -z) - knee / 2, knee
+
+
+def _dot(a: Sequence[float], b: Sequence[float]) -> float:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 def _robot(f: Values, y: float, heading: float, bends: Sequence[float]) -> Body:

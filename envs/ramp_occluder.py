@@ -57,7 +57,7 @@ class RampOccluder(SandboxEnv):
     """
 
     family = "intuitive physics"
-    control_hz = 20
+    control_hz = 15
     physics_hz = 480  # An object at 2.5 m/s moves 5 mm a step, a tenth of its radius.
     limit_s = 6.0
     fixed_length = True
@@ -176,7 +176,7 @@ class RampOccluder(SandboxEnv):
 
     def play(self, rng: np.random.Generator) -> Policy:
         """Return a policy that opens the gate, now or soon, wherever the object is."""
-        wait = int(rng.integers(0, 10))
+        wait = int(rng.integers(0, 8))
 
         def act() -> Vector:
             return np.array((1.0 if self.t >= wait else -1.0, 0.0), np.float32)
