@@ -231,10 +231,6 @@ class VariationSpace(spaces.Dict):
             leaf = self._leaf(name)
             leaf.value = leaf.array(parse(leaf.factor, value, f"factor {name!r}"))
 
-    def arrays(self, values: Mapping[str, Value]) -> dict[str, NDArray[Any]]:
-        """Return values as the arrays that `variation.<name>` columns hold."""
-        return {name: self._leaf(name).array(values[name]) for name in self.spaces}
-
     def check(self, debug: bool = False) -> bool:
         """Whether every current value is within its factor's bounds."""
         return all(self._leaf(name).contains(self._leaf(name).value) for name in self.spaces)

@@ -183,7 +183,7 @@ def test_factors_by_name_vary_and_no_others(name: str) -> None:
             tasks = [env.unwrapped for env in made.envs.envs]
             recorded = {key for key in made.infos if key.startswith("variation.")}
             assert recorded == {f"variation.{factor}"}
-            leaves = [env.variation_space.arrays(env.values)[factor] for env in tasks]
+            leaves = [env.variation_space.value[factor] for env in tasks]
             same(np.stack(leaves)[:, None], made.infos[f"variation.{factor}"], factor)
         others = [{**env.values, factor: plain[factor]} for env in tasks]
         assert others == [plain] * 8
