@@ -20,7 +20,7 @@ STEPPING = (
     (PANDA, "panda_gym", ("PandaReach-v3", "PandaPush-v3", "PandaPickAndPlace-v3")),
     (DRONES, "gym_pybullet_drones", ("hover-aviary-v0",)),
 )
-ROUNDS = 15
+ROUNDS = 9
 SERVER = """
 import importlib, sys, time
 import gymnasium, pybullet

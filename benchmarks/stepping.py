@@ -51,9 +51,9 @@ class Stepping:
     """
 
     def __init__(self, name: str, folder: Path) -> None:
-        self.recipe = recipe(name, policies={"play": 1.0})
+        self.recipe, self.run = recipe(name, policies={"play": 1.0}), f"bench {name}"
         self.rehearsal = rollout.make(self.recipe, Meter(prices.current()))
-        lease = Lease(Ledger(folder / "ledger.db"), "local", bytes(16), "bench", CHUNK, BATCH)
+        lease = Lease(Ledger(folder / "ledger.db"), "local", bytes(16), self.run, CHUNK, BATCH)
         self.lease = lease
         self.env = rollout.make(self.recipe, Meter(prices.current(), lease))
         self.world = self.env.world = TimedWorld()
@@ -88,12 +88,12 @@ class Stepping:
 
         count, success = rollout.rollout(env, policy, self.buffer, chance.seed)
         rollout.finish(env, self.buffer, count, index)
-        facts = rollout.record(env, self.recipe, "bench", index, chance, count)
+        facts = rollout.record(env, self.recipe, self.run, index, chance, count)
         self.writer.append(self.buffer.episode(count, {**facts, "success": success}))
         env.meter.settle("")
         if not self.writer.held:
             for kept in self.writer.records[self.charged :]:
-                self.lease.post(bill.usage("bench", None, kept, self.buffer.schema))
+                self.lease.post(bill.usage(self.run, None, kept, self.buffer.schema))
             self.charged = len(self.writer.records)
         self.lived += 1
         return time.perf_counter() - begun[0], self.world.inside, count
