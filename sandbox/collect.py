@@ -1,12 +1,8 @@
 """A recipe carried out: quote, episodes, shards, charges, log; continued where it stopped."""
 
 import secrets
-import signal
-import threading
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol, cast
 
 from sandbox import bill, catalogue, prices, rollout, runs, settlement
@@ -14,6 +10,7 @@ from sandbox.bill import Bill, Quote
 from sandbox.env import SandboxEnv
 from sandbox.errors import BudgetExhaustedError, FormatError, RunConflictError
 from sandbox.evidence.note import SigningKey
+from sandbox.interrupts import Uninterrupted
 from sandbox.ledger import Lease, Ledger, Usage
 from sandbox.meter import Meter
 from sandbox.policies import find
@@ -213,8 +210,9 @@ class Run:
         """Generate the episodes that are missing, keeping and charging each when it has ended.
 
         A kill loses the episodes under way and those not committed yet, HOLD_BYTES of each worker,
-        none of which is charged; the finished run's bytes are those of one that was never
-        interrupted, whatever the number of workers.
+        none of which is charged; Ctrl-C waits for the episodes under way, a second one does not.
+        The finished run's bytes are those of one that was never interrupted, whatever the number of
+        workers.
 
         Args:
             progress: called for each episode that is kept.
@@ -308,12 +306,16 @@ class Run:
             return
         header = {"run": self.id, "shard": number, "environment": self.env.name()}
         kind = self.recipe.compression
-        with ShardWriter.resume(path, self.schema, header, kind, hold_bytes=HOLD_BYTES) as writer:
+        with (
+            Uninterrupted() as waiting,
+            ShardWriter.resume(path, self.schema, header, kind, hold_bytes=HOLD_BYTES) as writer,
+        ):
             self._charged = len(writer.records)
             self._lease.before = lambda: self._commit(writer, progress)
             try:
                 for index in episodes[self._charged :]:
                     self._episode(index, buffer, writer, progress)
+                    waiting.act()
             finally:
                 self._commit(writer, progress)
 
@@ -322,25 +324,23 @@ class Run:
     ) -> None:
         """Live an episode, keep it, then charge it: never the other way round."""
         steps, facts = self.source.live(self.id, index, buffer)
-        with _uninterrupted():
-            writer.append(buffer.episode(steps, facts))
-            self.source.kept()
-            if not writer.held:
-                self._commit(writer, progress)
+        writer.append(buffer.episode(steps, facts))
+        self.source.kept()
+        if not writer.held:
+            self._commit(writer, progress)
 
     def _commit(self, writer: ShardWriter, progress: Progress) -> None:
         """Keep the episodes that are held back; charge all that are kept and not charged yet."""
         assert self._lease is not None, "inside generate_some"
-        with _uninterrupted():
-            writer.commit()
-            fresh = writer.records[self._charged :]
-            self._charged += len(fresh)
-            usages = [self._usage(kept) for kept in fresh]
-            for usage in usages:
-                self.bill.already += sum(receipt.exists for receipt in self._lease.post(usage))
-            for kept, usage in zip(fresh, usages, strict=True):
-                self._count(usage)
-                progress(kept, self.bill)
+        writer.commit()
+        fresh = writer.records[self._charged :]
+        self._charged += len(fresh)
+        usages = [self._usage(kept) for kept in fresh]
+        for usage in usages:
+            self.bill.already += sum(receipt.exists for receipt in self._lease.post(usage))
+        for kept, usage in zip(fresh, usages, strict=True):
+            self._count(usage)
+            progress(kept, self.bill)
 
     def _begin(self) -> None:
         if (self.folder / "run.json").exists():
@@ -403,23 +403,6 @@ def _schedule(folder: Path) -> PriceSchedule:
     if not (folder / "run.json").exists():
         return prices.current()
     return prices.load(str(runs.read_run(folder).get("price_version")))
-
-
-@contextmanager
-def _uninterrupted() -> Generator[None]:
-    """Let Ctrl-C wait, so that an episode is both kept and charged, or neither."""
-    handler = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(handler):
-        yield
-        return
-    came: list[tuple[int, FrameType | None]] = []
-    signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        if came:
-            handler(*came[0])
 
 
 def _difference(theirs: object, ours: object) -> str:

@@ -11,7 +11,7 @@ from running import python
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    ["errors", "content", "digest", "document", "merkle"],
+    ["errors", "content", "digest", "document", "merkle", "interrupts"],
     ["scene", "prices", "trajectory", "factors", "modality", "wrappers"],
     ["world", "render", "meter", "ledger", "scenario", "recipe", "loader", "evidence"],
     ["pictures", "disturb"],
