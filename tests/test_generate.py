@@ -233,7 +233,7 @@ def test_an_interrupt_keeps_what_is_committed_and_says_how_to_go_on(tmp_path: Pa
     assert b"run the same command again" in out.replace(b"\n", b" ")
     assert b"Traceback" not in error
     posts = [line for line in statement(Ledger(), "local") if line["kind"] == "post"]
-    assert len(posts) == len(lines(tmp_path / "run"))
+    assert len(posts) == sum(len(ShardReader(path)) for path in shards(tmp_path / "run")) >= 9
 
 
 def test_an_interrupt_waits_until_a_kept_episode_is_charged(
