@@ -108,16 +108,13 @@ class ShardWriter:
         self._open()
         _check_fit(episode.rows, self._columns)
         kept, line = _line(episode)
-        self._held.append((episode.rows, kept, line))
         self._held_bytes += len(episode) * self.schema.row_bytes
-        if self._held_bytes >= self._hold_bytes:
+        full, rows = self._held_bytes >= self._hold_bytes, episode.rows
+        if not full:  # The arrays are the caller's, who fills them again.
+            rows = {name: array.copy() for name, array in rows.items()}
+        self._held.append((rows, kept, line))
+        if full:
             self.commit()
-        else:  # The arrays are the caller's.
-            self._held[-1] = (
-                {name: rows.copy() for name, rows in episode.rows.items()},
-                kept,
-                line,
-            )
         return kept
 
     @property

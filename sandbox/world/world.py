@@ -215,7 +215,7 @@ class World(Changing):
         """
         if body not in self._gone:
             self._id(body)
-            self._thrusts[body] = forces
+            self._thrusts[body] = tuple(forces)
 
     def link(self, body: str, link: str) -> list[float]:
         """Return a link's 13 numbers, world frame: the pose of its frame, and the velocity.
