@@ -1,0 +1,103 @@
+"""Three episodes of every recipe, as digests that must never change.
+
+`python tests/golden.py` generates them and compares them with `golden.json`. With `--write` it
+writes what it found, and adds this machine's CPU to the CPUs that gave the same bytes.
+The shards are read with h5py alone, so that a fault in our own reader cannot hide one in the writer.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin  # noqa: F401  # Registers the Zstandard filter.
+
+FILE = Path(__file__).with_name("golden.json")
+DATASETS = Path(__file__).parent.parent / "datasets"
+EPISODES, SEED = 3, 13
+NAMES_CODE = ("run", "digest")  # Keys of a record that change with the environment's source text.
+NAMES_MACHINE = ("engine", "renderer")  # And those that name the machine.
+
+
+def recipes() -> list[str]:
+    """Return the names of the recipes."""
+    return sorted(path.stem for path in DATASETS.glob("*.yaml"))
+
+
+def made(recipe: str, home: Path) -> tuple[dict[str, Any], str]:
+    """Generate a recipe's first episodes; return their digests, and the CPU's name."""
+    out = home / recipe
+    options = ["--episodes", str(EPISODES), "--seed", str(SEED), "--json", "--out", str(out)]
+    command = [sys.executable, "-c", "from sandbox.cli import main; main()", "generate", recipe]
+    done = subprocess.run(
+        [*command, *options],
+        env={**os.environ, "SANDBOX_HOME": str(home / "home")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"generate {recipe}: {done.stderr}"
+    bill = json.loads(done.stdout.splitlines()[-1])
+    (shard,) = sorted(out.glob("shards/*.h5"))
+    with h5py.File(shard, "r") as file:
+        columns = {name: _sha(file[name][()].tobytes()) for name in file}
+        records = json.loads(bytes(file.attrs["episodes"]))
+    cpu = records[0]["engine"]["cpu"]
+    records = [{k: v for k, v in r.items() if k not in NAMES_CODE + NAMES_MACHINE} for r in records]
+    kept = ("episodes", "quantities", "charge_micro")
+    return {
+        "columns": columns,
+        "records": [_sha(json.dumps(record, sort_keys=True).encode()) for record in records],
+        "bill": {key: bill[key] for key in kept},
+    }, cpu
+
+
+def known() -> dict[str, Any]:
+    """Return what the file says; nothing yet if there is none."""
+    return json.loads(FILE.read_text()) if FILE.exists() else {"cpus": [], "recipes": {}}
+
+
+def differences(recipe: str, found: dict[str, Any]) -> list[str]:
+    """Return what differs from the file, by its path."""
+    return _unlike(recipe, known()["recipes"].get(recipe), found)
+
+
+def _unlike(path: str, old: Any, new: Any) -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted({*old, *new})
+        return [line for k in keys for line in _unlike(f"{path}.{k}", old.get(k), new.get(k))]
+    return [] if old == new else [f"{path}: {old!r} before, {new!r} now"]
+
+
+def _sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def main() -> None:
+    """Compare, or write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="write what was found")
+    write = parser.parse_args().write
+    before, found, cpus, differ = known(), {}, set[str](), list[str]()
+    with tempfile.TemporaryDirectory() as home:
+        for recipe in recipes():
+            found[recipe], cpu = made(recipe, Path(home))
+            cpus.add(cpu)
+            differ += differences(recipe, found[recipe])
+            print(recipe, "differs" if differences(recipe, found[recipe]) else "same", flush=True)
+    if write:
+        agreed = set(before["cpus"]) if found == before["recipes"] else set[str]()
+        text = json.dumps({"cpus": sorted(agreed | cpus), "recipes": found}, indent=1)
+        FILE.write_text(text + "\n")
+    elif differ:
+        sys.exit("\n".join(differ))
+
+
+if __name__ == "__main__":
+    main()
