@@ -7,11 +7,14 @@ from pathlib import Path
 
 from benchmarks.replaying import generate
 from benchmarks.stepping import recipe
-from sandbox import bill, prices, runs, verify
-from sandbox.collect import BATCH, CHUNK
+from sandbox import prices
 from sandbox.ledger import Lease, Ledger, Usage, charge_id
 from sandbox.meter import Meter
+from sandbox.run import bill
+from sandbox.run import folder as runs
+from sandbox.run.run import BATCH, CHUNK
 from sandbox.trajectory import Episode, ShardReader, shards
+from sandbox.verification import verify
 
 ROUNDS, POSTS, BATCHES = 9, 16_384, (1, 100, 1000, 8192)
 

@@ -14,9 +14,9 @@ from PIL import Image, ImageDraw
 
 from benchmarks.replaying import generate
 from benchmarks.stepping import recipe
-from sandbox import modality
-from sandbox.render import Picture, Renderer
-from sandbox.render.rasterizer import Rasterizer
+from sandbox import observation as modality
+from sandbox.renderer import Picture, Renderer
+from sandbox.renderer.rasterizer import Rasterizer
 from sandbox.scene import Body, Light, Pose, Robot, Scene, Shape, orbit, robot
 from sandbox.scene.shapes import ShapeKind
 from sandbox.world import World

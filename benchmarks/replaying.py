@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 from benchmarks.stepping import recipe
-from sandbox.collect import Run
-from sandbox.recipe import Recipe
-from sandbox.verify import verify
+from sandbox.run.recipe import Recipe
+from sandbox.run.run import Run
+from sandbox.verification.verify import verify
 
 ROUNDS = 3
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from benchmarks.rendering import PICTURES, draws, moving, panda, primitives
 from benchmarks.stepping import Stepping
-from sandbox.render.camera import extrinsics
-from sandbox.render.rasterizer import Rasterizer
+from sandbox.renderer.camera import extrinsics
+from sandbox.renderer.rasterizer import Rasterizer
 from sandbox.scene import Body, Scene
 
 PANDA = "panda-gym==3.0.7"

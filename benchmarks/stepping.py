@@ -5,12 +5,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from sandbox import bill, catalogue, prices, rollout
-from sandbox.collect import BATCH, CHUNK, HOLD_BYTES
+from sandbox import catalogue, prices
 from sandbox.env import SandboxEnv, Vector
 from sandbox.ledger import Lease, Ledger
 from sandbox.meter import Meter
-from sandbox.recipe import EpisodeChance, Recipe
+from sandbox.run import bill
+from sandbox.run.recipe import EpisodeChance, Recipe
+from sandbox.run.run import BATCH, CHUNK, HOLD_BYTES
+from sandbox.sources import rollout
 from sandbox.trajectory import EpisodeBuffer, ShardWriter
 from sandbox.world import World
 

@@ -112,7 +112,7 @@ def report(columns: Schema, length: int, count: int, compression: str, sync: boo
 
 def windows(path: Path) -> str:
     """Return how fast random batches of 32 windows of 16 rows load in this process."""
-    from sandbox.loader import Windows
+    from sandbox.dataset.windows import Windows
 
     data = Windows(path, 16, ("pixels", "state", "action"))
     order = np.random.default_rng(0).permutation(len(data))[: 32 * 40].reshape(-1, 32).tolist()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sandbox.env import BODY_STATE, Element, Policy, SandboxEnv, Vector
-from sandbox.factors import Color, Factors, Integer, Uniform, Values
+from sandbox.scenario.factors import Color, Factors, Integer, Uniform, Values
 from sandbox.scene import Body, Engine, Material, Pose, Scene, Shape, Vec3, orbit, sun, turned
 
 MOST = 20

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sandbox.env import Element, Policy, SandboxEnv, Vector
-from sandbox.factors import Color, Factors, Integer, Uniform, Values
+from sandbox.scenario.factors import Color, Factors, Integer, Uniform, Values
 from sandbox.scene import (
     Body,
     Camera,

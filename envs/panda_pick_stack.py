@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from sandbox.env import Element, Policy, SandboxEnv, Vector, yaw
-from sandbox.factors import Color, Factors, Integer, Uniform, Values
+from sandbox.scenario.factors import Color, Factors, Integer, Uniform, Values
 from sandbox.scene import (
     PANDA_FINGERS,
     PANDA_JOINTS,

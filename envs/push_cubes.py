@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sandbox.env import BODY_STATE, Element, Policy, SandboxEnv, Vector, yaw
-from sandbox.factors import Color, Factors, Integer, Uniform, Values
+from sandbox.scenario.factors import Color, Factors, Integer, Uniform, Values
 from sandbox.scene import (
     Body,
     Camera,

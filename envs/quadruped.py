@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from sandbox.env import Element, Policy, SandboxEnv, Vector
-from sandbox.factors import Color, Factors, Integer, Uniform, Values
+from sandbox.scenario.factors import Color, Factors, Integer, Uniform, Values
 from sandbox.scene import (
     Body,
     Camera,

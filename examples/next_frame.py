@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from sandbox.loader import Windows
+from sandbox.dataset.windows import Windows
 
 
 class NextFrame(nn.Module):

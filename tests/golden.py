@@ -2,7 +2,7 @@
 
 `python tests/golden.py` generates them and compares them with `golden.json`. With `--write` it
 writes what it found, and adds this machine's CPU to the CPUs that gave the same bytes.
-The shards are read with h5py alone, so that a fault in our own reader cannot hide one in the writer.
+The shards are read with h5py alone, so that a fault in our reader cannot hide one in the writer.
 """
 
 import argparse

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sandbox.recipe import Recipe
+from sandbox.run.recipe import Recipe
 
 TESTS = Path(__file__).parent
 

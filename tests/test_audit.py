@@ -15,17 +15,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 from running import cli, recipe
 
-from sandbox import collect, prices, prove, runs
-from sandbox.audit import as_json, audit, draw, missed, refund, sample_size, wrong_below
-from sandbox.collect import Generation, Run
+from sandbox import prices
+from sandbox.env.policies import find
 from sandbox.errors import FormatError, InvalidInputError, LedgerError
 from sandbox.evidence import keys, log
 from sandbox.ledger import Ledger
 from sandbox.ledger.statement import statement
-from sandbox.policies import find
-from sandbox.recipe import EpisodeChance
+from sandbox.run import folder as runs
+from sandbox.run import run as collect
+from sandbox.run.recipe import EpisodeChance
+from sandbox.run.run import Generation, Run
 from sandbox.trajectory import EpisodeBuffer, shards
-from sandbox.verify import Trust, verify
+from sandbox.verification import prove
+from sandbox.verification.audit import (
+    as_json,
+    audit,
+    draw,
+    missed,
+    refund,
+    sample_size,
+    wrong_below,
+)
+from sandbox.verification.verify import Trust, verify
 
 # Liars: whoever generates the run also signs it and keeps the ledger, so that all agrees.
 
@@ -206,7 +217,7 @@ def test_damaged_bytes_and_another_machine_are_no_reason_to_refund(
     trust = Trust(Ledger(read_only=True), keys.trusted(), signed=True)
     found = audit(tmp_path / "run", 0.99, 0.01, trust=trust)
     with monkeypatch.context() as patch:
-        patch.setattr("sandbox.audit.engine", lambda: {"class": "another"})
+        patch.setattr("sandbox.verification.audit.engine", lambda: {"class": "another"})
         assert refund(tmp_path / "run", found, Ledger()) == (0, [1, 4])
     lie(tmp_path / "honest", None)
     with h5py.File(shards(tmp_path / "honest")[0], "r+") as file:
@@ -340,7 +351,7 @@ def test_what_another_renderer_drew_is_not_claimed(tmp_path: Path) -> None:
     drawn.close()
     with pytest.MonkeyPatch.context() as patch:
         other = {"name": "raster", "class": "of tomorrow"}
-        patch.setattr("sandbox.pictures.Pictures.drawn_by", other)
+        patch.setattr("sandbox.env.pictures.Pictures.drawn_by", other)
         found = audit(tmp_path / "run", trust=Trust(Ledger(read_only=True)))
     assert "(pixels could not be compared)" in found.statement
     assert as_json(found)["not_compared"] == ["pixels"]

@@ -17,9 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from sandbox import prices
 from sandbox.errors import BudgetExhaustedError, InvalidInputError, LedgerError, SandboxError
 from sandbox.ledger import Ledger, Usage
+from sandbox.ledger.pages import Pages
 from sandbox.ledger.proof import replayed
 from sandbox.ledger.rules import HOLD_S
-from sandbox.ledger.store import Pages
 from sandbox.ledger.transfer import Move
 
 UNITS = ("raw_byte", "pixel", "physics_step")

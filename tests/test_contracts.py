@@ -15,7 +15,7 @@ from running import python
 from sandbox import catalogue
 from sandbox.env import SandboxEnv
 from sandbox.errors import InvalidInputError
-from sandbox.modality import MODALITIES
+from sandbox.observation import MODALITIES
 from sandbox.scene import movable
 
 

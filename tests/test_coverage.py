@@ -10,7 +10,7 @@ from PIL import Image
 from running import cli, recipe
 from test_generate import generate
 
-from sandbox.coverage import measure
+from sandbox.report.coverage import measure
 
 
 def made(folder: Path, name: str = "billiards", **changes: Any) -> Path:

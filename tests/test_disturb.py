@@ -14,7 +14,7 @@ from sandbox import catalogue
 from sandbox.env import SandboxEnv
 from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.trajectory import ShardReader, shards
-from sandbox.verify import verify
+from sandbox.verification.verify import verify
 
 BALL = 13  # Numbers of a body's state.
 

@@ -13,13 +13,14 @@ import pytest
 from running import recipe
 from test_generate import content, generate, lines
 
-from sandbox import collect, runs
 from sandbox.errors import BudgetExhaustedError, LedgerError, SandboxError
 from sandbox.ledger import Ledger, Usage, charge_id
 from sandbox.ledger.statement import statement
-from sandbox.recipe import Recipe
+from sandbox.run import folder as runs
+from sandbox.run import run as collect
+from sandbox.run.recipe import Recipe
 from sandbox.trajectory import ShardWriter, StorageError
-from sandbox.verify import verify
+from sandbox.verification.verify import verify
 
 SOAK = "SANDBOX_SOAK" in os.environ
 

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from running import cli, python, recipe
 
-from sandbox import catalogue, collect, prices, rollout
-from sandbox.collect import Run
+from sandbox import catalogue, prices
 from sandbox.errors import (
     BudgetExhaustedError,
     InvalidInputError,
@@ -25,10 +24,13 @@ from sandbox.errors import (
 from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Ledger
 from sandbox.ledger.statement import statement
-from sandbox.recipe import EpisodeChance, Recipe, changed
-from sandbox.recipe import load as load_recipe
+from sandbox.run import run as collect
+from sandbox.run.recipe import EpisodeChance, Recipe, changed
+from sandbox.run.recipe import load as load_recipe
+from sandbox.run.run import Run
+from sandbox.sources import rollout
 from sandbox.trajectory import Episode, ShardReader, ShardWriter, shards
-from sandbox.verify import verify
+from sandbox.verification.verify import verify
 
 
 def generate(wanted: Recipe, folder: Path, key: SigningKey | None = None) -> collect.Bill:

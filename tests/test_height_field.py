@@ -5,8 +5,8 @@ import pybullet
 import pytest
 
 from sandbox.errors import InvalidInputError
-from sandbox.render import Picture, Renderer
-from sandbox.render.rasterizer import Rasterizer
+from sandbox.renderer import Picture, Renderer
+from sandbox.renderer.rasterizer import Rasterizer
 from sandbox.scene import Body, Camera, Pose, Scene, Shape, turned
 from sandbox.world import TinyRenderer, World
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from sandbox.interrupts import Uninterrupted
+from sandbox.run.interrupts import Uninterrupted
 
 
 def work(number: int, times: int, done: list[str], *, act: bool) -> None:

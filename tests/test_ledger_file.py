@@ -24,8 +24,8 @@ import pytest
 from sandbox.errors import LedgerError, SandboxError, UnknownNameError
 from sandbox.ledger import Balance, Ledger, Usage, charge_id
 from sandbox.ledger.export import cloudevents_ndjson, focus_csv
+from sandbox.ledger.pages import Pages
 from sandbox.ledger.statement import exported, statement
-from sandbox.ledger.store import Pages
 from sandbox.ledger.transfer import Move
 
 EPISODE = b"e" * 16

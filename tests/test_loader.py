@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from sandbox.dataset.windows import Windows
 from sandbox.errors import FormatError, InvalidInputError, UnknownNameError
-from sandbox.loader import Windows
 from sandbox.trajectory import Column, Episode, EpisodeBuffer, Schema, ShardReader, ShardWriter
 
 LENGTHS = (6, 3, 20, 1, 9, 4, 31, 5)  # Rows of the episodes.

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox import merkle
 from sandbox.errors import InvalidInputError
+from sandbox.evidence import merkle
 
 # Certificate Transparency's reference vectors: eight leaves, and the roots of the first n of them.
 DATA = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657"]

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sandbox import catalogue, policies, recipe
-from sandbox.env import SandboxEnv
-from sandbox.recipe import EpisodeChance
+from sandbox import catalogue
+from sandbox.env import SandboxEnv, policies
+from sandbox.run import recipe
+from sandbox.run.recipe import EpisodeChance
 
 EPISODES = {"dominoes": 24, "pour": 20, "ramp_occluder": 100, "tower": 40}  # 200 in a soak.
 LATER_S = 3.0  # Simulated seconds after the end, in which all comes to rest.

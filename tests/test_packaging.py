@@ -13,7 +13,8 @@ from sandbox import catalogue
 ROOT = Path(__file__).parent.parent
 CHECK = """
 import pathlib, gymnasium, sandbox
-from sandbox import catalogue, recipe, scenario
+from sandbox import catalogue, scenario
+from sandbox.run import recipe
 assert "site-packages" in sandbox.__file__, sandbox.__file__
 for name in catalogue.environments():
     env = gymnasium.make(f"sandbox:{catalogue.gym_id(name)}", account=None)

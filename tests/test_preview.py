@@ -11,8 +11,8 @@ from test_generate import generate
 
 from sandbox import catalogue
 from sandbox.errors import InvalidInputError
-from sandbox.gallery import gallery, picture, text
-from sandbox.preview import KELLY, colored, preview
+from sandbox.report.gallery import gallery, picture, text
+from sandbox.report.preview import KELLY, colored, preview
 
 ROOT = Path(__file__).parent.parent
 

@@ -12,12 +12,15 @@ import pytest
 from running import cli, recipe
 from test_generate import generate
 
-from sandbox import prices, prove, runs, settlement
-from sandbox.collect import Run
+from sandbox import prices
 from sandbox.errors import FormatError, SandboxError
 from sandbox.evidence import keys, log
-from sandbox.recipe import with_pictures
-from sandbox.rerender import Rendering
+from sandbox.run import folder as runs
+from sandbox.run import settle as settlement
+from sandbox.run.recipe import with_pictures
+from sandbox.run.run import Run
+from sandbox.sources.rendering import Rendering
+from sandbox.verification import prove
 
 
 @pytest.fixture(scope="module")

@@ -19,16 +19,19 @@ import pytest
 from running import cli, recipe
 from test_generate import RECIPE, content, generate
 
-from sandbox import collect, prices, runs, settlement
-from sandbox.collect import Run, recover
+from sandbox import prices
 from sandbox.errors import LedgerError, RunConflictError
 from sandbox.evidence import keys
 from sandbox.ledger import Ledger, charge_id
-from sandbox.recipe import changed
-from sandbox.recipe import load as load_recipe
-from sandbox.settlement import Settlement, lock, lock_lease
+from sandbox.run import folder as runs
+from sandbox.run import run as collect
+from sandbox.run import settle as settlement
+from sandbox.run.recipe import changed
+from sandbox.run.recipe import load as load_recipe
+from sandbox.run.run import Run, recover
+from sandbox.run.settle import Settlement, lock, lock_lease
 from sandbox.trajectory import ShardReader, shards
-from sandbox.verify import Trust, verify
+from sandbox.verification.verify import Trust, verify
 
 SOAK = "SANDBOX_SOAK" in os.environ
 KILLS = 100 if SOAK else 20
@@ -38,7 +41,7 @@ FUNDS = prices.micro(5000)
 # to, it kills itself and all of these between keeping its nth episode and posting it.
 MAIN = """
 import os, signal
-from sandbox import collect
+from sandbox.run import run as collect
 from sandbox.trajectory import ShardWriter
 
 collect.BATCH, collect.CHUNK, collect.HOLD_BYTES = 5, 3, 100_000

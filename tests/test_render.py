@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sandbox.errors import InvalidInputError, UnknownNameError
-from sandbox.render import Picture, rasterizer
-from sandbox.render.camera import rotation
-from sandbox.render.rasterizer import Rasterizer
+from sandbox.renderer import Picture, rasterizer
+from sandbox.renderer.camera import rotation
+from sandbox.renderer.rasterizer import Rasterizer
 from sandbox.scene import Body, Camera, Light, Pose, Scene, Shape, Texture, image, mesh, robot
 from sandbox.world import TinyRenderer, World
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from sandbox.render import jit
+from sandbox.renderer import jit
 
 DRAW = """
 import hashlib, sys
 import numpy as np
 sys.path.insert(0, {tests!r})
-from sandbox.render import Picture
-from sandbox.render.rasterizer import Rasterizer
+from sandbox.renderer import Picture
+from sandbox.renderer.rasterizer import Rasterizer
 from sandbox.scene import Scene, orbit, robot
 from sandbox.world import World
 from test_render import zoo

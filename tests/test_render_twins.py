@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from sandbox import catalogue
-from sandbox.render import Picture, Renderer, geometry, urdf
-from sandbox.render.arrays import FRAME
-from sandbox.render.rasterizer import Rasterizer
+from sandbox.renderer import Picture, Renderer, geometry, urdf
+from sandbox.renderer.arrays import FRAME
+from sandbox.renderer.rasterizer import Rasterizer
 from sandbox.scene import Body, Pose, Scene, Shape, orbit, robot
 from sandbox.world import TinyRenderer, World, tiny
 

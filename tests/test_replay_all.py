@@ -12,11 +12,11 @@ from running import recipe
 from test_generate import generate
 
 from sandbox import catalogue
-from sandbox.branching import Branching, planned
-from sandbox.collect import Run
-from sandbox.factors import Color
+from sandbox.run.run import Run
+from sandbox.scenario.factors import Color
 from sandbox.scene import movable
-from sandbox.verify import verify
+from sandbox.sources.branching import Branching, planned
+from sandbox.verification.verify import verify
 
 SOAK = "SANDBOX_SOAK" in os.environ
 EPISODES = 200 if SOAK else 3

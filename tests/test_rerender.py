@@ -15,13 +15,14 @@ import pytest
 from running import cli, recipe
 from test_generate import generate
 
-from sandbox import rerender, runs
-from sandbox.collect import Bill, Run
 from sandbox.errors import BudgetExhaustedError, FormatError, InvalidInputError, RunConflictError
 from sandbox.ledger import Ledger
-from sandbox.recipe import with_pictures
+from sandbox.run import folder as runs
+from sandbox.run.recipe import with_pictures
+from sandbox.run.run import Bill, Run
+from sandbox.sources import rendering as rerender
 from sandbox.trajectory import ShardReader, shards
-from sandbox.verify import verify
+from sandbox.verification.verify import verify
 
 PICTURES = ["pixels", "depth", "segmentation"]
 CAMERAS = ["main", "finger"]

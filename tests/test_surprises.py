@@ -7,15 +7,15 @@ import pytest
 from running import cli, recipe
 from test_generate import generate
 
-from sandbox.branching import Branching, pairs, surprises
-from sandbox.branching.kinds import IMPOSSIBLE
-from sandbox.branching.plan import read
-from sandbox.collect import Run
 from sandbox.errors import FormatError, InvalidInputError, UnknownNameError
-from sandbox.recipe import with_pictures
-from sandbox.rerender import Rendering
-from sandbox.runs import recipe_of
-from sandbox.verify import verify
+from sandbox.run.folder import recipe_of
+from sandbox.run.recipe import with_pictures
+from sandbox.run.run import Run
+from sandbox.sources.branching import Branching, pairs, surprises
+from sandbox.sources.kinds import IMPOSSIBLE
+from sandbox.sources.plan import read
+from sandbox.sources.rendering import Rendering
+from sandbox.verification.verify import verify
 
 WORLDS = ("billiards", "dominoes", "ramp_occluder", "tower")
 

@@ -16,15 +16,17 @@ import pytest
 from running import cli, recipe
 from test_generate import content
 
-from sandbox import bill, runs, settlement
 from sandbox import content as places
-from sandbox.collect import Run
 from sandbox.errors import FormatError
 from sandbox.evidence import keys, log
 from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Ledger, Usage, charge_id
+from sandbox.run import bill
+from sandbox.run import folder as runs
+from sandbox.run import settle as settlement
+from sandbox.run.run import Run
 from sandbox.trajectory import Episode, ShardReader, ShardWriter, shards
-from sandbox.verify import Report, Trust, verify
+from sandbox.verification.verify import Report, Trust, verify
 
 SOAK = "SANDBOX_SOAK" in os.environ
 FLIPS = 100_000_000 if SOAK else 60  # Of a file, at most.

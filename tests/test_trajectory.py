@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from sandbox import merkle
 from sandbox.errors import FormatError, InvalidInputError, UnknownNameError
+from sandbox.evidence import merkle
 from sandbox.trajectory import (
     COMPRESSIONS,
     Column,

@@ -11,10 +11,10 @@ from running import cli, recipe
 from test_generate import content, generate
 
 from sandbox.errors import RunConflictError
-from sandbox.recipe import Recipe
-from sandbox.replay import first_difference
+from sandbox.run.recipe import Recipe
+from sandbox.sources.replay import first_difference
 from sandbox.trajectory import Episode, shards
-from sandbox.verify import verify
+from sandbox.verification.verify import verify
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from running import python
 
 from sandbox.errors import InvalidInputError, UnknownNameError
-from sandbox.render import Picture
+from sandbox.renderer import Picture
 from sandbox.scene import (
     Body,
     Camera,

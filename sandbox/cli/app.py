@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sandbox import catalogue, factors, prices, recipe
-from sandbox.cli import evidence, show
-from sandbox.cli.evidence import Key
+from sandbox import catalogue, prices
+from sandbox.cli import show, trust
 from sandbox.cli.ledger import ledger_app
+from sandbox.cli.trust import Key
+from sandbox.run import recipe
+from sandbox.scenario import factors
 
 if TYPE_CHECKING:
-    from sandbox.collect import Run
+    from sandbox.run.run import Run
 
 
 class Document(StrEnum):
@@ -31,8 +33,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(ledger_app, name="ledger")
-app.add_typer(evidence.keys_app, name="keys")
-for command in (evidence.recover, evidence.verify, evidence.audit, evidence.prove):
+app.add_typer(trust.keys_app, name="keys")
+for command in (trust.recover, trust.verify, trust.audit, trust.prove):
     app.command()(command)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
@@ -75,7 +77,7 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """Carry out a recipe; run it again to continue where it stopped."""
-    from sandbox.collect import Run
+    from sandbox.run.run import Run
 
     wanted = recipe.changed(
         recipe.load(name),
@@ -88,7 +90,7 @@ def generate(
         admission=admission,
     )
     folder = out or Path("runs") / Path(name).stem
-    run = Run(wanted, folder, key=evidence.signer(key))
+    run = Run(wanted, folder, key=trust.signer(key))
     _carry_out(run, "Generating", workers, as_json)
 
 
@@ -111,8 +113,9 @@ def render(
     as_json: Json = False,
 ) -> None:
     """Replay a finished run, bit for bit, and draw its pictures now; only these are charged."""
-    from sandbox import rerender, runs
-    from sandbox.collect import Run
+    from sandbox.run import folder as runs
+    from sandbox.run.run import Run
+    from sandbox.sources import rendering as rerender
 
     wanted = recipe.with_pictures(
         runs.recipe_of(run),
@@ -126,7 +129,7 @@ def render(
         admission=admission,
     )
     source = rerender.Rendering(wanted, run)
-    drawing = Run(wanted, out, None, source, evidence.signer(key))
+    drawing = Run(wanted, out, None, source, trust.signer(key))
     _carry_out(drawing, "Rendering", workers, as_json)
 
 
@@ -152,7 +155,7 @@ def branch(
     as_json: Json = False,
 ) -> None:
     """Live a recorded episode again up to a step, then otherwise: counterfactual groups."""
-    from sandbox import branching
+    from sandbox.sources import branching
 
     plan = branching.planned(run, episode, step, _listed(kinds), k)
     _branch_off(run, plan, out, budget, account, workers, key, as_json)
@@ -182,7 +185,7 @@ def surprises(
     as_json: Json = False,
 ) -> None:
     """Make pairs for violation of expectation: what was recorded, and what cannot be."""
-    from sandbox import branching
+    from sandbox.sources import branching
 
     named = None if kinds is None else _listed(kinds)
     plan = branching.surprises(run, named, pairs, during, seed)
@@ -201,12 +204,12 @@ def _branch_off(
     key: str | None,
     as_json: bool,
 ) -> None:
-    from sandbox import branching
-    from sandbox.collect import Run
+    from sandbox.run.run import Run
+    from sandbox.sources import branching
 
     changes = {"budget": _credits(budget), "account": account}
     source = branching.Branching.of(run, plan, **changes)
-    carried = Run(source.recipe, out, None, source, evidence.signer(key))
+    carried = Run(source.recipe, out, None, source, trust.signer(key))
     _carry_out(carried, "Branching", workers, as_json)
 
 
@@ -248,7 +251,7 @@ def quote(
     as_json: Json = False,
 ) -> None:
     """Say what a recipe will cost: exact where episodes have a fixed length, else at most."""
-    from sandbox import collect
+    from sandbox.run import run as collect
 
     changes = {"split": split, "episodes": episodes, "seed": seed, "account": account}
     wanted = recipe.changed(recipe.load(name), **changes)
@@ -271,7 +274,7 @@ def quote(
 @app.command()
 def inspect(run: RunPath, as_json: Json = False) -> None:
     """Say what is in a run or a file: columns, units, episodes, policies, returns, credits."""
-    from sandbox.summary import summarise
+    from sandbox.report.summary import summarise
 
     summary = summarise(run)
     if as_json:
@@ -289,7 +292,7 @@ def coverage(
     as_json: Json = False,
 ) -> None:
     """Measure what a run covers of its world, and warn of what trains badly."""
-    from sandbox import coverage as covering
+    from sandbox.report import coverage as covering
 
     found = covering.measure(run)
     if as_json:
@@ -315,7 +318,7 @@ def preview(
     as_json: Json = False,
 ) -> None:
     """Draw a contact sheet (PNG) and a film (MP4) of a run, replayed for pictures it has not."""
-    from sandbox import preview as previewing
+    from sandbox.report import preview as previewing
 
     paths = previewing.preview(
         run,
@@ -338,7 +341,7 @@ def gallery(
     as_json: Json = False,
 ) -> None:
     """Write a page of every environment: films, and pictures of its cameras and factors."""
-    from sandbox.gallery import gallery as write
+    from sandbox.report.gallery import gallery as write
 
     page = write(out, show.each(catalogue.environments(), "Drawing", hidden=as_json))
     if as_json:

@@ -19,15 +19,16 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from sandbox import prices, runs
-from sandbox.audit import Audit
-from sandbox.bill import Bill, Quote
-from sandbox.branching import Pair
-from sandbox.coverage import Coverage
-from sandbox.prove import Proof
-from sandbox.recipe import Recipe
-from sandbox.settlement import Settlement
-from sandbox.verify import Report
+from sandbox import prices
+from sandbox.report.coverage import Coverage
+from sandbox.run import folder as runs
+from sandbox.run.bill import Bill, Quote
+from sandbox.run.recipe import Recipe
+from sandbox.run.settle import Settlement
+from sandbox.sources.branching import Pair
+from sandbox.verification.audit import Audit
+from sandbox.verification.prove import Proof
+from sandbox.verification.verify import Report
 
 _OUT = Console(soft_wrap=False)
 _UNITS = {

@@ -9,8 +9,8 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from sandbox.factors import Color, Factors, Values
-from sandbox.modality import Element
+from sandbox.observation import Element
+from sandbox.scenario.factors import Color, Factors, Values
 from sandbox.scene import Scene
 from sandbox.world import World
 from sandbox.world.world import BODY_STATE, JOINT_STATE

@@ -9,8 +9,8 @@ charge and every file. The log is only ever appended to.
 import os
 from pathlib import Path
 
-from sandbox import merkle
 from sandbox.errors import FormatError, RunConflictError
+from sandbox.evidence import merkle
 from sandbox.evidence.note import Checkpoint, SigningKey, sign
 
 LOG, CHECKPOINT = "log", "checkpoint"

@@ -18,9 +18,9 @@ from sandbox.errors import InvalidInputError, LedgerError, UnknownNameError
 from sandbox.ledger import burn, posting, proof, rules
 from sandbox.ledger.account import Account, Balance, Mode, Usage
 from sandbox.ledger.burn import OVERAGE
-from sandbox.ledger.file import Store
+from sandbox.ledger.pages import Pages
 from sandbox.ledger.rules import HOLD_S
-from sandbox.ledger.store import Pages
+from sandbox.ledger.sqlite import Store
 from sandbox.ledger.transfer import ANY, Booked, Charges, Move, check_amount, checked_id, named
 from sandbox.meter import Receipt
 from sandbox.prices import credits

@@ -7,7 +7,7 @@ from sandbox.errors import BudgetExhaustedError, InvalidInputError, LedgerError
 from sandbox.ledger import burn, rules
 from sandbox.ledger.account import Account, Usage
 from sandbox.ledger.burn import OVERAGE
-from sandbox.ledger.store import Pages
+from sandbox.ledger.pages import Pages
 from sandbox.ledger.transfer import (
     LARGEST,
     Booked,

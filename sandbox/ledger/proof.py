@@ -9,8 +9,8 @@ from sandbox import prices
 from sandbox.errors import LedgerError, SandboxError
 from sandbox.ledger import schema
 from sandbox.ledger.burn import OVERAGE
-from sandbox.ledger.shape import booked_of
-from sandbox.ledger.store import DAMAGE, FIRST_LINK, Pages, linked
+from sandbox.ledger.pages import DAMAGE, FIRST_LINK, Pages, linked
+from sandbox.ledger.rows import booked_of
 from sandbox.ledger.transfer import ANY, Booked, charge_id, legs
 
 

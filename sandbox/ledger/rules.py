@@ -9,8 +9,8 @@ from sandbox.errors import InvalidInputError, LedgerError, UnknownNameError
 from sandbox.ledger import burn
 from sandbox.ledger.account import Account
 from sandbox.ledger.burn import OVERAGE, Lot
-from sandbox.ledger.shape import LATEST_MS, is_text
-from sandbox.ledger.store import Pages
+from sandbox.ledger.pages import Pages
+from sandbox.ledger.rows import LATEST_MS, is_text
 from sandbox.ledger.transfer import ANY, LARGEST, Booked, Charges, Move, Parts, check_amount, named
 from sandbox.prices import UNITS, credits
 

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from sandbox.errors import InvalidInputError, UnknownNameError
-from sandbox.factors import Factors, Values
+from sandbox.scenario.factors import Factors, Values
 from sandbox.scenario.settings import Setting, Strict, check_setting, draw, ordered
 from sandbox.scenario.view import View
 

@@ -6,9 +6,9 @@ from typing import Annotated, Any, cast
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from sandbox import factors
 from sandbox.errors import InvalidInputError, UnknownNameError
-from sandbox.factors import Color, Factor, Factors, Integer, Uniform, Value
+from sandbox.scenario import factors
+from sandbox.scenario.factors import Color, Factor, Factors, Integer, Uniform, Value
 
 Range = Annotated[list[float | str], Field(min_length=2, max_length=2)]
 Vec = Annotated[list[float], Field(min_length=3, max_length=3)]

@@ -4,12 +4,6 @@ Lengths are metres, masses kilograms, angles radians unless a name says otherwis
 has z up. Quaternions are (x, y, z, w). Colours are red, green, blue and alpha in 0..1, as shown.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
-
-from sandbox import digest
-from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.scene.assets import asset
 from sandbox.scene.bodies import (
     Body,
@@ -31,6 +25,7 @@ from sandbox.scene.panda import (
     panda_joints,
     panda_moved,
 )
+from sandbox.scene.scene import Engine, Scene, movable
 from sandbox.scene.shapes import (
     GREY,
     Pose,
@@ -44,7 +39,7 @@ from sandbox.scene.shapes import (
     mesh,
     turned,
 )
-from sandbox.scene.view import DAYLIGHT, Camera, Light, orbit, sun
+from sandbox.scene.view import Camera, Light, orbit, sun
 
 __all__ = [
     "GREY",
@@ -83,78 +78,3 @@ __all__ = [
     "sun",
     "turned",
 ]
-
-
-@dataclass(frozen=True)
-class Engine:
-    """How the scene is simulated: every number that Bullet's result depends on.
-
-    The defaults against sticky walls are Kubric's (bulletphysics/bullet3 #3094).
-    """
-
-    physics_hz: int = 240
-    gravity: Vec3 = (0.0, 0.0, -9.81)
-    solver_iterations: int = 50
-    erp: float = 0.2
-    contact_erp: float = 0.2
-    friction_erp: float = 0.2
-    contact_breaking_threshold_m: float = 0.02
-    contact_slop: float = 0.00001
-    restitution_velocity_threshold: float = 0.0
-    split_impulse: bool = True
-    cone_friction: bool = False
-    warm_starting: float = 0.0
-
-
-@dataclass(frozen=True)
-class Scene:
-    """Everything that physics and pictures need to know.
-
-    Attributes:
-        bodies, cameras, light, engine: its parts.
-        sky: colour of what nothing covers, at the horizon and below it, and
-        zenith: straight above.
-
-    Raises:
-        InvalidInputError: two bodies or two cameras share a name, or a camera's body is not there.
-    """
-
-    bodies: tuple[Body | Robot, ...]
-    cameras: tuple[Camera, ...] = ()
-    light: Light = DAYLIGHT
-    engine: Engine = Engine()
-    sky: Vec3 = (0.86, 0.90, 0.95)
-    zenith: Vec3 = (0.55, 0.70, 0.90)
-
-    def __post_init__(self) -> None:
-        for kind, names in (
-            ("bodies", [b.name for b in self.bodies]),
-            ("cameras", [c.name for c in self.cameras]),
-        ):
-            if len(set(names)) != len(names):
-                raise InvalidInputError(f"two {kind} of a scene share a name: {names}.")
-        for camera in self.cameras:
-            if camera.body and camera.body not in (b.name for b in self.bodies):
-                known = [b.name for b in self.bodies]
-                raise UnknownNameError("body", camera.body, known, f"camera {camera.name!r}")
-
-    @cached_property
-    def digest(self) -> str:
-        """The SHA-256 that names this scene, 64 hex digits."""
-        return digest.sha256(self)
-
-    def camera(self, name: str) -> Camera:
-        """Return the camera called `name`; UnknownNameError if there is none."""
-        for camera in self.cameras:
-            if camera.name == name:
-                return camera
-        raise UnknownNameError("camera", name, [c.name for c in self.cameras])
-
-
-def movable(scene: Scene) -> Iterator[str]:
-    """Yield the names of the bodies whose base is free to move."""
-    for body in scene.bodies:
-        if (isinstance(body, Body) and body.mass_kg > 0) or (
-            isinstance(body, Robot) and not body.fixed
-        ):
-            yield body.name

@@ -11,8 +11,8 @@ import numpy as np
 from blake3 import blake3
 from numpy.typing import NDArray
 
-from sandbox import merkle
 from sandbox.errors import FormatError
+from sandbox.evidence import merkle
 from sandbox.trajectory.schema import REQUIRED, Schema
 
 Rows = Mapping[str, NDArray[Any]]

@@ -9,7 +9,7 @@ import numpy as np
 
 from sandbox import scene as sc
 from sandbox.errors import InvalidInputError
-from sandbox.render import mesh
+from sandbox.renderer import mesh
 from sandbox.world.bullet import pybullet, quiet
 
 _GEOMETRY = {

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox import scene as sc
-from sandbox.render import Picture, geometry
+from sandbox.renderer import Picture, geometry
 from sandbox.world import build, bullet
 from sandbox.world.bullet import pybullet
 

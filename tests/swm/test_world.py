@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from running import recipe
 
 from sandbox import catalogue
-from sandbox.collect import Run
 from sandbox.env import Policy, SandboxEnv
-from sandbox.factors import default
+from sandbox.run.run import Run
+from sandbox.scenario.factors import default
 from sandbox.trajectory import ShardReader, shards
 from sandbox.wrappers import EndsOnSuccess
 

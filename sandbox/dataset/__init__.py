@@ -1,0 +1,1 @@
+"""Episodes of runs, read for training."""

@@ -1,0 +1,180 @@
+"""What an environment photographs: cameras times modalities, each drawn once a row."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sandbox.errors import InvalidInputError, UnknownNameError
+from sandbox.observation import PICTURES, RENDERERS
+from sandbox.renderer import Picture, Renderer
+from sandbox.renderer.camera import extrinsics, intrinsics
+from sandbox.scene import Camera, Scene
+from sandbox.world import TinyRenderer, World
+
+F64 = NDArray[np.float64]
+
+
+class Pictures:
+    """The pictures of a world, row by row.
+
+    Args:
+        modalities: what is observed; what is no picture is passed over.
+        camera: its name, or several: then a column is called modality.camera.
+        size: pixels in width and height.
+        renderer: `raster` or `tiny`.
+        rendered: whether pictures may be asked for that no column holds.
+        world: whose poses are drawn.
+
+    Attributes:
+        cameras: the names of those that draw.
+        columns: of each column of pictures, its camera and modality.
+        size: as given.
+    """
+
+    def __init__(
+        self,
+        modalities: Sequence[str],
+        camera: str | Sequence[str],
+        size: int,
+        renderer: str,
+        rendered: bool,
+        world: World,
+    ) -> None:
+        self.cameras = _cameras(camera)
+        self.columns = {
+            name if isinstance(camera, str) else f"{name}.{which}": (which, name)
+            for name in modalities
+            if name in PICTURES
+            for which in self.cameras
+        }
+        self.size = size
+        self._world = world
+        chosen = _renderer(renderer)
+        self._renderer = chosen() if self.columns or rendered else None
+        self._wanted = tuple(name for name in PICTURES if name in modalities)
+        self._drawn: dict[str, Picture] = {}
+        self._poses: F64 | None = None
+
+    @property
+    def drawn_by(self) -> dict[str, str] | None:
+        """Who draws and under which determinism class; None if nothing is drawn."""
+        it = self._renderer
+        return None if it is None else {"name": it.name, "class": it.determinism}
+
+    def load(self, scene: Scene) -> None:
+        """Make ready for a scene, before it is paid for.
+
+        Raises:
+            UnknownNameError: a camera that it has not.
+            InvalidInputError: a mesh, URDF or image that cannot be read.
+        """
+        self._scene = scene
+        self._from = {name: scene.camera(name) for name in self.cameras}
+        self._fixed = {c.name: extrinsics(c) for c in scene.cameras if not c.body}
+        if self._renderer is not None:
+            self._renderer.load(scene)
+
+    def warm_up(self) -> None:
+        """Do what must be done once on a machine before the first picture: compile the renderer."""
+        if self._renderer is not None:
+            self._renderer.warm_up()
+
+    def begin(self) -> None:
+        """Look around when the scene is built.
+
+        Raises:
+            InvalidInputError: a camera's eye is inside something.
+        """
+        self.arrive()
+        if self._renderer is not None:
+            for camera in self._from.values():
+                self._renderer.check(self._posed(), camera)
+
+    def arrive(self) -> None:
+        """Forget the row before."""
+        self._drawn, self._poses = {}, None
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Return this row's picture of one column."""
+        camera, modality = self.columns[name]
+        if camera not in self._drawn:
+            self._draw(camera, self._wanted)
+        return getattr(self._drawn[camera], modality)
+
+    def has_frame(self) -> bool:
+        """Whether `frame` would draw nothing anew."""
+        drawn = self._drawn.get(self.cameras[0])
+        return drawn is not None and drawn.pixels.size > 0
+
+    def frame(self) -> NDArray[np.uint8]:
+        """Return this row's RGB picture of the first camera."""
+        if not self.has_frame():
+            self._draw(self.cameras[0], ("pixels",))
+        return self._drawn[self.cameras[0]].pixels
+
+    def extrinsics(self, camera: str) -> F64:
+        """Return the matrix (4, 4) from the world to a camera of the scene at this row."""
+        if camera in self._fixed:
+            return self._fixed[camera]
+        it = self._scene.camera(camera)
+        return extrinsics(it, self._posed()[self._world.frame(it.body, it.link)])
+
+    def described(self) -> dict[str, Any]:
+        """Return every camera of the scene: K for this size, and where it is or what it goes with.
+
+        The extrinsics are None of one that goes with a body.
+        """
+        return {camera.name: self._described(camera) for camera in self._scene.cameras}
+
+    def _described(self, camera: Camera) -> dict[str, Any]:
+        fixed = self._fixed.get(camera.name)
+        return {
+            "intrinsics": intrinsics(camera, self.size).tolist(),
+            "extrinsics": None if fixed is None else fixed.tolist(),
+            "body": camera.body,
+            "link": camera.link,
+            "mounted": camera.mounted,
+            "near_m": camera.near_m,
+            "far_m": camera.far_m,
+        }
+
+    def _draw(self, camera: str, names: Sequence[str]) -> None:
+        assert self._renderer is not None, "who asks for pictures has a renderer"
+        picture = Picture.empty(self.size, names)
+        self._renderer.draw(self._posed(), self._from[camera], picture)
+        self._drawn[camera] = picture
+
+    def _posed(self) -> F64:
+        if self._poses is None:
+            self._poses = self._world.poses()
+        return self._poses
+
+
+def _cameras(camera: str | Sequence[str]) -> tuple[str, ...]:
+    names = (camera,) if isinstance(camera, str) else tuple(camera)
+    if not names or len(set(names)) != len(names):
+        raise InvalidInputError(f"camera {camera!r}: name at least one, and each once.")
+    return names
+
+
+def _renderer(name: str) -> Callable[[], Renderer]:
+    """Return a renderer's class; the second best, and a warning, where numba is missing."""
+    if name not in RENDERERS:
+        raise UnknownNameError("renderer", name, RENDERERS)
+    return TinyRenderer if name == "tiny" else _rasterizer
+
+
+def _rasterizer() -> Renderer:
+    try:
+        from sandbox.renderer.rasterizer import Rasterizer
+    except ImportError as error:
+        warnings.warn(
+            f"numba cannot be imported ({error}): Bullet's TinyRenderer draws instead, 10 to 200 "
+            "times slower, and what it draws is marked as its own. Install numba.",
+            stacklevel=4,
+        )
+        return TinyRenderer()
+    return Rasterizer()

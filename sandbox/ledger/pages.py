@@ -1,0 +1,267 @@
+"""What is written in the ledger's file and read from it. All SQL about accounts is here."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import apsw
+import cbor2
+
+from sandbox.errors import LedgerError
+from sandbox.ledger.rows import booked_of, facts_of, is_time
+from sandbox.ledger.schema import SCHEMA
+from sandbox.ledger.transfer import Booked, Move, canonical, legs, text_of
+
+FIRST_LINK = bytes(32)
+DAMAGE = (  # What reading a file raises that was changed by something else.
+    *(apsw.NotADBError, apsw.CorruptError, apsw.SQLError, apsw.ConstraintError, apsw.MismatchError),
+    *(apsw.TooBigError, apsw.InternalError, UnicodeDecodeError),
+)
+_COLUMNS = "seq, id, kind, account, amount, facts, parts, lease, run, resolves, corrects, expires"
+_UNRESOLVED = "NOT EXISTS (SELECT 1 FROM transfer WHERE resolves = t.seq)"
+_ADD = f"INSERT INTO transfer ({_COLUMNS}, at, link) VALUES ({', '.join('?' * 14)})"
+_ENTER = "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?)"
+_MOST = 2**63 - 1
+
+
+class Pages:
+    """One transaction's view of the book: what is read in it, and added by it.
+
+    What is added is written when something is read, or in the end: many rows at once are quicker.
+    """
+
+    def __init__(self, connection: Any) -> None:  # apsw's own types are partly unknown.
+        self._sql, self._many = connection.execute, connection.executemany
+        self._pots: dict[tuple[str, int], tuple[int, int]] = {}
+        self._grants: dict[str, dict[int, dict[str, Any]]] = {}
+        self._tail: tuple[int, bytes, int] | None = None
+        self._transfers: list[tuple[Any, ...]] = []  # To be written.
+        self._entries: list[tuple[Any, ...]] = []
+
+    # Read -----------------------------------------------------------------------------------------
+
+    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Run one statement to its end; apsw does the rest of one only when it is read."""
+        return list(self._read(sql, *values))
+
+    def _read(self, sql: str, *values: Any) -> Iterator[tuple[Any, ...]]:
+        self.flush()
+        yield from self._sql(sql, values)
+
+    def ledger_id(self) -> str:
+        """Return the id that this book was given when it was made."""
+        ids = self.rows("SELECT id FROM ledger")
+        if len(ids) != 1 or type(ids[0][0]) is not str:
+            raise LedgerError(f"damaged: the ledger has {len(ids)} ids, not 1. Restore a copy.")
+        return ids[0][0]
+
+    def schema(self) -> list[tuple[Any, ...]]:
+        """Return type, name and statement of each table, index and trigger."""
+        return self.rows(SCHEMA)
+
+    def tail(self) -> tuple[int, bytes, int]:
+        """Return number, link and time of the last transfer."""
+        if self._tail is None:
+            rows = self.rows("SELECT seq, link, at FROM transfer ORDER BY seq DESC LIMIT 1")
+            seq, link, at = rows[0] if rows else (0, FIRST_LINK, 0)
+            if type(link) is not bytes or not is_time(at):
+                raise LedgerError(f"transfer {seq!r}: damaged: its at is {at!r}. Restore a copy.")
+            self._tail = (seq, link, at)
+        return self._tail
+
+    def account(self, name: str) -> tuple[str, int] | None:
+        """Return an account's mode and overdraft; None if it is not open."""
+        found = self.rows("SELECT name, mode, overdraft FROM account WHERE name = ?", name)
+        return _account(found[0])[1:] if found else None
+
+    def accounts(self) -> list[tuple[str, str, int]]:
+        """Return name, mode and overdraft of every account, by name."""
+        rows = self.rows("SELECT name, mode, overdraft FROM account ORDER BY name")
+        return [_account(row) for row in rows]
+
+    def pot(self, account: str, pot: int) -> tuple[int, int]:
+        """Return what is posted and pending in a pot [microcredits]."""
+        found = self._pots.get((account, pot))
+        if found is None:
+            rows = self.rows(
+                "SELECT posted_after, pending_after FROM entry WHERE account = ? AND pot = ? "
+                "ORDER BY transfer DESC LIMIT 1",
+                *(account, pot),
+            )
+            posted, pending = rows[0] if rows else (0, 0)
+            if type(posted) is not int or type(pending) is not int:
+                raise LedgerError(f"an entry of {account!r}: damaged. Restore a copy.")
+            found = self._pots[account, pot] = (posted, pending)
+        return found
+
+    def grants(self, account: str) -> dict[int, dict[str, Any]]:
+        """Return the facts of an account's grants by number, oldest first."""
+        if account not in self._grants:
+            sql = "SELECT seq, facts FROM transfer WHERE account = ? AND kind = 'grant'"
+            rows = self.rows(f"{sql} ORDER BY seq", account)
+            self._grants[account] = {seq: _conditions(seq, facts) for seq, facts in rows}
+        return self._grants[account]
+
+    def find(self, id: bytes) -> Booked | None:
+        """Return the transfer of an id."""
+        return next(self._booked("WHERE id = ?", id), None)
+
+    def known(self, ids: Sequence[bytes]) -> set[bytes]:
+        """Return which of some ids are on the book."""
+        sql = "SELECT id FROM transfer WHERE id IN (SELECT unhex(value) FROM json_each(?))"
+        return {id for (id,) in self.rows(sql, json.dumps([id.hex() for id in ids]))}
+
+    def held(
+        self, prefix: bytes, account: str | None = None, run: str | None = None
+    ) -> list[Booked]:
+        """Return the reservations that nothing has resolved under leases that begin with a prefix.
+
+        Args:
+            prefix: of a lease, or all 16 bytes of it.
+            account: whose; None is anybody's.
+            run: for which run; None is for any or none.
+        """
+        where = (
+            "AS t WHERE lease BETWEEN ?1 AND ?2 AND kind = 'reserve' AND account = ifnull(?3, "
+            f"account) AND (?4 IS NULL OR run = ?4) AND {_UNRESOLVED} ORDER BY seq"
+        )
+        return list(self._booked(where, prefix, prefix.ljust(16, b"\xff"), account, run))
+
+    def reservations(self, lease: bytes) -> int:
+        """Return how many reservations were ever made under a lease."""
+        sql = "SELECT count(*) FROM transfer WHERE lease = ? AND kind = 'reserve'"
+        return self.rows(sql, lease)[0][0]
+
+    def overdue(self, account: str, seen: tuple[int, int], now: int) -> list[Booked]:
+        """Return an account's unresolved reservations that have ended.
+
+        Args:
+            account: whose.
+            seen: a time, and up to which number no reservation that ended by then is unresolved.
+            now: by when [ms since 1970].
+        """
+        where = (
+            "AS t WHERE seq IN (SELECT seq FROM transfer WHERE account = ?1 AND kind = 'reserve' "
+            "AND expires > ?2 AND expires <= ?4 UNION ALL SELECT seq FROM transfer WHERE seq > ?3 "
+            "AND +account = ?1 AND +kind = 'reserve' AND +expires <= ?4)"  # Each by its index.
+        )
+        return list(self._booked(f"{where} AND {_UNRESOLVED} ORDER BY seq", account, *seen, now))
+
+    def of_run(self, run: str) -> list[Booked]:
+        """Return a run's posts, their refunds, and its reservations that nothing has resolved."""
+        kinds = f"kind IN ('post', 'refund') OR (kind = 'reserve' AND {_UNRESOLVED})"
+        return list(self._booked(f"AS t WHERE run = ? AND ({kinds}) ORDER BY seq", run))
+
+    def corrections(self, post: int) -> list[Booked]:
+        """Return the refunds of a post."""
+        return list(self._booked("WHERE corrects = ? ORDER BY seq", post))
+
+    def transfers(self, accounts: Iterable[str] | None = None) -> Iterator[Booked]:
+        """Yield every transfer in order, or those of some accounts."""
+        if accounts is None:
+            return self._booked("ORDER BY seq")
+        names = json.dumps(sorted(accounts))
+        return self._booked("WHERE account IN (SELECT value FROM json_each(?)) ORDER BY seq", names)
+
+    def _booked(self, where: str, *values: Any) -> Iterator[Booked]:
+        for row in self.raw(where, *values):
+            yield booked_of(row)
+
+    def raw(self, where: str = "ORDER BY seq", *values: Any) -> Iterator[tuple[Any, ...]]:
+        """Yield transfers as they are written, column by column."""
+        return self._read(f"SELECT {_COLUMNS}, at, link FROM transfer {where}", *values)
+
+    def entries(self) -> Iterator[tuple[Any, ...]]:
+        """Yield every entry in the order of transfers."""
+        for row in self._read("SELECT * FROM entry ORDER BY transfer, account, pot"):
+            if [type(value) for value in row] != [str, *[int] * 6]:
+                raise LedgerError(f"the entry {row!r}: damaged. Restore a copy.")
+            yield row
+
+    def damage(self) -> list[str]:
+        """Return what SQLite finds wrong with the file, [] if nothing."""
+        found = [str(row[0]) for row in self.rows("PRAGMA integrity_check") if row != ("ok",)]
+        for table, _, other, _ in self.rows("PRAGMA foreign_key_check"):
+            found.append(f"a row of {table} is about one of {other} that is not there")
+        return found
+
+    # Add ------------------------------------------------------------------------------------------
+
+    def open(self, name: str, mode: str, overdraft: int) -> None:
+        """Add an account."""
+        self.rows("INSERT INTO account VALUES (?, ?, ?)", name, mode, overdraft)
+
+    def add(self, move: Move, at: int) -> None:
+        """Add a transfer and its entries."""
+        last, before, _ = self.tail()
+        seq = last + 1
+        values = (
+            *(seq, move.id, move.kind, move.account, move.amount, canonical(move.facts)),
+            *(text_of(move.parts), move.lease, move.run, move.resolves, move.corrects),
+            *(move.expires, at),
+        )
+        link = linked(before, values)
+        entries = [
+            (account, pot, seq, posted, pending, *self._moved(account, pot, posted, pending))
+            for account, pot, posted, pending in legs(
+                move.kind, move.account, move.amount, move.parts
+            )
+        ]  # Before anything is appended, for looking up a pot writes what was.
+        self._transfers.append((*values, link))
+        self._entries += entries
+        self._tail = (seq, link, at)
+        if move.kind == "grant":
+            self._grants.pop(move.account, None)
+
+    def flush(self) -> None:
+        """Write what was added."""
+        if self._transfers:
+            transfers, entries = self._transfers, self._entries
+            self._transfers, self._entries = [], []
+            self._many(_ADD, transfers)
+            self._many(_ENTER, entries)
+
+    def _moved(self, account: str, pot: int, posted: int, pending: int) -> tuple[int, int]:
+        """Move a pot's balances; return them."""
+        before = self.pot(account, pot)
+        after = before[0] + posted, before[1] + pending
+        if not (-_MOST <= after[0] <= _MOST and -_MOST <= after[1] <= _MOST):
+            raise LedgerError(
+                f"the account {account!r} would hold over {_MOST:,} microcredits, the most that "
+                "the book can write. Nothing was booked."
+            )
+        self._pots[account, pot] = after
+        return after
+
+
+class Draft(Pages):
+    """Pages that are only read: what is added moves their balances, and is never written."""
+
+    def open(self, name: str, mode: str, overdraft: int) -> None:
+        """Add nothing."""
+
+    def add(self, move: Move, at: int) -> None:
+        """Move the balances that a transfer would move."""
+        for leg in legs(move.kind, move.account, move.amount, move.parts):
+            self._moved(*leg)
+
+
+def linked(before: bytes, values: tuple[Any, ...]) -> bytes:
+    """Return the link of a transfer: SHA-256 of the link before it and the CBOR of its columns."""
+    return hashlib.sha256(before + cbor2.dumps(values)).digest()
+
+
+def _account(row: tuple[Any, ...]) -> tuple[str, str, int]:
+    name, mode, overdraft = row
+    if type(name) is not str or mode not in ("prepaid", "postpaid") or type(overdraft) is not int:
+        raise LedgerError(f"the account {name!r}: damaged. Restore a copy.")
+    return name, mode, overdraft
+
+
+def _conditions(seq: int, facts: Any) -> dict[str, Any]:
+    """Return the facts of a grant."""
+    try:
+        return facts_of("grant", facts)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise LedgerError(f"transfer {seq}: damaged: {error}. Restore a copy.") from None

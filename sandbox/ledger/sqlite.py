@@ -1,0 +1,219 @@
+"""The ledger's file: opened when it is needed, locked, and its troubles said plainly."""
+
+import errno
+import os
+import threading
+import weakref
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from sandbox.errors import LedgerError
+from sandbox.ledger import schema
+from sandbox.ledger.pages import Draft, Pages
+from sandbox.ledger.schema import APPLICATION_ID, FORMAT
+
+BUSY_MS = 30_000
+_ROOM = 2**16  # Bytes; what SQLite's files beside the ledger take at once.
+
+
+class Store:
+    """Opens the database when it is first needed, and again after a fork.
+
+    Threads may share one: their transactions take turns.
+
+    Args:
+        path: of the file.
+        read_only: it is neither made nor written.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False, vfs: str | None = None) -> None:
+        self.path, self.read_only, self._vfs = path, read_only, vfs
+        self._connection: apsw.Connection | None = None
+        self._frozen = False  # Nothing can be written beside it, so nobody may change it.
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "read_only": self.read_only}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)
+
+    @contextmanager
+    def transaction(self) -> Generator[Pages]:
+        """Yield the book's pages; all that is added to them is kept, or none.
+
+        Raises:
+            LedgerError: the file cannot be used; it is as it was before.
+        """
+        with self._begun("IMMEDIATE") as connection:
+            pages = Pages(connection)
+            yield pages
+            pages.flush()
+
+    @contextmanager
+    def reading(self) -> Generator[Draft]:
+        """Yield the book's pages; what is added to them is forgotten.
+
+        Raises:
+            LedgerError: the file cannot be used.
+        """
+        with self._begun("DEFERRED") as connection:
+            yield Draft(connection)
+
+    @contextmanager
+    def _begun(self, mode: str) -> Generator[apsw.Connection]:
+        with _TURN, self._said_plainly():
+            connection = self._open()
+            connection.transaction_mode = mode
+            try:
+                with connection:  # Nested would be a savepoint; this is never nested.
+                    yield connection
+            finally:
+                if self._frozen:  # Look again next time whether somebody writes.
+                    self.close()
+
+    def close(self) -> None:
+        """Close the file; the next transaction opens it again."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @contextmanager
+    def _said_plainly(self) -> Generator[None]:
+        """Turn what SQLite says into what a user can do."""
+        try:
+            yield
+        except apsw.ReadOnlyError as error:
+            raise LedgerError(f"{self.path}: read-only. {_REMEDY}") from error
+        except apsw.FullError as error:
+            raise LedgerError(self._full()) from error
+        except apsw.BusyError as error:
+            raise LedgerError(
+                f"{self.path}: another process has held it for {BUSY_MS // 1000} s. Try again."
+            ) from error
+        except (apsw.CantOpenError, apsw.IOError, apsw.PermissionsError) as error:
+            if _is_full(self.path):
+                raise LedgerError(self._full()) from error
+            raise LedgerError(
+                f"{self.path}: cannot be opened or written ({error}). Nothing was booked. {_REMEDY}"
+            ) from error
+        except (apsw.Error, UnicodeDecodeError) as error:
+            raise LedgerError(
+                f"{self.path}: this is no ledger, or a damaged one ({error}). Move it away, or "
+                "restore a copy."
+            ) from error
+
+    def _full(self) -> str:
+        return f"{self.path}: the disk is full. Nothing was booked. Make room on it."
+
+    def _open(self) -> apsw.Connection:
+        if self._connection is not None:
+            return self._connection
+        connection = self._opened_read_only() if self.read_only else self._opened()
+        connection.set_busy_timeout(BUSY_MS)
+        connection.transaction_mode = "DEFERRED" if self.read_only else "IMMEDIATE"
+        try:
+            if not self.read_only:
+                for pragma in ("foreign_keys = ON", "synchronous = FULL"):
+                    Pages(connection).rows(f"PRAGMA {pragma}")
+            self._check(connection)
+            if not self.read_only:
+                Pages(connection).rows("PRAGMA journal_mode = WAL")
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+        _OPEN.add(self)
+        return connection
+
+    def _opened(self) -> apsw.Connection:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise LedgerError(self._full()) from error
+            raise LedgerError(
+                f"{self.path.parent}: cannot be made ({error.strerror}). {_REMEDY}"
+            ) from error
+        return apsw.Connection(str(self.path), vfs=self._vfs)
+
+    def _opened_read_only(self) -> apsw.Connection:
+        """Open the file; where nothing can be written beside it, as one that nobody changes."""
+        if not self.path.is_file():
+            raise LedgerError(f"{self.path}: there is no ledger here.")
+        uri, flags = self.path.resolve().as_uri(), apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        connection = apsw.Connection(uri, flags=flags)
+        try:
+            Pages(connection).rows("PRAGMA user_version")
+        except (apsw.CantOpenError, apsw.ReadOnlyError):
+            connection.close()
+            self._refuse_unread()
+            self._frozen = True
+            return apsw.Connection(f"{uri}?immutable=1", flags=flags)
+        return connection
+
+    def _refuse_unread(self) -> None:
+        """Refuse to read the file without what SQLite has written beside it and not yet into it."""
+        for suffix in ("-wal", "-journal"):
+            beside = self.path.with_name(self.path.name + suffix)
+            if beside.exists() and beside.stat().st_size:
+                raise LedgerError(
+                    f"{self.path}: {beside.name} beside it has transfers that cannot be read where "
+                    "nothing can be written. Copy the folder to where you can write, and set "
+                    "SANDBOX_HOME to the copy."
+                )
+
+    def _check(self, connection: apsw.Connection) -> None:
+        """Make the tables of a new file; refuse a file that is not ours."""
+        with connection:
+            sql = Pages(connection).rows
+            kind, version = sql("PRAGMA application_id")[0][0], sql("PRAGMA user_version")[0][0]
+            if (kind, version) == (APPLICATION_ID, FORMAT):
+                return
+            empty = not sql("SELECT 1 FROM sqlite_schema LIMIT 1")
+            if (kind, version) != (0, 0) or not empty or self.read_only:
+                raise LedgerError(
+                    f"{self.path}: no ledger of format {FORMAT} (application {kind!r}, format "
+                    f"{version!r}). Use the version that wrote it, set SANDBOX_HOME to another "
+                    "folder, or move the file away."
+                )
+            for statement in schema.statements():
+                sql(statement)
+            sql("INSERT INTO ledger VALUES (?)", os.urandom(16).hex())
+            sql(f"PRAGMA application_id = {APPLICATION_ID}")
+            sql(f"PRAGMA user_version = {FORMAT}")
+
+
+def _is_full(path: Path) -> bool:
+    """Whether the disk of a file has no room left, whatever SQLite calls it."""
+    try:
+        disk = os.statvfs(path.parent)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < _ROOM or (disk.f_files > 0 and not disk.f_favail)
+
+
+_TURN = threading.RLock()
+_OPEN: weakref.WeakSet[Store] = weakref.WeakSet()
+
+
+def _before_fork() -> None:
+    """Close every file: a child would think that it holds the locks which its parent holds.
+
+    When the parent then closes the file, SQLite takes itself for the last user and deletes the WAL
+    that the child goes on committing to (sqlite.org/howtocorrupt.html, section 2.6).
+    """
+    _TURN.acquire()
+    for store in list(_OPEN):
+        store.close()
+    _OPEN.clear()
+
+
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_TURN.release, after_in_child=_TURN.release
+)
+
+_REMEDY = "Set SANDBOX_HOME to a folder that can be written."

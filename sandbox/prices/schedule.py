@@ -1,0 +1,145 @@
+"""What work costs: immutable, versioned schedules of whole microcredits per unit of work."""
+
+import datetime
+import functools
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation, localcontext
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sandbox import digest, document
+from sandbox.errors import InvalidInputError, UnknownNameError
+
+UNITS = ("physics_step", "pixel", "raw_byte", "reset")
+MICRO = 1_000_000  # Microcredits in a credit, for ever.
+MAX_CREDITS = 10**12
+_FOLDER = Path(__file__).parent
+_NUMBER = re.compile(r"(\d{1,3}(,\d{3})+|\d*)(\.\d*)?(e[+-]?\d{1,2})?", re.ASCII | re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class PriceSchedule:
+    """One version of the prices.
+
+    Attributes:
+        version: its name; whatever is charged says under which version.
+        effective_from: the first day on which it is the current one.
+        rates: microcredits per unit of work, one for each of UNITS.
+    """
+
+    version: str
+    effective_from: datetime.date
+    rates: Mapping[str, int]
+
+    def cost(self, quantities: Mapping[str, int]) -> int:
+        """Return what work costs [microcredits].
+
+        Raises:
+            UnknownNameError: a unit without a rate.
+            InvalidInputError: a quantity that is no whole number, or negative.
+        """
+        return sum(self.charges(quantities).values())
+
+    def charges(self, quantities: Mapping[str, int]) -> dict[str, int]:
+        """Return what work costs unit by unit [microcredits]; raises as `cost` does."""
+        found: dict[str, int] = {}
+        for unit, quantity in quantities.items():
+            if unit not in self.rates:
+                raise UnknownNameError("meter unit", unit, self.rates)
+            if type(quantity) is not int or quantity < 0:
+                raise InvalidInputError(f"{unit}: {quantity!r} is no quantity; give 0 or more.")
+            found[unit] = self.rates[unit] * quantity
+        return found
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of what the schedule says."""
+        return digest.sha256([self.version, self.effective_from.isoformat(), dict(self.rates)])
+
+
+class _Rates(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    physics_step: Annotated[int, Field(ge=0)]
+    pixel: Annotated[int, Field(ge=0)]
+    raw_byte: Annotated[int, Field(ge=0)]
+    reset: Annotated[int, Field(ge=0)]
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    format: Literal[1]
+    version: Annotated[str, Field(min_length=1)]
+    effective_from: datetime.date
+    rates: _Rates
+
+
+def read(path: Path) -> PriceSchedule:
+    """Read a schedule from a YAML file; InvalidInputError says file, line, key and rule."""
+    found = document.read(path, _Document)
+    if found.version != path.stem:
+        raise InvalidInputError(
+            f"{path}: version: {found.version!r} is not the file's name, {path.stem!r}; rename one."
+        )
+    rates = {unit: int(getattr(found.rates, unit)) for unit in UNITS}
+    return PriceSchedule(found.version, found.effective_from, MappingProxyType(rates))
+
+
+@functools.cache
+def schedules() -> tuple[PriceSchedule, ...]:
+    """Return every schedule there is, oldest first."""
+    found = [read(path) for path in sorted(_FOLDER.glob("*.yaml"))]
+    return tuple(sorted(found, key=lambda s: (s.effective_from, s.version)))
+
+
+def load(version: str) -> PriceSchedule:
+    """Return the schedule of a version; UnknownNameError if there is none."""
+    for schedule in schedules():
+        if schedule.version == version:
+            return schedule
+    raise UnknownNameError("price schedule", version, [s.version for s in schedules()])
+
+
+def current(on: datetime.date | None = None) -> PriceSchedule:
+    """Return the newest schedule that is effective on a day, today by default."""
+    day = on or datetime.date.today()
+    found = [s for s in schedules() if s.effective_from <= day]
+    if not found:
+        first = schedules()[0].effective_from
+        raise InvalidInputError(f"no price schedule is effective on {day}; the first is {first}.")
+    return found[-1]
+
+
+def credits(micro: int) -> str:
+    """Write microcredits as credits, exactly: 365760000 is 365.76."""
+    whole, part = divmod(abs(micro), MICRO)
+    decimals = f"{part:06d}".rstrip("0").ljust(2, "0")
+    return f"{'-' if micro < 0 else ''}{whole:,}.{decimals}"
+
+
+def micro(amount: str | int | float) -> int:
+    """Read credits as microcredits, exactly.
+
+    Raises:
+        InvalidInputError: no number, negative, finer than a microcredit, or beyond 10**12 credits.
+    """
+    text = str(amount)
+    number = Decimal("NaN")
+    if not isinstance(amount, bool) and len(text) <= 40 and _NUMBER.fullmatch(text):
+        with suppress(InvalidOperation):  # No digit at all.
+            number = Decimal(text.replace(",", ""))
+    with localcontext(prec=60):  # The 40 characters and MICRO fit: nothing is rounded.
+        scaled = number * MICRO
+        if not (number.is_finite() and number <= MAX_CREDITS and scaled % 1 == 0):
+            raise InvalidInputError(
+                f"{text[:40]!r} is no amount of credits; give a number from 0 to "
+                f"{MAX_CREDITS:,} with at most 6 decimals."
+            )
+        return int(scaled)

@@ -1,0 +1,200 @@
+"""A triangle rasteriser of our own: a Scene's pictures at given poses."""
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sandbox.errors import InvalidInputError
+from sandbox.renderer import Picture, geometry
+from sandbox.renderer.arrays import LIGHT_TEXELS, TILE, Canvas, Layer, Output, Solids, View
+from sandbox.renderer.camera import intrinsics
+from sandbox.renderer.geometry import Geometry
+from sandbox.renderer.jit import settled
+from sandbox.renderer.layers import NOT_FINITE, STALE, background, frame, shrink
+from sandbox.renderer.mesh import DECIMATOR
+from sandbox.scene import Camera, Scene
+
+F64 = NDArray[np.float64]
+LINK_TRIANGLES = 300  # Of a robot's link.
+FINER = 4  # Texels of what stands still are smaller, under a camera that does too.
+SPANS = 1024  # Rows of triangles that are found before they are drawn.
+LIGHT_MARGIN = 1.5  # How much wider the light's view is than the camera's, at its target.
+_ANY = Camera("any", (0.0, -1.0, 0.0), (0.0, 0.0, 0.0))
+
+
+class Rasterizer:
+    """Draws a scene on the CPU: the same bytes in every process; the tests say on what else.
+
+    What does not move under a camera that does not move is drawn once; a picture starts from it.
+
+    Args:
+        link_triangles: about how many a robot's link is decimated to; None is all that it has.
+    """
+
+    name: ClassVar[str] = "raster"
+    determinism: ClassVar[str] = f"raster-1 {DECIMATOR}"  # Goes up when a picture's bytes change.
+
+    def __init__(self, link_triangles: int | None = LINK_TRIANGLES) -> None:
+        self._link_triangles = link_triangles
+        self._takes: dict[tuple[Camera, int], _Take] = {}
+        self._latest: _Take | None = None  # Known by identity: to hash a camera takes longer.
+
+    def load(self, scene: Scene) -> None:
+        """Make ready to draw `scene`.
+
+        Raises:
+            InvalidInputError: a mesh, URDF or image that cannot be read.
+        """
+        self._scene = scene
+        self._geometry = geometry.flatten(scene, self._link_triangles)
+        self._takes, self._latest = {}, None
+
+    def warm_up(self) -> None:
+        """Compile what draws, or read it from the disk."""
+        scene = Scene((), (_ANY,))
+        other, small = Rasterizer(), Picture.empty(8)
+        other.load(scene)
+        other.draw(np.empty((0, 7)), _ANY, small)
+        shrink(np.zeros((2, 2, 3), np.uint8), np.zeros((1, 1, 3), np.uint8))
+
+    def check(self, poses: F64, camera: Camera) -> None:
+        """Refuse a camera whose eye is inside something.
+
+        Raises:
+            InvalidInputError: it is.
+        """
+        geometry.check_eye(self._scene, self._geometry, poses, camera)
+
+    def draw(self, poses: F64, camera: Camera, picture: Picture) -> None:
+        """Draw the scene with its frames at `poses` (n, 7) into a picture's arrays.
+
+        Raises:
+            InvalidInputError: poses that are not finite, or not as many as the scene has.
+        """
+        poses = np.ascontiguousarray(poses, np.float64)
+        frames = len(self._geometry.names)
+        if poses.shape != (frames, 7):
+            raise InvalidInputError(
+                f"poses of shape {poses.shape}: this scene has {frames} frames, each of 7 numbers."
+            )
+        output = Output(picture.pixels, picture.depth, picture.segmentation, picture.links)
+        size = picture.size
+        if camera.supersampling > 1 and output.pixels.size:
+            many = size * camera.supersampling
+            large, none = np.empty((many, many, 3), np.uint8), output.pixels[:0, :0]
+            rest = (output.depth[:0, :0], output.segments[:0, :0], output.links[:0, :0])
+            self._take(camera, many).draw(poses, Output(large, *rest))
+            shrink(large, output.pixels)
+            output = output._replace(pixels=none)
+        self._take(camera, size).draw(poses, output)
+
+    def _take(self, camera: Camera, size: int) -> "_Take":
+        take = self._latest
+        if take is None or take.camera is not camera or take.size != size:
+            take = self._takes.get((camera, size))
+            if take is None:
+                take = _Take(self._scene, self._geometry, camera, size)
+                self._takes[camera, size] = take
+            self._latest = take
+        return take
+
+
+class _Take:
+    """One camera's pictures of one scene, of one size."""
+
+    def __init__(self, scene: Scene, it: Geometry, camera: Camera, size: int) -> None:
+        self.camera, self.size = camera, size
+        self._light, self._geometry = scene.light, it
+        texels = max(128, LIGHT_TEXELS * size) if scene.light.shadows else 1
+        self._canvas = _canvas(it.solids, size, True)
+        finer = 1 if camera.body or texels == 1 else FINER
+        self._still = _canvas(it.solids, finer * texels, False)
+        self._cast = _canvas(it.solids, texels, False)
+        self._layer = _layer(size)
+        self._sky = np.array([*scene.sky, *scene.zenith])
+        # Where the frames of `places` were when the layer was drawn; the last row is 0 once it is.
+        watched = [geometry.watched_frame(it.names, camera)] if camera.body else []
+        self._places = np.unique([*it.places.tolist(), *watched]).astype(np.int64)
+        self._seen = np.full((len(self._places) + 1, 7), np.nan)
+        self._look(np.zeros((len(it.names), 7)))
+
+    def draw(self, poses: F64, output: Output) -> None:
+        """Draw one picture."""
+        drawn = settled(frame)(*self._arrays, poses, output)
+        if drawn == STALE:
+            it = self._geometry
+            self._look(poses)
+            settled(background)(*self._arrays, poses, it.still, self._sky)
+            self._seen[:-1], self._seen[-1] = poses[self._places], 0.0
+            drawn = settled(frame)(*self._arrays, poses, output)
+        if drawn == NOT_FINITE:
+            raise InvalidInputError("poses that are not finite: a pose is 7 finite numbers.")
+
+    def _look(self, poses: F64) -> None:
+        """Find out where the camera and its light look."""
+        camera, light = self.camera, self._light
+        world = geometry.view(self._geometry, poses, camera)
+        lens = intrinsics(camera, self.size)
+        back = np.linalg.inv(world)
+        direction = np.array(light.direction) / np.linalg.norm(light.direction)
+        reach = float(np.linalg.norm(np.subtract(camera.target, camera.eye)))
+        half = reach * float(np.tan(np.radians(camera.fov_deg) / 2)) * LIGHT_MARGIN
+        texels = len(self._cast.nearest)
+        lamp = _lamp(direction, back[:3, 3] + reach * back[:3, 2], half, texels)
+        texel = 2 * half / texels
+        sun = [*direction, *(world[:3, :3] @ direction), light.ambient, light.diffuse]
+        sun = np.array([*sun, *light.color, texel])
+        numbers = np.array([lens[0, 0], lens[0, 2], camera.near_m, camera.far_m])
+        parallel, unused = np.zeros(4), np.zeros((3, 4))
+        it = self._geometry
+        self._arrays = (
+            *(it.solids, it.moving, it.glass, self._places, self._seen),
+            View(world[:3].copy(), numbers, sun, (lamp @ back)[:3].copy()),
+            View(lamp[:3].copy(), parallel, sun, unused),
+            *(self._canvas, self._still, self._cast, self._layer),
+        )
+
+
+def _lamp(direction: F64, middle: F64, half: float, texels: int) -> F64:
+    """Return the matrix from the world to a parallel light's view: texels, texels, height [m]."""
+    aside = np.eye(3)[int(np.abs(direction).argmin())]
+    right = np.cross(aside, direction)
+    right /= np.linalg.norm(right)
+    matrix, scale = np.eye(4), texels / (2 * half)
+    matrix[:3, :3] = right * scale, np.cross(-direction, right) * scale, direction
+    matrix[:3, 3] = -(matrix[:3, :3] @ middle) + (texels / 2, texels / 2, 0.0)
+    return matrix
+
+
+def _canvas(solids: Solids, size: int, seen: bool) -> Canvas:
+    vertices = len(solids.normals)
+    return Canvas(
+        np.full((size, size), -np.inf, np.float32),
+        np.full((size, size) if seen else (0, 0), -1, np.int32),
+        np.zeros((len(solids.owners), 3)),
+        np.zeros((3, vertices)),
+        np.zeros((2, vertices), np.int32),
+        np.zeros(len(solids.triangles), np.uint32),
+        np.zeros((SPANS + size, 4), np.int32),
+        np.zeros((SPANS + size, 2)),
+        np.zeros((3, vertices)),
+        np.zeros(3),
+        np.zeros((len(solids.parts), 3, 4)),
+        np.zeros((3, 4)),
+        np.zeros((len(solids.parts), 4), np.int32),
+    )
+
+
+def _layer(size: int) -> Layer:
+    tiles = -(-size // TILE)
+    return Layer(
+        np.empty((size, size, 3), np.uint8),
+        np.empty((size, size, 3), np.uint8),
+        np.empty((size, size), np.float32),
+        np.empty((size, size), np.int16),
+        np.empty((size, size), np.int16),
+        np.empty((size, size), np.float32),
+        np.empty((size, size, 3), np.float32),
+        np.empty((tiles, tiles, 4), np.float32),
+    )

@@ -1,0 +1,1 @@
+"""What is in a run: summaries, coverage, previews, the gallery."""

@@ -1,0 +1,243 @@
+"""What a run covers of its world, and what of that trains badly: numbers, and a picture of them."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sandbox import catalogue
+from sandbox.env import SandboxEnv
+from sandbox.report.summary import policies
+from sandbox.run import folder as runs
+from sandbox.scenario import Scenario, factors
+from sandbox.trajectory import Episode, ShardReader, shards
+from sandbox.world.world import BODY_STATE, JOINT_STATE
+
+BINS = 20  # Of actions; and cells of positions, along x and along y.
+MOVED_M, MOVED_JOINT = 0.01, 0.05  # From where it began: a body has moved, a joint [m] or [rad].
+FEW_MOVED, FEW_CONTACTS, FEW_CELLS = 0.1, 0.01, 0.02
+F64 = NDArray[np.float64]
+
+
+@dataclass
+class Coverage:
+    """What a run covers.
+
+    Attributes:
+        environment, episodes, rows: how much of what.
+        occupancy: body to the share of cells that it visited, of BINS x BINS over where any went.
+        spread: state number to [least, greatest].
+        moved: body or joint to the share of episodes in which it moved.
+        contact_rate: share of rows in which bodies of the state touched; None without labels.
+        events: flag to the share of rows in which it holds.
+        actions: for each number of the action, counts of BINS from -1 to 1.
+        saturated: share of action numbers at an end.
+        policies: as `summary.policies` has them.
+        places: body to counts of cells, for the picture; [x from, x to, y from, y to] is `bounds`.
+        warnings: what trains badly.
+    """
+
+    environment: str
+    episodes: int = 0
+    rows: int = 0
+    occupancy: dict[str, float] = field(default_factory=dict[str, float])
+    spread: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    moved: dict[str, float] = field(default_factory=dict[str, float])
+    contact_rate: float | None = None
+    events: dict[str, float] = field(default_factory=dict[str, float])
+    actions: list[list[int]] = field(default_factory=list[list[int]])
+    saturated: float = 0.0
+    policies: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    places: dict[str, list[list[int]]] = field(default_factory=dict[str, list[list[int]]])
+    bounds: list[float] = field(default_factory=list[float])
+    warnings: list[str] = field(default_factory=list[str])
+
+
+def measure(run: Path) -> Coverage:
+    """Return what a run covers.
+
+    Raises:
+        FormatError: it cannot be read.
+    """
+    recipe, scenario = runs.recipe_of(run), runs.scenario_of(run)
+    env = catalogue.environment(recipe.environment)
+    found, seen = Coverage(recipe.environment), _Seen(env)
+    records: list[dict[str, Any]] = []
+    for path in shards(run):
+        with ShardReader(path) as reader:
+            for n in range(len(reader)):
+                seen.add(reader.read(n))
+            records += [dict(record) for record in reader.records]
+    found.episodes, found.rows, found.policies = len(records), seen.rows, policies(records)
+    seen.tell(found)
+    found.warnings = [*_warnings(found), *_of_seeds(records)]
+    found.warnings += _of_splits(records, scenario, env, recipe.split)
+    return found
+
+
+def plain(found: Coverage) -> dict[str, Any]:
+    """Return coverage as plain JSON."""
+    return asdict(found)
+
+
+class _Seen:
+    """What the episodes so far show."""
+
+    def __init__(self, env: type[SandboxEnv]) -> None:
+        self._names = env.state_names()
+        self._bodies = {name: n * BODY_STATE for n, name in enumerate(env.state_bodies)}
+        start = len(env.state_bodies) * BODY_STATE
+        self._joints = {
+            f"{body}.{link}": start + n * JOINT_STATE
+            for n, (body, link) in enumerate(env.state_joints)
+        }
+        self.rows = 0
+        self._moved: Counter[str] = Counter()
+        self._there: Counter[str] = Counter()
+        self._events: Counter[str] = Counter()
+        self._low = np.full(len(self._names), np.inf)
+        self._high = np.full(len(self._names), -np.inf)
+        self._places: dict[str, list[F64]] = {name: [] for name in self._bodies}
+        self._actions: list[F64] = []
+
+    def add(self, episode: Episode) -> None:
+        """Look at an episode."""
+        state = episode.rows["state"].astype(np.float64)
+        self.rows += len(state)
+        self._low, self._high = (
+            np.minimum(self._low, state.min(axis=0)),
+            np.maximum(self._high, state.max(axis=0)),
+        )
+        for name, at in self._bodies.items():
+            pose = state[state[:, at + 3 : at + 7].any(axis=1), at : at + 3]
+            if len(pose):
+                self._there[name] += 1
+                self._moved[name] += bool(np.linalg.norm(pose - pose[0], axis=1).max() > MOVED_M)
+                self._places[name].append(pose[:, :2])
+        for name, at in self._joints.items():
+            self._there[name] += 1
+            self._moved[name] += bool(np.ptp(state[:, at]) > MOVED_JOINT)
+        for name, column in episode.rows.items():
+            if name.startswith("event."):
+                self._events[name.removeprefix("event.")] += int(column.sum())
+        self._actions.append(episode.rows["action"][:-1].astype(np.float64))
+
+    def tell(self, found: Coverage) -> None:
+        """Write what was seen into the coverage."""
+        found.moved = {name: self._moved[name] / n for name, n in self._there.items()}
+        found.spread = {
+            name: [float(low), float(high)]
+            for name, low, high in zip(self._names, self._low, self._high, strict=True)
+        }
+        found.events = {name: n / max(1, self.rows) for name, n in self._events.items()}
+        found.contact_rate = found.events.get("contact")
+        actions = np.concatenate(self._actions) if self._actions else np.zeros((0, 1))
+        edges = np.linspace(-1.0, 1.0, BINS + 1)
+        found.actions = [np.histogram(column, edges)[0].tolist() for column in actions.T]
+        found.saturated = float((np.abs(actions) > 0.999).mean()) if actions.size else 0.0
+        self._tell_places(found)
+
+    def _tell_places(self, found: Coverage) -> None:
+        every = [np.concatenate(places) for places in self._places.values() if places]
+        if not every:
+            return
+        both = np.concatenate(every)
+        ends = [(float(both[:, n].min()), float(both[:, n].max())) for n in range(2)]
+        found.bounds = [end for low, high in ends for end in (low, max(high, low + 1e-6))]
+        x, y = (np.linspace(low, max(high, low + 1e-6), BINS + 1) for low, high in ends)
+        for name, places in self._places.items():
+            if places:
+                xy = np.concatenate(places)
+                counts: F64 = np.histogram2d(xy[:, 0], xy[:, 1], (x, y))[0]
+                found.places[name] = counts.astype(int).tolist()
+                found.occupancy[name] = float((counts > 0).mean())
+
+
+def _warnings(found: Coverage) -> list[str]:
+    said: list[str] = []
+    still = [name for name, share in found.moved.items() if share < FEW_MOVED]
+    if found.moved and len(still) == len(found.moved):
+        said.append("nothing moves: no body or joint does in more than 10 % of the episodes.")
+    elif still:
+        said.append(f"{', '.join(still[:5])} move in less than 10 % of the episodes.")
+    if found.contact_rate is not None and len(found.places) > 1:
+        if found.contact_rate < FEW_CONTACTS:
+            said.append(f"contacts are rare: in {found.contact_rate:.2%} of the rows.")
+    elif found.contact_rate is None:
+        said.append("without labels contacts are not counted: `labels: true` in the recipe.")
+    narrow = [name for name, share in found.occupancy.items() if share < FEW_CELLS]
+    if narrow:
+        said.append(f"{', '.join(narrow[:5])} visit less than 2 % of the cells.")
+    if len(found.policies) == 1:
+        said.append(f"one policy only ({found.policies[0]['policy']}): mix several.")
+    if found.saturated > 0.5:
+        said.append(f"{found.saturated:.0%} of the action numbers are at an end of their range.")
+    return said
+
+
+def _of_seeds(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    counts = Counter(record.get("seed") for record in records if "branch" not in record)
+    twice = sum(n > 1 for n in counts.values())
+    return [f"{twice} seeds are used more than once."] if twice else []
+
+
+def _of_splits(
+    records: Sequence[Mapping[str, Any]],
+    scenario: Scenario,
+    env: type[SandboxEnv],
+    split: str | None,
+) -> list[str]:
+    """Tell of episodes whose factors lie in another split than the run's."""
+    leaked: Counter[str] = Counter()
+    for record in records:
+        values = {
+            name: factors.parse(env.factors[name], value, name)
+            for name, value in dict(record.get("factors", {})).items()
+        }
+        for name in scenario.inside(values, env.factors):
+            leaked[name] += name != split
+    return [f"{n} episodes lie in the split {name!r}." for name, n in leaked.items() if n]
+
+
+def draw(found: Coverage, path: Path) -> None:
+    """Write a picture: where bodies went, what moved, actions, and returns by policy."""
+    from matplotlib.figure import Figure
+
+    bodies = sorted(found.places, key=lambda name: -found.occupancy[name])[:4]
+    columns = max(2, math.ceil((len(bodies) + 3) / 2))
+    figure: Any = Figure(figsize=(4.2 * columns, 7.2), layout="constrained")
+    figure.suptitle(
+        f"{found.environment}: {found.episodes} episodes, {found.rows:,} rows", fontsize=12
+    )
+    axes = list(figure.subplots(2, columns).flat)
+    for name in bodies:
+        axis = axes.pop(0)
+        counts = np.array(found.places[name]).T
+        axis.imshow(np.log1p(counts), origin="lower", extent=found.bounds, cmap="viridis")
+        axis.set(title=f"{name}: {found.occupancy[name]:.0%} of the cells", xlabel="x [m]")
+        axis.set_ylabel("y [m]")
+    axis = axes.pop(0)
+    names = list(found.moved)[:20]
+    axis.barh(names, [found.moved[name] for name in names], color="#4a7fb5")
+    axis.set(title="moved, share of episodes", xlim=(0, 1))
+    axis.invert_yaxis()
+    axis = axes.pop(0)
+    middles = (np.arange(BINS) + 0.5) * 2 / BINS - 1
+    for n, counts in enumerate(found.actions):
+        axis.plot(middles, np.array(counts) / max(1, sum(counts)), label=f"action {n}")
+    axis.set(title="actions", xlabel="value", ylabel="share", ylim=(0, None))
+    if len(found.actions) <= 8:
+        axis.legend(fontsize=8)
+    axis = axes.pop(0)
+    told = [f"{p['policy']}\n{p['success']:.0%}" for p in found.policies]
+    axis.bar(told, [p["mean_return"] for p in found.policies], color="#c97b3d")
+    axis.set(title="mean return, and success, by policy")
+    axis.tick_params(axis="x", labelsize=8)
+    for axis in axes:
+        axis.set_visible(False)
+    figure.savefig(path, dpi=110)

@@ -1,0 +1,1 @@
+"""What is kept: run folders, their recipes, records, bills and evidence. Knows no simulator."""

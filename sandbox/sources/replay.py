@@ -1,0 +1,153 @@
+"""A recorded episode simulated again, and where it differs."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sandbox import prices
+from sandbox.env import Policy, SandboxEnv
+from sandbox.env.policies import POLICIES
+from sandbox.errors import InvalidInputError, SandboxError
+from sandbox.meter import Meter
+from sandbox.run.recipe import EpisodeChance, Recipe
+from sandbox.scenario import Scenario
+from sandbox.sources import rollout
+from sandbox.trajectory import Episode, EpisodeBuffer, Rows
+
+
+class Replay:
+    """An environment that lives recorded episodes again.
+
+    Args:
+        recipe: what it observes.
+        scenario: as it was when they were recorded: the file may have been edited since.
+
+    Attributes:
+        env: it pays for nothing, and counts all its work.
+    """
+
+    def __init__(self, recipe: Recipe, scenario: Scenario) -> None:
+        self.env: SandboxEnv = rollout.make(recipe, Meter(prices.current()), scenario)
+
+    def close(self) -> None:
+        """Give the environment's clients back."""
+        self.env.close()
+
+    def live(
+        self,
+        episode: Episode,
+        buffer: EpisodeBuffer,
+        policy: Callable[[SandboxEnv], Policy] | None = None,
+    ) -> tuple[int, bool, str]:
+        """Simulate an episode again into a buffer.
+
+        Args:
+            episode: as it was recorded.
+            buffer: for its rows.
+            policy: who takes the recorded actions; None is nobody in particular.
+
+        Returns:
+            Its number of steps, whether it succeeded, and why it cannot be replayed, or "".
+        """
+        facts, env = episode.record, self.env
+        try:
+            if env.meter.schedule.version != facts["price_version"]:
+                env.meter = Meter(prices.load(str(facts["price_version"])))
+            steps, success = rollout.rollout(
+                env,
+                policy or (lambda env: _recorded(episode)),
+                buffer,
+                facts["seed"],
+                {"variation_values": facts["factors"], "disturbances": facts["disturbances"]},
+            )
+        except (SandboxError, KeyError, TypeError) as error:
+            return 0, False, f"cannot be replayed: {error}"
+        rollout.finish(env, buffer, steps, facts["episode"])
+        if env.scene_digest != facts.get("scene_digest"):
+            return steps, success, "its record names another scene than its seed and factors give."
+        return steps, success, ""
+
+
+class Witness:
+    """Takes an episode's recorded actions, and looks what the policy of its recipe would take.
+
+    Args:
+        episode: as it was recorded.
+        chance: of its place in its recipe.
+
+    Attributes:
+        differs: the first step at which the policy takes another action; None if there is none.
+    """
+
+    def __init__(self, episode: Episode, chance: EpisodeChance) -> None:
+        self._episode, self._chance = episode, chance
+        self.differs: int | None = None
+
+    def __call__(self, env: SandboxEnv) -> Policy:
+        """Return the policy that takes the recorded actions."""
+        recorded = _recorded(self._episode)
+        if self._chance.policy not in POLICIES:  # Whose code is not ours to run.
+            return recorded
+        own = POLICIES[self._chance.policy](env, self._chance.policy_rng)
+
+        def act() -> NDArray[np.float32]:
+            action = recorded()
+            if self.differs is None and _taken(own) != action.tobytes():
+                self.differs = env.t
+            return action
+
+        return act
+
+
+def _taken(policy: Policy) -> bytes:
+    """Return the bytes of a policy's action; none where it cannot bear what others did."""
+    try:
+        return np.asarray(policy(), np.float32).tobytes()
+    except Exception:
+        return b""
+
+
+class _EndedError(InvalidInputError):
+    """The replay goes on where the record ends."""
+
+
+def _recorded(episode: Episode) -> Policy:
+    """Return the policy that takes the recorded actions."""
+    actions = iter(episode.rows["action"][:-1])
+
+    def act() -> NDArray[np.float32]:
+        for action in actions:
+            return action
+        raise _EndedError("it goes on longer than its record.")
+
+    return act
+
+
+def first_difference(recorded: Rows, again: Rows) -> str:
+    """Return the first step and column where two episodes differ in a bit, or ""."""
+    first: tuple[int, str] | None = None
+    for name, column in recorded.items():
+        other = again[name]
+        if column.tobytes() == other.tobytes() and column.shape == other.shape:
+            continue
+        length = min(len(column), len(other))
+        differ = [t for t in range(length) if column[t].tobytes() != other[t].tobytes()]
+        step = differ[0] if differ else length
+        if first is None or step < first[0]:
+            first = (step, name)
+    if first is None:
+        return ""
+    step, name = first
+    if step >= min(len(recorded[name]), len(again[name])):
+        return f"{len(recorded[name])} rows recorded, {len(again[name])} when simulated again."
+    return (
+        f"diverges at step {step} in column {name!r}: recorded {_short(recorded[name][step])}, "
+        f"simulated {_short(again[name][step])}."
+    )
+
+
+def _short(value: NDArray[Any]) -> str:
+    text = " ".join(np.array2string(np.asarray(value), threshold=8, precision=17).split())
+    return text if len(text) <= 160 else text[:157] + "..."

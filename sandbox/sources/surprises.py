@@ -1,0 +1,201 @@
+"""Pairs for violation of expectation: the same past, then what goes on, and what cannot be.
+
+After Riochet et al., IntPhys (arXiv:1803.07616): a model that has learned physics should find the
+impossible member of a pair less likely than the possible one, and both share every frame before.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sandbox.env import HAPPENS, SandboxEnv
+from sandbox.errors import FormatError, InvalidInputError, UnknownNameError
+from sandbox.observation import PICTURES
+from sandbox.run import folder as runs
+from sandbox.sources.kinds import IMPOSSIBLE, Look
+from sandbox.sources.plan import Beginning, count, is_impossible, read, the_past
+from sandbox.trajectory import Episode
+from sandbox.trajectory.episode import Rows
+
+AFTER = 8  # Rows that are left at least after a surprise, to see it in.
+SOON = 5  # Rows within which what becomes a ghost would touch another.
+
+
+class Moment(NamedTuple):
+    """Where something may happen: to a body, on leaving a row of an episode."""
+
+    step: int
+    body: str
+
+
+def surprises(
+    folder: Path,
+    kinds: Sequence[str] | None,
+    wanted: int,
+    during: str | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return the plan of pairs: for each kind, `wanted` moments of the run's episodes.
+
+    Args:
+        folder: of the run.
+        kinds: of IMPOSSIBLE; None is each that has moments enough.
+        wanted: how many pairs of each kind.
+        during: an event of the environment; moments are only where it holds.
+        seed: of what is left to chance.
+
+    Raises:
+        UnknownNameError, InvalidInputError: there is no such kind or event, or too few moments.
+    """
+    for kind in kinds or ():
+        if kind not in IMPOSSIBLE:
+            raise UnknownNameError("surprise", kind, IMPOSSIBLE)
+    if wanted < 1 or (kinds is not None and not kinds):
+        raise InvalidInputError("give at least one kind of surprise, and at least one pair.")
+    rng = np.random.default_rng([seed, wanted])
+    pasts: list[dict[str, Any]] = []
+    branches: list[dict[str, Any]] = []
+    with Beginning(folder) as beginning:
+        for kind in IMPOSSIBLE if kinds is None else kinds:
+            drawn = _pairs(folder, beginning, kind, during, rng)
+            found = list(itertools.islice(drawn, wanted))
+            if len(found) < wanted and kinds is None:
+                continue
+            if len(found) < wanted:
+                raise InvalidInputError(_few(folder, len(found), kind, during, wanted))
+            for past, branch in found:
+                same = {"kind": "same", "impossible": False, "disturbance": None}
+                branches += [{"past": len(pasts), **one} for one in (same, branch)]
+                pasts.append(past)
+    if not pasts:
+        raise InvalidInputError(_few(folder, 0, "any surprise", during, wanted))
+    return {"run": runs.read_run(folder)["run"], "pasts": pasts, "branches": branches}
+
+
+def _few(folder: Path, found: int, kind: str, during: str | None, wanted: int) -> str:
+    when = f" during {during}" if during else ""
+    return (
+        f"{folder}: {found} episodes have a moment for {kind}{when}, and {wanted} pairs are asked "
+        "for: a body that is free to move and does so in the first camera's sight, and, for ghost, "
+        "soon touches another. Ask for fewer, or generate more episodes."
+    )
+
+
+def _pairs(
+    folder: Path,
+    beginning: Beginning,
+    kind: str,
+    during: str | None,
+    rng: np.random.Generator,
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Yield pasts with what happens then, each of another episode."""
+    for number in rng.permutation(count(folder)).tolist():
+        episode = read(folder, number)
+        if is_impossible(episode):
+            continue
+        env = beginning.of(episode)
+        moments = _moments(env, episode, kind, during, rng)
+        if not moments:
+            continue
+        step, body = moments[int(rng.integers(len(moments)))]
+        look = Look(env, episode.rows["state"], step, rng)
+        yield the_past(episode, number, step), look.branch(f"{kind}:{body}")
+
+
+def _moments(
+    env: SandboxEnv, episode: Episode, kind: str, during: str | None, rng: np.random.Generator
+) -> list[Moment]:
+    """Return the moments of an episode at which a surprise of a kind shows."""
+    holds, states = _holding(env, episode, during), episode.rows["state"]
+    found = [
+        Moment(step, body)
+        for step in range(max(len(episode) - 1 - AFTER, 0))
+        if holds[step]
+        for body in _bodies(Look(env, states, step, rng), kind)
+    ]
+    return sorted({*found} & _touching(env, episode)) if kind == "ghost" else found
+
+
+def _bodies(look: Look, kind: str) -> list[str]:
+    return [body for body in look.moving(AFTER) if look.can(kind, body)]
+
+
+def _holding(env: SandboxEnv, episode: Episode, during: str | None) -> NDArray[np.bool_]:
+    """Return for each row whether an event holds that will end; always, if none is named."""
+    if during is None:
+        return np.ones(len(episode), np.bool_)
+    if during not in (*HAPPENS, *env.events):
+        raise UnknownNameError("event", during, (*HAPPENS, *env.events))
+    holds = _labels(episode, f"event.{during}")
+    return holds & (np.arange(len(holds)) < np.flatnonzero(~holds).max(initial=0))
+
+
+def _touching(env: SandboxEnv, episode: Episode) -> set[Moment]:
+    """Return where a body will soon touch another that it could pass through."""
+    touches, names = _labels(episode, "contact_impulse"), env.touching()
+    found: set[Moment] = set()
+    for n, body in enumerate(names):
+        for row in np.flatnonzero(touches[:, n, : len(names)].any(axis=1)).tolist():
+            found |= {Moment(row - early, body) for early in range(1, SOON + 1)}
+    return found
+
+
+def _labels(episode: Episode, column: str) -> NDArray[Any]:
+    if column not in episode.rows:
+        raise InvalidInputError(
+            f"the run has no column {column!r}; generate it with `labels: true` in its recipe."
+        )
+    return episode.rows[column]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two episodes of a run of surprises, by number.
+
+    Attributes:
+        kind: of the surprise, such as vanish:ball_1.
+        possible, impossible: the two episodes.
+        step: the last row that they must share.
+        parts_at: the first row whose pictures differ, or whose states if there are none; None if
+            none does: the surprise never shows.
+    """
+
+    kind: str
+    possible: int
+    impossible: int
+    step: int
+    parts_at: int | None
+
+
+def pairs(folder: Path) -> list[Pair]:
+    """Return the pairs of a finished run of surprises, read and compared.
+
+    Raises:
+        FormatError: no such run.
+    """
+    found, total = list[Pair](), count(folder)
+    if total % 2:
+        raise FormatError(f"{folder}: {total} episodes are no pairs; let the run finish first.")
+    for n in range(0, total, 2):
+        one, other = read(folder, n), read(folder, n + 1)
+        here, there = (episode.record.get("branch", {}) for episode in (one, other))
+        if here.get("kind") != "same" or here.get("past") != there.get("past", ...):
+            raise FormatError(f"{folder}: episodes {n} and {n + 1} are no pair of surprises.")
+        parts_at = _parts_at(one.rows, other.rows)
+        found.append(Pair(there["kind"], n, n + 1, here["step"], parts_at))
+    return found
+
+
+def _parts_at(one: Rows, other: Rows) -> int | None:
+    pictures = [name for name in one if name.partition(".")[0] in PICTURES]
+    firsts: list[int] = []
+    for name in pictures or ["state"]:
+        rows = min(len(one[name]), len(other[name]))
+        unlike = (one[name][:rows] != other[name][:rows]).reshape(rows, -1).any(axis=1)
+        firsts += np.flatnonzero(unlike)[:1].tolist()
+    return min(firsts, default=None)

@@ -1,0 +1,1 @@
+"""Is it true? Checks of a run's bytes, charges, history and work."""

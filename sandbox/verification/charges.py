@@ -1,0 +1,164 @@
+"""A run against the ledger: every charge has an episode, and every episode a charge."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from sandbox import prices
+from sandbox.errors import SandboxError
+from sandbox.ledger import Ledger, Usage
+from sandbox.ledger.pages import Booked
+from sandbox.run import folder as runs
+
+
+class Findings(Protocol):
+    """Where what is found goes.
+
+    Attributes:
+        checked: what is right.
+        faults: what is wrong.
+        notes: what was not checked.
+    """
+
+    checked: list[str]
+    faults: list[str]
+    notes: list[str]
+
+
+def check(
+    folder: Path,
+    run: str,
+    parent: str | None,
+    account: str,
+    usages: Sequence[Usage],
+    ledger: Ledger | None,
+    report: Findings,
+) -> None:
+    """Compare what a run's episodes cost with what its ledger says.
+
+    Args:
+        folder: the run's.
+        run: its id.
+        parent: the run that it renders again, or None; one that drew at once is charged apart.
+        account: who pays.
+        usages: what is due for each of its episodes.
+        ledger: the book; None checks nothing.
+        report: where to write.
+    """
+    if ledger is None:
+        report.notes.append("charges were not compared with a ledger.")
+        return
+    try:
+        named = runs.ledger_of(folder)
+        if not named:
+            report.faults.append(f"{runs.LEDGER}: missing: no ledger was named.")
+        elif named["ledger"] != ledger.id:
+            report.faults.append(
+                f"charged in the ledger {named['ledger']}, and this one ({ledger.path}) is "
+                f"{ledger.id}: set SANDBOX_HOME to that one's folder, or give --no-ledger."
+            )
+            return
+        wrong = [f"ledger: {text}" for text in ledger.check()]
+        booked = ledger.of_run(run)
+    except SandboxError as error:
+        report.faults.append(f"ledger: {error}")
+        return
+    report.faults += wrong
+    charged = [one for one in booked if one.move.kind == "post"]
+    posts = [one for one in charged if one.move.facts.get("parent") == parent]
+    _compare(posts, account, usages, report)
+    _note_others(charged, posts, [one for one in booked if one.move.kind == "refund"], report)
+    holds = [one for one in booked if one.move.kind == "reserve"]
+    if holds:
+        report.notes.append(
+            f"{prices.credits(sum(one.move.amount for one in holds))} credits are still held for "
+            "it; `sandbox recover` gives them back when nobody generates."
+        )
+
+
+def _compare(
+    posts: Sequence[Booked], account: str, usages: Sequence[Usage], report: Findings
+) -> None:
+    due = {usage.id: usage for usage in usages}
+    found = {post.move.id: post for post in posts}
+    before = len(report.faults)
+    free = [str(usage.episode) for id, usage in due.items() if id not in found]
+    if free:
+        report.faults.append(f"ledger: {_listed('episode', free)} not charged.")
+    for id, usage in due.items():
+        if id not in found:
+            continue
+        if wrong := _difference(found[id], account, usage):
+            report.faults.append(f"ledger: the charge of episode {usage.episode}: {wrong}")
+    for id, post in found.items():
+        if id not in due:
+            episode = post.move.facts.get("episode")
+            report.faults.append(f"ledger: charged for episode {episode}, which is not there.")
+    if len(due) != len(usages):
+        report.faults.append("two episodes have one number.")
+    if len(report.faults) == before:
+        report.checked.append(_sums(posts))
+
+
+def _note_others(
+    charged: Sequence[Booked], posts: Sequence[Booked], refunds: Sequence[Booked], report: Findings
+) -> None:
+    """Note what else is on the book about a run: what was given back, and what others owe."""
+    numbers = {post.seq for post in posts}
+    back = [one.move.amount for one in refunds if one.move.corrects in numbers]
+    if back:
+        report.notes.append(
+            f"{prices.credits(sum(back))} credits of its charges were given back in {len(back)} "
+            "refunds; an episode is charged once, so making it again is free."
+        )
+    others = [one for one in charged if one.seq not in numbers]
+    if others:
+        whose = sorted({str(one.move.facts.get("parent"))[:16] for one in others})
+        report.notes.append(
+            f"{prices.credits(sum(one.move.amount for one in others))} credits were charged for "
+            f"{len(others)} episodes of the same work in another folder (of parent "
+            f"{', '.join(whose)}): not checked; verify that one."
+        )
+
+
+def _listed(what: str, names: Sequence[str]) -> str:
+    """Return some of one kind in words, the first five by name."""
+    if len(names) == 1:
+        return f"{what} {names[0]} was"
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{what}s {', '.join(names[:5])}{more} were"
+
+
+def _difference(post: Booked, account: str, usage: Usage) -> str:
+    """Return how a post differs from what is due, or ""."""
+    it, facts = post.move, post.move.facts
+    quantities = {unit: n for unit, n in usage.quantities.items() if n}
+    pairs = {
+        "account": (it.account, account),
+        "amount": (it.amount, sum(usage.charges().values())),
+        "quantities": (facts.get("quantities"), quantities),
+        "price version": (facts.get("price_version"), usage.price_version),
+        "evidence": (facts.get("evidence"), usage.evidence),
+        "episode": (facts.get("episode"), usage.episode),
+        "parent": (facts.get("parent"), usage.parent),
+    }
+    differ = [f"{name} is {a!r}, not {b!r}" for name, (a, b) in pairs.items() if a != b]
+    return f"{'; '.join(differ)}." if differ else ""
+
+
+def _sums(posts: Sequence[Booked]) -> str:
+    """Say what was posted, per account and meter."""
+    sums: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for post in posts:
+        for (unit, _), amount in post.move.parts.items():
+            sums[post.move.account][unit] += amount
+    told = [
+        f"{account}: {prices.credits(sum(units.values()))} credits ("
+        + ", ".join(f"{unit} {prices.credits(n)}" for unit, n in sorted(units.items()))
+        + ")"
+        for account, units in sorted(sums.items())
+    ]
+    return (
+        f"{len(posts)} charges, each of an episode and of its price; {'; '.join(told) or 'none'}."
+    )

@@ -1,0 +1,247 @@
+"""Proofs of one episode, or that a log only grew, which verify without the run and the ledger.
+
+A proof is a JSON file: the checkpoint, what is proved, and the hashes that lead from it to the
+checkpoint's root. It shows that the episode's record, with its recipe, its price and the root over
+its rows, is in the log that was signed; it does not show that the work was done: `audit` does.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sandbox import prices
+from sandbox.errors import FormatError, InvalidInputError, SandboxError
+from sandbox.evidence import log, merkle, note
+from sandbox.evidence.note import VerifierKey
+from sandbox.run import bill
+from sandbox.run import folder as runs
+from sandbox.run import settle as settlement
+from sandbox.trajectory import ShardReader, shards
+
+FORMAT = 1
+_DAMAGE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+
+
+@dataclass
+class Proof:
+    """What a proof shows.
+
+    Attributes:
+        shown: sentences.
+        faults: what is wrong with it; a proof that holds has none.
+        notes: what it does not show.
+    """
+
+    shown: list[str] = field(default_factory=list[str])
+    faults: list[str] = field(default_factory=list[str])
+    notes: list[str] = field(default_factory=list[str])
+
+
+def episode(folder: Path, number: int, step: int | None = None) -> dict[str, Any]:
+    """Return the proof of an episode that is in a run's log, and of one of its rows.
+
+    That of a run which renders another has the manifest too: with it goes what was charged.
+
+    Raises:
+        InvalidInputError: there is no such episode or row.
+        FormatError: the run is damaged, or its log does not have it.
+    """
+    found, leaves, text = _logged(folder)
+    if not 0 <= number < len(found.records):
+        raise InvalidInputError(f"episode {number}: the run has {len(found.records)}.")
+    proof = {
+        "format": FORMAT,
+        "kind": "episode",
+        "checkpoint": text,
+        "run": dict(found.run),
+        "run_path": _hex(merkle.inclusion(leaves, 0)),
+        "record": found.records[number],
+        "record_path": _hex(merkle.inclusion(leaves, number + 1)),
+    }
+    if found.run["parent"] is not None and len(leaves) == found.recipe.episodes + 2:
+        proof["manifest"] = runs.read_json(folder / "manifest.json")
+        proof["manifest_path"] = _hex(merkle.inclusion(leaves, len(leaves) - 1))
+    return proof if step is None else {**proof, **_row(folder, number, step)}
+
+
+def growth(folder: Path, older: str) -> dict[str, Any]:
+    """Return the proof that a run's log grew from an older checkpoint.
+
+    Raises:
+        FormatError: the run is damaged, or the older checkpoint is none.
+        InvalidInputError: the log was never so long.
+    """
+    _, leaves, text = _logged(folder)
+    size = note.Checkpoint.parse(_body(older)).size
+    path = merkle.consistency(leaves, size)
+    return {
+        "format": FORMAT,
+        "kind": "growth",
+        "older": older,
+        "checkpoint": text,
+        "path": _hex(path),
+    }
+
+
+def check(proof: Mapping[str, Any], keys: Sequence[VerifierKey], *, signed: bool) -> Proof:
+    """Check a proof, which anybody may have made.
+
+    Args:
+        proof: as `episode` or `growth` returned it.
+        keys: whose signatures count.
+        signed: whether one of them must have signed.
+    """
+    found = Proof()
+    try:
+        known = (_whole(proof, "format"), proof.get("kind"))
+        if known not in ((FORMAT, "episode"), (FORMAT, "growth")):
+            raise FormatError(f"this is no proof of format {FORMAT}.")
+        closed = _signed(proof["checkpoint"], keys, signed, found)
+        if proof["kind"] == "episode":
+            _check_episode(proof, closed, found)
+        else:
+            _check_growth(proof, closed, keys, found)
+    except (*_DAMAGE, SandboxError) as error:
+        found.faults.append(f"the proof is damaged: {error}")
+    return found
+
+
+def _check_episode(proof: Mapping[str, Any], closed: note.Checkpoint, found: Proof) -> None:
+    known, record = proof["run"], proof["record"]
+    number, steps = _whole(record, "episode"), _whole(record, "steps")
+    if closed.origin != log.origin(known["run"]) or record["run"] != known["run"]:
+        found.faults.append("the checkpoint, the run and the episode are not of one run.")
+    if not _included(bill.leaf(known), 0, closed, proof["run_path"]):
+        found.faults.append("what run.json says is not in the log.")
+    if not _included(bill.leaf(record), number + 1, closed, proof["record_path"]):
+        found.faults.append(f"the record of episode {number} is not in the log.")
+    cost = prices.load(str(record["price_version"])).cost(record["charges"])
+    if cost != record["charge_micro"]:
+        found.faults.append(f"its work costs {cost} microcredits, not {record['charge_micro']}.")
+    found.shown.append(
+        f"episode {number} of run {known['run'][:16]}...: {steps} steps, {prices.credits(cost)} "
+        f"credits of work, is entry {number + 2} of {closed.size} of the log."
+    )
+    if known["parent"] is not None:
+        _check_posted(proof, closed, found)
+    if closed.size < known["recipe"]["episodes"] + 2:
+        found.notes.append(
+            f"the run was not finished: its log had {closed.size - 1} of "
+            f"{known['recipe']['episodes']} episodes."
+        )
+    if "leaf" in proof:
+        _check_row(proof, record, found)
+    found.notes.append("that the work was done is not shown; `sandbox audit` the run for that.")
+
+
+def _check_posted(proof: Mapping[str, Any], closed: note.Checkpoint, found: Proof) -> None:
+    """Say what an episode that renders another was charged: its share of what the manifest says.
+
+    Pictures cost the same in each row, and all pixels of a run are its own.
+    """
+    known, record = proof["run"], proof["record"]
+    what = f"the run renders run {known['parent'][:16]}... again and pays for its pictures alone"
+    if "manifest" not in proof:
+        found.notes.append(f"{what}: how much is not shown.")
+        return
+    made = proof["manifest"]
+    if not _included(bill.leaf(made), closed.size - 1, closed, proof["manifest_path"]):
+        found.faults.append("what manifest.json says is not in the log.")
+    mine, total = (_whole(it, "pixel") for it in (record["charges"], made["quantities"]))
+    shares = {unit: divmod(n * mine, total) for unit, n in made["posted_quantities"].items()}
+    if any(rest for _, rest in shares.values()):
+        found.faults.append("what was charged for pictures is not the same for each of them.")
+    cost = prices.load(str(made["price_version"])).cost({u: n for u, (n, _) in shares.items()})
+    found.shown.append(f"{what}: {prices.credits(cost)} credits of these.")
+
+
+def _check_row(proof: Mapping[str, Any], record: Mapping[str, Any], found: Proof) -> None:
+    step, leaf = _whole(proof, "step"), merkle.leaf_hash(bytes.fromhex(proof["leaf"]))
+    path, root = _bytes(proof["leaf_path"]), bytes.fromhex(record["digest"])
+    inside = merkle.includes(leaf, step, record["steps"] + 1, path, root)
+    if not inside or bytes.fromhex(proof["leaf"])[33:37] != step.to_bytes(4, "little"):
+        found.faults.append(f"row {step} is not of this episode.")
+    else:
+        found.shown.append(f"its row {step} is the one given.")
+
+
+def _check_growth(
+    proof: Mapping[str, Any], closed: note.Checkpoint, keys: Sequence[VerifierKey], found: Proof
+) -> None:
+    older = _signed(proof["older"], keys, False, Proof())
+    path = _bytes(proof["path"])
+    grew = merkle.is_consistent(older.size, older.root, closed.size, closed.root, path)
+    if older.origin != closed.origin or not grew:
+        found.faults.append("the log did not grow from the older checkpoint: it was rewritten.")
+    else:
+        found.shown.append(
+            f"the log of {closed.size} entries begins with the {older.size} of the older one."
+        )
+
+
+def _signed(text: str, keys: Sequence[VerifierKey], needed: bool, found: Proof) -> note.Checkpoint:
+    """Return a checkpoint; who signed it, or that nobody did, goes into what is found."""
+    if "\n\n" not in text:
+        if needed:
+            found.faults.append("the checkpoint is not signed.")
+        found.notes.append("the checkpoint is not signed: anybody could have made it.")
+        return note.Checkpoint.parse(text)
+    body, signers = note.verified(text, keys)
+    if signers:
+        found.shown.append(f"the checkpoint is signed by {', '.join(k.name for k in signers)}.")
+    else:
+        found.faults.append("the checkpoint is signed by nobody that you trust; give --key.")
+    return note.Checkpoint.parse(body)
+
+
+def _logged(folder: Path) -> tuple[settlement.Kept, list[bytes], str]:
+    """Return what a run keeps, its log's leaves, and its checkpoint."""
+    found, leaves = settlement.kept(folder), log.read(folder)
+    records = [bill.leaf(found.run), *found.leaves()]
+    if leaves == records[: len(leaves)] and len(leaves) < len(records):
+        raise FormatError(f"{folder}: its log does not have all that it keeps: `sandbox recover`.")
+    if leaves[: len(records)] != records:
+        raise FormatError(f"{folder}: its log is not of what it keeps; `sandbox verify` it.")
+    return found, leaves, log.checkpoint_text(folder)
+
+
+def _row(folder: Path, number: int, step: int) -> dict[str, Any]:
+    first = 0
+    for path in shards(folder):
+        with ShardReader(path) as reader:
+            if number < first + len(reader):
+                made = reader.read(number - first)
+                if not 0 <= step < len(made):
+                    raise InvalidInputError(f"row {step}: the episode has {len(made)}.")
+                way = merkle.inclusion(made.leaves(), step)
+                return {"step": step, "leaf": made.leaf(step).hex(), "leaf_path": _hex(way)}
+            first += len(reader)
+    raise InvalidInputError(f"episode {number}: the shards have {first}.")
+
+
+def _included(leaf: bytes, index: int, closed: note.Checkpoint, path: Any) -> bool:
+    return merkle.includes(leaf, index, closed.size, _bytes(path), closed.root)
+
+
+def _body(text: str) -> str:
+    return note.split(text)[0] if "\n\n" in text else text
+
+
+def _hex(path: Sequence[bytes]) -> list[str]:
+    return [node.hex() for node in path]
+
+
+def _bytes(path: Any) -> list[bytes]:
+    nodes = [bytes.fromhex(node) for node in path]
+    if _hex(nodes) != path:
+        raise FormatError("a path is not a list of hashes in hex.")
+    return nodes
+
+
+def _whole(facts: Mapping[str, Any], name: str) -> int:
+    """Return a whole number among facts that anybody may have written."""
+    value = facts[name]
+    if type(value) is not int:
+        raise FormatError(f"{name} is {str(value)[:80]!r}, not a whole number.")
+    return value
