@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from sandbox import content
+from sandbox import content, durable
 from sandbox.errors import InvalidInputError, SandboxError
 from sandbox.evidence.note import SigningKey, VerifierKey
 
@@ -33,9 +33,9 @@ def new(label: str = DEFAULT, name: str | None = None) -> SigningKey:
     key = SigningKey.new(label if name is None else name)
     try:
         folder().mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(secret, f"{key.text}\n", 0o600)
+        durable.create(secret, f"{key.text}\n".encode(), 0o600)
         try:
-            _write(public, f"{key.verifier.text}\n", 0o644)
+            durable.create(public, f"{key.verifier.text}\n".encode(), 0o644)
         except OSError:
             secret.unlink()
             raise
@@ -90,7 +90,7 @@ def _mend(label: str, key: SigningKey) -> None:
     if path.exists():
         return
     try:
-        _write(path, f"{key.verifier.text}\n", 0o644)
+        durable.create(path, f"{key.verifier.text}\n".encode(), 0o644)
     except FileExistsError:  # Another process was faster.
         pass
     except OSError as error:
@@ -139,17 +139,3 @@ def _checked(label: str) -> str:
 
 def _path(label: str, suffix: str) -> Path:
     return folder() / f"{_checked(label)}.{suffix}"
-
-
-def _write(path: Path, text: str, mode: int) -> None:
-    """Write a new file whole, or nothing; FileExistsError if there is one."""
-    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
-    fd = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
-    try:
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(temporary, path)
-    finally:
-        temporary.unlink()

@@ -6,9 +6,9 @@ signature covers the recipe, every episode's rows (a record has the root of thei
 charge and every file. The log is only ever appended to.
 """
 
-import os
 from pathlib import Path
 
+from sandbox import durable
 from sandbox.errors import FormatError, RunConflictError
 from sandbox.evidence import merkle
 from sandbox.evidence.note import Checkpoint, SigningKey, sign
@@ -48,6 +48,7 @@ def append(folder: Path, leaves: list[bytes]) -> None:
 
     Raises:
         RunConflictError: it has others; nothing was written.
+        SandboxError: the log cannot be written.
     """
     known = read(folder)
     if known != leaves[: len(known)]:
@@ -57,11 +58,8 @@ def append(folder: Path, leaves: list[bytes]) -> None:
             f"{folder / LOG}: does not begin as this run does: {place}. Nothing was written; "
             "`sandbox verify` says what was changed."
         )
-    with (folder / LOG).open("ab") as file:
-        file.truncate(len(known) * _LINE)
-        file.write(b"".join(leaf.hex().encode() + b"\n" for leaf in leaves[len(known) :]))
-        file.flush()
-        os.fsync(file.fileno())
+    lines = b"".join(leaf.hex().encode() + b"\n" for leaf in leaves[len(known) :])
+    durable.append(folder / LOG, len(known) * _LINE, lines)
 
 
 def checkpoint(run: str, leaves: list[bytes]) -> Checkpoint:
@@ -89,18 +87,12 @@ def checkpoint_text(folder: Path) -> str:
 def write_checkpoint(folder: Path, made: Checkpoint, key: SigningKey | None) -> None:
     """Write a checkpoint whole or not at all, signed if there is a key.
 
-    One of the same log that is signed already stays as it is if there is none.
+    Without a key, a signed checkpoint of the same log stays as it is.
+
+    Raises:
+        SandboxError: the checkpoint cannot be written.
     """
     path, text = folder / CHECKPOINT, made.text
     if key is None and path.exists() and path.read_bytes().startswith(f"{text}\n".encode()):
         return
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text if key is None else sign(text, key))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    durable.replace(path, (text if key is None else sign(text, key)).encode())

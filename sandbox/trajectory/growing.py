@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from sandbox.durable import write_all
 from sandbox.trajectory import layout
 from sandbox.trajectory.episode import Rows as EpisodeRows
 from sandbox.trajectory.schema import INDEX, Column, Schema
-from sandbox.trajectory.shard import write_all
 
 SPARE_ROWS = 8192  # Extents grow by blocks: a header rewritten every time costs 3 us a column.
 SPARE_EPISODES = 1024

@@ -1,12 +1,12 @@
-"""The files of a shard and of a run: what they are called, and how a name is made to last.
+"""The names of a shard's files, and how to list the shards of a run.
 
-`shard-00000.h5` is finished, `shard-00000.h5.part` grows, and `shard-00000.episodes.jsonl` beside
-either has the record of each episode, a line of canonical JSON each.
+`shard-00000.h5` is a finished shard and `shard-00000.h5.part` one under way. Beside either,
+`shard-00000.episodes.jsonl` has the episodes' records, one line of canonical JSON each.
 """
 
-import os
 from pathlib import Path
 
+from sandbox.durable import sync_folder as sync_folder  # For `run.folder`, until it uses `durable`.
 from sandbox.errors import FormatError
 
 PART = ".part"
@@ -41,18 +41,3 @@ def shards(run: Path, *, missing_ok: bool = False) -> list[Path]:
             "folder of a run, or a trajectory file."
         )
     return [found[name] for name in sorted(found, key=lambda name: (len(name), name))]
-
-
-def sync_folder(folder: Path) -> None:
-    """Return when the disk has the names in `folder`."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def write_all(fd: int, data: bytes) -> None:
-    """Write all of `data`, however often the disk takes only a part."""
-    while data:
-        data = data[os.write(fd, data) :]

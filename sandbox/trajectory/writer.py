@@ -11,6 +11,7 @@ from typing import Any, Self
 import h5py
 import numpy as np
 
+from sandbox.durable import sync_folder
 from sandbox.errors import FormatError, InvalidInputError, SandboxError, UnknownNameError
 from sandbox.trajectory import layout
 from sandbox.trajectory.episode import Episode, Rows
@@ -19,7 +20,7 @@ from sandbox.trajectory.layout import StorageError, storage_error
 from sandbox.trajectory.reader import ShardReader
 from sandbox.trajectory.room import trim
 from sandbox.trajectory.schema import INDEX, Schema
-from sandbox.trajectory.shard import part_path, sidecar_path, sync_folder
+from sandbox.trajectory.shard import part_path, sidecar_path
 
 FAILURES = (OSError, RuntimeError)  # What h5py raises when the disk refuses.
 
