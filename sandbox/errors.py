@@ -31,6 +31,10 @@ class LedgerError(SandboxError):
     """The book refuses: an unknown account, an id used for something else, no ledger file."""
 
 
+class LockedError(LedgerError):
+    """Another process holds a lock of the ledger; nothing was done."""
+
+
 class FormatError(SandboxError):
     """A trajectory file or run folder that is damaged, foreign, or of another format version."""
 

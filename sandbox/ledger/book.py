@@ -6,6 +6,7 @@ unused when it expired; a refund gives a post back. Every entry carries its pot'
 so that a balance is a look-up; `check` derives them all again from the transfers.
 """
 
+import re
 import time
 import uuid
 from collections.abc import Callable, Generator, Sequence
@@ -18,6 +19,7 @@ from sandbox.errors import InvalidInputError, LedgerError, UnknownNameError
 from sandbox.ledger import burn, posting, proof, rules
 from sandbox.ledger.account import Account, Balance, Mode, Usage
 from sandbox.ledger.burn import OVERAGE
+from sandbox.ledger.locks import ORPHAN_S
 from sandbox.ledger.pages import Pages
 from sandbox.ledger.rules import HOLD_S
 from sandbox.ledger.sqlite import Store
@@ -27,6 +29,7 @@ from sandbox.prices import credits
 
 SKEW_MS = 60_000  # By how much clocks may run backwards; the book's own time stands still then.
 PRIORITY = 100
+_LOCK = re.compile("[0-9a-f]{1,64}")
 _NEVER = (-1, 2**62)  # By then no hold had ended, whatever its number.
 
 
@@ -59,6 +62,33 @@ class Ledger:
         """What tells this book from every other, 32 hex digits."""
         with self._store.reading() as pages:
             return pages.ledger_id()
+
+    @property
+    def where(self) -> str:
+        """Where this book is, for messages."""
+        return self._store.where
+
+    @contextmanager
+    def alone(
+        self, name: str, worker: int | None = None, wait_s: float = ORPHAN_S
+    ) -> Generator[None]:
+        """Hold a lock of this book while the block runs, across processes.
+
+        Args:
+            name: of the lock, hex digits; those of a lease for what is done under that lease.
+            worker: the number of a worker, which shares the lock with workers of other numbers;
+                None excludes everybody else, workers too.
+            wait_s: how long to wait for a worker's lock, which the workers of a killed process
+                hold until they notice.
+
+        Raises:
+            LockedError: another process holds the lock.
+            SandboxError: there can be no lock beside the book.
+        """
+        if not _LOCK.fullmatch(name):
+            raise InvalidInputError(f"lock {name!r}: give 1 to 64 hex digits.")
+        with self._store.alone(name, worker, wait_s):
+            yield
 
     def open_account(self, name: str, mode: Mode, overdraft: int = 0) -> Account:
         """Open an account; one that is open in the same way is left as it is.

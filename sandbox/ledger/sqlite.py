@@ -12,7 +12,7 @@ from typing import Any
 import apsw
 
 from sandbox.errors import LedgerError
-from sandbox.ledger import schema
+from sandbox.ledger import locks, schema
 from sandbox.ledger.pages import Draft, Pages
 from sandbox.ledger.schema import APPLICATION_ID, FORMAT
 
@@ -62,6 +62,24 @@ class Store:
         """
         with self._begun("DEFERRED") as connection:
             yield Draft(connection)
+
+    @property
+    def where(self) -> str:
+        """Where the ledger is, for messages: the path of its file."""
+        return str(self.path)
+
+    @contextmanager
+    def alone(self, name: str, worker: int | None, wait_s: float) -> Generator[None]:
+        """Hold a lock of this ledger while the block runs; see `Ledger.alone`."""
+        folder = self.path.parent / "locks"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LedgerError(
+                f"{folder}: cannot be made ({error.strerror}). Nothing was done. {_REMEDY}"
+            ) from error
+        with locks.alone(folder / name, worker, wait_s):
+            yield
 
     @contextmanager
     def _begun(self, mode: str) -> Generator[apsw.Connection]:

@@ -1,0 +1,48 @@
+"""File locks: one process alone, or numbered workers side by side."""
+
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from sandbox.errors import LockedError, SandboxError
+
+ORPHAN_S = 10.0  # The workers of a killed process are gone within this time.
+
+
+@contextmanager
+def alone(path: Path, worker: int | None = None, wait_s: float = ORPHAN_S) -> Generator[None]:
+    """Hold a file lock while the block runs; the system releases it when the process dies.
+
+    Without a worker's number the caller must be alone: the lock of the file and those of all
+    workers have to be free. A worker shares the file with workers of other numbers.
+
+    Args:
+        path: of the lock's file; a worker's has its number as suffix. The folder must exist.
+        worker: the number of a worker, or None.
+        wait_s: how long to wait for a worker's lock, which the workers of a killed process hold
+            until they notice; the lock of the file itself is not waited for.
+
+    Raises:
+        LockedError: another process holds the lock.
+        SandboxError: the file cannot be locked.
+    """
+    from filelock import FileLock, Timeout  # Only those who lock pay for the import.
+
+    with ExitStack() as held:
+        try:
+            if worker is not None:
+                held.enter_context(FileLock(path.with_name(f"{path.name}.{worker}"), wait_s))
+            else:
+                held.enter_context(FileLock(path, 0))
+                for other in sorted(path.parent.glob(f"{path.name}.*")):
+                    with FileLock(other, wait_s):
+                        pass
+        except Timeout:
+            raise LockedError(
+                f"{path}: another process holds this lock. Nothing was done. Wait for it."
+            ) from None
+        except OSError as error:
+            raise SandboxError(
+                f"{path}: cannot be locked: {error.strerror or error}. Nothing was done."
+            ) from error
+        yield
