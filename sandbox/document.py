@@ -1,11 +1,12 @@
 """Reading YAML that others wrote: bounded, and with errors that say file, line, key and rule."""
 
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from sandbox import validation
 from sandbox.errors import InvalidInputError
 
 MAX_BYTES = 1_000_000
@@ -32,11 +33,10 @@ def read(path: Path, model: type[Model]) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        line = _line(node, error.errors(include_url=False)[0]["loc"])
         raise InvalidInputError(
-            f"{path}:{_line(node, first['loc'])}: {_key(first['loc'])}: {first['msg']}, not "
-            f"{_short(first['input'])}.{more}"
+            f"{path}:{line}: {validation.key(error)}: {validation.rule(error)}."
+            f"{validation.more(error)}"
         ) from None
 
 
@@ -85,15 +85,6 @@ def _line(node: yaml.Node | None, loc: tuple[int | str, ...]) -> int:
             node = node.value[part]
             line = node.start_mark.line + 1 if node is not None else line
     return line
-
-
-def _key(loc: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in loc) or "the document"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _oneline(error: BaseException) -> str:

@@ -7,8 +7,9 @@ charge and every file. The log is only ever appended to.
 """
 
 from pathlib import Path
+from typing import Any
 
-from sandbox import durable
+from sandbox import digest, durable
 from sandbox.errors import FormatError, RunConflictError
 from sandbox.evidence import merkle
 from sandbox.evidence.note import Checkpoint, SigningKey, sign
@@ -20,6 +21,11 @@ _LINE = 65  # 64 hex digits and a line feed.
 def origin(run: str) -> str:
     """Return the name of a run's log in its checkpoints."""
     return f"sandbox/{run}"
+
+
+def leaf(value: Any) -> bytes:
+    """Return the RFC 6962 leaf hash of the deterministic CBOR of some JSON, 32 bytes."""
+    return merkle.leaf_hash(digest.encode_plain(value))
 
 
 def read(folder: Path) -> list[bytes]:

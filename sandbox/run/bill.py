@@ -3,13 +3,12 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from sandbox import digest, prices
-from sandbox.errors import FormatError, SandboxError
-from sandbox.evidence import merkle
+from sandbox import prices
+from sandbox.errors import SandboxError
 from sandbox.ledger import Usage, charge_id
 from sandbox.observation import PICTURES
+from sandbox.run.record import Record
 from sandbox.trajectory import Column, Episode, Schema
 
 
@@ -19,7 +18,7 @@ class Quote:
 
     Attributes:
         quantities: work per meter unit.
-        amount: microcredits.
+        amount: price of that work [microcredits].
         exact: whether the bill will be the same to the microcredit.
         episode: work of one episode per meter unit, at most.
     """
@@ -32,13 +31,13 @@ class Quote:
 
 @dataclass
 class Bill:
-    """What a run cost so far.
+    """What a run has cost so far.
 
     Attributes:
         quantities: work per meter unit of the episodes kept.
-        amount: microcredits.
-        episodes: how many are kept, and
-        already: how many of them were on the book before.
+        amount: price of that work [microcredits].
+        episodes: number of episodes kept.
+        already: number of those that were charged before this call.
     """
 
     quantities: dict[str, int] = field(default_factory=lambda: dict.fromkeys(prices.UNITS, 0))
@@ -46,49 +45,33 @@ class Bill:
     episodes: int = 0
     already: int = 0
 
-    def add(self, quantities: Mapping[str, int], amount: int) -> None:
-        """Add an episode's charges."""
-        for unit, quantity in quantities.items():
+    def add(self, usage: Usage) -> None:
+        """Add what one episode cost."""
+        for unit, quantity in usage.quantities.items():
             self.quantities[unit] += quantity
-        self.amount += amount
+        self.amount += sum(usage.charges().values())
         self.episodes += 1
 
 
-def evidence(record: Mapping[str, Any]) -> str:
-    """Return what a post carries of an episode: the RFC 6962 leaf hash of its record's CBOR."""
-    return leaf(record).hex()
-
-
-def leaf(value: Any) -> bytes:
-    """Return the RFC 6962 leaf hash of the deterministic CBOR of some JSON, 32 bytes."""
-    return merkle.leaf_hash(digest.encode_plain(value))
-
-
-def usage(run: str, parent: str | None, record: Mapping[str, Any], schema: Schema) -> Usage:
+def usage(run: str, parent: str | None, record: Record, schema: Schema) -> Usage:
     """Return what is to be posted for an episode of a run.
 
     Args:
-        run: its id.
-        parent: the run that it renders again, or None; then only its pictures are new work.
-        record: of the episode, as kept.
-        schema: the columns of its shard.
-
-    Raises:
-        FormatError: the record does not say it.
+        run: id of the run.
+        parent: id of the run that it renders again, or None. Then only pictures are new work.
+        record: record of the episode.
+        schema: columns of its shard.
     """
-    try:
-        quantities = record["charges"] if parent is None else drawn(schema, record["steps"] + 1)
-        return Usage(
-            id=charge_id(run, record["episode"], parent),
-            quantities={unit: quantities.get(unit, 0) for unit in prices.UNITS},
-            price_version=record["price_version"],
-            evidence=evidence(record),
-            run=run,
-            episode=record["episode"],
-            parent=parent,
-        )
-    except (LookupError, TypeError, AttributeError) as error:
-        raise FormatError(f"an episode's record has no {error}; it cannot be charged.") from None
+    work = record.charges if parent is None else drawn(schema, record.steps + 1)
+    return Usage(
+        id=charge_id(run, record.episode, parent),
+        quantities={unit: work.get(unit, 0) for unit in prices.UNITS},
+        price_version=record.price_version,
+        evidence=record.leaf.hex(),
+        run=run,
+        episode=record.episode,
+        parent=parent,
+    )
 
 
 def drawn(schema: Schema, rows: int) -> dict[str, int]:
@@ -108,26 +91,29 @@ def _kind(column: Column) -> str:
 
 
 def total(usages: Sequence[Usage]) -> tuple[dict[str, int], int]:
-    """Return the work of some episodes per meter unit, and what it costs [microcredits]."""
-    quantities: dict[str, int] = dict.fromkeys(prices.UNITS, 0)
-    amount = 0
+    """Return the work of some episodes per meter unit, and its price [microcredits]."""
+    found = Bill()
     for one in usages:
-        for unit, quantity in one.quantities.items():
-            quantities[unit] += quantity
-        amount += sum(one.charges().values())
-    return quantities, amount
+        found.add(one)
+    return found.quantities, found.amount
 
 
-def fault(episode: Episode) -> str:
+def fault(episode: Episode, record: Record) -> str:
     """Recompute what an episode cost from its work; return what is wrong, or ""."""
-    facts, said = episode.record, int(episode.rows["charge"].sum())
+    charged = int(episode.rows["charge"].sum())
     try:
-        cost = prices.load(str(facts.get("price_version"))).cost(facts["charges"])
-    except (SandboxError, KeyError, TypeError, AttributeError) as error:
+        cost = prices.load(record.price_version).cost(record.charges)
+    except SandboxError as error:
         return f"its charges cannot be priced: {error}"
-    if cost != facts.get("charge_micro") or cost != said:
+    if cost != record.charge_micro or cost != charged:
         return (
-            f"its charges come to {cost} microcredits, its record says "
-            f"{facts.get('charge_micro')}, its rows {said}."
+            f"its charges come to {cost} microcredits, its record says {record.charge_micro}, its "
+            f"rows {charged}."
         )
     return ""
+
+
+def in_words(quantities: Mapping[str, int]) -> str:
+    """Return work in words, such as "1,200 physics steps, 4,096 pixels"."""
+    names = {"physics_step": "physics steps", "pixel": "pixels", "raw_byte": "raw bytes"}
+    return ", ".join(f"{quantities[u]:,} {n}" for u, n in names.items() if quantities.get(u))

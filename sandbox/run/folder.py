@@ -1,159 +1,319 @@
-"""What a run folder holds besides its shards: plain JSON, written whole and read as untrusted."""
+"""One reader of a run: what its folder says, holds and shows, each read once and handed on."""
 
 import hashlib
-import json
-import os
 import re
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from sandbox.errors import FormatError, SandboxError
+from sandbox import jsonfile
+from sandbox.errors import FormatError, InvalidInputError
+from sandbox.evidence import log
+from sandbox.jsonfile import JsonFile
+from sandbox.ledger import Usage
+from sandbox.run import bill
+from sandbox.run.identity import Identity
 from sandbox.run.recipe import Recipe
+from sandbox.run.record import Record
 from sandbox.scenario import Scenario
-from sandbox.trajectory.shard import sync_folder
+from sandbox.trajectory import Episode, ShardReader, shards
 
-FORMAT = 3
-LEDGER = ".ledger.json"  # No part of the dataset: another book gives the same bytes.
-DEEPEST = 32  # Levels of JSON.
-_KEYS: dict[str, tuple[type, ...]] = {  # Of run.json.
-    "run": (str,),
-    "recipe": (dict,),
-    "scenario": (dict,),
-    "engine": (dict,),
-    "renderer": (dict, type(None)),
-    "price_version": (str,),
-    "prices": (str,),
-    "parent": (str, type(None)),
-    "plan": (dict, type(None)),
-    "code": (str,),
-}
+RUN, MANIFEST = "run.json", "manifest.json"
+BOOKING = ".ledger.json"  # No part of the dataset: another ledger gives the same bytes.
+MAX_OPEN = 64  # Shards that one folder keeps open.
+_HEADER_BYTES = 4096  # A growing shard of this size has no header yet.
 _HEX = re.compile("[0-9a-f]{32} [0-9a-f]{16}")
 
 
-def read_run(folder: Path) -> dict[str, Any]:
-    """Return what a run folder says it is.
+@dataclass(frozen=True)
+class Booking:
+    """Where a run is charged.
 
-    Raises:
-        FormatError: no run, damaged, or of another format.
+    Attributes:
+        ledger: id of the ledger.
+        lease: first 8 bytes of the names of the run's leases.
     """
-    path = folder / "run.json"
-    if not path.exists():
-        raise FormatError(f"{folder}: no run.json here; this is no run folder.")
-    known = read_json(path)
-    if known.get("format") != FORMAT:
-        raise FormatError(f"{path}: not of run format {FORMAT}; use the version that wrote it.")
-    for name, kinds in _KEYS.items():
-        if not isinstance(known.get(name, ...), kinds):
-            raise FormatError(f"{path}: {name!r} is missing or damaged; restore it from a copy.")
-    return known
+
+    ledger: str
+    lease: bytes
 
 
-def recipe_of(folder: Path) -> Recipe:
-    """Return the recipe of a run folder; FormatError if there is none that is valid."""
-    try:
-        return Recipe.model_validate(read_run(folder)["recipe"])
-    except (KeyError, ValueError) as error:
-        raise FormatError(f"{folder / 'run.json'}: its recipe is not valid: {error}") from None
+@dataclass
+class Shard:
+    """One shard of a run.
 
-
-def scenario_of(folder: Path) -> Scenario:
-    """Return the scenario of a run folder; FormatError if there is none that is valid."""
-    try:
-        return Scenario.model_validate(read_run(folder)["scenario"])
-    except (KeyError, ValueError) as error:
-        raise FormatError(f"{folder / 'run.json'}: its scenario is not valid: {error}") from None
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file that anybody may have written.
-
-    Raises:
-        FormatError: it holds none, or one that has a key twice, a number that is none, text that is
-            not Unicode, or more levels than anything here.
+    Attributes:
+        path: the file.
+        reader: reads its episodes.
     """
-    try:
-        data = json.loads(path.read_bytes().decode(), object_pairs_hook=_once)
-        json.dumps(data, ensure_ascii=False, allow_nan=False).encode()
-    except (OSError, ValueError, RecursionError) as error:
-        raise FormatError(f"{path}: cannot be read: {error}.") from None
-    if not isinstance(data, dict):
-        raise FormatError(f"{path}: holds no JSON object.")
-    if _levels(data) > DEEPEST:
-        raise FormatError(f"{path}: has more than {DEEPEST} levels; restore it from a copy.")
-    return cast(dict[str, Any], data)
+
+    path: Path
+    reader: ShardReader
+
+    @property
+    def growing(self) -> bool:
+        """Return whether the shard is not finished."""
+        return self.reader.growing
+
+    @cached_property
+    def records(self) -> list[Record]:
+        """The records of its episodes, in order.
+
+        Raises:
+            FormatError: a record is damaged.
+        """
+        return [self.record(n) for n in range(len(self.reader))]
+
+    def record(self, n: int) -> Record:
+        """Return the record of the shard's `n`-th episode; FormatError if it is damaged."""
+        try:
+            return Record.parse(self.reader.records[n])
+        except FormatError as error:
+            raise FormatError(f"{self.path}: episode {n}: {error}") from None
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object; ValueError if a key is there twice: JSON would keep the last."""
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(k for k in keys if keys.count(k) > 1)!r} is there twice")
-    return made
+@dataclass
+class Kept:
+    """The episodes that a run keeps.
 
-
-def _levels(data: Any) -> int:
-    """Return how deep JSON is nested, counted to one more than there may be."""
-    count, level = 0, [data]
-    while level and count <= DEEPEST:
-        level = [item for one in level for item in _items(one)]
-        count += 1
-    return count
-
-
-def _items(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return cast(dict[str, Any], value).values()
-    return cast(list[Any], value) if isinstance(value, list) else ()
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write a JSON file whole or not at all, and return when the disk has it."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(json_bytes(data))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise SandboxError(f"{path}: cannot be written: {error.strerror}.") from error
-
-
-def ledger_of(folder: Path) -> dict[str, str]:
-    """Return which ledger a run is charged in, and under which leases; {} if none was named.
-
-    Raises:
-        FormatError: the file that says so is damaged.
+    Attributes:
+        records: records of the episodes, in order, up to the first that is missing.
+        usages: what each kept episode costs the run, in order; those after a gap included.
+        growing: whether a shard is not finished.
     """
-    path = folder / LEDGER
-    if not path.exists():
-        return {}
-    known = read_json(path)
-    if not _HEX.fullmatch(f"{known.get('ledger')} {known.get('lease')}"):
-        raise FormatError(f"{path}: names no ledger and lease; restore it from a copy.")
-    return known
+
+    records: list[Record] = field(default_factory=list[Record])
+    usages: list[Usage] = field(default_factory=list[Usage])
+    growing: bool = False
+
+    @property
+    def leaves(self) -> list[bytes]:
+        """The leaves of the records in the run's log."""
+        return [record.leaf for record in self.records]
 
 
-def json_bytes(data: Any) -> bytes:
-    """Return the bytes of a JSON file as it is written."""
-    return f"{json.dumps(data, indent=1, sort_keys=True)}\n".encode()
+class Folder:
+    """A run folder, or a single trajectory file. Reads each part once; writes nothing.
 
+    Finished files do not change, so they are parsed once. A growing shard is read again whenever
+    it is asked for. Not for use by two threads at once, nor across a fork.
 
-def unborn(path: Path) -> bool:
-    """Whether a growing shard's writer was killed before its header was written."""
-    try:
-        return path.name.endswith(".part") and path.stat().st_size <= 4096
-    except FileNotFoundError:  # Finished meanwhile: its reader finds it by its final name.
-        return False
+    Args:
+        path: the folder; it need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._finished: dict[Path, Shard] = {}
+        self._costs: dict[Path, list[Usage]] = {}
+
+    # What it says ---------------------------------------------------------------------------------
+
+    @property
+    def exists(self) -> bool:
+        """Return whether there is a run here."""
+        return (self.path / RUN).exists()
+
+    @cached_property
+    def run_json(self) -> JsonFile:
+        """The file run.json.
+
+        Raises:
+            FormatError: this is no run folder, or the file is damaged.
+        """
+        if not self.exists:
+            raise FormatError(f"{self.path}: no {RUN} here; this is no run folder.")
+        return jsonfile.read(self.path / RUN)
+
+    @cached_property
+    def identity(self) -> Identity:
+        """What run.json says: which work this run is.
+
+        Raises:
+            FormatError: this is no run, damaged, or of another format.
+        """
+        return Identity.parse(self.run_json.data, self.path / RUN)
+
+    @property
+    def run(self) -> str:
+        """The id of the run."""
+        return self.identity.run
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the run."""
+        return self.identity.recipe
+
+    @property
+    def scenario(self) -> Scenario:
+        """The scenario of the run's recipe, as it was when the run began."""
+        return self.identity.scenario
+
+    @property
+    def finished(self) -> bool:
+        """Return whether the run has its manifest."""
+        return (self.path / MANIFEST).exists()
+
+    def check_finished(self) -> None:
+        """Refuse a run that is not finished (FormatError)."""
+        if not self.finished:
+            raise FormatError(
+                f"{self.path}: this run is not finished; `sandbox generate` it first."
+            )
+
+    def booking(self) -> Booking | None:
+        """Return where the run is charged; None if no ledger was named.
+
+        Raises:
+            FormatError: the file that says so is damaged.
+        """
+        path = self.path / BOOKING
+        if not path.exists():
+            return None
+        data = jsonfile.read(path).data
+        if not _HEX.fullmatch(f"{data.get('ledger')} {data.get('lease')}"):
+            raise FormatError(f"{path}: names no ledger and lease; restore it from a copy.")
+        return Booking(str(data["ledger"]), bytes.fromhex(data["lease"]))
+
+    def log(self) -> list[bytes]:
+        """Return the leaves in the run's log; FormatError if it is damaged."""
+        return log.read(self.path)
+
+    # What it holds --------------------------------------------------------------------------------
+
+    def shards(self, *, missing_ok: bool = False) -> list[Shard]:
+        """Return the shards that there are now, in order.
+
+        Raises:
+            FormatError: there is none (unless `missing_ok`), or one is damaged.
+        """
+        return [self.shard(path) for path in self.paths(missing_ok=missing_ok)]
+
+    def paths(self, *, missing_ok: bool = False) -> list[Path]:
+        """Return the paths of the shards that have a header; FormatError as `shards`."""
+        found = shards(self.path, missing_ok=missing_ok)
+        return [path for path in found if not _is_headless(path)]
+
+    def shard(self, path: Path) -> Shard:
+        """Return the shard at a path; a finished one is opened once."""
+        known = self._finished.get(path)
+        if known is None:
+            known = Shard(path, ShardReader(path))
+            if not known.growing:
+                self._finished[path] = known
+                self._close_surplus()
+        return known
+
+    def records(self) -> Iterator[Record]:
+        """Yield the records of all episodes, shard by shard; FormatError if one is damaged."""
+        for shard in self.shards(missing_ok=True):
+            yield from shard.records
+
+    def count(self) -> int:
+        """Return how many episodes the shards hold."""
+        return sum(len(shard.reader) for shard in self.shards(missing_ok=True))
+
+    def episodes(self) -> Iterator[Episode]:
+        """Yield the episodes in order, each checked against its digest."""
+        for shard in self.shards():
+            for n in range(len(shard.reader)):
+                yield shard.reader.read(n)
+
+    def episode(self, number: int) -> Episode:
+        """Return an episode by its number, checked against its digest.
+
+        Raises:
+            InvalidInputError: there is no such episode.
+            FormatError: it is damaged, or another episode stands in its place.
+        """
+        first = 0
+        for shard in self.shards():
+            if first <= number < first + len(shard.reader):
+                episode = shard.reader.read(number - first)
+                if episode.record.get("episode", number) == number:
+                    return episode
+                if self.finished:
+                    raise FormatError(
+                        f"{shard.path}: another episode stands where {number} should be."
+                    )
+            first += len(shard.reader)
+        return self._found(number, first)
+
+    def _found(self, number: int, count: int) -> Episode:
+        """Return an episode of a run with gaps: several workers fill its shards at once."""
+        for shard in self.shards():
+            for n, record in enumerate(shard.reader.records):
+                if record.get("episode") == number:
+                    return shard.reader.read(n)
+        raise InvalidInputError(f"episode {number}: the run has 0 to {count - 1}.")
+
+    def kept(self) -> Kept:
+        """Return the episodes that the run keeps, and what each costs.
+
+        Raises:
+            FormatError: this is no run, or damaged.
+        """
+        found, every = Kept(), dict[int, tuple[Record, Usage]]()
+        for shard in self.shards(missing_ok=True):
+            found.growing |= shard.growing
+            for record, usage in zip(shard.records, self._usages(shard), strict=True):
+                every[record.episode] = (record, usage)
+        numbers = sorted(every)
+        found.usages = [every[n][1] for n in numbers]
+        found.records = [every[n][0] for place, n in enumerate(numbers) if n == place]
+        return found
+
+    def leaves(self, kept: Kept) -> list[bytes]:
+        """Return the log's leaves of the identity and of the episodes kept."""
+        return [self.identity.leaf, *kept.leaves]
+
+    def manifest(self, records: list[Record], usages: list[Usage]) -> dict[str, Any]:
+        """Return the manifest of a finished run: its files, its bill, what was posted for it."""
+        posted, amount = bill.total(usages)
+        return {
+            "format": self.identity.format,
+            "run": self.run,
+            "parent": self.identity.parent,
+            "episodes": len(records),
+            "shards": {path.name: file_digest(path) for path in self.paths(missing_ok=True)},
+            "quantities": {u: sum(r.charges.get(u, 0) for r in records) for u in posted},
+            "charge_micro": sum(record.charge_micro for record in records),
+            "posted_quantities": posted,
+            "posted_micro": amount,
+            "price_version": self.identity.price_version,
+        }
+
+    def close(self) -> None:
+        """Close the files; the next read opens them again."""
+        for shard in self._finished.values():
+            shard.reader.close()
+
+    def _usages(self, shard: Shard) -> list[Usage]:
+        if shard.path in self._costs:
+            return self._costs[shard.path]
+        run, schema = self.identity, shard.reader.schema
+        found = [bill.usage(run.run, run.parent, one, schema) for one in shard.records]
+        if not shard.growing:
+            self._costs[shard.path] = found
+        return found
+
+    def _close_surplus(self) -> None:
+        """Close the files of the shards that were opened first, beyond MAX_OPEN."""
+        if len(self._finished) > MAX_OPEN:
+            list(self._finished.values())[-MAX_OPEN - 1].reader.close()
 
 
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_headless(path: Path) -> bool:
+    """Return whether the writer of a growing shard was killed before it wrote the header."""
+    try:
+        return path.name.endswith(".part") and path.stat().st_size <= _HEADER_BYTES
+    except FileNotFoundError:  # Finished meanwhile: its reader finds it by its final name.
+        return False

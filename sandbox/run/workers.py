@@ -1,79 +1,88 @@
 """Several processes share the shards of one run."""
 
 import multiprocessing
-from collections.abc import Mapping
+import signal
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sandbox.errors import BudgetExhaustedError, SandboxError
 from sandbox.ledger import Ledger
-from sandbox.run.recipe import Recipe
-
-if TYPE_CHECKING:
-    from sandbox.run.run import Progress, Run, Source
+from sandbox.run.bill import Bill
+from sandbox.run.locks import lock, lock_lease
+from sandbox.run.record import Record
+from sandbox.run.run import Progress, Run
+from sandbox.run.source import Source
 
 Message = tuple[str, Any]
-Crew = dict[Connection, BaseProcess]  # Each by its own pipe: a lock could die with its holder.
+Processes = dict[
+    Connection, BaseProcess
+]  # Each has its own pipe: a lock could die with its holder.
 
 
 class _OrphanedError(SandboxError):
-    """The process that started this worker is gone."""
+    """The process that started this worker has ended."""
 
 
-def share(run: "Run", workers: int, progress: "Progress") -> None:
-    """Generate a run's missing episodes with several processes; each takes whole shards.
+def sharing(workers: int) -> Callable[[Run, Progress], None] | None:
+    """Return how to make a run's episodes with several processes; None for a single one."""
+    return None if workers == 1 else partial(_share, workers=workers)
+
+
+def _share(run: Run, progress: Progress, workers: int) -> None:
+    """Make a run's missing episodes with several processes; each takes whole shards.
 
     Raises:
-        SandboxError: what a worker raised, or that one died; the others are stopped, what they
-            kept stays.
+        SandboxError: a worker failed or died. The others are stopped; what they kept stays.
     """
     context = multiprocessing.get_context("spawn")
-    crew: Crew = {}
+    processes: Processes = {}
     try:
         for n in range(workers):
-            ear, mouth = context.Pipe(duplex=False)
-            part = (n, run.recipe, run.folder, run.ledger, run.source, workers, mouth)
+            receiver, sender = context.Pipe(duplex=False)
+            part = (n, run.source, run.path, run.ledger, workers, sender)
             process = context.Process(target=_work, args=part, name=f"worker {n}", daemon=True)
             process.start()
-            mouth.close()  # So that the pipe ends with the worker.
-            crew[ear] = process
-        _listen(run, crew, progress)
+            sender.close()  # So that the pipe ends when the worker does.
+            processes[receiver] = process
+        _listen(run, processes, progress)
     finally:
-        for ear, process in crew.items():
+        for receiver, process in processes.items():
             process.terminate()
-            ear.close()
-        for process in crew.values():
+            receiver.close()
+        for process in processes.values():
             process.join()
 
 
-def _listen(run: "Run", crew: Crew, progress: "Progress") -> None:
+def _listen(run: Run, processes: Processes, progress: Progress) -> None:
     """Count what the workers keep until all are done."""
-    working, poor = dict(crew), None
+    working, exhausted = dict(processes), None
     while working:
         ready = wait(list(working))
-        for ear in [ear for ear in working if ear in ready]:
-            kind, what = _heard(ear, working[ear])
+        for receiver in [one for one in working if one in ready]:
+            kind, content = _receive(receiver, working[receiver])
             if kind == "kept":
-                run.count(what, progress)
+                run.count(content, progress)
                 continue
             if kind == "failed":
-                raise what
-            if kind == "poor":  # The others use what credit there is.
-                poor = what
+                raise content
+            if kind == "exhausted":  # The others use what credit there is.
+                exhausted = content
             else:
-                run.bill.already += what
-            del working[ear]
-    if poor is not None:
-        raise poor
+                run.bill.already += content
+            del working[receiver]
+    if exhausted is not None:
+        raise exhausted
 
 
-def _heard(ear: Connection, process: BaseProcess) -> Message:
-    """Return what a worker says next; SandboxError if it died."""
+def _receive(receiver: Connection, process: BaseProcess) -> Message:
+    """Return the next message of a worker; SandboxError if it died."""
     try:
-        return ear.recv()
+        return receiver.recv()
     except (EOFError, OSError):
         process.join()
         raise SandboxError(
@@ -83,35 +92,25 @@ def _heard(ear: Connection, process: BaseProcess) -> Message:
 
 
 def _work(
-    worker: int,
-    recipe: Recipe,
-    folder: Path,
-    ledger: Ledger,
-    source: "Source",
-    workers: int,
-    mouth: Connection,
+    worker: int, source: Source, path: Path, ledger: Ledger, workers: int, sender: Connection
 ) -> None:
-    """Be one of the processes: generate every `workers`-th shard."""
-    import signal
-
-    from sandbox.run.run import Run
-    from sandbox.run.settle import lock, lock_lease
-
+    """Run a worker process: make every `workers`-th shard."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent says when to stop.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    run = Run(source, path, ledger)
 
-    def tell(record: Mapping[str, Any], _: object) -> None:
-        _say(mouth, ("kept", dict(record)))
+    def report(record: Record, _: Bill) -> None:
+        _send(sender, ("kept", record))
 
-    run = Run(recipe, folder, ledger, source)
     try:
-        with lock(folder, worker=worker), lock_lease(folder, ledger, worker):
-            run.generate_some(worker, workers, tell)
-        _say(mouth, ("done", run.bill.already))
+        with lock(path, worker=worker), lock_lease(run.folder, ledger, worker):
+            run.make_some(worker, workers, report)
+        _send(sender, ("done", run.bill.already))
     except SandboxError as error:
-        kind = BudgetExhaustedError if isinstance(error, BudgetExhaustedError) else SandboxError
+        exhausted = isinstance(error, BudgetExhaustedError)
+        kind = BudgetExhaustedError if exhausted else SandboxError
         with suppress(_OrphanedError):
-            _say(mouth, ("poor" if kind is BudgetExhaustedError else "failed", kind(str(error))))
+            _send(sender, ("exhausted" if exhausted else "failed", kind(str(error))))
     except KeyboardInterrupt:
         pass
     finally:
@@ -119,8 +118,8 @@ def _work(
         run.close()
 
 
-def _say(mouth: Connection, message: Message) -> None:
+def _send(sender: Connection, message: Message) -> None:
     try:
-        mouth.send(message)
+        sender.send(message)
     except OSError:
-        raise _OrphanedError("the process that started this worker is gone.") from None
+        raise _OrphanedError("the process that started this worker has ended.") from None

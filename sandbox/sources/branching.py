@@ -1,4 +1,4 @@
-"""Branches of recorded episodes: the same past, then something else; pairs for counterfactuals.
+"""Branches of recorded episodes: the same past, then something else.
 
 A branch is an ordinary episode: the recorded actions up to a step, checked bit for bit against what
 was recorded, then other actions or a disturbance. Its record names where it comes from. It is
@@ -6,6 +6,7 @@ charged for all the work that was done; `prefix_micro` says how much of it was t
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,91 +14,89 @@ import numpy as np
 
 from sandbox.env import Policy, SandboxEnv
 from sandbox.errors import FormatError
-from sandbox.run import folder as runs
-from sandbox.run.recipe import Recipe, changed
-from sandbox.run.run import Generation
+from sandbox.ledger import Lease
+from sandbox.prices import PriceSchedule
+from sandbox.run.bill import Quote
+from sandbox.run.folder import Folder
+from sandbox.run.recipe import Recipe
+from sandbox.run.record import Record
+from sandbox.sources import plan as plans
 from sandbox.sources import rollout
-from sandbox.sources.plan import Due, due, planned, prefix, read
-from sandbox.sources.surprises import Pair, pairs, surprises
+from sandbox.sources.generation import Generation
 from sandbox.trajectory import Episode, EpisodeBuffer
 
-__all__ = [
-    "Branching",
-    "Due",
-    "Pair",
-    "branched",
-    "due",
-    "pairs",
-    "planned",
-    "prefix",
-    "surprises",
-]
+_MAY_DIFFER = ("episode_idx", "action", "truncated", "terminated")  # Columns of the shared past.
 
 
-class Branching(Generation):
-    """Branches of recorded episodes, lived and paid for as episodes.
+class Branching:
+    """Branches of recorded episodes, simulated and paid for as episodes are.
 
     Args:
-        recipe: of the run that is branched off.
-        folder: that run's.
-        plan: from `planned`, or `surprises`.
+        recipe: recipe of the run that is branched off, with as many episodes as branches.
+        folder: that run.
+        plan: the plan, from `plan.planned` or `surprises.planned`.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, plan: Mapping[str, Any]) -> None:
-        super().__init__(recipe, runs.scenario_of(folder))
-        self._folder, self._plan = folder, plan
-        self.plan: Mapping[str, Any] | None = plan
-        self._read: tuple[int, Episode] | None = None  # The last past, by its episode.
-
-    @classmethod
-    def of(cls, folder: Path, plan: Mapping[str, Any], **changes: Any) -> "Branching":
-        """Return the branches of a plan; changes are of the recipe's account, budget and such."""
-        recipe = changed(runs.recipe_of(folder), episodes=len(plan["branches"]), **changes)
-        return cls(recipe, folder, plan)
+    def __init__(self, recipe: Recipe, folder: Folder, plan: Mapping[str, Any]) -> None:
+        self._recipe, self._folder, self._plan = recipe, folder, plan
+        self._generation = Generation(recipe, folder.scenario)
+        self._env = self._generation.env
+        self.origin = replace(self._generation.origin, plan=plan)
+        self.schema = self._generation.schema
+        self.max_rows = self._generation.max_rows
+        self._last: tuple[int, Episode] | None = None  # The past that was read last.
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Branching, (self.recipe, self._folder, self._plan)
+        return _branching, (self._recipe, self._folder.path, self._plan)
 
-    def live(self, run: str, index: int, buffer: EpisodeBuffer) -> tuple[int, dict[str, Any]]:
-        """Live the past again, compare it, and go on otherwise.
+    def quote(self, done: int, schedule: PriceSchedule) -> Quote:
+        """Return what the branches after the first `done` cost at most."""
+        return self._generation.quote(done, schedule)
+
+    def pay_from(self, lease: Lease, schedule: PriceSchedule) -> None:
+        """Pay for the branches to come from a lease."""
+        self._generation.pay_from(lease, schedule)
+
+    def warm_up(self) -> None:
+        """Compile the renderer, once on a machine."""
+        self._generation.warm_up()
+
+    def make(self, run: str, index: int, buffer: EpisodeBuffer) -> Record:
+        """Replay the past, compare it, and continue differently.
 
         Raises:
             FormatError: the past is not what was recorded. It is not charged.
         """
-        wanted, env = due(self._plan, index), self.env
-        assert wanted.branch is not None, "a branch comes from somewhere"
-        past, step = self._past(int(wanted.branch["episode"])), int(wanted.branch["step"])
-        actions = _Actions(past, wanted, step, (self.recipe.seed, index))
-        options = {
-            "variation_values": wanted.factors,
-            "disturbances": list(wanted.disturbances),
-        }
-        steps, success = rollout.rollout(env, actions, buffer, wanted.seed, options)
+        setup, env = plans.setup(self._plan, index), self._env
+        assert setup.branch is not None, "a branch comes from somewhere"
+        past, step = self._past(int(setup.branch["episode"])), int(setup.branch["step"])
+        actions = _Actions(past, setup.policy, step, (self._recipe.seed, index))
+        steps, success = rollout.rollout(env, actions, buffer, setup.seed, setup.options)
         rollout.finish(env, buffer, steps, index)
         _check_past(past, buffer, step)
-        facts = rollout.record(env, self.recipe, run, index, wanted, steps)
-        facts |= rollout.outcome(buffer, steps, success)
-        return steps, facts | branched(wanted, buffer)
+        return rollout.record(env, self._recipe, run, index, setup, buffer, steps, success)
 
-    def _past(self, episode: int) -> Episode:
-        if self._read is None or self._read[0] != episode:
-            self._read = episode, read(self._folder, episode)
-        return self._read[1]
+    def on_kept(self) -> None:
+        """End the episode in the meter; the run posts it."""
+        self._generation.on_kept()
 
+    def close(self) -> None:
+        """Release the simulator; an episode that was not kept is not charged."""
+        self._generation.close()
+        self._folder.close()
 
-def branched(wanted: Due, buffer: EpisodeBuffer) -> dict[str, Any]:
-    """Return what the record of a branch says besides; {} for another episode."""
-    if wanted.branch is None:
-        return {}
-    return {"branch": {**wanted.branch, "prefix_micro": prefix(wanted.branch, buffer)}}
+    def _past(self, number: int) -> Episode:
+        if self._last is None or self._last[0] != number:
+            self._last = number, self._folder.episode(number)
+        return self._last[1]
 
 
 class _Actions:
     """The recorded actions up to a step, then those of a kind of branch."""
 
-    def __init__(self, past: Episode, wanted: Due, step: int, seed: tuple[int, int]) -> None:
+    def __init__(self, past: Episode, policy: str, step: int, seed: tuple[int, int]) -> None:
         self._past, self._step = past.rows["action"][:-1], step
-        self._kind = wanted.policy.removeprefix("branch:").partition(":")[0]
+        self._kind = policy.removeprefix("branch:").partition(":")[0]
         self._rng = np.random.default_rng([*seed, step])
 
     def __call__(self, env: SandboxEnv) -> Policy:
@@ -113,9 +112,13 @@ class _Actions:
         return act
 
 
+def _branching(recipe: Recipe, path: Path, plan: Mapping[str, Any]) -> Branching:
+    return Branching(recipe, Folder(path), plan)
+
+
 def _check_past(past: Episode, buffer: EpisodeBuffer, step: int) -> None:
     for name, column in past.rows.items():
-        if name in ("episode_idx", "action", "truncated", "terminated"):
+        if name in _MAY_DIFFER:
             continue
         if column[: step + 1].tobytes() != buffer.arrays[name][: step + 1].tobytes():
             raise FormatError(

@@ -1,102 +1,103 @@
-"""A finished run lived again for other pictures: only these are charged."""
+"""Render a finished run again: replay it for other pictures; only these are charged."""
 
-from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from sandbox import prices
 from sandbox.errors import BudgetExhaustedError, FormatError
 from sandbox.ledger import Lease
 from sandbox.prices import PriceSchedule
-from sandbox.run import folder as runs
 from sandbox.run.bill import Quote, drawn, fault, is_view
+from sandbox.run.folder import Folder
 from sandbox.run.recipe import Recipe
-from sandbox.sources import rollout
-from sandbox.sources.plan import prefix
+from sandbox.run.record import Record
+from sandbox.sources import columns, rollout
 from sandbox.sources.replay import Replay, first_difference
-from sandbox.trajectory import Episode, EpisodeBuffer, ShardReader, shards
+from sandbox.trajectory import Episode, EpisodeBuffer
 from sandbox.world import engine
 
 
 class Rendering:
-    """The episodes of a finished run, simulated again with other pictures.
+    """The episodes of a finished run, replayed with other pictures.
 
-    Each is compared bit for bit with what was recorded before it is kept. What the rest of it cost
-    was paid with that run; what is due now are its pictures.
+    Each is compared bit for bit with what was recorded before it is kept. The rest of an episode
+    was paid with that run; only its pictures are charged now.
 
     Args:
-        recipe: of the new run, from `recipe.with_pictures`.
-        folder: of the old one.
+        recipe: recipe of the new run, from `recipe.with_pictures`.
+        folder: the old run.
 
     Raises:
         FormatError: the old run is damaged or not finished.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path) -> None:
-        known = runs.read_run(folder)
-        if not (folder / "manifest.json").exists():
-            raise FormatError(f"{folder}: this run is not finished; `sandbox generate` it first.")
-        self.scenario = runs.scenario_of(folder)
-        self.parent: str | None = known["run"]
-        self.plan: Mapping[str, Any] | None = known["plan"]
-        self._shards, self._size = shards(folder), recipe.shard_episodes
+    def __init__(self, recipe: Recipe, folder: Folder) -> None:
+        folder.check_finished()
         self._recipe, self._folder = recipe, folder
-        self._replay = Replay(recipe, self.scenario)
-        self.env = self._replay.env
-        self._schema = rollout.schema(self.env)
+        self._replay = Replay(recipe, folder.scenario)
+        self._env = self._replay.env
+        known = folder.identity
+        made = rollout.origin(self._env, recipe)
+        self.origin = replace(made, parent=known.run, plan=known.plan)
+        self.schema = columns.schema(self._env)
+        self.max_rows = self._env.max_steps + 1
         self._lease: Lease | None = None
         self._held = False
-        self._reader: ShardReader | None = None
 
-    def __reduce__(self) -> tuple[type["Rendering"], tuple[Recipe, Path]]:
-        return Rendering, (self._recipe, self._folder)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rendering, (self._recipe, self._folder.path)
 
-    def quote(self, done: int) -> Quote:
+    def quote(self, done: int, schedule: PriceSchedule) -> Quote:
         """Return exactly what the pictures of the episodes after the first `done` cost."""
-        lengths = [n for path in self._shards for n in ShardReader(path).lengths.tolist()]
-        quantities = drawn(self._schema, sum(lengths[done:]))
+        lengths = [n for s in self._folder.shards() for n in s.reader.lengths.tolist()]
+        quantities = drawn(self.schema, sum(lengths[done:]))
         whole = {unit: quantities.get(unit, 0) for unit in prices.UNITS}
-        longest = drawn(self._schema, max(lengths))
-        cost = self.env.meter.schedule.cost(quantities)
-        return Quote(whole, cost, exact=True, episode=longest)
+        longest = drawn(self.schema, max(lengths))
+        return Quote(whole, schedule.cost(quantities), exact=True, episode=longest)
 
     def pay_from(self, lease: Lease, schedule: PriceSchedule) -> None:
         """Pay for the pictures to come from a lease."""
         self._lease, self._schedule = lease, schedule
 
-    def live(self, run: str, index: int, buffer: EpisodeBuffer) -> tuple[int, dict[str, Any]]:
-        """Simulate an episode again, compare, and return its number of steps and its new record.
+    def warm_up(self) -> None:
+        """Compile the renderer, once on a machine."""
+        self._env.pictures.warm_up()
+
+    def make(self, run: str, index: int, buffer: EpisodeBuffer) -> Record:
+        """Replay an episode, compare it, and return its new record.
 
         Raises:
-            FormatError: it is damaged, or the replay differs. It is not charged.
+            FormatError: the episode is damaged, or the replay differs. It is not charged.
             BudgetExhaustedError: its pictures cannot be paid. Nothing was done.
         """
-        episode = self._recorded(index)
-        wrong = fault(episode)
+        episode = self._folder.episode(index)
+        record = Record.parse(episode.record)
+        wrong = fault(episode, record)
         if wrong:
             raise FormatError(f"episode {index}: {wrong}")
         self._hold(index)
-        steps, success, wrong = self._replay.live(episode, buffer)
+        steps, success, wrong = self._replay.simulate(episode, record, buffer)
         if not wrong:
             wrong = self._difference(episode, buffer, steps)
-        if wrong or success != episode.record.get("success"):
+        if wrong or success != record.success:
             raise FormatError(f"episode {index}: {wrong or 'its success is not what was said.'}")
-        return steps, self._record(episode, run, buffer)
+        return self._record(record, run, buffer)
 
-    def kept(self) -> None:
-        """Know that the run posts the episode just lived."""
+    def on_kept(self) -> None:
+        """Note that the run posts the episode made last."""
         self._held = False
 
     def close(self) -> None:
-        """Give everything back; nothing that was not kept is charged."""
+        """Release the simulator; an episode that was not kept is not charged."""
         if self._held and self._lease is not None:
             self._lease.void(b"")
         self._replay.close()
+        self._folder.close()
 
     def _hold(self, index: int) -> None:
-        """Hold what the pictures of the longest episode cost."""
+        """Reserve what the pictures of the longest episode cost."""
         assert self._lease is not None, "pay_from comes first"
-        charges = self._schedule.charges(drawn(self._schema, self.env.max_steps + 1))
+        charges = self._schedule.charges(drawn(self.schema, self.max_rows))
         if self._lease.reserve(b"", charges, {}, 0, self._schedule.version) < 0:
             raise BudgetExhaustedError(
                 f"the pictures of episode {index} cost up to "
@@ -106,33 +107,22 @@ class Rendering:
             )
         self._held = True
 
-    def _recorded(self, index: int) -> Episode:
-        """Return an episode of the old run."""
-        path = self._shards[index // self._size]
-        if self._reader is None or self._reader.path != path:
-            self._reader = ShardReader(path)
-        episode = self._reader.read(index % self._size)
-        if episode.record.get("episode") != index:
-            raise FormatError(f"{path}: another episode stands where {index} should be.")
-        return episode
-
     def _difference(self, episode: Episode, buffer: EpisodeBuffer, steps: int) -> str:
-        """Return where an episode differs from its replay but in pictures and price, or ""."""
-        views = {column.name for column in self._schema.columns if is_view(column)}
-        names = set(buffer.arrays) - views - {"charge"}
-        missing = sorted(names - set(episode.rows))
+        """Return where an episode differs from its replay, pictures and price aside, or ""."""
+        views = {column.name for column in self.schema.columns if is_view(column)}
+        names = sorted(set(buffer.arrays) - views - {"charge"})
+        missing = [name for name in names if name not in episode.rows]
         if missing:
             return f"it has no column {missing[0]!r}."
-        again = buffer.episode(steps, {"charge_micro": self.env.meter.spent})
-        return first_difference({name: episode.rows[name] for name in sorted(names)}, again.rows)
+        again = buffer.episode(steps, {"charge_micro": self._env.meter.spent})
+        return first_difference({name: episode.rows[name] for name in names}, again.rows)
 
-    def _record(self, episode: Episode, run: str, buffer: EpisodeBuffer) -> dict[str, Any]:
-        """Return what would be known of an episode had it been drawn at once."""
-        env, known = self.env, {**episode.record}
-        known.pop("digest", None)
-        if "branch" in known:
-            known["branch"] = known["branch"] | {"prefix_micro": prefix(known["branch"], buffer)}
-        return known | {
+    def _record(self, old: Record, run: str, buffer: EpisodeBuffer) -> Record:
+        """Return the record that the episode would have had with these pictures from the start."""
+        env, branch = self._env, old.branch
+        if branch is not None:
+            branch = branch | {"prefix_micro": rollout.prefix(branch, buffer)}
+        changes: dict[str, Any] = {
             "run": run,
             "engine": engine(),
             "renderer": env.pictures.drawn_by,
@@ -141,4 +131,13 @@ class Rendering:
             "price_version": env.meter.schedule.version,
             "charges": dict(env.meter.quantities),
             "charge_micro": env.meter.spent,
+            "branch": branch,
         }
+        known = {k: v for k, v in old.plain.items() if k not in ("digest", "branch")}
+        return Record.parse(
+            {**known, **{k: v for k, v in changes.items() if v is not None or k == "renderer"}}
+        )
+
+
+def _rendering(recipe: Recipe, path: Any) -> Rendering:
+    return Rendering(recipe, Folder(path))

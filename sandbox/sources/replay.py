@@ -1,4 +1,4 @@
-"""A recorded episode simulated again, and where it differs."""
+"""Simulate a recorded episode again, and find where it differs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,70 +12,79 @@ from sandbox.env.policies import POLICIES
 from sandbox.errors import InvalidInputError, SandboxError
 from sandbox.meter import Meter
 from sandbox.run.recipe import EpisodeChance, Recipe
+from sandbox.run.record import Record
 from sandbox.scenario import Scenario
 from sandbox.sources import rollout
 from sandbox.trajectory import Episode, EpisodeBuffer, Rows
 
 
 class Replay:
-    """An environment that lives recorded episodes again.
+    """Simulates recorded episodes again. Pays for nothing, and counts all its work.
 
     Args:
-        recipe: what it observes.
-        scenario: as it was when they were recorded: the file may have been edited since.
+        recipe: what the environment observes.
+        scenario: the scenario as it was recorded: its file may have been edited since.
 
     Attributes:
-        env: it pays for nothing, and counts all its work.
+        env: the environment.
     """
 
     def __init__(self, recipe: Recipe, scenario: Scenario) -> None:
         self.env: SandboxEnv = rollout.make(recipe, Meter(prices.current()), scenario)
 
     def close(self) -> None:
-        """Give the environment's clients back."""
+        """Release the simulator."""
         self.env.close()
 
-    def live(
+    def start(self, record: Record) -> SandboxEnv:
+        """Return the environment at the beginning of a recorded episode."""
+        options = {"variation_values": record.factors, "disturbances": record.disturbances}
+        self.env.reset(seed=record.seed, options=options)
+        return self.env
+
+    def simulate(
         self,
         episode: Episode,
+        record: Record,
         buffer: EpisodeBuffer,
         policy: Callable[[SandboxEnv], Policy] | None = None,
     ) -> tuple[int, bool, str]:
         """Simulate an episode again into a buffer.
 
         Args:
-            episode: as it was recorded.
-            buffer: for its rows.
-            policy: who takes the recorded actions; None is nobody in particular.
+            episode: its recorded rows.
+            record: its record.
+            buffer: takes the new rows.
+            policy: takes the recorded actions, and may watch; None only takes them.
 
         Returns:
             Its number of steps, whether it succeeded, and why it cannot be replayed, or "".
         """
-        facts, env = episode.record, self.env
+        env = self.env
         try:
-            if env.meter.schedule.version != facts["price_version"]:
-                env.meter = Meter(prices.load(str(facts["price_version"])))
+            if env.meter.schedule.version != record.price_version:
+                env.meter = Meter(prices.load(record.price_version))
             steps, success = rollout.rollout(
                 env,
                 policy or (lambda env: _recorded(episode)),
                 buffer,
-                facts["seed"],
-                {"variation_values": facts["factors"], "disturbances": facts["disturbances"]},
+                record.seed,
+                {"variation_values": record.factors, "disturbances": record.disturbances},
             )
         except (SandboxError, KeyError, TypeError) as error:
             return 0, False, f"cannot be replayed: {error}"
-        rollout.finish(env, buffer, steps, facts["episode"])
-        if env.scene_digest != facts.get("scene_digest"):
+        rollout.finish(env, buffer, steps, record.episode)
+        if env.scene_digest != record.scene_digest:
             return steps, success, "its record names another scene than its seed and factors give."
         return steps, success, ""
 
 
 class Witness:
-    """Takes an episode's recorded actions, and looks what the policy of its recipe would take.
+    """Takes an episode's recorded actions, and compares them with those of its recipe's policy.
 
     Args:
-        episode: as it was recorded.
-        chance: of its place in its recipe.
+        episode: the recorded rows.
+        chance: the chance of its place in its recipe.
 
     Attributes:
         differs: the first step at which the policy takes another action; None if there is none.
@@ -88,7 +97,7 @@ class Witness:
     def __call__(self, env: SandboxEnv) -> Policy:
         """Return the policy that takes the recorded actions."""
         recorded = _recorded(self._episode)
-        if self._chance.policy not in POLICIES:  # Whose code is not ours to run.
+        if self._chance.policy not in POLICIES:  # Its code is not ours to run.
             return recorded
         own = POLICIES[self._chance.policy](env, self._chance.policy_rng)
 
@@ -102,7 +111,7 @@ class Witness:
 
 
 def _taken(policy: Policy) -> bytes:
-    """Return the bytes of a policy's action; none where it cannot bear what others did."""
+    """Return the bytes of a policy's action; b"" if it fails in a state that others led to."""
     try:
         return np.asarray(policy(), np.float32).tobytes()
     except Exception:

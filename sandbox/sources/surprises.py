@@ -7,7 +7,6 @@ impossible member of a pair less likely than the possible one, and both share ev
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,9 +15,11 @@ from numpy.typing import NDArray
 from sandbox.env import HAPPENS, SandboxEnv
 from sandbox.errors import FormatError, InvalidInputError, UnknownNameError
 from sandbox.observation import PICTURES
-from sandbox.run import folder as runs
+from sandbox.run.folder import Folder
+from sandbox.run.record import Record
+from sandbox.sources import plan as plans
 from sandbox.sources.kinds import IMPOSSIBLE, Look
-from sandbox.sources.plan import Beginning, count, is_impossible, read, the_past
+from sandbox.sources.replay import Replay
 from sandbox.trajectory import Episode
 from sandbox.trajectory.episode import Rows
 
@@ -33,21 +34,21 @@ class Moment(NamedTuple):
     body: str
 
 
-def surprises(
-    folder: Path,
+def planned(
+    folder: Folder,
     kinds: Sequence[str] | None,
     wanted: int,
     during: str | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Return the plan of pairs: for each kind, `wanted` moments of the run's episodes.
+    """Return the plan of pairs: `wanted` moments of the run's episodes for each kind of surprise.
 
     Args:
-        folder: of the run.
-        kinds: of IMPOSSIBLE; None is each that has moments enough.
-        wanted: how many pairs of each kind.
-        during: an event of the environment; moments are only where it holds.
-        seed: of what is left to chance.
+        folder: the run.
+        kinds: kinds of surprises, of IMPOSSIBLE; None is each that has enough moments.
+        wanted: number of pairs of each kind.
+        during: an event of the environment: only moments at which it holds are used.
+        seed: seed of the choice of moments, and of what happens.
 
     Raises:
         UnknownNameError, InvalidInputError: there is no such kind or event, or too few moments.
@@ -60,51 +61,55 @@ def surprises(
     rng = np.random.default_rng([seed, wanted])
     pasts: list[dict[str, Any]] = []
     branches: list[dict[str, Any]] = []
-    with Beginning(folder) as beginning:
+    replay = Replay(folder.recipe, folder.scenario)
+    try:
         for kind in IMPOSSIBLE if kinds is None else kinds:
-            drawn = _pairs(folder, beginning, kind, during, rng)
+            drawn = _pairs(folder, replay, kind, during, rng)
             found = list(itertools.islice(drawn, wanted))
             if len(found) < wanted and kinds is None:
                 continue
             if len(found) < wanted:
-                raise InvalidInputError(_few(folder, len(found), kind, during, wanted))
+                raise InvalidInputError(_too_few(folder, len(found), kind, during, wanted))
             for past, branch in found:
                 same = {"kind": "same", "impossible": False, "disturbance": None}
                 branches += [{"past": len(pasts), **one} for one in (same, branch)]
                 pasts.append(past)
+    finally:
+        replay.close()
     if not pasts:
-        raise InvalidInputError(_few(folder, 0, "any surprise", during, wanted))
-    return {"run": runs.read_run(folder)["run"], "pasts": pasts, "branches": branches}
+        raise InvalidInputError(_too_few(folder, 0, "any surprise", during, wanted))
+    return {"run": folder.run, "pasts": pasts, "branches": branches}
 
 
-def _few(folder: Path, found: int, kind: str, during: str | None, wanted: int) -> str:
+def _too_few(folder: Folder, found: int, kind: str, during: str | None, wanted: int) -> str:
     when = f" during {during}" if during else ""
     return (
-        f"{folder}: {found} episodes have a moment for {kind}{when}, and {wanted} pairs are asked "
-        "for: a body that is free to move and does so in the first camera's sight, and, for ghost, "
-        "soon touches another. Ask for fewer, or generate more episodes."
+        f"{folder.path}: {found} episodes have a moment for {kind}{when}, and {wanted} pairs are "
+        "asked for: a body that is free to move and does so in the first camera's sight, and, for "
+        "ghost, soon touches another. Ask for fewer, or generate more episodes."
     )
 
 
 def _pairs(
-    folder: Path,
-    beginning: Beginning,
+    folder: Folder,
+    replay: Replay,
     kind: str,
     during: str | None,
     rng: np.random.Generator,
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Yield pasts with what happens then, each of another episode."""
-    for number in rng.permutation(count(folder)).tolist():
-        episode = read(folder, number)
-        if is_impossible(episode):
+    """Yield pasts, each with a surprise after it; each past is of another episode."""
+    for number in rng.permutation(folder.count()).tolist():
+        episode = folder.episode(number)
+        record = Record.parse(episode.record)
+        if record.is_impossible:
             continue
-        env = beginning.of(episode)
+        env = replay.start(record)
         moments = _moments(env, episode, kind, during, rng)
         if not moments:
             continue
         step, body = moments[int(rng.integers(len(moments)))]
         look = Look(env, episode.rows["state"], step, rng)
-        yield the_past(episode, number, step), look.branch(f"{kind}:{body}")
+        yield plans.past(record, step), look.branch(f"{kind}:{body}")
 
 
 def _moments(
@@ -172,20 +177,22 @@ class Pair:
     parts_at: int | None
 
 
-def pairs(folder: Path) -> list[Pair]:
+def pairs(folder: Folder) -> list[Pair]:
     """Return the pairs of a finished run of surprises, read and compared.
 
     Raises:
-        FormatError: no such run.
+        FormatError: this is no such run.
     """
-    found, total = list[Pair](), count(folder)
+    found, total = list[Pair](), folder.count()
     if total % 2:
-        raise FormatError(f"{folder}: {total} episodes are no pairs; let the run finish first.")
+        raise FormatError(
+            f"{folder.path}: {total} episodes are no pairs; let the run finish first."
+        )
     for n in range(0, total, 2):
-        one, other = read(folder, n), read(folder, n + 1)
-        here, there = (episode.record.get("branch", {}) for episode in (one, other))
+        one, other = folder.episode(n), folder.episode(n + 1)
+        here, there = (Record.parse(episode.record).branch or {} for episode in (one, other))
         if here.get("kind") != "same" or here.get("past") != there.get("past", ...):
-            raise FormatError(f"{folder}: episodes {n} and {n + 1} are no pair of surprises.")
+            raise FormatError(f"{folder.path}: episodes {n} and {n + 1} are no pair of surprises.")
         parts_at = _parts_at(one.rows, other.rows)
         found.append(Pair(there["kind"], n, n + 1, here["step"], parts_at))
     return found

@@ -1,121 +1,95 @@
-"""Re-read every byte, recompute every digest, tree, signature and bill, simulate episodes again."""
+"""Re-read every byte of a run, recompute digests, trees, signatures and bill, replay episodes."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
 
-from sandbox import catalogue, prices
-from sandbox.env.policies import POLICIES
+from sandbox import catalogue, jsonfile, prices
 from sandbox.errors import FormatError, InvalidInputError
-from sandbox.evidence import keys, log, note
-from sandbox.evidence.note import VerifierKey
-from sandbox.ledger import Ledger
-from sandbox.run import bill
-from sandbox.run import folder as runs
-from sandbox.run import settle as settlement
-from sandbox.trajectory import shards
-from sandbox.verification import charges as books
-from sandbox.verification.shards import Found, Job, Progress, Report, read
-from sandbox.world import engine
-
-__all__ = ["Progress", "Report", "Trust", "verify"]
-
-
-@dataclass(frozen=True)
-class Trust:
-    """Whom and what to believe beside the run's own folder.
-
-    Attributes:
-        ledger: where it was charged; None leaves charges unchecked.
-        keys: whose signatures count.
-        signed: whether one of them must have signed.
-        published: a checkpoint of this run that was kept elsewhere, as a note; or None.
-    """
-
-    ledger: Ledger | None
-    keys: Sequence[VerifierKey] = ()
-    signed: bool = False
-    published: str | None = None
-
-    @classmethod
-    def here(cls) -> "Trust":
-        """Return what this machine trusts: its ledger, and its keys if it has any."""
-        known = keys.trusted()
-        return cls(Ledger(read_only=True), known, signed=bool(known))
+from sandbox.evidence import log
+from sandbox.run.folder import MANIFEST, RUN, Folder
+from sandbox.verification import charges, history, shards
+from sandbox.verification.report import Progress, Report
+from sandbox.verification.shards import Found, Job
+from sandbox.verification.trust import Trust
 
 
 def verify(
-    folder: Path,
+    folder: Folder,
     sample: int | None = None,
     progress: Progress = lambda report: None,
     trust: Trust | None = None,
     chosen: frozenset[int] | None = None,
     workers: int = 1,
 ) -> Report:
-    """Verify a run; read-only.
+    """Verify a run; writes nothing.
 
     Args:
-        folder: the run's.
-        sample: replay only this many episodes, evenly spread; None replays all.
+        folder: the run.
+        sample: number of episodes to replay, evenly spread; None replays all.
         progress: called after each episode.
-        trust: whom to believe; None is this machine's ledger and its keys.
-        chosen: the numbers of the episodes to replay, instead of a sample.
-        workers: processes to share the shards.
+        trust: what to believe; None is this machine's ledger and its keys.
+        chosen: numbers of the episodes to replay, instead of a sample.
+        workers: number of processes that share the shards.
 
     Raises:
         FormatError: this is no run, or its run.json cannot be read.
     """
-    known, recipe, found = runs.read_run(folder), runs.recipe_of(folder), Found()
+    identity, found = folder.identity, Found()
     report = found.report
     trust = Trust.here() if trust is None else trust
-    if known.get("engine") != engine():
-        report.notes.append(
-            f"made under determinism class {known['engine'].get('class')}, replayed under "
-            f"{engine()['class']}: bit-exactness is claimed only inside one class."
-        )
-    chosen = _spread(recipe.episodes, sample) if chosen is None else chosen
-    foreign = [name for name in recipe.policies if name not in POLICIES]
+    chosen = _spread(identity.recipe.episodes, sample) if chosen is None else chosen
+    if chosen:
+        _note_engine(folder, report)
+    foreign = [name for name in identity.recipe.policies if ":" in name]
     if foreign:
         report.notes.append(f"the actions of {', '.join(foreign)} were taken as recorded.")
-    job = Job(known, recipe, runs.scenario_of(folder), chosen)
-    _check_identity(job, report)
-    _check_code(job, report)
-    read(job, shards(folder, missing_ok=True), found, progress, workers)
-    _count(job, report)
-    leaves = [bill.leaf(known), *found.leaves]
-    _check_files(folder, job, found, leaves)
-    _check_log(folder, known["run"], leaves, trust, report)
-    parent = known.get("parent")
-    books.check(*(folder, known["run"], parent, recipe.account, found.usages, trust.ledger, report))
+    _check_identity(folder, report)
+    _check_code(folder, report)
+    shards.check(Job(identity, chosen), folder, found, progress, workers)
+    _check_count(folder, report)
+    leaves = [identity.leaf, *found.leaves]
+    _check_files(folder, found, leaves)
+    history.check(folder, leaves, trust, report)
+    charges.check(folder, found.usages, trust.ledger, report)
     return report
 
 
-def _check_identity(job: Job, report: Report) -> None:
-    """Compare what run.json calls the run, and its prices, with the work that it describes."""
-    known, scenario = job.known, job.scenario.digest
-    classes = [dict[str, Any](known[who] or {}).get("class") for who in ("engine", "renderer")]
-    version = str(known["price_version"])
-    parts = (str(classes[0]), classes[1], scenario, version, known["code"], known["plan"])
-    named = job.recipe.run_id(*parts)
-    if known["run"] != named:
-        report.faults.append(f"run.json: names the run {known['run']}; its work is {named}.")
-    if job.scenario.environment != job.recipe.environment:
+def _note_engine(folder: Folder, report: Report) -> None:
+    """Note that episodes are replayed under another determinism class."""
+    from sandbox.world import engine  # Only whoever replays needs a simulator.
+
+    theirs = folder.identity.engine
+    if theirs != engine():
+        report.notes.append(
+            f"made under determinism class {theirs.get('class')}, replayed under "
+            f"{engine()['class']}: bit-exactness is claimed only inside one class."
+        )
+
+
+def _check_identity(folder: Folder, report: Report) -> None:
+    """Compare the run's id and prices in run.json with the work that it describes."""
+    identity = folder.identity
+    if identity.run != identity.named():
+        report.faults.append(
+            f"run.json: names the run {identity.run}; its work is {identity.named()}."
+        )
+    if identity.scenario.environment != identity.recipe.environment:
         report.faults.append("run.json: its scenario is of another environment than its recipe.")
+    version = identity.price_version
     try:
-        if known["prices"] != prices.load(version).digest:
+        if identity.prices != prices.load(version).digest:
             report.faults.append(f"run.json: its prices are not those of version {version!r}.")
     except InvalidInputError as error:
         report.faults.append(f"run.json: {error}")
 
 
-def _check_code(job: Job, report: Report) -> None:
-    """Note if the environment has been changed since."""
-    name = job.recipe.environment
+def _check_code(folder: Folder, report: Report) -> None:
+    """Note that the environment has been changed since."""
+    name = folder.recipe.environment
     try:
-        if job.known["code"] != catalogue.code(name):
+        if folder.identity.code != catalogue.code(name):
             report.notes.append(
                 f"made by another version of envs/{name}.py: a difference proves nothing."
             )
@@ -123,11 +97,10 @@ def _check_code(job: Job, report: Report) -> None:
         report.faults.append(f"run.json: {error}")
 
 
-def _count(job: Job, report: Report) -> None:
-    if report.episodes != job.recipe.episodes:
-        report.faults.append(
-            f"{report.episodes} episodes where the recipe says {job.recipe.episodes}."
-        )
+def _check_count(folder: Folder, report: Report) -> None:
+    wanted = folder.recipe.episodes
+    if report.episodes != wanted:
+        report.faults.append(f"{report.episodes} episodes where the recipe says {wanted}.")
     if report.replayed < report.episodes:
         report.notes.append(
             f"{report.episodes - report.replayed} of {report.episodes} episodes were not "
@@ -142,26 +115,24 @@ def _spread(episodes: int, sample: int | None) -> frozenset[int]:
     return frozenset(round(n) for n in np.linspace(episodes - 1, 0, sample).tolist())
 
 
-def _check_files(folder: Path, job: Job, found: Found, leaves: list[bytes]) -> None:
+def _check_files(folder: Folder, found: Found, leaves: list[bytes]) -> None:
     """Compare run.json and the manifest with what was read, to the byte; complete the leaves."""
     report = found.report
-    for name in ("run.json", "manifest.json"):
-        path = folder / name
-        if not path.exists():
-            report.faults.append(f"there is no {name}: the run is not finished.")
-            continue
-        try:
-            said = runs.read_json(path)
-        except FormatError as error:
-            report.faults.append(str(error))
-            continue
-        if path.read_bytes() != runs.json_bytes(said):
-            report.faults.append(f"{name}: its bytes are not as they are written.")
-        if name == "run.json":
-            continue
-        leaves.append(bill.leaf(said))
-        kept = settlement.Kept(job.known, job.recipe, found.records, found.usages)
-        _compare_manifest(said, settlement.manifest(folder, kept), report)
+    if not folder.run_json.is_canonical:
+        report.faults.append(f"{RUN}: its bytes are not as they are written.")
+    path = folder.path / MANIFEST
+    if not path.exists():
+        report.faults.append(f"there is no {MANIFEST}: the run is not finished.")
+        return
+    try:
+        manifest = jsonfile.read(path)
+    except FormatError as error:
+        report.faults.append(str(error))
+        return
+    if not manifest.is_canonical:
+        report.faults.append(f"{MANIFEST}: its bytes are not as they are written.")
+    leaves.append(log.leaf(manifest.data))
+    _compare_manifest(manifest.data, folder.manifest(found.records, found.usages), report)
 
 
 def _compare_manifest(said: Mapping[str, Any], ours: Mapping[str, Any], report: Report) -> None:
@@ -175,82 +146,3 @@ def _compare_manifest(said: Mapping[str, Any], ours: Mapping[str, Any], report: 
     for name in sorted({*ours["shards"], *files}):
         if ours["shards"].get(name) != files.get(name):
             report.faults.append(f"shards/{name}: its bytes are not those that the manifest names.")
-
-
-def _check_log(folder: Path, run: str, leaves: list[bytes], trust: Trust, report: Report) -> None:
-    """Compare log, checkpoint and a published checkpoint with the leaves of what was read."""
-    made = log.checkpoint(run, leaves)
-    try:
-        known = log.read(folder)
-        torn = (folder / log.LOG).stat().st_size != 65 * len(known) if known else True
-        if known != leaves or torn:
-            line = _first_other(known, leaves)
-            whose = "run.json" if line == 1 else f"episode {line - 2}, or the manifest,"
-            report.faults.append(f"log: line {line} of {len(known)} is not what {whose} says.")
-        text = log.checkpoint_text(folder)
-        _check_signature(text, trust, report)
-        said = note.Checkpoint.parse(_body(text))
-        if _body(text) != made.text:
-            report.faults.append(
-                f"checkpoint: says {said.size} entries with root {said.root.hex()} in "
-                f"{said.origin}; the run has {made.size} with {made.root.hex()} in {made.origin}."
-            )
-        if trust.published is not None:
-            _check_published(trust, leaves, made.origin, report)
-    except FormatError as error:
-        report.faults.append(f"checkpoint: {error}")
-    if not report.faults:
-        report.checked.append(f"log and checkpoint of {made.size} entries, root {made.root.hex()}.")
-
-
-def _first_other(known: list[bytes], leaves: list[bytes]) -> int:
-    """Return the first line that two logs do not share."""
-    both = zip(known, leaves, strict=False)
-    shared = min(len(known), len(leaves))
-    return next((n for n, (a, b) in enumerate(both, 1) if a != b), shared + 1)
-
-
-def _body(text: str) -> str:
-    """Return a checkpoint without its signatures, if it has any."""
-    return note.split(text)[0] if "\n\n" in text else text
-
-
-def _check_signature(text: str, trust: Trust, report: Report) -> None:
-    if "\n\n" not in text:
-        if trust.signed:
-            report.faults.append("checkpoint: not signed; give --unsigned if it need not be.")
-        else:
-            report.notes.append("not signed: anybody could have made this run's log.")
-        return
-    _, signers = note.verified(text, trust.keys)
-    known = [(key.name, key.id) for key in signers]
-    signed = [(one.name, one.id) for one in note.split(text)[1]]
-    names = ", ".join(f"{name}+{id.hex()}" for name, id in signed if (name, id) not in known)
-    if not signers:
-        report.faults.append(
-            f"checkpoint: signed by {names}, whom you do not trust; give --key if you do."
-        )
-        return
-    report.checked.append(f"signature of {', '.join(key.name for key in signers)}.")
-    if names:
-        report.notes.append(f"the signature of {names} was not checked: you do not trust them.")
-
-
-def _check_published(trust: Trust, leaves: list[bytes], origin: str, report: Report) -> None:
-    """Tell a prefix that was rewritten from entries that were appended since."""
-    text = trust.published or ""
-    if "\n\n" in text:
-        note.verified(text, trust.keys)
-    old = note.Checkpoint.parse(_body(text))
-    if old.origin != origin:
-        report.faults.append(f"the published checkpoint is of another log, {old.origin}.")
-    elif old.size > len(leaves) or log.checkpoint("", leaves[: old.size]).root != old.root:
-        report.faults.append(
-            f"the first {old.size} entries were rewritten, or cut off, since the checkpoint was "
-            "published."
-        )
-    else:
-        report.checked.append(
-            f"the published checkpoint of {old.size} entries; {len(leaves) - old.size} were "
-            "appended since."
-        )

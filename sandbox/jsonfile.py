@@ -1,0 +1,90 @@
+"""JSON files: written canonically, read as untrusted."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from sandbox import durable
+from sandbox.errors import FormatError
+
+MAX_LEVELS = 32
+
+
+@dataclass(frozen=True)
+class JsonFile:
+    """A JSON object read from a file.
+
+    Attributes:
+        path: the file.
+        raw: its bytes.
+        data: the object in it.
+    """
+
+    path: Path
+    raw: bytes
+    data: dict[str, Any]
+
+    @property
+    def is_canonical(self) -> bool:
+        """Return whether the bytes are those that `write` writes for this object."""
+        return self.raw == encode(self.data)
+
+
+def read(path: Path) -> JsonFile:
+    """Read a JSON object from a file that anybody may have written.
+
+    Raises:
+        FormatError: the file holds no object, a key twice, a number that is not finite, text that
+            is not Unicode, or more than MAX_LEVELS levels.
+    """
+    try:
+        raw = path.read_bytes()
+        data = json.loads(raw.decode(), object_pairs_hook=_unique)
+        json.dumps(data, ensure_ascii=False, allow_nan=False).encode()
+    except (OSError, ValueError, RecursionError) as error:
+        raise FormatError(f"{path}: cannot be read: {error}.") from None
+    if not isinstance(data, dict):
+        raise FormatError(f"{path}: holds no JSON object.")
+    if _levels(data) > MAX_LEVELS:
+        raise FormatError(f"{path}: has more than {MAX_LEVELS} levels; restore it from a copy.")
+    return JsonFile(path, raw, cast(dict[str, Any], data))
+
+
+def write(path: Path, data: Any) -> None:
+    """Write a JSON file whole or not at all; return when the disk has it.
+
+    Raises:
+        SandboxError: the file cannot be written.
+    """
+    durable.replace(path, encode(data))
+
+
+def encode(data: Any) -> bytes:
+    """Return the canonical bytes of a JSON file: keys sorted, one space of indentation."""
+    return f"{json.dumps(data, indent=1, sort_keys=True)}\n".encode()
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; ValueError if a key is there twice, because JSON keeps the last."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(k for k in keys if keys.count(k) > 1)!r} is there twice")
+    return made
+
+
+def _levels(data: Any) -> int:
+    """Return how deep JSON is nested, counted to MAX_LEVELS + 1 at most."""
+    count, level = 0, [data]
+    while level and count <= MAX_LEVELS:
+        level = [item for one in level for item in _items(one)]
+        count += 1
+    return count
+
+
+def _items(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return cast(dict[str, Any], value).values()
+    return cast(list[Any], value) if isinstance(value, list) else ()

@@ -1,0 +1,137 @@
+"""What run.json says: which work a run is."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
+
+from sandbox import validation
+from sandbox.errors import FormatError
+from sandbox.evidence import log
+from sandbox.prices import PriceSchedule
+from sandbox.run.recipe import Recipe
+from sandbox.run.source import Origin
+from sandbox.scenario import Scenario
+
+FORMAT = 3
+
+
+class Identity(BaseModel):
+    """Everything that decides a run's bytes and its bill.
+
+    Attributes:
+        format: version of the run format.
+        run: id of the run: a digest of the attributes below, so the same work has the same id.
+        recipe: what is generated.
+        scenario: the recipe's scenario, with what it extends.
+        engine: determinism class of the simulation, and its parts.
+        renderer: name and determinism class of the renderer; None if nothing is drawn.
+        price_version: version of the price schedule.
+        prices: SHA-256 of that schedule.
+        parent: id of the run that this one renders again; None for other runs.
+        plan: which episodes are branched off and how; None for other runs.
+        code: SHA-256 of the environment's source text.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
+
+    format: Literal[3]
+    run: str
+    recipe: Recipe
+    scenario: Scenario
+    engine: dict[str, str]
+    renderer: dict[str, str] | None
+    price_version: str
+    prices: str
+    parent: str | None
+    plan: dict[str, Any] | None
+    code: str
+
+    _plain: Mapping[str, Any] = PrivateAttr(default_factory=dict[str, Any])
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any], where: object) -> "Identity":
+        """Return the identity in plain JSON that anybody may have written.
+
+        Raises:
+            FormatError: `where` is no run, damaged, or of another format.
+        """
+        if data.get("format") != FORMAT:
+            raise FormatError(
+                f"{where}: not of run format {FORMAT}; use the version that wrote it."
+            )
+        try:
+            found = cls.model_validate(data)
+        except (ValidationError, RecursionError) as error:
+            fault = validation.first_fault(error) if isinstance(error, ValidationError) else error
+            raise FormatError(f"{where}: {fault} Restore it from a copy.") from None
+        found._plain = data
+        return found
+
+    @classmethod
+    def of(cls, origin: Origin, schedule: PriceSchedule) -> "Identity":
+        """Return the identity of episodes from an origin, charged under a price schedule."""
+        renderer = None if origin.renderer is None else origin.renderer["class"]
+        run = origin.recipe.run_id(
+            engine=origin.engine["class"],
+            renderer=renderer,
+            scenario=origin.scenario.digest,
+            prices=schedule.version,
+            code=origin.code,
+            plan=origin.plan,
+        )
+        data: dict[str, Any] = {
+            "format": FORMAT,
+            "run": run,
+            "recipe": origin.recipe.dataset(),
+            "scenario": origin.scenario.model_dump(),
+            "engine": dict(origin.engine),
+            "renderer": origin.renderer and dict(origin.renderer),
+            "price_version": schedule.version,
+            "prices": schedule.digest,
+            "parent": origin.parent,
+            "plan": origin.plan and dict(origin.plan),
+            "code": origin.code,
+        }
+        return cls.parse(data, "the run")
+
+    @property
+    def plain(self) -> Mapping[str, Any]:
+        """The identity as plain JSON: what run.json holds."""
+        return self._plain
+
+    @property
+    def leaf(self) -> bytes:
+        """The first leaf of the run's log, 32 bytes."""
+        return log.leaf(self.plain)
+
+    def named(self) -> str:
+        """Return the run id that follows from the other attributes."""
+        return self.recipe.run_id(
+            engine=str(self.engine.get("class")),
+            renderer=None if self.renderer is None else self.renderer.get("class"),
+            scenario=self.scenario.digest,
+            prices=self.price_version,
+            code=self.code,
+            plan=self.plan,
+        )
+
+
+def difference(old: Identity, new: Identity) -> str:
+    """Return the first part in which two identities differ, and how; "" if in none."""
+    for part, ours in new.plain.items():
+        theirs = old.plain.get(part)
+        if part == "run" or theirs == ours:
+            continue
+        return f"another {part}: {'other branches' if part == 'plan' else _unlike(theirs, ours)}"
+    return ""
+
+
+def _unlike(theirs: Any, ours: Any) -> str:
+    """Return how two JSON values differ, key by key where they are objects."""
+    if not isinstance(theirs, Mapping) or not isinstance(ours, Mapping):
+        return f"{theirs!r}, not {ours!r}"
+    old: Mapping[str, Any] = theirs
+    new: Mapping[str, Any] = ours
+    keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    return ", ".join(f"{key} was {old.get(key)!r} and is {new.get(key)!r}" for key in keys)

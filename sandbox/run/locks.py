@@ -1,0 +1,107 @@
+"""Who may write a run: one process, or one worker of each number."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from sandbox.errors import LedgerError, RunConflictError, SandboxError
+from sandbox.ledger import Ledger
+from sandbox.run.folder import BOOKING, Folder
+
+ORPHAN_S = 10.0  # Within this time the workers of a killed process have ended [s].
+
+
+@contextmanager
+def lock(folder: Path, *, make: bool = False, worker: int | None = None) -> Generator[None]:
+    """Hold the right to write a run folder, alone or as its only worker of a number.
+
+    Raises:
+        RunConflictError: another process writes there.
+        SandboxError: the folder cannot be written.
+    """
+    try:
+        if make:
+            folder.mkdir(parents=True, exist_ok=True)
+        with _alone(folder / ".lock", worker):
+            yield
+    except Timeout:
+        raise RunConflictError(
+            f"{folder}: another process is generating here; nothing was done. Wait for it, or give "
+            "another --out."
+        ) from None
+    except OSError as error:
+        raise SandboxError(
+            f"{folder}: cannot be written: {error.strerror or error}. Nothing was charged for what "
+            "is not kept; make room, or give another --out."
+        ) from error
+
+
+@contextmanager
+def lock_lease(folder: Folder, ledger: Ledger, worker: int | None = None) -> Generator[None]:
+    """Hold the right to post or release what a run holds, alone or as its only worker of a number.
+
+    A copy of a run folder has a lock of its own but the lease of the first, so this lock belongs
+    to the ledger.
+
+    Raises:
+        LedgerError: the run is charged in another ledger, or nothing says in which.
+        RunConflictError: another process generates the run in another folder.
+        SandboxError: the ledger's lock cannot be taken.
+    """
+    lease = check_ledger(folder, ledger)
+    if not lease:
+        yield
+        return
+    path = ledger.path.parent / "locks" / lease.hex()
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with _alone(path, worker):
+            yield
+    except Timeout:
+        raise RunConflictError(
+            f"{folder.path}: another process is generating this run in another folder, of which "
+            "this is a copy; nothing was done. Wait for it, or give another --out."
+        ) from None
+
+
+def check_ledger(folder: Folder, ledger: Ledger) -> bytes:
+    """Return the prefix of the run's leases; b"" for a run that has not begun.
+
+    Raises:
+        LedgerError: the run is charged in another ledger, or nothing says in which.
+    """
+    booking = folder.booking()
+    if booking is None and _keeps(folder):
+        raise LedgerError(
+            f"{folder.path / BOOKING}: missing, so that nothing says in which ledger these "
+            "episodes were charged; here they would be charged again. Nothing was done. Restore it "
+            "from a copy, give another --out, or check the run with `sandbox verify --no-ledger`."
+        )
+    if booking is not None and booking.ledger != ledger.id:
+        raise LedgerError(
+            f"{folder.path}: charged in the ledger {booking.ledger}, and this one ({ledger.path}) "
+            f"is {ledger.id}. Nothing was done. Set SANDBOX_HOME to the folder of that ledger, or "
+            "give another --out."
+        )
+    return b"" if booking is None else booking.lease
+
+
+def _keeps(folder: Folder) -> bool:
+    """Return whether the log or the shards hold an episode."""
+    return len(folder.log()) > 1 or folder.count() > 0
+
+
+@contextmanager
+def _alone(path: Path, worker: int | None) -> Generator[None]:
+    """Hold a lock once those of its workers are free, or a worker's; Timeout if it is taken."""
+    if worker is not None:
+        with FileLock(path.with_name(f"{path.name}.{worker}"), timeout=ORPHAN_S):
+            yield
+        return
+    with FileLock(path, timeout=0):
+        for left in sorted(path.parent.glob(f"{path.name}.*")):
+            with FileLock(left, timeout=ORPHAN_S):
+                pass
+        yield

@@ -1,0 +1,103 @@
+"""What is known about one episode besides its rows."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+
+from sandbox import validation
+from sandbox.errors import FormatError
+from sandbox.evidence import log
+
+_OPTIONAL = ("branch", "digest")  # Keys that a record may not have.
+
+
+class Record(BaseModel):
+    """The record of one episode, as its shard and the run's log have it.
+
+    Attributes:
+        run: id of the run.
+        episode: number of the episode in its run, from 0.
+        environment: name of the environment.
+        seed: seed of the episode's reset.
+        scenario: name of the scenario; None without one.
+        split: split of the scenario; None without one.
+        scenario_digest: SHA-256 of what the scenario says.
+        factors: value of each factor at reset.
+        disturbances: what happens during the episode, every range drawn.
+        scene_digest: SHA-256 of the scene.
+        policy: name of the policy that acted.
+        engine: determinism class of the simulation, and its parts.
+        renderer: name and determinism class of the renderer; None if nothing is drawn.
+        views: names of the cameras that draw.
+        cameras: intrinsics and extrinsics of every camera, if something is drawn.
+        price_version: version of the price schedule.
+        steps: number of steps, T.
+        charges: work done per meter unit.
+        charge_micro: price of that work [microcredits].
+        success: whether the task is done on the last row.
+        total_reward: sum of the rewards; the key `return` in files.
+        branch: which recorded episode this one branches off; None if it is no branch.
+        digest: root of the hash tree over the rows; None before the episode is written.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow", populate_by_name=True)
+
+    run: str
+    episode: int
+    environment: str
+    seed: int
+    scenario: str | None
+    split: str | None
+    scenario_digest: str
+    factors: dict[str, Any]
+    disturbances: list[dict[str, Any]]
+    scene_digest: str
+    policy: str
+    engine: dict[str, str]
+    renderer: dict[str, str] | None
+    views: list[str]
+    cameras: dict[str, Any]
+    price_version: str
+    steps: int = Field(ge=0)
+    charges: dict[str, int]
+    charge_micro: int
+    success: bool
+    total_reward: float = Field(alias="return")
+    branch: dict[str, Any] | None = None
+    digest: str | None = None
+
+    _plain: Mapping[str, Any] | None = PrivateAttr(None)
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> "Record":
+        """Return the record in plain JSON that anybody may have written.
+
+        Raises:
+            FormatError: a key is missing, or its value has another type.
+        """
+        try:
+            found = cls.model_validate(data)
+        except ValidationError as error:
+            raise FormatError(f"its record: {validation.first_fault(error)}") from None
+        found._plain = data
+        return found
+
+    @cached_property
+    def plain(self) -> Mapping[str, Any]:
+        """The record as plain JSON; the very object that was parsed, if it was."""
+        if self._plain is not None:
+            return self._plain
+        data = self.model_dump(by_alias=True)
+        return {k: v for k, v in data.items() if k not in _OPTIONAL or v is not None}
+
+    @cached_property
+    def leaf(self) -> bytes:
+        """The record's leaf in the run's log, 32 bytes."""
+        return log.leaf(self.plain)
+
+    @property
+    def is_impossible(self) -> bool:
+        """Return whether this is a branch in which something physically impossible happens."""
+        return bool((self.branch or {}).get("impossible"))

@@ -1,0 +1,75 @@
+"""Episodes generated from a recipe, and what they cost."""
+
+from typing import Any
+
+from sandbox import prices
+from sandbox.env.policies import find
+from sandbox.ledger import Lease
+from sandbox.meter import Meter
+from sandbox.prices import PriceSchedule
+from sandbox.run.bill import Quote
+from sandbox.run.recipe import EpisodeChance, Recipe
+from sandbox.run.record import Record
+from sandbox.scenario import Scenario
+from sandbox.sources import columns, rollout
+from sandbox.sources.rollout import Setup
+from sandbox.trajectory import EpisodeBuffer
+
+
+class Generation:
+    """New episodes of a recipe; episode i depends on (seed, i) alone.
+
+    Args:
+        recipe: what to generate.
+        scenario: the recipe's scenario as it was recorded; None reads the scenario's file.
+
+    Attributes:
+        env: the environment that is simulated.
+    """
+
+    def __init__(self, recipe: Recipe, scenario: Scenario | None = None) -> None:
+        for name in recipe.policies:
+            find(name)
+        self._recipe = recipe
+        self.env = rollout.make(recipe, Meter(prices.current()), scenario)
+        self.origin = rollout.origin(self.env, recipe)
+        self.schema = columns.schema(self.env)
+        self.max_rows = self.env.max_steps + 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Generation, (self._recipe,)
+
+    def quote(self, done: int, schedule: PriceSchedule) -> Quote:
+        """Return what the episodes after the first `done` cost at most."""
+        longest = self.env.longest()
+        count = self._recipe.episodes - done
+        quantities = {unit: count * quantity for unit, quantity in longest.items()}
+        return Quote(quantities, schedule.cost(quantities), self.env.fixed_length, longest)
+
+    def pay_from(self, lease: Lease, schedule: PriceSchedule) -> None:
+        """Pay for the episodes to come from a lease."""
+        self.env.meter = Meter(schedule, lease)
+
+    def warm_up(self) -> None:
+        """Compile the renderer, once on a machine."""
+        self.env.pictures.warm_up()
+
+    def make(self, run: str, index: int, buffer: EpisodeBuffer) -> Record:
+        """Simulate an episode, paying for it on the way."""
+        chance = EpisodeChance(self._recipe, index)
+        policy, env = find(chance.policy), self.env
+        steps, success = rollout.rollout(
+            env, lambda env: policy(env, chance.policy_rng), buffer, seed=chance.seed
+        )
+        rollout.finish(env, buffer, steps, index)
+        setup = Setup(chance.seed, chance.policy, {}, [])
+        return rollout.record(env, self._recipe, run, index, setup, buffer, steps, success)
+
+    def on_kept(self) -> None:
+        """End the episode in the meter; the run posts it."""
+        self.env.meter.settle("")
+
+    def close(self) -> None:
+        """Release the simulator; an episode that was not kept is not charged."""
+        self.env.meter.void()
+        self.env.close()

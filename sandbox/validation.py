@@ -1,0 +1,77 @@
+"""Say in plain words what pydantic found wrong in somebody's data."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+Facts = Mapping[str, Any]
+_RULES: dict[str, Callable[[Facts], str]] = {
+    "missing": lambda c: "is missing",
+    "extra_forbidden": lambda c: "is not a known key",
+    "string_type": lambda c: "must be text",
+    "int_type": lambda c: "must be a whole number",
+    "int_from_float": lambda c: "must be a whole number",
+    "float_type": lambda c: "must be a number",
+    "bool_type": lambda c: "must be true or false",
+    "list_type": lambda c: "must be a list",
+    "dict_type": lambda c: "must be a mapping",
+    "model_type": lambda c: "must be a mapping",
+    "none_required": lambda c: "must be null",
+    "date_type": lambda c: "must be a date such as 2027-01-31",
+    "finite_number": lambda c: "must be a finite number",
+    "literal_error": lambda c: f"must be {c['expected']}",
+    "greater_than": lambda c: f"must be greater than {c['gt']}",
+    "greater_than_equal": lambda c: f"must be at least {c['ge']}",
+    "less_than": lambda c: f"must be less than {c['lt']}",
+    "less_than_equal": lambda c: f"must be at most {c['le']}",
+    "string_too_short": lambda c: f"must have at least {c['min_length']} characters",
+    "string_pattern_mismatch": lambda c: "is not spelled as such a name is",
+    "too_short": lambda c: f"must have at least {c['min_length']} items",
+    "too_long": lambda c: f"must have at most {c['max_length']} items",
+    "value_error": lambda c: str(c["error"]),
+}
+
+
+def key(error: ValidationError, whole: str = "the document") -> str:
+    """Return the path of the first key that is wrong, such as `splits.train.t_mass_kg`."""
+    return ".".join(_path(error)) or whole
+
+
+def rule(error: ValidationError) -> str:
+    """Return the rule that the first wrong key breaks, and its value: "must be text, not 3"."""
+    first = error.errors(include_url=False)[0]
+    kind, context = first["type"], cast(Facts, first.get("ctx") or {})
+    said = _RULES[kind](context) if kind in _RULES else first["msg"]
+    return (
+        said if kind in ("missing", "extra_forbidden") else f"{said}, not {_short(first['input'])}"
+    )
+
+
+def first_fault(error: ValidationError) -> str:
+    """Return one sentence: the first key that is wrong, and the rule that it breaks."""
+    return f"{key(error)}: {rule(error)}."
+
+
+def more(error: ValidationError) -> str:
+    """Return how many faults there are besides the first, such as " (and 2 more)"; or ""."""
+    count = error.error_count() - 1
+    return f" (and {count} more)" if count else ""
+
+
+def _path(error: ValidationError) -> list[str]:
+    """Return the keys to the fault, without the names of types that pydantic tried in turn."""
+    parts = error.errors(include_url=False)[0]["loc"]
+    return [str(part) for part in parts if isinstance(part, int) or _is_key(part)]
+
+
+def _is_key(part: str) -> bool:
+    """Return whether a part of a location is a key of the document, not a type such as `float`."""
+    return (
+        part not in ("float", "int", "str", "bool") and "[" not in part and not part[:1].isupper()
+    )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
