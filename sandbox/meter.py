@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sandbox.errors import BudgetExhaustedError, InvalidInputError
-from sandbox.prices import UNITS, PriceSchedule, credits
+from sandbox.prices import UNITS, PriceSchedule, credits, plus
 
 UNLIMITED = 2**63 - 1  # Microcredits; what a balance says where nothing limits it.
 
@@ -133,7 +133,7 @@ class Meter:
         self._held, self._spent, self._tally = {}, 0, {}
         self._step, self._bound = step, first.amount + steps * step.amount
         if self.funds is not None:
-            sure = _plus(first.charges, step.charges, at_least)
+            sure = plus(first.charges, step.charges, at_least)
             if not self._hold(episode_id, sure, least):
                 raise self._poor(least, "An episode")
         self._episode = episode_id
@@ -191,7 +191,7 @@ class Meter:
         """The work of this episode per meter unit."""
         found: dict[str, int] = dict.fromkeys(UNITS, 0)
         for cost, times in self._tally.items():
-            found = _plus(found, cost.quantities, times)
+            found = plus(found, cost.quantities, times)
         return found
 
     @property
@@ -258,7 +258,7 @@ class Meter:
             return False
         wanted: Mapping[str, int] = cost.charges
         for spent, times in self._tally.items():
-            wanted = _plus(wanted, spent.charges, times)
+            wanted = plus(wanted, spent.charges, times)
         need = {u: n - self._held.get(u, 0) for u, n in wanted.items()}
         need = {u: n for u, n in need.items() if n > 0}
         if need and not self._hold(self._episode, need, cost.amount):
@@ -276,7 +276,7 @@ class Meter:
         held = self.funds.reserve(episode_id, sure, self._step.charges, times, version)
         if held < 0:
             return False
-        self._held = _plus(_plus(self._held, sure), self._step.charges, held)
+        self._held = plus(plus(self._held, sure), self._step.charges, held)
         self._posted = self.funds.posted()
         return True
 
@@ -294,7 +294,3 @@ class Meter:
             f"{what} costs {credits(amount)} credits but {has}. Nothing was done. It works again "
             f"after {heal}."
         )
-
-
-def _plus(one: Mapping[str, int], other: Mapping[str, int], times: int = 1) -> dict[str, int]:
-    return {u: one.get(u, 0) + times * other.get(u, 0) for u in {**one, **other}}

@@ -516,7 +516,7 @@ def test_what_was_reserved_under_a_price_is_posted_under_it_when_prices_change(
     new = prices.PriceSchedule("2", old.effective_from, rates)
     book.grant("lab", 100)
     book.reserve("lab", EPISODE, {"raw_byte": 50}, price_version="1")
-    monkeypatch.setattr(prices, "schedules", lambda: (old, new))
+    monkeypatch.setattr("sandbox.prices.schedule.schedules", lambda: (old, new))
     assert prices.current(old.effective_from).version == "2"
     with pytest.raises(LedgerError, match="under price schedule '1', not '2'"):
         book.post("lab", [Usage(EPISODE, {"raw_byte": 20}, "2", "f" * 64)], EPISODE)

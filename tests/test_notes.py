@@ -15,6 +15,7 @@ from sandbox.evidence.note import (
     Checkpoint,
     SigningKey,
     VerifierKey,
+    body,
     sign,
     split,
     verified,
@@ -63,10 +64,17 @@ def test_the_published_checkpoint_is_read_and_written_alike() -> None:
 
 
 def test_a_checkpoint_is_three_lines_and_others_are_left_to_their_owners() -> None:
-    body = "sandbox/run\n42\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"
-    assert CHECKPOINT.text == body
-    assert Checkpoint.parse(body) == CHECKPOINT
-    assert Checkpoint.parse(f"{body}an extension\n") == CHECKPOINT
+    text = "sandbox/run\n42\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"
+    assert CHECKPOINT.text == text
+    assert Checkpoint.parse(text) == CHECKPOINT
+    assert Checkpoint.parse(f"{text}an extension\n") == CHECKPOINT
+
+
+def test_the_body_of_a_checkpoint_is_its_text_whether_it_is_signed_or_not() -> None:
+    assert body(sign(CHECKPOINT.text, KEY)) == CHECKPOINT.text
+    assert body(CHECKPOINT.text) == CHECKPOINT.text
+    with pytest.raises(FormatError, match="signature"):
+        body(f"{CHECKPOINT.text}\nno signature\n")
 
 
 @pytest.mark.parametrize(

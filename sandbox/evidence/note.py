@@ -189,6 +189,15 @@ def split(note: str) -> tuple[str, list[Signature]]:
     return text, [_signature(line) for line in lines]
 
 
+def body(text: str) -> str:
+    """Return the text of a note without its signatures; one that has none is returned as it is.
+
+    Raises:
+        FormatError: there is a blank line, but no valid signatures after it.
+    """
+    return split(text)[0] if "\n\n" in text else text
+
+
 def verified(note: str, keys: Sequence[VerifierKey]) -> tuple[str, list[VerifierKey]]:
     """Return the text of a note, and which of the keys signed it, each once.
 

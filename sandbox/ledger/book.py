@@ -25,7 +25,7 @@ from sandbox.ledger.rules import HOLD_S
 from sandbox.ledger.sqlite import Store
 from sandbox.ledger.transfer import ANY, Booked, Charges, Move, check_amount, checked_id, named
 from sandbox.meter import Receipt
-from sandbox.prices import credits
+from sandbox.prices import credits, plus
 
 SKEW_MS = 60_000  # By how much clocks may run backwards; the book's own time stands still then.
 PRIORITY = 100
@@ -231,7 +231,7 @@ class Ledger:
             held = rules.most(first, more, times, lots, room)
             if held < 0:
                 return -1
-            parts, _ = burn.covered(burn.plus(first, more, held), lots, room)
+            parts, _ = burn.covered(plus(first, more, held), lots, room)
             facts = {"price_version": price_version}
             rules.hold(pages, account, lease, parts, now, lasts, facts, run)
             return held

@@ -1,6 +1,6 @@
 """Which grants pay: burn order, and what credit covers what work."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sandbox.ledger.transfer import Charges, Parts
@@ -158,11 +158,6 @@ class _Share:
                 del self.parts[unit, its]
             self.parts[unit, taker] = self.parts.get((unit, taker), 0) + amount
         return amount
-
-
-def plus(one: Mapping[str, int], other: Mapping[str, int], times: int = 1) -> dict[str, int]:
-    """Return charges added, the second `times` over [microcredits per meter unit]."""
-    return {u: one.get(u, 0) + times * other.get(u, 0) for u in {**one, **other}}
 
 
 def less(parts: Parts, used: Parts) -> dict[tuple[str, int], int]:

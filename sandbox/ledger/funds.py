@@ -6,6 +6,7 @@ from sandbox.ledger.account import Usage
 from sandbox.ledger.book import Ledger
 from sandbox.ledger.transfer import Charges
 from sandbox.meter import Receipt
+from sandbox.prices import plus
 
 
 class AccountFunds:
@@ -100,7 +101,7 @@ class Lease:
         """Hold back a whole episode; -1 if that is not there."""
         if not self.limited:
             return times
-        whole = {u: first.get(u, 0) + times * more.get(u, 0) for u in {**first, **more}}
+        whole = plus(first, more, times)
         if not self._left or whole != self._whole:
             held = self._hold(whole, version)
             if held < 0:

@@ -12,7 +12,7 @@ from sandbox.ledger.burn import OVERAGE, Lot
 from sandbox.ledger.pages import Pages
 from sandbox.ledger.rows import LATEST_MS, is_text
 from sandbox.ledger.transfer import ANY, LARGEST, Booked, Charges, Move, Parts, check_amount, named
-from sandbox.prices import UNITS, credits
+from sandbox.prices import UNITS, credits, plus
 
 HOLD_S = 24 * 3600  # After this a hold that nobody resolved expires, if not told otherwise.
 LONGEST_HOLD_S = 30 * HOLD_S
@@ -179,7 +179,7 @@ def most(first: Charges, more: Charges, times: int, lots: list[Lot], room: int |
     """Return how often `more` is covered beside `first`, up to `times`; -1 if `first` is not."""
 
     def covers(n: int) -> bool:
-        charges = burn.plus(first, more, n)
+        charges = plus(first, more, n)
         return sum(charges.values()) <= LARGEST and not burn.covered(charges, lots, room)[1]
 
     if not covers(0):

@@ -9,6 +9,7 @@ from sandbox.prices.schedule import (
     current,
     load,
     micro,
+    plus,
     read,
     schedules,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "current",
     "load",
     "micro",
+    "plus",
     "read",
     "schedules",
 ]

@@ -117,6 +117,11 @@ def current(on: datetime.date | None = None) -> PriceSchedule:
     return found[-1]
 
 
+def plus(one: Mapping[str, int], other: Mapping[str, int], times: int = 1) -> dict[str, int]:
+    """Return two amounts per meter unit added, the second one `times` over."""
+    return {u: one.get(u, 0) + times * other.get(u, 0) for u in {**one, **other}}
+
+
 def credits(micro: int) -> str:
     """Write microcredits as credits, exactly: 365760000 is 365.76."""
     whole, part = divmod(abs(micro), MICRO)
