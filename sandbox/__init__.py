@@ -1,11 +1,51 @@
 """World-model simulation sandbox: metered, replayable PyBullet environments.
 
 Importing it registers the environments with Gymnasium, so that
-`gymnasium.make("sandbox:sandbox/PushT-v0")` works anywhere; it imports no simulator.
+`gymnasium.make("sandbox:sandbox/PushT-v0")` works anywhere. It imports no simulator, and the
+functions below only when they are first used.
 """
 
-from sandbox import catalogue
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from sandbox import importing
+
+if TYPE_CHECKING:
+    from sandbox.api import (
+        audit,
+        branch,
+        generate,
+        open_run,
+        quote,
+        render,
+        surprises,
+        verify,
+    )
+    from sandbox.dataset.windows import Windows
 
 __version__ = "0.1.0"
+__all__ = [
+    "Windows",
+    "audit",
+    "branch",
+    "generate",
+    "open_run",
+    "quote",
+    "render",
+    "surprises",
+    "verify",
+]
 
-catalogue.register()
+importing.after("gymnasium", "sandbox.catalogue", "register")
+
+
+def __getattr__(name: str) -> Any:
+    """Return a function of the library, imported when it is first used."""
+    if name not in __all__:
+        raise AttributeError(f"module 'sandbox' has no attribute {name!r}")
+    where = "sandbox.dataset.windows" if name == "Windows" else "sandbox.api"
+    return getattr(import_module(where), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -7,8 +7,6 @@ from functools import lru_cache
 from typing import Any, cast
 
 import cbor2
-import numpy as np
-from numpy.typing import NDArray
 
 _AS_IT_IS = frozenset((type(None), bool, int, float, str, bytes))
 
@@ -40,13 +38,13 @@ def _rarely_plain(value: Any) -> Any:
     match value:
         case bool() | int() | float() | str() | bytes():
             return value
-        case np.ndarray() | np.generic():
-            return cast(NDArray[Any], value).tolist()
         case Mapping():
             pairs = cast(Mapping[Any, Any], value).items()
             return {str(key): plain(item) for key, item in pairs}
         case list() | tuple():
             return [plain(item) for item in cast(Sequence[Any], value)]
+        case _ if hasattr(value, "tolist"):  # An array or number of NumPy, whose import is slow.
+            return value.tolist()
         case _ if is_dataclass(value) and not isinstance(value, type):
             return [type(value).__name__]
         case _:

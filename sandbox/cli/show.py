@@ -1,36 +1,27 @@
-"""What the command line prints: tables, progress bars, bills."""
+"""What the command line prints: tables, bills, reports."""
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
 from sandbox import prices
-from sandbox.report.coverage import Coverage
-from sandbox.run import folder as runs
-from sandbox.run.bill import Bill, Quote
-from sandbox.run.recipe import Recipe
-from sandbox.run.settle import Settlement
-from sandbox.sources.branching import Pair
-from sandbox.verification.audit import Audit
-from sandbox.verification.prove import Proof
-from sandbox.verification.verify import Report
 
-_OUT = Console(soft_wrap=False)
+if TYPE_CHECKING:
+    from sandbox.report.coverage import Coverage
+    from sandbox.run.bill import Bill, Quote
+    from sandbox.run.recipe import Recipe
+    from sandbox.run.settle import Settlement
+    from sandbox.sources.surprises import Pair
+    from sandbox.verification.audit import Audit
+    from sandbox.verification.prove import Proof
+    from sandbox.verification.report import Report
+
+OUT = Console(soft_wrap=False)
 _UNITS = {
     "physics_step": "physics steps",
     "pixel": "pixels",
@@ -41,18 +32,7 @@ _UNITS = {
 
 def note(text: str) -> None:
     """Print a line."""
-    _OUT.print(escape(text))
-
-
-def waiting(text: str, hidden: bool) -> AbstractContextManager[object]:
-    """Show on a terminal that something takes its time."""
-    return nullcontext() if hidden else _OUT.status(text)
-
-
-def each(names: Sequence[str], doing: str, hidden: bool) -> Iterator[str]:
-    """Yield names, with a bar of how many are done."""
-    with _bar(hidden=hidden, of="environments") as bar:
-        yield from bar.track(names, description=doing)
+    OUT.print(escape(text))
 
 
 def table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -68,10 +48,10 @@ def table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
         )
     for row in rows:
         drawn.add_row(*(escape(_text(value)) for value in row.values()))
-    _OUT.print(drawn)
+    OUT.print(drawn)
 
 
-def pairs(found: Sequence[Pair]) -> None:
+def pairs(found: "Sequence[Pair]") -> None:
     """Print how soon the members of pairs part, by kind of surprise."""
     rows: list[dict[str, Any]] = []
     for kind in dict.fromkeys(pair.kind.partition(":")[0] for pair in found):
@@ -102,10 +82,10 @@ def items(title: str, quantities: Mapping[str, int], total: str) -> None:
         drawn.add_row(
             _UNITS[unit], f"{quantity:,}", f"{schedule.rates[unit]:,}", prices.credits(cost)
         )
-    _OUT.print(drawn)
+    OUT.print(drawn)
 
 
-def quote(recipe: Recipe, quoted: Quote, done: int) -> None:
+def quote(recipe: "Recipe", quoted: "Quote", done: int) -> None:
     """Print what a run will cost."""
     left = recipe.episodes - done
     kept = f", {done} kept already" if done else ""
@@ -113,7 +93,7 @@ def quote(recipe: Recipe, quoted: Quote, done: int) -> None:
     items(title, quoted.quantities, "exactly" if quoted.exact else "at most")
 
 
-def bill(bill: Bill, folder: Path) -> None:
+def bill(bill: "Bill", folder: Path) -> None:
     """Print what a run cost, and where it is."""
     items(f"Bill: {bill.episodes} episodes", bill.quantities, "total")
     if bill.already:
@@ -121,18 +101,18 @@ def bill(bill: Bill, folder: Path) -> None:
     note(f"Run: {folder}")
 
 
-def report(report: Report) -> None:
+def report(report: "Report") -> None:
     """Print what verifying found."""
     for text in report.notes:
-        _OUT.print(f"[yellow]note:[/] {escape(text)}")
+        OUT.print(f"[yellow]note:[/] {escape(text)}")
     for fault in report.faults[:20]:
-        _OUT.print(f"[bold red]fault:[/] {escape(fault)}", soft_wrap=True)
+        OUT.print(f"[bold red]fault:[/] {escape(fault)}", soft_wrap=True)
     if len(report.faults) > 20:
         note(f"and {len(report.faults) - 20} faults more.")
     for text in report.checked:
-        _OUT.print(f"[green]checked:[/] {escape(text)}", soft_wrap=True, highlight=False)
+        OUT.print(f"[green]checked:[/] {escape(text)}", soft_wrap=True, highlight=False)
     verdict = "[bold red]FAILED[/]" if report.faults else "[bold green]VERIFIED[/]"
-    _OUT.print(
+    OUT.print(
         f"{verdict}: {report.episodes:,} episodes ({report.rows:,} rows) re-hashed, "
         f"{report.replayed:,} simulated again bit for bit, "
         f"{prices.credits(report.charge_micro)} credits added up.",
@@ -141,7 +121,7 @@ def report(report: Report) -> None:
     )
 
 
-def recovered(done: Settlement) -> None:
+def recovered(done: "Settlement") -> None:
     """Print what recovering a run did."""
     note(
         f"{done.episodes} episodes are kept; {done.posted} of them were charged now "
@@ -152,11 +132,11 @@ def recovered(done: Settlement) -> None:
         note("The run is not finished; `sandbox generate` goes on with it.")
 
 
-def audit(found: Audit, refund: bool) -> None:
+def audit(found: "Audit", refund: bool) -> None:
     """Print what an audit supports."""
     report(found.report)
     note(f"Nonce {found.nonce}; log of {found.size} entries, root {found.root}.")
-    _OUT.print(found.statement, style="bold", soft_wrap=True, highlight=False)
+    OUT.print(found.statement, style="bold", soft_wrap=True, highlight=False)
     if found.report.failed and not refund:
         note("Give their charges back with --refund.")
 
@@ -174,7 +154,7 @@ def refunded(facts: Mapping[str, Any]) -> None:
         )
 
 
-def coverage(found: Coverage) -> None:
+def coverage(found: "Coverage") -> None:
     """Print what a run covers, and what of that trains badly."""
     note(f"{found.environment}: {found.episodes:,} episodes, {found.rows:,} rows.")
     cells = found.occupancy
@@ -203,22 +183,22 @@ def coverage(found: Coverage) -> None:
     ]
     table("Policies", rows)
     for text in found.warnings:
-        _OUT.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
+        OUT.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
 
 
 def _share(shares: Mapping[str, float], name: str) -> str:
     return f"{shares[name]:.0%}" if name in shares else ""
 
 
-def proof(found: Proof) -> None:
+def proof(found: "Proof") -> None:
     """Print what a proof shows."""
     for text in found.shown:
-        _OUT.print(f"[green]shown:[/] {escape(text)}", soft_wrap=True, highlight=False)
+        OUT.print(f"[green]shown:[/] {escape(text)}", soft_wrap=True, highlight=False)
     for text in found.notes:
-        _OUT.print(f"[yellow]note:[/] {escape(text)}", soft_wrap=True)
+        OUT.print(f"[yellow]note:[/] {escape(text)}", soft_wrap=True)
     for text in found.faults:
-        _OUT.print(f"[bold red]fault:[/] {escape(text)}", soft_wrap=True)
-    _OUT.print("[bold red]FAILED[/]" if found.faults else "[bold green]VERIFIED[/]")
+        OUT.print(f"[bold red]fault:[/] {escape(text)}", soft_wrap=True)
+    OUT.print("[bold red]FAILED[/]" if found.faults else "[bold green]VERIFIED[/]")
 
 
 def summary(facts: Mapping[str, Any]) -> None:
@@ -258,84 +238,6 @@ def paths(title: str, paths: Sequence[Path]) -> None:
     """Print where things are."""
     for path in paths:
         note(f"{title}: {path}")
-
-
-class GenerateProgress:
-    """A bar of episodes, steps per second, credits spent and time left."""
-
-    def __init__(self, recipe: Recipe, doing: str, hidden: bool) -> None:
-        self._bar = _bar(
-            TextColumn("{task.fields[rate]} steps/s"),
-            TextColumn("{task.fields[credits]} credits"),
-            hidden=hidden,
-        )
-        self._doing, self._total, self._steps = doing, recipe.episodes, 0
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        self._task: TaskID = self._bar.add_task(
-            self._doing, total=self._total, rate="-", credits="0.00"
-        )
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
-
-    def __call__(self, record: Mapping[str, Any], bill: Bill) -> None:
-        """Show one more episode."""
-        self._steps += record["steps"]
-        elapsed = self._bar.tasks[0].elapsed or 0.0
-        self._bar.update(
-            self._task,
-            completed=bill.episodes,
-            rate=f"{self._steps / elapsed:,.0f}" if elapsed > 0 else "-",
-            credits=f"{bill.amount / prices.MICRO:,.2f}",
-        )
-
-
-class VerifyProgress:
-    """A bar of episodes verified."""
-
-    def __init__(self, run: Path, hidden: bool) -> None:
-        self._bar = _bar(TextColumn("{task.fields[replayed]} replayed"), hidden=hidden)
-        self._run = run
-
-    def __enter__(self) -> Self:
-        recipe = runs.recipe_of(self._run)
-        self._bar.start()
-        self._task: TaskID = self._bar.add_task("Verifying", total=recipe.episodes, replayed=0)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
-
-    def __call__(self, report: Report) -> None:
-        """Show one more episode."""
-        self._bar.update(self._task, completed=report.episodes, replayed=report.replayed)
-
-
-def _bar(*columns: TextColumn, hidden: bool, of: str = "episodes") -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=12),
-        MofNCompleteColumn(),
-        TextColumn(of),
-        *columns,
-        TimeRemainingColumn(),
-        TextColumn("left"),
-        console=_OUT,
-        disable=hidden,
-    )
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The commands over evidence: keys, recover, verify, audit, prove."""
+"""The commands that check a run: verify, audit, prove, recover, keys."""
 
 import json
 from dataclasses import asdict
@@ -7,39 +7,45 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sandbox.cli import show
+from sandbox.cli.options import Json, RunPath, SigningKeyLabel, Workers
 from sandbox.errors import FormatError, InvalidInputError, SandboxError
-from sandbox.evidence import keys, note
 
 if TYPE_CHECKING:
-    from sandbox.verification.verify import Trust
+    from sandbox.evidence.note import VerifierKey
+    from sandbox.verification.trust import Trust
 
-keys_app = typer.Typer(help="Keys that sign the logs of runs.", no_args_is_help=True)
+keys_app = typer.Typer(help="Make and list the keys that sign the logs of runs.")
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
-RunPath = Annotated[Path, typer.Argument(help="A run folder.", show_default=False)]
-Key = Annotated[
-    str | None, typer.Option("--key", help="Who signs; the key called default, if there is one.")
-]
 Trusted = Annotated[
     list[str] | None,
-    typer.Option("--key", help="Whose signature is needed: a public key, its file or its label."),
+    typer.Option(
+        "--key", help="Public key whose signature is required: its text, its file or its label."
+    ),
 ]
-Unsigned = Annotated[bool, typer.Option("--unsigned", help="Accept one that nobody signed.")]
-NoLedger = Annotated[bool, typer.Option("--no-ledger", help="Compare no charges.")]
-Workers = Annotated[int, typer.Option(min=1, max=256, help="Processes to share the shards.")]
+Unsigned = Annotated[bool, typer.Option("--unsigned", help="Accept a run that nobody signed.")]
+NoLedger = Annotated[
+    bool, typer.Option("--no-ledger", help="Do not compare charges with the ledger.")
+]
 Published = Annotated[
-    Path | None, typer.Option("--checkpoint", help="A checkpoint of the run kept elsewhere.")
+    Path | None,
+    typer.Option("--checkpoint", help="Checkpoint of the run that was kept elsewhere."),
 ]
 
 
 @keys_app.command("new")
 def new(
-    label: Annotated[str, typer.Argument(help="Of its files.")] = keys.DEFAULT,
-    name: Annotated[str | None, typer.Option(help="In signatures; the label if none.")] = None,
-    exist_ok: Annotated[bool, typer.Option("--exist-ok", help="Keep one that is there.")] = False,
+    label: Annotated[str, typer.Argument(help="Name of the key's files.")] = "default",
+    name: Annotated[
+        str | None, typer.Option(help="Name of the key in signatures; default: the label.")
+    ] = None,
+    exist_ok: Annotated[
+        bool, typer.Option("--exist-ok", help="Keep a key that exists already.")
+    ] = False,
 ) -> None:
     """Make a key pair: LABEL.key, which only you may read, and LABEL.pub."""
+    from sandbox.cli import show
+    from sandbox.evidence import keys
+
     if exist_ok and keys.exists(label):
         show.note(f"Key {label}: {keys.load(label).verifier.text}")
         return
@@ -50,22 +56,28 @@ def new(
 
 @keys_app.command("list")
 def list_(as_json: Json = False) -> None:
-    """List the public keys that are trusted here."""
+    """List the public keys that are trusted on this machine."""
+    from sandbox.cli import show
+    from sandbox.evidence import keys
+
     found = [{"name": key.name, "public key": key.text} for key in keys.trusted()]
     if as_json:
         print(json.dumps(found))
     else:
         show.table("Keys", found)
         for text in keys.unreadable():
-            show.note(f"Passed over: {text}")
+            show.note(f"Ignored: {text}")
 
 
-def recover(run: RunPath, key: Key = None, as_json: Json = False) -> None:
-    """Finish or void what a crash left of a run; a second time changes nothing."""
+def recover(run: RunPath, key: SigningKeyLabel = None, as_json: Json = False) -> None:
+    """Settle a run after a crash: charge what is kept, release what is held; repeating is safe."""
+    from sandbox.cli import show
+    from sandbox.evidence import keys
     from sandbox.ledger import Ledger
-    from sandbox.run.run import recover as recovering
+    from sandbox.run.settle import recover as settle
 
-    done = recovering(run, Ledger(), signer(key))
+    signer = keys.default() if key is None else keys.load(key)
+    done = settle(run, Ledger(), signer)
     if as_json:
         print(json.dumps(asdict(done)))
     else:
@@ -75,7 +87,8 @@ def recover(run: RunPath, key: Key = None, as_json: Json = False) -> None:
 def verify(
     run: Annotated[Path, typer.Argument(help="A run folder, or a proof file.", show_default=False)],
     sample: Annotated[
-        int | None, typer.Option(min=0, help="Replay only this many episodes, evenly spread.")
+        int | None,
+        typer.Option(min=0, help="Number of episodes to replay, evenly spread; default: all."),
     ] = None,
     key: Trusted = None,
     checkpoint: Published = None,
@@ -85,14 +98,15 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Re-read every byte, check every digest, signature and charge, replay every episode."""
-    from sandbox.verification import verify as verifying
+    from sandbox import api
+    from sandbox.cli import progress, show
 
     if run.is_file():
         _verify_proof(run, key, unsigned, as_json)
         return
     trust = _trust(key, checkpoint, no_ledger, unsigned)
-    with show.VerifyProgress(run, hidden=as_json) as progress:
-        report = verifying.verify(run, sample, progress, trust, workers=workers)
+    with progress.verifying(run, as_json) as bar:
+        report = api.verify(run, sample=sample, trust=trust, workers=workers, progress=bar)
     if as_json:
         print(json.dumps({**asdict(report), "ok": not report.faults}))
     else:
@@ -103,78 +117,104 @@ def verify(
 
 def audit(
     run: RunPath,
-    confidence: Annotated[float, typer.Option(help="With what chance wrong ones show.")] = 0.95,
-    fraction: Annotated[float, typer.Option(help="Of the episodes, wrong unseen.")] = 0.05,
-    nonce: Annotated[str | None, typer.Option(help="Your own chance; made up if none.")] = None,
+    confidence: Annotated[
+        float, typer.Option(help="Probability with which wrong episodes show (0 to 1).")
+    ] = 0.95,
+    fraction: Annotated[
+        float, typer.Option(help="Share of wrong episodes to detect (0 to 1).")
+    ] = 0.05,
+    nonce: Annotated[
+        str | None, typer.Option(help="Your own random text; default: a new one.")
+    ] = None,
     key: Trusted = None,
     checkpoint: Published = None,
     unsigned: Unsigned = False,
     no_ledger: NoLedger = False,
-    refund: Annotated[bool, typer.Option("--refund", help="Refund what fails.")] = False,
+    refund: Annotated[
+        bool, typer.Option("--refund", help="Refund the episodes that fail.")
+    ] = False,
     workers: Workers = 1,
     as_json: Json = False,
 ) -> None:
-    """Replay a random sample of a run and say what that proves."""
-    from sandbox.ledger import Ledger
-    from sandbox.verification import audit as auditing
+    """Replay a random sample of a run, and print what that proves."""
+    from sandbox import api
+    from sandbox.cli import progress, show
+    from sandbox.verification import audit as audits
 
     trust = _trust(key, checkpoint, no_ledger, unsigned)
-    with show.VerifyProgress(run, hidden=as_json) as progress:
-        found = auditing.audit(run, confidence, fraction, nonce, progress, trust, workers)
+    with progress.verifying(run, as_json) as bar:
+        found = api.audit(
+            run,
+            confidence=confidence,
+            fraction=fraction,
+            nonce=nonce,
+            trust=trust,
+            workers=workers,
+            progress=bar,
+        )
     if not as_json:
         show.audit(found, refund)
     refunded: dict[str, Any] = {}
     if refund and found.report.failed:
-        try:
-            given, left = auditing.refund(run, found, Ledger())
-            refunded = {"refunded_micro": given, "not_refunded": left}
-        except SandboxError as error:
-            refunded = {"refunded_micro": 0, "refund_error": str(error)}
+        refunded = _refund(run, found)
         if not as_json:
             show.refunded(refunded)
     if as_json:
-        print(json.dumps({**auditing.as_json(found), **refunded}))
+        print(json.dumps({**audits.as_json(found), **refunded}))
     if found.report.faults:
         raise typer.Exit(1)
 
 
 def prove(
     run: RunPath,
-    out: Annotated[Path, typer.Option(help="The proof file.", show_default=False)],
-    episode: Annotated[int | None, typer.Option(min=0, help="Of which episode.")] = None,
-    step: Annotated[int | None, typer.Option(min=0, help="And of which of its rows.")] = None,
+    out: Annotated[Path, typer.Option(help="The proof file to write.", show_default=False)],
+    episode: Annotated[
+        int | None, typer.Option(min=0, help="Number of the episode to prove.")
+    ] = None,
+    step: Annotated[
+        int | None, typer.Option(min=0, help="Row of that episode to prove as well.")
+    ] = None,
     since: Annotated[
-        Path | None, typer.Option(help="That the log grew from this older checkpoint.")
+        Path | None, typer.Option(help="Older checkpoint: prove that the log grew from it.")
     ] = None,
 ) -> None:
-    """Write a proof of one episode, or of growth, that verifies without run and ledger."""
-    from sandbox.run import folder as runs
-    from sandbox.verification import prove as proving
+    """Write a proof of one episode, or of the log's growth, that needs neither run nor ledger."""
+    from sandbox import api, jsonfile
+    from sandbox.cli import show
+    from sandbox.verification import prove as proofs
 
     if (episode is None) == (since is None):
         raise InvalidInputError("give either --episode or --since.")
+    folder = api.open_run(run)
     if since is not None:
-        proof = proving.growth(run, _text(since))
+        proof = proofs.growth(folder, _text(since))
     else:
-        proof = proving.episode(run, episode or 0, step)
-    runs.write_json(out, proof)
+        proof = proofs.episode(folder, episode or 0, step)
+    jsonfile.write(out, proof)
     show.paths("Proof", [out])
 
 
-def signer(label: str | None) -> "keys.SigningKey | None":
-    """Return the key that signs: the one asked for, else `default` if it exists."""
-    if label is None and not keys.exists():
-        return None
-    return keys.load(label or keys.DEFAULT)
+def _refund(run: Path, found: Any) -> dict[str, Any]:
+    """Refund what failed an audit; return what was refunded and what was not."""
+    from sandbox import api
+    from sandbox.ledger import Ledger
+    from sandbox.verification import audit as audits
+
+    try:
+        given, left = audits.refund(api.open_run(run), found, Ledger())
+        return {"refunded_micro": given, "not_refunded": left}
+    except SandboxError as error:
+        return {"refunded_micro": 0, "refund_error": str(error)}
 
 
 def _verify_proof(path: Path, trusted: list[str] | None, unsigned: bool, as_json: bool) -> None:
-    from sandbox.run import folder as runs
-    from sandbox.verification import prove as proving
+    from sandbox import jsonfile
+    from sandbox.cli import show
+    from sandbox.verification import prove as proofs
 
     known = _keys(trusted)
     signed = bool(known) and not unsigned
-    found = proving.check(runs.read_json(path), known, signed=signed)
+    found = proofs.check(jsonfile.read(path).data, known, signed=signed)
     if as_json:
         print(json.dumps({**asdict(found), "ok": not found.faults}))
     else:
@@ -187,24 +227,32 @@ def _trust(
     trusted: list[str] | None, published: Path | None, no_ledger: bool, unsigned: bool
 ) -> "Trust":
     from sandbox.ledger import Ledger
-    from sandbox.verification.verify import Trust
+    from sandbox.verification.trust import Trust
 
-    ledger, known = None if no_ledger else Ledger(read_only=True), _keys(trusted)
-    text = None if published is None else _checkpoint(published)
-    return Trust(ledger, known, bool(known) and not unsigned, text)
+    known = _keys(trusted)
+    return Trust(
+        ledger=None if no_ledger else Ledger(read_only=True),
+        keys=known,
+        signed=bool(known) and not unsigned,
+        published=None if published is None else _checkpoint(published),
+    )
 
 
 def _checkpoint(path: Path) -> str:
     """Return the text of a checkpoint that was kept elsewhere; InvalidInputError if it is none."""
+    from sandbox.evidence import note
+
     text = _text(path)
     try:
-        note.Checkpoint.parse(note.split(text)[0] if "\n\n" in text else text)
+        note.Checkpoint.parse(note.body(text))
     except FormatError as error:
         raise InvalidInputError(f"{path}: {error}") from None
     return text
 
 
-def _keys(trusted: list[str] | None) -> "list[keys.VerifierKey]":
+def _keys(trusted: list[str] | None) -> "list[VerifierKey]":
+    from sandbox.evidence import keys
+
     return [keys.verifier(text) for text in trusted] if trusted else keys.trusted()
 
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sandbox.errors import FormatError, InvalidInputError
-from sandbox.trajectory import Column, Schema, ShardReader, shards
+from sandbox.run.folder import Folder
+from sandbox.trajectory import Column, Schema, ShardReader
 
 
 class Windows(Dataset[dict[str, Tensor]]):
@@ -56,7 +57,7 @@ class Windows(Dataset[dict[str, Tensor]]):
                 "length and stride of at least 1 and a list of at least one column."
             )
         self.path, self.length, self.stride = Path(path), length, stride
-        self._paths = shards(self.path)
+        self._paths = Folder(self.path).paths()
         self._readers: dict[int, ShardReader] = {}
         self._process = os.getpid()
         self._shard, self._first, lengths, schema = self._index()

@@ -57,6 +57,11 @@ def exists(label: str = DEFAULT) -> bool:
     return _path(label, "key").exists()
 
 
+def default() -> SigningKey | None:
+    """Return this machine's default key; None if it has none."""
+    return load() if exists() else None
+
+
 def load(label: str = DEFAULT) -> SigningKey:
     """Return the key of a label; if its public half is missing, write that.
 

@@ -189,13 +189,18 @@ def split(note: str) -> tuple[str, list[Signature]]:
     return text, [_signature(line) for line in lines]
 
 
+def is_signed(text: str) -> bool:
+    """Return whether a text has the blank line that signatures come after."""
+    return "\n\n" in text
+
+
 def body(text: str) -> str:
     """Return the text of a note without its signatures; one that has none is returned as it is.
 
     Raises:
         FormatError: there is a blank line, but no valid signatures after it.
     """
-    return split(text)[0] if "\n\n" in text else text
+    return split(text)[0] if is_signed(text) else text
 
 
 def verified(note: str, keys: Sequence[VerifierKey]) -> tuple[str, list[VerifierKey]]:

@@ -1,8 +1,8 @@
-"""What a run covers of its world, and what of that trains badly: numbers, and a picture of them."""
+"""Measure what a run covers of its world, warn of what trains badly, and draw it."""
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from sandbox import catalogue
 from sandbox.env import SandboxEnv
 from sandbox.report.summary import policies
-from sandbox.run import folder as runs
+from sandbox.run.folder import Folder
+from sandbox.run.record import Record
 from sandbox.scenario import Scenario, factors
-from sandbox.trajectory import Episode, ShardReader, shards
+from sandbox.trajectory import Episode
 from sandbox.world.world import BODY_STATE, JOINT_STATE
 
 BINS = 20  # Of actions; and cells of positions, along x and along y.
@@ -29,17 +30,21 @@ class Coverage:
     """What a run covers.
 
     Attributes:
-        environment, episodes, rows: how much of what.
-        occupancy: body to the share of cells that it visited, of BINS x BINS over where any went.
-        spread: state number to [least, greatest].
+        environment: name of the environment.
+        episodes: number of episodes.
+        rows: number of rows.
+        occupancy: body to the share of cells that it visited. The cells, BINS x BINS, cover the
+            places that any body visited.
+        spread: name of a state number to its least and its greatest value.
         moved: body or joint to the share of episodes in which it moved.
         contact_rate: share of rows in which bodies of the state touched; None without labels.
-        events: flag to the share of rows in which it holds.
-        actions: for each number of the action, counts of BINS from -1 to 1.
-        saturated: share of action numbers at an end.
-        policies: as `summary.policies` has them.
-        places: body to counts of cells, for the picture; [x from, x to, y from, y to] is `bounds`.
-        warnings: what trains badly.
+        events: event to the share of rows in which it holds.
+        actions: for each number of the action, its histogram over BINS bins from -1 to 1.
+        saturated: share of action numbers at -1 or 1.
+        policies: statistics of each policy, see `summary.policies`.
+        places: body to the number of rows in each cell.
+        bounds: edges of the cells [m]: x from, x to, y from, y to.
+        warnings: what trains badly, one sentence each.
     """
 
     environment: str
@@ -58,25 +63,22 @@ class Coverage:
     warnings: list[str] = field(default_factory=list[str])
 
 
-def measure(run: Path) -> Coverage:
-    """Return what a run covers.
+def measure(folder: Folder) -> Coverage:
+    """Return what a run covers of its world.
 
     Raises:
-        FormatError: it cannot be read.
+        FormatError: the run cannot be read.
     """
-    recipe, scenario = runs.recipe_of(run), runs.scenario_of(run)
+    recipe, scenario = folder.recipe, folder.scenario
     env = catalogue.environment(recipe.environment)
     found, seen = Coverage(recipe.environment), _Seen(env)
-    records: list[dict[str, Any]] = []
-    for path in shards(run):
-        with ShardReader(path) as reader:
-            for n in range(len(reader)):
-                seen.add(reader.read(n))
-            records += [dict(record) for record in reader.records]
+    for episode in folder.episodes():
+        seen.add(episode)
+    records = list(folder.records())
     found.episodes, found.rows, found.policies = len(records), seen.rows, policies(records)
     seen.tell(found)
-    found.warnings = [*_warnings(found), *_of_seeds(records)]
-    found.warnings += _of_splits(records, scenario, env, recipe.split)
+    found.warnings = [*_warnings(found), *_seed_warnings(records)]
+    found.warnings += _split_warnings(records, scenario, env, recipe.split)
     return found
 
 
@@ -86,7 +88,7 @@ def plain(found: Coverage) -> dict[str, Any]:
 
 
 class _Seen:
-    """What the episodes so far show."""
+    """Adds up what episodes show."""
 
     def __init__(self, env: type[SandboxEnv]) -> None:
         self._names = env.state_names()
@@ -106,7 +108,7 @@ class _Seen:
         self._actions: list[F64] = []
 
     def add(self, episode: Episode) -> None:
-        """Look at an episode."""
+        """Add an episode."""
         state = episode.rows["state"].astype(np.float64)
         self.rows += len(state)
         self._low, self._high = (
@@ -128,7 +130,7 @@ class _Seen:
         self._actions.append(episode.rows["action"][:-1].astype(np.float64))
 
     def tell(self, found: Coverage) -> None:
-        """Write what was seen into the coverage."""
+        """Write the sums into a coverage."""
         found.moved = {name: self._moved[name] / n for name, n in self._there.items()}
         found.spread = {
             name: [float(low), float(high)]
@@ -180,24 +182,21 @@ def _warnings(found: Coverage) -> list[str]:
     return said
 
 
-def _of_seeds(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    counts = Counter(record.get("seed") for record in records if "branch" not in record)
-    twice = sum(n > 1 for n in counts.values())
-    return [f"{twice} seeds are used more than once."] if twice else []
+def _seed_warnings(records: Sequence[Record]) -> list[str]:
+    counts = Counter(record.seed for record in records if record.branch is None)
+    repeated = sum(n > 1 for n in counts.values())
+    return [f"{repeated} seeds are used more than once."] if repeated else []
 
 
-def _of_splits(
-    records: Sequence[Mapping[str, Any]],
-    scenario: Scenario,
-    env: type[SandboxEnv],
-    split: str | None,
+def _split_warnings(
+    records: Sequence[Record], scenario: Scenario, env: type[SandboxEnv], split: str | None
 ) -> list[str]:
-    """Tell of episodes whose factors lie in another split than the run's."""
+    """Return warnings of episodes whose factors lie in another split than the run's."""
     leaked: Counter[str] = Counter()
     for record in records:
         values = {
             name: factors.parse(env.factors[name], value, name)
-            for name, value in dict(record.get("factors", {})).items()
+            for name, value in record.factors.items()
         }
         for name in scenario.inside(values, env.factors):
             leaked[name] += name != split
@@ -205,7 +204,7 @@ def _of_splits(
 
 
 def draw(found: Coverage, path: Path) -> None:
-    """Write a picture: where bodies went, what moved, actions, and returns by policy."""
+    """Draw a coverage: visited places, what moved, actions, and returns by policy."""
     from matplotlib.figure import Figure
 
     bodies = sorted(found.places, key=lambda name: -found.occupancy[name])[:4]

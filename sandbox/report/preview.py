@@ -1,9 +1,10 @@
 """A run to look at: a contact sheet (PNG) and a film (MP4) of its cameras and modalities."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import imageio_ffmpeg
 import numpy as np
@@ -13,13 +14,14 @@ from PIL import Image, ImageDraw
 from sandbox import catalogue
 from sandbox.errors import FormatError, InvalidInputError, SandboxError
 from sandbox.observation import PICTURES
-from sandbox.run import folder as runs
 from sandbox.run import recipe as recipes
+from sandbox.run.folder import Folder
 from sandbox.run.recipe import Recipe
+from sandbox.run.record import Record
 from sandbox.scenario import Scenario
-from sandbox.sources import rollout
+from sandbox.sources import columns as rows
 from sandbox.sources.replay import Replay
-from sandbox.trajectory import Episode, EpisodeBuffer, ShardReader, shards
+from sandbox.trajectory import Episode, EpisodeBuffer
 
 FRAMES = 8  # Of an episode on the sheet.
 CELL = 128  # Pixels of a picture on the sheet, and
@@ -43,7 +45,7 @@ Film = NDArray[np.uint8]  # (T + 1, size, size, 3)
 
 
 def preview(
-    run: Path,
+    folder: Folder,
     out: Path,
     episodes: int = 6,
     columns: Sequence[str] | None = None,
@@ -52,35 +54,37 @@ def preview(
 ) -> list[Path]:
     """Write `contact_sheet.png` and `preview.mp4` of a run's first episodes into `out`.
 
+    A run without pictures is replayed to draw them, free of charge: they are not kept as data.
+
     Args:
-        run: its folder; one without pictures is simulated again to draw them, free of charge,
-            for they are not kept as data.
-        out: where to write.
-        episodes: how many.
-        columns: of modality.PICTURES, to draw other pictures than the run's.
-        camera: who draws them.
-        changes: image_size and renderer, likewise.
+        folder: the run.
+        out: the folder to write into.
+        episodes: number of episodes.
+        columns: pictures to draw, of observation.PICTURES; None shows the run's own.
+        camera: names of the cameras that draw them; None is the run's.
+        changes: image_size and renderer, for other pictures than the run's.
 
     Raises:
         InvalidInputError: a value that is not valid.
-        FormatError: the run cannot be read, or not be simulated again.
+        FormatError: the run cannot be read, or cannot be replayed.
     """
     if episodes < 1:
         raise InvalidInputError(f"--episodes {episodes}: give at least 1.")
-    shown = list(_episodes(run, episodes))
-    recipe = runs.recipe_of(run)
+    shown = list(itertools.islice(folder.episodes(), episodes))
+    if not shown:
+        raise InvalidInputError(f"{folder.path}: no episode is kept here yet.")
+    recipe = folder.recipe
     redraw = columns or camera or any(value is not None for value in changes.values())
     if redraw or not _films(shown[0]):
         wanted = recipes.with_pictures(recipe, columns or ["pixels"], camera, **changes)
-        shown = _redrawn(wanted, runs.scenario_of(run), shown)
+        shown = _redrawn(wanted, folder.scenario, shown)
     films = [(episode, _films(episode)) for episode in shown]
     sheet, film = out / "contact_sheet.png", out / "preview.mp4"
+    hz = catalogue.environment(recipe.environment).control_hz
     try:
         out.mkdir(parents=True, exist_ok=True)
         contact_sheet(films).save(sheet)
-        write_film(
-            film, [f for _, f in films], catalogue.environment(recipe.environment).control_hz
-        )
+        write_film(film, [f for _, f in films], hz)
     except OSError as error:
         raise SandboxError(f"{out}: the preview cannot be written: {error}.") from error
     return [sheet, film]
@@ -151,53 +155,43 @@ def colored(pictures: NDArray[Any], far_m: float) -> Film:
 
 
 def _films(episode: Episode) -> dict[str, Film]:
-    """Return the pictures of an episode by column, to be looked at."""
-    cameras = cast(dict[str, dict[str, Any]], episode.record.get("cameras") or {})
-    films: dict[str, Film] = {}
+    """Return the pictures of an episode by column, as RGB."""
+    record, films = Record.parse(episode.record), dict[str, Film]()
     for name, column in episode.rows.items():
         modality, _, camera = name.partition(".")
-        camera = camera or str((episode.record.get("views") or [""])[0])
         if modality in PICTURES:
-            known = cameras.get(camera, {"far_m": np.inf})
-            films[name] = colored(column, float(known["far_m"]))
+            camera = camera or (record.views or [""])[0]
+            far_m = record.cameras.get(camera, {}).get("far_m", np.inf)
+            films[name] = colored(column, float(far_m))
     return films
 
 
 def _redrawn(recipe: Recipe, scenario: Scenario, episodes: Sequence[Episode]) -> list[Episode]:
-    """Simulate episodes again with the pictures of another recipe."""
+    """Replay episodes with the pictures of another recipe."""
     with closing(Replay(recipe, scenario)) as replay:
-        schema, drawn = rollout.schema(replay.env), list[Episode]()
+        env, drawn = replay.env, list[Episode]()
+        schema = rows.schema(env)
         for episode in episodes:
-            buffer = EpisodeBuffer(schema, replay.env.max_steps + 1)
-            steps, _, fault = replay.live(episode, buffer)
+            record = Record.parse(episode.record)
+            buffer = EpisodeBuffer(schema, env.max_steps + 1)
+            steps, _, fault = replay.simulate(episode, record, buffer)
             if fault:
-                raise FormatError(f"episode {episode.record.get('episode')}: {fault}")
-            it = replay.env.pictures
-            known = {"views": list(it.cameras), "cameras": it.described()}
-            paid = {"charge_micro": replay.env.meter.spent}
-            drawn.append(buffer.episode(steps, {**episode.record, **known, **paid}))
+                raise FormatError(f"episode {record.episode}: {fault}")
+            cameras = {
+                "views": list(env.pictures.cameras),
+                "cameras": env.pictures.described(),
+                "charge_micro": env.meter.spent,
+            }
+            drawn.append(buffer.episode(steps, {**record.plain, **cameras}))
         return drawn
 
 
-def _episodes(run: Path, count: int) -> Iterator[Episode]:
-    """Yield the first `count` episodes of a run."""
-    left = count
-    for path in shards(run):
-        with ShardReader(path) as reader:
-            for n in range(min(left, len(reader))):
-                yield reader.read(n)
-                left -= 1
-    if left == count:
-        raise InvalidInputError(f"{run}: no episode is kept here yet.")
-
-
 def _label(episode: Episode) -> str:
-    facts: dict[str, Any] = dict(episode.record)
-    outcome = "success" if facts.get("success") else "no success"
-    credits = int(facts.get("charge_micro", 0)) / 1e6
+    record = Record.parse(episode.record)
+    outcome = "success" if record.success else "no success"
     return (
-        f"episode {facts.get('episode')}   {facts.get('policy')}   {facts.get('steps')} steps   "
-        f"return {float(facts.get('return', 0.0)):.1f}   {outcome}   {credits:.2f} credits"
+        f"episode {record.episode}   {record.policy}   {record.steps} steps   "
+        f"return {record.total_reward:.1f}   {outcome}   {record.charge_micro / 1e6:.2f} credits"
     )
 
 

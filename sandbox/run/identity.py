@@ -1,7 +1,7 @@
 """What run.json says: which work a run is."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
@@ -131,7 +131,6 @@ def _unlike(theirs: Any, ours: Any) -> str:
     """Return how two JSON values differ, key by key where they are objects."""
     if not isinstance(theirs, Mapping) or not isinstance(ours, Mapping):
         return f"{theirs!r}, not {ours!r}"
-    old: Mapping[str, Any] = theirs
-    new: Mapping[str, Any] = ours
+    old, new = cast(Mapping[str, Any], theirs), cast(Mapping[str, Any], ours)
     keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
     return ", ".join(f"{key} was {old.get(key)!r} and is {new.get(key)!r}" for key in keys)

@@ -4,13 +4,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from sandbox.errors import LedgerError, RunConflictError, SandboxError
+from sandbox.errors import LedgerError, LockedError, RunConflictError, SandboxError
 from sandbox.ledger import Ledger
+from sandbox.ledger.locks import alone
 from sandbox.run.folder import BOOKING, Folder
-
-ORPHAN_S = 10.0  # Within this time the workers of a killed process have ended [s].
 
 
 @contextmanager
@@ -24,9 +21,9 @@ def lock(folder: Path, *, make: bool = False, worker: int | None = None) -> Gene
     try:
         if make:
             folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder / ".lock", worker):
+        with alone(folder / ".lock", worker):
             yield
-    except Timeout:
+    except LockedError:
         raise RunConflictError(
             f"{folder}: another process is generating here; nothing was done. Wait for it, or give "
             "another --out."
@@ -54,12 +51,10 @@ def lock_lease(folder: Folder, ledger: Ledger, worker: int | None = None) -> Gen
     if not lease:
         yield
         return
-    path = ledger.path.parent / "locks" / lease.hex()
     try:
-        path.parent.mkdir(exist_ok=True)
-        with _alone(path, worker):
+        with ledger.alone(lease.hex(), worker):
             yield
-    except Timeout:
+    except LockedError:
         raise RunConflictError(
             f"{folder.path}: another process is generating this run in another folder, of which "
             "this is a copy; nothing was done. Wait for it, or give another --out."
@@ -81,7 +76,7 @@ def check_ledger(folder: Folder, ledger: Ledger) -> bytes:
         )
     if booking is not None and booking.ledger != ledger.id:
         raise LedgerError(
-            f"{folder.path}: charged in the ledger {booking.ledger}, and this one ({ledger.path}) "
+            f"{folder.path}: charged in the ledger {booking.ledger}, and this one ({ledger.where}) "
             f"is {ledger.id}. Nothing was done. Set SANDBOX_HOME to the folder of that ledger, or "
             "give another --out."
         )
@@ -91,17 +86,3 @@ def check_ledger(folder: Folder, ledger: Ledger) -> bytes:
 def _keeps(folder: Folder) -> bool:
     """Return whether the log or the shards hold an episode."""
     return len(folder.log()) > 1 or folder.count() > 0
-
-
-@contextmanager
-def _alone(path: Path, worker: int | None) -> Generator[None]:
-    """Hold a lock once those of its workers are free, or a worker's; Timeout if it is taken."""
-    if worker is not None:
-        with FileLock(path.with_name(f"{path.name}.{worker}"), timeout=ORPHAN_S):
-            yield
-        return
-    with FileLock(path, timeout=0):
-        for left in sorted(path.parent.glob(f"{path.name}.*")):
-            with FileLock(left, timeout=ORPHAN_S):
-                pass
-        yield

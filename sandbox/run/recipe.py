@@ -1,4 +1,4 @@
-"""What to generate: scenario, policies, episodes, columns; read from YAML and validated."""
+"""A recipe: what to generate, read from YAML and validated."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from sandbox import content, digest, document
+from sandbox import content, digest, document, validation
 from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.observation import PICTURES
 
@@ -23,27 +23,27 @@ class Recipe(BaseModel):
     """One dataset to generate.
 
     Attributes:
-        format: of the file.
-        environment: the file name of the environment, such as push_t.
-        scenario, split: what its factors do; None varies the layout alone.
-        policies: name to weight; each episode draws one policy. A function of yours is called
-            MODULE:FUNCTION.
-        episodes: how many.
-        seed: of the whole run; episode i depends on (seed, i) alone.
-        observation: the columns that the environment observes.
-        labels: whether to log what touches what, how hard, and what happens: `contact_impulse` and
-            `event.*`.
-        image_size: pixels in width and height.
-        camera: which camera draws, or a list of several: the columns of pictures of a list are
+        format: version of the file format, 1.
+        environment: name of the environment, such as push_t.
+        scenario: name of the scenario that varies its factors; None varies the layout alone.
+        split: split of the scenario, such as train; None is the scenario without one.
+        policies: policy to its weight; each episode draws one policy. A function of your own is
+            called MODULE:FUNCTION.
+        episodes: number of episodes.
+        seed: seed of the whole run; episode i depends on (seed, i) alone.
+        observation: columns that the environment observes.
+        labels: whether to log contacts and events: the columns `contact_impulse` and `event.*`.
+        image_size: width and height of pictures [pixels].
+        camera: name of the camera that draws, or a list of several. The columns of a list are
             called `pixels.main` and so on.
         renderer: `raster`, or `tiny` for Bullet's TinyRenderer.
-        compression: of the columns.
-        shard_episodes: how many episodes a shard holds.
-        account: who pays.
-        budget: credits that the run may cost at most; None is what the account has.
-        admission: `safe` begins only if the account can pay the whole run, and reserves episode by
-            episode; `greedy` begins if it can pay one episode, reserves for many at once, and stops
-            when the credit is spent. In both an episode is whole or not there.
+        compression: compression of the columns.
+        shard_episodes: number of episodes in a shard.
+        account: account that pays.
+        budget: most that the run may cost [credits]; None is what the account has.
+        admission: `safe` starts only if the account can pay the whole run, and reserves credit
+            episode by episode. `greedy` starts if it can pay one episode, reserves for many at
+            once, and stops when the credit is spent. In both an episode is kept whole or not.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -81,7 +81,7 @@ class Recipe(BaseModel):
         return value
 
     def dataset(self) -> dict[str, Any]:
-        """Return what decides the bytes of the dataset and who pays: all but budget, admission."""
+        """Return the keys that decide the bytes of the dataset and who pays."""
         return self.model_dump(exclude={"budget", "admission"})
 
     def run_id(
@@ -93,11 +93,15 @@ class Recipe(BaseModel):
         code: str,
         plan: Mapping[str, Any] | None = None,
     ) -> str:
-        """Return the id of this recipe carried out: the same work has the same id.
+        """Return the id of a run of this recipe: the same work has the same id.
 
-        Of the engine and the renderer (None where nothing is drawn) the determinism classes, of
-        the scenario and the environment's code the digests, of the price schedule the version; and
-        the plan of branches.
+        Args:
+            engine: determinism class of the simulation.
+            renderer: determinism class of the renderer; None if nothing is drawn.
+            scenario: SHA-256 of the scenario.
+            prices: version of the price schedule.
+            code: SHA-256 of the environment's source text.
+            plan: plan of the branches; None for other runs.
         """
         named = {"engine": engine, "renderer": renderer, "scenario": scenario, "prices": prices}
         named["code"] = code
@@ -114,28 +118,42 @@ def load(name: str) -> Recipe:
     return document.read(content.folder("datasets") / f"{name}.yaml", Recipe)
 
 
-def changed(recipe: Recipe, **changes: Any) -> Recipe:
-    """Return the recipe with the options that are not None in their places, checked again."""
+def of(recipe: "str | Path | Recipe | Mapping[str, Any]", **changes: Any) -> Recipe:
+    """Return a recipe, with other values for some of its keys.
+
+    Args:
+        recipe: name of a recipe, path of a YAML file, the same as a mapping, or a Recipe.
+        changes: other values; None leaves a key as it is.
+
+    Raises:
+        InvalidInputError, UnknownNameError: there is no such recipe, or a value is not valid.
+    """
+    if isinstance(recipe, str | Path):
+        recipe = load(str(recipe))
+    data = recipe.model_dump() if isinstance(recipe, Recipe) else dict(recipe)
     given = {name: value for name, value in changes.items() if value is not None}
     try:
-        return Recipe.model_validate({**recipe.model_dump(), **given})
+        return Recipe.model_validate({**data, **given})
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise InvalidInputError(
-            f"{first['loc'][0]} {first['input']!r}: {first['msg']}. Nothing was done."
-        ) from None
+        fault = f"{validation.key(error, 'the recipe')} {validation.rule(error)}"
+        raise InvalidInputError(f"{fault}. Nothing was done.") from None
+
+
+def changed(recipe: Recipe, **changes: Any) -> Recipe:
+    """Return a recipe with other values for some of its keys; None leaves a key as it is."""
+    return of(recipe, **changes)
 
 
 def with_pictures(
     recipe: Recipe, columns: Sequence[str], camera: Sequence[str] | None = None, **changes: Any
 ) -> Recipe:
-    """Return the recipe with other pictures in place of its own.
+    """Return a recipe with other pictures in place of its own.
 
     Args:
-        recipe: to start from.
-        columns: pixels, depth, segmentation, links.
-        camera: who draws, one or several; None is who drew.
-        changes: of other keys; None leaves one as it is.
+        recipe: the recipe to start from.
+        columns: pictures to draw: pixels, depth, segmentation, links.
+        camera: names of the cameras that draw; None is the recipe's.
+        changes: other values for other keys; None leaves a key as it is.
 
     Raises:
         InvalidInputError: a column that is no picture, or a value that is not valid.
@@ -149,7 +167,13 @@ def with_pictures(
 
 
 class EpisodeChance:
-    """All the chance of episode `index` of a run: it depends on (seed, index) alone."""
+    """The random choices of one episode of a run; they depend on (seed, index) alone.
+
+    Attributes:
+        seed: seed of the episode's reset.
+        policy: name of the policy that acts.
+        policy_rng: the policy's random generator.
+    """
 
     def __init__(self, recipe: Recipe, index: int) -> None:
         streams = [np.random.SeedSequence(recipe.seed, spawn_key=(index, n)) for n in range(3)]
@@ -159,7 +183,7 @@ class EpisodeChance:
 
 
 def _pick(weights: Mapping[str, float], chance: float) -> str:
-    """Return the name at `chance` (0 to 1) of the cumulated weights, in sorted order of names."""
+    """Return the name at `chance` (0 to 1) of the cumulative weights, names sorted."""
     names = sorted(weights)
     total, reached = math.fsum(weights.values()), 0.0
     for name in names:

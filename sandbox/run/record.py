@@ -10,8 +10,6 @@ from sandbox import validation
 from sandbox.errors import FormatError
 from sandbox.evidence import log
 
-_OPTIONAL = ("branch", "digest")  # Keys that a record may not have.
-
 
 class Record(BaseModel):
     """The record of one episode, as its shard and the run's log have it.
@@ -42,7 +40,7 @@ class Record(BaseModel):
         digest: root of the hash tree over the rows; None before the episode is written.
     """
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="allow", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
 
     run: str
     episode: int
@@ -68,7 +66,7 @@ class Record(BaseModel):
     branch: dict[str, Any] | None = None
     digest: str | None = None
 
-    _plain: Mapping[str, Any] | None = PrivateAttr(None)
+    _plain: Mapping[str, Any] = PrivateAttr(default_factory=dict[str, Any])
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> "Record":
@@ -84,13 +82,10 @@ class Record(BaseModel):
         found._plain = data
         return found
 
-    @cached_property
+    @property
     def plain(self) -> Mapping[str, Any]:
-        """The record as plain JSON; the very object that was parsed, if it was."""
-        if self._plain is not None:
-            return self._plain
-        data = self.model_dump(by_alias=True)
-        return {k: v for k, v in data.items() if k not in _OPTIONAL or v is not None}
+        """The record as plain JSON: the very object that was parsed."""
+        return self._plain
 
     @cached_property
     def leaf(self) -> bytes:

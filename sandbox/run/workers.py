@@ -19,9 +19,8 @@ from sandbox.run.run import Progress, Run
 from sandbox.run.source import Source
 
 Message = tuple[str, Any]
-Processes = dict[
-    Connection, BaseProcess
-]  # Each has its own pipe: a lock could die with its holder.
+# Each process has its own pipe: a lock on a shared one could die with its holder.
+Processes = dict[Connection, BaseProcess]
 
 
 class _OrphanedError(SandboxError):

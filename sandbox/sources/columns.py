@@ -73,6 +73,7 @@ def _labels(env: SandboxEnv) -> list[Column]:
 
 
 def events(env: SandboxEnv) -> list[tuple[str, str]]:
+    """Return the name and the meaning of each event of an environment."""
     told = [(name, f"whether at this row: {name.replace('_', ' ')}") for name in env.events]
     return [*zip(HAPPENS, _EVENTS, strict=True), *told]
 

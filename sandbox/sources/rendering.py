@@ -120,8 +120,6 @@ class Rendering:
     def _record(self, old: Record, run: str, buffer: EpisodeBuffer) -> Record:
         """Return the record that the episode would have had with these pictures from the start."""
         env, branch = self._env, old.branch
-        if branch is not None:
-            branch = branch | {"prefix_micro": rollout.prefix(branch, buffer)}
         changes: dict[str, Any] = {
             "run": run,
             "engine": engine(),
@@ -131,12 +129,11 @@ class Rendering:
             "price_version": env.meter.schedule.version,
             "charges": dict(env.meter.quantities),
             "charge_micro": env.meter.spent,
-            "branch": branch,
         }
         known = {k: v for k, v in old.plain.items() if k not in ("digest", "branch")}
-        return Record.parse(
-            {**known, **{k: v for k, v in changes.items() if v is not None or k == "renderer"}}
-        )
+        if branch is not None:
+            changes["branch"] = branch | {"prefix_micro": rollout.prefix(branch, buffer)}
+        return Record.parse({**known, **changes})
 
 
 def _rendering(recipe: Recipe, path: Any) -> Rendering:

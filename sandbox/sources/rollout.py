@@ -148,33 +148,32 @@ def record(
     success: bool,
 ) -> Record:
     """Return the record of the episode that was just rolled out into a buffer."""
-    branch = setup.branch
-    if branch is not None:
-        branch = {**branch, "prefix_micro": prefix(branch, buffer)}
-    return Record(
-        run=run,
-        episode=index,
-        environment=env.name(),
-        seed=setup.seed,
-        scenario=recipe.scenario,
-        split=recipe.split,
-        scenario_digest=env.scenario.digest,
-        factors=env.changes[0][1].plain(),
-        disturbances=[one.plain() for one in env.disturbances],
-        scene_digest=env.scene_digest,
-        policy=setup.policy,
-        engine=engine(),
-        renderer=env.pictures.drawn_by,
-        views=list(env.pictures.cameras),
-        cameras=env.pictures.described() if env.pictures.columns else {},
-        price_version=env.meter.schedule.version,
-        steps=steps,
-        charges=dict(env.meter.quantities),
-        charge_micro=env.meter.spent,
-        success=success,
-        total_reward=float(buffer.arrays["reward"][: steps + 1].sum()),
-        branch=branch,
-    )
+    data: dict[str, Any] = {
+        "run": run,
+        "episode": index,
+        "environment": env.name(),
+        "seed": setup.seed,
+        "scenario": recipe.scenario,
+        "split": recipe.split,
+        "scenario_digest": env.scenario.digest,
+        "factors": env.changes[0][1].plain(),
+        "disturbances": [one.plain() for one in env.disturbances],
+        "scene_digest": env.scene_digest,
+        "policy": setup.policy,
+        "engine": engine(),
+        "renderer": env.pictures.drawn_by,
+        "views": list(env.pictures.cameras),
+        "cameras": env.pictures.described() if env.pictures.columns else {},
+        "price_version": env.meter.schedule.version,
+        "steps": steps,
+        "charges": dict(env.meter.quantities),
+        "charge_micro": env.meter.spent,
+        "success": success,
+        "return": float(buffer.arrays["reward"][: steps + 1].sum()),
+    }
+    if setup.branch is not None:
+        data["branch"] = {**setup.branch, "prefix_micro": prefix(setup.branch, buffer)}
+    return Record.parse(data)
 
 
 def prefix(branch: Mapping[str, Any], buffer: EpisodeBuffer) -> int:

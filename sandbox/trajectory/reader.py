@@ -166,10 +166,14 @@ class ShardReader:
     def close(self) -> None:
         """Close the file; the next read opens it again."""
         self._columns.clear()
-        self._block_of, self._block = range(0), {}
+        self.forget()
         file, self._file = self._file, None
         if file is not None:
             file.close()
+
+    def forget(self) -> None:
+        """Free the rows that were read ahead; the file stays open."""
+        self._block_of, self._block = range(0), {}
 
     def __enter__(self) -> Self:
         return self

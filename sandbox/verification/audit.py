@@ -4,7 +4,6 @@ import hashlib
 import math
 import secrets
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sandbox import catalogue
@@ -12,9 +11,11 @@ from sandbox.errors import FormatError, InvalidInputError
 from sandbox.evidence import log, note
 from sandbox.ledger import Ledger
 from sandbox.ledger.transfer import named
-from sandbox.run import folder as runs
-from sandbox.run import settle as settlement
-from sandbox.verification.verify import Progress, Report, Trust, verify
+from sandbox.run.folder import Folder
+from sandbox.run.locks import check_ledger
+from sandbox.verification.report import Progress, Report
+from sandbox.verification.trust import Trust
+from sandbox.verification.verify import verify
 from sandbox.world import engine
 
 
@@ -23,15 +24,16 @@ class Audit:
     """What an audit found.
 
     Attributes:
-        run: its id.
-        report: what was checked and what was wrong.
-        episodes: how many there are, and
-        replayed: which of them were simulated again.
-        random: how many of these were drawn by chance; the others are the last and the dearest.
-        nonce: what they were drawn with.
-        root: of the log's tree then, hex.
-        size: of it.
-        confidence: asked for.
+        run: id of the run.
+        report: what was checked and what is wrong.
+        episodes: number of episodes in the run.
+        replayed: numbers of the episodes that were simulated again.
+        random: number of these that were drawn at random; the others are the last episode and the
+            one that cost most.
+        nonce: the text that they were drawn with.
+        root: root of the log's tree when they were drawn, hex.
+        size: number of the log's entries when they were drawn.
+        confidence: the confidence that was asked for.
         wrong_below: with that confidence, fewer than this many episodes are wrong.
     """
 
@@ -65,7 +67,7 @@ class Audit:
 
 
 def audit(
-    folder: Path,
+    folder: Folder,
     confidence: float = 0.95,
     fraction: float = 0.05,
     nonce: str | None = None,
@@ -73,40 +75,47 @@ def audit(
     trust: Trust | None = None,
     workers: int = 1,
 ) -> Audit:
-    """Verify a run, replaying so many random episodes that `fraction` of them wrong would show.
+    """Verify a run, replaying as many random episodes as show that `fraction` of them is wrong.
 
     Args:
-        folder: the run's.
-        confidence: with what chance it would show, 0 to 1.
-        fraction: of the episodes that may be wrong unseen, 0 to 1.
-        nonce: the auditor's own chance, in any words; None makes one. Who knows it before the log
-            is closed knows what will be drawn.
+        folder: the run.
+        confidence: probability with which that many wrong episodes show, 0 to 1.
+        fraction: share of wrong episodes to detect, 0 to 1.
+        nonce: the auditor's own random text; None makes one. Whoever knows it before the log is
+            closed knows which episodes will be drawn.
         progress: called after each episode.
-        trust: whom to believe.
-        workers: processes to share the shards.
+        trust: what to believe; None is this machine's ledger and its keys.
+        workers: number of processes that share the shards.
 
     Raises:
-        FormatError: no run, or one that is not finished.
-        InvalidInputError: a confidence, fraction or nonce that is none.
+        FormatError: this is no run, or one that is not finished.
+        InvalidInputError: a confidence, fraction or nonce that cannot be.
     """
     for name, value in (("confidence", confidence), ("fraction", fraction)):
         if not 0 < value < 1:
             raise InvalidInputError(f"{name} {value!r}: give a number between 0 and 1.")
     nonce = secrets.token_hex(16) if nonce is None else _checked(nonce)
-    known, count = runs.read_run(folder), runs.recipe_of(folder).episodes
-    if not (folder / "manifest.json").exists():
-        raise FormatError(f"{folder}: this run is not finished; `sandbox generate` it first.")
+    count = folder.recipe.episodes
+    folder.check_finished()
     random = sample_size(count, confidence, fraction)
     try:
-        closed, dearest = _closed(folder), _dearest(folder)
-        chosen = {*draw(count, random, nonce, closed.root, closed.size), dearest, count - 1}
-    except FormatError:  # It fails whatever is drawn; let it be said of what.
+        closed = note.Checkpoint.parse(note.body(log.checkpoint_text(folder.path)))
+        drawn = draw(count, random, nonce, closed.root, closed.size)
+        chosen = {*drawn, _costliest(folder), count - 1}
+    except FormatError:  # It fails whatever is drawn; verify says why.
         closed, chosen = note.Checkpoint("", 0, b""), set[int]()
-    every = tuple(sorted(chosen))
-    report = verify(folder, None, progress, trust, frozenset(every), workers)
+    report = verify(folder, None, progress, trust, frozenset(chosen), workers)
     return Audit(
-        *(str(known["run"]), report, count, every, random, nonce, closed.root.hex()),
-        *(closed.size, confidence, wrong_below(count, random, confidence)),
+        run=folder.run,
+        report=report,
+        episodes=count,
+        replayed=tuple(sorted(chosen)),
+        random=random,
+        nonce=nonce,
+        root=closed.root.hex(),
+        size=closed.size,
+        confidence=confidence,
+        wrong_below=wrong_below(count, random, confidence),
     )
 
 
@@ -116,17 +125,10 @@ def _checked(nonce: str) -> str:
     return nonce
 
 
-def _closed(folder: Path) -> note.Checkpoint:
-    """Return the checkpoint of a run, unverified."""
-    text = log.checkpoint_text(folder)
-    return note.Checkpoint.parse(note.split(text)[0] if "\n\n" in text else text)
-
-
-def _dearest(folder: Path) -> int:
-    """Return which episode cost most, the first of several."""
-    charges = [record.get("charge_micro") for record in settlement.kept(folder).records]
-    most = [n if type(n) is int else 0 for n in charges]
-    return max(range(len(most)), key=most.__getitem__, default=0)
+def _costliest(folder: Folder) -> int:
+    """Return the number of the episode that cost most, the first of several."""
+    charges = [record.charge_micro for record in folder.kept().records]
+    return max(range(len(charges)), key=charges.__getitem__, default=0)
 
 
 def missed(count: int, wrong: int, sample: int) -> float:
@@ -209,23 +211,24 @@ def as_json(audit: Audit) -> dict[str, Any]:
     }
 
 
-def refund(folder: Path, audit: Audit, ledger: Ledger) -> tuple[int, list[int]]:
-    """Give back what the episodes cost whose work was not done as recorded.
+def refund(folder: Folder, audit: Audit, ledger: Ledger) -> tuple[int, list[int]]:
+    """Refund the episodes whose work was not done as recorded.
 
-    Those that only their bytes speak against are left: anybody can damage a copy. So are those of
-    another determinism class, or another version of the environment, where it proves nothing.
+    Episodes whose bytes alone are damaged are left: anybody can damage a copy. So are those of
+    another determinism class, or of another version of the environment: a difference proves
+    nothing there.
 
     Returns:
-        What was given back [microcredits], and the episodes that failed and were left.
+        What was refunded [microcredits], and the numbers of the failed episodes that were left.
 
     Raises:
-        LedgerError: the run was charged in another ledger. Nothing was given back.
+        LedgerError: the run was charged in another ledger. Nothing was refunded.
     """
-    settlement.check_ledger(folder, ledger)
-    found, given = settlement.kept(folder), 0
-    ours = found.run["engine"].get("class") == engine()["class"]
-    ours = ours and found.run["code"] == catalogue.code(found.recipe.environment)
-    due = {usage.episode: usage for usage in found.usages if ours}
+    check_ledger(folder, ledger)
+    given, identity = 0, folder.identity
+    ours = identity.engine.get("class") == engine()["class"]
+    ours = ours and identity.code == catalogue.code(identity.recipe.environment)
+    due = {usage.episode: usage for usage in folder.kept().usages if ours}
     left: list[int] = []
     for number in sorted(audit.report.failed):
         usage = due.get(number) if number in audit.report.diverged else None

@@ -2,83 +2,58 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Protocol
 
 from sandbox import prices
 from sandbox.errors import SandboxError
 from sandbox.ledger import Ledger, Usage
-from sandbox.ledger.pages import Booked
-from sandbox.run import folder as runs
+from sandbox.ledger.transfer import Booked
+from sandbox.run.folder import BOOKING, Folder
+from sandbox.verification.report import Report
 
 
-class Findings(Protocol):
-    """Where what is found goes.
-
-    Attributes:
-        checked: what is right.
-        faults: what is wrong.
-        notes: what was not checked.
-    """
-
-    checked: list[str]
-    faults: list[str]
-    notes: list[str]
-
-
-def check(
-    folder: Path,
-    run: str,
-    parent: str | None,
-    account: str,
-    usages: Sequence[Usage],
-    ledger: Ledger | None,
-    report: Findings,
-) -> None:
+def check(folder: Folder, usages: Sequence[Usage], ledger: Ledger | None, report: Report) -> None:
     """Compare what a run's episodes cost with what its ledger says.
 
     Args:
-        folder: the run's.
-        run: its id.
-        parent: the run that it renders again, or None; one that drew at once is charged apart.
-        account: who pays.
-        usages: what is due for each of its episodes.
-        ledger: the book; None checks nothing.
-        report: where to write.
+        folder: the run.
+        usages: what each of its episodes is to be charged for.
+        ledger: the ledger; None checks nothing.
+        report: takes what is found.
     """
     if ledger is None:
         report.notes.append("charges were not compared with a ledger.")
         return
+    identity = folder.identity
     try:
-        named = runs.ledger_of(folder)
-        if not named:
-            report.faults.append(f"{runs.LEDGER}: missing: no ledger was named.")
-        elif named["ledger"] != ledger.id:
+        booking = folder.booking()
+        if booking is None:
+            report.faults.append(f"{BOOKING}: missing: no ledger was named.")
+        elif booking.ledger != ledger.id:
             report.faults.append(
-                f"charged in the ledger {named['ledger']}, and this one ({ledger.path}) is "
+                f"charged in the ledger {booking.ledger}, and this one ({ledger.where}) is "
                 f"{ledger.id}: set SANDBOX_HOME to that one's folder, or give --no-ledger."
             )
             return
         wrong = [f"ledger: {text}" for text in ledger.check()]
-        booked = ledger.of_run(run)
+        booked = ledger.of_run(identity.run)
     except SandboxError as error:
         report.faults.append(f"ledger: {error}")
         return
     report.faults += wrong
     charged = [one for one in booked if one.move.kind == "post"]
-    posts = [one for one in charged if one.move.facts.get("parent") == parent]
-    _compare(posts, account, usages, report)
+    posts = [one for one in charged if one.move.facts.get("parent") == identity.parent]
+    _compare(posts, identity.recipe.account, usages, report)
     _note_others(charged, posts, [one for one in booked if one.move.kind == "refund"], report)
     holds = [one for one in booked if one.move.kind == "reserve"]
     if holds:
         report.notes.append(
             f"{prices.credits(sum(one.move.amount for one in holds))} credits are still held for "
-            "it; `sandbox recover` gives them back when nobody generates."
+            "it; `sandbox recover` releases them when nobody generates."
         )
 
 
 def _compare(
-    posts: Sequence[Booked], account: str, usages: Sequence[Usage], report: Findings
+    posts: Sequence[Booked], account: str, usages: Sequence[Usage], report: Report
 ) -> None:
     due = {usage.id: usage for usage in usages}
     found = {post.move.id: post for post in posts}
@@ -102,9 +77,9 @@ def _compare(
 
 
 def _note_others(
-    charged: Sequence[Booked], posts: Sequence[Booked], refunds: Sequence[Booked], report: Findings
+    charged: Sequence[Booked], posts: Sequence[Booked], refunds: Sequence[Booked], report: Report
 ) -> None:
-    """Note what else is on the book about a run: what was given back, and what others owe."""
+    """Note what else the ledger says about a run: refunds, and charges of other folders."""
     numbers = {post.seq for post in posts}
     back = [one.move.amount for one in refunds if one.move.corrects in numbers]
     if back:
@@ -123,7 +98,7 @@ def _note_others(
 
 
 def _listed(what: str, names: Sequence[str]) -> str:
-    """Return some of one kind in words, the first five by name."""
+    """Return a list in words: the first five names, and how many more."""
     if len(names) == 1:
         return f"{what} {names[0]} was"
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
@@ -148,7 +123,7 @@ def _difference(post: Booked, account: str, usage: Usage) -> str:
 
 
 def _sums(posts: Sequence[Booked]) -> str:
-    """Say what was posted, per account and meter."""
+    """Return what was posted in words, per account and meter unit."""
     sums: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for post in posts:
         for (unit, _), amount in post.move.parts.items():

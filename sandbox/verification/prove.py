@@ -7,17 +7,13 @@ its rows, is in the log that was signed; it does not show that the work was done
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from sandbox import prices
+from sandbox import jsonfile, prices
 from sandbox.errors import FormatError, InvalidInputError, SandboxError
 from sandbox.evidence import log, merkle, note
 from sandbox.evidence.note import VerifierKey
-from sandbox.run import bill
-from sandbox.run import folder as runs
-from sandbox.run import settle as settlement
-from sandbox.trajectory import ShardReader, shards
+from sandbox.run.folder import MANIFEST, Folder, Kept
 
 FORMAT = 1
 _DAMAGE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
@@ -38,42 +34,47 @@ class Proof:
     notes: list[str] = field(default_factory=list[str])
 
 
-def episode(folder: Path, number: int, step: int | None = None) -> dict[str, Any]:
-    """Return the proof of an episode that is in a run's log, and of one of its rows.
+def episode(folder: Folder, number: int, step: int | None = None) -> dict[str, Any]:
+    """Return the proof that an episode, and one of its rows, is in a run's log.
 
-    That of a run which renders another has the manifest too: with it goes what was charged.
+    For a run that renders another the proof holds the manifest too, which shows what was charged.
+
+    Args:
+        folder: the run.
+        number: number of the episode.
+        step: the row; None proves the record alone.
 
     Raises:
         InvalidInputError: there is no such episode or row.
-        FormatError: the run is damaged, or its log does not have it.
+        FormatError: the run is damaged, or its log does not have the episode.
     """
-    found, leaves, text = _logged(folder)
-    if not 0 <= number < len(found.records):
-        raise InvalidInputError(f"episode {number}: the run has {len(found.records)}.")
+    kept, leaves, text = _logged(folder)
+    if not 0 <= number < len(kept.records):
+        raise InvalidInputError(f"episode {number}: the run has {len(kept.records)}.")
     proof = {
         "format": FORMAT,
         "kind": "episode",
         "checkpoint": text,
-        "run": dict(found.run),
+        "run": dict(folder.identity.plain),
         "run_path": _hex(merkle.inclusion(leaves, 0)),
-        "record": found.records[number],
+        "record": kept.records[number].plain,
         "record_path": _hex(merkle.inclusion(leaves, number + 1)),
     }
-    if found.run["parent"] is not None and len(leaves) == found.recipe.episodes + 2:
-        proof["manifest"] = runs.read_json(folder / "manifest.json")
+    if folder.identity.parent is not None and len(leaves) == folder.recipe.episodes + 2:
+        proof["manifest"] = jsonfile.read(folder.path / MANIFEST).data
         proof["manifest_path"] = _hex(merkle.inclusion(leaves, len(leaves) - 1))
     return proof if step is None else {**proof, **_row(folder, number, step)}
 
 
-def growth(folder: Path, older: str) -> dict[str, Any]:
+def growth(folder: Folder, older: str) -> dict[str, Any]:
     """Return the proof that a run's log grew from an older checkpoint.
 
     Raises:
-        FormatError: the run is damaged, or the older checkpoint is none.
+        FormatError: the run is damaged, or the older text is no checkpoint.
         InvalidInputError: the log was never so long.
     """
     _, leaves, text = _logged(folder)
-    size = note.Checkpoint.parse(_body(older)).size
+    size = note.Checkpoint.parse(note.body(older)).size
     path = merkle.consistency(leaves, size)
     return {
         "format": FORMAT,
@@ -112,9 +113,9 @@ def _check_episode(proof: Mapping[str, Any], closed: note.Checkpoint, found: Pro
     number, steps = _whole(record, "episode"), _whole(record, "steps")
     if closed.origin != log.origin(known["run"]) or record["run"] != known["run"]:
         found.faults.append("the checkpoint, the run and the episode are not of one run.")
-    if not _included(bill.leaf(known), 0, closed, proof["run_path"]):
+    if not _included(log.leaf(known), 0, closed, proof["run_path"]):
         found.faults.append("what run.json says is not in the log.")
-    if not _included(bill.leaf(record), number + 1, closed, proof["record_path"]):
+    if not _included(log.leaf(record), number + 1, closed, proof["record_path"]):
         found.faults.append(f"the record of episode {number} is not in the log.")
     cost = prices.load(str(record["price_version"])).cost(record["charges"])
     if cost != record["charge_micro"]:
@@ -146,7 +147,7 @@ def _check_posted(proof: Mapping[str, Any], closed: note.Checkpoint, found: Proo
         found.notes.append(f"{what}: how much is not shown.")
         return
     made = proof["manifest"]
-    if not _included(bill.leaf(made), closed.size - 1, closed, proof["manifest_path"]):
+    if not _included(log.leaf(made), closed.size - 1, closed, proof["manifest_path"]):
         found.faults.append("what manifest.json says is not in the log.")
     mine, total = (_whole(it, "pixel") for it in (record["charges"], made["quantities"]))
     shares = {unit: divmod(n * mine, total) for unit, n in made["posted_quantities"].items()}
@@ -182,7 +183,7 @@ def _check_growth(
 
 def _signed(text: str, keys: Sequence[VerifierKey], needed: bool, found: Proof) -> note.Checkpoint:
     """Return a checkpoint; who signed it, or that nobody did, goes into what is found."""
-    if "\n\n" not in text:
+    if not note.is_signed(text):
         if needed:
             found.faults.append("the checkpoint is not signed.")
         found.notes.append("the checkpoint is not signed: anybody could have made it.")
@@ -195,37 +196,30 @@ def _signed(text: str, keys: Sequence[VerifierKey], needed: bool, found: Proof) 
     return note.Checkpoint.parse(body)
 
 
-def _logged(folder: Path) -> tuple[settlement.Kept, list[bytes], str]:
+def _logged(folder: Folder) -> tuple[Kept, list[bytes], str]:
     """Return what a run keeps, its log's leaves, and its checkpoint."""
-    found, leaves = settlement.kept(folder), log.read(folder)
-    records = [bill.leaf(found.run), *found.leaves()]
+    kept, leaves = folder.kept(), folder.log()
+    records = folder.leaves(kept)
     if leaves == records[: len(leaves)] and len(leaves) < len(records):
-        raise FormatError(f"{folder}: its log does not have all that it keeps: `sandbox recover`.")
+        raise FormatError(
+            f"{folder.path}: its log does not have all that it keeps: `sandbox recover`."
+        )
     if leaves[: len(records)] != records:
-        raise FormatError(f"{folder}: its log is not of what it keeps; `sandbox verify` it.")
-    return found, leaves, log.checkpoint_text(folder)
+        raise FormatError(f"{folder.path}: its log is not of what it keeps; `sandbox verify` it.")
+    return kept, leaves, log.checkpoint_text(folder.path)
 
 
-def _row(folder: Path, number: int, step: int) -> dict[str, Any]:
-    first = 0
-    for path in shards(folder):
-        with ShardReader(path) as reader:
-            if number < first + len(reader):
-                made = reader.read(number - first)
-                if not 0 <= step < len(made):
-                    raise InvalidInputError(f"row {step}: the episode has {len(made)}.")
-                way = merkle.inclusion(made.leaves(), step)
-                return {"step": step, "leaf": made.leaf(step).hex(), "leaf_path": _hex(way)}
-            first += len(reader)
-    raise InvalidInputError(f"episode {number}: the shards have {first}.")
+def _row(folder: Folder, number: int, step: int) -> dict[str, Any]:
+    """Return the part of a proof that shows one row of an episode."""
+    made = folder.episode(number)
+    if not 0 <= step < len(made):
+        raise InvalidInputError(f"row {step}: the episode has {len(made)}.")
+    way = merkle.inclusion(made.leaves(), step)
+    return {"step": step, "leaf": made.leaf(step).hex(), "leaf_path": _hex(way)}
 
 
 def _included(leaf: bytes, index: int, closed: note.Checkpoint, path: Any) -> bool:
     return merkle.includes(leaf, index, closed.size, _bytes(path), closed.root)
-
-
-def _body(text: str) -> str:
-    return note.split(text)[0] if "\n\n" in text else text
 
 
 def _hex(path: Sequence[bytes]) -> list[str]:

@@ -1,0 +1,360 @@
+"""What the library does, as plain functions; the command line only calls them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sandbox import prices
+from sandbox.evidence import keys
+from sandbox.evidence.note import SigningKey
+from sandbox.ledger import Ledger
+from sandbox.run import recipe as recipes
+from sandbox.run.bill import Bill, Quote
+from sandbox.run.folder import Folder
+from sandbox.run.recipe import Recipe
+from sandbox.run.run import Run
+from sandbox.run.source import Source
+from sandbox.run.watcher import Watcher
+from sandbox.run.workers import sharing
+from sandbox.sources import plan as plans
+from sandbox.sources import surprises as pairings
+from sandbox.sources.branching import Branching
+from sandbox.sources.generation import Generation
+from sandbox.sources.rendering import Rendering
+from sandbox.verification import audit as audits
+from sandbox.verification import verify as verifying
+from sandbox.verification.audit import Audit
+from sandbox.verification.report import Progress, Report
+from sandbox.verification.trust import Trust
+
+RecipeLike = str | Path | Recipe | Mapping[str, Any]
+Credits = str | int | float
+PathLike = str | Path
+
+
+def open_run(path: PathLike) -> Folder:
+    """Open a run folder, or a single trajectory file, for reading.
+
+    Nothing is read until it is asked for: `recipe`, `records()`, `episode(3)`, `episodes()`.
+
+    Args:
+        path: the folder or file.
+    """
+    return Folder(Path(path))
+
+
+def quote(
+    recipe: RecipeLike,
+    *,
+    split: str | None = None,
+    episodes: int | None = None,
+    seed: int | None = None,
+) -> Quote:
+    """Return what a recipe will cost: exact where episodes have a fixed length, else at most.
+
+    Args:
+        recipe: name of a recipe, path of a YAML file, the same as a mapping, or a Recipe.
+        split: split of the scenario, instead of the recipe's.
+        episodes: number of episodes, instead of the recipe's.
+        seed: seed of the run, instead of the recipe's.
+
+    Raises:
+        InvalidInputError: the recipe is not valid.
+    """
+    wanted = recipes.of(recipe, split=split, episodes=episodes, seed=seed)
+    source = Generation(wanted)
+    try:
+        return source.quote(0, prices.current())
+    finally:
+        source.close()
+
+
+def generate(
+    recipe: RecipeLike,
+    out: PathLike,
+    *,
+    split: str | None = None,
+    episodes: int | None = None,
+    seed: int | None = None,
+    account: str | None = None,
+    budget: Credits | None = None,
+    compression: str | None = None,
+    admission: str | None = None,
+    workers: int = 1,
+    key: SigningKey | None = None,
+    ledger: Ledger | None = None,
+    watcher: Watcher | None = None,
+) -> Bill:
+    """Generate the dataset of a recipe; call it again to continue where it stopped.
+
+    Args:
+        recipe: name of a recipe, path of a YAML file, the same as a mapping, or a Recipe.
+        out: the run folder; made if it does not exist.
+        split: split of the scenario, instead of the recipe's.
+        episodes: number of episodes, instead of the recipe's.
+        seed: seed of the run, instead of the recipe's.
+        account: account that pays, instead of the recipe's.
+        budget: most that the run may cost [credits].
+        compression: zstd, gzip or none, instead of the recipe's.
+        admission: safe or greedy, instead of the recipe's.
+        workers: number of processes that share the shards; the bytes are the same.
+        key: signs the run's log; None is this machine's default key, if there is one.
+        ledger: where the run is charged; None is this machine's ledger.
+        watcher: is told what happens.
+
+    Returns:
+        What the run has cost.
+
+    Raises:
+        InvalidInputError: the recipe is not valid. Nothing was done.
+        BudgetExhaustedError: budget or account cannot pay it.
+        RunConflictError: the folder holds something else, or another process is writing it.
+    """
+    wanted = recipes.of(
+        recipe,
+        split=split,
+        episodes=episodes,
+        seed=seed,
+        account=account,
+        budget=_credits(budget),
+        compression=compression,
+        admission=admission,
+    )
+    return _carry_out(Generation(wanted), out, ledger, key, workers, watcher)
+
+
+def render(
+    run: PathLike,
+    out: PathLike,
+    columns: Sequence[str] = ("pixels",),
+    *,
+    camera: Sequence[str] | None = None,
+    image_size: int | None = None,
+    renderer: str | None = None,
+    account: str | None = None,
+    budget: Credits | None = None,
+    compression: str | None = None,
+    admission: str | None = None,
+    workers: int = 1,
+    key: SigningKey | None = None,
+    ledger: Ledger | None = None,
+    watcher: Watcher | None = None,
+) -> Bill:
+    """Replay a finished run bit for bit and draw its pictures; only these are charged.
+
+    The new run has the bytes of a run that had drawn these pictures from the start.
+
+    Args:
+        run: the finished run's folder.
+        out: the new run folder; made if it does not exist.
+        columns: pictures to draw: pixels, depth, segmentation, links.
+        camera: names of the cameras that draw; None is the run's.
+        image_size: width and height [pixels]; None is the run's.
+        renderer: raster or tiny; None is the run's.
+        account: account that pays, instead of the run's.
+        budget: most that the new run may cost [credits].
+        compression: zstd, gzip or none, instead of the run's.
+        admission: safe or greedy, instead of the run's.
+        workers: number of processes that share the shards; the bytes are the same.
+        key: signs the run's log; None is this machine's default key, if there is one.
+        ledger: where the run is charged; None is this machine's ledger.
+        watcher: is told what happens.
+
+    Returns:
+        What the new run has cost.
+
+    Raises:
+        FormatError: the run is damaged or not finished, or a replay differs.
+        InvalidInputError, BudgetExhaustedError, RunConflictError: see `generate`.
+    """
+    folder = open_run(run)
+    wanted = recipes.with_pictures(
+        folder.recipe,
+        columns,
+        camera,
+        image_size=image_size,
+        renderer=renderer,
+        account=account,
+        budget=_credits(budget),
+        compression=compression,
+        admission=admission,
+    )
+    return _carry_out(Rendering(wanted, folder), out, ledger, key, workers, watcher)
+
+
+def branch(
+    run: PathLike,
+    out: PathLike,
+    *,
+    episode: int,
+    step: int,
+    kinds: Sequence[str],
+    k: int = 1,
+    account: str | None = None,
+    budget: Credits | None = None,
+    workers: int = 1,
+    key: SigningKey | None = None,
+    ledger: Ledger | None = None,
+    watcher: Watcher | None = None,
+) -> Bill:
+    """Replay an episode up to a step, then continue it differently, in a run of its own.
+
+    Args:
+        run: folder of the run that has the episode.
+        out: the new run folder; made if it does not exist.
+        episode: number of the episode.
+        step: the row at which the first action may differ.
+        kinds: kinds of branches: noop, same, random, impulse, remove, factor:NAME=VALUE; and the
+            impossible vanish, teleport, ghost, recolor, reshape. Most take :BODY.
+        k: number of branches of each kind that draws at random.
+        account: account that pays, instead of the run's.
+        budget: most that the new run may cost [credits].
+        workers: number of processes that share the shards; the bytes are the same.
+        key: signs the run's log; None is this machine's default key, if there is one.
+        ledger: where the run is charged; None is this machine's ledger.
+        watcher: is told what happens.
+
+    Returns:
+        What the new run has cost.
+
+    Raises:
+        InvalidInputError: there is no such episode, step, kind or body. Nothing was done.
+        FormatError: the run is damaged, or the replayed past differs.
+        BudgetExhaustedError, RunConflictError: see `generate`.
+    """
+    folder = open_run(run)
+    plan = plans.planned(folder, episode, step, kinds, k)
+    changes = {"account": account, "budget": _credits(budget)}
+    return _carry_out(_branching(folder, plan, changes), out, ledger, key, workers, watcher)
+
+
+def surprises(
+    run: PathLike,
+    out: PathLike,
+    *,
+    kinds: Sequence[str] | None = None,
+    pairs: int = 10,
+    during: str | None = None,
+    seed: int = 0,
+    account: str | None = None,
+    budget: Credits | None = None,
+    workers: int = 1,
+    key: SigningKey | None = None,
+    ledger: Ledger | None = None,
+    watcher: Watcher | None = None,
+) -> Bill:
+    """Make pairs for violation of expectation: an episode as recorded, and an impossible one.
+
+    Args:
+        run: folder of the run whose episodes are used.
+        out: the new run folder; made if it does not exist.
+        kinds: vanish, teleport, ghost, recolor, reshape; None is each that has enough moments.
+        pairs: number of pairs of each kind, each from another episode.
+        during: an event of the environment: surprises happen only while it holds.
+        seed: seed of the choice of moments, and of what happens.
+        account: account that pays, instead of the run's.
+        budget: most that the new run may cost [credits].
+        workers: number of processes that share the shards; the bytes are the same.
+        key: signs the run's log; None is this machine's default key, if there is one.
+        ledger: where the run is charged; None is this machine's ledger.
+        watcher: is told what happens.
+
+    Returns:
+        What the new run has cost; `sandbox.sources.surprises.pairs` reads its pairs.
+
+    Raises:
+        InvalidInputError: there is no such kind or event, or too few moments. Nothing was done.
+        FormatError: the run is damaged, or a replayed past differs.
+        BudgetExhaustedError, RunConflictError: see `generate`.
+    """
+    folder = open_run(run)
+    plan = pairings.planned(folder, kinds, pairs, during, seed)
+    changes = {"account": account, "budget": _credits(budget)}
+    return _carry_out(_branching(folder, plan, changes), out, ledger, key, workers, watcher)
+
+
+def verify(
+    run: PathLike,
+    *,
+    sample: int | None = None,
+    trust: Trust | None = None,
+    workers: int = 1,
+    progress: Progress = lambda report: None,
+) -> Report:
+    """Verify a run: re-read every byte, recompute every digest and charge, replay episodes.
+
+    Args:
+        run: the run folder.
+        sample: number of episodes to replay, evenly spread; None replays all.
+        trust: what to believe; None is this machine's ledger and its keys.
+        workers: number of processes that share the shards.
+        progress: called after each episode.
+
+    Returns:
+        What was checked, and `faults`: what is wrong, one sentence each.
+
+    Raises:
+        FormatError: this is no run, or its run.json cannot be read.
+    """
+    return verifying.verify(open_run(run), sample, progress, trust, workers=workers)
+
+
+def audit(
+    run: PathLike,
+    *,
+    confidence: float = 0.95,
+    fraction: float = 0.05,
+    nonce: str | None = None,
+    trust: Trust | None = None,
+    workers: int = 1,
+    progress: Progress = lambda report: None,
+) -> Audit:
+    """Replay a random sample of a run's episodes, and say what that proves.
+
+    Args:
+        run: the run folder.
+        confidence: probability with which wrong episodes show, 0 to 1.
+        fraction: share of wrong episodes to detect, 0 to 1.
+        nonce: the auditor's own random text; None makes one.
+        trust: what to believe; None is this machine's ledger and its keys.
+        workers: number of processes that share the shards.
+        progress: called after each episode.
+
+    Raises:
+        FormatError: this is no run, or one that is not finished.
+        InvalidInputError: a confidence, fraction or nonce that cannot be.
+    """
+    folder = open_run(run)
+    return audits.audit(folder, confidence, fraction, nonce, progress, trust, workers)
+
+
+def _branching(folder: Folder, plan: Mapping[str, Any], changes: Mapping[str, Any]) -> Branching:
+    recipe = recipes.changed(folder.recipe, episodes=len(plan["branches"]), **changes)
+    return Branching(recipe, folder, plan)
+
+
+def _credits(budget: Credits | None) -> float | None:
+    """Return an amount of credits, checked."""
+    return None if budget is None else prices.micro(budget) / prices.MICRO
+
+
+def _carry_out(
+    source: Source,
+    out: PathLike,
+    ledger: Ledger | None,
+    key: SigningKey | None,
+    workers: int,
+    watcher: Watcher | None,
+) -> Bill:
+    """Quote a run, refuse what cannot be paid, and make its missing episodes."""
+    watcher = watcher or Watcher()
+    run = Run(source, Path(out), ledger, key or keys.default())
+    try:
+        quoted = run.quote()
+        run.check_funds(quoted)
+        watcher.quoted(run.recipe, quoted, run.done())
+        with watcher.compiling():
+            source.warm_up()
+        return run.generate(watcher.kept, sharing(workers))
+    finally:
+        run.close()

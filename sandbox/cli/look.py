@@ -1,0 +1,188 @@
+"""The commands that look at data and at what there is to generate."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sandbox.cli.options import Cameras, Columns, ImageSize, Json, Renderer, RunPath, listed
+
+
+class Document(StrEnum):
+    """What people write in YAML."""
+
+    scenario = "scenario"
+    recipe = "recipe"
+
+
+def inspect(run: RunPath, as_json: Json = False) -> None:
+    """Print what a run or a trajectory file holds: columns, units, episodes, policies, credits."""
+    from sandbox import api
+    from sandbox.cli import show
+    from sandbox.report.summary import summarise
+
+    summary = summarise(api.open_run(run))
+    if as_json:
+        print(json.dumps(summary))
+    else:
+        show.summary(summary)
+
+
+def preview(
+    run: RunPath,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder to write into; default: RUN/preview.", show_default=False),
+    ] = None,
+    episodes: Annotated[int, typer.Option(help="Number of episodes to show.")] = 6,
+    columns: Columns = None,
+    camera: Cameras = None,
+    image_size: ImageSize = None,
+    renderer: Renderer = None,
+    as_json: Json = False,
+) -> None:
+    """Draw a contact sheet (PNG) and a film (MP4) of a run; missing pictures are replayed."""
+    from sandbox import api
+    from sandbox.cli import show
+    from sandbox.report import preview as previews
+
+    paths = previews.preview(
+        api.open_run(run),
+        out or run / "preview",
+        episodes,
+        listed(columns) if columns else None,
+        camera,
+        image_size=image_size,
+        renderer=renderer,
+    )
+    if as_json:
+        print(json.dumps([str(path) for path in paths]))
+    else:
+        show.paths("Preview", paths)
+
+
+def coverage(
+    run: RunPath,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The picture; default: RUN/coverage.png.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure what a run covers of its world, and warn of what trains badly."""
+    from sandbox import api
+    from sandbox.cli import show
+    from sandbox.report import coverage as covering
+
+    found = covering.measure(api.open_run(run))
+    if as_json:
+        print(json.dumps(covering.plain(found)))
+        return
+    picture = out or run / "coverage.png"
+    covering.draw(found, picture)
+    show.coverage(found)
+    show.paths("Picture", [picture])
+
+
+def gallery(
+    out: Annotated[Path, typer.Argument(help="Folder to write into.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Write the reference page of every environment: films, cameras, factors, events."""
+    from sandbox import catalogue
+    from sandbox.cli import progress, show
+    from sandbox.report.gallery import gallery as write
+
+    page = write(out, progress.each(catalogue.environments(), "Drawing", hidden=as_json))
+    if as_json:
+        print(json.dumps(str(page)))
+    else:
+        show.paths("Gallery", [page])
+
+
+def envs(as_json: Json = False) -> None:
+    """List the environments."""
+    from sandbox import catalogue
+    from sandbox.cli import show
+
+    rows = [_environment(name) for name in catalogue.environments()]
+    if as_json:
+        print(json.dumps(rows))
+    else:
+        shown = ("environment", "family", "action", "steps", "factors", "summary")
+        show.table("Environments", [{key: row[key] for key in shown} for row in rows])
+
+
+def factors(
+    name: Annotated[str, typer.Argument(help="An environment.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """List the factors of an environment: what a scenario may vary."""
+    from sandbox import catalogue
+    from sandbox.cli import show
+    from sandbox.scenario.factors import described
+
+    known = catalogue.environment(name).factors
+    rows = [described(key, one) for key, one in known.items()]
+    if as_json:
+        print(json.dumps(rows))
+    else:
+        show.table(f"Factors of {name}", rows)
+
+
+def schema(
+    document: Annotated[Document, typer.Argument(help="Kind of document.")] = Document.scenario,
+) -> None:
+    """Print the JSON schema of scenarios or recipes, for an editor to complete them."""
+    from sandbox.run.recipe import Recipe
+    from sandbox.scenario import Scenario
+
+    model = Scenario if document is Document.scenario else Recipe
+    print(json.dumps(model.model_json_schema(), indent=1))
+
+
+def scenarios(as_json: Json = False) -> None:
+    """List the scenarios and the recipes."""
+    from sandbox import catalogue
+    from sandbox.cli import show
+    from sandbox.scenario import load
+
+    rows: list[dict[str, Any]] = []
+    for name in catalogue.scenarios():
+        scenario, where = load(name)
+        scenario.check(catalogue.environment(scenario.environment).factors, where)
+        rows.append(
+            {
+                "scenario": name,
+                "environment": scenario.environment,
+                "splits": list(scenario.splits),
+                "varies": list(scenario.factors),
+                "summary": scenario.summary,
+            }
+        )
+    if as_json:
+        print(json.dumps(rows))
+    else:
+        shown = ("scenario", "splits", "summary")
+        show.table("Scenarios", [{key: row[key] for key in shown} for row in rows])
+        show.note("Recipes: " + ", ".join(catalogue.recipes()))
+
+
+def _environment(name: str) -> dict[str, Any]:
+    from sandbox import catalogue
+
+    env = catalogue.environment(name)
+    return {
+        "environment": name,
+        "id": catalogue.gym_id(name),
+        "family": env.family,
+        "action": env.action_size,
+        "proprio": len(env.elements),
+        "state": len(env.state_names()),
+        "steps": env.max_episode_steps(),
+        "hz": env.control_hz,
+        "factors": len(env.factors),
+        "summary": (env.__doc__ or "").strip().splitlines()[0],
+    }

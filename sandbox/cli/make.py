@@ -1,0 +1,273 @@
+"""The commands that make data: generate, quote, render, branch, surprises."""
+
+import json
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sandbox.cli.options import (
+    Account,
+    Admission,
+    Budget,
+    Cameras,
+    Columns,
+    Compression,
+    Episodes,
+    ImageSize,
+    Json,
+    OutPath,
+    RecipeName,
+    Renderer,
+    RunPath,
+    Seed,
+    SigningKeyLabel,
+    Split,
+    Workers,
+    listed,
+)
+
+if TYPE_CHECKING:
+    from sandbox.cli.progress import Making
+    from sandbox.evidence.note import SigningKey
+    from sandbox.run.bill import Bill
+
+
+def generate(
+    name: RecipeName,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder; default: runs/RECIPE.", show_default=False)
+    ] = None,
+    split: Split = None,
+    episodes: Episodes = None,
+    seed: Seed = None,
+    budget: Budget = None,
+    account: Account = None,
+    compression: Compression = None,
+    admission: Admission = None,
+    workers: Workers = 1,
+    key: SigningKeyLabel = None,
+    as_json: Json = False,
+) -> None:
+    """Generate the dataset of a recipe; the same command continues where it stopped."""
+    from sandbox import api
+
+    folder = out or Path("runs") / Path(name).stem
+    with _watched("Generating", folder, as_json) as watcher:
+        bill = api.generate(
+            name,
+            folder,
+            split=split,
+            episodes=episodes,
+            seed=seed,
+            account=account,
+            budget=budget,
+            compression=compression,
+            admission=admission,
+            workers=workers,
+            key=_key(key),
+            watcher=watcher,
+        )
+    _print_bill(bill, folder, as_json)
+
+
+def quote(
+    name: RecipeName,
+    split: Split = None,
+    episodes: Episodes = None,
+    seed: Seed = None,
+    account: Account = None,
+    as_json: Json = False,
+) -> None:
+    """Print what a recipe will cost: exactly if its episodes have a fixed length, else at most."""
+    from sandbox import api, prices
+    from sandbox.cli import show
+    from sandbox.run import recipe as recipes
+
+    wanted = recipes.of(name, split=split, episodes=episodes, seed=seed, account=account)
+    quoted = api.quote(wanted)
+    if as_json:
+        facts = {
+            "quantities": quoted.quantities,
+            "charge_micro": quoted.amount,
+            "exact": quoted.exact,
+            "price_version": prices.current().version,
+        }
+        print(json.dumps(facts))
+    else:
+        show.quote(wanted, quoted, 0)
+
+
+def render(
+    run: RunPath,
+    out: OutPath,
+    columns: Columns = "pixels",
+    camera: Cameras = None,
+    image_size: ImageSize = None,
+    renderer: Renderer = None,
+    budget: Budget = None,
+    account: Account = None,
+    compression: Compression = None,
+    admission: Admission = None,
+    workers: Workers = 1,
+    key: SigningKeyLabel = None,
+    as_json: Json = False,
+) -> None:
+    """Replay a finished run and draw its pictures; only the pictures are charged."""
+    from sandbox import api
+
+    with _watched("Rendering", out, as_json) as watcher:
+        bill = api.render(
+            run,
+            out,
+            listed(columns or ""),
+            camera=camera,
+            image_size=image_size,
+            renderer=renderer,
+            account=account,
+            budget=budget,
+            compression=compression,
+            admission=admission,
+            workers=workers,
+            key=_key(key),
+            watcher=watcher,
+        )
+    _print_bill(bill, out, as_json)
+
+
+def branch(
+    run: RunPath,
+    episode: Annotated[int, typer.Option(min=0, help="Number of the episode to branch off.")],
+    step: Annotated[int, typer.Option(min=0, help="Step of the first action that may differ.")],
+    kinds: Annotated[
+        str,
+        typer.Option(
+            "--with",
+            help="Kinds of branches, separated by commas: noop, same, random, impulse, remove, "
+            "factor:NAME=VALUE, and the impossible vanish, teleport, ghost, recolor, reshape. "
+            "Most take :BODY.",
+        ),
+    ],
+    out: OutPath,
+    k: Annotated[
+        int, typer.Option(min=1, help="Number of branches of each kind that draws at random.")
+    ] = 1,
+    budget: Budget = None,
+    account: Account = None,
+    workers: Workers = 1,
+    key: SigningKeyLabel = None,
+    as_json: Json = False,
+) -> None:
+    """Replay an episode up to a step, then continue it differently."""
+    from sandbox import api
+
+    with _watched("Branching", out, as_json) as watcher:
+        bill = api.branch(
+            run,
+            out,
+            episode=episode,
+            step=step,
+            kinds=listed(kinds),
+            k=k,
+            account=account,
+            budget=budget,
+            workers=workers,
+            key=_key(key),
+            watcher=watcher,
+        )
+    _print_bill(bill, out, as_json)
+
+
+def surprises(
+    run: RunPath,
+    out: OutPath,
+    kinds: Annotated[
+        str | None,
+        typer.Option(
+            "--with",
+            help="Kinds of surprises, separated by commas: vanish, teleport, ghost, recolor, "
+            "reshape; default: each that the run has enough moments for.",
+        ),
+    ] = None,
+    pairs: Annotated[int, typer.Option(min=1, help="Number of pairs of each kind.")] = 10,
+    during: Annotated[
+        str | None, typer.Option(help="Event during which surprises happen, such as hidden.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of moments.")] = 0,
+    budget: Budget = None,
+    account: Account = None,
+    workers: Workers = 1,
+    key: SigningKeyLabel = None,
+    as_json: Json = False,
+) -> None:
+    """Make pairs of a possible and an impossible episode with the same past."""
+    from sandbox import api
+    from sandbox.cli import show
+    from sandbox.sources import surprises as pairings
+
+    with _watched("Branching", out, as_json) as watcher:
+        bill = api.surprises(
+            run,
+            out,
+            kinds=None if kinds is None else listed(kinds),
+            pairs=pairs,
+            during=during,
+            seed=seed,
+            account=account,
+            budget=budget,
+            workers=workers,
+            key=_key(key),
+            watcher=watcher,
+        )
+    _print_bill(bill, out, as_json)
+    if not as_json:
+        show.pairs(pairings.pairs(api.open_run(out)))
+
+
+@contextmanager
+def _watched(doing: str, out: Path, as_json: bool) -> Generator["Making"]:
+    """Show progress; after Ctrl-C say what is kept, and exit with status 130."""
+    from sandbox import api
+    from sandbox.cli import progress, show
+
+    watcher = progress.making(doing, as_json)
+    try:
+        with watcher:
+            yield watcher
+    except KeyboardInterrupt:
+        folder = api.open_run(out)
+        kept = folder.count() if folder.exists else 0
+        wanted = f" of {folder.recipe.episodes}" if folder.exists else ""
+        show.note(
+            f"Stopped. {kept}{wanted} episodes are kept and charged; run the same command again "
+            "to continue."
+        )
+        raise typer.Exit(130) from None
+
+
+def _key(label: str | None) -> "SigningKey | None":
+    """Return the key of a label; None leaves the choice to the library."""
+    from sandbox.evidence import keys
+
+    return None if label is None else keys.load(label)
+
+
+def _print_bill(bill: "Bill", folder: Path, as_json: bool) -> None:
+    from sandbox.cli import show
+    from sandbox.evidence import keys
+
+    if as_json:
+        facts = {
+            "run": str(folder),
+            "episodes": bill.episodes,
+            "already_charged": bill.already,
+            "quantities": bill.quantities,
+            "charge_micro": bill.amount,
+        }
+        print(json.dumps(facts))
+        return
+    show.bill(bill, folder)
+    if not keys.exists():
+        show.note("Its log is not signed: make a key with `sandbox keys new`.")
