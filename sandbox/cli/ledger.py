@@ -1,4 +1,4 @@
-"""The commands over the book: open, grant, balance, statement, refund, export."""
+"""The commands of the ledger: open, grant, balance, statement, refund, export."""
 
 import csv
 import json
@@ -6,36 +6,38 @@ import re
 import sys
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sandbox import prices
-from sandbox.cli import show
+from sandbox.cli.options import Json
 from sandbox.errors import InvalidInputError
-from sandbox.ledger import Ledger, export
-from sandbox.ledger import statement as statements
-from sandbox.ledger.book import PRIORITY
-from sandbox.ledger.rules import LATEST, LATEST_S
 
-ledger_app = typer.Typer(help="Accounts, grants and what was charged.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from sandbox.ledger import Ledger
 
-AccountName = Annotated[str, typer.Argument(help="An account, such as lab/alice.")]
-NewAccount = Annotated[str, typer.Argument(help="An account.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
-Below = Annotated[bool, typer.Option("--below", help="With the accounts below it.")]
-Hex = Annotated[str | None, typer.Option("--id", help="32 hex digits: the same twice counts once.")]
+ledger_app = typer.Typer(help="Open accounts, grant credits, see what was charged.")
+
+AccountName = Annotated[str, typer.Argument(help="Name of an account, such as lab/alice.")]
+NewAccount = Annotated[
+    str, typer.Argument(help="Name of an account, such as lab/alice.", show_default=False)
+]
+Below = Annotated[bool, typer.Option("--below", help="Include the accounts below it.")]
+Hex = Annotated[
+    str | None,
+    typer.Option("--id", help="Id of the transfer, 32 hex digits; the same id counts once."),
+]
 
 
 class Mode(StrEnum):
-    """When an account stops."""
+    """When an account stops paying."""
 
     prepaid = "prepaid"
     postpaid = "postpaid"
 
 
 class Format(StrEnum):
-    """In what form usage is exported."""
+    """Format of exported usage."""
 
     focus = "focus"
     cloudevents = "cloudevents"
@@ -44,11 +46,18 @@ class Format(StrEnum):
 @ledger_app.command("open")
 def open_(
     account: NewAccount,
-    mode: Annotated[Mode, typer.Option(help="prepaid stops at its credit, postpaid owes.")],
-    overdraft: Annotated[str, typer.Option(help="How far below 0 a prepaid one may go.")] = "0",
+    mode: Annotated[
+        Mode, typer.Option(help="prepaid stops when its credit is spent; postpaid owes.")
+    ],
+    overdraft: Annotated[
+        str, typer.Option(help="How far below 0 a prepaid account may go [credits].")
+    ] = "0",
     as_json: Json = False,
 ) -> None:
-    """Open an account; one that is open in the same way is left as it is."""
+    """Open an account; an account that is open in the same way stays as it is."""
+    from sandbox import prices
+    from sandbox.ledger import Ledger
+
     book = Ledger()
     book.open_account(account, mode.value, prices.micro(overdraft))
     _print_balance(book, account, as_json)
@@ -57,21 +66,32 @@ def open_(
 @ledger_app.command()
 def grant(
     account: NewAccount,
-    credits: Annotated[str, typer.Argument(help="How many credits.", show_default=False)],
-    priority: Annotated[int, typer.Option(help="Lower numbers burn first.")] = PRIORITY,
-    effective: Annotated[str | None, typer.Option(help="From when, ISO 8601.")] = None,
-    expires: Annotated[str | None, typer.Option(help="Until when, ISO 8601.")] = None,
-    meters: Annotated[
-        str | None, typer.Option(help=f"Pays only these, of {', '.join(prices.UNITS)}.")
+    credits: Annotated[str, typer.Argument(help="Number of credits.", show_default=False)],
+    priority: Annotated[int, typer.Option(help="Grants of lower numbers are spent first.")] = 100,
+    effective: Annotated[
+        str | None, typer.Option(help="Time from which it can be used, ISO 8601.")
     ] = None,
-    source: Annotated[str, typer.Option(help="Where it comes from.")] = "",
+    expires: Annotated[str | None, typer.Option(help="Time at which it expires, ISO 8601.")] = None,
+    meters: Annotated[
+        str | None,
+        typer.Option(
+            help="Meter units that it pays, separated by commas: physics_step, pixel, raw_byte, "
+            "reset; default: all."
+        ),
+    ] = None,
+    source: Annotated[str, typer.Option(help="Where the credits come from, in words.")] = "",
     id: Hex = None,
     as_json: Json = False,
 ) -> None:
-    """Give credits to an account; a new one is opened as prepaid."""
+    """Grant credits to an account; a new account is opened as prepaid."""
+    from sandbox import prices
+    from sandbox.ledger import Ledger
+
     book = Ledger()
     book.grant(
-        *(account, prices.micro(credits), _id(id)),
+        account,
+        prices.micro(credits),
+        _id(id),
         priority=priority,
         effective=_time(effective),
         expires=_time(expires),
@@ -83,7 +103,10 @@ def grant(
 
 @ledger_app.command()
 def balance(account: AccountName = "local", below: Below = False, as_json: Json = False) -> None:
-    """Say what an account has."""
+    """Print what an account has."""
+    from sandbox import prices
+    from sandbox.cli import show
+
     book = _reader()
     if not below:
         _print_balance(book, account, as_json)
@@ -107,7 +130,10 @@ def statement(
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
-    """List what moved on an account, oldest first."""
+    """List the transfers of an account, oldest first."""
+    from sandbox.cli import show
+    from sandbox.ledger import statement as statements
+
     rows = statements.statement(_reader(), account, below=below)
     if as_json:
         print(json.dumps(rows))
@@ -121,14 +147,20 @@ def statement(
 def refund(
     post: Annotated[
         str,
-        typer.Argument(help="The post's id, or its beginning (8 digits).", show_default=False),
+        typer.Argument(help="Id of the charge, or its first 8 digits or more.", show_default=False),
     ],
-    credits: Annotated[str | None, typer.Argument(help="All that is left, if none.")] = None,
-    reason: Annotated[str, typer.Option(help="In words.")] = "",
+    credits: Annotated[
+        str | None, typer.Argument(help="Number of credits; default: all that is left.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Reason, in words.")] = "",
     id: Hex = None,
     as_json: Json = False,
 ) -> None:
-    """Give a charge back, by a transfer linked to it."""
+    """Refund a charge, or a part of it."""
+    from sandbox import prices
+    from sandbox.cli import show
+    from sandbox.ledger import Ledger
+
     book = Ledger()
     amount = None if credits is None else prices.micro(credits)
     wanted = _post(book, post)
@@ -148,20 +180,27 @@ def refund(
 
 @ledger_app.command("export")
 def export_(
-    account: Annotated[str | None, typer.Argument(help="With those below; all if none.")] = None,
+    account: Annotated[
+        str | None, typer.Argument(help="Account, with those below it; default: all.")
+    ] = None,
     format: Annotated[Format, typer.Option(help="FOCUS 1.4 as CSV, or events as NDJSON.")] = (
         Format.focus
     ),
 ) -> None:
-    """Write usage and cost in a form that others' billing tools read."""
+    """Export usage and cost for billing tools: FOCUS or CloudEvents."""
+    from sandbox.ledger import export
+    from sandbox.ledger import statement as statements
+
     lines = statements.exported(_reader(), account)
     write = export.focus_csv if format is Format.focus else export.cloudevents_ndjson
     for line in write(lines):
         sys.stdout.write(line if line.endswith("\n") else f"{line}\n")
 
 
-def _reader() -> Ledger:
+def _reader() -> "Ledger":
     """Return the ledger to be read: one that is there is not written."""
+    from sandbox.ledger import Ledger
+
     return Ledger(read_only=Ledger().path.is_file())
 
 
@@ -173,7 +212,7 @@ def _id(text: str | None) -> bytes | None:
     return bytes.fromhex(text)
 
 
-def _post(book: Ledger, text: str) -> bytes:
+def _post(book: "Ledger", text: str) -> bytes:
     """Return the id of the post that a text begins."""
     names = [a.name for a in book.accounts()]
     posts = [b.move.id for b in book.transfers(names) if b.move.kind == "post"]
@@ -187,6 +226,8 @@ def _post(book: Ledger, text: str) -> bytes:
 
 
 def _time(text: str | None) -> float | None:
+    from sandbox.ledger.rules import LATEST, LATEST_S
+
     if text is None:
         return None
     try:
@@ -206,6 +247,8 @@ def _time(text: str | None) -> float | None:
 
 def _lines(rows: list[dict[str, Any]], *, below: bool) -> list[dict[str, Any]]:
     """Return a statement as a terminal has room for it; JSON and CSV have all of it."""
+    from sandbox import prices
+
     owing = any(row["overage_micro"] for row in rows)
     shown: list[dict[str, Any]] = []
     for row in rows:
@@ -234,7 +277,7 @@ def _print_csv(rows: list[dict[str, Any]]) -> None:
         writer.writerow({**row, "work": json.dumps(row["work"], sort_keys=True)})
 
 
-def _facts(book: Ledger, account: str) -> dict[str, Any]:
+def _facts(book: "Ledger", account: str) -> dict[str, Any]:
     found = book.balance(account)
     return {
         "account": account,
@@ -246,13 +289,17 @@ def _facts(book: Ledger, account: str) -> dict[str, Any]:
 
 
 def _money(facts: dict[str, Any]) -> dict[str, Any]:
+    from sandbox import prices
+
     money = {k: prices.credits(v) for k, v in facts.items() if isinstance(v, int)}
     shown = {"available_micro": "without limit"} | money
     shown = {key: shown.get(key, value) for key, value in facts.items()}
     return {key.removesuffix("_micro"): value for key, value in shown.items()}
 
 
-def _print_balance(book: Ledger, account: str, as_json: bool) -> None:
+def _print_balance(book: "Ledger", account: str, as_json: bool) -> None:
+    from sandbox.cli import show
+
     facts = _facts(book, account)
     if as_json:
         print(json.dumps(facts))
