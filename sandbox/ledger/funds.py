@@ -116,9 +116,13 @@ class Lease:
 
     def _hold(self, whole: Charges, version: str) -> int:
         return self._ledger.reserve(
-            *(self.account, self._name, whole, whole, max(1, min(self._size, self.to_come)) - 1),
-            run=self._run,
+            self.account,
+            self._name,
+            first=whole,
+            more=whole,
+            times=max(1, min(self._size, self.to_come)) - 1,
             price_version=version,
+            run=self._run,
         )
 
     def settle(

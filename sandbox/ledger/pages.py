@@ -15,8 +15,14 @@ from sandbox.ledger.transfer import Booked, Move, canonical, legs, text_of
 
 FIRST_LINK = bytes(32)
 DAMAGE = (  # What reading a file raises that was changed by something else.
-    *(apsw.NotADBError, apsw.CorruptError, apsw.SQLError, apsw.ConstraintError, apsw.MismatchError),
-    *(apsw.TooBigError, apsw.InternalError, UnicodeDecodeError),
+    apsw.NotADBError,
+    apsw.CorruptError,
+    apsw.SQLError,
+    apsw.ConstraintError,
+    apsw.MismatchError,
+    apsw.TooBigError,
+    apsw.InternalError,
+    UnicodeDecodeError,
 )
 _COLUMNS = "seq, id, kind, account, amount, facts, parts, lease, run, resolves, corrects, expires"
 _UNRESOLVED = "NOT EXISTS (SELECT 1 FROM transfer WHERE resolves = t.seq)"
@@ -87,7 +93,8 @@ class Pages:
             rows = self.rows(
                 "SELECT posted_after, pending_after FROM entry WHERE account = ? AND pot = ? "
                 "ORDER BY transfer DESC LIMIT 1",
-                *(account, pot),
+                account,
+                pot,
             )
             posted, pending = rows[0] if rows else (0, 0)
             if type(posted) is not int or type(pending) is not int:
@@ -196,10 +203,20 @@ class Pages:
         """Add a transfer and its entries."""
         last, before, _ = self.tail()
         seq = last + 1
-        values = (
-            *(seq, move.id, move.kind, move.account, move.amount, canonical(move.facts)),
-            *(text_of(move.parts), move.lease, move.run, move.resolves, move.corrects),
-            *(move.expires, at),
+        values = (  # In the order of _COLUMNS, and `at`.
+            seq,
+            move.id,
+            move.kind,
+            move.account,
+            move.amount,
+            canonical(move.facts),
+            text_of(move.parts),
+            move.lease,
+            move.run,
+            move.resolves,
+            move.corrects,
+            move.expires,
+            at,
         )
         link = linked(before, values)
         entries = [

@@ -84,10 +84,15 @@ class Purse:
         rest = burn.within(self.aside, self._lots, self._room or 0)
         if rest:
             first = self._holds[0]
-            it, lasts = first.move, (first.move.expires or 0) - first.at
             rules.hold(
-                *(self._pages, self._payer.name, it.lease or b"", rest, self._now, lasts),
-                *(it.facts, it.run),
+                self._pages,
+                account=self._payer.name,
+                lease=first.move.lease or b"",
+                parts=rest,
+                now=self._now,
+                lasts=(first.move.expires or 0) - first.at,
+                facts=first.move.facts,
+                run=first.move.run,
             )
 
     def _pay(self, due: Due) -> Parts:
@@ -116,7 +121,15 @@ class Purse:
             "episode": usage.episode,
             "parent": usage.parent,
         }
-        return Move(usage.id, "post", self._payer.name, due.amount, facts, parts, None, usage.run)
+        return Move(
+            id=usage.id,
+            kind="post",
+            account=self._payer.name,
+            amount=due.amount,
+            facts=facts,
+            parts=parts,
+            run=usage.run,
+        )
 
     def _check_version(self, usage: Usage) -> None:
         """Refuse a price schedule other than the one that was fixed when credit was reserved."""

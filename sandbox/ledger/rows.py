@@ -8,15 +8,23 @@ from sandbox.errors import LedgerError
 from sandbox.ledger.transfer import Booked, Move
 
 LATEST_MS = 2**43  # The first time that cannot be written [ms since 1970]: 2248-09-26.
-_COLUMNS = (
-    *("seq", "id", "kind", "account", "amount", "facts", "parts", "lease", "run", "resolves"),
-    *("corrects", "expires", "at", "link"),
-)
 _NONE = type(None)
-_TYPES = (
-    *((int,), (bytes,), (str,), (str,), (int,), (str,), (str,), (bytes, _NONE), (str, _NONE)),
-    *((int, _NONE), (int, _NONE), (int, _NONE), (int,), (bytes,)),
-)
+_TYPES: Mapping[str, tuple[type, ...]] = {  # Of the columns, in order.
+    "seq": (int,),
+    "id": (bytes,),
+    "kind": (str,),
+    "account": (str,),
+    "amount": (int,),
+    "facts": (str,),
+    "parts": (str,),
+    "lease": (bytes, _NONE),
+    "run": (str, _NONE),
+    "resolves": (int, _NONE),
+    "corrects": (int, _NONE),
+    "expires": (int, _NONE),
+    "at": (int,),
+    "link": (bytes,),
+}
 
 
 def booked_of(row: tuple[Any, ...]) -> Booked:
@@ -31,7 +39,7 @@ def booked_of(row: tuple[Any, ...]) -> Booked:
 
 
 def _check_columns(row: tuple[Any, ...]) -> None:
-    for name, value, types in zip(_COLUMNS, row, _TYPES, strict=True):
+    for (name, types), value in zip(_TYPES.items(), row, strict=True):
         if type(value) not in types:
             raise ValueError(f"its {name} is {value!r}")
     seq, id, kind, _, amount, *_, expires, at, link = row
@@ -46,7 +54,7 @@ def _check_columns(row: tuple[Any, ...]) -> None:
     }
     if not all(right.values()):
         wrong = [name for name, is_right in right.items() if not is_right]
-        raise ValueError(f"its {wrong[0]} is {row[_COLUMNS.index(wrong[0])]!r}")
+        raise ValueError(f"its {wrong[0]} is {row[list(_TYPES).index(wrong[0])]!r}")
 
 
 def facts_of(kind: str, text: str) -> dict[str, Any]:

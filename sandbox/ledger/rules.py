@@ -99,10 +99,20 @@ def hold(
     run: str | None,
 ) -> None:
     """Reserve parts under a lease, for so long [ms]."""
-    id = named("reserve/v1", account, lease.hex(), str(pages.reservations(lease)))
-    amount, expires = sum(parts.values()), now + lasts
+    amount = sum(parts.values())
     check_amount("a reservation", amount)
-    pages.add(Move(id, "reserve", account, amount, facts, parts, lease, run, expires=expires), now)
+    move = Move(
+        id=named("reserve/v1", account, lease.hex(), str(pages.reservations(lease))),
+        kind="reserve",
+        account=account,
+        amount=amount,
+        facts=facts,
+        parts=parts,
+        lease=lease,
+        run=run,
+        expires=now + lasts,
+    )
+    pages.add(move, now)
 
 
 def release(
@@ -114,13 +124,19 @@ def release(
     """Resolve holds; return the parts that they held."""
     parts: dict[tuple[str, int], int] = {}
     for hold in holds:
-        it = hold.move
-        id = named(f"{kind}/v1", it.id.hex())
+        held = hold.move
         move = Move(
-            id, kind, it.account, it.amount, {}, it.parts, it.lease, it.run, resolves=hold.seq
+            id=named(f"{kind}/v1", held.id.hex()),
+            kind=kind,
+            account=held.account,
+            amount=held.amount,
+            parts=held.parts,
+            lease=held.lease,
+            run=held.run,
+            resolves=hold.seq,
         )
         pages.add(move, now)
-        for key, amount in it.parts.items():
+        for key, amount in held.parts.items():
             parts[key] = parts.get(key, 0) + amount
     return parts
 
@@ -156,8 +172,14 @@ def lots(pages: Pages, account: str, now: int) -> list[Lot]:
     for pot, facts in living(pages, account, now).items():
         posted, pending = pages.pot(account, pot)
         if posted > pending and (facts["effective"] or 0) <= now:
-            lot = (pot, posted - pending, facts["priority"], facts["expires"])
-            found.append(Lot(*lot, tuple(facts["meters"])))
+            lot = Lot(
+                pot=pot,
+                free=posted - pending,
+                priority=facts["priority"],
+                expires=facts["expires"],
+                meters=tuple(facts["meters"]),
+            )
+            found.append(lot)
     return burn.order(found)
 
 
@@ -260,8 +282,14 @@ def refund(
         )
     parts = given_back(left, wanted, living(pages, post.move.account, now))
     return Move(
-        *(id, "refund", post.move.account, wanted, facts, parts),
-        *(None, post.move.run, None, post.seq),
+        id=id,
+        kind="refund",
+        account=post.move.account,
+        amount=wanted,
+        facts=facts,
+        parts=parts,
+        run=post.move.run,
+        corrects=post.seq,
     )
 
 

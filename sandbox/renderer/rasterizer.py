@@ -149,10 +149,17 @@ class _Take:
         parallel, unused = np.zeros(4), np.zeros((3, 4))
         it = self._geometry
         self._arrays = (
-            *(it.solids, it.moving, it.glass, self._places, self._seen),
+            it.solids,
+            it.moving,
+            it.glass,
+            self._places,
+            self._seen,
             View(world[:3].copy(), numbers, sun, (lamp @ back)[:3].copy()),
             View(lamp[:3].copy(), parallel, sun, unused),
-            *(self._canvas, self._still, self._cast, self._layer),
+            self._canvas,
+            self._still,
+            self._cast,
+            self._layer,
         )
 
 
