@@ -69,7 +69,7 @@ class Funds(Protocol):
         """
         ...
 
-    def settle(
+    def finish(
         self, episode_id: bytes, evidence: str, quantities: Mapping[str, int], version: str
     ) -> Receipt | None:
         """Post the work once and give back what else this episode holds."""
@@ -214,7 +214,7 @@ class Meter:
             return None
         receipt = None
         if self.funds is not None:
-            receipt = self.funds.settle(
+            receipt = self.funds.finish(
                 self._episode, evidence, self.quantities, self.schedule.version
             )
         self._end(self._spent)

@@ -258,14 +258,14 @@ class Ledger:
                 price schedule.
             BudgetExhaustedError: a prepaid account has not as much, for a hold has expired.
         """
-        dues = [posting.due(usage) for usage in usages]
+        priced = [posting.priced(usage) for usage in usages]
         prefix = None if lease is None else rules.checked_prefix(lease)
         with self._turn() as (pages, now):
             payer = self._account(pages, account, now)
             self._sweep(pages, account, now)
             holds = [] if prefix is None else pages.held(prefix, account)
             purse = posting.Purse(pages, payer, holds, now)
-            receipts = purse.post(dues)
+            receipts = purse.post(priced)
             if keep:
                 purse.hold_on()
             return receipts

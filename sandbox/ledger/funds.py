@@ -41,7 +41,7 @@ class AccountFunds:
             self.account, episode_id, first, more, times, price_version=version
         )
 
-    def settle(
+    def finish(
         self, episode_id: bytes, evidence: str, quantities: Mapping[str, int], version: str
     ) -> Receipt:
         """Post the work once and give back what else this episode holds."""
@@ -125,7 +125,7 @@ class Lease:
             run=self._run,
         )
 
-    def settle(
+    def finish(
         self, episode_id: bytes, evidence: str, quantities: Mapping[str, int], version: str
     ) -> Receipt | None:
         """Do nothing: whoever keeps the episode posts it."""

@@ -22,7 +22,7 @@ from sandbox.prices import credits
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class PricedUsage:
     """What an episode costs.
 
     Attributes:
@@ -36,7 +36,7 @@ class Due:
     amount: int
 
 
-def due(usage: Usage) -> Due:
+def priced(usage: Usage) -> PricedUsage:
     """Return what an episode costs; InvalidInputError if it cannot be written."""
     checked_id(usage.id)
     rules.checked_text("evidence", usage.evidence)
@@ -50,7 +50,7 @@ def due(usage: Usage) -> Due:
     check_amount("a charge", amount)
     if charges and max(usage.quantities.values()) > LARGEST:  # Of what costs nothing.
         raise InvalidInputError(f"{max(usage.quantities.values())} is too much work to be written.")
-    return Due(usage, charges, amount)
+    return PricedUsage(usage, charges, amount)
 
 
 class Purse:
@@ -65,11 +65,11 @@ class Purse:
         self.aside: Parts = rules.release(pages, holds, now)
         self._lots, self._room = rules.lots(pages, payer.name, now), rules.overdraft(pages, payer)
 
-    def post(self, dues: Sequence[Due]) -> list[Receipt]:
+    def post(self, usages: Sequence[PricedUsage]) -> list[Receipt]:
         """Post what episodes cost, each once; raises as `Ledger.post` does."""
-        known = self._pages.known([one.usage.id for one in dues])
+        known = self._pages.known([one.usage.id for one in usages])
         receipts: list[Receipt] = []
-        for one in dues:
+        for one in usages:
             id = one.usage.id
             exists = id in known and rules.exists(self._pages, self._move(one, {}))
             if not exists:
@@ -95,13 +95,13 @@ class Purse:
                 run=first.move.run,
             )
 
-    def _pay(self, due: Due) -> Parts:
+    def _pay(self, one: PricedUsage) -> Parts:
         """Take what an episode costs; return from where."""
-        parts, missing = burn.covered(due.charges, self._lots, self._room, self.aside)
+        parts, missing = burn.covered(one.charges, self._lots, self._room, self.aside)
         if missing:
             name = self._payer.name
             raise BudgetExhaustedError(
-                f"an episode cost {credits(due.amount)} credits but the account {name!r} lacks "
+                f"an episode cost {credits(one.amount)} credits but the account {name!r} lacks "
                 f"{credits(missing)} of them. Nothing was charged. Grant credits with "
                 f"`sandbox ledger grant {name} CREDITS`."
             )
@@ -112,8 +112,8 @@ class Purse:
             self._room -= sum(amount for (_, pot), amount in parts.items() if pot == OVERAGE)
         return parts
 
-    def _move(self, due: Due, parts: Parts) -> Move:
-        usage = due.usage
+    def _move(self, one: PricedUsage, parts: Parts) -> Move:
+        usage = one.usage
         facts = {
             "evidence": usage.evidence,
             "quantities": {u: n for u, n in usage.quantities.items() if n},
@@ -125,7 +125,7 @@ class Purse:
             id=usage.id,
             kind="post",
             account=self._payer.name,
-            amount=due.amount,
+            amount=one.amount,
             facts=facts,
             parts=parts,
             run=usage.run,

@@ -82,9 +82,9 @@ class Growing:
         self._lines.close()
         self._file.close()
 
-    def _column(self, column: Column, filters: Mapping[str, Any]) -> layout.Rows:
+    def _column(self, column: Column, filters: Mapping[str, Any]) -> layout.StoredColumn:
         use: Mapping[str, Any] = {} if layout.is_small(column) else filters
-        return layout.Rows(layout.create_column(self._file, column, 0, use))
+        return layout.StoredColumn(layout.create_column(self._file, column, 0, use))
 
     def _write_rows(self, episodes: Sequence[EpisodeRows], count: int) -> None:
         end = self.rows + count

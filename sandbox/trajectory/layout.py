@@ -153,7 +153,7 @@ def dumps(value: Any, what: str) -> str:
         ) from None
 
 
-class Rows:
+class StoredColumn:
     """One open column; reads and writes runs of rows with as little ceremony as HDF5 allows.
 
     h5py's indexing costs 50-100 us a call, two thirds of it for building dataspaces that are the
@@ -228,7 +228,7 @@ def copy_column(source: h5py.Dataset, target: h5py.Dataset, same_filters: bool) 
             mask, data = source.id.read_direct_chunk(place)
             target.id.write_direct_chunk(place, data, mask)
         return
-    origin, goal = Rows(source), Rows(target)
+    origin, goal = StoredColumn(source), StoredColumn(target)
     step *= max(1, COPY_BYTES // (step * target.dtype.itemsize * math.prod(origin.row)))
     for start in range(0, total, step):
         goal.write(start, origin.rows(start, min(step, total - start)))

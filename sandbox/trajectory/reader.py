@@ -49,7 +49,7 @@ class ShardReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: h5py.File | None = None
-        self._columns: dict[str, layout.Rows] = {}
+        self._columns: dict[str, layout.StoredColumn] = {}
         self._next, self._block_of = 0, range(0)
         self._block: dict[str, NDArray[Any]] = {}
         try:
@@ -227,7 +227,7 @@ class ShardReader:
                     f"{self.rows}; it is damaged."
                 )
 
-    def _column(self, name: str) -> layout.Rows:
+    def _column(self, name: str) -> layout.StoredColumn:
         if name not in self._columns:
             assert self._file is not None, "inside a session"
             self._columns[name] = untrusted.column(self._file, self.schema[name])

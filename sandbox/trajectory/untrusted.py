@@ -106,7 +106,7 @@ def sidecar(path: Path, count: int) -> list[dict[str, Any]]:
     return objects(f"[{','.join(line.decode() for line in lines[:count])}]", path.name)
 
 
-def column(file: h5py.File, column: Column) -> layout.Rows:
+def column(file: h5py.File, column: Column) -> layout.StoredColumn:
     """Open a column, refusing what could make reading it do anything but read this file."""
     if file.id.links.get_info(column.name.encode()).type != h5py.h5l.TYPE_HARD:
         raise FormatError(f"{column.name!r} is a link to elsewhere; copy the data into the file.")
@@ -132,7 +132,7 @@ def column(file: h5py.File, column: Column) -> layout.Rows:
     unpacked = dataset.dtype.itemsize * math.prod(dataset.chunks or ())
     if unpacked > max(CHUNK_BYTES_LIMIT, row_bytes):
         raise FormatError(f"column {column.name!r} has chunks of {dataset.chunks}; too large.")
-    return layout.Rows(dataset)
+    return layout.StoredColumn(dataset)
 
 
 def _number(file: h5py.File, name: str) -> int | None:
