@@ -1,4 +1,4 @@
-"""Posts: what episodes cost, each charged once, first from what is held for it."""
+"""Posts: charge each episode once, first from the credit that is held for it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ from sandbox.prices import credits
 
 @dataclass(frozen=True, slots=True)
 class PricedUsage:
-    """What an episode costs.
+    """The work of an episode with its price.
 
     Attributes:
-        usage: its work.
+        usage: the work.
         charges: microcredits per meter unit.
-        amount: microcredits in all.
+        amount: the sum of `charges` [microcredits].
     """
 
     usage: Usage
@@ -37,7 +37,7 @@ class PricedUsage:
 
 
 def priced(usage: Usage) -> PricedUsage:
-    """Return what an episode costs; InvalidInputError if it cannot be written."""
+    """Return an episode's work with its price; InvalidInputError if it cannot be booked."""
     checked_id(usage.id)
     rules.checked_text("evidence", usage.evidence)
     for what, text in (("run", usage.run), ("parent", usage.parent)):
@@ -48,16 +48,24 @@ def priced(usage: Usage) -> PricedUsage:
     charges = usage.charges()
     amount = sum(charges.values())
     check_amount("a charge", amount)
-    if charges and max(usage.quantities.values()) > LARGEST:  # Of what costs nothing.
+    if (
+        charges and max(usage.quantities.values()) > LARGEST
+    ):  # The amount does not bound work that is free.
         raise InvalidInputError(f"{max(usage.quantities.values())} is too much work to be written.")
     return PricedUsage(usage, charges, amount)
 
 
 class Purse:
-    """What an account can pay with, in one transaction.
+    """The credit with which an account pays, in one transaction.
+
+    Args:
+        pages: of the transaction.
+        payer: the account.
+        holds: reservations for these posts; they are released.
+        now: the ledger's time [ms since 1970].
 
     Attributes:
-        aside: what was held for these posts and is not used yet.
+        aside: the released parts that are not used yet.
     """
 
     def __init__(self, pages: Pages, payer: Account, holds: Sequence[Booked], now: int) -> None:
@@ -66,7 +74,7 @@ class Purse:
         self._lots, self._room = rules.lots(pages, payer.name, now), rules.overdraft(pages, payer)
 
     def post(self, usages: Sequence[PricedUsage]) -> list[Receipt]:
-        """Post what episodes cost, each once; raises as `Ledger.post` does."""
+        """Post the work of episodes, each once; raises as `Ledger.post` does."""
         known = self._pages.known([one.usage.id for one in usages])
         receipts: list[Receipt] = []
         for one in usages:
@@ -80,7 +88,7 @@ class Purse:
         return receipts
 
     def hold_on(self) -> None:
-        """Hold what is left of what was held, for as long as it was."""
+        """Reserve again what is left of the released parts, for the same length of time."""
         rest = burn.within(self.aside, self._lots, self._room or 0)
         if rest:
             first = self._holds[0]
@@ -96,7 +104,7 @@ class Purse:
             )
 
     def _pay(self, one: PricedUsage) -> Parts:
-        """Take what an episode costs; return from where."""
+        """Take the price of an episode from the account; return the parts that pay."""
         parts, missing = burn.covered(one.charges, self._lots, self._room, self.aside)
         if missing:
             name = self._payer.name
@@ -113,6 +121,7 @@ class Purse:
         return parts
 
     def _move(self, one: PricedUsage, parts: Parts) -> Move:
+        """Return the transfer that posts an episode."""
         usage = one.usage
         facts = {
             "evidence": usage.evidence,
@@ -132,7 +141,7 @@ class Purse:
         )
 
     def _check_version(self, usage: Usage) -> None:
-        """Refuse a price schedule other than the one that was fixed when credit was reserved."""
+        """Refuse another price schedule than the one under which credit was reserved."""
         for hold in self._holds:
             fixed = hold.move.facts["price_version"]
             if fixed != usage.price_version:
