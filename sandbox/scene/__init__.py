@@ -1,7 +1,8 @@
-"""What is in the world, as frozen data: physics, pictures and documentation are built from it.
+"""Scenes as frozen data, from which physics, pictures and documentation are built.
 
-Lengths are metres, masses kilograms, angles radians unless a name says otherwise. The world frame
-has z up. Quaternions are (x, y, z, w). Colours are red, green, blue and alpha in 0..1, as shown.
+Lengths are in metres, masses in kilograms and angles in radians, unless a name says otherwise. The
+world frame has z up. Quaternions are (x, y, z, w). Colours are red, green, blue and alpha in 0..1,
+as displayed.
 """
 
 from sandbox.scene.assets import asset
