@@ -11,11 +11,12 @@ import typer
 from sandbox import catalogue, prices
 from sandbox.cli import show, trust
 from sandbox.cli.ledger import ledger_app
-from sandbox.cli.trust import Key
+from sandbox.cli.trust import Key, TrustCode
 from sandbox.run import recipe
 from sandbox.scenario import factors
 
 if TYPE_CHECKING:
+    from sandbox.env import SandboxEnv
     from sandbox.run.run import Run
 
 
@@ -110,6 +111,7 @@ def render(
     admission: Admission = None,
     workers: Workers = 1,
     key: Key = None,
+    trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
     """Replay a finished run, bit for bit, and draw its pictures now; only these are charged."""
@@ -128,7 +130,7 @@ def render(
         compression=compression,
         admission=admission,
     )
-    source = rerender.Rendering(wanted, run)
+    source = rerender.Rendering(wanted, run, trust_code)
     drawing = Run(wanted, out, None, source, trust.signer(key))
     _carry_out(drawing, "Rendering", workers, as_json)
 
@@ -152,13 +154,14 @@ def branch(
     account: Account = None,
     workers: Workers = 1,
     key: Key = None,
+    trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
     """Live a recorded episode again up to a step, then otherwise: counterfactual groups."""
     from sandbox.sources import branching
 
-    plan = branching.planned(run, episode, step, _listed(kinds), k)
-    _branch_off(run, plan, out, budget, account, workers, key, as_json)
+    plan = branching.planned(run, episode, step, _listed(kinds), k, trust_code)
+    _branch_off(run, plan, out, budget, account, workers, key, trust_code, as_json)
 
 
 @app.command()
@@ -182,14 +185,15 @@ def surprises(
     account: Account = None,
     workers: Workers = 1,
     key: Key = None,
+    trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
     """Make pairs for violation of expectation: what was recorded, and what cannot be."""
     from sandbox.sources import branching
 
     named = None if kinds is None else _listed(kinds)
-    plan = branching.surprises(run, named, pairs, during, seed)
-    _branch_off(run, plan, out, budget, account, workers, key, as_json)
+    plan = branching.surprises(run, named, pairs, during, seed, trust_code)
+    _branch_off(run, plan, out, budget, account, workers, key, trust_code, as_json)
     if not as_json:
         show.pairs(branching.pairs(out))
 
@@ -202,13 +206,14 @@ def _branch_off(
     account: str | None,
     workers: int,
     key: str | None,
+    trust_code: bool,
     as_json: bool,
 ) -> None:
     from sandbox.run.run import Run
     from sandbox.sources import branching
 
-    changes = {"budget": _credits(budget), "account": account}
-    source = branching.Branching.of(run, plan, **changes)
+    pays = _credits(budget)
+    source = branching.Branching.of(run, plan, trust_code, budget=pays, account=account)
     carried = Run(source.recipe, out, None, source, trust.signer(key))
     _carry_out(carried, "Branching", workers, as_json)
 
@@ -289,12 +294,13 @@ def coverage(
     out: Annotated[
         Path | None, typer.Option(help="The picture; coverage.png in the run folder if none.")
     ] = None,
+    trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
     """Measure what a run covers of its world, and warn of what trains badly."""
     from sandbox.report import coverage as covering
 
-    found = covering.measure(run)
+    found = covering.measure(run, trust_code)
     if as_json:
         print(json.dumps(covering.plain(found)))
         return
@@ -315,6 +321,7 @@ def preview(
     camera: Cameras = None,
     image_size: ImageSize = None,
     renderer: Renderer = None,
+    trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
     """Draw a contact sheet (PNG) and a film (MP4) of a run, replayed for pictures it has not."""
@@ -326,6 +333,7 @@ def preview(
         episodes,
         columns.split(",") if columns else None,
         camera,
+        trust_code,
         image_size=image_size,
         renderer=renderer,
     )
@@ -337,13 +345,13 @@ def preview(
 
 @app.command()
 def gallery(
-    out: Annotated[Path, typer.Argument(help="Where to write.", show_default=False)],
-    as_json: Json = False,
+    out: Annotated[Path, typer.Argument(help="Where to write.")], as_json: Json = False
 ) -> None:
     """Write a page of every environment: films, and pictures of its cameras and factors."""
     from sandbox.report.gallery import gallery as write
 
-    page = write(out, show.each(catalogue.environments(), "Drawing", hidden=as_json))
+    names = [name for name, _ in catalogue.importable()]
+    page = write(out, show.each(names, "Drawing", hidden=as_json))
     if as_json:
         print(json.dumps(str(page)))
     else:
@@ -353,21 +361,24 @@ def gallery(
 @app.command()
 def envs(as_json: Json = False) -> None:
     """List the environments."""
-    rows = [_environment(name) for name in catalogue.environments()]
+    rows = [_environment(name, env) for name, env in catalogue.importable()]
     if as_json:
         print(json.dumps(rows))
     else:
         shown = ("environment", "family", "action", "steps", "factors", "summary")
-        show.table("Environments", [{key: row[key] for key in shown} for row in rows])
+        show.table("Environments", [{key: it[key] for key in shown} for it in rows])
 
 
 @app.command("factors")
 def factors_(
-    name: Annotated[str, typer.Argument(help="An environment.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(help="An environment, or MODULE:CLASS.", show_default=False)
+    ],
     as_json: Json = False,
 ) -> None:
     """List what a scenario may vary in an environment."""
-    rows = [factors.described(key, one) for key, one in catalogue.environment(name).factors.items()]
+    env = catalogue.environment(name, trust_code=True)
+    rows = [factors.described(key, one) for key, one in env.factors.items()]
     if as_json:
         print(json.dumps(rows))
     else:
@@ -388,21 +399,16 @@ def schema(
 @app.command()
 def scenarios(as_json: Json = False) -> None:
     """List the scenarios, and the recipes."""
-    from sandbox.scenario import load
-
-    rows: list[dict[str, Any]] = []
-    for name in catalogue.scenarios():
-        scenario, where = load(name)
-        scenario.check(catalogue.environment(scenario.environment).factors, where)
-        rows.append(
-            {
-                "scenario": name,
-                "environment": scenario.environment,
-                "splits": list(scenario.splits),
-                "varies": list(scenario.factors),
-                "summary": scenario.summary,
-            }
-        )
+    rows = [
+        {
+            "scenario": name,
+            "environment": scenario.environment,
+            "splits": list(scenario.splits),
+            "varies": list(scenario.factors),
+            "summary": scenario.summary,
+        }
+        for name, scenario in catalogue.checked_scenarios()
+    ]
     if as_json:
         print(json.dumps(rows))
     else:
@@ -419,8 +425,7 @@ def _credits(budget: str | None) -> float | None:
     return None if budget is None else prices.micro(budget) / prices.MICRO
 
 
-def _environment(name: str) -> dict[str, Any]:
-    env = catalogue.environment(name)
+def _environment(name: str, env: "type[SandboxEnv]") -> dict[str, Any]:
     return {
         "environment": name,
         "id": catalogue.gym_id(name),

@@ -28,6 +28,9 @@ Trusted = Annotated[
 Unsigned = Annotated[bool, typer.Option("--unsigned", help="Accept one that nobody signed.")]
 NoLedger = Annotated[bool, typer.Option("--no-ledger", help="Compare no charges.")]
 Workers = Annotated[int, typer.Option(min=1, max=256, help="Processes to share the shards.")]
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", help="Import the MODULE:CLASS that the run names.")
+]
 Published = Annotated[
     Path | None, typer.Option("--checkpoint", help="A checkpoint of the run kept elsewhere.")
 ]
@@ -82,6 +85,7 @@ def verify(
     unsigned: Unsigned = False,
     no_ledger: NoLedger = False,
     workers: Workers = 1,
+    trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
     """Re-read every byte, check every digest, signature and charge, replay every episode."""
@@ -90,7 +94,7 @@ def verify(
     if run.is_file():
         _verify_proof(run, key, unsigned, as_json)
         return
-    trust = _trust(key, checkpoint, no_ledger, unsigned)
+    trust = _trust(key, checkpoint, no_ledger, unsigned, trust_code)
     with show.VerifyProgress(run, hidden=as_json) as progress:
         report = verifying.verify(run, sample, progress, trust, workers=workers)
     if as_json:
@@ -112,13 +116,14 @@ def audit(
     no_ledger: NoLedger = False,
     refund: Annotated[bool, typer.Option("--refund", help="Refund what fails.")] = False,
     workers: Workers = 1,
+    trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
     """Replay a random sample of a run and say what that proves."""
     from sandbox.ledger import Ledger
     from sandbox.verification import audit as auditing
 
-    trust = _trust(key, checkpoint, no_ledger, unsigned)
+    trust = _trust(key, checkpoint, no_ledger, unsigned, trust_code)
     with show.VerifyProgress(run, hidden=as_json) as progress:
         found = auditing.audit(run, confidence, fraction, nonce, progress, trust, workers)
     if not as_json:
@@ -184,14 +189,18 @@ def _verify_proof(path: Path, trusted: list[str] | None, unsigned: bool, as_json
 
 
 def _trust(
-    trusted: list[str] | None, published: Path | None, no_ledger: bool, unsigned: bool
+    trusted: list[str] | None,
+    published: Path | None,
+    no_ledger: bool,
+    unsigned: bool,
+    trust_code: bool,
 ) -> "Trust":
     from sandbox.ledger import Ledger
     from sandbox.verification.verify import Trust
 
     ledger, known = None if no_ledger else Ledger(read_only=True), _keys(trusted)
     text = None if published is None else _checkpoint(published)
-    return Trust(ledger, known, bool(known) and not unsigned, text)
+    return Trust(ledger, known, bool(known) and not unsigned, text, trust_code)
 
 
 def _checkpoint(path: Path) -> str:

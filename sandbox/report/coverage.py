@@ -58,14 +58,19 @@ class Coverage:
     warnings: list[str] = field(default_factory=list[str])
 
 
-def measure(run: Path) -> Coverage:
+def measure(run: Path, trust_code: bool = False) -> Coverage:
     """Return what a run covers.
+
+    Args:
+        run: its folder.
+        trust_code: see `catalogue.environment`.
 
     Raises:
         FormatError: it cannot be read.
+        InvalidInputError: its environment is not to be had.
     """
     recipe, scenario = runs.recipe_of(run), runs.scenario_of(run)
-    env = catalogue.environment(recipe.environment)
+    env = catalogue.environment(recipe.environment, trust_code)
     found, seen = Coverage(recipe.environment), _Seen(env)
     records: list[dict[str, Any]] = []
     for path in shards(run):

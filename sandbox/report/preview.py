@@ -48,6 +48,7 @@ def preview(
     episodes: int = 6,
     columns: Sequence[str] | None = None,
     camera: Sequence[str] | None = None,
+    trust_code: bool = False,
     **changes: Any,
 ) -> list[Path]:
     """Write `contact_sheet.png` and `preview.mp4` of a run's first episodes into `out`.
@@ -59,6 +60,7 @@ def preview(
         episodes: how many.
         columns: of modality.PICTURES, to draw other pictures than the run's.
         camera: who draws them.
+        trust_code: see `catalogue.environment`.
         changes: image_size and renderer, likewise.
 
     Raises:
@@ -69,18 +71,17 @@ def preview(
         raise InvalidInputError(f"--episodes {episodes}: give at least 1.")
     shown = list(_episodes(run, episodes))
     recipe = runs.recipe_of(run)
+    fps = catalogue.environment(recipe.environment, trust_code).control_hz
     redraw = columns or camera or any(value is not None for value in changes.values())
     if redraw or not _films(shown[0]):
         wanted = recipes.with_pictures(recipe, columns or ["pixels"], camera, **changes)
-        shown = _redrawn(wanted, runs.scenario_of(run), shown)
+        shown = _redrawn(wanted, runs.scenario_of(run), shown, trust_code)
     films = [(episode, _films(episode)) for episode in shown]
     sheet, film = out / "contact_sheet.png", out / "preview.mp4"
     try:
         out.mkdir(parents=True, exist_ok=True)
         contact_sheet(films).save(sheet)
-        write_film(
-            film, [f for _, f in films], catalogue.environment(recipe.environment).control_hz
-        )
+        write_film(film, [f for _, f in films], fps)
     except OSError as error:
         raise SandboxError(f"{out}: the preview cannot be written: {error}.") from error
     return [sheet, film]
@@ -163,9 +164,11 @@ def _films(episode: Episode) -> dict[str, Film]:
     return films
 
 
-def _redrawn(recipe: Recipe, scenario: Scenario, episodes: Sequence[Episode]) -> list[Episode]:
+def _redrawn(
+    recipe: Recipe, scenario: Scenario, episodes: Sequence[Episode], trust_code: bool
+) -> list[Episode]:
     """Simulate episodes again with the pictures of another recipe."""
-    with closing(Replay(recipe, scenario)) as replay:
+    with closing(Replay(recipe, scenario, trust_code)) as replay:
         schema, drawn = rollout.schema(replay.env), list[Episode]()
         for episode in episodes:
             buffer = EpisodeBuffer(schema, replay.env.max_steps + 1)

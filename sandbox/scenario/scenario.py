@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from sandbox import content, digest, document
 from sandbox.errors import InvalidInputError, UnknownNameError
@@ -34,7 +34,7 @@ class Scenario(Strict):
 
     Attributes:
         format: of the file.
-        environment: the file name of the environment, such as push_t.
+        environment: its name, such as push_t, or MODULE:CLASS.
         extends: another scenario of it, by name; what this one says wins. None in one that is
             loaded: all is here.
         summary: a sentence: what question it asks.
@@ -47,7 +47,7 @@ class Scenario(Strict):
     """
 
     format: Literal[1] = Field(alias="format")
-    environment: str
+    environment: Annotated[str, AfterValidator(content.canonical)]
     extends: str | None = None
     summary: str = ""
     limit_s: Annotated[float, Field(gt=0)] | None = None
@@ -168,10 +168,10 @@ def _given(data: Mapping[str, Any]) -> tuple[Scenario, str]:
 def _read(name: str) -> tuple[Scenario, str]:
     if name.endswith((".yaml", ".yml")):
         return document.read(Path(name), Scenario), name
-    if name not in content.names("scenarios", ".yaml"):
-        raise UnknownNameError("scenario", name, content.names("scenarios", ".yaml"))
-    path = content.folder("scenarios") / f"{name}.yaml"
-    return document.read(path, Scenario), f"scenarios/{name}.yaml"
+    known = content.listing("scenarios").found
+    if name not in known:
+        raise UnknownNameError("scenario", name, known)
+    return document.read(known[name].path, Scenario), known[name].where
 
 
 def _extended(child: Scenario, parent: Scenario, its: str, where: str) -> Scenario:

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from sandbox import prices
 from sandbox.env import Policy, SandboxEnv
 from sandbox.errors import FormatError
+from sandbox.meter import Meter
 from sandbox.run import folder as runs
 from sandbox.run.recipe import Recipe, changed
 from sandbox.run.run import Generation
@@ -41,22 +43,30 @@ class Branching(Generation):
         recipe: of the run that is branched off.
         folder: that run's.
         plan: from `planned`, or `surprises`.
+        trust_code: see `catalogue.environment`.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, plan: Mapping[str, Any]) -> None:
-        super().__init__(recipe, runs.scenario_of(folder))
+    def __init__(
+        self, recipe: Recipe, folder: Path, plan: Mapping[str, Any], trust_code: bool = False
+    ) -> None:
+        self.recipe, self._trust_code = recipe, trust_code
+        meter = Meter(prices.current())
+        self.env = rollout.make(recipe, meter, runs.scenario_of(folder), trust_code)
+        self.scenario = self.env.scenario
         self._folder, self._plan = folder, plan
         self.plan: Mapping[str, Any] | None = plan
         self._read: tuple[int, Episode] | None = None  # The last past, by its episode.
 
     @classmethod
-    def of(cls, folder: Path, plan: Mapping[str, Any], **changes: Any) -> "Branching":
+    def of(
+        cls, folder: Path, plan: Mapping[str, Any], trust_code: bool = False, **changes: Any
+    ) -> "Branching":
         """Return the branches of a plan; changes are of the recipe's account, budget and such."""
         recipe = changed(runs.recipe_of(folder), episodes=len(plan["branches"]), **changes)
-        return cls(recipe, folder, plan)
+        return cls(recipe, folder, plan, trust_code)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Branching, (self.recipe, self._folder, self._plan)
+        return Branching, (self.recipe, self._folder, self._plan, self._trust_code)
 
     def live(self, run: str, index: int, buffer: EpisodeBuffer) -> tuple[int, dict[str, Any]]:
         """Live the past again, compare it, and go on otherwise.

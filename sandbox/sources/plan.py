@@ -67,7 +67,9 @@ def is_impossible(episode: Episode) -> bool:
     return bool(episode.record.get("branch", {}).get("impossible"))
 
 
-def planned(folder: Path, episode: int, step: int, kinds: Sequence[str], k: int) -> dict[str, Any]:
+def planned(
+    folder: Path, episode: int, step: int, kinds: Sequence[str], k: int, trust_code: bool = False
+) -> dict[str, Any]:
     """Return the plan of some branches of a recorded episode.
 
     Args:
@@ -76,6 +78,7 @@ def planned(folder: Path, episode: int, step: int, kinds: Sequence[str], k: int)
         step: where the past ends: the first action that may differ is the one at this row.
         kinds: of branches, such as `same`, `impulse:ball_0`, `factor:ball_mass_kg=0.3`.
         k: how many of each kind that has chance in it.
+        trust_code: see `catalogue.environment`.
 
     Raises:
         InvalidInputError, UnknownNameError: there is no such episode, step, kind or body.
@@ -86,7 +89,7 @@ def planned(folder: Path, episode: int, step: int, kinds: Sequence[str], k: int)
     if k < 1 or not kinds:
         raise InvalidInputError("give at least one kind of branch, and k of at least 1.")
     rng = np.random.default_rng([episode, step, k])
-    with Beginning(folder) as beginning:
+    with Beginning(folder, trust_code) as beginning:
         look = Look(beginning.of(recorded), recorded.rows["state"], step, rng)
         branches = [
             {"past": 0, **look.branch(kind)}
@@ -122,11 +125,12 @@ class Beginning:
 
     Args:
         folder: of the run.
+        trust_code: see `catalogue.environment`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, trust_code: bool = False) -> None:
         meter, scenario = Meter(prices.current()), runs.scenario_of(folder)
-        self._env = rollout.make(runs.recipe_of(folder), meter, scenario)
+        self._env = rollout.make(runs.recipe_of(folder), meter, scenario, trust_code)
 
     def of(self, episode: Episode) -> SandboxEnv:
         """Return the environment at the beginning of an episode."""

@@ -27,12 +27,13 @@ class Rendering:
     Args:
         recipe: of the new run, from `recipe.with_pictures`.
         folder: of the old one.
+        trust_code: see `catalogue.environment`.
 
     Raises:
         FormatError: the old run is damaged or not finished.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, trust_code: bool = False) -> None:
         known = runs.read_run(folder)
         if not (folder / "manifest.json").exists():
             raise FormatError(f"{folder}: this run is not finished; `sandbox generate` it first.")
@@ -40,16 +41,16 @@ class Rendering:
         self.parent: str | None = known["run"]
         self.plan: Mapping[str, Any] | None = known["plan"]
         self._shards, self._size = shards(folder), recipe.shard_episodes
-        self._recipe, self._folder = recipe, folder
-        self._replay = Replay(recipe, self.scenario)
+        self._made_from = recipe, folder, trust_code
+        self._replay = Replay(recipe, self.scenario, trust_code)
         self.env = self._replay.env
         self._schema = rollout.schema(self.env)
         self._lease: Lease | None = None
         self._held = False
         self._reader: ShardReader | None = None
 
-    def __reduce__(self) -> tuple[type["Rendering"], tuple[Recipe, Path]]:
-        return Rendering, (self._recipe, self._folder)
+    def __reduce__(self) -> tuple[type["Rendering"], tuple[Recipe, Path, bool]]:
+        return Rendering, self._made_from
 
     def quote(self, done: int) -> Quote:
         """Return exactly what the pictures of the episodes after the first `done` cost."""

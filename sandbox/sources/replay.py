@@ -23,13 +23,15 @@ class Replay:
     Args:
         recipe: what it observes.
         scenario: as it was when they were recorded: the file may have been edited since.
+        trust_code: see `catalogue.environment`.
 
     Attributes:
         env: it pays for nothing, and counts all its work.
     """
 
-    def __init__(self, recipe: Recipe, scenario: Scenario) -> None:
-        self.env: SandboxEnv = rollout.make(recipe, Meter(prices.current()), scenario)
+    def __init__(self, recipe: Recipe, scenario: Scenario, trust_code: bool = False) -> None:
+        meter = Meter(prices.current())
+        self.env: SandboxEnv = rollout.make(recipe, meter, scenario, trust_code)
 
     def close(self) -> None:
         """Give the environment's clients back."""

@@ -7,22 +7,34 @@ import numpy as np
 
 from sandbox import catalogue
 from sandbox.env import HAPPENS, Policy, SandboxEnv
+from sandbox.errors import InvalidInputError
 from sandbox.meter import Meter
 from sandbox.observation import NUMBERS
 from sandbox.run.recipe import Recipe
-from sandbox.scenario import Scenario
+from sandbox.scenario import FORMAT, Scenario
 from sandbox.scenario.factors import Color, Integer
 from sandbox.trajectory import Column, EpisodeBuffer, Schema
 from sandbox.world import engine
 
 
-def make(recipe: Recipe, meter: Meter, scenario: Scenario | None = None) -> SandboxEnv:
-    """Return the environment that a recipe asks for; `meter` counts its work, and may pay.
+def make(
+    recipe: Recipe, meter: Meter, scenario: Scenario | None = None, trust_code: bool = False
+) -> SandboxEnv:
+    """Return the environment that a recipe asks for.
 
-    A scenario is one that is known already; None reads the recipe's.
+    Args:
+        recipe: what it observes.
+        meter: counts its work, and may pay.
+        scenario: one that is known already; None reads the recipe's.
+        trust_code: see `catalogue.environment`.
+
+    Raises:
+        InvalidInputError: the environment is not to be had, or the scenario is for another.
     """
-    env = catalogue.environment(recipe.environment)(
-        scenario=recipe.scenario if scenario is None else scenario.model_dump(exclude_none=True),
+    plain = {"format": FORMAT, "environment": recipe.environment}
+    given = recipe.scenario or plain
+    env = catalogue.environment(recipe.environment, trust_code)(
+        scenario=given if scenario is None else scenario.model_dump(exclude_none=True),
         split=recipe.split,
         observation=list(recipe.observation),
         image_size=recipe.image_size,
@@ -30,6 +42,11 @@ def make(recipe: Recipe, meter: Meter, scenario: Scenario | None = None) -> Sand
         renderer=recipe.renderer,
         account=None,
     )
+    if env.scenario.environment != recipe.environment:
+        raise InvalidInputError(
+            f"the recipe calls its environment {recipe.environment!r}, and its scenario "
+            f"{env.scenario.environment!r}: write the same in both."
+        )
     env.meter = meter
     env.world.feels = recipe.labels
     env.log_bytes = schema(env).row_bytes
@@ -221,7 +238,7 @@ def record(
     return {
         "run": run,
         "episode": index,
-        "environment": env.name(),
+        "environment": recipe.environment,
         "seed": chance.seed,
         "scenario": recipe.scenario,
         "split": recipe.split,

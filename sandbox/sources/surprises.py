@@ -39,6 +39,7 @@ def surprises(
     wanted: int,
     during: str | None = None,
     seed: int = 0,
+    trust_code: bool = False,
 ) -> dict[str, Any]:
     """Return the plan of pairs: for each kind, `wanted` moments of the run's episodes.
 
@@ -48,6 +49,7 @@ def surprises(
         wanted: how many pairs of each kind.
         during: an event of the environment; moments are only where it holds.
         seed: of what is left to chance.
+        trust_code: see `catalogue.environment`.
 
     Raises:
         UnknownNameError, InvalidInputError: there is no such kind or event, or too few moments.
@@ -60,7 +62,7 @@ def surprises(
     rng = np.random.default_rng([seed, wanted])
     pasts: list[dict[str, Any]] = []
     branches: list[dict[str, Any]] = []
-    with Beginning(folder) as beginning:
+    with Beginning(folder, trust_code) as beginning:
         for kind in IMPOSSIBLE if kinds is None else kinds:
             drawn = _pairs(folder, beginning, kind, during, rng)
             found = list(itertools.islice(drawn, wanted))

@@ -87,13 +87,17 @@ def audit(
 
     Raises:
         FormatError: no run, or one that is not finished.
-        InvalidInputError: a confidence, fraction or nonce that is none.
+        InvalidInputError: a confidence, fraction or nonce that is none; or the environment is
+            somebody's code that is not trusted.
     """
     for name, value in (("confidence", confidence), ("fraction", fraction)):
         if not 0 < value < 1:
             raise InvalidInputError(f"{name} {value!r}: give a number between 0 and 1.")
     nonce = secrets.token_hex(16) if nonce is None else _checked(nonce)
-    known, count = runs.read_run(folder), runs.recipe_of(folder).episodes
+    trust = Trust.here() if trust is None else trust
+    known, recipe = runs.read_run(folder), runs.recipe_of(folder)
+    catalogue.check_trust(recipe.environment, trust.trust_code)
+    count = recipe.episodes
     if not (folder / "manifest.json").exists():
         raise FormatError(f"{folder}: this run is not finished; `sandbox generate` it first.")
     random = sample_size(count, confidence, fraction)

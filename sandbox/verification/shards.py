@@ -62,12 +62,14 @@ class Job:
         known: what run.json says.
         recipe, scenario: those in it.
         chosen: the numbers of the episodes to simulate again.
+        trust_code: see `catalogue.environment`.
     """
 
     known: Mapping[str, Any]
     recipe: Recipe
     scenario: Scenario
     chosen: frozenset[int]
+    trust_code: bool = False
 
 
 @dataclass
@@ -267,7 +269,8 @@ class Reading:
     def _replaying(self) -> Replay:
         """Return what lives episodes again; note if it cannot draw their pictures."""
         if self._replay is None:
-            self._replay, report = Replay(self.job.recipe, self.job.scenario), self.found.report
+            job, report = self.job, self.found.report
+            self._replay = Replay(job.recipe, job.scenario, job.trust_code)
             pictures = self._replay.env.pictures
             ours, theirs = pictures.drawn_by, self.job.known.get("renderer")
             if ours != theirs:

@@ -33,12 +33,15 @@ class Trust:
         keys: whose signatures count.
         signed: whether one of them must have signed.
         published: a checkpoint of this run that was kept elsewhere, as a note; or None.
+        trust_code: whether to import an environment that the run calls MODULE:CLASS; without, its
+            episodes are not simulated again.
     """
 
     ledger: Ledger | None
     keys: Sequence[VerifierKey] = ()
     signed: bool = False
     published: str | None = None
+    trust_code: bool = False
 
     @classmethod
     def here(cls) -> "Trust":
@@ -80,7 +83,10 @@ def verify(
     foreign = [name for name in recipe.policies if name not in POLICIES]
     if foreign:
         report.notes.append(f"the actions of {', '.join(foreign)} were taken as recorded.")
-    job = Job(known, recipe, runs.scenario_of(folder), chosen)
+    if catalogue.is_strange(recipe.environment) and not trust.trust_code:
+        chosen = frozenset()
+        report.notes.append(_untrusted(recipe.environment))
+    job = Job(known, recipe, runs.scenario_of(folder), chosen, trust.trust_code)
     _check_identity(job, report)
     _check_code(job, report)
     read(job, shards(folder, missing_ok=True), found, progress, workers)
@@ -114,13 +120,22 @@ def _check_identity(job: Job, report: Report) -> None:
 def _check_code(job: Job, report: Report) -> None:
     """Note if the environment has been changed since."""
     name = job.recipe.environment
+    if catalogue.is_strange(name) and not job.trust_code:
+        return
     try:
         if job.known["code"] != catalogue.code(name):
             report.notes.append(
-                f"made by another version of envs/{name}.py: a difference proves nothing."
+                f"made by another version of {catalogue.where(name)}: a difference proves nothing."
             )
     except InvalidInputError as error:
         report.faults.append(f"run.json: {error}")
+
+
+def _untrusted(environment: str) -> str:
+    return (
+        f"no episode was simulated again: the environment {environment} is somebody's code; give "
+        "--trust-code to import it."
+    )
 
 
 def _count(job: Job, report: Report) -> None:
