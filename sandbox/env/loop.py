@@ -76,7 +76,7 @@ class SandboxEnv(Returning):
         self._made_as = {key: it for key, it in locals().items() if key not in (*mine, "mine")}
         plain = {"format": scenarios.FORMAT, "environment": self.name()}
         self.scenario, where = scenarios.load(plain if scenario is None else scenario)
-        if self.scenario.environment != self.name():
+        if self.scenario.environment not in (self.name(), _written(type(self))):
             raise InvalidInputError(
                 f"{where}: this scenario is for {self.scenario.environment!r}, not {self.name()!r}."
             )
@@ -414,6 +414,11 @@ class SandboxEnv(Returning):
         for name in names:
             drawn[name] = factors.sample(self.factors[name], factors.stream(seed, name))
         return scenarios.with_values(Values(drawn), changes, self.factors)
+
+
+def _written(of: type) -> str:
+    """Return a class as MODULE:CLASS: a recipe may call it so, whoever offers it by a name."""
+    return f"{of.__module__}:{of.__qualname__}"
 
 
 def _checked_mode(mode: str | None) -> str | None:

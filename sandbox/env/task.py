@@ -9,6 +9,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from sandbox import content
 from sandbox.observation import Element
 from sandbox.scenario.factors import Color, Factors, Values
 from sandbox.scene import Scene
@@ -160,8 +161,8 @@ class Task(gymnasium.Env[Observation, Vector]):
 
     @classmethod
     def name(cls) -> str:
-        """Return the name of the environment's file, such as push_t."""
-        return cls.__module__.rpartition(".")[2]
+        """Return what the catalogue calls the environment, such as push_t, or MODULE:CLASS."""
+        return content.environment_name(cls.__module__, cls.__qualname__)
 
     @classmethod
     def max_episode_steps(cls) -> int:

@@ -6,9 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, ValidationError
 
-from sandbox import content, digest, document
+from sandbox import content, digest, document, validation
 from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.scenario import factors
 from sandbox.scenario.camera import CameraSetting
@@ -34,7 +34,7 @@ class Scenario(Strict):
 
     Attributes:
         format: the version of the file format.
-        environment: the name of the environment, such as push_t.
+        environment: the name of the environment, such as push_t, or MODULE:CLASS.
         extends: the name of another scenario of the environment, whose keys this one inherits and
             may replace. `load` resolves it and leaves None.
         summary: the question that the scenario asks, in a sentence.
@@ -47,7 +47,7 @@ class Scenario(Strict):
     """
 
     format: Literal[1] = Field(alias="format")
-    environment: str
+    environment: Annotated[str, AfterValidator(content.canonical)]
     extends: str | None = None
     summary: str = ""
     limit_s: Annotated[float, Field(gt=0)] | None = None
@@ -173,17 +173,18 @@ def _given(data: Mapping[str, Any]) -> tuple[Scenario, str]:
     where = "the scenario"
     try:
         return Scenario.model_validate(dict(data)), where
-    except ValueError as error:
-        raise InvalidInputError(f"{where} given as a mapping: {error}") from None
+    except ValidationError as error:
+        fault = validation.first_fault(error)
+        raise InvalidInputError(f"{where} given as a mapping: {fault}") from None
 
 
 def _read(name: str) -> tuple[Scenario, str]:
     if name.endswith((".yaml", ".yml")):
         return document.read(Path(name), Scenario), name
-    if name not in content.names("scenarios", ".yaml"):
-        raise UnknownNameError("scenario", name, content.names("scenarios", ".yaml"))
-    path = content.folder("scenarios") / f"{name}.yaml"
-    return document.read(path, Scenario), f"scenarios/{name}.yaml"
+    known = content.listing("scenarios").found
+    if name not in known:
+        raise UnknownNameError("scenario", name, known)
+    return document.read(known[name].path, Scenario), known[name].where
 
 
 def _extended(child: Scenario, parent: Scenario, its: str, where: str) -> Scenario:
