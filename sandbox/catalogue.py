@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import gymnasium
-
 from sandbox import content, digest
 from sandbox.content import Listed, class_name
 from sandbox.errors import InvalidInputError, SandboxError, UnknownNameError
@@ -137,6 +135,8 @@ def gym_id(name: str) -> str:
 
 def register() -> None:
     """Register every environment with Gymnasium, without importing one; name what is broken."""
+    import gymnasium  # Slow: only who makes environments pays for it.
+
     for one in _environments():
         if gym_id(one.name) not in gymnasium.registry:
             gymnasium.register(  # pyright: ignore[reportUnknownMemberType]
