@@ -17,6 +17,7 @@ from sandbox.scene.bodies import (
     robot,
 )
 from sandbox.scene.panda import (
+    PANDA_CAMERA,
     PANDA_FINGERS,
     PANDA_JOINTS,
     PANDA_LIMITS,
@@ -24,7 +25,9 @@ from sandbox.scene.panda import (
     panda,
     panda_joints,
     panda_moved,
+    panda_room,
 )
+from sandbox.scene.parts import X, Y, Z, box, rim, shade, slab, sliding
 from sandbox.scene.scene import Engine, Scene, movable
 from sandbox.scene.shapes import (
     GREY,
@@ -43,6 +46,7 @@ from sandbox.scene.view import Camera, Light, orbit, sun
 
 __all__ = [
     "GREY",
+    "PANDA_CAMERA",
     "PANDA_FINGERS",
     "PANDA_JOINTS",
     "PANDA_LIMITS",
@@ -66,7 +70,11 @@ __all__ = [
     "ShapeKind",
     "Texture",
     "Vec3",
+    "X",
+    "Y",
+    "Z",
     "asset",
+    "box",
     "image",
     "mesh",
     "movable",
@@ -74,7 +82,12 @@ __all__ = [
     "panda",
     "panda_joints",
     "panda_moved",
+    "panda_room",
+    "rim",
     "robot",
+    "shade",
+    "slab",
+    "sliding",
     "sun",
     "turned",
 ]

@@ -12,7 +12,9 @@ from dataclasses import replace
 from functools import lru_cache
 
 from sandbox.scene.bodies import Body, Joint, Link, Material, Motor
+from sandbox.scene.parts import box, shade
 from sandbox.scene.shapes import ORIGIN, Pose, Quat, Rgba, Shape, Vec3, mesh
+from sandbox.scene.view import Camera
 
 PANDA_JOINTS = tuple(f"link{n}" for n in range(1, 8))
 PANDA_FINGERS = ("left_finger", "right_finger")
@@ -21,6 +23,13 @@ PANDA_LEASH_M = 0.05  # The farthest that a target is from the tip, along each a
 PANDA_LIMITS = (
     *((-2.9671, 2.9671), (-1.8326, 1.8326), (-2.9671, 2.9671), (-3.1416, 0.0)),
     *((-2.9671, 2.9671), (-0.0873, 3.8223), (-2.9671, 2.9671)),
+)
+PANDA_TABLE_M = 0.45  # The table's top above the floor.
+PANDA_CAMERA = Camera(  # On the hand, looking past the fingertips.
+    *("hand", (0.1, 0.0, 0.0), (0.03, 0.0, 0.2), (1.0, 0.0, 0.0), 75.0, 0.01),
+    body="panda",
+    link="hand",
+    mounted=True,
 )
 PANDA_WHITE: Rgba = (0.93, 0.94, 0.95, 1.0)
 _DARK: Rgba = (0.27, 0.28, 0.3, 1.0)
@@ -142,7 +151,7 @@ def panda_moved(
 ) -> tuple[float, ...]:
     """Return a target of `tip` moved by so much [m], kept in a box and near where `tip` is.
 
-    The hand shall not fly on when what held it back gives way.
+    A target far from the tip would make the hand fly on when an obstacle gives way.
     """
     moved: list[float] = []
     for t, b, a, low, high in zip(target, by, tip, *box, strict=False):
@@ -150,6 +159,17 @@ def panda_moved(
         goal = near if goal < near else far if goal > far else goal
         moved.append(low if goal < low else high if goal > high else goal)
     return tuple(moved)
+
+
+def panda_room(color: Rgba, friction: float) -> tuple[Body, Body]:
+    """Return a floor, and a table on which the arm stands and whose top is at z = 0."""
+    top = box((0.5, 0.48, 0.02), (0.3, 0.0, -0.02), color)
+    foot = box((0.4, 0.38, (PANDA_TABLE_M - 0.04) / 2), (0.3, 0.0, -0.245), shade(color, 0.6))
+    floor = Shape("plane", color=(0.62, 0.65, 0.66, 1.0))
+    return (
+        Body("floor", (floor,), pose=Pose((0.0, 0.0, -PANDA_TABLE_M))),
+        Body("table", (top, foot), material=Material(friction=friction)),
+    )
 
 
 _BASE = Pose((-0.04, 0.0, 0.07))
