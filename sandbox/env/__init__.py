@@ -8,6 +8,7 @@ from sandbox.env.factors import Color, Factors, Integer, Uniform, Values, handli
 from sandbox.env.hand import Hand
 from sandbox.env.loop import SandboxEnv
 from sandbox.env.policy import Policy, Vector, policy
+from sandbox.env.regulator import regulator
 from sandbox.env.snapshots import Snapshot
 from sandbox.env.task import HAPPENS, Observation, yaw
 from sandbox.observation import Element
@@ -33,5 +34,6 @@ __all__ = [
     "looks",
     "of_each",
     "policy",
+    "regulator",
     "yaw",
 ]
