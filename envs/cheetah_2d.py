@@ -205,12 +205,9 @@ def _runner(f: Values, pitch: float, bends: Sequence[float]) -> sc.Body:
         damping = f.joint_damping * segment.spring_n_m / 60.0
         hinge = sc.Joint("revolute", sc.Y, segment.limits, torque, damping)
         bone = _capsule((0.0, 0.0), (x, z), f.rgba("leg_color"))
-        links.append(
-            sc.Link(
-                *(segment.name, hinge, (bone,), segment.mass_kg, (x / 2, 0.0, z / 2)),
-                *(sc.Pose((at[0], 0.0, at[1])), segment.parent, bend),
-            )
-        )
+        place, middle = sc.Pose((at[0], 0.0, at[1])), (x / 2, 0.0, z / 2)
+        mass, name, parent = segment.mass_kg, segment.name, segment.parent
+        links.append(sc.Link(name, hinge, (bone,), mass, middle, place, parent, bend))
     base = sc.Pose((0.0, 0.0, _height(f.leg_scale)))
     return sc.Body("runner", pose=base, material=sc.Material(friction=1.0), links=tuple(links))
 

@@ -44,7 +44,6 @@ class PandaPickStack(SandboxEnv):
 
     family = "manipulation"
     control_hz = 15  # As the data of DROID (Khazatsky et al. 2024).
-    physics_hz = 240
     limit_s = 20.0
     action_size = 4
     state_bodies = NAMES

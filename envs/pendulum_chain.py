@@ -181,8 +181,7 @@ def _stand() -> sc.Body:
 def _chain(f: Values, bends: list[float]) -> sc.Body:
     """Return links on hinges about y, each on the one before, the first on the pivot."""
     length, color = f.reach_m / f.n_links, f.rgba("link_color")
-    middle = (0.0, 0.0, length / 2)
-    links: list[sc.Link] = []
+    middle, mass, links = (0.0, 0.0, length / 2), f.chain_mass_kg / f.n_links, list[sc.Link]()
     for n, name in enumerate(NAMES[: f.n_links]):
         look = sc.shade(color, 0.55) if n % 2 else color
         shapes = [sc.box((THICK_M, THICK_M, length / 2), middle, look)]
@@ -191,12 +190,7 @@ def _chain(f: Values, bends: list[float]) -> sc.Body:
             shapes.append(sc.Shape("sphere", (0.14,), paint, end, collides=False))
         motor = None if n else sc.Motor("torque", TORQUE_N_M)
         hinge = sc.Joint("revolute", sc.Y, None, motor, f.joint_damping)
-        links.append(
-            sc.Link(
-                *(name, hinge, tuple(shapes), f.chain_mass_kg / f.n_links, middle),
-                pose=sc.Pose((0.0, -APART_M, length)) if n else sc.Pose(),
-                parent=NAMES[n - 1] if n else "",
-                position=bends[n] + (0.0 if n else math.pi),  # Upright is 0.
-            )
-        )
+        at = sc.Pose((0.0, -APART_M, length)) if n else sc.Pose()
+        parent, bend = (NAMES[n - 1], bends[n]) if n else ("", bends[n] + math.pi)  # 0 is upright.
+        links.append(sc.Link(name, hinge, tuple(shapes), mass, middle, at, parent, bend))
     return sc.Body("chain", pose=sc.turned(0.0, 0.0, PIVOT_M), links=tuple(links))

@@ -1,6 +1,5 @@
 """What an environment says about its world: the part that differs from task to task."""
 
-import math
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Sequence
@@ -229,9 +228,3 @@ class Task(gymnasium.Env[Observation, Vector]):
             *(f"{b}.{part}" for b in cls.state_bodies for part in body),
             *(f"{b}.{j}.{part}" for b, j in cls.state_joints for part in ("position", "velocity")),
         )
-
-
-def yaw(body: Sequence[float]) -> float:
-    """Return the rotation about z of a body's quaternion [rad]."""
-    x, y, z, w = body[3:7]
-    return math.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))

@@ -26,7 +26,12 @@ PANDA_LIMITS = (
 )
 PANDA_TABLE_M = 0.45  # The table's top above the floor.
 PANDA_CAMERA = Camera(  # On the hand, looking past the fingertips.
-    *("hand", (0.1, 0.0, 0.0), (0.03, 0.0, 0.2), (1.0, 0.0, 0.0), 75.0, 0.01),
+    "hand",
+    eye=(0.1, 0.0, 0.0),
+    target=(0.03, 0.0, 0.2),
+    up=(1.0, 0.0, 0.0),
+    fov_deg=75.0,
+    near_m=0.01,
     body="panda",
     link="hand",
     mounted=True,
