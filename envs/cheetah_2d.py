@@ -222,6 +222,5 @@ def _height(leg_scale: float) -> float:
 def _capsule(a: tuple[float, float], b: tuple[float, float], color: sc.Rgba) -> sc.Shape:
     """Return a capsule from one point of the plane y = 0 to another."""
     x, z = b[0] - a[0], b[1] - a[1]
-    turn, middle = math.atan2(x, z), ((a[0] + b[0]) / 2, 0.0, (a[1] + b[1]) / 2)
-    pose = sc.Pose(middle, (0.0, math.sin(turn / 2), 0.0, math.cos(turn / 2)))
+    pose = sc.tilted((a[0] + b[0]) / 2, 0.0, (a[1] + b[1]) / 2, math.atan2(x, z))
     return sc.Shape("capsule", (RADIUS_M, math.hypot(x, z)), color, pose)

@@ -173,8 +173,7 @@ def _stand() -> sc.Body:
     back = 1.5 * THICK_M + 0.05
     post = sc.box((0.07, 0.05, PIVOT_M / 2), (0.0, back, PIVOT_M / 2), grey)
     foot = sc.box((0.45, 0.35, 0.025), (0.0, back, 0.025), grey)
-    lying = sc.Pose((0.0, 0.0, PIVOT_M), (math.sqrt(0.5), 0.0, 0.0, math.sqrt(0.5)))
-    pin = sc.Shape("cylinder", (0.08, 2 * back), grey, lying)
+    pin = sc.Shape("cylinder", (0.08, 2 * back), grey, sc.Pose((0.0, 0.0, PIVOT_M), sc.LYING))
     return sc.Body("stand", tuple(replace(one, collides=False) for one in (post, foot, pin)))
 
 

@@ -31,6 +31,7 @@ from sandbox.scene.parts import X, Y, Z, box, rim, shade, slab, sliding
 from sandbox.scene.scene import Engine, Scene, movable
 from sandbox.scene.shapes import (
     GREY,
+    LYING,
     Pose,
     Quat,
     Rgba,
@@ -40,12 +41,14 @@ from sandbox.scene.shapes import (
     Vec3,
     image,
     mesh,
+    tilted,
     turned,
 )
 from sandbox.scene.view import Camera, Light, orbit, sun
 
 __all__ = [
     "GREY",
+    "LYING",
     "PANDA_CAMERA",
     "PANDA_FINGERS",
     "PANDA_JOINTS",
@@ -89,5 +92,6 @@ __all__ = [
     "slab",
     "sliding",
     "sun",
+    "tilted",
     "turned",
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from sandbox.scene.bodies import Body, Joint, Link, Material, Motor
-from sandbox.scene.shapes import GREY, Pose, Rgba, Shape, Texture, Vec3, turned
+from sandbox.scene.shapes import GREY, Pose, Rgba, Shape, Texture, Vec3
 
 X, Y, Z = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)  # Axes.
 _AXES = {"x": X, "y": Y, "z": Z}
@@ -75,24 +75,24 @@ def sliding(
     at: Sequence[float],
     limits: Sequence[tuple[float, float]],
     force_n: float,
-    *,
-    material: Material,
     masses_kg: Sequence[float] = (0.2, 0.2, 0.2),
     damping: float = 0.0,
-    height_m: float = 0.0,
+    *,
+    high_m: float = 0.0,
+    friction: float = 0.5,
 ) -> Body:
     """Return a body that velocity motors slide along x, y and perhaps z: a round finger, say.
 
     Args:
         name: of the body. Its links are called `x`, `y` and `z`.
         shapes: what hangs on the last link.
-        at: the first position of each joint [m]; as many as there shall be joints.
+        at: the first position of each joint [m]; there are as many joints.
         limits: lowest and highest position of each joint.
         force_n: greatest force of each motor.
-        material: of its surfaces.
         masses_kg: of each link.
         damping: of each joint [N s/m].
-        height_m: of the base, which stands above the world's origin.
+        high_m: height of the last link's middle.
+        friction: Coulomb coefficient of the shapes.
     """
     links: list[Link] = []
     for n, (axis, position) in enumerate(zip(_AXES, at, strict=False)):
@@ -101,5 +101,5 @@ def sliding(
         hung = shapes if n == len(at) - 1 else ()
         parent = links[-1].name if links else ""
         links.append(Link(axis, joint, hung, masses_kg[n], parent=parent, position=position))
-    base = turned(0.0, 0.0, height_m)
-    return Body(name, pose=base, material=material, links=tuple(links))
+    base, surface = Pose((0.0, 0.0, high_m)), Material(friction)
+    return Body(name, pose=base, material=surface, links=tuple(links))
