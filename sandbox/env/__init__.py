@@ -5,6 +5,7 @@ An environment's file takes all that it needs from here and from `sandbox.scene`
 
 from sandbox.env.elements import each, of_each
 from sandbox.env.factors import Color, Factors, Integer, Uniform, Values, handling, looks
+from sandbox.env.finger import Finger
 from sandbox.env.geometry import axes, clip, dot, yaw
 from sandbox.env.hand import Hand
 from sandbox.env.loop import SandboxEnv
@@ -21,6 +22,7 @@ __all__ = [
     "Color",
     "Element",
     "Factors",
+    "Finger",
     "Hand",
     "Integer",
     "Observation",

@@ -43,11 +43,12 @@ def rim(
     high_m: float,
     color: Rgba = GREY,
     *,
+    middle_m: float | None = None,
     signs: tuple[int, int] = (-1, 1),
     collides: bool = True,
     visible: bool = True,
 ) -> list[Shape]:
-    """Return four boxes that stand around a rectangle, on z = 0.
+    """Return four boxes that stand around a rectangle.
 
     Args:
         at: |x| of the middle of two of them, and |y| of the middle of the other two [m].
@@ -55,6 +56,7 @@ def rim(
         long: half the length of those at x, and of those at y.
         high_m: half their height.
         color: of all.
+        middle_m: height of their middle; None lets them stand on z = 0.
         signs: which side of an axis comes first: the scene's digest depends on the order.
         collides: as a Shape has it.
         visible: as a Shape has it.
@@ -63,8 +65,9 @@ def rim(
         *((sign * at[0], 0.0, half_m, long[0]) for sign in signs),
         *((0.0, sign * at[1], long[1], half_m) for sign in signs),
     ]
+    z = high_m if middle_m is None else middle_m
     return [
-        box((w, h, high_m), (x, y, high_m), color, collides=collides, visible=visible)
+        box((w, h, high_m), (x, y, z), color, collides=collides, visible=visible)
         for x, y, w, h in sides
     ]
 
