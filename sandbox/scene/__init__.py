@@ -18,6 +18,7 @@ from sandbox.scene.bodies import (
     robot,
 )
 from sandbox.scene.panda import (
+    PANDA_CAMERA,
     PANDA_FINGERS,
     PANDA_JOINTS,
     PANDA_LIMITS,
@@ -25,10 +26,13 @@ from sandbox.scene.panda import (
     panda,
     panda_joints,
     panda_moved,
+    panda_room,
 )
+from sandbox.scene.parts import X, Y, Z, box, rim, shade, slab, sliding
 from sandbox.scene.scene import Engine, Scene, movable
 from sandbox.scene.shapes import (
     GREY,
+    LYING,
     Pose,
     Quat,
     Rgba,
@@ -38,12 +42,15 @@ from sandbox.scene.shapes import (
     Vec3,
     image,
     mesh,
+    tilted,
     turned,
 )
 from sandbox.scene.view import Camera, Light, orbit, sun
 
 __all__ = [
     "GREY",
+    "LYING",
+    "PANDA_CAMERA",
     "PANDA_FINGERS",
     "PANDA_JOINTS",
     "PANDA_LIMITS",
@@ -67,7 +74,11 @@ __all__ = [
     "ShapeKind",
     "Texture",
     "Vec3",
+    "X",
+    "Y",
+    "Z",
     "asset",
+    "box",
     "image",
     "mesh",
     "movable",
@@ -75,7 +86,13 @@ __all__ = [
     "panda",
     "panda_joints",
     "panda_moved",
+    "panda_room",
+    "rim",
     "robot",
+    "shade",
+    "slab",
+    "sliding",
     "sun",
+    "tilted",
     "turned",
 ]

@@ -13,7 +13,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from sandbox.scene.bodies import Body, Joint, Link, Material, Motor
+from sandbox.scene.parts import box, shade
 from sandbox.scene.shapes import ORIGIN, Pose, Quat, Rgba, Shape, Vec3, mesh
+from sandbox.scene.view import Camera
 
 PANDA_JOINTS = tuple(f"link{n}" for n in range(1, 8))
 PANDA_FINGERS = ("left_finger", "right_finger")
@@ -27,6 +29,18 @@ PANDA_LIMITS = (  # Lowest and highest position of each joint [rad].
     (-2.9671, 2.9671),
     (-0.0873, 3.8223),
     (-2.9671, 2.9671),
+)
+PANDA_TABLE_M = 0.45  # The table's top above the floor.
+PANDA_CAMERA = Camera(  # On the hand, looking past the fingertips.
+    "hand",
+    eye=(0.1, 0.0, 0.0),
+    target=(0.03, 0.0, 0.2),
+    up=(1.0, 0.0, 0.0),
+    fov_deg=75.0,
+    near_m=0.01,
+    body="panda",
+    link="hand",
+    mounted=True,
 )
 PANDA_WHITE: Rgba = (0.93, 0.94, 0.95, 1.0)
 _DARK: Rgba = (0.27, 0.28, 0.3, 1.0)
@@ -218,6 +232,17 @@ def panda_moved(
         goal = near if goal < near else far if goal > far else goal
         moved.append(low if goal < low else high if goal > high else goal)
     return tuple(moved)
+
+
+def panda_room(color: Rgba, friction: float) -> tuple[Body, Body]:
+    """Return a floor, and a table on which the arm stands and whose top is at z = 0."""
+    top = box((0.5, 0.48, 0.02), (0.3, 0.0, -0.02), color)
+    foot = box((0.4, 0.38, (PANDA_TABLE_M - 0.04) / 2), (0.3, 0.0, -0.245), shade(color, 0.6))
+    floor = Shape("plane", color=(0.62, 0.65, 0.66, 1.0))
+    return (
+        Body("floor", (floor,), pose=Pose((0.0, 0.0, -PANDA_TABLE_M))),
+        Body("table", (top, foot), material=Material(friction=friction)),
+    )
 
 
 _BASE = Pose((-0.04, 0.0, 0.07))

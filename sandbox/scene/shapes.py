@@ -37,11 +37,17 @@ class Pose:
 
 
 ORIGIN = Pose()
+LYING: Quat = (math.sqrt(0.5), 0.0, 0.0, math.sqrt(0.5))  # A cylinder along y.
 
 
 def turned(x: float, y: float, z: float, yaw_rad: float = 0.0) -> Pose:
     """Return the pose at (x, y, z) [m], turned by `yaw_rad` about z."""
     return Pose((x, y, z), (0.0, 0.0, math.sin(yaw_rad / 2), math.cos(yaw_rad / 2)))
+
+
+def tilted(x: float, y: float, z: float, pitch_rad: float) -> Pose:
+    """Return the pose at (x, y, z) [m], turned by `pitch_rad` about y: +x goes down."""
+    return Pose((x, y, z), (0.0, math.sin(pitch_rad / 2), 0.0, math.cos(pitch_rad / 2)))
 
 
 @dataclass(frozen=True)
