@@ -196,7 +196,7 @@ def _package(one: Listed) -> Path | None:
 
 def _imported(one: Listed) -> "type[SandboxEnv]":
     """Return an environment's class; whatever goes wrong is one line."""
-    from sandbox.env import SandboxEnv
+    from sandbox.env import SandboxEnv, declared
 
     try:
         found: Any = getattr(importlib.import_module(one.module), one.class_name, None)
@@ -214,6 +214,7 @@ def _imported(one: Listed) -> "type[SandboxEnv]":
             f"{one.where}: {one.class_name} is defined in another module; write "
             f"{found.__module__}:{found.__qualname__}."
         )
+    declared.check_class(found)  # One that is only inherited from was not checked so far.
     return found
 
 
