@@ -47,7 +47,7 @@ def checked_texts(**texts: str | None) -> None:
 
 
 def checked_prefix(lease: bytes) -> bytes:
-    """Return the beginning of a lease's name; InvalidInputError if it has not 8 to 16 bytes."""
+    """Return the beginning of a lease's name; InvalidInputError unless it has 8 to 16 bytes."""
     if type(lease) is not bytes or not 8 <= len(lease) <= 16:
         raise InvalidInputError(
             f"{lease!r} is no lease or beginning of one; give 8 to 16 bytes: fewer could be those "
