@@ -37,7 +37,7 @@ class Ledger:
     """A ledger in a file. Any number of processes may use it at once.
 
     Args:
-        path: of the file; by default `ledger.db` in `content.home()`.
+        path: the path of the file; by default `ledger.db` in `content.home()`.
         clock: returns the time [s since 1970].
         read_only: neither create nor change the file.
         vfs: the name of the SQLite VFS that opens the file; None is SQLite's default.

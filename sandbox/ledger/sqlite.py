@@ -26,7 +26,7 @@ class Store:
     Threads may share a store: their transactions run one after the other.
 
     Args:
-        path: of the file.
+        path: the path of the file.
         read_only: neither create nor write the file.
         vfs: the name of the SQLite VFS that opens the file; None is SQLite's default.
     """
