@@ -19,7 +19,7 @@ FLOORS = [  # A room imports from lower floors alone; rooms of one floor do not 
     ["env", "run"],
     ["catalogue", "dataset"],
     ["sources"],
-    ["verification", "report"],
+    ["verification", "report", "testing"],
     ["cli"],
 ]
 OWNERS = {
