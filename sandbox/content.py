@@ -1,4 +1,4 @@
-"""Where things are: content inside the package or beside it, the user's own data, caches."""
+"""Paths: content inside the package or beside it, the user's data, caches."""
 
 import os
 from pathlib import Path
@@ -11,9 +11,8 @@ _PACKAGE = Path(__file__).resolve().parent
 def folder(name: str) -> Path:
     """Return the folder of `envs`, `scenarios` or `datasets`.
 
-    A wheel carries them inside the package; a checkout has them beside it. A checkout is known by
-    its `pyproject.toml`, for a folder called `envs` beside an installed package may be somebody
-    else's.
+    A wheel has them inside the package, a checkout beside it. A checkout is recognised by its
+    `pyproject.toml`: beside an installed package, a folder called `envs` may be somebody else's.
     """
     checkout = _PACKAGE.parent
     if (checkout / "pyproject.toml").is_file() and (checkout / name).is_dir():
@@ -27,12 +26,12 @@ def names(kind: str, suffix: str) -> list[str]:
 
 
 def home() -> Path:
-    """Return the folder of the ledger: $SANDBOX_HOME, else the platform's user data folder."""
+    """Return the folder of ledger and keys: $SANDBOX_HOME, else the platform's user data folder."""
     named = os.environ.get("SANDBOX_HOME")
     return Path(named) if named else platformdirs.user_data_path("worldmodel-sandbox")
 
 
 def cache() -> Path:
-    """Return the folder of what can be made again: below $SANDBOX_HOME, else the platform's."""
+    """Return the cache folder: `cache` in $SANDBOX_HOME, else the platform's user cache folder."""
     named = os.environ.get("SANDBOX_HOME")
     return Path(named) / "cache" if named else platformdirs.user_cache_path("worldmodel-sandbox")

@@ -1,4 +1,4 @@
-"""Windows of consecutive rows for PyTorch, from a trajectory file or a run, growing or not."""
+"""Windows of consecutive rows for PyTorch, from a trajectory file or a run."""
 
 import os
 from collections.abc import Sequence
@@ -18,28 +18,27 @@ from sandbox.trajectory import Column, Schema, ShardReader
 
 
 class Windows(Dataset[dict[str, Tensor]]):
-    """Windows of `length` consecutive rows that never cross an episode's end.
+    """Windows of `length` consecutive rows; none crosses the end of an episode.
 
-    Item k is a dict of fresh, writable tensors (length, ...) of the columns' types, but `pixels`
-    and `pixels.<camera>` come channels first: uint8 (length, 3, H, W).
+    Item k is a dict of new, writable tensors (length, ...) of the columns' types. `pixels` and
+    `pixels.<camera>` have their channels first: uint8 (length, 3, H, W).
 
     Row t of a window holds observation t; `action[t]` was taken *at* t; `reward`, `terminated`,
     `truncated` and `charge` were received *on arriving at* t. So `action[:-1]` leads from
-    `pixels[:-1]` to `pixels[1:]` and earns `reward[1:]`. An `action` is NaN (0 for integers)
-    exactly on an episode's last row: only as the last of a window, where nothing is predicted from
-    it.
+    `pixels[:-1]` to `pixels[1:]` and earns `reward[1:]`. An `action` is NaN (0 for integers) on an
+    episode's last row alone, which can only be the last row of a window.
 
-    Windows may be pickled, forked and spawned: every process opens the files for itself, when it
-    first reads. A growing run is taken as it is now; make another to see more.
+    Windows can be pickled, forked and spawned: every process opens the files for itself when it
+    first reads. A growing run is read as it is now; make new windows to see more.
 
     Args:
         path: a trajectory file, or the folder of a run.
         length: rows of a window.
-        columns: which, in the order of the dict.
+        columns: names of the columns, in the order of the dict.
         stride: rows between the starts of neighbouring windows of an episode.
 
     Raises:
-        FormatError: what is there cannot be read, or its files have different columns.
+        FormatError: the files cannot be read, or have different columns.
         UnknownNameError: there is no such column.
         InvalidInputError: `length` or `stride` below 1, or no episode is long enough.
     """
@@ -72,7 +71,7 @@ class Windows(Dataset[dict[str, Tensor]]):
             )
 
     def __len__(self) -> int:
-        """Windows."""
+        """Return the number of windows."""
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:

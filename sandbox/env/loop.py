@@ -20,9 +20,9 @@ from sandbox.errors import InvalidInputError, SandboxError, UnknownNameError
 from sandbox.ledger import AccountFunds, Ledger
 from sandbox.meter import Meter
 from sandbox.scenario import factors
+from sandbox.scenario.camera import with_cameras
 from sandbox.scenario.disturbance import Disturbance
 from sandbox.scenario.factors import Values, VariationSpace
-from sandbox.scenario.view import viewed
 from sandbox.scene import Scene
 from sandbox.world import World
 
@@ -296,7 +296,7 @@ class SandboxEnv(Returning):
                 f"{self.name()}: scene() has an engine of {scene.engine.physics_hz} Hz, but "
                 f"physics_hz is {self.physics_hz}. Give it engine=Engine(self.physics_hz)."
             )
-        return viewed(scene, self.scenario.cameras)
+        return with_cameras(scene, self.scenario.cameras)
 
     def _disturbances(
         self, seed: int, values: Values, options: Mapping[str, Any]
@@ -413,7 +413,7 @@ class SandboxEnv(Returning):
         drawn = dict(self.scenario.sample(self.factors, seed, self.split))
         for name in names:
             drawn[name] = factors.sample(self.factors[name], factors.stream(seed, name))
-        return scenarios.settle(Values(drawn), changes, self.factors)
+        return scenarios.with_values(Values(drawn), changes, self.factors)
 
 
 def _checked_mode(mode: str | None) -> str | None:

@@ -48,7 +48,7 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
 _ENTRIES: dict[Any, Callable[..., Any]] = {}
 
 
-def settled(kernel: Callable[..., R]) -> Callable[..., R]:
+def entry_point(kernel: Callable[..., R]) -> Callable[..., R]:
     """Return what a kernel has been compiled to, once it has.
 
     Numba looks at the kinds of all arrays in every call (12 us for 55 of them); this does not, so

@@ -10,7 +10,7 @@ from sandbox.renderer import Picture, geometry
 from sandbox.renderer.arrays import LIGHT_TEXELS, TILE, Canvas, Layer, Output, Solids, View
 from sandbox.renderer.camera import intrinsics
 from sandbox.renderer.geometry import Geometry
-from sandbox.renderer.jit import settled
+from sandbox.renderer.jit import entry_point
 from sandbox.renderer.layers import NOT_FINITE, STALE, background, frame, shrink
 from sandbox.renderer.mesh import DECIMATOR
 from sandbox.scene import Camera, Scene
@@ -121,13 +121,13 @@ class _Take:
 
     def draw(self, poses: F64, output: Output) -> None:
         """Draw one picture."""
-        drawn = settled(frame)(*self._arrays, poses, output)
+        drawn = entry_point(frame)(*self._arrays, poses, output)
         if drawn == STALE:
             it = self._geometry
             self._look(poses)
-            settled(background)(*self._arrays, poses, it.still, self._sky)
+            entry_point(background)(*self._arrays, poses, it.still, self._sky)
             self._seen[:-1], self._seen[-1] = poses[self._places], 0.0
-            drawn = settled(frame)(*self._arrays, poses, output)
+            drawn = entry_point(frame)(*self._arrays, poses, output)
         if drawn == NOT_FINITE:
             raise InvalidInputError("poses that are not finite: a pose is 7 finite numbers.")
 
@@ -149,10 +149,17 @@ class _Take:
         parallel, unused = np.zeros(4), np.zeros((3, 4))
         it = self._geometry
         self._arrays = (
-            *(it.solids, it.moving, it.glass, self._places, self._seen),
+            it.solids,
+            it.moving,
+            it.glass,
+            self._places,
+            self._seen,
             View(world[:3].copy(), numbers, sun, (lamp @ back)[:3].copy()),
             View(lamp[:3].copy(), parallel, sun, unused),
-            *(self._canvas, self._still, self._cast, self._layer),
+            self._canvas,
+            self._still,
+            self._cast,
+            self._layer,
         )
 
 

@@ -1,4 +1,4 @@
-"""A page of every environment: a film, what its cameras see, what each of its factors changes."""
+"""Write the reference page of the environments: films, cameras, factors, events."""
 
 import inspect
 import math
@@ -31,14 +31,14 @@ COLORS: tuple[Value, ...] = (
 
 
 def gallery(out: Path, names: Iterable[str] | None = None) -> Path:
-    """Write `environments.md` and its pictures into `out`; return the page.
+    """Write `environments.md` and its pictures into a folder; return the page's path.
 
-    Of each environment NAME.png, its cameras and factors, NAME_strip.png, moments of an episode,
-    and NAME.gif, all of it; and gallery.png, the strips of all.
+    Each environment has NAME.png (its cameras and factors), NAME_strip.png (moments of an episode)
+    and NAME.gif (a whole episode). gallery.png shows the strips of all.
 
     Args:
-        out: a folder; made if it is not there.
-        names: of the environments; all if None.
+        out: the folder; made if it does not exist.
+        names: names of the environments; None is all.
 
     Raises:
         SandboxError: the folder cannot be written.
@@ -50,7 +50,7 @@ def gallery(out: Path, names: Iterable[str] | None = None) -> Path:
         every = catalogue.environments() if names is None else names
         for name in every:
             picture(name).save(out / f"{name}.png", optimize=True)
-            frames = lived(name)
+            frames = filmed(name)
             strips[name] = strip(frames)
             strips[name].save(out / f"{name}_strip.png", optimize=True)
             _film(frames, catalogue.environment(name).control_hz, out / f"{name}.gif")
@@ -62,7 +62,7 @@ def gallery(out: Path, names: Iterable[str] | None = None) -> Path:
 
 
 def text(names: Sequence[str]) -> str:
-    """Return the page of some environments, in Markdown."""
+    """Return the reference page of some environments, in Markdown."""
     lines = ["# Environments", "", "Written by `sandbox gallery docs`."]
     for name in names:
         env = catalogue.environment(name)
@@ -79,7 +79,7 @@ def text(names: Sequence[str]) -> str:
 
 
 def _scenarios(name: str) -> list[str]:
-    """Return a line for each scenario of an environment."""
+    """Return a line of Markdown for each scenario of an environment."""
     found = [(key, scenario.load(key)[0]) for key in catalogue.scenarios()]
     return [
         f"* `{key}` ({', '.join(it.splits)}): {it.summary}"
@@ -88,8 +88,8 @@ def _scenarios(name: str) -> list[str]:
     ]
 
 
-def lived(name: str) -> list[NDArray[np.uint8]]:
-    """Return what the main camera sees of an episode of the scripted policy, row by row."""
+def filmed(name: str) -> list[NDArray[np.uint8]]:
+    """Return the main camera's pictures of an episode by the scripted policy, row by row."""
     env_class = catalogue.environment(name)
     with closing(env_class(observation="pixels", image_size=FRAME, account=None)) as env:
         observation, _ = env.reset(seed=1)
@@ -103,7 +103,7 @@ def lived(name: str) -> list[NDArray[np.uint8]]:
 
 
 def strip(frames: Sequence[NDArray[np.uint8]]) -> Image.Image:
-    """Return moments of an episode side by side, from the first to the last."""
+    """Return evenly spread pictures of an episode side by side."""
     sheet = Image.new("RGB", (SHOWN * (FRAME + GAP) - GAP, FRAME), PAPER)
     for n, moment in enumerate(np.linspace(0, len(frames) - 1, SHOWN).round().tolist()):
         sheet.paste(Image.fromarray(frames[int(moment)]), (n * (FRAME + GAP), 0))
@@ -111,7 +111,7 @@ def strip(frames: Sequence[NDArray[np.uint8]]) -> Image.Image:
 
 
 def _film(frames: Sequence[NDArray[np.uint8]], hz: int, path: Path) -> None:
-    """Write a GIF that lasts as long as the episode, or FILM_S if that is shorter."""
+    """Write a GIF that lasts as long as the episode, at most FILM_S."""
     every = math.ceil(len(frames) / FILM_FRAMES)
     shown = [Image.fromarray(frame) for frame in frames[::every]]
     shown = [image.quantize(64, dither=Image.Dither.NONE) for image in shown]
@@ -133,7 +133,7 @@ def _side_by_side(strips: Mapping[str, Image.Image]) -> Image.Image:
 
 
 def picture(name: str) -> Image.Image:
-    """Return what an environment's cameras see, then a row of pictures for each factor.
+    """Return pictures from every camera of an environment, then a row of pictures per factor.
 
     All show the layout of seed 0 after a second of the scripted policy.
     """
@@ -180,7 +180,7 @@ def _cameras(name: str) -> list[str]:
 
 
 def _seen(env: SandboxEnv, values: dict[str, Value]) -> dict[str, NDArray[np.uint8]]:
-    """Return the pictures of every column after a second of the scripted policy."""
+    """Return the picture of every column after a second of the scripted policy."""
     observation, _ = env.reset(seed=0, options={"variation_values": values})
     act = env.scripted(np.random.default_rng(0))
     for _ in range(round(AFTER_S * env.control_hz)):
@@ -195,7 +195,7 @@ def _seen(env: SandboxEnv, values: dict[str, Value]) -> dict[str, NDArray[np.uin
 
 
 def _values(factor: Factor) -> list[Value]:
-    """Return values of a factor from its lowest to its highest."""
+    """Return values of a factor from lowest to highest."""
     if isinstance(factor, Color):
         return list(COLORS)
     spread = np.linspace(factor.low, factor.high, SHOWN).tolist()

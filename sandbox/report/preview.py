@@ -1,4 +1,4 @@
-"""A run to look at: a contact sheet (PNG) and a film (MP4) of its cameras and modalities."""
+"""Draw a run: a contact sheet (PNG) and a film (MP4) of its cameras and modalities."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -91,7 +91,7 @@ def preview(
 
 
 def contact_sheet(episodes: Sequence[tuple[Episode, Mapping[str, Film]]]) -> Image.Image:
-    """Return a strip of evenly spread pictures an episode and column, with a line of what it is."""
+    """Return a strip of evenly spread pictures for each episode and column, with a caption."""
     strips = sum(len(films) for _, films in episodes)
     height = len(episodes) * LABEL + strips * (CELL + GAP) + GAP
     sheet = Image.new("RGB", (FRAMES * (CELL + GAP) + GAP, height), PAPER)
@@ -109,9 +109,9 @@ def contact_sheet(episodes: Sequence[tuple[Episode, Mapping[str, Film]]]) -> Ima
 
 
 def write_film(path: Path, episodes: Sequence[Mapping[str, Film]], fps: float) -> None:
-    """Write episodes as H.264; one that is over holds its last picture.
+    """Write a film of episodes as H.264; an episode that has ended shows its last picture.
 
-    Episodes stand side by side, three in a row; of several columns each has a row of its own.
+    Episodes stand side by side, three in a row. With several columns, each column has a row.
     """
     names = list(episodes[0])
     if len(names) == 1:
@@ -136,9 +136,9 @@ def write_film(path: Path, episodes: Sequence[Mapping[str, Film]], fps: float) -
 
 
 def colored(pictures: NDArray[Any], far_m: float) -> Film:
-    """Return pictures of any modality as RGB: depth from near to far in viridis, bodies in Kelly's.
+    """Return pictures of any modality as RGB, uint8 (T+1, size, size, 3).
 
-    What is as far as `far_m` is grey.
+    Depth is drawn from near to far in viridis, and grey at `far_m`; bodies in Kelly's colours.
     """
     if pictures.dtype == np.uint8:
         return pictures

@@ -1,4 +1,4 @@
-"""Interrupts that wait for a moment at which nothing is half done."""
+"""Delay Ctrl-C until nothing is half done."""
 
 import signal
 import threading
@@ -9,10 +9,11 @@ INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Uninterrupted:
-    """Lets Ctrl-C (and SIGTERM, where it has a handler) wait; a second one does not.
+    """A context in which Ctrl-C (and SIGTERM, where it has a handler) waits; a second one acts.
 
-    An exception from a handler can come anywhere, and Python ignores one that comes in a callback
-    of C code: of 120 interrupts of a run that closed HDF5 files and wrote CBOR, 4 were lost.
+    A handler may raise its exception anywhere, and Python ignores an exception that is raised in a
+    callback of C code. Of 120 interrupts of a run that closed HDF5 files and wrote CBOR, 4 were
+    lost that way.
     """
 
     def __enter__(self) -> Self:
@@ -31,7 +32,7 @@ class Uninterrupted:
         self.act()
 
     def act(self) -> None:
-        """Act on what came, now."""
+        """Act on the interrupts that came."""
         came, self._came = self._came, []
         if came:
             self._handlers[came[0][0]](*came[0])

@@ -6,9 +6,9 @@ import numpy as np
 from pydantic import Field
 
 from sandbox.errors import InvalidInputError, UnknownNameError
+from sandbox.scenario.camera import CameraSetting
 from sandbox.scenario.factors import Factors, Values
-from sandbox.scenario.settings import Setting, Strict, check_setting, draw, ordered
-from sandbox.scenario.view import View
+from sandbox.scenario.settings import Setting, Strict, check_setting, ordered, sample
 
 KINDS = ("kick", "change", "place", "remove", "add", "paint", "ghost", "reshape", "camera")
 Form = Literal["box", "sphere", "cylinder"]
@@ -88,7 +88,7 @@ class Disturbance(Strict):
     paint: Paint | None = None
     ghost: str | None = None
     reshape: Reshape | None = None
-    camera: dict[str, View] | None = None
+    camera: dict[str, CameraSetting] | None = None
 
     @property
     def kind(self) -> str:
@@ -119,13 +119,13 @@ class Disturbance(Strict):
                 raise UnknownNameError("factor", name, known, f"{where}: change")
             check_setting(known[name], setting, known, f"{where}: change.{name}")
 
-    def settled(self, values: Values, known: Factors, rng: np.random.Generator) -> "Disturbance":
+    def sampled(self, values: Values, known: Factors, rng: np.random.Generator) -> "Disturbance":
         """Return it with every range drawn, in an episode of some values."""
         data = _drawn(self.model_dump(exclude={"change"}), rng)
         if self.change is not None:
             drawn = dict(values)
             for name in [n for n in ordered(self.change, known) if n in self.change]:
-                drawn[name] = draw(known[name], self.change[name], rng, name, drawn)
+                drawn[name] = sample(known[name], self.change[name], rng, name, drawn)
             data["change"] = {n: v for n, v in Values(drawn).plain().items() if n in self.change}
         return Disturbance.model_validate(data)
 

@@ -11,6 +11,7 @@ from pydantic import Field
 from sandbox import content, digest, document
 from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.scenario import factors
+from sandbox.scenario.camera import CameraSetting
 from sandbox.scenario.disturbance import Disturbance
 from sandbox.scenario.factors import Factors, Value, Values
 from sandbox.scenario.settings import (
@@ -18,11 +19,10 @@ from sandbox.scenario.settings import (
     Strict,
     apart,
     check_setting,
-    draw,
     inside,
     ordered,
+    sample,
 )
-from sandbox.scenario.view import View
 
 FORMAT = 1
 TRAIN = "train"  # The split that leaves out what lies in others.
@@ -52,7 +52,7 @@ class Scenario(Strict):
     summary: str = ""
     limit_s: Annotated[float, Field(gt=0)] | None = None
     factors: dict[str, Setting] = Field(default_factory=dict)
-    cameras: dict[str, View] = Field(default_factory=dict)
+    cameras: dict[str, CameraSetting] = Field(default_factory=dict)
     disturbances: list[Disturbance] = Field(default_factory=list[Disturbance])
     splits: dict[str, dict[str, Setting]] = Field(default_factory=dict)
 
@@ -75,7 +75,9 @@ class Scenario(Strict):
         for _ in range(DRAWS):
             drawn: dict[str, Value] = {}
             for name in ordered(settings, known):
-                drawn[name] = draw(known[name], settings.get(name), streams.get(name), name, drawn)
+                drawn[name] = sample(
+                    known[name], settings.get(name), streams.get(name), name, drawn
+                )
             if not any(inside(box, drawn, known) for box in others):
                 return Values({name: drawn[name] for name in known})
         raise InvalidInputError(
@@ -86,7 +88,7 @@ class Scenario(Strict):
     def happenings(self, known: Factors, values: Values, seed: int) -> list[Disturbance]:
         """Return the disturbances of an episode, every range drawn."""
         return [
-            one.settled(values, known, factors.stream(seed, f"disturbance {n}"))
+            one.sampled(values, known, factors.stream(seed, f"disturbance {n}"))
             for n, one in enumerate(self.disturbances)
         ]
 
@@ -193,7 +195,7 @@ def _extended(child: Scenario, parent: Scenario, its: str, where: str) -> Scenar
     )
 
 
-def settle(values: Values, changes: Mapping[str, object], known: Factors) -> Values:
+def with_values(values: Values, changes: Mapping[str, object], known: Factors) -> Values:
     """Return `values` with some replaced; errors as `options['variation_values']` deserves them."""
     new = dict(values)
     for name, value in changes.items():

@@ -114,7 +114,7 @@ def ordered(settings: Box, known: Factors) -> list[str]:
     return order
 
 
-def draw(
+def sample(
     factor: Factor,
     setting: Setting | None,
     rng: np.random.Generator | None,

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
+from typing import NamedTuple
 
 from sandbox.scene.bodies import Body, Joint, Link, Material, Motor
 from sandbox.scene.shapes import ORIGIN, Pose, Quat, Rgba, Shape, Vec3, mesh
@@ -18,9 +19,14 @@ PANDA_JOINTS = tuple(f"link{n}" for n in range(1, 8))
 PANDA_FINGERS = ("left_finger", "right_finger")
 PANDA_OPEN_M = 0.04  # Of each finger.
 PANDA_LEASH_M = 0.05  # The farthest that a target is from the tip, along each axis.
-PANDA_LIMITS = (
-    *((-2.9671, 2.9671), (-1.8326, 1.8326), (-2.9671, 2.9671), (-3.1416, 0.0)),
-    *((-2.9671, 2.9671), (-0.0873, 3.8223), (-2.9671, 2.9671)),
+PANDA_LIMITS = (  # Lowest and highest position of each joint [rad].
+    (-2.9671, 2.9671),
+    (-1.8326, 1.8326),
+    (-2.9671, 2.9671),
+    (-3.1416, 0.0),
+    (-2.9671, 2.9671),
+    (-0.0873, 3.8223),
+    (-2.9671, 2.9671),
 )
 PANDA_WHITE: Rgba = (0.93, 0.94, 0.95, 1.0)
 _DARK: Rgba = (0.27, 0.28, 0.3, 1.0)
@@ -33,35 +39,83 @@ _SHOULDER_M, _HAND_M, _TIP_M = 0.333, 0.107, 0.105
 _ELBOW_M, _UPPER_M, _FORE_M, _WRIST_M = 0.0825, 0.316, 0.384, 0.088
 _FINGER_M, _FINGER_N = 0.0584, 20.0
 
-# Of each link: its pose, effort [N m], mass [kg], centre of mass [m], and what it touches with.
-_ARM: tuple[tuple[Vec3, Quat, float, float, Vec3, Shape], ...] = (
-    (
-        *((0.0, 0.0, _SHOULDER_M), (0.0, 0.0, 0.0, 1.0), 87.0, 2.7, (0.0, -0.04, -0.05)),
-        Shape("capsule", (0.055, 0.14), pose=Pose((0.0, -0.01, -0.07))),
+
+class _Segment(NamedTuple):
+    """One link of the arm.
+
+    Attributes:
+        xyz: where its frame stands in its parent's [m].
+        quat: how its frame is turned in its parent's.
+        effort_nm: the greatest torque of its joint's motor.
+        mass_kg: its mass.
+        com: its centre of mass, in its frame [m].
+        touch: the shape that collides.
+    """
+
+    xyz: Vec3
+    quat: Quat
+    effort_nm: float
+    mass_kg: float
+    com: Vec3
+    touch: Shape
+
+
+_ARM = (
+    _Segment(
+        xyz=(0.0, 0.0, _SHOULDER_M),
+        quat=(0.0, 0.0, 0.0, 1.0),
+        effort_nm=87.0,
+        mass_kg=2.7,
+        com=(0.0, -0.04, -0.05),
+        touch=Shape("capsule", (0.055, 0.14), pose=Pose((0.0, -0.01, -0.07))),
     ),
-    (
-        *((0.0, 0.0, 0.0), _BACK, 87.0, 2.73, (0.0, -0.04, 0.06)),
-        Shape("capsule", (0.055, 0.14), pose=Pose((0.0, -0.07, 0.0), _ALONG_Y)),
+    _Segment(
+        xyz=(0.0, 0.0, 0.0),
+        quat=_BACK,
+        effort_nm=87.0,
+        mass_kg=2.73,
+        com=(0.0, -0.04, 0.06),
+        touch=Shape("capsule", (0.055, 0.14), pose=Pose((0.0, -0.07, 0.0), _ALONG_Y)),
     ),
-    (
-        *((0.0, -_UPPER_M, 0.0), _FORTH, 87.0, 2.04, (0.01, 0.01, -0.05)),
-        Shape("capsule", (0.06, 0.1), pose=Pose((0.04, 0.03, -0.04))),
+    _Segment(
+        xyz=(0.0, -_UPPER_M, 0.0),
+        quat=_FORTH,
+        effort_nm=87.0,
+        mass_kg=2.04,
+        com=(0.01, 0.01, -0.05),
+        touch=Shape("capsule", (0.06, 0.1), pose=Pose((0.04, 0.03, -0.04))),
     ),
-    (
-        *((_ELBOW_M, 0.0, 0.0), _FORTH, 87.0, 2.08, (-0.03, 0.03, 0.02)),
-        Shape("capsule", (0.06, 0.1), pose=Pose((-0.04, 0.04, 0.03), _ALONG_Y)),
+    _Segment(
+        xyz=(_ELBOW_M, 0.0, 0.0),
+        quat=_FORTH,
+        effort_nm=87.0,
+        mass_kg=2.08,
+        com=(-0.03, 0.03, 0.02),
+        touch=Shape("capsule", (0.06, 0.1), pose=Pose((-0.04, 0.04, 0.03), _ALONG_Y)),
     ),
-    (
-        *((-_ELBOW_M, _FORE_M, 0.0), _BACK, 12.0, 3.0, (0.0, 0.04, -0.12)),
-        Shape("capsule", (0.055, 0.22), pose=Pose((0.0, 0.04, -0.12))),
+    _Segment(
+        xyz=(-_ELBOW_M, _FORE_M, 0.0),
+        quat=_BACK,
+        effort_nm=12.0,
+        mass_kg=3.0,
+        com=(0.0, 0.04, -0.12),
+        touch=Shape("capsule", (0.055, 0.22), pose=Pose((0.0, 0.04, -0.12))),
     ),
-    (
-        *((0.0, 0.0, 0.0), _FORTH, 12.0, 1.3, (0.04, 0.0, 0.0)),
-        Shape("sphere", (0.07,), pose=Pose((0.04, 0.0, 0.0))),
+    _Segment(
+        xyz=(0.0, 0.0, 0.0),
+        quat=_FORTH,
+        effort_nm=12.0,
+        mass_kg=1.3,
+        com=(0.04, 0.0, 0.0),
+        touch=Shape("sphere", (0.07,), pose=Pose((0.04, 0.0, 0.0))),
     ),
-    (
-        *((_WRIST_M, 0.0, 0.0), _FORTH, 12.0, 0.2, (0.0, 0.0, 0.08)),
-        Shape("sphere", (0.045,), pose=Pose((0.0, 0.0, 0.075))),
+    _Segment(
+        xyz=(_WRIST_M, 0.0, 0.0),
+        quat=_FORTH,
+        effort_nm=12.0,
+        mass_kg=0.2,
+        com=(0.0, 0.0, 0.08),
+        touch=Shape("sphere", (0.045,), pose=Pose((0.0, 0.0, 0.075))),
     ),
 )
 
@@ -92,13 +146,19 @@ def panda(
         grip_n: the greatest forces of the left and the right finger.
     """
     links: list[Link] = []
-    for n, (xyz, quat, effort, mass, com, touching) in enumerate(_ARM):
-        motor = Motor("position", strength * effort)
-        joint = Joint("revolute", (0.0, 0.0, 1.0), PANDA_LIMITS[n], motor)
-        shapes = (_look(f"link{n + 1}", color), _unseen(touching))
-        parent = links[-1].name if links else ""
+    for n, (link, segment) in enumerate(zip(PANDA_JOINTS, _ARM, strict=True)):
+        motor = Motor("position", strength * segment.effort_nm)
         links.append(
-            Link(f"link{n + 1}", joint, shapes, mass, com, Pose(xyz, quat), parent, joints[n])
+            Link(
+                link,
+                joint=Joint("revolute", (0.0, 0.0, 1.0), PANDA_LIMITS[n], motor),
+                shapes=(_look(link, color), _unseen(segment.touch)),
+                mass_kg=segment.mass_kg,
+                com=segment.com,
+                pose=Pose(segment.xyz, segment.quat),
+                parent=links[-1].name if links else "",
+                position=joints[n],
+            )
         )
     links += _hand(color, payload_kg, opening_m, grip_n)
     return Body(
@@ -181,13 +241,18 @@ def _hand(
         links.append(
             Link(
                 finger,
-                Joint("prismatic", (0.0, side, 0.0), (0.0, PANDA_OPEN_M), Motor("position", force)),
-                (look, _unseen(pad)),
-                0.1,
-                (0.0, side * 0.01, 0.02),
-                Pose((0.0, 0.0, _FINGER_M)),
-                "hand",
-                opening_m,
+                joint=Joint(
+                    "prismatic",
+                    axis=(0.0, side, 0.0),
+                    limits=(0.0, PANDA_OPEN_M),
+                    motor=Motor("position", force),
+                ),
+                shapes=(look, _unseen(pad)),
+                mass_kg=0.1,
+                com=(0.0, side * 0.01, 0.02),
+                pose=Pose((0.0, 0.0, _FINGER_M)),
+                parent="hand",
+                position=opening_m,
             )
         )
     return [*links, Link("tip", pose=Pose((0.0, 0.0, _TIP_M)), parent="hand")]

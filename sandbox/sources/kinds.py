@@ -1,4 +1,4 @@
-"""The kinds of branches, and what each does to a world in a recorded state."""
+"""The kinds of branches, and what each does to a recorded state."""
 
 import math
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ from sandbox.world.world import BODY_STATE
 
 ACTIONS = ("noop", "same", "random")
 POSSIBLE = ("impulse", "remove", "factor")
-IMPOSSIBLE = ("vanish", "teleport", "ghost", "recolor", "reshape")  # They violate expectation.
-BY_CHANCE = ("random", "impulse", "teleport", "recolor", "reshape")  # Each is another.
+IMPOSSIBLE = ("vanish", "teleport", "ghost", "recolor", "reshape")  # No physics does these.
+BY_CHANCE = ("random", "impulse", "teleport", "recolor", "reshape")  # These draw at random.
 KICK_M_S = (0.3, 1.0)  # By how much an impulse changes a body's speed.
 TELEPORT_M = (0.1, 0.3)
 MOVING_M_S = 0.05
@@ -31,17 +31,20 @@ COLORS = {
     "hotpink": (1.0, 0.41, 0.71),
     "white": (1.0, 1.0, 1.0),
 }
-UNLIKE = 0.6  # How far apart two colours are at least, of sqrt(3).
+UNLIKE = 0.6  # Least distance of two colours in RGB, at most sqrt(3).
 
 
 class Look:
-    """What there is in a recorded state, and what can be done to it.
+    """The bodies of a recorded state, and what can happen to them.
 
     Args:
-        env: at the beginning of the episode.
-        states: the numbers of each row of the episode.
+        env: the environment, at the beginning of the episode.
+        states: float64 (T+1, n), the column `state` of the episode.
         step: the row.
-        rng: for what is left to chance.
+        rng: draws what a kind leaves open.
+
+    Attributes:
+        bodies: name of each body that is there to its 13 state numbers.
     """
 
     def __init__(
@@ -63,12 +66,12 @@ class Look:
         }
 
     def branch(self, kind: str) -> dict[str, Any]:
-        """Return one branch of a kind, in plain JSON."""
-        what, _, whom = kind.partition(":")
+        """Return a branch of a kind such as `impulse:ball_0`, as plain JSON."""
+        what, _, target = kind.partition(":")
         if what not in (*ACTIONS, *POSSIBLE, *IMPOSSIBLE):
             known = [*ACTIONS, *POSSIBLE, *IMPOSSIBLE]
             raise UnknownNameError("kind of branch", what, known)
-        happens = None if what in ACTIONS else self._happens(what, whom)
+        happens = None if what in ACTIONS else self._happens(what, target)
         settled = None
         if happens is not None:
             found = Disturbance.model_validate(
@@ -79,11 +82,11 @@ class Look:
         return {"kind": kind, "impossible": what in IMPOSSIBLE, "disturbance": settled}
 
     def can(self, kind: str, body: str) -> bool:
-        """Whether a kind of branch can happen to a body."""
+        """Return whether a kind of branch can happen to a body."""
         return kind != "reshape" or (body in self._known and reshapable(self._known[body]) > 0.0)
 
     def moving(self, later: int) -> list[str]:
-        """Return the bodies that move, in the first camera's picture, now and `later` rows on."""
+        """Return the moving bodies that the first camera sees now and `later` rows on."""
         return [
             name
             for name, row in self.bodies.items()
@@ -92,10 +95,10 @@ class Look:
             and self._seen(self._paths[name][self._step + later, :3].tolist())
         ]
 
-    def _happens(self, what: str, whom: str) -> dict[str, Any]:
+    def _happens(self, what: str, target: str) -> dict[str, Any]:
         if what == "factor":
-            return {"change": self._factor(whom)}
-        body = self._body(whom)
+            return {"change": self._factor(target)}
+        body = self._body(target)
         if not self.can(what, body):
             raise InvalidInputError(
                 f"{body!r} is not one box, ball, cylinder or capsule; reshape a body that is."
@@ -110,20 +113,20 @@ class Look:
             case "reshape":
                 return {"reshape": {"body": body, "shape": self._form(body)}}
             case "impulse":
-                x, y = self._way()
+                x, y = self._direction()
                 speed = float(self._rng.uniform(*KICK_M_S))
                 return {"kick": {"body": body, "speed_m_s": [speed * x, speed * y, 0.0]}}
             case _:
                 return {"place": {"body": body, "at": self._elsewhere(body)}}
 
-    def _way(self) -> tuple[float, float]:
+    def _direction(self) -> tuple[float, float]:
         around = float(self._rng.uniform(-math.pi, math.pi))
         return math.cos(around), math.sin(around)
 
     def _elsewhere(self, body: str) -> list[float]:
-        """Return a place in sight where the body is at another time: there is room for it.
+        """Return a visible place where the body is at another time, so there is room for it.
 
-        One that stays where it is goes to a place beside.
+        For a body that does not move, return a place beside it.
         """
         here, path = self.bodies[body][:3], self._paths[body]
         there = path[path[:, 3:7].any(axis=1), :3].tolist()
@@ -131,11 +134,11 @@ class Look:
         places = [p for p in there if nearest < math.dist(p, here) < farthest and self._seen(p)]
         if places:
             return places[int(self._rng.integers(len(places)))]
-        away, (x, y) = float(self._rng.uniform(*TELEPORT_M)), self._way()
+        away, (x, y) = float(self._rng.uniform(*TELEPORT_M)), self._direction()
         return [here[0] + away * x, here[1] + away * y, here[2]]
 
     def _seen(self, xyz: Sequence[float]) -> bool:
-        """Whether a place is in the first camera's picture, unless that camera moves."""
+        """Return whether a place is in the first camera's picture; true if that camera moves."""
         camera = self._camera
         if camera.body:
             return True
@@ -144,7 +147,7 @@ class Look:
         return camera.near_m < z < camera.far_m and abs(x) < edge and abs(y) < edge
 
     def _color(self, body: str) -> str:
-        """Return a colour unlike the body's."""
+        """Return a colour that is far from the body's."""
         known = self._known.get(body)
         shapes = known.shapes if isinstance(known, sc.Body) else ()
         now = shapes[0].color[:3] if shapes else (0.5, 0.5, 0.5)
@@ -152,13 +155,13 @@ class Look:
         return str(self._rng.choice(unlike))
 
     def _form(self, body: str) -> str:
-        """Return a shape that the body has not."""
+        """Return a shape other than the body's."""
         known = self._known.get(body)
         shapes = known.shapes if isinstance(known, sc.Body) else ()
         return str(self._rng.choice([f for f in FORMS if f not in [s.kind for s in shapes]]))
 
     def _body(self, name: str) -> str:
-        """Return the body that is named, else the one that moves fastest."""
+        """Return the name of a body; without a name that of the fastest."""
         if name:
             if name not in self.bodies:
                 raise UnknownNameError("body that is there", name, self.bodies)

@@ -1,4 +1,4 @@
-"""Pairs for violation of expectation: the same past, then what goes on, and what cannot be.
+"""Pairs for violation of expectation: the same past, then a possible and an impossible future.
 
 After Riochet et al., IntPhys (arXiv:1803.07616): a model that has learned physics should find the
 impossible member of a pair less likely than the possible one, and both share every frame before.
@@ -23,12 +23,17 @@ from sandbox.sources.replay import Replay
 from sandbox.trajectory import Episode
 from sandbox.trajectory.episode import Rows
 
-AFTER = 8  # Rows that are left at least after a surprise, to see it in.
-SOON = 5  # Rows within which what becomes a ghost would touch another.
+AFTER = 8  # Rows after a surprise, at least, in which it can be seen.
+SOON = 5  # Rows within which a body that becomes a ghost would have touched another.
 
 
 class Moment(NamedTuple):
-    """Where something may happen: to a body, on leaving a row of an episode."""
+    """A moment at which a surprise may happen.
+
+    Attributes:
+        step: the last row before it.
+        body: the body that it happens to.
+    """
 
     step: int
     body: str
@@ -115,7 +120,7 @@ def _pairs(
 def _moments(
     env: SandboxEnv, episode: Episode, kind: str, during: str | None, rng: np.random.Generator
 ) -> list[Moment]:
-    """Return the moments of an episode at which a surprise of a kind shows."""
+    """Return the moments of an episode at which a kind of surprise can be seen."""
     holds, states = _holding(env, episode, during), episode.rows["state"]
     found = [
         Moment(step, body)
@@ -131,7 +136,7 @@ def _bodies(look: Look, kind: str) -> list[str]:
 
 
 def _holding(env: SandboxEnv, episode: Episode, during: str | None) -> NDArray[np.bool_]:
-    """Return for each row whether an event holds that will end; always, if none is named."""
+    """Return for each row whether an event holds and will end; true everywhere without an event."""
     if during is None:
         return np.ones(len(episode), np.bool_)
     if during not in (*HAPPENS, *env.events):
@@ -141,7 +146,7 @@ def _holding(env: SandboxEnv, episode: Episode, during: str | None) -> NDArray[n
 
 
 def _touching(env: SandboxEnv, episode: Episode) -> set[Moment]:
-    """Return where a body will soon touch another that it could pass through."""
+    """Return the moments at which a body will soon touch another that it could pass through."""
     touches, names = _labels(episode, "contact_impulse"), env.touching()
     found: set[Moment] = set()
     for n, body in enumerate(names):
@@ -160,14 +165,15 @@ def _labels(episode: Episode, column: str) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two episodes of a run of surprises, by number.
+    """Two episodes of a run of surprises with the same past.
 
     Attributes:
-        kind: of the surprise, such as vanish:ball_1.
-        possible, impossible: the two episodes.
-        step: the last row that they must share.
-        parts_at: the first row whose pictures differ, or whose states if there are none; None if
-            none does: the surprise never shows.
+        kind: kind of the surprise and its body, such as vanish:ball_1.
+        possible: number of the episode that continues as recorded.
+        impossible: number of the episode in which the surprise happens.
+        step: the last row that both must share.
+        parts_at: the first row whose pictures differ, or whose states if there are no pictures;
+            None if the surprise is never seen.
     """
 
     kind: str

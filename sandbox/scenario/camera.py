@@ -8,7 +8,7 @@ from sandbox import scene as sc
 from sandbox.scenario.settings import Strict, Vec
 
 
-class View(Strict):
+class CameraSetting(Strict):
     """A camera that a scenario moves, or adds; see scene.Camera."""
 
     eye: Vec
@@ -26,12 +26,13 @@ class View(Strict):
         return sc.Camera(name, eye, target, up, self.fov_deg)
 
 
-def viewed(scene: sc.Scene, views: dict[str, View]) -> sc.Scene:
+def with_cameras(scene: sc.Scene, settings: dict[str, CameraSetting]) -> sc.Scene:
     """Return a scene whose cameras are where a scenario has them."""
-    if not views:
+    if not settings:
         return scene
-    names = dict.fromkeys((*(camera.name for camera in scene.cameras), *views))
+    names = dict.fromkeys((*(camera.name for camera in scene.cameras), *settings))
     cameras = [
-        views[name].camera(name, scene) if name in views else scene.camera(name) for name in names
+        settings[name].camera(name, scene) if name in settings else scene.camera(name)
+        for name in names
     ]
     return replace(scene, cameras=tuple(cameras))
