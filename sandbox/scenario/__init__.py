@@ -1,4 +1,4 @@
-"""What varies between episodes: factors, the ranges that a scenario gives them, disturbances."""
+"""What varies between episodes: factors, scenarios, cameras and disturbances."""
 
 from sandbox.scenario.scenario import FORMAT, Scenario, load, with_values
 

@@ -1,4 +1,4 @@
-"""Cameras that a scenario moves, or adds."""
+"""Cameras that a scenario moves or adds."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from sandbox.scenario.settings import Strict, Vec
 
 
 class CameraSetting(Strict):
-    """A camera that a scenario moves, or adds; see scene.Camera."""
+    """Where a scenario puts a camera; the keys are those of `scene.Camera`."""
 
     eye: Vec
     target: Vec
@@ -17,17 +17,17 @@ class CameraSetting(Strict):
     fov_deg: float = 45.0
 
     def camera(self, name: str, scene: sc.Scene) -> sc.Camera:
-        """Return the camera, like the scene's of that name in what is not said here."""
+        """Return the camera called `name`; other attributes are those of the scene's camera."""
         eye, target, up = ((v[0], v[1], v[2]) for v in (self.eye, self.target, self.up))
         known = {camera.name: camera for camera in scene.cameras}
         if name in known:
-            still = replace(known[name], body="", link="", mounted=False)
-            return replace(still, eye=eye, target=target, up=up, fov_deg=self.fov_deg)
+            fixed = replace(known[name], body="", link="", mounted=False)
+            return replace(fixed, eye=eye, target=target, up=up, fov_deg=self.fov_deg)
         return sc.Camera(name, eye, target, up, self.fov_deg)
 
 
 def with_cameras(scene: sc.Scene, settings: dict[str, CameraSetting]) -> sc.Scene:
-    """Return a scene whose cameras are where a scenario has them."""
+    """Return a scene with the cameras of a scenario moved or added."""
     if not settings:
         return scene
     names = dict.fromkeys((*(camera.name for camera in scene.cameras), *settings))
