@@ -146,8 +146,8 @@ def test_every_tracked_file_has_a_home() -> None:
     ).stdout.split()
     homes = {
         *("sandbox", "envs", "scenarios", "datasets", "tests", "benchmarks", "examples"),
-        *("docs", "typings", ".ci", ".gitignore", "Makefile", "constraints.txt"),
-        *("pyproject.toml", "README.md", "ARCHITECTURE.md", "CHANGELOG.md"),
+        *("docs", "typings", ".ci", ".gitignore", "Makefile", "constraints.txt", ".editable"),
+        *("pyproject.toml", "README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md"),
     }
     assert {name.split("/")[0] for name in listed} <= homes
 
