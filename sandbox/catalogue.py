@@ -7,8 +7,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import gymnasium
-
 from sandbox import content
 from sandbox.errors import UnknownNameError
 
@@ -62,6 +60,8 @@ def gym_id(name: str) -> str:
 
 def register() -> None:
     """Register every environment with Gymnasium, without importing one."""
+    import gymnasium  # Importing it calls this function: see `importing`.
+
     for name in environments():
         if gym_id(name) not in gymnasium.registry:
             gymnasium.register(  # pyright: ignore[reportUnknownMemberType]
