@@ -12,7 +12,17 @@ from running import python
 ROOT = Path(__file__).parent.parent
 FLOORS = [  # A room imports from lower floors alone; rooms of one floor do not know each other.
     ["errors"],
-    ["content", "digest", "document", "durable", "importing", "jsonfile", "observation", "validation", "wrappers"],
+    [
+        "content",
+        "digest",
+        "document",
+        "durable",
+        "importing",
+        "jsonfile",
+        "observation",
+        "validation",
+        "wrappers",
+    ],
     ["scene", "prices", "evidence"],
     ["scenario", "renderer", "meter", "trajectory"],
     ["world", "ledger"],
