@@ -7,24 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sandbox.env import Element, Policy, SandboxEnv, Vector
-from sandbox.scenario.factors import Color, Factors, Integer, Uniform, Values
-from sandbox.scene import (
-    Body,
-    Camera,
-    Engine,
-    Joint,
-    Link,
-    Material,
-    Motor,
-    Pose,
-    Rgba,
-    Scene,
-    Shape,
-    Texture,
-    orbit,
-    sun,
-)
+from sandbox import scene as sc
+from sandbox.env import Actions, Element, SandboxEnv, Vector, each, policy
+from sandbox.env.factors import Color, Factors, Uniform, Values, handling, looks
 
 HALF_M, RADIUS_M = 0.5, 0.046  # Of the torso; all capsules are as thick.
 FAST_M_S = 3.0  # Reward saturates.
@@ -53,6 +38,11 @@ SEGMENTS = (
     Segment("front_foot", "front_shin", (0.09, -0.15), 0.7, (-0.5, 0.5), 25.0, 15.0),
 )
 JOINTS = tuple(segment.name for segment in SEGMENTS)
+GALLOP_HZ = 3.29
+GALLOP = (  # Of each joint mean, amplitude, phase [rad]; found by the cross-entropy method.
+    *((0.033, 1.013, 2.700), (0.541, 0.483, -0.211), (-0.439, 0.536, 1.946)),
+    *((-0.165, 0.347, 3.916), (-0.603, 1.068, 4.027), (0.356, -0.402, 4.260)),
+)
 
 
 class Cheetah2d(SandboxEnv):
@@ -70,10 +60,6 @@ class Cheetah2d(SandboxEnv):
     Reward: forward velocity in units of 3 m/s, -1 to 1, less 0.1 times the mean square of the
         action.
     Ends: truncated after 6 s; success is to be 6 m ahead of the start then.
-    Factors: torso_mass_kg, leg_scale, torque_scale, joint_damping, ground_friction, gravity_m_s2,
-        action_delay_steps, action_noise, torso_color, leg_color, ground_color, light_azimuth_deg,
-        light_color, light_ambient, camera_pitch_deg.
-    Events: back_foot_down, front_foot_down, upside_down.
     """
 
     family = "locomotion"
@@ -87,11 +73,9 @@ class Cheetah2d(SandboxEnv):
     elements = (
         Element("x", "m", -100.0, 100.0),
         Element("z", "m", -1.0, 20.0),
-        Element("cos_pitch", "1", -1.0, 1.0),
-        Element("sin_pitch", "1", -1.0, 1.0),
-        *(Element(name, "rad", -3.0, 3.0) for name in JOINTS),
-        Element("velocity_x", "m/s", -50.0, 50.0),
-        Element("velocity_z", "m/s", -50.0, 50.0),
+        *each("cos_pitch sin_pitch", "1", -1.0, 1.0),
+        *each(" ".join(JOINTS), "rad", -3.0, 3.0),
+        *each("velocity_x velocity_z", "m/s", -50.0, 50.0),
         Element("pitch_velocity", "rad/s", -150.0, 150.0),
         *(Element(f"{name}_velocity", "rad/s", -150.0, 150.0) for name in JOINTS),
     )
@@ -102,33 +86,31 @@ class Cheetah2d(SandboxEnv):
         joint_damping=Uniform(1.0, 3.0, 2.0, "N m s/rad", "of the thighs; less farther down"),
         ground_friction=Uniform(0.5, 1.5, 1.0, "1", "Coulomb coefficient of ground and feet"),
         gravity_m_s2=Uniform(7.0, 12.0, 9.81, "m/s^2", "gravity"),
-        action_delay_steps=Integer(0, 3, 0, "1", "steps by which actions are late"),
-        action_noise=Uniform(0.0, 0.3, 0.0, "1", "deviation of the noise on actions"),
+        **handling(delay_steps=3, noise=0.3),
         torso_color=Color("#d98c2b", "colour of the torso"),
         leg_color=Color("#a3581f", "colour of the legs"),
         ground_color=Color("#8fa882", "colour of the ground"),
-        light_azimuth_deg=Uniform(-180.0, 180.0, -75.0, "deg", "where the light comes from"),
-        light_color=Color("white", "colour of the light"),
-        light_ambient=Uniform(0.3, 0.8, 0.55, "1", "light where none falls directly"),
-        camera_pitch_deg=Uniform(3.0, 35.0, 12.0, "deg", "camera above the horizon"),
+        **looks(-75.0, (3.0, 35.0, 12.0)),
     )
 
-    def scene(self, f: Values, rng: np.random.Generator) -> Scene:
+    def scene(self, f: Values, rng: np.random.Generator) -> sc.Scene:
         """Stand the cheetah on the ground, its joints near rest."""
         bends = rng.uniform(-0.1, 0.1, len(JOINTS)).tolist()
-        pitch = rng.uniform(-0.05, 0.05)
-        side = orbit("main", (0.1, 0.0, -0.2), 2.7, f.camera_pitch_deg, fov_deg=42)
-        along = orbit("along", (0.1, 0.0, -0.2), 2.7, 20, -140, fov_deg=42)
-        nose = Camera("nose", (0.7, 0.0, 0.1), (2.0, 0.0, -0.3), fov_deg=70)
-        return Scene(
-            bodies=(_ground(f), _runner(f, pitch, bends)),
-            cameras=(
-                replace(side, body="runner", link="torso"),
-                replace(along, body="runner", link="torso"),
-                replace(nose, body="runner", link="torso", mounted=True),
-            ),
-            light=sun(f.light_azimuth_deg, 65, f.rgba("light_color")[:3], f.light_ambient),
-            engine=Engine(self.physics_hz, (0.0, 0.0, -f.gravity_m_s2)),
+        pitch, middle = rng.uniform(-0.05, 0.05), (0.1, 0.0, -0.2)
+        cameras = (
+            sc.orbit("main", middle, 2.7, f.camera_pitch_deg, fov_deg=42),
+            sc.orbit("along", middle, 2.7, 20, -140, fov_deg=42),
+            sc.Camera("nose", (0.7, 0.0, 0.1), (2.0, 0.0, -0.3), fov_deg=70, mounted=True),
+        )
+        color = f.rgba("ground_color")
+        tiles = sc.Texture(width_m=1.0, color=sc.shade(color, 0.8)[:3])
+        grass = sc.Shape("plane", (), color, texture=tiles)
+        ground = sc.Body("ground", (grass,), material=sc.Material(friction=f.ground_friction))
+        return sc.Scene(
+            bodies=(ground, _runner(f, pitch, bends)),
+            cameras=tuple(replace(camera, body="runner", link="torso") for camera in cameras),
+            light=self.light(f, 65),
+            engine=self.engine(f),
         )
 
     def started(self) -> None:
@@ -138,14 +120,9 @@ class Cheetah2d(SandboxEnv):
         self.effort = 0.0
 
     def act(self, action: list[float]) -> None:
-        """Turn the joints, with their springs."""
         self.effort = sum(a * a for a in action) / len(action)
-        torques = [
-            strong * a - segment.spring_n_m * angle
-            for strong, a, segment, angle in zip(
-                self.strong, action, SEGMENTS, self.angles, strict=True
-            )
-        ]
+        every = zip(self.strong, action, SEGMENTS, self.angles, strict=True)
+        torques = [strong * a - s.spring_n_m * angle for strong, a, s, angle in every]
         self.world.drive("runner", JOINTS, torques)
 
     def arrived(self) -> None:
@@ -154,97 +131,54 @@ class Cheetah2d(SandboxEnv):
         self.x, self.speed, self.pitch = row[0], row[1], row[4]
         self.angles = row[6::2]
 
-    def proprio(self) -> Sequence[float]:
-        """Return the torso and the joints."""
-        row = self.row
-        return (
-            row[0],
-            self.home + row[2],
-            math.cos(self.pitch),
-            math.sin(self.pitch),
-            *self.angles,
-            *row[1:6:2],
-            *row[7::2],
-        )
+    def proprio(self) -> tuple[float, ...]:
+        row, (cos, sin) = self.row, (math.cos(self.pitch), math.sin(self.pitch))
+        return (row[0], self.home + row[2], cos, sin, *self.angles, *row[1:6:2], *row[7::2])
 
     def reward(self) -> float:
-        """Return the velocity less the effort, -1.1 to 1."""
         return max(-1.0, min(1.0, self.speed / FAST_M_S)) - EFFORT * self.effort
 
     def success(self) -> bool:
-        """Whether the torso is far ahead of the start."""
         return self.x >= FAR_M
 
-    def happening(self) -> Sequence[bool]:
-        """Whether each foot is on the ground, and whether the back is."""
-        return (
-            self.world.touch("runner", "ground", "back_foot") > 0.0,
-            self.world.touch("runner", "ground", "front_foot") > 0.0,
-            math.cos(self.pitch) < 0.0,
-        )
+    def happening(self) -> tuple[bool, ...]:
+        """Return whether each foot is on the ground, and whether the back is."""
+        feet = (self.world.touch("runner", "ground", foot) > 0.0 for foot in JOINTS[2::3])
+        return (*feet, math.cos(self.pitch) < 0.0)
 
-    def scripted(self, rng: np.random.Generator) -> Policy:
-        """Return a policy that gallops by oscillators that look at nothing."""
-        return Gait(self)
+    @policy
+    def scripted(self, rng: np.random.Generator) -> Actions:
+        """Gallop: each joint's torque is a wave, all of one frequency, whatever happens."""
+        while True:
+            yield self._torques(GALLOP_HZ, GALLOP)
 
-    def play(self, rng: np.random.Generator) -> Policy:
-        """Return a policy that strays from the gallop or its reverse, for a second or so each."""
-        gait, left = Gait(self), 0
+    @policy
+    def play(self, rng: np.random.Generator) -> Actions:
+        """Stray from the gallop or its reverse, for a second or so each."""
+        while True:
+            left, back = int(rng.integers(10, 30)), rng.random() < 0.5
+            hz = float(rng.uniform(2.5, 4.0)) * (-1.0 if back else 1.0)
+            waves = GALLOP + rng.normal(0.0, (0.1, 0.1, 0.4), (len(JOINTS), 3))
+            for _ in range(left):
+                yield self._torques(hz, waves.tolist())
 
-        def act() -> Vector:
-            nonlocal gait, left
-            if left <= 0:
-                gait, left = Gait(self), int(rng.integers(10, 30))
-                back = rng.random() < 0.5
-                gait.hz = float(rng.uniform(2.5, 4.0)) * (-1.0 if back else 1.0)
-                stray = rng.normal(0.0, (0.1, 0.1, 0.4), (len(JOINTS), 3)).tolist()
-                gait.waves = [
-                    (mean + a, much + b, phase + c)
-                    for (mean, much, phase), (a, b, c) in zip(Gait.WAVES, stray, strict=True)
-                ]
-            left -= 1
-            return gait()
-
-        return act
+    def _torques(self, hz: float, waves: Sequence[tuple[float, float, float]]) -> Vector:
+        """Return the action of this step: a wave for each joint."""
+        turn = 2 * math.pi * hz * self.t / self.control_hz
+        torques = [mean + much * math.sin(turn + phase) for mean, much, phase in waves]
+        return np.array(torques, np.float32).clip(-1.0, 1.0)
 
 
-class Gait:
-    """A scripted policy: each joint's torque is a wave, all of one frequency."""
-
-    HZ = 3.29
-    WAVES = (  # Mean, amplitude, phase [rad]; found by the cross-entropy method.
-        (0.033, 1.013, 2.700),
-        (0.541, 0.483, -0.211),
-        (-0.439, 0.536, 1.946),
-        (-0.165, 0.347, 3.916),
-        (-0.603, 1.068, 4.027),
-        (0.356, -0.402, 4.260),
-    )
-
-    def __init__(self, env: Cheetah2d) -> None:
-        self.env, self.hz = env, self.HZ
-        self.waves: Sequence[tuple[float, float, float]] = self.WAVES
-
-    def __call__(self) -> Vector:
-        """Return the next action."""
-        turn = 2 * math.pi * self.hz * self.env.t / self.env.control_hz
-        waves = [mean + much * math.sin(turn + phase) for mean, much, phase in self.waves]
-        return np.array(waves, np.float32).clip(-1.0, 1.0)
-
-
-def _runner(f: Values, pitch: float, bends: Sequence[float]) -> Body:
-    torque = Motor("torque", 200.0 * f.torque_scale)
-    color = f.rgba("torso_color")
+def _runner(f: Values, pitch: float, bends: Sequence[float]) -> sc.Body:
+    """Return the cheetah: a trunk that slides along x and z and turns, and its legs."""
+    torque, color = sc.Motor("torque", 200.0 * f.torque_scale), f.rgba("torso_color")
     trunk = _capsule((-HALF_M, 0.0), (HALF_M, 0.0), color)
     head = _capsule((HALF_M, 0.0), (HALF_M + 0.18, 0.16), color)
+    turning, torso = sc.Joint("revolute", sc.Y), (trunk, head)
     links = [
-        Link("x", Joint("prismatic", (1.0, 0.0, 0.0)), mass_kg=0.01),
-        Link("z", Joint("prismatic", (0.0, 0.0, 1.0)), mass_kg=0.01, parent="x"),
-        Link(
-            *("torso", Joint("revolute", (0.0, 1.0, 0.0)), (trunk, head), f.torso_mass_kg),
-            parent="z",
-            position=pitch,
-        ),
+        sc.Link("x", sc.Joint("prismatic", sc.X), mass_kg=0.01),
+        sc.Link("z", sc.Joint("prismatic", sc.Z), mass_kg=0.01, parent="x"),
+        sc.Link("torso", turning, torso, f.torso_mass_kg, parent="z", position=pitch),
     ]
     ends = {"torso": (0.0, 0.0)}
     for segment, bend in zip(SEGMENTS, bends, strict=True):
@@ -254,39 +188,24 @@ def _runner(f: Values, pitch: float, bends: Sequence[float]) -> Body:
         if segment.parent == "torso":
             at = (-HALF_M if segment.name.startswith("back") else HALF_M, 0.0)
         damping = f.joint_damping * segment.spring_n_m / 60.0
-        hinge = Joint("revolute", (0.0, 1.0, 0.0), segment.limits, torque, damping)
-        links.append(
-            Link(
-                *(segment.name, hinge, (_capsule((0.0, 0.0), (x, z), f.rgba("leg_color")),)),
-                *(segment.mass_kg, (x / 2, 0.0, z / 2), Pose((at[0], 0.0, at[1]))),
-                *(segment.parent, bend),
-            )
-        )
-    base = Pose((0.0, 0.0, _height(f.leg_scale)))
-    return Body("runner", pose=base, material=Material(friction=1.0), links=tuple(links))
+        hinge = sc.Joint("revolute", sc.Y, segment.limits, torque, damping)
+        bone = _capsule((0.0, 0.0), (x, z), f.rgba("leg_color"))
+        place, middle = sc.Pose((at[0], 0.0, at[1])), (x / 2, 0.0, z / 2)
+        mass, name, parent = segment.mass_kg, segment.name, segment.parent
+        links.append(sc.Link(name, hinge, (bone,), mass, middle, place, parent, bend))
+    base = sc.Pose((0.0, 0.0, _height(f.leg_scale)))
+    return sc.Body("runner", pose=base, material=sc.Material(friction=1.0), links=tuple(links))
 
 
 def _height(leg_scale: float) -> float:
     """Return how high the torso is when the longer leg is just above the ground."""
-    depths = (
-        sum(s.end[1] for s in SEGMENTS if s.name.startswith(leg)) for leg in ("back", "front")
-    )
+    legs = ("back", "front")
+    depths = (sum(s.end[1] for s in SEGMENTS if s.name.startswith(leg)) for leg in legs)
     return -leg_scale * min(depths) + RADIUS_M + 0.03
 
 
-def _capsule(a: tuple[float, float], b: tuple[float, float], color: Rgba) -> Shape:
+def _capsule(a: tuple[float, float], b: tuple[float, float], color: sc.Rgba) -> sc.Shape:
     """Return a capsule from one point of the plane y = 0 to another."""
     x, z = b[0] - a[0], b[1] - a[1]
-    turn = math.atan2(x, z)
-    pose = Pose(
-        ((a[0] + b[0]) / 2, 0.0, (a[1] + b[1]) / 2),
-        (0.0, math.sin(turn / 2), 0.0, math.cos(turn / 2)),
-    )
-    return Shape("capsule", (RADIUS_M, math.hypot(x, z)), color, pose)
-
-
-def _ground(f: Values) -> Body:
-    color = f.rgba("ground_color")
-    darker = (color[0] * 0.8, color[1] * 0.8, color[2] * 0.8)
-    grass = Shape("plane", (), color, texture=Texture(width_m=1.0, color=darker))
-    return Body("ground", (grass,), material=Material(friction=f.ground_friction))
+    pose = sc.tilted((a[0] + b[0]) / 2, 0.0, (a[1] + b[1]) / 2, math.atan2(x, z))
+    return sc.Shape("capsule", (RADIUS_M, math.hypot(x, z)), color, pose)

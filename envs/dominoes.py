@@ -1,14 +1,14 @@
 """Tap the first domino of a row that may have a gap, and watch how far they fall."""
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from sandbox.env import BODY_STATE, Element, Policy, SandboxEnv, Vector
-from sandbox.scenario.factors import Color, Factors, Integer, Uniform, Values
-from sandbox.scene import Body, Engine, Material, Pose, Scene, Shape, Vec3, orbit, sun, turned
+from sandbox import scene as sc
+from sandbox.env import BODY_STATE, Actions, Element, SandboxEnv, Vector, each, of_each, policy
+from sandbox.env.factors import Color, Factors, Integer, Uniform, Values, handling, looks
+from sandbox.env.geometry import clip
 
 MOST = 20
 SPACING_M = (0.085, 0.11)  # From domino to domino.
@@ -16,10 +16,11 @@ GAP_M = (0.15, 0.33)  # Instead, where there is a gap; one a little short of a h
 GAP_CHANCE = 0.65  # That there is one before the eleventh domino.
 BEND_RAD = 0.16  # Greatest turn from domino to domino.
 WIDTH_M = 0.1
+DAMPING = 0.02  # Of each domino.
 TAP_M_S = 0.6  # What a full component of the action would give a domino that slides.
 STANDS_COS, FALLEN_COS = 0.97, 0.5  # Of the lean: 14 and 60 degrees.
 REST_M_S, REST_RAD_S, REST_ROWS = 0.01, 0.05, 3
-ABOUT_M = 3.0  # What is farther off is told as that far.
+ABOUT_M = 3.0  # What is farther off is observed as that far.
 NAMES = tuple(f"domino_{n}" for n in range(MOST))
 
 
@@ -42,31 +43,21 @@ class Dominoes(SandboxEnv):
         and y in units of 0.6 m/s times its mass; only when all rest, otherwise nothing happens.
     Reward: the share of the dominoes that fell in this step.
     Ends: truncated after 5 s; success is that the last domino has fallen.
-    Factors: n_dominoes, domino_mass_kg, domino_height_m, domino_thickness_m, domino_friction,
-        floor_friction, restitution, gravity_m_s2, domino_color, last_color, floor_color,
-        light_azimuth_deg, light_color, light_ambient, camera_pitch_deg, action_delay_steps.
-    Events: all_rest, first_fallen, last_fallen, stopped.
     """
 
     family = "intuitive physics"
     control_hz = 30
-    physics_hz = 240
     limit_s = 5.0
     fixed_length = True
     action_size = 2
     state_bodies = NAMES
     events = ("all_rest", "first_fallen", "last_fallen", "stopped")
     elements = (
-        *(
-            Element(f"{domino}_{part}", unit, low, high)
-            for domino in NAMES
-            for part, unit, low, high in (
-                ("x", "m", -ABOUT_M, ABOUT_M),
-                ("y", "m", -ABOUT_M, ABOUT_M),
-                ("z", "m", -0.1, 1.0),
-                ("top_x", "1", -1.01, 1.01),
-                ("top_y", "1", -1.01, 1.01),
-            )
+        *of_each(
+            NAMES,
+            *each("x y", "m", -ABOUT_M, ABOUT_M),
+            Element("z", "m", -0.1, 1.0),
+            *each("top_x top_y", "1", -1.01, 1.01),
         ),
         Element("n_dominoes", "1", 6.0, 20.0),
         Element("all_rest", "1", 0.0, 1.0),
@@ -78,64 +69,46 @@ class Dominoes(SandboxEnv):
         domino_height_m=Uniform(0.17, 0.22, 0.2, "m", "height of each domino"),
         domino_thickness_m=Uniform(0.025, 0.045, 0.035, "m", "thickness of each domino"),
         domino_friction=Uniform(0.3, 0.8, 0.5, "1", "Coulomb coefficient of the dominoes"),
-        floor_friction=Uniform(0.6, 1.2, 1.0, "1", "of the floor; a contact's is the product"),
-        restitution=Uniform(0.0, 0.4, 0.1, "1", "bounce of the dominoes, multiplied"),
+        floor_friction=Uniform(0.6, 1.2, 1.0, "1", "of the floor, multiplied by the dominoes'"),
+        restitution=Uniform(0.0, 0.4, 0.1, "1", "bounce of each domino, multiplied in a contact"),
         gravity_m_s2=Uniform(6.0, 12.0, 9.81, "m/s^2", "gravity"),
         domino_color=Color("goldenrod", "colour of all dominoes but the last"),
         last_color=Color("crimson", "colour of the last domino"),
         floor_color=Color("#5f7f8f", "colour of the floor"),
-        light_azimuth_deg=Uniform(-180.0, 180.0, 140.0, "deg", "where the light comes from"),
-        light_color=Color("white", "colour of the light"),
-        light_ambient=Uniform(0.3, 0.8, 0.55, "1", "light where none falls directly"),
-        camera_pitch_deg=Uniform(30.0, 70.0, 46.0, "deg", "camera above the horizon"),
-        action_delay_steps=Integer(0, 3, 0, "1", "steps by which actions come late"),
+        **looks(140.0, (30.0, 70.0, 46.0)),
+        **handling(delay_steps=3),
     )
 
-    def scene(self, f: Values, rng: np.random.Generator) -> Scene:
+    def scene(self, f: Values, rng: np.random.Generator) -> sc.Scene:
         """Stand twenty dominoes in a bent row, maybe with a gap, the first `n_dominoes` there."""
         places = _layout(rng)[: f.n_dominoes]
         size = (f.domino_thickness_m / 2, WIDTH_M / 2, f.domino_height_m / 2)
         colors = [f.rgba("domino_color")] * (len(places) - 1) + [f.rgba("last_color")]
-        dominoes = [
-            Body(
-                name,
-                (Shape("box", size, color),),
-                f.domino_mass_kg,
-                turned(x, y, size[2], yaw),
-                Material(f.domino_friction, restitution=f.restitution),
-                linear_damping=0.02,
-                angular_damping=0.02,
-            )
-            for name, (x, y, yaw), color in zip(NAMES, places, colors, strict=False)
-        ]
-        floor = Shape("box", (4.0, 4.0, 0.1), f.rgba("floor_color"), Pose((0.0, 0.0, -0.1)))
+        surface = sc.Material(f.domino_friction, restitution=f.restitution)
+        mass, dominoes = f.domino_mass_kg, list[sc.Body]()
+        for name, (x, y, yaw), color in zip(NAMES, places, colors, strict=False):
+            shape, place = sc.Shape("box", size, color), sc.turned(x, y, size[2], yaw)
+            dominoes.append(sc.Body(name, (shape,), mass, place, surface, (), DAMPING, DAMPING))
+        floor = (4.0, 4.0, 0.1), f.rgba("floor_color"), sc.Material(f.floor_friction)
         middle, away = _seen(places)
-        return Scene(
-            bodies=(
-                Body("floor", (floor,), material=Material(f.floor_friction)),
-                *dominoes,
-            ),
+        return sc.Scene(
+            bodies=(sc.slab("floor", *floor), *dominoes),
             cameras=(
-                orbit("main", middle, away, f.camera_pitch_deg, fov_deg=40),
-                orbit("top", middle, 1.1 * away, 90, fov_deg=40),
-                orbit("start", (places[0].x, places[0].y, 0.1), 0.9, 25, yaw_deg=-140),
+                sc.orbit("main", middle, away, f.camera_pitch_deg, fov_deg=40),
+                sc.orbit("top", middle, 1.1 * away, 90, fov_deg=40),
+                sc.orbit("start", (places[0].x, places[0].y, 0.1), 0.9, 25, yaw_deg=-140),
             ),
-            light=sun(f.light_azimuth_deg, 55, f.rgba("light_color")[:3], f.light_ambient),
-            engine=Engine(
-                physics_hz=self.physics_hz,
-                gravity=(0.0, 0.0, -f.gravity_m_s2),
-                contact_breaking_threshold_m=0.005,
-            ),
+            light=self.light(f, 55),
+            engine=self.engine(f, contact_breaking_threshold_m=0.005),
         )
 
     def started(self) -> None:
-        """Note that none has fallen, and that all have stood still for long."""
+        """Note that no domino has fallen, and that all have stood still for long."""
         self.count: int = self.values.n_dominoes
-        self.fallen, self.still, self.newly = [False] * self.count, REST_ROWS, 0
-        self.stopped = False
+        self.fallen, self.still = [False] * self.count, REST_ROWS
+        self.newly, self.stopped = 0, False
 
     def act(self, action: list[float]) -> None:
-        """Tap the first domino that stands, if all rest."""
         if not self.rest or not (action[0] or action[1]) or self.next < 0:
             return
         momentum = TAP_M_S * self.values.domino_mass_kg
@@ -150,7 +123,8 @@ class Dominoes(SandboxEnv):
         before, self.next, fastest, spinning = sum(fallen), -1, 0.0, 0.0
         for n in range(self.count):
             x, y, z, i, j, k, w, *speeds = row[n * BODY_STATE : (n + 1) * BODY_STATE]
-            told += (_near(x), _near(y), min(z, 1.0), 2 * (i * k + w * j), 2 * (j * k - w * i))
+            told += (clip(x, -ABOUT_M, ABOUT_M), clip(y, -ABOUT_M, ABOUT_M), min(z, 1.0))
+            told += (2 * (i * k + w * j), 2 * (j * k - w * i))
             up = 1.0 - 2.0 * (i * i + j * j)
             fallen[n] = fallen[n] or up < FALLEN_COS
             if self.next < 0 and up > STANDS_COS and z > 0.0 and not fallen[n]:
@@ -164,40 +138,31 @@ class Dominoes(SandboxEnv):
         self.rest = self.still >= REST_ROWS
         self.stopped = self.stopped or (self.rest and fallen[0] and not fallen[-1])
 
-    def proprio(self) -> Sequence[float]:
-        """Return the dominoes, how many, whether they rest, and the time left."""
+    def proprio(self) -> tuple[float, ...]:
         return (*self.told, self.count, self.rest, self.seconds_left())
 
     def reward(self) -> float:
-        """Return the share of the dominoes that fell in this step."""
         return self.newly / self.count
 
     def success(self) -> bool:
-        """Whether the last domino has fallen."""
         return self.fallen[-1]
 
-    def happening(self) -> Sequence[bool]:
-        """Whether all rest, the first and the last fell, and the row once stopped in between."""
+    def happening(self) -> tuple[bool, ...]:
+        """Return whether all rest, the first fell, the last fell, and the row once stopped."""
         return (self.rest, self.fallen[0], self.fallen[-1], self.stopped)
 
-    def play(self, rng: np.random.Generator) -> Policy:
-        """Return a policy that taps the first domino once, forwards, somehow."""
+    @policy
+    def play(self, rng: np.random.Generator) -> Actions:
+        """Tap the first domino once, forwards, with a random power and direction."""
         power, aside = rng.uniform(0.5, 1.0), rng.uniform(-0.4, 0.4)
+        while True:
+            yield np.zeros(2, np.float32) if self.fallen[0] else self._tap(power, aside)
 
-        def act() -> Vector:
-            if self.fallen[0]:
-                return np.zeros(2, np.float32)
-            return self._tap(power, aside)
-
-        return act
-
-    def scripted(self, rng: np.random.Generator) -> Policy:
-        """Return a policy that taps the first that stands, again where the row stopped."""
-
-        def act() -> Vector:
-            return self._tap(0.8, 0.0)
-
-        return act
+    @policy
+    def scripted(self, rng: np.random.Generator) -> Actions:
+        """Tap the first domino that stands, again where the row stopped."""
+        while True:
+            yield self._tap(0.8, 0.0)
 
     def _tap(self, power: float, aside_rad: float) -> Vector:
         """Return a tap along the row at the first domino that stands, if all rest."""
@@ -207,10 +172,6 @@ class Dominoes(SandboxEnv):
         here, there = (self.body(NAMES[n])[:2] for n in (ahead - 1, ahead))
         way = math.atan2(there[1] - here[1], there[0] - here[0]) + aside_rad
         return np.array((power * math.cos(way), power * math.sin(way)), np.float32)
-
-
-def _near(value: float) -> float:
-    return max(-ABOUT_M, min(ABOUT_M, value))
 
 
 def _layout(rng: np.random.Generator) -> list[Place]:
@@ -228,8 +189,8 @@ def _layout(rng: np.random.Generator) -> list[Place]:
     return places
 
 
-def _seen(places: list[Place]) -> tuple[Vec3, float]:
-    """Return what a camera looks at, and from how far, to see the whole row."""
+def _seen(places: list[Place]) -> tuple[sc.Vec3, float]:
+    """Return the place that a camera looks at, and from how far, to see the whole row."""
     xs, ys = [p.x for p in places], [p.y for p in places]
     wide = max(max(xs) - min(xs), 1.2 * (max(ys) - min(ys)))
     return ((max(xs) + min(xs)) / 2, (max(ys) + min(ys)) / 2, 0.08), 0.66 + 1.4 * wide

@@ -1,36 +1,26 @@
 """Pick up a cube with a Franka arm and put it onto another."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sandbox.env import Element, Policy, SandboxEnv, Vector, yaw
-from sandbox.scenario.factors import Color, Factors, Integer, Uniform, Values
-from sandbox.scene import (
-    PANDA_FINGERS,
-    PANDA_JOINTS,
-    PANDA_OPEN_M,
-    Body,
-    Camera,
-    Engine,
-    Material,
-    Pose,
-    Rgba,
-    Scene,
-    Shape,
-    Vec3,
-    orbit,
-    panda,
-    panda_joints,
-    panda_moved,
-    sun,
-    turned,
+from sandbox import scene as sc
+from sandbox.env import (
+    BODY_STATE,
+    Actions,
+    Element,
+    Hand,
+    SandboxEnv,
+    each,
+    of_each,
+    policy,
 )
+from sandbox.env.factors import Color, Factors, Integer, Uniform, Values, handling, looks
+from sandbox.env.geometry import yaw
 
-BOX: tuple[Vec3, Vec3] = ((0.28, -0.32, 0.015), (0.62, 0.32, 0.35))  # Where the hand may go [m].
-STARTS: tuple[Vec3, Vec3] = ((0.38, -0.1, 0.16), (0.52, 0.1, 0.24))
-HAND_SPEED_M_S = 0.25  # At full action.
+BOX = ((0.28, -0.32, 0.015), (0.62, 0.32, 0.35))  # Lowest and highest place of the fingertips [m].
+STARTS = ((0.38, -0.1, 0.16), (0.52, 0.1, 0.24))
 GRIP_SPEED_M_S = 0.1  # Of each finger.
 FIRM = 3.0  # The right finger is so much stronger, and keeps to the middle: a gear would do that.
 CELLS = tuple((x, y) for x in (0.39, 0.52) for y in (-0.16, 0.0, 0.16))
@@ -42,11 +32,9 @@ LEVEL_M = 0.005  # How exactly one cube is above the other.
 HELD_S = 0.5
 HIGH_M = 0.16  # Where a cube is carried.
 ITERATIONS = 100  # Of the solver; with 30 a cube turns by 30 degrees in a hand that is shaken.
-TABLE_M = 0.45  # Above the floor.
 CUBES = 4
 NAMES = tuple(f"cube_{n}" for n in range(CUBES))
-OTHERS: tuple[Rgba, ...] = ((0.93, 0.74, 0.2, 1.0), (0.5, 0.35, 0.68, 1.0))
-DRIVEN = (*PANDA_JOINTS, *PANDA_FINGERS)
+OTHERS: tuple[sc.Rgba, ...] = ((0.93, 0.74, 0.2, 1.0), (0.5, 0.35, 0.68, 1.0))
 
 
 class PandaPickStack(SandboxEnv):
@@ -62,36 +50,24 @@ class PandaPickStack(SandboxEnv):
         place; on its place 0.75, and up to 1 while it rests there, released.
     Ends: terminated when it has rested there, released, for half a second, which is success;
         truncated after 20 s.
-    Factors: n_cubes, cube_size_m, pick_mass_kg, base_mass_kg, cube_friction, grip_n, gravity_m_s2,
-        pick_color, base_color, table_color, light_azimuth_deg, light_color, light_ambient,
-        camera_pitch_deg, action_delay_steps, action_noise.
-    Events: in_hand, lifted, on_base, base_moved.
     """
 
     family = "manipulation"
     control_hz = 15  # As the data of DROID (Khazatsky et al. 2024).
-    physics_hz = 240
     limit_s = 20.0
     action_size = 4
     state_bodies = NAMES
-    state_joints = tuple(("panda", link) for link in DRIVEN)
+    state_joints = Hand.joints
     events = ("in_hand", "lifted", "on_base", "base_moved")
     elements = (
-        Element("tip_x", "m", 0.0, 0.9),
-        Element("tip_y", "m", -0.6, 0.6),
-        Element("tip_z", "m", -0.1, 0.7),
-        *(Element(f"tip_v{axis}", "m/s", -3.0, 3.0) for axis in "xyz"),
+        *Hand.elements(-0.1, 0.7),
         Element("opening", "m", -0.02, 0.1),
-        *(
-            Element(f"{cube}_{part}", unit, low, high)
-            for cube in NAMES
-            for part, unit, low, high in (
-                ("x", "m", -1.5, 2.5),
-                ("y", "m", -2.0, 2.0),
-                ("z", "m", -0.5, 1.0),
-                ("cos_yaw", "1", -1.0, 1.0),
-                ("sin_yaw", "1", -1.0, 1.0),
-            )
+        *of_each(
+            NAMES,
+            Element("x", "m", -1.5, 2.5),
+            Element("y", "m", -2.0, 2.0),
+            Element("z", "m", -0.5, 1.0),
+            *each("cos_yaw sin_yaw", "1", -1.0, 1.0),
         ),
         Element("seconds_left", "s", 0.0, 20.0),
     )
@@ -106,79 +82,59 @@ class PandaPickStack(SandboxEnv):
         pick_color=Color("crimson", "colour of the cube to pick"),
         base_color=Color("royalblue", "colour of the cube to stack on"),
         table_color=Color("#c9b79a", "colour of the table"),
-        light_azimuth_deg=Uniform(-180.0, 180.0, -60.0, "deg", "where the light comes from"),
-        light_color=Color("white", "colour of the light"),
-        light_ambient=Uniform(0.3, 0.8, 0.55, "1", "light where none falls directly"),
-        camera_pitch_deg=Uniform(20.0, 60.0, 35.0, "deg", "camera above the horizon"),
-        action_delay_steps=Integer(0, 3, 0, "1", "steps by which actions come late"),
-        action_noise=Uniform(0.0, 0.3, 0.0, "1", "deviation of noise on actions"),
+        **looks(-60.0, (20.0, 60.0, 35.0)),
+        **handling(delay_steps=3, noise=0.3),
     )
 
-    def scene(self, f: Values, rng: np.random.Generator) -> Scene:
+    def scene(self, f: Values, rng: np.random.Generator) -> sc.Scene:
         """Lay four cubes apart, and put the first `n_cubes` of them there."""
         tip = rng.uniform(*STARTS).tolist()
         cells: list[int] = rng.permutation(len(CELLS)).tolist()[:CUBES]
         jitter: list[list[float]] = rng.uniform(-JITTER_M, JITTER_M, (CUBES, 2)).tolist()
         turns = rng.uniform(-0.25, 0.25, CUBES).tolist()
         colors = (f.rgba("pick_color"), f.rgba("base_color"), *OTHERS)
-        half = f.cube_size_m / 2
-        cubes = tuple(
-            Body(
-                name,
-                (Shape("box", (half, half, half), color),),
-                f.base_mass_kg if n else f.pick_mass_kg,
-                turned(CELLS[cell][0] + dx, CELLS[cell][1] + dy, half, turn),
-                Material(friction=f.cube_friction),
-            )
-            for n, (name, cell, (dx, dy), turn, color) in enumerate(
-                zip(NAMES, cells, jitter, turns, colors, strict=True)
-            )
-        )
-        arm = panda(panda_joints(*tip), PANDA_OPEN_M / 2, grip_n=(f.grip_n, FIRM * f.grip_n))
-        return Scene(
-            bodies=(*_room(f), arm, *cubes[: f.n_cubes]),
+        half, surface = f.cube_size_m / 2, sc.Material(friction=f.cube_friction)
+        cubes: list[sc.Body] = []
+        for n in range(f.n_cubes):
+            (x, y), (dx, dy) = CELLS[cells[n]], jitter[n]
+            place = sc.turned(x + dx, y + dy, half, turns[n])
+            shape = sc.Shape("box", (half, half, half), colors[n])
+            mass = f.base_mass_kg if n else f.pick_mass_kg
+            cubes.append(sc.Body(NAMES[n], (shape,), mass, place, surface))
+        grip = (f.grip_n, FIRM * f.grip_n)
+        arm = sc.panda(sc.panda_joints(*tip), sc.PANDA_OPEN_M / 2, grip_n=grip)
+        return sc.Scene(
+            bodies=(*sc.panda_room(f.rgba("table_color"), friction=1.0), arm, *cubes),
             cameras=(
-                orbit("main", (0.41, 0.0, 0.1), 1.05, f.camera_pitch_deg, -20, fov_deg=42),
-                orbit("room", (0.31, 0.0, 0.27), 1.4, 25, -40, fov_deg=42),
-                Camera(
-                    *("hand", (0.1, 0.0, 0.0), (0.03, 0.0, 0.2), (1.0, 0.0, 0.0), 75.0, 0.01),
-                    body="panda",
-                    link="hand",
-                    mounted=True,
-                ),
+                sc.orbit("main", (0.41, 0.0, 0.1), 1.05, f.camera_pitch_deg, -20, fov_deg=42),
+                sc.orbit("room", (0.31, 0.0, 0.27), 1.4, 25, -40, fov_deg=42),
+                sc.PANDA_CAMERA,
             ),
-            light=sun(f.light_azimuth_deg, 60, f.rgba("light_color")[:3], f.light_ambient),
-            engine=Engine(
-                self.physics_hz, (0.0, 0.0, -f.gravity_m_s2), solver_iterations=ITERATIONS
-            ),
+            light=self.light(f, 60),
+            engine=self.engine(f, solver_iterations=ITERATIONS),
         )
 
     def started(self) -> None:
-        """Remember that the hand shall stay where it is, half open, and that nothing is stacked."""
-        self.target: tuple[float, ...] = tuple(self.world.link("panda", "tip")[:3])
-        self.grip = PANDA_OPEN_M / 2
-        self.rested = 0
+        """Hold the hand where it is, half open, and note that nothing is stacked."""
+        self.hand = Hand(self.world, BOX, self.control_hz)
+        self.grip, self.rested = sc.PANDA_OPEN_M / 2, 0
         self.home = next(b.pose.xyz for b in self.world.scene.bodies if b.name == NAMES[1])
         self.size: float = self.values.cube_size_m
         self.count: int = self.values.n_cubes
 
     def act(self, action: list[float]) -> None:
-        """Move the target of the fingertips and that of the fingers, and the arm towards them.
+        """Move the hand and its fingers.
 
-        The left finger presses as hard as it may; the right one goes to the middle of both, so
+        The left finger presses as hard as it may. The right one goes to the middle of both, so
         that a grasp is centred and does not drift.
         """
-        by = [HAND_SPEED_M_S / self.control_hz * a for a in action[:3]]
-        self.target = panda_moved(self.target, by, self.tip, BOX)
-        asked, most = PANDA_OPEN_M * (1 + action[3]) / 2, GRIP_SPEED_M_S / self.control_hz
+        asked, most = sc.PANDA_OPEN_M * (1 + action[3]) / 2, GRIP_SPEED_M_S / self.control_hz
         self.grip = min(max(asked, self.grip - most), self.grip + most)
-        right = max(self.grip, self.opening / 2)
-        self.world.drive("panda", DRIVEN, [*panda_joints(*self.target), self.grip, right])
+        self.hand.move(action[:3], (self.grip, max(self.grip, self.opening / 2)))
 
     def arrived(self) -> None:
-        """Derive where fingertips and cubes are, what is held, and what rests where."""
-        state = self.world.link("panda", "tip")
-        self.tip, self.speed = state[:3], state[7:10]
+        """Derive where the fingers and the cubes are, what is held, and what rests where."""
+        self.hand.look()
         self.opening = (
             self.joint("panda", "left_finger")[0] + self.joint("panda", "right_finger")[0]
         )
@@ -195,77 +151,86 @@ class PandaPickStack(SandboxEnv):
         self.rested = self.rested + 1 if free else 0
 
     def _holds(self) -> bool:
-        """Whether both fingers touch the first cube."""
-        if math.dist(self.tip, self.pick) > 0.7 * self.size or self.opening > 1.4 * self.size:
+        """Return whether both fingers touch the first cube."""
+        if math.dist(self.hand.tip, self.pick) > 0.7 * self.size or self.opening > 1.4 * self.size:
             return False
-        return all(self.world.touch("panda", "cube_0", finger) > 0.0 for finger in PANDA_FINGERS)
+        return all(self.world.touch("panda", "cube_0", one) > 0.0 for one in sc.PANDA_FINGERS)
 
-    def proprio(self) -> Sequence[float]:
-        """Return the fingertips, the cubes and the time left."""
+    def proprio(self) -> tuple[float, ...]:
         cubes: list[float] = []
-        for n in range(CUBES):
-            if n >= self.count:
-                cubes += (0.0,) * 5
-                continue
-            cube = self.row[13 * n : 13 * n + 7]
+        for n in range(self.count):
+            cube = self.row[BODY_STATE * n : BODY_STATE * n + 7]
             x, y, z = cube[:3]
             turn = yaw(cube)
             cubes += (min(max(x, -1.5), 2.5), min(max(y, -2.0), 2.0), min(max(z, -0.5), 1.0))
             cubes += (math.cos(turn), math.sin(turn))
-        speed = [min(max(v, -3.0), 3.0) for v in self.speed]
-        return (*self.tip, *speed, self.opening, *cubes, self.seconds_left())
+        cubes += (0.0,) * (5 * (CUBES - self.count))
+        return (*self.hand.numbers(), self.opening, *cubes, self.seconds_left())
 
     def reward(self) -> float:
-        """Return how far the task is done, 0 to 1."""
         if self.on_base:
             return 0.75 + 0.25 * min(1.0, self.rested / (HELD_S * self.control_hz))
         if self.in_hand:
             return 0.25 + 0.45 * (1.0 - math.tanh(5.0 * math.dist(self.pick, self.place)))
-        return 0.25 * (1.0 - math.tanh(5.0 * math.dist(self.tip, self.pick)))
+        return 0.25 * (1.0 - math.tanh(5.0 * math.dist(self.hand.tip, self.pick)))
 
     def success(self) -> bool:
-        """Whether the cube has rested on the other, released, for half a second."""
         return self.rested >= HELD_S * self.control_hz
 
-    def terminated(self) -> bool:
-        """End on success."""
-        return self.success()
-
-    def happening(self) -> Sequence[bool]:
-        """Whether the cube is in the hand, lifted, on its place; whether the other has moved."""
+    def happening(self) -> tuple[bool, ...]:
+        """Return whether the cube is in the hand, lifted, in its place; the other has moved."""
         lifted = self.in_hand and self.pick[2] > self.size / 2 + LIFTED_M
         return (self.in_hand, lifted, self.on_base, math.dist(self.base, self.home) > MOVED_M)
 
-    def scripted(self, rng: np.random.Generator) -> Policy:
-        """Return a policy that picks, carries and puts down, and begins again if it fails."""
-        actions = _stacking(self)
-        return lambda: next(actions)
+    @policy
+    def scripted(self, rng: np.random.Generator) -> Actions:
+        """Pick, carry and put down the cube, and begin again after a failure."""
+        going, wait = Going(self), self.values.action_delay_steps
 
-    def play(self, rng: np.random.Generator) -> Policy:
-        """Return a policy that grasps at random cubes and drops them anywhere."""
-        actions = _dropping(self, rng)
-        return lambda: next(actions)
+        def carried(up_m: float) -> Sequence[float]:
+            """Return where the hand has the cube so far above its place."""
+            tip, cube = self.hand.tip, self.pick
+            x, y, z = (p + t - c for p, t, c in zip(self.place, tip, cube, strict=True))
+            return x, y, z + up_m
+
+        while True:
+            yield from going.to(lambda: (*self.pick[:2], HIGH_M), 1.0, 0.015)
+            yield from going.to(lambda: self.pick, 1.0, 0.006, most=30)
+            low = tuple(self.pick)
+            yield from going.to(lambda at=low: at, -1.0, least=8 + wait)
+            yield from going.to(lambda at=low: (*at[:2], HIGH_M), -1.0, 0.02, most=30)
+            if not self.in_hand:
+                continue
+            yield from going.to(lambda: (*carried(0.0)[:2], HIGH_M), -1.0, 0.006)
+            if not self.in_hand:
+                continue
+            yield from going.to(lambda: carried(0.001), -1.0, 0.004, most=30)
+            low = self.hand.target
+            yield from going.to(lambda at=low: at, 1.0, least=8 + wait)
+            yield from going.to(lambda at=low: (*at[:2], HIGH_M), 1.0, 0.02, least=20 + wait)
+
+    @policy
+    def play(self, rng: np.random.Generator) -> Actions:
+        """Grasp at random cubes and drop them anywhere."""
+        going = Going(self)
+        while True:
+            cube = BODY_STATE * int(rng.integers(self.count))
+            x, y, z = np.clip(self.row[cube : cube + 3], *BOX).tolist()
+            x, y = x + rng.normal(0.0, 0.005), y + rng.normal(0.0, 0.005)
+            to = rng.uniform((0.34, -0.2, 0.05), (0.56, 0.2, 0.25)).tolist()
+            over, low = (x, y, HIGH_M), (x, y, z)
+            for place, grip, least in (
+                *((over, 1.0, 0), (low, 1.0, 0), (low, -1.0, 8)),
+                *((over, -1.0, 0), (to, -1.0, 0), (to, 1.0, 6)),
+            ):
+                yield from going.to(lambda at=place: at, grip, least=least)
 
 
-def _room(f: Values) -> tuple[Body, Body]:
-    """A floor, and a table on which the arm stands."""
-    color = f.rgba("table_color")
-    dark = (color[0] * 0.6, color[1] * 0.6, color[2] * 0.6, 1.0)
-    top = Shape("box", (0.5, 0.48, 0.02), color, Pose((0.3, 0.0, -0.02)))
-    foot = Shape("box", (0.4, 0.38, (TABLE_M - 0.04) / 2), dark, Pose((0.3, 0.0, -0.245)))
-    floor = Shape("plane", color=(0.62, 0.65, 0.66, 1.0))
-    return (
-        Body("floor", (floor,), pose=Pose((0.0, 0.0, -TABLE_M))),
-        Body("table", (top, foot), material=Material(friction=1.0)),
-    )
-
-
-class Hand:
-    """Goes to places, reckoning with its actions that have not been applied yet."""
+class Going:
+    """Takes the hand to places, counting on its actions that are not applied yet."""
 
     def __init__(self, env: PandaPickStack) -> None:
-        self.env = env
-        self.late: list[Vector] = [np.zeros(4, np.float32)] * env.values.action_delay_steps
+        self._env, self._pending = env, env.pending()
 
     def to(
         self,
@@ -274,62 +239,15 @@ class Hand:
         within_m: float = 0.012,
         least: int = 0,
         most: int = 60,
-    ) -> Iterator[Vector]:
+    ) -> Actions:
         """Yield actions until the hand is at a place, which may move, or time is up."""
-        stride = HAND_SPEED_M_S / self.env.control_hz
+        stride = self._env.hand.stride
         for n in range(most):
-            pending = stride * np.sum(self.late, axis=0)[:3] if self.late else 0.0
-            way = np.subtract(place(), self.env.target) - pending
+            pending = stride * np.sum(self._pending, axis=0)[:3] if self._pending else 0.0
+            way = np.subtract(place(), self._env.hand.target) - pending
             if n >= least and np.abs(way).max() < within_m:
                 return
             way *= 0.5 / stride
             action = np.array([*(way / max(1.0, np.abs(way).max())), grip], np.float32)
-            if self.late:
-                self.late = [*self.late[1:], action]
+            self._pending.append(action)
             yield action
-
-
-def _stacking(env: PandaPickStack) -> Iterator[Vector]:
-    """Yield actions that stack the first cube on the second, again and again until it is there."""
-    hand, wait = Hand(env), env.values.action_delay_steps
-
-    def carried(up_m: float) -> Sequence[float]:
-        """Where the hand has the cube so far above its place."""
-        x, y, z = (p + t - c for p, t, c in zip(env.place, env.tip, env.pick, strict=True))
-        return x, y, z + up_m
-
-    while True:
-        yield from hand.to(lambda: (*env.pick[:2], HIGH_M), 1.0, 0.015)
-        yield from hand.to(lambda: env.pick, 1.0, 0.006, most=30)
-        low = tuple(env.pick)
-        yield from hand.to(lambda at=low: at, -1.0, least=8 + wait)
-        yield from hand.to(lambda at=low: (*at[:2], HIGH_M), -1.0, 0.02, most=30)
-        if not env.in_hand:
-            continue
-        yield from hand.to(lambda: (*carried(0.0)[:2], HIGH_M), -1.0, 0.006)
-        if not env.in_hand:
-            continue
-        yield from hand.to(lambda: carried(0.001), -1.0, 0.004, most=30)
-        low = env.target
-        yield from hand.to(lambda at=low: at, 1.0, least=8 + wait)
-        yield from hand.to(lambda at=low: (*at[:2], HIGH_M), 1.0, 0.02, least=20 + wait)
-
-
-def _dropping(env: PandaPickStack, rng: np.random.Generator) -> Iterator[Vector]:
-    """Yield actions that grasp at random cubes and drop them anywhere."""
-    hand = Hand(env)
-    while True:
-        cube = 13 * int(rng.integers(env.count))
-        at: list[float] = np.clip(env.row[cube : cube + 3], *BOX).tolist()
-        x, y, z = at
-        x, y = x + rng.normal(0.0, 0.005), y + rng.normal(0.0, 0.005)
-        to = rng.uniform((0.34, -0.2, 0.05), (0.56, 0.2, 0.25)).tolist()
-        for place, grip, least in (
-            ((x, y, HIGH_M), 1.0, 0),
-            ((x, y, z), 1.0, 0),
-            ((x, y, z), -1.0, 8),
-            ((x, y, HIGH_M), -1.0, 0),
-            (to, -1.0, 0),
-            (to, 1.0, 6),
-        ):
-            yield from hand.to(lambda at=place: at, grip, least=least)

@@ -1,27 +1,13 @@
 """Whirl a chain of links up by a torque at its first joint, and watch it tumble."""
 
 import math
-from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from sandbox.env import Element, Policy, SandboxEnv, Vector
-from sandbox.scenario.factors import Color, Factors, Integer, Uniform, Values
-from sandbox.scene import (
-    Body,
-    Camera,
-    Engine,
-    Joint,
-    Link,
-    Motor,
-    Pose,
-    Rgba,
-    Scene,
-    Shape,
-    orbit,
-    sun,
-    turned,
-)
+from sandbox import scene as sc
+from sandbox.env import Actions, Element, SandboxEnv, each, of_each, policy
+from sandbox.env.factors import Color, Factors, Integer, Uniform, Values, handling, looks
 
 LINKS = 5
 NAMES = tuple(f"link_{n}" for n in range(1, LINKS + 1))
@@ -32,6 +18,11 @@ UP = 0.8  # Of the reach: how high the tip must come,
 HELD_S = 0.1  # and for how long.
 SWING_RAD = 1.2  # Largest first angle of each joint, from hanging straight.
 FASTEST_RAD_S = 100.0  # Bullet lets no joint turn faster.
+
+# The scripted policy.
+RATE = 40.0  # Its square, in units of gravity / reach; a rod needs 3 to turn over.
+GAIN = 1.0  # Of full torque, per rad/s.
+SURE = 0.15  # Momentum, in units of a rod's at gravity / reach, from which the way is clear.
 
 
 class PendulumChain(SandboxEnv):
@@ -45,10 +36,6 @@ class PendulumChain(SandboxEnv):
     Reward: (1 + height of the tip above the pivot / reach) / 2, 0 to 1, this step.
     Ends: truncated after 10 s; success is that the tip has been above 80 % of its reach for 0.1 s
         on end, once or more often.
-    Factors: n_links, reach_m, chain_mass_kg, joint_damping, gravity_m_s2, action_delay_steps,
-        action_noise, link_color, tip_color, ground_color, light_azimuth_deg, light_color,
-        light_ambient, camera_pitch_deg.
-    Events: tip_above_pivot, tip_up.
     """
 
     family = "control"
@@ -64,64 +51,50 @@ class PendulumChain(SandboxEnv):
     state_joints = tuple(("chain", name) for name in NAMES)
     events = ("tip_above_pivot", "tip_up")
     elements = (
-        *(
-            Element(f"{name}_{part}", unit, -bound, bound)
-            for name in NAMES
-            for part, unit, bound in (
-                ("cos", "1", 1.0),
-                ("sin", "1", 1.0),
-                ("velocity", "rad/s", FASTEST_RAD_S),
-            )
+        *of_each(
+            NAMES,
+            *each("cos sin", "1", -1.0, 1.0),
+            Element("velocity", "rad/s", -FASTEST_RAD_S, FASTEST_RAD_S),
         ),
         Element("n_links", "1", 0.0, 5.0),
         Element("tip_height", "1", -1.0, 1.0),
     )
     factors = Factors(
         n_links=Integer(1, LINKS, 2, "1", "links of the chain"),
-        reach_m=Uniform(1.2, 2.0, 1.8, "m", "length of the chain, its links all alike"),
-        chain_mass_kg=Uniform(0.6, 1.4, 1.0, "kg", "mass of the chain, its links all alike"),
+        reach_m=Uniform(1.2, 2.0, 1.8, "m", "length of the chain, all links alike"),
+        chain_mass_kg=Uniform(0.6, 1.4, 1.0, "kg", "mass of the chain, all links alike"),
         joint_damping=Uniform(0.0, 0.03, 0.005, "N m s/rad", "friction in each joint"),
         gravity_m_s2=Uniform(5.0, 12.0, 9.81, "m/s^2", "gravity"),
-        action_delay_steps=Integer(0, 3, 0, "1", "steps by which actions are late"),
-        action_noise=Uniform(0.0, 0.3, 0.0, "1", "deviation of the noise on actions"),
+        **handling(delay_steps=3, noise=0.3),
         link_color=Color("darkorange", "colour of every other link"),
         tip_color=Color("royalblue", "colour of the tip"),
         ground_color=Color("#b9c4b2", "colour of the ground"),
-        light_azimuth_deg=Uniform(-180.0, 180.0, -60.0, "deg", "where the light comes from"),
-        light_color=Color("white", "colour of the light"),
-        light_ambient=Uniform(0.3, 0.8, 0.55, "1", "light where none falls directly"),
-        camera_pitch_deg=Uniform(2.0, 35.0, 12.0, "deg", "camera above the horizon"),
+        **looks(-60.0, (2.0, 35.0, 12.0)),
     )
 
-    def scene(self, f: Values, rng: np.random.Generator) -> Scene:
+    def scene(self, f: Values, rng: np.random.Generator) -> sc.Scene:
         """Hang the chain from its pivot, bent by chance."""
         bends = rng.uniform(-SWING_RAD, SWING_RAD, LINKS).tolist()
-        middle = (0.0, 0.0, PIVOT_M - 0.1)
-        return Scene(
-            bodies=(_ground(f.rgba("ground_color")), _stand(), _chain(f, bends)),
+        middle, last = (0.0, 0.0, PIVOT_M - 0.1), NAMES[int(f.n_links) - 1]
+        ground = sc.slab("ground", (2.6, 1.2, 0.06), f.rgba("ground_color"))
+        return sc.Scene(
+            bodies=(ground, _stand(), _chain(f, bends)),
             cameras=(
-                orbit("main", middle, 6.6, f.camera_pitch_deg, fov_deg=40),
-                orbit("side", middle, 6.6, 15, yaw_deg=-50, fov_deg=40),
-                Camera(
-                    "last",
-                    (0.0, -4.5, 0.0),
-                    (0.0, 0.0, 0.0),
-                    body="chain",
-                    link=NAMES[int(f.n_links) - 1],
-                ),
+                sc.orbit("main", middle, 6.6, f.camera_pitch_deg, fov_deg=40),
+                sc.orbit("side", middle, 6.6, 15, yaw_deg=-50, fov_deg=40),
+                sc.Camera("last", (0.0, -4.5, 0.0), (0.0, 0.0, 0.0), body="chain", link=last),
             ),
-            light=sun(f.light_azimuth_deg, 60, f.rgba("light_color")[:3], f.light_ambient),
-            engine=Engine(physics_hz=self.physics_hz, gravity=(0.0, 0.0, -f.gravity_m_s2)),
+            light=self.light(f, 60),
+            engine=self.engine(f),
         )
 
     def started(self) -> None:
-        """Forget how long the tip has been up."""
+        """Note that the tip has not been up."""
         self.count: int = self.values.n_links
         self.absent = [0.0] * (3 * (LINKS - self.count))
         self.held, self.reached = 0, False
 
     def act(self, action: list[float]) -> None:
-        """Turn the first link."""
         self.world.drive("chain", NAMES[:1], (TORQUE_N_M * action[0],))
 
     def arrived(self) -> None:
@@ -141,118 +114,77 @@ class PendulumChain(SandboxEnv):
         self.held = self.held + 1 if self.height > UP else 0
         self.reached = self.reached or self.held >= HELD_S * self.control_hz
 
-    def proprio(self) -> Sequence[float]:
-        """Return the links, how many, and the tip's height."""
+    def proprio(self) -> tuple[float, ...]:
         return (*self.links, *self.absent, self.count, self.height)
 
     def reward(self) -> float:
-        """Return the tip's height, 0 hanging straight to 1 upright."""
         return (1.0 + self.height) / 2
 
     def success(self) -> bool:
-        """Whether the tip has been up."""
         return self.reached
 
-    def happening(self) -> Sequence[bool]:
-        """Whether the tip is above the pivot, and whether it is up."""
+    def happening(self) -> tuple[bool, ...]:
+        """Return whether the tip is above the pivot, and whether it is up."""
         return (self.height > 0.0, self.height > UP)
 
-    def scripted(self, rng: np.random.Generator) -> Policy:
-        """Return a policy that whirls the chain the way it swings already."""
-        return Whirl(self)
+    @policy
+    def scripted(self, rng: np.random.Generator) -> Actions:
+        """Turn the chain the way it swings already, at a rate, by the first link.
 
-    def play(self, rng: np.random.Generator) -> Policy:
-        """Return a policy that shoves and lets go in turn, for a while each."""
-        shove, left, free = 0.0, 0, True
-
-        def act() -> Vector:
-            nonlocal shove, left, free
-            if left <= 0:
-                free, left = not free, int(rng.integers(8, 40))
-                shove = 0.0 if free else float(rng.choice((-1.0, 1.0)) * rng.uniform(0.5, 1.0))
-            left -= 1
-            return np.array([shove], np.float32)
-
-        return act
-
-
-def _ground(color: Rgba) -> Body:
-    slab = Shape("box", (2.6, 1.2, 0.06), color, Pose((0.0, 0.0, -0.06)))
-    return Body("ground", (slab,))
-
-
-def _stand() -> Body:
-    """A post behind the chain, and the pin that it hangs on; nothing touches them."""
-    grey = (0.5, 0.52, 0.55, 1.0)
-    back = 1.5 * THICK_M + 0.05
-    post = Shape("box", (0.07, 0.05, PIVOT_M / 2), grey, Pose((0.0, back, PIVOT_M / 2)))
-    foot = Shape("box", (0.45, 0.35, 0.025), grey, Pose((0.0, back, 0.025)))
-    half_turn = (math.sqrt(0.5), 0.0, 0.0, math.sqrt(0.5))
-    pin = Shape("cylinder", (0.08, 2 * back), grey, Pose((0.0, 0.0, PIVOT_M), half_turn))
-    shapes = tuple(
-        Shape(s.kind, s.size, s.color, s.pose, collides=False) for s in (post, foot, pin)
-    )
-    return Body("stand", shapes)
-
-
-def _chain(f: Values, bends: list[float]) -> Body:
-    """Links that hang on each other by hinges about y, the first on the pivot: upright at 0."""
-    length, color = f.reach_m / f.n_links, f.rgba("link_color")
-    other = (0.55 * color[0], 0.55 * color[1], 0.55 * color[2], 1.0)
-    middle = (0.0, 0.0, length / 2)
-    links: list[Link] = []
-    for n, name in enumerate(NAMES[: f.n_links]):
-        look = color if n % 2 == 0 else other
-        shapes = [Shape("box", (THICK_M, THICK_M, length / 2), look, Pose(middle))]
-        if n == f.n_links - 1:
-            tip = Pose((0.0, 0.0, length))
-            shapes.append(Shape("sphere", (0.14,), f.rgba("tip_color"), tip, collides=False))
-        motor = Motor("torque", TORQUE_N_M) if n == 0 else None
-        links.append(
-            Link(
-                name,
-                Joint("revolute", (0.0, 1.0, 0.0), None, motor, f.joint_damping),
-                tuple(shapes),
-                f.chain_mass_kg / f.n_links,
-                com=middle,
-                pose=Pose((0.0, -APART_M, length)) if n else Pose(),
-                parent=NAMES[n - 1] if n else "",
-                position=bends[n] + (math.pi if n == 0 else 0.0),
-            )
-        )
-    return Body("chain", pose=turned(0.0, 0.0, PIVOT_M), links=tuple(links))
-
-
-class Whirl:
-    """A scripted policy: turn the chain the way it swings already, at a rate, by the first link.
-
-    A torque along the swing of the whole adds to it; one that brings the first link back to the
-    rate takes away what the links do against each other, so that the whirling chain stretches.
-    """
-
-    RATE = 40.0  # Its square, in units of gravity / reach; a rod needs 3 to turn over.
-    GAIN = 1.0  # Of full torque, per rad/s.
-    SURE = 0.15  # Momentum, in units of a rod's at gravity / reach, from which the way is clear.
-
-    def __init__(self, env: PendulumChain) -> None:
-        self.env = env
-        f = env.values
-        self.length = 1.0 / f.n_links
-        self.unit = math.sqrt(f.gravity_m_s2 / f.reach_m)
-
-    def __call__(self) -> Vector:
-        """Return the next action."""
-        way = max(-1.0, min(1.0, self._momentum() / self.unit / self.SURE))
-        rate = way * math.sqrt(self.RATE) * self.unit
-        return np.array([np.clip(self.GAIN * (rate - self.env.links[2]), -1.0, 1.0)], np.float32)
+        A torque along the swing of the whole adds to it. One that brings the first link back to
+        the rate takes away what the links do against each other: the whirling chain stretches.
+        """
+        unit = math.sqrt(self.values.gravity_m_s2 / self.values.reach_m)
+        while True:
+            way = max(-1.0, min(1.0, self._momentum() / unit / SURE))
+            rate = way * math.sqrt(RATE) * unit
+            yield np.array([np.clip(GAIN * (rate - self.links[2]), -1.0, 1.0)], np.float32)
 
     def _momentum(self) -> float:
         """Return the angular momentum about the pivot over a straight chain's inertia [rad/s]."""
         x = z = vx = vz = total = 0.0
-        links, half = self.env.links, self.length / 2
+        links, half = self.links, 1.0 / self.values.n_links / 2
         for cos, sin, spin in zip(links[0::3], links[1::3], links[2::3], strict=True):
             dx, dz = half * sin, half * cos
             total += (z + dz) * (vx + spin * dz) - (x + dx) * (vz - spin * dx)
             total += spin * half**2 / 3
             x, z, vx, vz = x + 2 * dx, z + 2 * dz, vx + 2 * spin * dz, vz - 2 * spin * dx
-        return 3.0 * total / self.env.count
+        return 3.0 * total / self.count
+
+    @policy
+    def play(self, rng: np.random.Generator) -> Actions:
+        """Let go and shove in turn, for a while each."""
+        free = True
+        while True:
+            free, left = not free, int(rng.integers(8, 40))
+            shove = 0.0 if free else float(rng.choice((-1.0, 1.0)) * rng.uniform(0.5, 1.0))
+            for _ in range(left):
+                yield np.array([shove], np.float32)
+
+
+def _stand() -> sc.Body:
+    """Return a post behind the chain, and the pin that it hangs on; nothing touches them."""
+    grey = (0.5, 0.52, 0.55, 1.0)
+    back = 1.5 * THICK_M + 0.05
+    post = sc.box((0.07, 0.05, PIVOT_M / 2), (0.0, back, PIVOT_M / 2), grey)
+    foot = sc.box((0.45, 0.35, 0.025), (0.0, back, 0.025), grey)
+    pin = sc.Shape("cylinder", (0.08, 2 * back), grey, sc.Pose((0.0, 0.0, PIVOT_M), sc.LYING))
+    return sc.Body("stand", tuple(replace(one, collides=False) for one in (post, foot, pin)))
+
+
+def _chain(f: Values, bends: list[float]) -> sc.Body:
+    """Return links on hinges about y, each on the one before, the first on the pivot."""
+    length, color = f.reach_m / f.n_links, f.rgba("link_color")
+    middle, mass, links = (0.0, 0.0, length / 2), f.chain_mass_kg / f.n_links, list[sc.Link]()
+    for n, name in enumerate(NAMES[: f.n_links]):
+        look = sc.shade(color, 0.55) if n % 2 else color
+        shapes = [sc.box((THICK_M, THICK_M, length / 2), middle, look)]
+        if n == f.n_links - 1:
+            end, paint = sc.Pose((0.0, 0.0, length)), f.rgba("tip_color")
+            shapes.append(sc.Shape("sphere", (0.14,), paint, end, collides=False))
+        motor = None if n else sc.Motor("torque", TORQUE_N_M)
+        hinge = sc.Joint("revolute", sc.Y, None, motor, f.joint_damping)
+        at = sc.Pose((0.0, -APART_M, length)) if n else sc.Pose()
+        parent, bend = (NAMES[n - 1], bends[n]) if n else ("", bends[n] + math.pi)  # 0 is upright.
+        links.append(sc.Link(name, hinge, tuple(shapes), mass, middle, at, parent, bend))
+    return sc.Body("chain", pose=sc.turned(0.0, 0.0, PIVOT_M), links=tuple(links))

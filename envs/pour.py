@@ -1,27 +1,13 @@
 """Pour beads from a cup into a bowl, between two panes so that each bead is seen."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
-from sandbox.env import BODY_STATE, Element, Policy, SandboxEnv, Vector
-from sandbox.scenario.factors import Color, Factors, Integer, Uniform, Values
-from sandbox.scene import (
-    Body,
-    Engine,
-    Joint,
-    Link,
-    Material,
-    Motor,
-    Pose,
-    Rgba,
-    Scene,
-    Shape,
-    orbit,
-    sun,
-    turned,
-)
+from sandbox import scene as sc
+from sandbox.env import BODY_STATE, Actions, Element, SandboxEnv, each, policy
+from sandbox.env.factors import Color, Factors, Integer, Uniform, Values, handling, looks
 
 MOST, COLUMNS, APART_M = 60, 8, 0.031  # Beads, in a row, and from one to the next.
 DEEP_M = 0.017  # Half of what is between the panes.
@@ -46,11 +32,6 @@ class Pour(SandboxEnv):
     Reward: the share of the beads that are in the bowl.
     Ends: truncated after 6 s; success is that at least 60 % of the beads are in the bowl: between
         its walls and below their tops.
-    Factors: n_beads, bead_radius_m, bead_density_kg_m3, bead_friction, rolling_friction_m,
-        restitution, bowl_half_m, gravity_m_s2, bead_color, cup_color, bowl_color, pane_color,
-        light_azimuth_deg, light_color, light_ambient, camera_pitch_deg, action_delay_steps,
-        action_noise.
-    Events: pouring, spilled, contained.
     """
 
     family = "intuitive physics"
@@ -69,73 +50,58 @@ class Pour(SandboxEnv):
         Element("cup_tilt_velocity", "rad/s", -10.0, 10.0),
         Element("bowl_x", "m", -0.1, 0.4),
         Element("bowl_half", "m", 0.1, 0.15),
-        Element("beads_mean_x", "m", -1.0, 1.0),
-        Element("beads_least_x", "m", -1.0, 1.0),
-        Element("beads_greatest_x", "m", -1.0, 1.0),
-        Element("beads_mean_z", "m", -0.2, 2.0),
-        Element("beads_least_z", "m", -0.2, 2.0),
-        Element("beads_greatest_z", "m", -0.2, 2.0),
+        *each("beads_mean_x beads_least_x beads_greatest_x", "m", -1.0, 1.0),
+        *each("beads_mean_z beads_least_z beads_greatest_z", "m", -0.2, 2.0),
         Element("seconds_left", "s", 0.0, 6.0),
     )
     factors = Factors(
         n_beads=Integer(30, MOST, 40, "1", "beads in the cup"),
         bead_radius_m=Uniform(0.012, 0.015, 0.014, "m", "radius of each bead"),
-        bead_density_kg_m3=Uniform(500.0, 2500.0, 1200.0, "kg/m^3", "mass by volume"),
-        bead_friction=Uniform(0.1, 0.8, 0.4, "1", "Coulomb coefficient, multiplied"),
+        bead_density_kg_m3=Uniform(500.0, 2500.0, 1200.0, "kg/m^3", "density of the beads"),
+        bead_friction=Uniform(0.1, 0.8, 0.4, "1", "Coulomb coefficient of each bead"),
         rolling_friction_m=Uniform(0.0001, 0.001, 0.0003, "m", "resistance to rolling"),
-        restitution=Uniform(0.0, 0.6, 0.3, "1", "bounce of the beads, multiplied"),
+        restitution=Uniform(0.0, 0.6, 0.3, "1", "bounce of each bead, multiplied in a contact"),
         bowl_half_m=Uniform(0.11, 0.14, 0.125, "m", "half the width of the bowl, inside"),
         gravity_m_s2=Uniform(6.0, 12.0, 9.81, "m/s^2", "gravity"),
         bead_color=Color("gold", "colour of the beads"),
         cup_color=Color("crimson", "colour of the cup"),
         bowl_color=Color("navy", "colour of the bowl"),
         pane_color=Color("#8fa3a8", "colour of the pane behind"),
-        light_azimuth_deg=Uniform(-160.0, -20.0, -70.0, "deg", "where the light comes from"),
-        light_color=Color("white", "colour of the light"),
-        light_ambient=Uniform(0.3, 0.8, 0.55, "1", "light where none falls directly"),
-        camera_pitch_deg=Uniform(0.0, 12.0, 4.0, "deg", "camera above the horizon"),
-        action_delay_steps=Integer(0, 3, 0, "1", "steps by which actions come late"),
-        action_noise=Uniform(0.0, 0.3, 0.0, "1", "deviation of noise on actions"),
+        **looks(-70.0, (0.0, 12.0, 4.0), light_range_deg=(-160.0, -20.0)),
+        **handling(delay_steps=3, noise=0.3),
     )
 
-    def scene(self, f: Values, rng: np.random.Generator) -> Scene:
+    def scene(self, f: Values, rng: np.random.Generator) -> sc.Scene:
         """Fill the cup with the first `n_beads` of sixty beads, somewhere beside the bowl."""
         start, bowl = rng.uniform(*START_X_M), rng.uniform(*BOWL_X_M)
         shaken = rng.uniform(-0.0005, 0.0005, MOST).tolist()
-        middle = (0.0, 0.0, 0.36)
-        floor = Shape("box", (3.0, 3.0, 0.1), (0.36, 0.33, 0.3, 1.0), Pose((0.0, 0.0, -0.1)))
-        return Scene(
+        middle, panes = (0.0, 0.0, 0.36), tuple(_panes(f.rgba("pane_color")))
+        ground, stiff = sc.Material(0.6, restitution=0.3), sc.Material(0.6, restitution=0.5)
+        return sc.Scene(
             bodies=(
-                Body("floor", (floor,), material=Material(0.6, restitution=0.3)),
-                Body("panes", tuple(_panes(f.rgba("pane_color"))), material=Material(0.0)),
-                Body("bowl", _bowl(f), 0.0, turned(bowl, 0, 0), Material(0.6, restitution=0.5)),
+                sc.slab("floor", (3.0, 3.0, 0.1), (0.36, 0.33, 0.3, 1.0), ground),
+                sc.Body("panes", panes, material=sc.Material(0.0)),
+                sc.Body("bowl", _bowl(f), 0.0, sc.turned(bowl, 0, 0), stiff),
                 _cup(f, start),
                 *_beads(f, start, shaken),
             ),
             cameras=(
-                orbit("main", middle, 1.5, f.camera_pitch_deg, fov_deg=40),
-                orbit("side", middle, 1.5, 20, yaw_deg=-60, fov_deg=40),
+                sc.orbit("main", middle, 1.5, f.camera_pitch_deg, fov_deg=40),
+                sc.orbit("side", middle, 1.5, 20, yaw_deg=-60, fov_deg=40),
             ),
-            light=sun(f.light_azimuth_deg, 40, f.rgba("light_color")[:3], f.light_ambient),
-            engine=Engine(
-                physics_hz=self.physics_hz,
-                gravity=(0.0, 0.0, -f.gravity_m_s2),
-                solver_iterations=10,
-                contact_breaking_threshold_m=0.001,
-            ),
+            light=self.light(f, 40),
+            engine=self.engine(f, solver_iterations=10, contact_breaking_threshold_m=0.001),
         )
 
     def started(self) -> None:
-        """Note where the bowl is, and that nothing was spilled."""
+        """Remember where the bowl is, and note that nothing was spilled."""
         self.count: int = self.values.n_beads
         at = {body.name: body.pose.xyz[0] for body in self.world.scene.bodies}
         self.start, self.bowl = at["cup"], at["bowl"]
-        half: float = self.values.bowl_half_m
-        self.inside = (self.bowl - half, self.bowl + half)
+        self.half: float = self.values.bowl_half_m
         self.spilled = False
 
     def act(self, action: list[float]) -> None:
-        """Move the cup, and tilt it; not farther than it goes."""
         (x, _), (tilt, _) = self.joint("cup", "slide"), self.joint("cup", "tilt")
         speed, rate = SLIDE_M_S * action[0], TILT_RAD_S * action[1]
         if not CUP_X_M[0] < self.start + x + speed / self.control_hz < CUP_X_M[1]:
@@ -148,7 +114,7 @@ class Pour(SandboxEnv):
         """Count the beads in the bowl and those on the floor."""
         row, end = self.row, self.count * BODY_STATE
         self.xs, self.zs = row[0:end:BODY_STATE], row[2:end:BODY_STATE]
-        (low, high), inside, lost = self.inside, 0, 0
+        low, high, inside, lost = self.bowl - self.half, self.bowl + self.half, 0, 0
         for x, z in zip(self.xs, self.zs, strict=True):
             if 0.0 < z < BOWL_HIGH_M:  # 0 is a bead that was taken away.
                 if low < x < high:
@@ -158,96 +124,86 @@ class Pour(SandboxEnv):
         self.share = inside / self.count
         self.spilled = self.spilled or lost > 0
 
-    def proprio(self) -> Sequence[float]:
-        """Return the cup, the bowl, where the beads are, and the time left."""
+    def proprio(self) -> tuple[float, ...]:
         (x, speed), (tilt, rate) = self.joint("cup", "slide"), self.joint("cup", "tilt")
-        told = [self.start + x, tilt, speed, rate, self.bowl, self.values.bowl_half_m]
+        told = [self.start + x, tilt, speed, rate, self.bowl, self.half]
         for places in (self.xs, self.zs):
             told += (sum(places) / self.count, min(places), max(places))
         return (*told, self.seconds_left())
 
     def reward(self) -> float:
-        """Return the share of the beads that are in the bowl."""
         return self.share
 
     def success(self) -> bool:
-        """Whether most of the beads are in the bowl."""
         return self.share >= CONTAINED
 
-    def happening(self) -> Sequence[bool]:
-        """Whether the cup is tilted far, a bead lay on the floor, and most are in the bowl."""
+    def happening(self) -> tuple[bool, ...]:
+        """Return whether the cup is tilted far, a bead lay on the floor, most are in the bowl."""
         return (self.joint("cup", "tilt")[0] > 0.8, self.spilled, self.success())
 
-    def play(self, rng: np.random.Generator) -> Policy:
-        """Return a policy that pours where it is, fast or slow."""
+    @policy
+    def play(self, rng: np.random.Generator) -> Actions:
+        """Pour where the cup is, fast or slow."""
         pour = np.array((0.0, rng.uniform(0.5, 1.0)), np.float32)
-        return pour.copy
+        while True:
+            yield pour.copy()
 
-    def scripted(self, rng: np.random.Generator) -> Policy:
-        """Return a policy that takes the cup to where a pour meets the bowl, and pours."""
+    @policy
+    def scripted(self, rng: np.random.Generator) -> Actions:
+        """Take the cup to where a pour meets the bowl, and pour."""
         pouring = False
-
-        def act() -> Vector:
-            nonlocal pouring
+        while True:
             off = self.bowl - THROW_M - self.start - self.joint("cup", "slide")[0]
             pouring = pouring or abs(off) < 0.02
             speed = max(-1.0, min(1.0, 4.0 * off / SLIDE_M_S))
-            return np.array((speed, 0.8 if pouring else 0.0), np.float32)
-
-        return act
+            yield np.array((speed, 0.8 if pouring else 0.0), np.float32)
 
 
-def _beads(f: Values, start: float, shaken: list[float]) -> Iterator[Body]:
+def _beads(f: Values, start: float, shaken: list[float]) -> Iterator[sc.Body]:
     """Yield beads in rows, the lowest on the cup's bottom."""
     radius, color = f.bead_radius_m, f.rgba("bead_color")
     mass = f.bead_density_kg_m3 * 4 / 3 * math.pi * radius**3
-    shade: Rgba = (0.72 * color[0], 0.72 * color[1], 0.72 * color[2], 1.0)
-    material = Material(f.bead_friction, f.rolling_friction_m, 0.0, f.restitution)
+    shade = sc.shade(color, 0.72)
+    material = sc.Material(f.bead_friction, f.rolling_friction_m, 0.0, f.restitution)
     for n in range(f.n_beads):
         row, column = divmod(n, COLUMNS)
         x = start + (column - (COLUMNS - 1) / 2) * APART_M + shaken[n]
         z = CUP_Z_M - CUP_M[1] + radius + row * APART_M
-        shape = Shape("sphere", (radius,), shade if (row + column) % 2 else color)
-        yield Body(NAMES[n], (shape,), mass, turned(x, 0.0, z), material)
+        shape = sc.Shape("sphere", (radius,), shade if (row + column) % 2 else color)
+        yield sc.Body(NAMES[n], (shape,), mass, sc.turned(x, 0.0, z), material)
 
 
-def _cup(f: Values, start: float) -> Body:
-    """A bottom and two walls, on a joint that tilts, on one that slides."""
-    color, (wide, high) = f.rgba("cup_color"), CUP_M
-    walls = (
-        Shape(
-            "box", (wide + 2 * WALL_M, DEEP_M - 0.001, WALL_M), color, turned(0, 0, -high - WALL_M)
-        ),
-        Shape("box", (WALL_M, DEEP_M - 0.001, high), color, turned(-wide - WALL_M, 0, 0)),
-        Shape("box", (WALL_M, DEEP_M - 0.001, high), color, turned(wide + WALL_M, 0, 0)),
+def _cup(f: Values, start: float) -> sc.Body:
+    """Return a bottom and two walls, on a joint that tilts, on one that slides."""
+    color, (wide, high), deep, thick = f.rgba("cup_color"), CUP_M, DEEP_M - 0.001, WALL_M
+    bottom, wall = (wide + 2 * thick, deep, thick), (thick, deep, high)
+    sides = (
+        (bottom, (0, 0, -high - thick)),
+        (wall, (-wide - thick, 0, 0)),
+        (wall, (wide + thick, 0, 0)),
     )
-    along = Joint("prismatic", (1.0, 0.0, 0.0), motor=Motor("velocity", 500.0))
-    about = Joint("revolute", (0.0, 1.0, 0.0), motor=Motor("velocity", 100.0))
-    return Body(
-        "cup",
-        pose=turned(start, 0.0, CUP_Z_M),
-        material=Material(0.6, restitution=0.3),
-        links=(
-            Link("slide", along, mass_kg=0.5),
-            Link("tilt", about, walls, 0.5, parent="slide"),
-        ),
+    walls = tuple(sc.box(half, at, color) for half, at in sides)
+    along = sc.Joint("prismatic", sc.X, motor=sc.Motor("velocity", 500.0))
+    about = sc.Joint("revolute", sc.Y, motor=sc.Motor("velocity", 100.0))
+    slide, tilt = (
+        sc.Link("slide", along, (), 0.5),
+        sc.Link("tilt", about, walls, 0.5, parent="slide"),
     )
+    at, surface = sc.turned(start, 0.0, CUP_Z_M), sc.Material(0.6, restitution=0.3)
+    return sc.Body("cup", pose=at, material=surface, links=(slide, tilt))
 
 
-def _bowl(f: Values) -> tuple[Shape, ...]:
-    color, half, high = f.rgba("bowl_color"), f.bowl_half_m, BOWL_HIGH_M / 2
-    return (
-        Shape("box", (half, DEEP_M, WALL_M), color, turned(0.0, 0.0, WALL_M)),
-        Shape("box", (WALL_M, DEEP_M, high), color, turned(-half - WALL_M, 0.0, high)),
-        Shape("box", (WALL_M, DEEP_M, high), color, turned(half + WALL_M, 0.0, high)),
-    )
+def _bowl(f: Values) -> tuple[sc.Shape, ...]:
+    color, far, high = f.rgba("bowl_color"), f.bowl_half_m + WALL_M, BOWL_HIGH_M / 2
+    bottom = sc.box((f.bowl_half_m, DEEP_M, WALL_M), (0.0, 0.0, WALL_M), color)
+    walls = (sc.box((WALL_M, DEEP_M, high), (x, 0.0, high), color) for x in (-far, far))
+    return (bottom, *walls)
 
 
-def _panes(color: Rgba) -> Iterator[Shape]:
+def _panes(color: sc.Rgba) -> Iterator[sc.Shape]:
     """Yield the pane behind, the one in front that is clear, and the ends."""
     half, y = (END_X_M + 0.02, 0.05, 0.4), DEEP_M + 0.05
-    yield Shape("box", half, color, turned(0.0, y, 0.4))
-    yield Shape("box", half, color, turned(0.0, -y, 0.4), visible=False)
+    yield sc.box(half, (0.0, y, 0.4), color)
+    yield sc.box(half, (0.0, -y, 0.4), color, visible=False)
     for side in (-1.0, 1.0):
-        at, size = turned(side * (END_X_M + 0.05), 0.0, 0.4), (0.05, DEEP_M, 0.4)
-        yield Shape("box", size, color, at, visible=False)
+        yield sc.box((0.05, DEEP_M, 0.4), (side * (END_X_M + 0.05), 0.0, 0.4), color, visible=False)

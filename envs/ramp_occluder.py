@@ -2,28 +2,13 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
-from sandbox.env import Element, Policy, SandboxEnv, Vector
-from sandbox.scenario.factors import Color, Factors, Integer, Uniform, Values
-from sandbox.scene import (
-    Body,
-    Engine,
-    Joint,
-    Link,
-    Material,
-    Motor,
-    Pose,
-    Quat,
-    Rgba,
-    Scene,
-    Shape,
-    Vec3,
-    orbit,
-    sun,
-)
+from sandbox import scene as sc
+from sandbox.env import Actions, Element, SandboxEnv, each, policy
+from sandbox.env.factors import Color, Factors, Integer, Uniform, Values, handling, looks
 
 TOP_X_M, FOOT_X_M, END_X_M, WALL_X_M = -1.06, -0.28, 0.52, 0.88  # Of ramp, track and tray.
 BLEND_M = 0.1  # The ramp's foot is round so far to either side.
@@ -50,10 +35,6 @@ class RampOccluder(SandboxEnv):
     Reward: 1 in the step in which the object reappears on the right, otherwise 0.
     Ends: truncated after 6 s; success is that the object has reappeared on the right: its middle
         is past the end of the track, beyond the screen, from where it cannot come back.
-    Factors: object_shape, object_mass_kg, object_radius_m, object_friction, rolling_friction_m,
-        track_friction, ramp_angle_deg, gravity_m_s2, object_color, screen_color, track_color,
-        light_azimuth_deg, light_color, light_ambient, camera_pitch_deg, action_delay_steps.
-    Events: opened, hidden, seen_left, seen_right.
     """
 
     family = "intuitive physics"
@@ -69,13 +50,11 @@ class RampOccluder(SandboxEnv):
         Element("object_x", "m", -1.5, 1.5),
         Element("object_y", "m", -0.5, 0.5),
         Element("object_z", "m", -0.5, 2.0),
-        Element("object_vx", "m/s", -8.0, 8.0),
-        Element("object_vz", "m/s", -8.0, 8.0),
+        *each("object_vx object_vz", "m/s", -8.0, 8.0),
         Element("object_spin", "rad/s", -150.0, 150.0),
         Element("gate_slide", "m", -1.0, 1.0),
         Element("gate_bar", "m", -0.1, 0.4),
-        Element("opened", "1", 0.0, 1.0),
-        Element("hidden", "1", 0.0, 1.0),
+        *each("opened hidden", "1", 0.0, 1.0),
         Element("object_shape", "1", 0.0, 2.0),
         Element("object_radius", "m", 0.04, 0.07),
         Element("seconds_left", "s", 0.0, 6.0),
@@ -86,53 +65,43 @@ class RampOccluder(SandboxEnv):
         object_radius_m=Uniform(0.045, 0.065, 0.058, "m", "radius, or half the box's width"),
         object_friction=Uniform(0.2, 0.5, 0.4, "1", "Coulomb coefficient of the object"),
         rolling_friction_m=Uniform(0.0, 0.0015, 0.0005, "m", "resistance to rolling"),
-        track_friction=Uniform(0.2, 0.35, 0.3, "1", "of the track; a contact's is the product"),
+        track_friction=Uniform(0.2, 0.35, 0.3, "1", "of the track, multiplied by the object's"),
         ramp_angle_deg=Uniform(23.0, 30.0, 25.0, "deg", "how steep the ramp is"),
         gravity_m_s2=Uniform(6.0, 12.0, 9.81, "m/s^2", "gravity"),
         object_color=Color("crimson", "colour of the object"),
         screen_color=Color("#39597a", "colour of the screen"),
         track_color=Color("burlywood", "colour of the track"),
-        light_azimuth_deg=Uniform(-180.0, 180.0, -110.0, "deg", "where the light comes from"),
-        light_color=Color("white", "colour of the light"),
-        light_ambient=Uniform(0.3, 0.8, 0.55, "1", "light where none falls directly"),
-        camera_pitch_deg=Uniform(6.0, 22.0, 13.0, "deg", "camera above the horizon"),
-        action_delay_steps=Integer(0, 3, 0, "1", "steps by which actions come late"),
+        **looks(-110.0, (6.0, 22.0, 13.0)),
+        **handling(delay_steps=3),
     )
 
-    def scene(self, f: Values, rng: np.random.Generator) -> Scene:
+    def scene(self, f: Values, rng: np.random.Generator) -> sc.Scene:
         """Put the object at a gate somewhere on the ramp, and a hill behind the screen."""
         hill, start = rng.uniform(*HILL_M), rng.uniform(*START_X_M)
-        steep, thing = math.radians(f.ramp_angle_deg), _object(f, start)
-        floor = Shape("box", (4.0, 4.0, 0.1), (0.45, 0.5, 0.42, 1.0), Pose((0.0, 0.0, -0.1)))
-        left, right, height = SCREEN_M
-        half, at = ((right - left) / 2, 0.01, height / 2), ((left + right) / 2, -0.3, height / 2)
-        screen = Shape("box", half, f.rgba("screen_color"), Pose(at))
+        (left, right, _), high = SCREEN_M, SCREEN_M[2] / 2
+        half, at = ((right - left) / 2, 0.01, high), ((left + right) / 2, -0.3, high)
         middle = ((TOP_X_M + WALL_X_M) / 2, 0.0, 0.25)
-        return Scene(
+        return sc.Scene(
             bodies=(
-                Body("floor", (floor,), material=Material(0.5)),
-                Body("track", _track(f, hill), material=Material(f.track_friction)),
-                Body("ends", _ends(f), material=Material(0.3)),
-                Body("fence", tuple(_fence()), material=Material(0.0)),
-                Body("screen", (screen,)),
-                _gate(f, steep, start),
-                thing,
+                sc.slab("floor", (4.0, 4.0, 0.1), (0.45, 0.5, 0.42, 1.0), sc.Material(0.5)),
+                sc.Body("track", _track(f, hill), material=sc.Material(f.track_friction)),
+                sc.Body("ends", _ends(f), material=sc.Material(0.3)),
+                sc.Body("fence", tuple(_fence()), material=sc.Material(0.0)),
+                sc.Body("screen", (sc.box(half, at, f.rgba("screen_color")),)),
+                _gate(f, start),
+                _object(f, start),
             ),
             cameras=(
-                orbit("main", middle, 2.8, f.camera_pitch_deg, fov_deg=42),
-                orbit("behind", middle, 2.8, 18, yaw_deg=90, fov_deg=42),
-                orbit("top", middle, 2.8, 90, fov_deg=42),
+                sc.orbit("main", middle, 2.8, f.camera_pitch_deg, fov_deg=42),
+                sc.orbit("behind", middle, 2.8, 18, yaw_deg=90, fov_deg=42),
+                sc.orbit("top", middle, 2.8, 90, fov_deg=42),
             ),
-            light=sun(f.light_azimuth_deg, 55, f.rgba("light_color")[:3], f.light_ambient),
-            engine=Engine(
-                physics_hz=self.physics_hz,
-                gravity=(0.0, 0.0, -f.gravity_m_s2),
-                contact_breaking_threshold_m=0.005,
-            ),
+            light=self.light(f, 55),
+            engine=self.engine(f, contact_breaking_threshold_m=0.005),
         )
 
     def started(self) -> None:
-        """Close the gate, forget where the object was, and remember what hides it."""
+        """Close the gate, note that the object was not seen, and remember what hides it."""
         shape: int = self.values.object_shape
         self.thing = shape, radius = (shape, float(self.values.object_radius_m))
         self.screen = (SCREEN_M[0] + radius, SCREEN_M[1] - radius)
@@ -140,7 +109,6 @@ class RampOccluder(SandboxEnv):
         self.driven: tuple[float, float] | None = None
 
     def act(self, action: list[float]) -> None:
-        """Move the closed gate, or open it."""
         self.opened = self.opened or action[0] > 0.0
         speeds = (0.0, OPEN_M_S) if self.opened else (GATE_M_S * action[1], 0.0)
         if speeds != self.driven:
@@ -156,108 +124,84 @@ class RampOccluder(SandboxEnv):
         self.just_right = x > END_X_M and not self.right
         self.right = self.right or self.just_right
 
-    def proprio(self) -> Sequence[float]:
-        """Return the object, the gate, what is hidden, and the time left."""
+    def proprio(self) -> tuple[float, ...]:
         r, flags = self.row, (self.opened, self.hidden)
         seen = (r[0], r[1], r[2], r[7], r[9], r[11], r[13], r[15])
         return (*seen, *flags, *self.thing, self.seconds_left())
 
     def reward(self) -> float:
-        """Return 1 when the object reappears on the right."""
         return float(self.just_right)
 
     def success(self) -> bool:
-        """Whether the object has reappeared on the right."""
         return self.right
 
-    def happening(self) -> Sequence[bool]:
-        """Whether the gate was opened, the object is hidden, and on which side it was seen."""
+    def happening(self) -> tuple[bool, ...]:
+        """Return whether the gate is open, the object hidden, seen on the left, on the right."""
         return (self.opened, self.hidden, self.left, self.right)
 
-    def play(self, rng: np.random.Generator) -> Policy:
-        """Return a policy that opens the gate, now or soon, wherever the object is."""
+    @policy
+    def play(self, rng: np.random.Generator) -> Actions:
+        """Open the gate, now or soon, wherever the object is."""
         wait = int(rng.integers(0, 8))
+        while True:
+            yield np.array((1.0 if self.t >= wait else -1.0, 0.0), np.float32)
 
-        def act() -> Vector:
-            return np.array((1.0 if self.t >= wait else -1.0, 0.0), np.float32)
-
-        return act
-
-    def scripted(self, rng: np.random.Generator) -> Policy:
-        """Return a policy that takes the object as high as the gate goes, and opens it."""
-
-        def act() -> Vector:
+    @policy
+    def scripted(self, rng: np.random.Generator) -> Actions:
+        """Take the object as high as the gate goes, and open it."""
+        while True:
             high = self.row[0] < HIGHEST_X_M + 0.02 or self.t > WAIT_S * self.control_hz
-            return np.array((1.0 if high else -1.0, -1.0), np.float32)
-
-        return act
+            yield np.array((1.0 if high else -1.0, -1.0), np.float32)
 
 
-def _turned(pitch: float) -> Quat:
-    """Return a rotation about y: what pointed along x then points down by `pitch` [rad]."""
-    return (0.0, math.sin(pitch / 2), 0.0, math.cos(pitch / 2))
+def _steep(f: Values) -> float:
+    return math.radians(f.ramp_angle_deg)
 
 
 def _foot(f: Values, start: float) -> tuple[float, float]:
     """Return x and z of where the ramp carries an object whose middle is at x = `start`."""
-    steep = math.radians(f.ramp_angle_deg)
-    x = start - f.object_radius_m * math.sin(steep)
-    return x, LEVEL_M + (FOOT_X_M - x) * math.tan(steep)
+    x = start - f.object_radius_m * math.sin(_steep(f))
+    return x, LEVEL_M + (FOOT_X_M - x) * math.tan(_steep(f))
 
 
-def _object(f: Values, start: float) -> Body:
-    """The object, on the ramp."""
-    radius, color, steep = f.object_radius_m, f.rgba("object_color"), math.radians(f.ramp_angle_deg)
-    lying = Pose(quat=(math.sqrt(0.5), 0.0, 0.0, math.sqrt(0.5)))
-    ball = Shape("sphere", (radius,), color)
-    cylinder = Shape("cylinder", (radius, 3 * radius), color, lying)
-    box = Shape("box", (radius, radius, radius), color)
-    shape = (box, ball, cylinder)[int(f.object_shape)]
-    at = (start, 0.0, _foot(f, start)[1] + radius * math.cos(steep))
-    return Body(
-        "object",
-        (shape,),
-        f.object_mass_kg,
-        Pose(at, _turned(steep)),
-        Material(f.object_friction, f.rolling_friction_m, f.rolling_friction_m, 0.2),
-        linear_damping=0.02,
-        angular_damping=0.02,
-    )
+def _object(f: Values, start: float) -> sc.Body:
+    """Return the object, on the ramp."""
+    radius, color, steep = f.object_radius_m, f.rgba("object_color"), _steep(f)
+    shape = (
+        sc.Shape("box", (radius, radius, radius), color),
+        sc.Shape("sphere", (radius,), color),
+        sc.Shape("cylinder", (radius, 3 * radius), color, sc.Pose(quat=sc.LYING)),
+    )[int(f.object_shape)]
+    at = sc.tilted(start, 0.0, _foot(f, start)[1] + radius * math.cos(steep), steep)
+    surface = sc.Material(f.object_friction, f.rolling_friction_m, f.rolling_friction_m, 0.2)
+    return sc.Body("object", (shape,), f.object_mass_kg, at, surface, (), 0.02, 0.02)
 
 
-def _gate(f: Values, steep: float, start: float) -> Body:
-    """A bar across the ramp, below the object, that slides along the ramp and opens upwards."""
-    ahead, (x, z) = f.object_radius_m + 0.014, _foot(f, start)
-    at = (x + ahead * math.cos(steep), 0.0, z - ahead * math.sin(steep))
+def _gate(f: Values, start: float) -> sc.Body:
+    """Return a bar across the ramp, below the object, that slides along it and opens upwards."""
+    (x, z), steep, ahead = _foot(f, start), _steep(f), f.object_radius_m + 0.014
+    at = sc.tilted(x + ahead * math.cos(steep), 0.0, z - ahead * math.sin(steep), steep)
     reach = (HIGHEST_X_M - start) / math.cos(steep), (-0.4 - start) / math.cos(steep)
-    along = Joint("prismatic", (1.0, 0.0, 0.0), reach, Motor("velocity", 60.0))
-    up = Joint("prismatic", (0.0, 0.0, 1.0), (0.0, OPEN_M), Motor("velocity", 60.0))
+    along = sc.Joint("prismatic", sc.X, reach, sc.Motor("velocity", 60.0))
+    up = sc.Joint("prismatic", sc.Z, (0.0, OPEN_M), sc.Motor("velocity", 60.0))
     color, high = (0.15, 0.15, 0.17, 1.0), (OPEN_M + 0.1) / 2
-    plate = Shape("box", (0.01, 0.1, 0.04), color, Pose((0.0, 0.0, 0.046)))
-    frame = tuple(  # What the bar moves in; it goes through everything.
-        Shape("box", (0.008, 0.008, high), color, Pose((0.0, y, high)), collides=False)
+    plate = sc.box((0.01, 0.1, 0.04), (0.0, 0.0, 0.046), color)
+    frame = tuple(  # The bar moves in it; it goes through everything.
+        sc.box((0.008, 0.008, high), (0.0, y, high), color, collides=False)
         for y in (-HALF_Y_M, HALF_Y_M)
     )
-    return Body(
-        "gate",
-        pose=Pose(at, _turned(steep)),
-        material=Material(0.0),
-        links=(
-            Link("slide", along, frame, 0.5),
-            Link("bar", up, (plate,), 0.5, parent="slide"),
-        ),
-    )
+    links = sc.Link("slide", along, frame, 0.5), sc.Link("bar", up, (plate,), 0.5, parent="slide")
+    return sc.Body("gate", pose=at, material=sc.Material(0.0), links=links)
 
 
 def _top(f: Values) -> float:
     """Return how high the ramp begins."""
-    return LEVEL_M + (FOOT_X_M - TOP_X_M) * math.tan(math.radians(f.ramp_angle_deg))
+    return LEVEL_M + (FOOT_X_M - TOP_X_M) * math.tan(_steep(f))
 
 
 def _profile(f: Values, hill: float) -> list[tuple[float, float]]:
     """Return x, z along the track: a ramp, its round foot, a hill, a flat end."""
-    slope = math.tan(math.radians(f.ramp_angle_deg))
-    before, after = FOOT_X_M - BLEND_M, FOOT_X_M + BLEND_M
+    slope, before, after = math.tan(_steep(f)), FOOT_X_M - BLEND_M, FOOT_X_M + BLEND_M
     points = [(TOP_X_M, _top(f))]
     for x in np.linspace(before, after, 5).tolist():
         points.append((x, LEVEL_M + slope * (after - x) ** 2 / (4 * BLEND_M)))
@@ -268,52 +212,34 @@ def _profile(f: Values, hill: float) -> list[tuple[float, float]]:
     return [*points, (END_X_M, LEVEL_M)]
 
 
-def _track(f: Values, hill: float) -> tuple[Shape, ...]:
-    """Slabs from point to point, and legs below them."""
-    color, dark = f.rgba("track_color"), _darker(f.rgba("track_color"))
-    shapes, points = list[Shape](), _profile(f, hill)
-    for (x, z), (to_x, to_z) in itertools.pairwise(points):
+def _track(f: Values, hill: float) -> tuple[sc.Shape, ...]:
+    """Return slabs from point to point, and legs below them."""
+    color, dark = f.rgba("track_color"), sc.shade(f.rgba("track_color"), 0.6)
+    shapes, below = list[sc.Shape](), THICK_M / 2
+    for (x, z), (to_x, to_z) in itertools.pairwise(_profile(f, hill)):
         pitch, long = math.atan2(z - to_z, to_x - x), math.hypot(to_x - x, to_z - z)
-        half, below = (long / 2, HALF_Y_M, THICK_M / 2), THICK_M / 2
-        at = (
-            (x + to_x) / 2 - below * math.sin(pitch),
-            0.0,
-            (z + to_z) / 2 - below * math.cos(pitch),
-        )
-        shapes.append(Shape("box", half, color, Pose(at, _turned(pitch))))
-    for x, high in (
-        (TOP_X_M + 0.03, _top(f) - 0.06),
-        (-0.2, LEVEL_M - 0.02),
-        (0.47, LEVEL_M - 0.04),
-    ):
-        for y in (-0.09, 0.09):
-            size, at = (0.015, 0.015, high / 2), (x, y, high / 2)
-            shapes.append(Shape("box", size, dark, Pose(at), collides=False))
+        x, z = (x + to_x) / 2 - below * math.sin(pitch), (z + to_z) / 2 - below * math.cos(pitch)
+        at, half = sc.tilted(x, 0.0, z, pitch), (long / 2, HALF_Y_M, below)
+        shapes.append(sc.Shape("box", half, color, at))
+    legs = ((TOP_X_M + 0.03, _top(f) - 0.06), (-0.2, LEVEL_M - 0.02), (0.47, LEVEL_M - 0.04))
+    for (x, high), y in itertools.product(legs, (-0.09, 0.09)):
+        half, at = (0.015, 0.015, high / 2), (x, y, high / 2)
+        shapes.append(sc.box(half, at, dark, collides=False))
     return tuple(shapes)
 
 
-def _ends(f: Values) -> tuple[Shape, Shape]:
-    """What the object cannot pass, behind the ramp's top and at the end of the tray."""
-    top, color = _top(f), _darker(f.rgba("track_color"))
+def _ends(f: Values) -> tuple[sc.Shape, sc.Shape]:
+    """Return what the object cannot pass, behind the ramp's top and at the end of the tray."""
+    color, top, end = sc.shade(f.rgba("track_color"), 0.6), _top(f) + 0.05, HALF_Y_M + 0.05
     return (
-        _box((TOP_X_M - 0.015, 0.0, top + 0.05), (0.015, HALF_Y_M, 0.08), color),
-        _box((WALL_X_M, 0.0, 0.04), (0.02, HALF_Y_M + 0.05, 0.04), color),
+        sc.box((0.015, HALF_Y_M, 0.08), (TOP_X_M - 0.015, 0.0, top), color),
+        sc.box((0.02, end, 0.04), (WALL_X_M, 0.0, 0.04), color),
     )
 
 
-def _fence() -> Iterator[Shape]:
-    """What keeps the object on the track and in the tray, unseen."""
+def _fence() -> Iterator[sc.Shape]:
+    """Yield what keeps the object on the track and in the tray, unseen."""
     for side in (-1.0, 1.0):
-        yield _box((0.0, side * (HALF_Y_M + 0.1), 1.0), (1.5, 0.1, 1.0))
+        yield sc.box((1.5, 0.1, 1.0), (0.0, side * (HALF_Y_M + 0.1), 1.0), visible=False)
     for x in (TOP_X_M - 0.1, WALL_X_M + 0.08):
-        yield _box((x, 0.0, 1.0), (0.1, 0.4, 1.0))
-
-
-def _box(at: Vec3, half: Vec3, color: Rgba | None = None) -> Shape:
-    if color is None:
-        return Shape("box", half, pose=Pose(at), visible=False)
-    return Shape("box", half, color, Pose(at))
-
-
-def _darker(color: Rgba) -> Rgba:
-    return (0.6 * color[0], 0.6 * color[1], 0.6 * color[2], 1.0)
+        yield sc.box((0.1, 0.4, 1.0), (x, 0.0, 1.0), visible=False)

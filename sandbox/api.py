@@ -32,15 +32,17 @@ Credits = str | int | float
 PathLike = str | Path
 
 
-def open_run(path: PathLike) -> Folder:
+def open_run(path: PathLike, *, trust_code: bool = False) -> Folder:
     """Open a run folder, or a single trajectory file, for reading.
 
     Nothing is read until it is asked for: `recipe`, `records()`, `episode(3)`, `episodes()`.
 
     Args:
         path: the folder or file.
+        trust_code: whether whoever replays the run may import an environment that it calls
+            MODULE:CLASS.
     """
-    return Folder(Path(path))
+    return Folder(Path(path), trust_code)
 
 
 def quote(
@@ -135,6 +137,7 @@ def render(
     budget: Credits | None = None,
     compression: str | None = None,
     admission: str | None = None,
+    trust_code: bool = False,
     workers: int = 1,
     key: SigningKey | None = None,
     ledger: Ledger | None = None,
@@ -155,6 +158,7 @@ def render(
         budget: most that the new run may cost [credits].
         compression: zstd, gzip or none, instead of the run's.
         admission: safe or greedy, instead of the run's.
+        trust_code: whether to import an environment that the run calls MODULE:CLASS.
         workers: number of processes that share the shards; the bytes are the same.
         key: signs the run's log; None is this machine's default key, if there is one.
         ledger: where the run is charged; None is this machine's ledger.
@@ -167,7 +171,7 @@ def render(
         FormatError: the run is damaged or not finished, or a replay differs.
         InvalidInputError, BudgetExhaustedError, RunConflictError: see `generate`.
     """
-    folder = open_run(run)
+    folder = open_run(run, trust_code=trust_code)
     wanted = recipes.with_pictures(
         folder.recipe,
         columns,
@@ -192,6 +196,7 @@ def branch(
     k: int = 1,
     account: str | None = None,
     budget: Credits | None = None,
+    trust_code: bool = False,
     workers: int = 1,
     key: SigningKey | None = None,
     ledger: Ledger | None = None,
@@ -209,6 +214,7 @@ def branch(
         k: number of branches of each kind that draws at random.
         account: account that pays, instead of the run's.
         budget: most that the new run may cost [credits].
+        trust_code: whether to import an environment that the run calls MODULE:CLASS.
         workers: number of processes that share the shards; the bytes are the same.
         key: signs the run's log; None is this machine's default key, if there is one.
         ledger: where the run is charged; None is this machine's ledger.
@@ -222,7 +228,7 @@ def branch(
         FormatError: the run is damaged, or the replayed past differs.
         BudgetExhaustedError, RunConflictError: see `generate`.
     """
-    folder = open_run(run)
+    folder = open_run(run, trust_code=trust_code)
     plan = plans.planned(folder, episode, step, kinds, k)
     changes = {"account": account, "budget": _credits(budget)}
     return _carry_out(_branching(folder, plan, changes), out, ledger, key, workers, watcher)
@@ -238,6 +244,7 @@ def surprises(
     seed: int = 0,
     account: str | None = None,
     budget: Credits | None = None,
+    trust_code: bool = False,
     workers: int = 1,
     key: SigningKey | None = None,
     ledger: Ledger | None = None,
@@ -254,6 +261,7 @@ def surprises(
         seed: seed of the choice of moments, and of what happens.
         account: account that pays, instead of the run's.
         budget: most that the new run may cost [credits].
+        trust_code: whether to import an environment that the run calls MODULE:CLASS.
         workers: number of processes that share the shards; the bytes are the same.
         key: signs the run's log; None is this machine's default key, if there is one.
         ledger: where the run is charged; None is this machine's ledger.
@@ -267,7 +275,7 @@ def surprises(
         FormatError: the run is damaged, or a replayed past differs.
         BudgetExhaustedError, RunConflictError: see `generate`.
     """
-    folder = open_run(run)
+    folder = open_run(run, trust_code=trust_code)
     plan = pairings.planned(folder, kinds, pairs, during, seed)
     changes = {"account": account, "budget": _credits(budget)}
     return _carry_out(_branching(folder, plan, changes), out, ledger, key, workers, watcher)

@@ -1,4 +1,4 @@
-"""One way to name data by its content: SHA-256 of deterministic CBOR (RFC 8949, section 4.2)."""
+"""The digest of data: SHA-256 of its deterministic CBOR (RFC 8949, section 4.2)."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -14,11 +14,11 @@ _AS_IT_IS = frozenset((type(None), bool, int, float, str, bytes))
 def plain(value: Any) -> Any:
     """Return `value` as dicts with text keys, lists, text, numbers, bytes and None.
 
-    A dataclass becomes the list of its class's name and its fields in order: half as long to hash
-    as a dict, whose keys would have to be sorted.
+    A dataclass becomes a list: the name of its class, then its fields in order. That takes half
+    as long to hash as a dict, whose keys have to be sorted.
 
     Raises:
-        TypeError: for anything else, sets above all: their order is not part of their value.
+        TypeError: `value` has no canonical form; a set, for instance, has no order.
     """
     kind = cast(type[Any], type(value))
     if kind in _AS_IT_IS:
@@ -35,6 +35,7 @@ def plain(value: Any) -> Any:
 
 
 def _rarely_plain(value: Any) -> Any:
+    """Return `value` as plain data; the slower path, for types that are rare in scenes."""
     match value:
         case bool() | int() | float() | str() | bytes():
             return value
@@ -53,7 +54,7 @@ def _rarely_plain(value: Any) -> Any:
 
 @lru_cache(maxsize=256)
 def _fields(kind: type[Any]) -> tuple[str, ...]:
-    """Return the names of a dataclass's fields; () for another class."""
+    """Return the names of a dataclass's fields, or () for any other class."""
     return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()
 
 
@@ -63,7 +64,7 @@ def encode(value: Any) -> bytes:
 
 
 def encode_plain(value: Any) -> bytes:
-    """Return the deterministic CBOR bytes of what came from JSON, which is plain already."""
+    """Return the deterministic CBOR bytes of data read from JSON, which needs no conversion."""
     return cbor2.dumps(value, canonical=True)
 
 

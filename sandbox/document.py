@@ -1,4 +1,4 @@
-"""Reading YAML that others wrote: bounded, and with errors that say file, line, key and rule."""
+"""Read YAML documents of limited size; errors name the file, the line, the key and the rule."""
 
 from pathlib import Path
 from typing import TypeVar, cast
@@ -14,11 +14,11 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def read(path: Path, model: type[Model]) -> Model:
-    """Read a YAML file as a `model`.
+    """Read a YAML file and validate it as a `model`.
 
     Raises:
-        InvalidInputError: unreadable, larger than 1 MB, no YAML, a key twice, or a rule of the
-            model is broken.
+        InvalidInputError: the file cannot be read, is larger than 1 MB, is not YAML, has a key
+            twice, or breaks a rule of the model.
     """
     text = _text(path)
     try:
@@ -54,7 +54,7 @@ def _text(path: Path) -> str:
 
 
 def _refuse_twice(path: Path, node: yaml.Node | None, seen: set[int]) -> None:
-    """Refuse a mapping that has a key twice: YAML would silently keep the last."""
+    """Refuse a mapping that has a key twice, of which YAML would silently keep the last."""
     if node is None or id(node) in seen:
         return
     seen.add(id(node))
@@ -73,7 +73,7 @@ def _refuse_twice(path: Path, node: yaml.Node | None, seen: set[int]) -> None:
 
 
 def _line(node: yaml.Node | None, loc: tuple[int | str, ...]) -> int:
-    """Return the line of the deepest key of `loc` that the file has."""
+    """Return the line number of the deepest key of `loc` that exists in the file."""
     line = 1 if node is None else node.start_mark.line + 1
     for part in loc:
         if isinstance(node, yaml.MappingNode):

@@ -1,11 +1,11 @@
-"""What a user can put right: what with its value, why not, what to do."""
+"""Errors that a user can put right: each says what is wrong, with its value, and what to do."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class SandboxError(Exception):
-    """Something that a user can put right; the CLI prints it and exits with status 2."""
+    """An error that a user can put right; the CLI prints it and exits with status 2."""
 
 
 class InvalidInputError(SandboxError):
@@ -13,7 +13,7 @@ class InvalidInputError(SandboxError):
 
 
 class UnknownNameError(InvalidInputError):
-    """A name that nothing here has; says the near miss and what is known."""
+    """A name that does not exist; the message lists the known names and the closest one."""
 
     def __init__(self, kind: str, name: object, known: Iterable[str], where: str = "") -> None:
         names = sorted(known)
@@ -24,11 +24,11 @@ class UnknownNameError(InvalidInputError):
 
 
 class BudgetExhaustedError(SandboxError):
-    """The work asked for costs more than there is; nothing was done and nothing was charged."""
+    """The work costs more than the account or budget has; nothing was done or charged."""
 
 
 class LedgerError(SandboxError):
-    """The book refuses: an unknown account, an id used for something else, no ledger file."""
+    """The ledger refuses: an unknown account, a reused id, no ledger file."""
 
 
 class LockedError(LedgerError):
@@ -36,7 +36,7 @@ class LockedError(LedgerError):
 
 
 class FormatError(SandboxError):
-    """A trajectory file or run folder that is damaged, foreign, or of another format version."""
+    """A trajectory file or run folder is damaged, foreign, or of another format version."""
 
 
 class RunConflictError(SandboxError):

@@ -1,4 +1,4 @@
-"""An account's view from one process: a charge that cannot be paid changes nothing."""
+"""The meter of one environment: it prices work, and charges an account before it is done."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,17 +7,17 @@ from typing import Protocol
 from sandbox.errors import BudgetExhaustedError, InvalidInputError
 from sandbox.prices import UNITS, PriceSchedule, credits, plus
 
-UNLIMITED = 2**63 - 1  # Microcredits; what a balance says where nothing limits it.
+UNLIMITED = 2**63 - 1  # Microcredits; the balance of what has no limit.
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Cost:
-    """Some work and what it costs; made once, charged often.
+    """An amount of work and its price; made once, charged often.
 
     Attributes:
         quantities: work per meter unit.
         charges: microcredits per meter unit.
-        amount: microcredits in all.
+        amount: the sum of `charges` [microcredits].
     """
 
     quantities: Mapping[str, int]
@@ -27,12 +27,12 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What posting a charge did.
+    """The result of booking a transfer.
 
     Attributes:
-        id: the post's, 16 bytes.
+        id: the transfer's id, 16 bytes.
         amount: microcredits.
-        exists: it was on the book already; nothing was charged again.
+        exists: whether it had been booked before; then nothing was booked again.
     """
 
     id: bytes
@@ -41,17 +41,17 @@ class Receipt:
 
 
 class Funds(Protocol):
-    """Where the meter's money comes from: one account of a book."""
+    """The account that a meter charges."""
 
     account: str
     limited: bool
 
     def available(self) -> int | None:
-        """Return what could be reserved [microcredits]; None is without limit."""
+        """Return how much can be reserved [microcredits]; None means no limit."""
         ...
 
     def posted(self) -> int | None:
-        """Return what grants less posts leave [microcredits]; None is without limit."""
+        """Return grants less posts [microcredits]; None means no limit."""
         ...
 
     def reserve(
@@ -62,65 +62,72 @@ class Funds(Protocol):
         times: int,
         version: str,
     ) -> int:
-        """Hold back `first`, and `more` as often as can be up to `times` [microcredits per unit].
+        """Reserve `first` and, as many times as possible, `more` [microcredits per meter unit].
+
+        Args:
+            episode_id: 16 bytes.
+            first: what must be reserved.
+            more: what is reserved repeatedly, such as the price of a step.
+            times: how many times at most.
+            version: the price schedule's version.
 
         Returns:
-            How often `more` is held; -1 if not even `first` is.
+            How many times `more` is reserved; -1 if not even `first` can be.
         """
         ...
 
-    def settle(
+    def finish(
         self, episode_id: bytes, evidence: str, quantities: Mapping[str, int], version: str
     ) -> Receipt | None:
-        """Post the work once and give back what else this episode holds."""
+        """Post the work of an episode once, and release what else is reserved for it."""
         ...
 
     def void(self, episode_id: bytes) -> None:
-        """Give back all that this episode holds."""
+        """Release everything that is reserved for an episode."""
         ...
 
 
 class Meter:
-    """Counts work and pays for it, before it is done.
+    """Count work and charge for it before it is done.
 
     Args:
         schedule: the prices.
-        funds: the account that pays; None counts work without paying.
-        budget: the most that this meter may spend in its life [microcredits]; None is no limit.
+        funds: the account that is charged; None counts work without charging it.
+        budget: the most that this meter may ever spend [microcredits]; None means no limit.
     """
 
     def __init__(
         self, schedule: PriceSchedule, funds: Funds | None = None, budget: int | None = None
     ) -> None:
         self.schedule, self.funds, self._budget = schedule, funds, budget
-        self._settled = 0  # Of the budget, in episodes before this one.
-        self._posted: int | None = None  # When last looked up.
+        self._settled = 0  # Spent by the episodes before this one.
+        self._posted: int | None = None  # The account's balance when it was last read.
         self._spent = 0
-        self._limit: float = 0  # What this episode may spend before asking again.
+        self._limit: float = 0  # What this episode may spend before it must reserve more.
         self._held: dict[str, int] = {}  # Microcredits per meter unit.
         self._step, self._bound = self.price({}), 0
         self._tally: dict[Cost, int] = {}
         self._episode: bytes | None = None
 
     def price(self, quantities: Mapping[str, int]) -> Cost:
-        """Return what some work costs under this meter's schedule."""
+        """Return an amount of work with its price under this meter's schedule."""
         charges = self.schedule.charges(quantities)
         return Cost(dict(quantities), charges, sum(charges.values()))
 
     def open(
         self, first: Cost, step: Cost, steps: int, episode_id: bytes, at_least: int = 1
     ) -> None:
-        """Begin an episode that may cost `first` and up to `steps` times `step`.
+        """Begin an episode that costs `first` and then `step` up to `steps` times.
 
         Args:
-            first: of its beginning.
-            step: of each step.
-            steps: of the longest.
-            episode_id: 16 bytes, of its post.
-            at_least: of how many steps to be sure, or not to begin.
+            first: the cost of the reset.
+            step: the cost of each step.
+            steps: how many steps the episode may have.
+            episode_id: the id of the post that will charge it, 16 bytes.
+            at_least: how many steps must be affordable for the episode to begin.
 
         Raises:
-            BudgetExhaustedError: there is not even that. Nothing was done.
+            BudgetExhaustedError: the reset and `at_least` steps cannot be paid. Nothing was done.
         """
         assert self._episode is None, "settle or void the episode before"
         least, left = first.amount + at_least * step.amount, self._budget_left()
@@ -141,14 +148,15 @@ class Meter:
 
     @property
     def is_open(self) -> bool:
-        """Whether an episode is under way."""
+        """Whether an episode is open."""
         return self._episode is not None
 
     def charge(self, cost: Cost) -> int:
-        """Pay for work that is about to be done and return what it cost [microcredits].
+        """Charge work that is about to be done; return its price [microcredits].
 
         Raises:
-            BudgetExhaustedError: it cannot be paid. Nothing was charged; after a top-up it can be.
+            BudgetExhaustedError: the work cannot be paid. Nothing was charged; call again after a
+                top-up.
         """
         spent = self._spent + cost.amount
         if spent > self._limit and not self._extend(cost):
@@ -159,17 +167,17 @@ class Meter:
         return cost.amount
 
     def charge_extra(self, cost: Cost) -> int:
-        """Pay for work that was not planned when the episode began; else as `charge`."""
+        """Charge work that `open` did not plan for; otherwise like `charge`."""
         if self.funds is not None and self.funds.limited and not self._extend(cost):
             raise self._poor(cost.amount, "This")
         return self.charge(cost)
 
     def affords(self, cost: Cost) -> bool:
-        """Whether this cost could be charged now."""
+        """Return whether `cost` could be charged now."""
         return self._spent + cost.amount <= self._limit or self._extend(cost)
 
     def top_up(self, amount: int) -> None:
-        """Raise the budget by `amount` [microcredits], 0 or more."""
+        """Raise the budget by `amount` [microcredits, 0 or more]."""
         if type(amount) is not int or amount < 0:
             raise InvalidInputError(f"a top-up of {amount!r} microcredits: give 0 or more.")
         if self._budget is not None:
@@ -178,17 +186,17 @@ class Meter:
 
     @property
     def spent(self) -> int:
-        """What this episode cost so far [microcredits]."""
+        """The cost of this episode so far [microcredits]."""
         return self._spent
 
     @property
     def total(self) -> int:
-        """What all the episodes of this meter cost, this one included [microcredits]."""
+        """The cost of all episodes of this meter, including this one [microcredits]."""
         return self._settled + self._spent
 
     @property
     def quantities(self) -> dict[str, int]:
-        """The work of this episode per meter unit."""
+        """The work of this episode so far, per meter unit."""
         found: dict[str, int] = dict.fromkeys(UNITS, 0)
         for cost, times in self._tally.items():
             found = plus(found, cost.quantities, times)
@@ -196,12 +204,12 @@ class Meter:
 
     @property
     def remaining(self) -> int:
-        """What this episode may still spend [microcredits]; UNLIMITED without a limit."""
+        """How much this episode may still spend [microcredits]; UNLIMITED if there is no limit."""
         return UNLIMITED if self._limit == float("inf") else int(self._limit) - self._spent
 
     @property
     def balance(self) -> int:
-        """What account and budget can still pay [microcredits]; UNLIMITED without a limit."""
+        """How much account and budget can still pay [microcredits]; UNLIMITED if nothing limits."""
         if self._posted is None and self._budget is None:  # In every step's info: be quick.
             return UNLIMITED
         left = self._budget_left()
@@ -209,19 +217,19 @@ class Meter:
         return min(UNLIMITED if n is None else n for n in (left, account))
 
     def settle(self, evidence: str) -> Receipt | None:
-        """Post what the episode cost, with the digest of what was done; end the episode."""
+        """Post the cost of the episode with the digest of its evidence; end the episode."""
         if self._episode is None:
             return None
         receipt = None
         if self.funds is not None:
-            receipt = self.funds.settle(
+            receipt = self.funds.finish(
                 self._episode, evidence, self.quantities, self.schedule.version
             )
         self._end(self._spent)
         return receipt
 
     def void(self) -> None:
-        """Charge nothing for the episode, for its work is thrown away; end it."""
+        """End the episode without charging it, because its work is discarded."""
         if self._episode is None:
             return
         if self.funds is not None:
@@ -229,7 +237,7 @@ class Meter:
         self._end(0)
 
     def _end(self, spent: int) -> None:
-        """End the episode and forget what it counted; `total` keeps what was paid."""
+        """Close the episode and reset its counts; add `spent` [microcredits] to the total."""
         self._settled += spent
         self._episode, self._held, self._limit = None, {}, 0
         if self._posted is not None:
@@ -237,9 +245,11 @@ class Meter:
         self._tally, self._spent = {}, 0
 
     def _budget_left(self) -> int | None:
+        """Return what is left of the budget [microcredits]; None means no limit."""
         return None if self._budget is None else self._budget - self._settled - self._spent
 
     def _set_limit(self) -> None:
+        """Set the episode's limit to what is reserved for it, within the budget."""
         if self._episode is None:
             return
         limits: list[float] = [float("inf")]
@@ -250,7 +260,7 @@ class Meter:
         self._limit = min(limits)
 
     def _extend(self, cost: Cost) -> bool:
-        """Try to hold what this cost needs more, and at best the rest of the episode."""
+        """Reserve what `cost` still needs and further steps; return whether it can be paid."""
         if self._episode is None or self.funds is None or not self.funds.limited:
             return False
         left = self._budget_left()
@@ -267,8 +277,17 @@ class Meter:
         return self._spent + cost.amount <= self._limit
 
     def _hold(self, episode_id: bytes, sure: Mapping[str, int], amount: int) -> bool:
-        """Hold `sure`, and as many of the steps that are not held as account and budget pay."""
-        assert self.funds is not None, "checked by whoever calls"
+        """Reserve `sure`, and as many further steps as account and budget can pay.
+
+        Args:
+            episode_id: 16 bytes.
+            sure: what must be reserved [microcredits per meter unit].
+            amount: what the caller is about to charge [microcredits]; the budget must cover it too.
+
+        Returns:
+            Whether `sure` is reserved.
+        """
+        assert self.funds is not None, "the caller checked this"
         left, version = self._budget_left(), self.schedule.version
         more = self._bound - sum(self._held.values()) - sum(sure.values())
         more = more if left is None else min(more, left - amount)
@@ -281,16 +300,20 @@ class Meter:
         return True
 
     def _poor(self, amount: int, what: str) -> BudgetExhaustedError:
+        """Return the error of a cost that cannot be paid; `what` begins its sentence."""
         left = self._budget_left()
         if left is not None and left < amount:
-            has, heal = f"the budget has {credits(left)} left", "meter.top_up() or a larger budget"
+            has, remedy = (
+                f"the budget has {credits(left)} left",
+                "meter.top_up() or a larger budget",
+            )
         elif self.funds is not None:
             available = (self.funds.available() or 0) + sum(self._held.values()) - self._spent
             has = f"the account {self.funds.account!r} has {credits(available)}"
-            heal = f"`sandbox ledger grant {self.funds.account} CREDITS`"
+            remedy = f"`sandbox ledger grant {self.funds.account} CREDITS`"
         else:
-            has, heal = "no episode is open", "reset()"
+            has, remedy = "no episode is open", "reset()"
         return BudgetExhaustedError(
             f"{what} costs {credits(amount)} credits but {has}. Nothing was done. It works again "
-            f"after {heal}."
+            f"after {remedy}."
         )

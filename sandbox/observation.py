@@ -1,4 +1,4 @@
-"""What can be observed: numbers and pictures, and the spaces they live in."""
+"""Observation modalities (numbers and pictures) and their Gymnasium spaces."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,11 +12,11 @@ PICTURES = ("pixels", "depth", "segmentation", "links")
 NUMBERS = ("proprio", "factors")
 MODALITIES = (*NUMBERS, *PICTURES)
 RENDERERS = ("raster", "tiny")
-DEEPEST_M = 100.0  # No camera's far plane is farther.
+DEEPEST_M = 100.0  # The largest far plane of any camera.
 
 
 class Element(NamedTuple):
-    """One number of an observation: its name, unit, and the bounds that physics keeps it in."""
+    """One number of an observation: its name, its unit and its bounds."""
 
     name: str
     unit: str
@@ -25,7 +25,13 @@ class Element(NamedTuple):
 
 
 def space(name: str, size: int, elements: Sequence[Element]) -> spaces.Box:
-    """Return the space of one modality: of numbers, or pictures of `size` pixels across."""
+    """Return the space of one modality.
+
+    Args:
+        name: one of MODALITIES.
+        size: width and height of pictures [pixels].
+        elements: the numbers of `proprio` or `factors`.
+    """
     match name:
         case "proprio" | "factors":
             low, high = ([e.low for e in elements], [e.high for e in elements])
@@ -39,7 +45,11 @@ def space(name: str, size: int, elements: Sequence[Element]) -> spaces.Box:
 
 
 def names(observation: str | Sequence[str]) -> tuple[str, ...]:
-    """Return what an `observation` keyword names, checked."""
+    """Return the modalities that an `observation` keyword names.
+
+    Raises:
+        InvalidInputError: no name, one twice, or one that is not in MODALITIES.
+    """
     found = (observation,) if isinstance(observation, str) else tuple(observation)
     if not found or len(set(found)) != len(found):
         raise InvalidInputError(f"observation {observation!r}: name each of {MODALITIES} once.")
@@ -50,7 +60,7 @@ def names(observation: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def checked_size(size: object) -> int:
-    """Return an `image_size`, checked."""
+    """Return an `image_size` [pixels]; InvalidInputError if it is not from 8 to 1024."""
     if isinstance(size, bool) or not isinstance(size, int) or not 8 <= size <= 1024:
         raise InvalidInputError(f"image_size {size!r}: give a whole number from 8 to 1024.")
     return size

@@ -191,14 +191,8 @@ def test_the_state_holds_every_body_that_can_move(env: SandboxEnv) -> None:
 
 def test_the_documentation_says_what_there_is(env: SandboxEnv) -> None:
     text = type(env).__doc__ or ""
-    for line in ("Observation", "Action", "Reward", "Ends", "Factors", "Events"):
+    for line in ("Observation", "Action", "Reward", "Ends"):
         assert re.search(rf"^    {line}\b.*:", text, re.MULTILINE), line
-    documented = re.search(r"^    Factors: (.*?)\.\s", text, re.MULTILINE | re.DOTALL)
-    assert documented is not None
-    assert re.split(r",\s*", documented[1]) == list(env.factors)
-    events = re.search(r"^    Events: (.*?)\.\s", text, re.MULTILINE | re.DOTALL)
-    assert events is not None
-    assert re.split(r",\s*", events[1]) == list(env.events)
     assert f"float32 ({len(env.elements)},)" in text
     assert f"float32 ({env.action_size},)" in text
 

@@ -153,7 +153,7 @@ def test_a_killed_process_holds_nothing_after_its_episode_begins_again(book: Led
     assert book.balance("lab").pending_micro == 10
     funds = AccountFunds(book, "lab")
     assert funds.reserve(EPISODE, {"raw_byte": 10}, {}, 0, "1") == 0
-    funds.settle(EPISODE, "f" * 64, {"raw_byte": 4}, "1")
+    funds.finish(EPISODE, "f" * 64, {"raw_byte": 4}, "1")
     assert (book.balance("lab").posted_micro, book.balance("lab").pending_micro) == (6, 0)
 
 
@@ -186,7 +186,7 @@ def _race(book: Ledger, racer: int) -> None:
         held = 1 + funds.reserve(episode, {"raw_byte": 1}, {"raw_byte": 1}, 996, "1")
         if held == 0:
             return
-        funds.settle(episode, "f" * 64, {"raw_byte": max(1, held - n % 3)}, "1")
+        funds.finish(episode, "f" * 64, {"raw_byte": max(1, held - n % 3)}, "1")
 
 
 def test_charge_ids_are_deterministic_and_unambiguous() -> None:

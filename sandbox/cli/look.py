@@ -3,11 +3,23 @@
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sandbox.cli.options import Cameras, Columns, ImageSize, Json, Renderer, RunPath, listed
+from sandbox.cli.options import (
+    Cameras,
+    Columns,
+    ImageSize,
+    Json,
+    Renderer,
+    RunPath,
+    TrustCode,
+    listed,
+)
+
+if TYPE_CHECKING:
+    from sandbox.env import SandboxEnv
 
 
 class Document(StrEnum):
@@ -41,6 +53,7 @@ def preview(
     camera: Cameras = None,
     image_size: ImageSize = None,
     renderer: Renderer = None,
+    trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
     """Draw a contact sheet (PNG) and a film (MP4) of a run; missing pictures are replayed."""
@@ -49,7 +62,7 @@ def preview(
     from sandbox.report import preview as previews
 
     paths = previews.preview(
-        api.open_run(run),
+        api.open_run(run, trust_code=trust_code),
         out or run / "preview",
         episodes,
         listed(columns) if columns else None,
@@ -69,6 +82,7 @@ def coverage(
         Path | None,
         typer.Option(help="The picture; default: RUN/coverage.png.", show_default=False),
     ] = None,
+    trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
     """Measure what a run covers of its world, and warn of what trains badly."""
@@ -76,7 +90,7 @@ def coverage(
     from sandbox.cli import show
     from sandbox.report import coverage as covering
 
-    found = covering.measure(api.open_run(run))
+    found = covering.measure(api.open_run(run, trust_code=trust_code))
     if as_json:
         print(json.dumps(covering.plain(found)))
         return
@@ -107,7 +121,7 @@ def envs(as_json: Json = False) -> None:
     from sandbox import catalogue
     from sandbox.cli import show
 
-    rows = [_environment(name) for name in catalogue.environments()]
+    rows = [_environment(name, env) for name, env in catalogue.importable()]
     if as_json:
         print(json.dumps(rows))
     else:
@@ -116,7 +130,9 @@ def envs(as_json: Json = False) -> None:
 
 
 def factors(
-    name: Annotated[str, typer.Argument(help="An environment.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(help="Name of an environment, such as PushT.", show_default=False)
+    ],
     as_json: Json = False,
 ) -> None:
     """List the factors of an environment: what a scenario may vary."""
@@ -124,7 +140,7 @@ def factors(
     from sandbox.cli import show
     from sandbox.scenario.factors import described
 
-    known = catalogue.environment(name).factors
+    known = catalogue.environment(name, trust_code=True).factors
     rows = [described(key, one) for key, one in known.items()]
     if as_json:
         print(json.dumps(rows))
@@ -147,21 +163,17 @@ def scenarios(as_json: Json = False) -> None:
     """List the scenarios and the recipes."""
     from sandbox import catalogue
     from sandbox.cli import show
-    from sandbox.scenario import load
 
-    rows: list[dict[str, Any]] = []
-    for name in catalogue.scenarios():
-        scenario, where = load(name)
-        scenario.check(catalogue.environment(scenario.environment).factors, where)
-        rows.append(
-            {
-                "scenario": name,
-                "environment": scenario.environment,
-                "splits": list(scenario.splits),
-                "varies": list(scenario.factors),
-                "summary": scenario.summary,
-            }
-        )
+    rows: list[dict[str, Any]] = [
+        {
+            "scenario": name,
+            "environment": scenario.environment,
+            "splits": list(scenario.splits),
+            "varies": list(scenario.factors),
+            "summary": scenario.summary,
+        }
+        for name, scenario in catalogue.checked_scenarios()
+    ]
     if as_json:
         print(json.dumps(rows))
     else:
@@ -170,10 +182,9 @@ def scenarios(as_json: Json = False) -> None:
         show.note("Recipes: " + ", ".join(catalogue.recipes()))
 
 
-def _environment(name: str) -> dict[str, Any]:
+def _environment(name: str, env: "type[SandboxEnv]") -> dict[str, Any]:
     from sandbox import catalogue
 
-    env = catalogue.environment(name)
     return {
         "environment": name,
         "id": catalogue.gym_id(name),

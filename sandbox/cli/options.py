@@ -43,6 +43,9 @@ Admission = Annotated[
 Workers = Annotated[
     int, typer.Option(min=1, max=256, help="Number of processes that share the shards.")
 ]
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", help="Import the environment MODULE:CLASS of the run.")
+]
 SigningKeyLabel = Annotated[
     str | None,
     typer.Option("--key", help="Label of the key that signs; default: the key `default`, if any."),

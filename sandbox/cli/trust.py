@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sandbox.cli.options import Json, RunPath, SigningKeyLabel, Workers
+from sandbox.cli.options import Json, RunPath, SigningKeyLabel, TrustCode, Workers
 from sandbox.errors import FormatError, InvalidInputError, SandboxError
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def verify(
     checkpoint: Published = None,
     unsigned: Unsigned = False,
     no_ledger: NoLedger = False,
+    trust_code: TrustCode = False,
     workers: Workers = 1,
     as_json: Json = False,
 ) -> None:
@@ -104,7 +105,7 @@ def verify(
     if run.is_file():
         _verify_proof(run, key, unsigned, as_json)
         return
-    trust = _trust(key, checkpoint, no_ledger, unsigned)
+    trust = _trust(key, checkpoint, no_ledger, unsigned, trust_code)
     with progress.verifying(run, as_json) as bar:
         report = api.verify(run, sample=sample, trust=trust, workers=workers, progress=bar)
     if as_json:
@@ -133,6 +134,7 @@ def audit(
     refund: Annotated[
         bool, typer.Option("--refund", help="Refund the episodes that fail.")
     ] = False,
+    trust_code: TrustCode = False,
     workers: Workers = 1,
     as_json: Json = False,
 ) -> None:
@@ -141,7 +143,7 @@ def audit(
     from sandbox.cli import progress, show
     from sandbox.verification import audit as audits
 
-    trust = _trust(key, checkpoint, no_ledger, unsigned)
+    trust = _trust(key, checkpoint, no_ledger, unsigned, trust_code)
     with progress.verifying(run, as_json) as bar:
         found = api.audit(
             run,
@@ -224,7 +226,11 @@ def _verify_proof(path: Path, trusted: list[str] | None, unsigned: bool, as_json
 
 
 def _trust(
-    trusted: list[str] | None, published: Path | None, no_ledger: bool, unsigned: bool
+    trusted: list[str] | None,
+    published: Path | None,
+    no_ledger: bool,
+    unsigned: bool,
+    trust_code: bool,
 ) -> "Trust":
     from sandbox.ledger import Ledger
     from sandbox.verification.trust import Trust
@@ -235,6 +241,7 @@ def _trust(
         keys=known,
         signed=bool(known) and not unsigned,
         published=None if published is None else _checkpoint(published),
+        trust_code=trust_code,
     )
 
 

@@ -1,19 +1,46 @@
-"""What is simulated: environments, their episode loop, policies and pictures."""
+"""What is simulated: environments, their episode loop, policies and pictures.
 
+An environment's file takes all that it needs from here and from `sandbox.scene`.
+"""
+
+from sandbox.env.elements import each, of_each
+from sandbox.env.factors import Color, Factors, Integer, Uniform, Values, handling, looks
+from sandbox.env.finger import Finger
+from sandbox.env.geometry import axes, clip, dot, yaw
+from sandbox.env.hand import Hand
 from sandbox.env.loop import SandboxEnv
+from sandbox.env.policy import Actions, Policy, Vector, policy
+from sandbox.env.regulator import regulator
 from sandbox.env.snapshots import Snapshot
-from sandbox.env.task import HAPPENS, Observation, Policy, Vector, yaw
+from sandbox.env.task import HAPPENS, Observation
 from sandbox.observation import Element
 from sandbox.world.world import BODY_STATE
 
 __all__ = [
     "BODY_STATE",
     "HAPPENS",
+    "Actions",
+    "Color",
     "Element",
+    "Factors",
+    "Finger",
+    "Hand",
+    "Integer",
     "Observation",
     "Policy",
     "SandboxEnv",
     "Snapshot",
+    "Uniform",
+    "Values",
     "Vector",
+    "axes",
+    "clip",
+    "dot",
+    "each",
+    "handling",
+    "looks",
+    "of_each",
+    "policy",
+    "regulator",
     "yaw",
 ]

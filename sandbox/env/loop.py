@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sandbox import digest, prices
 from sandbox import observation as modality
 from sandbox import scenario as scenarios
-from sandbox.env import disturb
+from sandbox.env import declared, disturb
 from sandbox.env.pictures import Pictures
 from sandbox.env.snapshots import OF_AN_EPISODE, Returning
 from sandbox.env.task import Observation
@@ -20,9 +20,9 @@ from sandbox.errors import InvalidInputError, SandboxError, UnknownNameError
 from sandbox.ledger import AccountFunds, Ledger
 from sandbox.meter import Meter
 from sandbox.scenario import factors
+from sandbox.scenario.camera import with_cameras
 from sandbox.scenario.disturbance import Disturbance
 from sandbox.scenario.factors import Values, VariationSpace
-from sandbox.scenario.view import viewed
 from sandbox.scene import Scene
 from sandbox.world import World
 
@@ -55,9 +55,12 @@ class SandboxEnv(Returning):
 
     # The loop -----------------------------------------------------------------------------------
 
-    def __init_subclass__(cls) -> None:
+    def __init_subclass__(cls, abstract: bool = False) -> None:
+        """Check what a class declares; `abstract=True` marks one that is only inherited from."""
         super().__init_subclass__()
-        assert cls.physics_hz % cls.control_hz == 0, "control_hz divides physics_hz"
+        if abstract:
+            return
+        declared.check_class(cls)
         cls.metadata = {**SandboxEnv.metadata, "render_fps": cls.control_hz}
 
     def __init__(
@@ -76,7 +79,7 @@ class SandboxEnv(Returning):
         self._made_as = {key: it for key, it in locals().items() if key not in (*mine, "mine")}
         plain = {"format": scenarios.FORMAT, "environment": self.name()}
         self.scenario, where = scenarios.load(plain if scenario is None else scenario)
-        if self.scenario.environment != self.name():
+        if self.scenario.environment not in (self.name(), _written(type(self))):
             raise InvalidInputError(
                 f"{where}: this scenario is for {self.scenario.environment!r}, not {self.name()!r}."
             )
@@ -147,11 +150,14 @@ class SandboxEnv(Returning):
         self.changes = [(0, values)]
         self._disturb_actions(episode_seed)
         self.started()
-        return self._arrive(charged)
+        arrived = self._arrive(charged)
+        self._check_declared()
+        return arrived
 
     @final
     def check(self) -> None:
-        """Refuse what the scene of seed 0 has not: a camera, a file; nothing is charged."""
+        """Refuse a class, camera or file that does not fit seed 0's scene; nothing is charged."""
+        declared.rehearse(type(self))
         values = self._values(0, [], {})
         self.pictures.load(self._laid_out(values, 0))
 
@@ -266,6 +272,15 @@ class SandboxEnv(Returning):
             self.t, self._over = -1, True
             raise
 
+    def _check_declared(self) -> None:
+        """Compare the class with its first episode; one that is refused costs nothing."""
+        try:
+            declared.check_first(self)
+        except SandboxError:
+            self.meter.void()
+            self.t, self._over = -1, True
+            raise
+
     def _open(self) -> int:
         """Open the meter for an episode, charge the reset, and return what was charged."""
         price = self.meter.price
@@ -296,7 +311,7 @@ class SandboxEnv(Returning):
                 f"{self.name()}: scene() has an engine of {scene.engine.physics_hz} Hz, but "
                 f"physics_hz is {self.physics_hz}. Give it engine=Engine(self.physics_hz)."
             )
-        return viewed(scene, self.scenario.cameras)
+        return with_cameras(scene, self.scenario.cameras)
 
     def _disturbances(
         self, seed: int, values: Values, options: Mapping[str, Any]
@@ -413,7 +428,12 @@ class SandboxEnv(Returning):
         drawn = dict(self.scenario.sample(self.factors, seed, self.split))
         for name in names:
             drawn[name] = factors.sample(self.factors[name], factors.stream(seed, name))
-        return scenarios.settle(Values(drawn), changes, self.factors)
+        return scenarios.with_values(Values(drawn), changes, self.factors)
+
+
+def _written(of: type) -> str:
+    """Return a class as MODULE:CLASS: a recipe may call it so, whoever offers it by a name."""
+    return f"{of.__module__}:{of.__qualname__}"
 
 
 def _checked_mode(mode: str | None) -> str | None:

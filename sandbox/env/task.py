@@ -1,22 +1,23 @@
 """What an environment says about its world: the part that differs from task to task."""
 
-import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Sequence
 from typing import Any, ClassVar, final
 
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from sandbox import content
+from sandbox.env.policy import Policy, Vector
 from sandbox.observation import Element
 from sandbox.scenario.factors import Color, Factors, Values
-from sandbox.scene import Scene
+from sandbox.scene import Engine, Light, Scene, sun
 from sandbox.world import World
 from sandbox.world.world import BODY_STATE, JOINT_STATE
 
-Vector = NDArray[np.float32]
-Policy = Callable[[], Vector]
+GRAVITY_M_S2 = 9.81  # Where no factor varies it.
 OFF_M = 0.05  # A body this far below the world's origin has fallen off its table or floor.
 HAPPENS = ("contact", "first_contact", "left_scene", "goal_reached")  # Events of every world.
 Observation = Any  # An array, or a dict of arrays when several are asked for.
@@ -99,14 +100,40 @@ class Task(gymnasium.Env[Observation, Vector]):
         """Return a policy that seeks contact, or whatever moves most, without a goal."""
 
     def terminated(self) -> bool:
-        """Whether the episode ends in this state."""
-        return False
+        """Return whether the episode ends in this state: on success, unless its length is fixed."""
+        return not self.fixed_length and self.success()
 
     def happening(self) -> Sequence[bool]:
         """Return whether each of `events` holds in this state."""
         return ()
 
-    # What a subclass may read -------------------------------------------------------------------
+    # What a subclass may use -------------------------------------------------------------------
+
+    @final
+    def light(self, f: Values, elevation_deg: float) -> Light:
+        """Return the light that the factors of `looks` give, so high above the horizon."""
+        color = f.rgba("light_color")[:3]
+        return sun(f.light_azimuth_deg, elevation_deg, color, f.light_ambient)
+
+    @final
+    def engine(self, f: Values, **changes: Any) -> Engine:
+        """Return the engine of this class's rate and of the factor gravity_m_s2, if it has one.
+
+        Args:
+            f: the factors.
+            changes: any other attribute of Engine.
+        """
+        down = -getattr(f, "gravity_m_s2", GRAVITY_M_S2)
+        return Engine(self.physics_hz, (0.0, 0.0, down), **changes)
+
+    @final
+    def pending(self) -> deque[Vector]:
+        """Return the actions that are not applied yet where these are delayed, zeros at first.
+
+        A policy that plans ahead appends each action that it takes; the oldest drops out.
+        """
+        late: int = getattr(self.values, "action_delay_steps", 0)
+        return deque([np.zeros(self.action_size, np.float32)] * late, maxlen=late)
 
     @final
     def body(self, name: str) -> list[float]:
@@ -160,8 +187,8 @@ class Task(gymnasium.Env[Observation, Vector]):
 
     @classmethod
     def name(cls) -> str:
-        """Return the name of the environment's file, such as push_t."""
-        return cls.__module__.rpartition(".")[2]
+        """Return what the catalogue calls the environment, such as push_t, or MODULE:CLASS."""
+        return content.environment_name(cls.__module__, cls.__qualname__)
 
     @classmethod
     def max_episode_steps(cls) -> int:
@@ -202,9 +229,3 @@ class Task(gymnasium.Env[Observation, Vector]):
             *(f"{b}.{part}" for b in cls.state_bodies for part in body),
             *(f"{b}.{j}.{part}" for b, j in cls.state_joints for part in ("position", "velocity")),
         )
-
-
-def yaw(body: Sequence[float]) -> float:
-    """Return the rotation about z of a body's quaternion [rad]."""
-    x, y, z, w = body[3:7]
-    return math.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))

@@ -1,1 +1,1 @@
-"""Keys, signed checkpoints, run logs and proofs: what shows that nothing was changed."""
+"""Evidence that nothing was changed: hash trees, run logs, signed checkpoints, keys."""

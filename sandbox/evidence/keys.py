@@ -1,4 +1,4 @@
-"""Keys on disk: `LABEL.key`, which only its owner may read, and `LABEL.pub`, for everybody."""
+"""Key files: `LABEL.key` is secret, readable by its owner only; `LABEL.pub` is public."""
 
 import os
 import re
@@ -13,20 +13,19 @@ _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def folder() -> Path:
-    """Return where keys are: `keys` in the folder of the ledger."""
+    """Return the folder of the keys: `keys` beside the ledger."""
     return content.home() / "keys"
 
 
 def new(label: str = DEFAULT, name: str | None = None) -> SigningKey:
-    """Make a key pair and keep it; nothing else ever makes one.
+    """Create a key pair and write its files; no other function creates keys.
 
     Args:
-        label: of its files.
-        name: of the key in signatures; the label if None.
+        label: the name of the two files.
+        name: the key's name in signatures; the label if None.
 
     Raises:
-        InvalidInputError: a label that is none, or that has either file already; nothing was
-            written.
+        InvalidInputError: the label is not valid, or one of its files exists; nothing was written.
         SandboxError: the folder cannot be written.
     """
     secret, public = _path(label, "key"), _path(label, "pub")
@@ -41,11 +40,11 @@ def new(label: str = DEFAULT, name: str | None = None) -> SigningKey:
             raise
     except FileExistsError:
         there = public if not secret.exists() else secret
-        heal = "Give another name, or move it away."
+        remedy = "Give another name, or move it away."
         if not public.exists():
-            heal = f"Its .pub is missing: `sandbox keys new {label} --exist-ok` writes it."
+            remedy = f"Its .pub is missing: `sandbox keys new {label} --exist-ok` writes it."
         raise InvalidInputError(
-            f"{there}: there is a key already; nothing was written. {heal}"
+            f"{there}: there is a key already; nothing was written. {remedy}"
         ) from None
     except OSError as error:
         raise SandboxError(f"{folder()}: cannot be written: {error.strerror}.") from error
@@ -53,7 +52,7 @@ def new(label: str = DEFAULT, name: str | None = None) -> SigningKey:
 
 
 def exists(label: str = DEFAULT) -> bool:
-    """Whether there is a key of a label."""
+    """Return whether the secret key called `label` exists."""
     return _path(label, "key").exists()
 
 
@@ -63,18 +62,18 @@ def default() -> SigningKey | None:
 
 
 def load(label: str = DEFAULT) -> SigningKey:
-    """Return the key of a label; if its public half is missing, write that.
+    """Return the secret key called `label`; write its public half if that file is missing.
 
     Raises:
-        InvalidInputError: there is none, it is damaged, or others than its owner may read it.
+        InvalidInputError: the key does not exist, is damaged, or is readable by other users.
         SandboxError: the public half cannot be written.
     """
     path = _path(label, "key")
     try:
         mode, text = path.stat().st_mode, path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        heal = f"Make one with `sandbox keys new {label}`."
-        raise InvalidInputError(f"{path}: there is no such key. {heal}") from None
+        remedy = f"Make one with `sandbox keys new {label}`."
+        raise InvalidInputError(f"{path}: there is no such key. {remedy}") from None
     except OSError as error:
         raise InvalidInputError(f"{path}: cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
@@ -85,12 +84,12 @@ def load(label: str = DEFAULT) -> SigningKey:
         key = SigningKey.parse(text)
     except InvalidInputError as error:
         raise InvalidInputError(f"{path}: {error}") from None
-    _mend(label, key)
+    _write_public(label, key)
     return key
 
 
-def _mend(label: str, key: SigningKey) -> None:
-    """Write the public half of a key, if a crash in `new` left it out."""
+def _write_public(label: str, key: SigningKey) -> None:
+    """Write the public half of a key if it is missing, which a crash in `new` can cause."""
     path = _path(label, "pub")
     if path.exists():
         return
@@ -103,18 +102,18 @@ def _mend(label: str, key: SigningKey) -> None:
 
 
 def trusted() -> list[VerifierKey]:
-    """Return the public keys kept here that can be read, sorted by name; see `unreadable`."""
+    """Return the public keys in the folder, sorted by name, without those that are `unreadable`."""
     found = [key for key in map(_tried, folder().glob("*.pub")) if isinstance(key, VerifierKey)]
     return sorted(found, key=lambda key: (key.name, key.public))
 
 
 def unreadable() -> list[str]:
-    """Return what is wrong with each file here that should hold a public key and does not."""
-    return sorted(said for said in map(_tried, folder().glob("*.pub")) if isinstance(said, str))
+    """Return an error message for each `.pub` file in the folder that holds no public key."""
+    return sorted(key for key in map(_tried, folder().glob("*.pub")) if isinstance(key, str))
 
 
 def _tried(path: Path) -> VerifierKey | str:
-    """Return a public key, or what is wrong with its file."""
+    """Return the public key in a file, or a message that says what is wrong with the file."""
     try:
         return _read(path)
     except InvalidInputError as error:
@@ -122,9 +121,9 @@ def _tried(path: Path) -> VerifierKey | str:
 
 
 def verifier(text: str) -> VerifierKey:
-    """Return a public key: its text, the path of a file that holds it, or a label."""
+    """Return the public key given as its text, as the path of a `.pub` file, or as a label."""
     path = Path(text) if text.endswith(".pub") else None
-    if path is None and _LABEL.fullmatch(text):  # A key's text has a plus, a label has none.
+    if path is None and _LABEL.fullmatch(text):  # A key's text contains a plus, a label cannot.
         path = _path(text, "pub")
     return VerifierKey.parse(text) if path is None else _read(path)
 

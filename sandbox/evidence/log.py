@@ -1,9 +1,9 @@
-"""A run's log: a line for each leaf of an RFC 6962 tree, and a signed checkpoint over them.
+"""The log of a run: one line for each leaf of an RFC 6962 tree, and a signed checkpoint over them.
 
-The first leaf is what run.json says, then comes the record of each episode in order, and last, when
-the run is finished, what manifest.json says: each the deterministic CBOR of the JSON. So one
-signature covers the recipe, every episode's rows (a record has the root of their tree), every
-charge and every file. The log is only ever appended to.
+The first leaf is run.json, then follow the records of the episodes in order, and last, when the run
+is finished, manifest.json. A leaf's data is the deterministic CBOR of the JSON. One signature thus
+covers the recipe, every row (a record has the root of its episode's tree), every charge and every
+file. The log is only ever appended to.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ _LINE = 65  # 64 hex digits and a line feed.
 
 
 def origin(run: str) -> str:
-    """Return the name of a run's log in its checkpoints."""
+    """Return the origin of a run's checkpoints: the name of its log."""
     return f"sandbox/{run}"
 
 
@@ -29,10 +29,12 @@ def leaf(value: Any) -> bytes:
 
 
 def read(folder: Path) -> list[bytes]:
-    """Return the leaves in a run's log, [] if it has none; a line torn by a kill is left out.
+    """Return the leaf hashes in a run's log, without a last line that a kill left incomplete.
+
+    A run without a log has no leaves.
 
     Raises:
-        FormatError: it is damaged.
+        FormatError: the log is damaged.
     """
     path = folder / LOG
     try:
@@ -50,10 +52,14 @@ def read(folder: Path) -> list[bytes]:
 
 
 def append(folder: Path, leaves: list[bytes]) -> None:
-    """Make a run's log consist of these leaves, of which it has the first already.
+    """Append to a run's log those of `leaves` that it does not have yet.
+
+    Args:
+        folder: the run's folder.
+        leaves: all leaf hashes, beginning with those already in the log.
 
     Raises:
-        RunConflictError: it has others; nothing was written.
+        RunConflictError: the log has other leaves; nothing was written.
         SandboxError: the log cannot be written.
     """
     known = read(folder)
@@ -69,15 +75,15 @@ def append(folder: Path, leaves: list[bytes]) -> None:
 
 
 def checkpoint(run: str, leaves: list[bytes]) -> Checkpoint:
-    """Return the checkpoint over the leaves of a run's log."""
+    """Return the checkpoint of a run over the leaf hashes of its log."""
     return Checkpoint(origin(run), len(leaves), merkle.root(leaves))
 
 
 def checkpoint_text(folder: Path) -> str:
-    """Return the text of a run's checkpoint, which anybody may have written.
+    """Return the text of a run's checkpoint file; its content is not checked.
 
     Raises:
-        FormatError: there is none, or it cannot be read as text.
+        FormatError: the file is missing or cannot be read as text.
     """
     path = folder / CHECKPOINT
     try:

@@ -9,20 +9,20 @@ EMPTY = sha256(b"").digest()  # The root of no leaves.
 
 
 def leaf_hash(data: bytes | memoryview) -> bytes:
-    """Return the hash of a leaf, 32 bytes: SHA-256 of 0 and its data."""
+    """Return the hash of a leaf, 32 bytes: SHA-256 of a byte 0 and its data."""
     return sha256(b"\x00" + data).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
-    """Return the hash of a node, 32 bytes: SHA-256 of 1 and its children."""
+    """Return the hash of a node, 32 bytes: SHA-256 of a byte 1 and its children's hashes."""
     return sha256(b"\x01" + left + right).digest()
 
 
 def root(leaves: Sequence[bytes]) -> bytes:
-    """Return the root over leaf hashes, 32 bytes.
+    """Return the root of the tree over leaf hashes, 32 bytes.
 
-    Level by level, an odd last node goes up as it is: the same tree as RFC 6962's, whose left side
-    is the largest power of two that leaves something for the right.
+    Built level by level; an odd last node moves up unchanged. This gives RFC 6962's tree, whose
+    left subtree has the largest power of two of leaves that is less than their number.
     """
     if not leaves:
         return EMPTY
@@ -38,7 +38,7 @@ def inclusion(leaves: Sequence[bytes], index: int) -> list[bytes]:
     """Return the proof that leaf `index` is in the tree (RFC 9162, 2.1.3.1).
 
     Raises:
-        InvalidInputError: there is no such leaf.
+        InvalidInputError: the tree has no such leaf.
     """
     if not 0 <= index < len(leaves):
         raise InvalidInputError(f"leaf {index!r}: the tree has {len(leaves)}.")
@@ -54,10 +54,10 @@ def inclusion(leaves: Sequence[bytes], index: int) -> list[bytes]:
 
 
 def consistency(leaves: Sequence[bytes], old_size: int) -> list[bytes]:
-    """Return the proof that the tree of the first `old_size` leaves grew to this (2.1.4.1).
+    """Return the proof that the tree over the first `old_size` leaves was extended (2.1.4.1).
 
     Raises:
-        InvalidInputError: the tree was never of that size.
+        InvalidInputError: the tree has fewer leaves.
     """
     if not 0 <= old_size <= len(leaves):
         raise InvalidInputError(f"old size {old_size!r}: the tree has {len(leaves)} leaves.")
@@ -65,10 +65,10 @@ def consistency(leaves: Sequence[bytes], old_size: int) -> list[bytes]:
 
 
 def includes(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> bool:
-    """Whether a proof shows that a leaf hash is number `index` of a tree (RFC 9162, 2.1.3.2).
+    """Return whether a proof shows that a leaf hash has number `index` in a tree.
 
-    The size only says which way the path turns; trees of several sizes turn it alike. So take size
-    and root together, from one checkpoint.
+    RFC 9162, section 2.1.3.2. Take `size` and `root` from the same checkpoint: the proof alone does
+    not fix the size, because trees of several sizes have paths of the same shape.
     """
     if not 0 <= index < size or any(len(node) != 32 for node in (leaf, root, *path)):
         return False
@@ -89,9 +89,9 @@ def includes(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: by
 def is_consistent(
     old_size: int, old_root: bytes, size: int, root: bytes, path: Sequence[bytes]
 ) -> bool:
-    """Whether a proof shows that a tree grew from an old one (RFC 9162, 2.1.4.2).
+    """Return whether a proof shows that a tree extends an older one (RFC 9162, 2.1.4.2).
 
-    Take each size and its root together, from one checkpoint, as for `includes`.
+    Take each size and its root from the same checkpoint; see `includes`.
     """
     if not 0 <= old_size <= size or any(len(node) != 32 for node in (old_root, root, *path)):
         return False
@@ -121,11 +121,13 @@ def is_consistent(
 
 
 def _up(level: list[bytes]) -> list[bytes]:
+    """Return the nodes one level above."""
     pairs = range(0, len(level) - 1, 2)
     return [node_hash(level[n], level[n + 1]) for n in pairs] + level[len(level) & ~1 :]
 
 
 def _subproof(old_size: int, leaves: Sequence[bytes], *, whole: bool) -> list[bytes]:
+    """Return RFC 9162's SUBPROOF; `whole` is its b: the old root is known to the verifier."""
     size = len(leaves)
     if old_size == size:
         return [] if whole else [root(leaves)]

@@ -1,7 +1,7 @@
 """Signed notes and checkpoints of C2SP (c2sp.org/signed-note, c2sp.org/tlog-checkpoint).
 
-A note is a text, a blank line, and a line for each signature: an em dash, the key's name, and the
-base64 of the key's id and its Ed25519 signature over the text.
+A note is a text, a blank line, and one line for each signature. A signature line has an em dash,
+the key's name, and base64 of the key's id followed by the Ed25519 signature of the text.
 """
 
 import base64
@@ -21,20 +21,22 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
 from sandbox.errors import FormatError, InvalidInputError
 
 MAX_BYTES = 1_000_000
-_ED25519 = b"\x01"  # The algorithm's byte in keys and key ids.
+_ED25519 = b"\x01"  # The byte that stands for the algorithm in keys and key ids.
 _PRIVATE = "PRIVATE+KEY+"
 _NAME_LENGTH = 100
 _DASH = "\N{EM DASH}"
-_FORBIDDEN = re.compile(r"[\0-\x09\x0b-\x1f\ud800-\udfff]")  # Controls; what is not UTF-8.
+_FORBIDDEN = re.compile(
+    r"[\0-\x09\x0b-\x1f\ud800-\udfff]"
+)  # Control characters and lone surrogates.
 
 
 @dataclass(frozen=True, slots=True)
 class VerifierKey:
-    """Whose signatures to believe.
+    """A public key, which verifies signatures.
 
     Attributes:
-        name: of the key; no spaces and no plus.
-        public: 32 bytes.
+        name: the key's name, without spaces and plus.
+        public: the Ed25519 public key, 32 bytes.
     """
 
     name: str
@@ -45,17 +47,17 @@ class VerifierKey:
 
     @property
     def id(self) -> bytes:
-        """The 4 bytes that a signature names it by."""
+        """The 4 bytes by which a signature refers to this key."""
         return sha256(self.name.encode() + b"\n" + _ED25519 + self.public).digest()[:4]
 
     @property
     def text(self) -> str:
-        """The key as others read it: name+id+base64."""
+        """The key as text: name+id+base64."""
         return f"{self.name}+{self.id.hex()}+{_base64(_ED25519 + self.public)}"
 
     @classmethod
     def parse(cls, text: str) -> "VerifierKey":
-        """Return the key in a text; InvalidInputError if it holds none."""
+        """Return the public key that a text encodes; InvalidInputError if it encodes none."""
         if text.strip().startswith(_PRIVATE):
             raise InvalidInputError("this is a secret key: keep it to yourself, give the .pub.")
         name, id, data = _parts(text.strip(), f"key {text.strip()[:200]!r}")
@@ -67,11 +69,11 @@ class VerifierKey:
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """Who signs.
+    """A secret key, which makes signatures.
 
     Attributes:
-        name: of the key; no spaces and no plus.
-        seed: 32 bytes; the secret.
+        name: the key's name, without spaces and plus.
+        seed: the Ed25519 seed, 32 bytes; keep it secret.
     """
 
     name: str
@@ -82,23 +84,27 @@ class SigningKey:
 
     @classmethod
     def new(cls, name: str) -> "SigningKey":
-        """Make a key from the system's randomness."""
+        """Return a new random key."""
         return cls(name, os.urandom(32))
 
     @property
     def verifier(self) -> VerifierKey:
-        """The public half."""
+        """The public key that belongs to this one."""
         return VerifierKey(self.name, self._private.public_key().public_bytes_raw())
 
     @property
     def text(self) -> str:
-        """The secret in the form that other tools for notes read."""
+        """The secret key as text, in the form that other tools for signed notes read."""
         id = self.verifier.id.hex()
         return f"{_PRIVATE}{self.name}+{id}+{_base64(_ED25519 + self.seed)}"
 
     @classmethod
     def parse(cls, text: str) -> "SigningKey":
-        """Return the key in a text; InvalidInputError, without the text, if it holds none."""
+        """Return the secret key that a text encodes.
+
+        Raises:
+            InvalidInputError: the text encodes no secret key; the message does not show it.
+        """
         if not text.strip().startswith(_PRIVATE):
             raise InvalidInputError(f"the secret key: does not begin with {_PRIVATE}.")
         name, id, data = _parts(text.strip().removeprefix(_PRIVATE), "the secret key")
@@ -108,7 +114,7 @@ class SigningKey:
         return key
 
     def sign(self, data: bytes) -> bytes:
-        """Return the Ed25519 signature of some bytes, 64 bytes."""
+        """Return the Ed25519 signature of `data`, 64 bytes."""
         return self._private.sign(data)
 
     @property
@@ -118,7 +124,7 @@ class SigningKey:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A signature on a note: the key's name, its id (4 bytes), and the rest."""
+    """A signature of a note: the key's name, its id (4 bytes) and the signature itself."""
 
     name: str
     id: bytes
@@ -127,12 +133,12 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The head of a log.
+    """The head of a log: its size and the root of its tree.
 
     Attributes:
-        origin: the log's name.
-        size: its number of leaves.
-        root: of their tree, 32 bytes.
+        origin: the name of the log.
+        size: the number of leaves.
+        root: the root of the tree over them, 32 bytes.
     """
 
     origin: str
@@ -141,12 +147,16 @@ class Checkpoint:
 
     @property
     def text(self) -> str:
-        """The checkpoint as a note's text."""
+        """The checkpoint as the text of a note."""
         return f"{self.origin}\n{self.size}\n{_base64(self.root)}\n"
 
     @classmethod
     def parse(cls, text: str) -> "Checkpoint":
-        """Return the checkpoint in a note's text; FormatError if it holds none."""
+        """Return the checkpoint in the text of a note, without signatures.
+
+        Raises:
+            FormatError: the text is not a checkpoint.
+        """
         lines = text.split("\n")
         if len(lines) < 4 or lines[-1] or not lines[0] or not all(lines[3:-1]):
             raise FormatError("a checkpoint has a line each for origin, size and root.")
@@ -160,11 +170,11 @@ class Checkpoint:
 
 
 def sign(text: str, key: SigningKey) -> str:
-    """Return a note: the text, signed.
+    """Return a text signed with a key, as a note.
 
     Raises:
-        InvalidInputError: a text that is empty, does not end its last line, or has what no note
-            may have: other control characters than line feeds, and half a surrogate pair.
+        InvalidInputError: the text is empty, does not end with a line feed, has another control
+            character, or has a lone surrogate.
     """
     if not text.endswith("\n") or _FORBIDDEN.search(text):
         raise InvalidInputError(f"the text {text[:80]!r} cannot be signed as a note.")
@@ -173,10 +183,10 @@ def sign(text: str, key: SigningKey) -> str:
 
 
 def split(note: str) -> tuple[str, list[Signature]]:
-    """Return the text of a note, and its signatures, unverified.
+    """Return the text of a note and its signatures, which are not verified.
 
     Raises:
-        FormatError: this is no signed note.
+        FormatError: this is not a signed note.
     """
     if _FORBIDDEN.search(note):
         raise FormatError("a note has control characters, or is not UTF-8; it is damaged.")
@@ -195,19 +205,19 @@ def is_signed(text: str) -> bool:
 
 
 def body(text: str) -> str:
-    """Return the text of a note without its signatures; one that has none is returned as it is.
+    """Return the text of a note without its signatures; a text without any is returned unchanged.
 
     Raises:
-        FormatError: there is a blank line, but no valid signatures after it.
+        FormatError: what follows the last blank line is not a list of signatures.
     """
     return split(text)[0] if is_signed(text) else text
 
 
 def verified(note: str, keys: Sequence[VerifierKey]) -> tuple[str, list[VerifierKey]]:
-    """Return the text of a note, and which of the keys signed it, each once.
+    """Return the text of a note and those of the keys that signed it, each once.
 
     Raises:
-        FormatError: this is no signed note, or a signature that names one of the keys is not its.
+        FormatError: this is not a signed note, or a signature of one of the keys is wrong.
     """
     text, signatures = split(note)
     signers: list[VerifierKey] = []
@@ -234,7 +244,7 @@ def _signature(line: str) -> Signature:
 
 
 def _parts(text: str, shown: str) -> tuple[str, str, bytes]:
-    """Return name, id and bytes of a key's text; `shown` is what errors call it."""
+    """Return name, id and bytes of a key's text; errors call the key `shown`."""
     parts = text.split("+", 2)
     data = _unbase64(parts[2]) if len(parts) == 3 else None
     if data is None or len(data) != 33 or data[:1] != _ED25519:
@@ -243,6 +253,7 @@ def _parts(text: str, shown: str) -> tuple[str, str, bytes]:
 
 
 def _check(name: str, data: bytes) -> None:
+    """Refuse a key whose name or bytes are not valid; see `VerifierKey`, `SigningKey`."""
     if len(data) != 32:
         raise InvalidInputError(f"key {name!r}: an Ed25519 key has 32 bytes, not {len(data)}.")
     if not _is_name(name):
@@ -261,7 +272,7 @@ def _base64(data: bytes) -> str:
 
 
 def _unbase64(text: str) -> bytes | None:
-    """Return the bytes of a text that is exactly their base64, else None."""
+    """Return the bytes that a text encodes as canonical base64; None if it does not."""
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):

@@ -1,4 +1,4 @@
-"""The durable double-entry book behind meters."""
+"""The ledger: a durable double-entry book of what accounts have and spend."""
 
 from sandbox.ledger.account import Account, Balance, Usage
 from sandbox.ledger.book import Ledger

@@ -1,4 +1,4 @@
-"""Who pays, what they have, and what they are charged for."""
+"""Accounts, their balances, and the work that they are charged for."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ Mode = Literal["prepaid", "postpaid"]
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who pays. `lab/alice` is below `lab`; each pays from its own credit.
+    """An account. `lab/alice` is below `lab`, but each pays from its own credit.
 
     Attributes:
-        name: its path.
-        mode: `prepaid` stops when credit and overdraft are spent, `postpaid` owes.
+        name: the path of the account.
+        mode: a `prepaid` account stops when credit and overdraft are spent, a `postpaid` one never.
         overdraft: how far a prepaid account may go below 0 [microcredits].
     """
 
@@ -26,13 +26,14 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """What an account has.
+    """The balance of an account.
 
     Attributes:
-        posted_micro: grants and refunds less posts and breakage [microcredits]; below 0 is owed.
-        pending_micro: held back by reservations.
-        available_micro: what may still be reserved, if for meters that its grants pay; None is
-            without limit.
+        posted_micro: grants and refunds less posts and breakage [microcredits]; below 0 if the
+            account owes.
+        pending_micro: held by reservations [microcredits].
+        available_micro: what can still be reserved [microcredits], for meter units that the grants
+            pay; None means no limit.
     """
 
     posted_micro: int
@@ -42,15 +43,16 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """An episode's work, to be posted.
+    """The work of an episode, to be posted.
 
     Attributes:
-        id: of the post, 16 bytes: the same is never charged twice.
-        quantities: the work, per meter unit.
-        price_version: of the schedule that prices it.
-        evidence: the digest of what was done, 64 hex digits.
-        run, episode, parent: which episode of which run it is, and what that was rendered from;
-            None for an episode that belongs to no run.
+        id: the id of the post, 16 bytes; the same id is never charged twice.
+        quantities: the work per meter unit.
+        price_version: the version of the price schedule.
+        evidence: the digest of the episode, 64 hex digits.
+        run: the id of the run that the episode belongs to, or None.
+        episode: the number of the episode in its run, or None.
+        parent: the id of the run from which the episode was rendered, or None.
     """
 
     id: bytes
@@ -62,5 +64,5 @@ class Usage:
     parent: str | None = None
 
     def charges(self) -> dict[str, int]:
-        """Return what the work costs [microcredits per meter unit]."""
+        """Return the price of the work [microcredits per meter unit]."""
         return prices.load(self.price_version).charges(self.quantities)

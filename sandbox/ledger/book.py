@@ -1,9 +1,9 @@
-"""Accounts, grants, reservations, posts, refunds: double entry, whole microcredits, only added to.
+"""The ledger: accounts, grants, reservations, posts and refunds, in double entry, append-only.
 
-A grant moves credit into a pot of an account; a reserve holds some of it back (pending); a post
-moves it to the plant; a void or an expire gives a hold back; breakage takes what a grant left
-unused when it expired; a refund gives a post back. Every entry carries its pot's balances after it,
-so that a balance is a look-up; `check` derives them all again from the transfers.
+A grant moves credit into a pot of an account. A reservation holds a part of it (pending), and a
+void or an expiry releases what is held. A post moves credit to the plant, and a refund moves it
+back. Breakage removes what an expired grant left unused. Every entry has its pot's balances after
+it, so that a balance is a look-up; `check` derives all balances again from the transfers.
 """
 
 import re
@@ -26,19 +26,20 @@ from sandbox.ledger.transfer import ANY, Booked, Charges, Move, check_amount, ch
 from sandbox.meter import Receipt
 from sandbox.prices import credits, plus
 
-SKEW_MS = 60_000  # By how much clocks may run backwards; the book's own time stands still then.
+SKEW_MS = 60_000  # How far the clock may be behind the last transfer, whose time is then used.
 PRIORITY = 100
 _LOCK = re.compile("[0-9a-f]{1,64}")
-_NEVER = (-1, 2**62)  # By then no hold had ended, whatever its number.
+_NEVER = (-1, 2**62)  # An account that was never swept; see rules.sweep.
 
 
 class Ledger:
-    """The book. Any number of processes may share one.
+    """A ledger in a file. Any number of processes may use it at once.
 
     Args:
-        path: of its file; `ledger.db` in `content.home()` by default.
-        clock: seconds since 1970.
-        read_only: neither make nor change the file.
+        path: the path of the file; by default `ledger.db` in `content.home()`.
+        clock: returns the time [s since 1970].
+        read_only: neither create nor change the file.
+        vfs: the name of the SQLite VFS that opens the file; None is SQLite's default.
     """
 
     def __init__(
@@ -58,31 +59,31 @@ class Ledger:
 
     @property
     def id(self) -> str:
-        """What tells this book from every other, 32 hex digits."""
+        """The id of this ledger, 32 random hex digits."""
         with self._store.reading() as pages:
             return pages.ledger_id()
 
     @property
     def where(self) -> str:
-        """Where this book is, for messages."""
+        """Where this ledger is, for messages."""
         return self._store.where
 
     @contextmanager
     def alone(
         self, name: str, worker: int | None = None, wait_s: float | None = None
     ) -> Generator[None]:
-        """Hold a lock of this book while the block runs, across processes.
+        """Hold a lock of this ledger while the block runs, against all other processes.
 
         Args:
-            name: of the lock, hex digits; those of a lease for what is done under that lease.
+            name: the lock's name, 1 to 64 hex digits, such as those of a lease.
             worker: the number of a worker, which shares the lock with workers of other numbers;
-                None excludes everybody else, workers too.
+                None excludes every other process.
             wait_s: how long to wait for a worker's lock, which the workers of a killed process
-                hold until they notice; None is 10 s.
+                hold until they notice its death; None is 10 s.
 
         Raises:
             LockedError: another process holds the lock.
-            SandboxError: there can be no lock beside the book.
+            SandboxError: the lock cannot be made.
         """
         if not _LOCK.fullmatch(name):
             raise InvalidInputError(f"lock {name!r}: give 1 to 64 hex digits.")
@@ -90,11 +91,11 @@ class Ledger:
             yield
 
     def open_account(self, name: str, mode: Mode, overdraft: int = 0) -> Account:
-        """Open an account; one that is open in the same way is left as it is.
+        """Open an account; do nothing if it is open with the same mode and overdraft.
 
         Raises:
-            InvalidInputError: a name that is none, or an overdraft of a postpaid account.
-            LedgerError: it is open in another way.
+            InvalidInputError: the name is not valid, or a postpaid account has an overdraft.
+            LedgerError: the account is open with another mode or overdraft.
         """
         if mode not in ("prepaid", "postpaid"):
             raise InvalidInputError(f"mode {mode!r}: give prepaid or postpaid.")
@@ -105,17 +106,17 @@ class Ledger:
             return self._opened(pages, rules.checked_name(name), mode, overdraft, now)
 
     def account(self, name: str) -> Account:
-        """Return an account; `local` is postpaid if it was not opened otherwise.
+        """Return an account; `local` is open from the start, as postpaid.
 
         Raises:
-            InvalidInputError: a name that is none.
-            UnknownNameError: no such account.
+            InvalidInputError: the name is not valid.
+            UnknownNameError: the account is not open.
         """
         with self._reading() as (pages, now):
             return self._account(pages, name, now)
 
     def accounts(self, below: str | None = None) -> list[Account]:
-        """Return every account, or one and those below it, by name."""
+        """Return all accounts, or the account `below` and those below it, sorted by name."""
         with self._store.reading() as pages:
             found = [Account(n, cast(Mode, mode), over) for n, mode, over in pages.accounts()]
         return [a for a in found if below is None or f"{a.name}/".startswith(f"{below}/")]
@@ -132,18 +133,18 @@ class Ledger:
         meters: Sequence[str] = (),
         source: str = "",
     ) -> Receipt:
-        """Give credit [microcredits]; a new account is opened as prepaid.
+        """Grant credit to an account; an unknown account is opened as prepaid.
 
         Args:
-            account: who gets it.
-            amount: how much, more than 0.
-            id: made by the client, 16 bytes: the same grant twice counts once.
-            priority: grants of lower numbers burn first; then the one that expires first, then the
-                oldest.
-            effective: from when it may be used [s since 1970]; None is at once.
-            expires: when what is left is lost [s since 1970]; None is never.
-            meters: the meter units that it may pay; none means all.
-            source: where it comes from, in words.
+            account: the account that receives the credit.
+            amount: microcredits, more than 0.
+            id: chosen by the client, 16 bytes: the same grant sent twice counts once.
+            priority: grants with lower numbers burn first; then the one that expires first, then
+                the oldest.
+            effective: when the credit becomes usable [s since 1970]; None means at once.
+            expires: when the unused credit is lost [s since 1970]; None means never.
+            meters: the meter units that the credit may pay; empty means all.
+            source: where the credit comes from, as free text.
         """
         check_amount("a grant", amount, least=1)
         facts = rules.grant_facts(priority, effective, expires, meters, source)
@@ -164,7 +165,7 @@ class Ledger:
             return Receipt(id, amount, exists=False)
 
     def balance(self, account: str) -> Balance:
-        """Return what an account has, without what has expired; books nothing."""
+        """Return the balance of an account, without expired credit; books nothing."""
         with self._reading() as (pages, now):
             payer = self._account(pages, account, now)
             self._sweep(pages, account, now)
@@ -175,7 +176,7 @@ class Ledger:
             return Balance(sum(p for p, _ in pots), sum(p for _, p in pots), free)
 
     def shortfall(self, account: str, charges: Charges) -> int:
-        """Return how much an account lacks for some charges [microcredits]; 0 is nothing."""
+        """Return how much an account lacks to pay some charges [microcredits]; 0 if it can pay."""
         with self._reading() as (pages, now):
             payer = self._account(pages, account, now)
             self._sweep(pages, account, now)
@@ -196,21 +197,21 @@ class Ledger:
         run: str | None = None,
         timeout_s: int = HOLD_S,
     ) -> int:
-        """Hold back what `first` costs, and `more` as often as can be, up to `times`.
+        """Reserve `first` and, as many times as possible up to `times`, `more`.
 
         Args:
-            account: who pays.
-            lease: 16 bytes; the name under which it is held.
+            account: the account that pays.
+            lease: the name under which the credit is held, 16 bytes.
             first: microcredits per meter unit.
-            more: likewise.
+            more: microcredits per meter unit.
             times: 0 or more.
-            price_version: under which the work will be posted.
-            run: what it is for.
-            timeout_s: after how many seconds what is still held is given back, 1 to 30 days.
+            price_version: the schedule under which the work will be posted.
+            run: the id of the run that the credit is for, or None.
+            timeout_s: when the hold expires, 1 s to 30 days from now.
 
         Returns:
-            How often `more` is held; -1 if not even `first` is there. A postpaid account has no
-            limit, so nothing is booked and `times` is returned.
+            How many times `more` is reserved; -1 if not even `first` can be. A postpaid account
+            has no limit: nothing is booked and `times` is returned.
         """
         more = more or {}
         for charges in (first, more):
@@ -243,49 +244,49 @@ class Ledger:
         *,
         keep: bool = False,
     ) -> list[Receipt]:
-        """Post what episodes cost, each once; all of them, or none.
+        """Post the work of episodes, all of them or none; an episode posted before counts once.
 
         Args:
-            account: who pays.
-            usages: what was done.
-            lease: what the account holds under names that begin so, 8 bytes at least, pays first;
-                then it is given back, unless
-            keep: the rest of it is held on.
+            account: the account that pays.
+            usages: the work of the episodes.
+            lease: the beginning of lease names, 8 to 16 bytes; credit held under them pays first,
+                and its rest is released.
+            keep: hold the rest instead of releasing it.
 
         Raises:
             LedgerError: an id was used for something else, or credit was reserved under another
                 price schedule.
-            BudgetExhaustedError: a prepaid account has not as much, for a hold has expired.
+            BudgetExhaustedError: a prepaid account cannot pay, because a hold has expired.
         """
-        dues = [posting.due(usage) for usage in usages]
+        priced = [posting.priced(usage) for usage in usages]
         prefix = None if lease is None else rules.checked_prefix(lease)
         with self._turn() as (pages, now):
             payer = self._account(pages, account, now)
             self._sweep(pages, account, now)
             holds = [] if prefix is None else pages.held(prefix, account)
             purse = posting.Purse(pages, payer, holds, now)
-            receipts = purse.post(dues)
+            receipts = purse.post(priced)
             if keep:
                 purse.hold_on()
             return receipts
 
     def void(self, account: str, lease: bytes) -> None:
-        """Give back what an account holds under a lease."""
+        """Release what an account holds under a lease."""
         checked_id(lease)
         with self._turn() as (pages, now):
             self._account(pages, account, now)
             rules.release(pages, pages.held(lease, account), now)
 
     def void_all(self, prefix: bytes, account: str | None = None, run: str | None = None) -> int:
-        """Give back all that is held under leases that begin so.
+        """Release everything that is held under leases whose names begin with a prefix.
 
         Args:
             prefix: 8 to 16 bytes.
-            account: only what it holds; None is whoever holds it.
-            run: only what is held for it; None is for whatever it is held.
+            account: release only what this account holds; None means every account.
+            run: release only what is held for this run; None means every run.
 
         Returns:
-            How much was given back [microcredits].
+            How much was released [microcredits].
         """
         rules.checked_prefix(prefix)
         rules.checked_texts(run=run)
@@ -299,20 +300,20 @@ class Ledger:
     def refund(
         self, post: bytes, amount: int | None = None, id: bytes | None = None, reason: str = ""
     ) -> Receipt:
-        """Give a post back, or a part of it, by a transfer linked to it.
+        """Refund a post or a part of it, by a transfer linked to it.
 
-        What came from a grant that has not expired goes back to it; the rest comes back as credit
+        Credit from a grant that has not expired returns to that grant; the rest returns as credit
         without conditions.
 
         Args:
-            post: its id.
-            amount: microcredits; None is all that has not been given back.
-            id: made by the client, 16 bytes; None names the post and the amount, so that the same
-                refund twice counts once.
-            reason: in words.
+            post: the id of the post.
+            amount: microcredits; None means everything not yet refunded.
+            id: chosen by the client, 16 bytes; None derives it from post and amount, so that the
+                same refund sent twice counts once.
+            reason: free text.
 
         Raises:
-            LedgerError: no such post, or more than is left of it.
+            LedgerError: there is no such post, or less of it is left to refund.
         """
         checked_id(post)
         rules.checked_texts(reason=reason)
@@ -335,51 +336,51 @@ class Ledger:
             pages.add(move, now)
             return Receipt(id, move.amount, exists=False)
 
-    # What is on the book --------------------------------------------------------------------------
+    # Queries --------------------------------------------------------------------------------------
 
     def find(self, id: bytes) -> Booked | None:
-        """Return the transfer of an id; None if it is not on the book."""
+        """Return the transfer with an id; None if the ledger has none."""
         with self._store.reading() as pages:
             return pages.find(id)
 
     def of_run(self, run: str) -> list[Booked]:
-        """Return a run's posts, their refunds, and its reservations that nothing has resolved."""
+        """Return a run's posts, their refunds, and its reservations that are still open."""
         rules.checked_texts(run=run)
         with self._store.reading() as pages:
             return pages.of_run(run)
 
     def refunded(self, post: bytes) -> int:
-        """Return how much of a post was given back [microcredits]."""
+        """Return how much of a post was refunded [microcredits]."""
         with self._store.reading() as pages:
             booked = pages.find(post)
             return sum(r.move.amount for r in pages.corrections(booked.seq)) if booked else 0
 
     def transfers(self, accounts: Sequence[str] | None = None) -> list[Booked]:
-        """Return every transfer in order, or those of some accounts."""
+        """Return all transfers in order, or only those of some accounts."""
         with self._store.reading() as pages:
             return list(pages.transfers(accounts))
 
     def check(self) -> list[str]:
-        """Derive every balance again from the transfers; return what disagrees, [] if nothing.
+        """Derive all balances again from the transfers; return one sentence for each fault.
 
         Raises:
-            LedgerError: the file cannot be opened or is no ledger. Damage in it is returned.
+            LedgerError: the file cannot be opened or is not a ledger. Damage in it is returned.
         """
         with self._store.reading() as pages:
             return proof.faults(pages)
 
     def close(self) -> None:
-        """Close the file; it is opened again when it is needed."""
+        """Close the file; the next call opens it again."""
         self._store.close()
 
     # Parts of a transaction -----------------------------------------------------------------------
 
     @contextmanager
     def _turn(self) -> Generator[tuple[Pages, int]]:
-        """Yield the pages of a transaction, and the book's time [ms since 1970].
+        """Yield the pages of a transaction, and the ledger's time [ms since 1970].
 
         Raises:
-            LedgerError: the clock is behind the book.
+            LedgerError: the clock is behind the last transfer.
         """
         with self._store.transaction() as pages:
             now, last = self._now(), pages.tail()[2]
@@ -392,11 +393,12 @@ class Ledger:
 
     @contextmanager
     def _reading(self) -> Generator[tuple[Pages, int]]:
-        """Yield pages on which nothing is booked, and the book's time, whatever the clock says."""
+        """Yield pages that are never written, and the ledger's time [ms since 1970]."""
         with self._store.reading() as pages:
             yield pages, max(self._now(), pages.tail()[2])
 
     def _now(self) -> int:
+        """Return the clock's time [ms since 1970]; LedgerError if it cannot be written."""
         seconds = self._clock()
         if not 0 <= seconds < rules.LATEST_S:
             raise LedgerError(
@@ -406,6 +408,7 @@ class Ledger:
         return int(seconds * 1000)
 
     def _opened(self, pages: Pages, name: str, mode: Mode, overdraft: int, now: int) -> Account:
+        """Open an account in a transaction, unless it is open; see `open_account`."""
         found = pages.account(name)
         if found and found != (mode, overdraft):
             raise LedgerError(
@@ -419,6 +422,7 @@ class Ledger:
         return Account(name, mode, overdraft)
 
     def _account(self, pages: Pages, name: str, now: int) -> Account:
+        """Return an account in a transaction; see `account`."""
         found = pages.account(rules.checked_name(name))
         if found:
             return Account(name, cast(Mode, found[0]), found[1])
@@ -429,7 +433,8 @@ class Ledger:
         raise UnknownNameError("account", name, sorted({"local", *known}), where)
 
     def _sweep(self, pages: Pages, account: str, now: int) -> None:
-        """See rules.sweep. What was seen to be clear of holds is not looked at again."""
+        """Expire the holds and grants that are due, beginning where the last sweep ended."""
         last = pages.tail()[0]
         if rules.sweep(pages, account, self._swept.get(account, _NEVER), now):
-            self._swept[account] = now, last  # Else this transaction may still be undone.
+            # Not after holds have expired: this transaction may be rolled back.
+            self._swept[account] = now, last

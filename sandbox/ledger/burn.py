@@ -1,24 +1,24 @@
-"""Which grants pay: burn order, and what credit covers what work."""
+"""Burn order: which grants pay for which work."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sandbox.ledger.transfer import Charges, Parts
 
-OVERAGE = 0  # The pot without conditions, which alone may be overdrawn.
+OVERAGE = 0  # The pot without conditions; only this pot may be overdrawn.
 _ENDLESS = 2**63
 
 
 @dataclass(frozen=True, slots=True)
 class Lot:
-    """What is left of one grant.
+    """The unused credit of one grant.
 
     Attributes:
-        pot: its number.
-        free: what is neither spent nor held [microcredits].
-        priority: the lower burns first.
-        expires: when its rest is lost [ms since 1970], or None.
-        meters: the meter units that it pays; none means all.
+        pot: the number of the grant's pot.
+        free: credit that is neither spent nor held [microcredits].
+        priority: lots with lower numbers burn first.
+        expires: when the unused credit is lost [ms since 1970], or None.
+        meters: the meter units that the grant pays; empty means all.
     """
 
     pot: int
@@ -28,7 +28,7 @@ class Lot:
     meters: tuple[str, ...]
 
     def pays(self, unit: str) -> bool:
-        """Whether it may pay for a meter unit."""
+        """Return whether the grant may pay for a meter unit."""
         return not self.meters or unit in self.meters
 
 
@@ -40,22 +40,22 @@ def order(lots: Iterable[Lot]) -> list[Lot]:
 def covered(
     charges: Charges, lots: Sequence[Lot], overdraft: int | None, first: Parts | None = None
 ) -> tuple[dict[tuple[str, int], int], int]:
-    """Share charges out over lots and, last, the pot without conditions.
+    """Distribute charges over lots and, last, over the pot without conditions.
 
-    Each lot in turn pays as much as it can, if need be by taking over from an earlier one work that
-    leaves that one free for other work: no lot is spared that could pay before later ones, and all
-    is covered if it can be.
+    Each lot in turn pays as much as it can. If need be it takes over work from an earlier lot, so
+    that the earlier one can pay for other work. So no lot is skipped that could pay, and the
+    charges are covered whenever that is possible.
 
     Args:
         charges: microcredits per meter unit.
         lots: in burn order.
-        overdraft: what the pot without conditions can still give [microcredits]; None is without
+        overdraft: how much the pot without conditions can still pay [microcredits]; None means no
             limit.
-        first: parts of the same pots that are set aside for these charges, used before any lot;
-            from a pot that is not among `lots`, only this can be used, and for its unit alone.
+        first: parts that are set aside for these charges; they are used before any lot. Of a pot
+            that is not among `lots`, only its part can be used, and only for the part's unit.
 
     Returns:
-        The parts, and how much is missing [microcredits]; 0 if all is covered.
+        The parts that pay, and how much is missing [microcredits]; 0 if all is covered.
     """
     if not first and lots and not lots[0].meters and lots[0].free >= sum(charges.values()):
         return {(unit, lots[0].pot): amount for unit, amount in charges.items() if amount}, 0
@@ -74,11 +74,11 @@ def covered(
 
 
 class _Share:
-    """Charges that are being shared out.
+    """The state of a distribution of charges.
 
     Attributes:
-        left: what nothing pays yet [microcredits per meter unit], without zeros.
-        parts: what is paid, without zeros.
+        left: charges that are not paid yet [microcredits per meter unit], without zeros.
+        parts: charges that are paid, by meter unit and pot [microcredits], without zeros.
     """
 
     def __init__(self, charges: Charges, lots: Sequence[Lot], room: int) -> None:
@@ -92,19 +92,19 @@ class _Share:
         return sum(amount for (_, its), amount in self.parts.items() if its == pot)
 
     def take_aside(self, first: Parts) -> None:
-        """Take what is set aside, unit by unit; then whatever else of it can be of use."""
-        strangers: list[Lot] = []
+        """Pay with the parts set aside, each for its unit; those of unknown pots may swap work."""
+        others: list[Lot] = []
         for (unit, pot), amount in sorted(first.items()):
             lot = self._lots.get(pot)
             free = amount if lot is None else min(amount, lot.free - self.used(pot))
             free -= self._pay(unit, pot, free)
             if lot is None and free:
-                strangers.append(Lot(pot, free, 0, None, (unit,)))
-        for lot in strangers:
+                others.append(Lot(pot, free, 0, None, (unit,)))
+        for lot in others:
             self.take(lot, lot.free)
 
     def take(self, lot: Lot, free: int) -> None:
-        """Let a lot pay up to `free`."""
+        """Let a lot pay up to `free` [microcredits]."""
         for unit in self._units:
             if lot.pays(unit):
                 free -= self._pay(unit, lot.pot, free)
@@ -115,6 +115,7 @@ class _Share:
             free -= self._take_over(lot.pot, path, free)
 
     def _pay(self, unit: str, pot: int, most: int) -> int:
+        """Let a pot pay up to `most` of a unit's charge; return how much it paid."""
         taken = min(self.left.get(unit, 0), most)
         if taken <= 0:
             return 0
@@ -125,15 +126,17 @@ class _Share:
         return taken
 
     def _path(self, lot: Lot) -> list[tuple[str, int, str]]:
-        """Return who can leave which unit to the one before and pay which instead; [] if nobody.
+        """Return the swaps that let `lot` pay for a unit that it cannot pay directly.
 
-        The first leaves a unit to `lot`; the last pays one that nothing pays yet.
+        A breadth-first search. Each step is (unit, pot, other): `pot` stops paying `unit`, which
+        the step before takes over, and pays `other` instead. The first unit is paid by `lot`, the
+        last `other` is a unit that is not paid yet. Empty if there are no such swaps.
         """
         steps: dict[str, tuple[str, int, str] | None] = {
             unit: None for unit in self._units if lot.pays(unit)
         }
         reached = list(steps)
-        for unit in reached:  # Grows meanwhile.
+        for unit in reached:  # The loop appends to `reached`.
             for pot in [pot for its, pot in self.parts if its == unit]:
                 payer = self._lots.get(pot)
                 for other in self._units:
@@ -148,7 +151,7 @@ class _Share:
         return path
 
     def _take_over(self, pot: int, path: list[tuple[str, int, str]], most: int) -> int:
-        """Let each pot on a path leave its unit to the one before; return how much was paid."""
+        """Make the swaps of a path with up to `most`; return how much more is paid."""
         last = path[-1][2]
         amount = min(most, self.left[last], *(self.parts[unit, its] for unit, its, _ in path))
         self._pay(last, path[-1][1], amount)
@@ -161,13 +164,13 @@ class _Share:
 
 
 def less(parts: Parts, used: Parts) -> dict[tuple[str, int], int]:
-    """Return the parts that are left of some after others were used."""
+    """Return what is left of `parts` after `used` is subtracted."""
     rest = {key: amount - used.get(key, 0) for key, amount in parts.items()}
     return {key: amount for key, amount in rest.items() if amount > 0}
 
 
 def spent(lots: Sequence[Lot], used: Parts) -> list[Lot]:
-    """Return what is left of lots after parts were used, in burn order; the empty ones last."""
+    """Return the lots after `used` was spent from them, in burn order, empty ones last."""
     pots: dict[int, int] = {}
     for (_, pot), amount in used.items():
         pots[pot] = pots.get(pot, 0) + amount
@@ -182,7 +185,10 @@ def spent(lots: Sequence[Lot], used: Parts) -> list[Lot]:
 
 
 def within(parts: Parts, lots: Sequence[Lot], overdraft: int) -> dict[tuple[str, int], int]:
-    """Return as much of parts set aside as their pots still have; all of those of other pots."""
+    """Return parts that were set aside, reduced to what their pots still have.
+
+    Parts of pots that are not among `lots` are returned in full.
+    """
     free = {OVERAGE: overdraft, **{lot.pot: lot.free for lot in lots}}
     kept: dict[tuple[str, int], int] = {}
     for (unit, pot), amount in sorted(parts.items()):

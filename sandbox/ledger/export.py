@@ -1,9 +1,9 @@
-"""Usage in the forms that others' billing tools read: FOCUS 1.4 rows and CloudEvents 1.0.
+"""Usage in the formats of billing tools: FOCUS 1.4 rows and CloudEvents 1.0.
 
-FOCUS (focus.finops.org, the Cost and Usage dataset) wants BillingCurrency to be a national
-currency. A credit is none, and its price in money is known to whoever sells it, not to this ledger:
-costs are in credits and BillingCurrency is ISO 4217's code for "no currency". Grants and expired
-credit are no charges and have no row.
+FOCUS (focus.finops.org, the Cost and Usage dataset) requires BillingCurrency to be a national
+currency. A credit is not one, and this ledger does not know its price in money: costs are in
+credits, and BillingCurrency is ISO 4217's code for "no currency". Grants and expired credit are not
+charges and have no row.
 """
 
 import csv
@@ -19,32 +19,65 @@ from sandbox.prices import MICRO
 
 PROVIDER = "worldmodel-sandbox"
 CURRENCY = "X" * 3  # ISO 4217: no currency.
-COLUMNS = (  # Those of FOCUS by name, as it asks for, then ours, which begin with x_.
-    *("BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency"),
-    *("BillingPeriodEnd", "BillingPeriodStart", "ChargeCategory", "ChargeClass"),
-    *("ChargeDescription", "ChargeFrequency", "ChargePeriodEnd", "ChargePeriodStart"),
-    *("ConsumedQuantity", "ConsumedUnit", "ContractedCost", "EffectiveCost", "HostProviderName"),
-    *("InvoiceIssuerName", "ListCost", "ListUnitPrice", "PricingQuantity", "PricingUnit"),
-    *("ServiceCategory", "ServiceName", "ServiceProviderName", "ServiceSubcategory", "SkuId"),
-    *("SkuMeter", "SkuPriceDetails", "SkuPriceId", "SubAccountId", "SubAccountName"),
-    *("x_Corrects", "x_Episode", "x_ParentRun", "x_PriceVersion", "x_Run", "x_Transfer"),
+# FOCUS's columns in alphabetical order, as it asks for, then those of our own, which begin with x_.
+COLUMNS: tuple[str, ...] = (
+    "BilledCost",
+    "BillingAccountId",
+    "BillingAccountName",
+    "BillingCurrency",
+    "BillingPeriodEnd",
+    "BillingPeriodStart",
+    "ChargeCategory",
+    "ChargeClass",
+    "ChargeDescription",
+    "ChargeFrequency",
+    "ChargePeriodEnd",
+    "ChargePeriodStart",
+    "ConsumedQuantity",
+    "ConsumedUnit",
+    "ContractedCost",
+    "EffectiveCost",
+    "HostProviderName",
+    "InvoiceIssuerName",
+    "ListCost",
+    "ListUnitPrice",
+    "PricingQuantity",
+    "PricingUnit",
+    "ServiceCategory",
+    "ServiceName",
+    "ServiceProviderName",
+    "ServiceSubcategory",
+    "SkuId",
+    "SkuMeter",
+    "SkuPriceDetails",
+    "SkuPriceId",
+    "SubAccountId",
+    "SubAccountName",
+    "x_Corrects",
+    "x_Episode",
+    "x_ParentRun",
+    "x_PriceVersion",
+    "x_Run",
+    "x_Transfer",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One booked transfer as its account sees it.
+    """One transfer of an account, as bills show it.
 
     Attributes:
         id: 32 hex digits.
-        at: when it was booked, UTC.
-        account: whose.
+        at: when the transfer was booked, UTC.
+        account: the name of the account.
         kind: post, refund, grant or breakage.
-        amount_micro: what was moved [microcredits], never below 0.
-        quantities: of a post, its work per meter unit.
-        price_version: of a post, its price schedule.
-        run, episode, parent: of a post, which episode of which run it was, rendered from which.
-        corrects: of a refund, the post's id.
+        amount_micro: the amount moved [microcredits], 0 or more.
+        quantities: the work of a post per meter unit; empty for other kinds.
+        price_version: the price schedule of a post, or None.
+        run: the id of a post's run, or None.
+        episode: the number of a post's episode in its run, or None.
+        parent: the id of the run that a post's episode was rendered from, or None.
+        corrects: the id of the post that a refund corrects, or None.
     """
 
     id: str
@@ -61,7 +94,7 @@ class Line:
 
 
 def focus(lines: Iterable[Line]) -> Iterator[dict[str, str]]:
-    """Yield FOCUS rows, all of text, "" for null: one a post and meter unit, one a refund."""
+    """Yield FOCUS rows: one for each meter unit of a post, one for a refund; null is ""."""
     for line in lines:
         if line.kind == "post":
             yield from _usage_rows(line)
@@ -90,7 +123,7 @@ def focus_csv(lines: Iterable[Line]) -> Iterator[str]:
 
 
 def cloudevents(lines: Iterable[Line]) -> Iterator[dict[str, Any]]:
-    """Yield CloudEvents of posts and refunds; drop one whose source and id are known already."""
+    """Yield the CloudEvents of posts and refunds; a receiver drops repeated (source, id) pairs."""
     for line in lines:
         if line.kind not in ("post", "refund"):
             continue
@@ -146,7 +179,7 @@ def _usage_rows(line: Line) -> Iterator[dict[str, str]]:
 
 
 def _row(line: Line) -> dict[str, str]:
-    """Return what all rows of a line share; the rest is null."""
+    """Return the values that all rows of a line share; the other columns are null."""
     known = {
         "BillingAccountId": line.account.split("/")[0],
         "BillingAccountName": line.account.split("/")[0],
@@ -176,18 +209,19 @@ def _row(line: Line) -> dict[str, str]:
 
 
 def _costs(micro: int) -> dict[str, str]:
-    """Return the costs of a row: there are no discounts, so all are one."""
+    """Return the cost columns of a row; without discounts all have the same value."""
     names = ("BilledCost", "ContractedCost", "EffectiveCost", "ListCost")
     return dict.fromkeys(names, _decimal(micro))
 
 
 def _decimal(micro: int) -> str:
-    """Write microcredits as credits, exactly, without separators."""
+    """Return microcredits written as credits, without rounding and separators."""
     whole, part = divmod(abs(micro), MICRO)
     return f"{'-' if micro < 0 else ''}{whole}.{part:06d}"
 
 
 def _month(at: datetime) -> datetime:
+    """Return the beginning of a time's month."""
     return datetime(at.year, at.month, 1, tzinfo=UTC)
 
 

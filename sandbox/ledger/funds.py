@@ -1,4 +1,4 @@
-"""An account of the book as a meter sees it: episode by episode, or by lease."""
+"""The funds of a meter: an account charged episode by episode, or through a lease."""
 
 from collections.abc import Callable, Mapping
 
@@ -10,7 +10,7 @@ from sandbox.prices import plus
 
 
 class AccountFunds:
-    """One account of a book, as a meter sees it: a reservation and a post for each episode."""
+    """An account of a ledger, with a reservation and a post for each episode."""
 
     def __init__(self, ledger: Ledger, account: str) -> None:
         self.limited = ledger.account(account).mode == "prepaid"
@@ -18,19 +18,19 @@ class AccountFunds:
         self._episode = b""
 
     def available(self) -> int | None:
-        """Return what could be reserved [microcredits]; None is without limit."""
+        """Return how much can be reserved [microcredits]; None means no limit."""
         return self._ledger.balance(self.account).available_micro
 
     def posted(self) -> int | None:
-        """Return what grants less posts leave [microcredits]; None is without limit."""
+        """Return grants less posts [microcredits]; None means no limit."""
         return self._ledger.balance(self.account).posted_micro if self.limited else None
 
     def reserve(
         self, episode_id: bytes, first: Charges, more: Charges, times: int, version: str
     ) -> int:
-        """Hold back `first`, and `more` as often as can be up to `times`; -1 if not even `first`.
+        """Reserve `first` and, as many times as possible, `more`; see `meter.Funds.reserve`.
 
-        The first hold of an episode gives back what a killed process held for it.
+        The first reservation of an episode releases what a killed process held for it.
         """
         if not self.limited:
             return times
@@ -41,37 +41,37 @@ class AccountFunds:
             self.account, episode_id, first, more, times, price_version=version
         )
 
-    def settle(
+    def finish(
         self, episode_id: bytes, evidence: str, quantities: Mapping[str, int], version: str
     ) -> Receipt:
-        """Post the work once and give back what else this episode holds."""
+        """Post the work of an episode once, and release what else it holds."""
         usage = Usage(episode_id, quantities, version, evidence)
         return self._ledger.post(self.account, [usage], episode_id)[0]
 
     def void(self, episode_id: bytes) -> None:
-        """Give back all that this episode holds."""
+        """Release everything that an episode holds."""
         if self.limited:
             self._ledger.void(self.account, episode_id)
 
 
 class Lease:
-    """Credit held for a run, from which its episodes are paid; posts go to the book in batches.
+    """Credit held for a run, which pays for its episodes; posts are booked in batches.
 
-    What is kept but not posted when the process dies is posted by whoever recovers the run, from
-    the records in its shards; what is held is given back then.
+    If the process dies, recovering the run posts the episodes that are in its shards and not yet
+    posted, and releases what is held.
 
     Args:
-        ledger: the book.
-        account: who pays.
-        name: 16 bytes; under which credit is held.
-        run: what it is for.
-        episodes: how many episodes to reserve for at once, if there is credit for them.
-        batch: after how many episodes to post.
+        ledger: the ledger.
+        account: the account that pays.
+        name: the name of the lease, 16 bytes.
+        run: the id of the run.
+        episodes: how many episodes to reserve for at once, if there is credit.
+        batch: how many episodes to post at once.
 
     Attributes:
-        to_come: how many episodes there will be; no more is reserved for.
-        before: called first when the book is written to, so that what is held back is kept, and
-            posted too.
+        to_come: how many episodes are still to be generated; no more are reserved for.
+        before: called before posts are booked; the run commits its held-back episodes here, so
+            that they are posted too.
     """
 
     to_come = 2**31
@@ -82,30 +82,30 @@ class Lease:
         self.limited = ledger.account(account).mode == "prepaid"
         self._ledger, self.account, self._run = ledger, account, run
         self._name, self._size, self._batch = name, episodes, batch
-        self._left = 0  # Episodes of this bound that may begin on what is held:
+        self._left = 0  # How many more episodes that cost `_whole` are reserved.
         self._whole: Charges = {}
         self._waiting: list[Usage] = []
         self.before: Callable[[], None] = lambda: None
 
     def available(self) -> int | None:
-        """Return what could be reserved [microcredits]; None is without limit."""
+        """Return how much can be reserved [microcredits]; None means no limit."""
         return self._ledger.balance(self.account).available_micro
 
     def posted(self) -> int | None:
-        """Return None: what a lease pays is looked up in the book, not in every step."""
+        """Return None: the balance is not shown in every step."""
         return None
 
     def reserve(
         self, episode_id: bytes, first: Charges, more: Charges, times: int, version: str
     ) -> int:
-        """Hold back a whole episode; -1 if that is not there."""
+        """Reserve a whole episode; return `times`, or -1 if the account cannot pay it."""
         if not self.limited:
             return times
         whole = plus(first, more, times)
         if not self._left or whole != self._whole:
             held = self._hold(whole, version)
             if held < 0:
-                self.flush(close=True)  # What the episodes before have left may be enough.
+                self.flush(close=True)  # Posting releases what earlier episodes did not use.
                 held = self._hold(whole, version)
             if held < 0:
                 return -1
@@ -115,29 +115,34 @@ class Lease:
         return times
 
     def _hold(self, whole: Charges, version: str) -> int:
+        """Reserve one episode and more if possible; return how many more, -1 if not even one."""
         return self._ledger.reserve(
-            *(self.account, self._name, whole, whole, max(1, min(self._size, self.to_come)) - 1),
-            run=self._run,
+            self.account,
+            self._name,
+            first=whole,
+            more=whole,
+            times=max(1, min(self._size, self.to_come)) - 1,
             price_version=version,
+            run=self._run,
         )
 
-    def settle(
+    def finish(
         self, episode_id: bytes, evidence: str, quantities: Mapping[str, int], version: str
     ) -> Receipt | None:
-        """Do nothing: whoever keeps the episode posts it."""
+        """Do nothing: `post` charges the episode once it is kept."""
 
     def post(self, usage: Usage) -> list[Receipt]:
-        """Post an episode that is kept, in the next batch at the latest; return what was posted."""
+        """Add an episode to the batch; if it is full, post it and return the receipts."""
         self._waiting.append(usage)
         return self.flush() if len(self._waiting) >= self._batch else []
 
     def void(self, episode_id: bytes) -> None:
-        """Charge nothing for an episode; what was held for it is held for the next one."""
+        """Charge nothing for an episode; its reservation serves the next one."""
         self._left += self.limited
         self.to_come += self.limited
 
     def flush(self, *, close: bool = False) -> list[Receipt]:
-        """Post what waits, and give back what is held if nothing more comes."""
+        """Post the waiting episodes; with `close`, release what is held."""
         self.before()
         waiting, self._waiting = self._waiting, []
         if close:

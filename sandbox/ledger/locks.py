@@ -17,7 +17,8 @@ def alone(path: Path, worker: int | None = None, wait_s: float | None = None) ->
     workers have to be free. A worker shares the file with workers of other numbers.
 
     Args:
-        path: of the lock's file; a worker's has its number as suffix. The folder must exist.
+        path: the path of the lock's file; a worker's has its number as suffix. The folder must
+            exist.
         worker: the number of a worker, or None.
         wait_s: how long to wait for a worker's lock, which the workers of a killed process hold
             until they notice; None is ORPHAN_S. The lock of the file itself is not waited for.

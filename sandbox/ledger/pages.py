@@ -1,4 +1,4 @@
-"""What is written in the ledger's file and read from it. All SQL about accounts is here."""
+"""The pages of the ledger: all SQL that reads and writes accounts, transfers and entries."""
 
 import hashlib
 import json
@@ -14,9 +14,15 @@ from sandbox.ledger.schema import SCHEMA
 from sandbox.ledger.transfer import Booked, Move, canonical, legs, text_of
 
 FIRST_LINK = bytes(32)
-DAMAGE = (  # What reading a file raises that was changed by something else.
-    *(apsw.NotADBError, apsw.CorruptError, apsw.SQLError, apsw.ConstraintError, apsw.MismatchError),
-    *(apsw.TooBigError, apsw.InternalError, UnicodeDecodeError),
+DAMAGE = (  # What reading a damaged file can raise.
+    apsw.NotADBError,
+    apsw.CorruptError,
+    apsw.SQLError,
+    apsw.ConstraintError,
+    apsw.MismatchError,
+    apsw.TooBigError,
+    apsw.InternalError,
+    UnicodeDecodeError,
 )
 _COLUMNS = "seq, id, kind, account, amount, facts, parts, lease, run, resolves, corrects, expires"
 _UNRESOLVED = "NOT EXISTS (SELECT 1 FROM transfer WHERE resolves = t.seq)"
@@ -26,9 +32,9 @@ _MOST = 2**63 - 1
 
 
 class Pages:
-    """One transaction's view of the book: what is read in it, and added by it.
+    """The ledger as one transaction reads and extends it.
 
-    What is added is written when something is read, or in the end: many rows at once are quicker.
+    Added rows are written together, before the next query and at the end: that is faster.
     """
 
     def __init__(self, connection: Any) -> None:  # apsw's own types are partly unknown.
@@ -36,13 +42,13 @@ class Pages:
         self._pots: dict[tuple[str, int], tuple[int, int]] = {}
         self._grants: dict[str, dict[int, dict[str, Any]]] = {}
         self._tail: tuple[int, bytes, int] | None = None
-        self._transfers: list[tuple[Any, ...]] = []  # To be written.
+        self._transfers: list[tuple[Any, ...]] = []  # Not yet written.
         self._entries: list[tuple[Any, ...]] = []
 
     # Read -----------------------------------------------------------------------------------------
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Run one statement to its end; apsw does the rest of one only when it is read."""
+        """Return all rows of a statement; apsw runs it only as far as its rows are read."""
         return list(self._read(sql, *values))
 
     def _read(self, sql: str, *values: Any) -> Iterator[tuple[Any, ...]]:
@@ -50,18 +56,18 @@ class Pages:
         yield from self._sql(sql, values)
 
     def ledger_id(self) -> str:
-        """Return the id that this book was given when it was made."""
+        """Return the ledger's id; LedgerError if there is not exactly one."""
         ids = self.rows("SELECT id FROM ledger")
         if len(ids) != 1 or type(ids[0][0]) is not str:
             raise LedgerError(f"damaged: the ledger has {len(ids)} ids, not 1. Restore a copy.")
         return ids[0][0]
 
     def schema(self) -> list[tuple[Any, ...]]:
-        """Return type, name and statement of each table, index and trigger."""
+        """Return (type, name, statement) of each table, index and trigger."""
         return self.rows(SCHEMA)
 
     def tail(self) -> tuple[int, bytes, int]:
-        """Return number, link and time of the last transfer."""
+        """Return the last transfer's number, link and time [ms since 1970]."""
         if self._tail is None:
             rows = self.rows("SELECT seq, link, at FROM transfer ORDER BY seq DESC LIMIT 1")
             seq, link, at = rows[0] if rows else (0, FIRST_LINK, 0)
@@ -71,23 +77,24 @@ class Pages:
         return self._tail
 
     def account(self, name: str) -> tuple[str, int] | None:
-        """Return an account's mode and overdraft; None if it is not open."""
+        """Return an account's mode and overdraft [microcredits]; None if it is not open."""
         found = self.rows("SELECT name, mode, overdraft FROM account WHERE name = ?", name)
         return _account(found[0])[1:] if found else None
 
     def accounts(self) -> list[tuple[str, str, int]]:
-        """Return name, mode and overdraft of every account, by name."""
+        """Return (name, mode, overdraft) of every account, sorted by name."""
         rows = self.rows("SELECT name, mode, overdraft FROM account ORDER BY name")
         return [_account(row) for row in rows]
 
     def pot(self, account: str, pot: int) -> tuple[int, int]:
-        """Return what is posted and pending in a pot [microcredits]."""
+        """Return a pot's posted and pending balance [microcredits]."""
         found = self._pots.get((account, pot))
         if found is None:
             rows = self.rows(
                 "SELECT posted_after, pending_after FROM entry WHERE account = ? AND pot = ? "
                 "ORDER BY transfer DESC LIMIT 1",
-                *(account, pot),
+                account,
+                pot,
             )
             posted, pending = rows[0] if rows else (0, 0)
             if type(posted) is not int or type(pending) is not int:
@@ -96,7 +103,7 @@ class Pages:
         return found
 
     def grants(self, account: str) -> dict[int, dict[str, Any]]:
-        """Return the facts of an account's grants by number, oldest first."""
+        """Return the facts of an account's grants by transfer number, oldest first."""
         if account not in self._grants:
             sql = "SELECT seq, facts FROM transfer WHERE account = ? AND kind = 'grant'"
             rows = self.rows(f"{sql} ORDER BY seq", account)
@@ -104,23 +111,23 @@ class Pages:
         return self._grants[account]
 
     def find(self, id: bytes) -> Booked | None:
-        """Return the transfer of an id."""
+        """Return the transfer with an id, or None."""
         return next(self._booked("WHERE id = ?", id), None)
 
     def known(self, ids: Sequence[bytes]) -> set[bytes]:
-        """Return which of some ids are on the book."""
+        """Return those of `ids` that are booked."""
         sql = "SELECT id FROM transfer WHERE id IN (SELECT unhex(value) FROM json_each(?))"
         return {id for (id,) in self.rows(sql, json.dumps([id.hex() for id in ids]))}
 
     def held(
         self, prefix: bytes, account: str | None = None, run: str | None = None
     ) -> list[Booked]:
-        """Return the reservations that nothing has resolved under leases that begin with a prefix.
+        """Return the open reservations under leases whose names begin with a prefix.
 
         Args:
-            prefix: of a lease, or all 16 bytes of it.
-            account: whose; None is anybody's.
-            run: for which run; None is for any or none.
+            prefix: the first bytes of a lease, or all 16.
+            account: the account that holds the credit; None means every account.
+            run: the run that the credit is for; None means every run, and no run.
         """
         where = (
             "AS t WHERE lease BETWEEN ?1 AND ?2 AND kind = 'reserve' AND account = ifnull(?3, "
@@ -129,36 +136,37 @@ class Pages:
         return list(self._booked(where, prefix, prefix.ljust(16, b"\xff"), account, run))
 
     def reservations(self, lease: bytes) -> int:
-        """Return how many reservations were ever made under a lease."""
+        """Return how many reservations were ever booked under a lease."""
         sql = "SELECT count(*) FROM transfer WHERE lease = ? AND kind = 'reserve'"
         return self.rows(sql, lease)[0][0]
 
     def overdue(self, account: str, seen: tuple[int, int], now: int) -> list[Booked]:
-        """Return an account's unresolved reservations that have ended.
+        """Return an account's open reservations that have expired.
 
         Args:
-            account: whose.
-            seen: a time, and up to which number no reservation that ended by then is unresolved.
-            now: by when [ms since 1970].
+            account: the name of the account.
+            seen: (time, number) of an earlier look: no reservation up to that transfer number that
+                expired by that time is open.
+            now: the ledger's time [ms since 1970].
         """
         where = (
             "AS t WHERE seq IN (SELECT seq FROM transfer WHERE account = ?1 AND kind = 'reserve' "
             "AND expires > ?2 AND expires <= ?4 UNION ALL SELECT seq FROM transfer WHERE seq > ?3 "
-            "AND +account = ?1 AND +kind = 'reserve' AND +expires <= ?4)"  # Each by its index.
+            "AND +account = ?1 AND +kind = 'reserve' AND +expires <= ?4)"  # One index a branch.
         )
         return list(self._booked(f"{where} AND {_UNRESOLVED} ORDER BY seq", account, *seen, now))
 
     def of_run(self, run: str) -> list[Booked]:
-        """Return a run's posts, their refunds, and its reservations that nothing has resolved."""
+        """Return a run's posts, their refunds, and its open reservations."""
         kinds = f"kind IN ('post', 'refund') OR (kind = 'reserve' AND {_UNRESOLVED})"
         return list(self._booked(f"AS t WHERE run = ? AND ({kinds}) ORDER BY seq", run))
 
     def corrections(self, post: int) -> list[Booked]:
-        """Return the refunds of a post."""
+        """Return the refunds of the post with a transfer number."""
         return list(self._booked("WHERE corrects = ? ORDER BY seq", post))
 
     def transfers(self, accounts: Iterable[str] | None = None) -> Iterator[Booked]:
-        """Yield every transfer in order, or those of some accounts."""
+        """Yield all transfers in order, or only those of some accounts."""
         if accounts is None:
             return self._booked("ORDER BY seq")
         names = json.dumps(sorted(accounts))
@@ -169,18 +177,18 @@ class Pages:
             yield booked_of(row)
 
     def raw(self, where: str = "ORDER BY seq", *values: Any) -> Iterator[tuple[Any, ...]]:
-        """Yield transfers as they are written, column by column."""
+        """Yield the rows of transfers, unchecked, with all columns."""
         return self._read(f"SELECT {_COLUMNS}, at, link FROM transfer {where}", *values)
 
     def entries(self) -> Iterator[tuple[Any, ...]]:
-        """Yield every entry in the order of transfers."""
+        """Yield all entries in the order of their transfers."""
         for row in self._read("SELECT * FROM entry ORDER BY transfer, account, pot"):
             if [type(value) for value in row] != [str, *[int] * 6]:
                 raise LedgerError(f"the entry {row!r}: damaged. Restore a copy.")
             yield row
 
     def damage(self) -> list[str]:
-        """Return what SQLite finds wrong with the file, [] if nothing."""
+        """Return what SQLite's own checks find wrong with the file."""
         found = [str(row[0]) for row in self.rows("PRAGMA integrity_check") if row != ("ok",)]
         for table, _, other, _ in self.rows("PRAGMA foreign_key_check"):
             found.append(f"a row of {table} is about one of {other} that is not there")
@@ -193,13 +201,23 @@ class Pages:
         self.rows("INSERT INTO account VALUES (?, ?, ?)", name, mode, overdraft)
 
     def add(self, move: Move, at: int) -> None:
-        """Add a transfer and its entries."""
+        """Add a transfer with its entries, at a time [ms since 1970]."""
         last, before, _ = self.tail()
         seq = last + 1
-        values = (
-            *(seq, move.id, move.kind, move.account, move.amount, canonical(move.facts)),
-            *(text_of(move.parts), move.lease, move.run, move.resolves, move.corrects),
-            *(move.expires, at),
+        values = (  # In the order of _COLUMNS, and `at`.
+            seq,
+            move.id,
+            move.kind,
+            move.account,
+            move.amount,
+            canonical(move.facts),
+            text_of(move.parts),
+            move.lease,
+            move.run,
+            move.resolves,
+            move.corrects,
+            move.expires,
+            at,
         )
         link = linked(before, values)
         entries = [
@@ -207,7 +225,7 @@ class Pages:
             for account, pot, posted, pending in legs(
                 move.kind, move.account, move.amount, move.parts
             )
-        ]  # Before anything is appended, for looking up a pot writes what was.
+        ]  # Computed before anything is appended: looking up a pot writes the waiting rows.
         self._transfers.append((*values, link))
         self._entries += entries
         self._tail = (seq, link, at)
@@ -215,7 +233,7 @@ class Pages:
             self._grants.pop(move.account, None)
 
     def flush(self) -> None:
-        """Write what was added."""
+        """Write the added rows."""
         if self._transfers:
             transfers, entries = self._transfers, self._entries
             self._transfers, self._entries = [], []
@@ -223,7 +241,7 @@ class Pages:
             self._many(_ENTER, entries)
 
     def _moved(self, account: str, pot: int, posted: int, pending: int) -> tuple[int, int]:
-        """Move a pot's balances; return them."""
+        """Change a pot's posted and pending balance; return the new ones [microcredits]."""
         before = self.pot(account, pot)
         after = before[0] + posted, before[1] + pending
         if not (-_MOST <= after[0] <= _MOST and -_MOST <= after[1] <= _MOST):
@@ -236,13 +254,13 @@ class Pages:
 
 
 class Draft(Pages):
-    """Pages that are only read: what is added moves their balances, and is never written."""
+    """Pages that are never written: an added transfer only changes the balances in memory."""
 
     def open(self, name: str, mode: str, overdraft: int) -> None:
         """Add nothing."""
 
     def add(self, move: Move, at: int) -> None:
-        """Move the balances that a transfer would move."""
+        """Change the balances as the transfer would."""
         for leg in legs(move.kind, move.account, move.amount, move.parts):
             self._moved(*leg)
 
@@ -253,6 +271,7 @@ def linked(before: bytes, values: tuple[Any, ...]) -> bytes:
 
 
 def _account(row: tuple[Any, ...]) -> tuple[str, str, int]:
+    """Return name, mode and overdraft in a row; LedgerError if it is damaged."""
     name, mode, overdraft = row
     if type(name) is not str or mode not in ("prepaid", "postpaid") or type(overdraft) is not int:
         raise LedgerError(f"the account {name!r}: damaged. Restore a copy.")
@@ -260,7 +279,7 @@ def _account(row: tuple[Any, ...]) -> tuple[str, str, int]:
 
 
 def _conditions(seq: int, facts: Any) -> dict[str, Any]:
-    """Return the facts of a grant."""
+    """Return the facts of the grant with a number; LedgerError if they are damaged."""
     try:
         return facts_of("grant", facts)
     except (ValueError, TypeError, RecursionError) as error:

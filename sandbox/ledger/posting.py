@@ -1,4 +1,4 @@
-"""Posts: what episodes cost, each charged once, first from what is held for it."""
+"""Posts: charge each episode once, first from the credit that is held for it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ from sandbox.prices import credits
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
-    """What an episode costs.
+class PricedUsage:
+    """The work of an episode with its price.
 
     Attributes:
-        usage: its work.
+        usage: the work.
         charges: microcredits per meter unit.
-        amount: microcredits in all.
+        amount: the sum of `charges` [microcredits].
     """
 
     usage: Usage
@@ -36,8 +36,8 @@ class Due:
     amount: int
 
 
-def due(usage: Usage) -> Due:
-    """Return what an episode costs; InvalidInputError if it cannot be written."""
+def priced(usage: Usage) -> PricedUsage:
+    """Return an episode's work with its price; InvalidInputError if it cannot be booked."""
     checked_id(usage.id)
     rules.checked_text("evidence", usage.evidence)
     for what, text in (("run", usage.run), ("parent", usage.parent)):
@@ -48,16 +48,24 @@ def due(usage: Usage) -> Due:
     charges = usage.charges()
     amount = sum(charges.values())
     check_amount("a charge", amount)
-    if charges and max(usage.quantities.values()) > LARGEST:  # Of what costs nothing.
+    if (
+        charges and max(usage.quantities.values()) > LARGEST
+    ):  # The amount does not bound work that is free.
         raise InvalidInputError(f"{max(usage.quantities.values())} is too much work to be written.")
-    return Due(usage, charges, amount)
+    return PricedUsage(usage, charges, amount)
 
 
 class Purse:
-    """What an account can pay with, in one transaction.
+    """The credit with which an account pays, in one transaction.
+
+    Args:
+        pages: the pages of the transaction.
+        payer: the account.
+        holds: reservations for these posts; they are released.
+        now: the ledger's time [ms since 1970].
 
     Attributes:
-        aside: what was held for these posts and is not used yet.
+        aside: the released parts that are not used yet.
     """
 
     def __init__(self, pages: Pages, payer: Account, holds: Sequence[Booked], now: int) -> None:
@@ -65,11 +73,11 @@ class Purse:
         self.aside: Parts = rules.release(pages, holds, now)
         self._lots, self._room = rules.lots(pages, payer.name, now), rules.overdraft(pages, payer)
 
-    def post(self, dues: Sequence[Due]) -> list[Receipt]:
-        """Post what episodes cost, each once; raises as `Ledger.post` does."""
-        known = self._pages.known([one.usage.id for one in dues])
+    def post(self, usages: Sequence[PricedUsage]) -> list[Receipt]:
+        """Post the work of episodes, each once; raises as `Ledger.post` does."""
+        known = self._pages.known([one.usage.id for one in usages])
         receipts: list[Receipt] = []
-        for one in dues:
+        for one in usages:
             id = one.usage.id
             exists = id in known and rules.exists(self._pages, self._move(one, {}))
             if not exists:
@@ -80,23 +88,28 @@ class Purse:
         return receipts
 
     def hold_on(self) -> None:
-        """Hold what is left of what was held, for as long as it was."""
+        """Reserve again what is left of the released parts, for the same length of time."""
         rest = burn.within(self.aside, self._lots, self._room or 0)
         if rest:
             first = self._holds[0]
-            it, lasts = first.move, (first.move.expires or 0) - first.at
             rules.hold(
-                *(self._pages, self._payer.name, it.lease or b"", rest, self._now, lasts),
-                *(it.facts, it.run),
+                self._pages,
+                account=self._payer.name,
+                lease=first.move.lease or b"",
+                parts=rest,
+                now=self._now,
+                lasts=(first.move.expires or 0) - first.at,
+                facts=first.move.facts,
+                run=first.move.run,
             )
 
-    def _pay(self, due: Due) -> Parts:
-        """Take what an episode costs; return from where."""
-        parts, missing = burn.covered(due.charges, self._lots, self._room, self.aside)
+    def _pay(self, one: PricedUsage) -> Parts:
+        """Take the price of an episode from the account; return the parts that pay."""
+        parts, missing = burn.covered(one.charges, self._lots, self._room, self.aside)
         if missing:
             name = self._payer.name
             raise BudgetExhaustedError(
-                f"an episode cost {credits(due.amount)} credits but the account {name!r} lacks "
+                f"an episode cost {credits(one.amount)} credits but the account {name!r} lacks "
                 f"{credits(missing)} of them. Nothing was charged. Grant credits with "
                 f"`sandbox ledger grant {name} CREDITS`."
             )
@@ -107,8 +120,9 @@ class Purse:
             self._room -= sum(amount for (_, pot), amount in parts.items() if pot == OVERAGE)
         return parts
 
-    def _move(self, due: Due, parts: Parts) -> Move:
-        usage = due.usage
+    def _move(self, one: PricedUsage, parts: Parts) -> Move:
+        """Return the transfer that posts an episode."""
+        usage = one.usage
         facts = {
             "evidence": usage.evidence,
             "quantities": {u: n for u, n in usage.quantities.items() if n},
@@ -116,10 +130,18 @@ class Purse:
             "episode": usage.episode,
             "parent": usage.parent,
         }
-        return Move(usage.id, "post", self._payer.name, due.amount, facts, parts, None, usage.run)
+        return Move(
+            id=usage.id,
+            kind="post",
+            account=self._payer.name,
+            amount=one.amount,
+            facts=facts,
+            parts=parts,
+            run=usage.run,
+        )
 
     def _check_version(self, usage: Usage) -> None:
-        """Refuse a price schedule other than the one that was fixed when credit was reserved."""
+        """Refuse another price schedule than the one under which credit was reserved."""
         for hold in self._holds:
             fixed = hold.move.facts["price_version"]
             if fixed != usage.price_version:

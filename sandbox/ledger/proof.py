@@ -1,4 +1,4 @@
-"""The book derived again from its transfers, and whatever in it disagrees."""
+"""Check a ledger: derive it again from its transfers, and report what disagrees."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -16,14 +16,14 @@ from sandbox.ledger.transfer import ANY, Booked, charge_id, legs
 
 @dataclass
 class _Replay:
-    """What the transfers so far come to.
+    """The state after the transfers so far.
 
     Attributes:
-        pots: account and pot to what is posted and pending.
-        accounts: name to mode and overdraft, as they were opened.
-        booked: number to transfer, of those that others may be about.
-        resolved: numbers of reservations that are ended.
-        refunded: number of a post to how much was given back.
+        pots: (account, pot) to posted and pending balance [microcredits].
+        accounts: name to mode and overdraft of the opened accounts.
+        booked: number to transfer, for the kinds that later transfers can refer to.
+        resolved: the numbers of reservations that are closed.
+        refunded: the number of a post to how much of it was refunded [microcredits].
     """
 
     pots: dict[tuple[str, int], tuple[int, int]] = field(
@@ -36,7 +36,7 @@ class _Replay:
 
 
 def replayed(pages: Pages) -> dict[tuple[str, int], tuple[int, int]]:
-    """Return what the transfers alone say is posted and pending, by account and pot."""
+    """Return (account, pot) to posted and pending balance, derived from the transfers alone."""
     replay = _Replay()
     for booked in pages.transfers():
         _apply(replay, booked)
@@ -44,8 +44,13 @@ def replayed(pages: Pages) -> dict[tuple[str, int], tuple[int, int]]:
 
 
 def faults(pages: Pages) -> list[str]:
-    """Return a sentence for whatever disagrees or cannot be read; [] if nothing."""
-    parts: tuple[Callable[[Pages], Iterator[str]], ...] = (_of_file, _of_id, _of_schema, _of_book)
+    """Return one sentence for each thing that disagrees or cannot be read."""
+    parts: tuple[Callable[[Pages], Iterator[str]], ...] = (
+        _check_file,
+        _check_id,
+        _check_schema,
+        _check_book,
+    )
     found: list[str] = []
     for part in parts:
         try:
@@ -56,25 +61,25 @@ def faults(pages: Pages) -> list[str]:
     return found
 
 
-def _of_file(pages: Pages) -> Iterator[str]:
+def _check_file(pages: Pages) -> Iterator[str]:
     for text in pages.damage():
         yield f"the file: {text}."
 
 
-def _of_id(pages: Pages) -> Iterator[str]:
-    pages.ledger_id()  # Raises if there is not one.
+def _check_id(pages: Pages) -> Iterator[str]:
+    pages.ledger_id()  # Raises if it is missing.
     yield from ()
 
 
-def _of_schema(pages: Pages) -> Iterator[str]:
+def _check_schema(pages: Pages) -> Iterator[str]:
     for text in schema.differences(pages.schema()):
         yield f"the file: {text}"
 
 
-def _of_book(pages: Pages) -> Iterator[str]:
+def _check_book(pages: Pages) -> Iterator[str]:
     replay, entries, link, last_at = _Replay(), _Entries(pages), FIRST_LINK, 0
     for number, row in enumerate(pages.raw(), 1):
-        for text in (*_of_chain(row, number, link, last_at), *_of_row(replay, entries, row)):
+        for text in (*_check_chain(row, number, link, last_at), *_check_row(replay, entries, row)):
             yield f"transfer {row[0]}: {text}"
         link, last_at = row[-1], row[-2]
     if entries.strays or entries.of(2**63):
@@ -84,14 +89,15 @@ def _of_book(pages: Pages) -> Iterator[str]:
         yield "the accounts are not those that were opened."
 
 
-Entry = tuple[str, int, int, int, int, int]  # Account, pot, and posted, pending: change and after.
+# Account, pot, change of posted, change of pending, posted after it, pending after it.
+Entry = tuple[str, int, int, int, int, int]
 
 
 class _Entries:
-    """The entries on the book, transfer by transfer.
+    """The entries of the ledger, transfer by transfer.
 
     Attributes:
-        strays: how many were passed over, for nobody asked for their transfer.
+        strays: how many entries were skipped because their transfer does not exist.
     """
 
     def __init__(self, pages: Pages) -> None:
@@ -100,7 +106,7 @@ class _Entries:
         self.strays = 0
 
     def of(self, transfer: int) -> list[Entry]:
-        """Return the entries of a transfer; ask in the order of transfers."""
+        """Return the entries of a transfer; call this in the order of transfers."""
         found: list[Entry] = []
         while self._next is not None and self._next[2] <= transfer:
             account, pot, its, *amounts = self._next
@@ -112,21 +118,21 @@ class _Entries:
 
 
 def _apply(replay: _Replay, booked: Booked) -> list[Entry]:
-    """Add a transfer; return its entries as they should be."""
-    it = booked.move
+    """Apply a transfer to the state; return the entries that it must have."""
+    move = booked.move
     entries: list[Entry] = []
-    for account, pot, posted, pending in legs(it.kind, it.account, it.amount, it.parts):
+    for account, pot, posted, pending in legs(move.kind, move.account, move.amount, move.parts):
         before = replay.pots[account, pot]
         after = (before[0] + posted, before[1] + pending)
         replay.pots[account, pot] = after
         entries.append((account, pot, posted, pending, *after))
-    if it.kind in ("reserve", "post", "grant"):
+    if move.kind in ("reserve", "post", "grant"):
         replay.booked[booked.seq] = booked
     return sorted(entries)
 
 
-def _of_chain(row: tuple[Any, ...], number: int, link: Any, last_at: Any) -> Iterator[str]:
-    """Check a row as it is written, to the byte."""
+def _check_chain(row: tuple[Any, ...], number: int, link: Any, last_at: Any) -> Iterator[str]:
+    """Check a row's number, link and time against the row before it."""
     if row[0] != number:
         yield f"it stands where number {number} should be."
     if not isinstance(link, bytes) or linked(link, row[:-1]) != row[-1]:
@@ -135,104 +141,108 @@ def _of_chain(row: tuple[Any, ...], number: int, link: Any, last_at: Any) -> Ite
         yield "it was booked before the one before it."
 
 
-def _of_row(replay: _Replay, entries: _Entries, row: tuple[Any, ...]) -> Iterator[str]:
-    """Check what a transfer says, and that its entries and the limits agree."""
+def _check_row(replay: _Replay, entries: _Entries, row: tuple[Any, ...]) -> Iterator[str]:
+    """Check a transfer, its entries, and the limits of its account."""
     try:
         booked = booked_of(row)
     except LedgerError as error:
         yield str(error).partition(": ")[2]
         return
-    yield from _of_kind(replay, booked)
+    yield from _check_kind(replay, booked)
     if entries.of(booked.seq) != _apply(replay, booked):
         yield "its entries are not what it moves."
-    yield from _of_pots(replay, booked)
-    yield from _of_limit(replay, booked)
+    yield from _check_pots(replay, booked)
+    yield from _check_limit(replay, booked)
 
 
-def _of_kind(replay: _Replay, booked: Booked) -> Iterator[str]:
-    """Check what each kind of transfer promises."""
-    it = booked.move
-    if it.kind != "open" and sum(it.parts.values()) != it.amount:
+def _check_kind(replay: _Replay, booked: Booked) -> Iterator[str]:
+    """Check the rules of each kind of transfer."""
+    move = booked.move
+    if move.kind != "open" and sum(move.parts.values()) != move.amount:
         yield "its parts do not add up to its amount."
-    if any(amount <= 0 for amount in it.parts.values()):
+    if any(amount <= 0 for amount in move.parts.values()):
         yield "a part of it is not more than 0."
-    if it.kind == "open":
-        replay.accounts[it.account] = (it.facts["mode"], it.facts["overdraft"])
-    elif it.kind == "grant":
-        if list(it.parts) != [(ANY, booked.seq)]:
+    if move.kind == "open":
+        replay.accounts[move.account] = (move.facts["mode"], move.facts["overdraft"])
+    elif move.kind == "grant":
+        if list(move.parts) != [(ANY, booked.seq)]:
             yield "its credit is not in its own pot."
-    elif it.kind in ("void", "expire"):
-        yield from _of_release(replay, booked)
-    elif it.kind == "post":
-        yield from _of_post(booked)
-    elif it.kind == "refund":
-        yield from _of_refund(replay, booked)
+    elif move.kind in ("void", "expire"):
+        yield from _check_release(replay, booked)
+    elif move.kind == "post":
+        yield from _check_post(booked)
+    elif move.kind == "refund":
+        yield from _check_refund(replay, booked)
 
 
-def _of_release(replay: _Replay, booked: Booked) -> Iterator[str]:
-    it = booked.move
-    hold = replay.booked.get(it.resolves or 0)
-    ours = (it.account, it.amount, it.parts, it.lease)
+def _check_release(replay: _Replay, booked: Booked) -> Iterator[str]:
+    """Check that a void or expiry releases one open hold, whole."""
+    move = booked.move
+    hold = replay.booked.get(move.resolves or 0)
+    ours = (move.account, move.amount, move.parts, move.lease)
     if (
         hold is None
-        or it.resolves in replay.resolved
+        or move.resolves in replay.resolved
         or ours != (hold.move.account, hold.move.amount, hold.move.parts, hold.move.lease)
     ):
-        yield f"it does not give back the hold {it.resolves}, once and whole."
-    replay.resolved.add(it.resolves or 0)
+        yield f"it does not give back the hold {move.resolves}, once and whole."
+    replay.resolved.add(move.resolves or 0)
 
 
-def _of_post(booked: Booked) -> Iterator[str]:
-    it = booked.move
+def _check_post(booked: Booked) -> Iterator[str]:
+    """Check the price and the id of a post."""
+    move = booked.move
     try:
-        charges = prices.load(it.facts["price_version"]).charges(it.facts["quantities"])
+        charges = prices.load(move.facts["price_version"]).charges(move.facts["quantities"])
     except SandboxError as error:
         yield f"its work cannot be priced: {error}"
         return
     paid: dict[str, int] = dict.fromkeys(charges, 0)
-    for (unit, _), amount in it.parts.items():
+    for (unit, _), amount in move.parts.items():
         paid[unit] = paid.get(unit, 0) + amount
     if paid != charges:
-        yield f"its work costs {sum(charges.values())} microcredits, not {it.amount}, unit by unit."
-    episode, parent = it.facts["episode"], it.facts["parent"]
-    if it.run is not None and it.id != charge_id(it.run, episode or 0, parent):
+        cost = sum(charges.values())
+        yield f"its work costs {cost} microcredits, not {move.amount}, unit by unit."
+    episode, parent = move.facts["episode"], move.facts["parent"]
+    if move.run is not None and move.id != charge_id(move.run, episode or 0, parent):
         yield "its id is not that of its run and episode."
 
 
-def _of_refund(replay: _Replay, booked: Booked) -> Iterator[str]:
-    it = booked.move
-    post = replay.booked.get(it.corrects or 0)
-    if post is None or post.move.kind != "post" or post.move.account != it.account:
-        yield f"it corrects {it.corrects}, which is no post of its account."
+def _check_refund(replay: _Replay, booked: Booked) -> Iterator[str]:
+    """Check that a refund refers to a post, and that no post is refunded beyond its amount."""
+    move = booked.move
+    post = replay.booked.get(move.corrects or 0)
+    if post is None or post.move.kind != "post" or post.move.account != move.account:
+        yield f"it corrects {move.corrects}, which is no post of its account."
         return
-    replay.refunded[post.seq] += it.amount
+    replay.refunded[post.seq] += move.amount
     if replay.refunded[post.seq] > post.move.amount:
         yield f"more was given back of post {post.seq} than it cost."
 
 
-def _of_pots(replay: _Replay, booked: Booked) -> Iterator[str]:
-    """Check that what is paid or held comes from grants of the account, for what these pay."""
-    it = booked.move
-    for unit, pot in it.parts:
+def _check_pots(replay: _Replay, booked: Booked) -> Iterator[str]:
+    """Check that each part comes from a grant of the account that pays the part's unit."""
+    move = booked.move
+    for unit, pot in move.parts:
         grant = replay.booked.get(pot)
         if pot == OVERAGE:
             continue
-        if grant is None or grant.move.kind != "grant" or grant.move.account != it.account:
+        if grant is None or grant.move.kind != "grant" or grant.move.account != move.account:
             yield f"{pot} is no grant of its account."
         elif unit not in (ANY, *(grant.move.facts["meters"] or [unit])):
             yield f"the grant {pot} does not pay {unit}."
 
 
-def _of_limit(replay: _Replay, booked: Booked) -> Iterator[str]:
-    """Check that no pot gives more than it has, but pot 0 as far as it may."""
-    it = booked.move
-    mode, overdraft = replay.accounts.get(it.account, ("", 0))
+def _check_limit(replay: _Replay, booked: Booked) -> Iterator[str]:
+    """Check that no pot is overdrawn, except pot 0 within the account's overdraft."""
+    move = booked.move
+    mode, overdraft = replay.accounts.get(move.account, ("", 0))
     if not mode:
-        yield f"the account {it.account!r} was not opened."
-    for pot in {pot for _, pot in it.parts}:
-        posted, pending = replay.pots[it.account, pot]
+        yield f"the account {move.account!r} was not opened."
+    for pot in {pot for _, pot in move.parts}:
+        posted, pending = replay.pots[move.account, pot]
         if pending < 0:
-            yield f"{it.account!r} holds less than nothing."
+            yield f"{move.account!r} holds less than nothing."
         room = overdraft if pot == OVERAGE else 0
         if posted - pending < -room and not (pot == OVERAGE and mode == "postpaid"):
-            yield f"{it.account!r} is overdrawn."
+            yield f"{move.account!r} is overdrawn."

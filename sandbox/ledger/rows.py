@@ -1,4 +1,4 @@
-"""What a row of the file must look like; one that does not is damage, and is said to be."""
+"""Check the rows of transfers: a row that cannot be valid is reported as damage."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -7,20 +7,28 @@ from typing import Any, NoReturn, cast
 from sandbox.errors import LedgerError
 from sandbox.ledger.transfer import Booked, Move
 
-LATEST_MS = 2**43  # The first time that cannot be written [ms since 1970]: 2248-09-26.
-_COLUMNS = (
-    *("seq", "id", "kind", "account", "amount", "facts", "parts", "lease", "run", "resolves"),
-    *("corrects", "expires", "at", "link"),
-)
+LATEST_MS = 2**43  # Times are below this [ms since 1970]: 2248-09-26.
 _NONE = type(None)
-_TYPES = (
-    *((int,), (bytes,), (str,), (str,), (int,), (str,), (str,), (bytes, _NONE), (str, _NONE)),
-    *((int, _NONE), (int, _NONE), (int, _NONE), (int,), (bytes,)),
-)
+_TYPES: Mapping[str, tuple[type, ...]] = {  # Column to types, in the order of the columns.
+    "seq": (int,),
+    "id": (bytes,),
+    "kind": (str,),
+    "account": (str,),
+    "amount": (int,),
+    "facts": (str,),
+    "parts": (str,),
+    "lease": (bytes, _NONE),
+    "run": (str, _NONE),
+    "resolves": (int, _NONE),
+    "corrects": (int, _NONE),
+    "expires": (int, _NONE),
+    "at": (int,),
+    "link": (bytes,),
+}
 
 
 def booked_of(row: tuple[Any, ...]) -> Booked:
-    """Return the transfer in a row of all columns; LedgerError if it is damaged."""
+    """Return the transfer in a row that has all columns; LedgerError if it is damaged."""
     try:
         _check_columns(row)
         seq, id, kind, account, amount, facts, parts, *rest, at, link = row
@@ -31,7 +39,8 @@ def booked_of(row: tuple[Any, ...]) -> Booked:
 
 
 def _check_columns(row: tuple[Any, ...]) -> None:
-    for name, value, types in zip(_COLUMNS, row, _TYPES, strict=True):
+    """Check the types and ranges of a row's columns; ValueError says which is wrong."""
+    for (name, types), value in zip(_TYPES.items(), row, strict=True):
         if type(value) not in types:
             raise ValueError(f"its {name} is {value!r}")
     seq, id, kind, _, amount, *_, expires, at, link = row
@@ -46,11 +55,11 @@ def _check_columns(row: tuple[Any, ...]) -> None:
     }
     if not all(right.values()):
         wrong = [name for name, is_right in right.items() if not is_right]
-        raise ValueError(f"its {wrong[0]} is {row[_COLUMNS.index(wrong[0])]!r}")
+        raise ValueError(f"its {wrong[0]} is {row[list(_TYPES).index(wrong[0])]!r}")
 
 
 def facts_of(kind: str, text: str) -> dict[str, Any]:
-    """Return the facts of a kind of transfer; ValueError if they are none."""
+    """Return the facts in a text of JSON; ValueError if they do not fit the kind of transfer."""
     read = _read(text)
     if type(read) is not dict:
         raise ValueError(f"its facts are {_short(read)}, no object")
@@ -62,7 +71,7 @@ def facts_of(kind: str, text: str) -> dict[str, Any]:
 
 
 def parts_of(text: str) -> dict[tuple[str, int], int]:
-    """Return the parts in a text of `transfer.text_of`; ValueError if it is none."""
+    """Return the parts in a text of `transfer.text_of`; ValueError if it is not one."""
     read = _read(text)
     listed = cast("list[Any]", read if type(read) is list else [None])
     if not all(map(_is_part, listed)):
@@ -74,12 +83,12 @@ def parts_of(text: str) -> dict[tuple[str, int], int]:
 
 
 def is_time(ms: Any) -> bool:
-    """Whether something is a time that can be written [ms since 1970]."""
+    """Return whether `ms` is a time that the ledger can hold [ms since 1970]."""
     return type(ms) is int and 0 <= ms < LATEST_MS
 
 
 def is_text(value: Any) -> bool:
-    """Whether something is text that can be written: without lone surrogates."""
+    """Return whether `value` is text that UTF-8 can encode: it has no lone surrogates."""
     if type(value) is not str:
         return False
     return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)

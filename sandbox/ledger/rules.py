@@ -1,4 +1,4 @@
-"""The rules of the book, over the pages of one transaction."""
+"""The rules of the ledger, applied to the pages of one transaction."""
 
 import re
 import time
@@ -14,16 +14,16 @@ from sandbox.ledger.rows import LATEST_MS, is_text
 from sandbox.ledger.transfer import ANY, LARGEST, Booked, Charges, Move, Parts, check_amount, named
 from sandbox.prices import UNITS, credits, plus
 
-HOLD_S = 24 * 3600  # After this a hold that nobody resolved expires, if not told otherwise.
+HOLD_S = 24 * 3600  # When a hold expires by default.
 LONGEST_HOLD_S = 30 * HOLD_S
-LATEST_S = LATEST_MS / 1000  # The first time that cannot be written [s since 1970].
+LATEST_S = LATEST_MS / 1000  # Times are below this [s since 1970].
 LATEST = "2248-09-26"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 _NAME_LENGTH = 64
 
 
 def checked_name(name: str) -> str:
-    """Return the name of an account; InvalidInputError if it is none."""
+    """Return an account's name; InvalidInputError if it is not valid."""
     if type(name) is not str or len(name) > _NAME_LENGTH or not _NAME.fullmatch(name):
         raise InvalidInputError(
             f"account {name!r}: use 1 to {_NAME_LENGTH} letters, digits and . _ - in each part of "
@@ -33,21 +33,21 @@ def checked_name(name: str) -> str:
 
 
 def checked_text(what: str, text: str) -> str:
-    """Return text; InvalidInputError if it cannot be written."""
+    """Return a text; InvalidInputError if UTF-8 cannot encode it. Errors call it `what`."""
     if not is_text(text):
         raise InvalidInputError(f"{what} {text!r}: give text that can be written as UTF-8.")
     return text
 
 
 def checked_texts(**texts: str | None) -> None:
-    """Refuse texts that cannot be written; None is none."""
+    """Refuse texts that UTF-8 cannot encode; None is allowed."""
     for what, text in texts.items():
         if text is not None:
             checked_text(what, text)
 
 
 def checked_prefix(lease: bytes) -> bytes:
-    """Return the beginning of a lease; InvalidInputError if it could be anybody's."""
+    """Return the beginning of a lease's name; InvalidInputError unless it has 8 to 16 bytes."""
     if type(lease) is not bytes or not 8 <= len(lease) <= 16:
         raise InvalidInputError(
             f"{lease!r} is no lease or beginning of one; give 8 to 16 bytes: fewer could be those "
@@ -57,7 +57,7 @@ def checked_prefix(lease: bytes) -> bytes:
 
 
 def checked_timeout(seconds: int) -> int:
-    """Return for how long to hold credit; InvalidInputError if that is no such interval."""
+    """Return how long to hold credit [s]; InvalidInputError if it is not 1 s to 30 days."""
     if type(seconds) is not int or not 1 <= seconds <= LONGEST_HOLD_S:
         raise InvalidInputError(
             f"a hold of {seconds!r} s: give whole seconds from 1 to {LONGEST_HOLD_S:,} (30 days)."
@@ -66,14 +66,14 @@ def checked_timeout(seconds: int) -> int:
 
 
 def whole(what: str, number: int) -> int:
-    """Return a whole number from 0; InvalidInputError if it is none."""
+    """Return a whole number; InvalidInputError if it is not one from 0 to 2**31 - 1."""
     if type(number) is not int or not 0 <= number < 2**31:
         raise InvalidInputError(f"{what} {number!r}: give a whole number from 0 to {2**31 - 1:,}.")
     return number
 
 
 def ms(seconds: float | None) -> int | None:
-    """Return a time in milliseconds; InvalidInputError if there is no such time."""
+    """Return a time [s] in milliseconds; InvalidInputError if it is out of range."""
     if seconds is None:
         return None
     if not 0 <= seconds < LATEST_S:
@@ -84,7 +84,7 @@ def ms(seconds: float | None) -> int | None:
 
 
 def when(ms: int) -> str:
-    """Write a time [ms since 1970] for people."""
+    """Return a time [ms since 1970] as text in UTC."""
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(ms / 1000))
 
 
@@ -98,11 +98,32 @@ def hold(
     facts: Mapping[str, Any],
     run: str | None,
 ) -> None:
-    """Reserve parts under a lease, for so long [ms]."""
-    id = named("reserve/v1", account, lease.hex(), str(pages.reservations(lease)))
-    amount, expires = sum(parts.values()), now + lasts
+    """Reserve parts under a lease.
+
+    Args:
+        pages: the pages of the transaction.
+        account: the account that holds the credit.
+        lease: the name of the lease.
+        parts: what is held, by meter unit and pot.
+        now: the ledger's time [ms since 1970].
+        lasts: how long until the hold expires [ms].
+        facts: the facts of the transfer.
+        run: the run that the credit is for, or None.
+    """
+    amount = sum(parts.values())
     check_amount("a reservation", amount)
-    pages.add(Move(id, "reserve", account, amount, facts, parts, lease, run, expires=expires), now)
+    move = Move(
+        id=named("reserve/v1", account, lease.hex(), str(pages.reservations(lease))),
+        kind="reserve",
+        account=account,
+        amount=amount,
+        facts=facts,
+        parts=parts,
+        lease=lease,
+        run=run,
+        expires=now + lasts,
+    )
+    pages.add(move, now)
 
 
 def release(
@@ -111,31 +132,37 @@ def release(
     now: int,
     kind: Literal["void", "expire"] = "void",
 ) -> dict[tuple[str, int], int]:
-    """Resolve holds; return the parts that they held."""
+    """Close holds by a void or an expiry; return the parts that they held, added up."""
     parts: dict[tuple[str, int], int] = {}
     for hold in holds:
-        it = hold.move
-        id = named(f"{kind}/v1", it.id.hex())
+        held = hold.move
         move = Move(
-            id, kind, it.account, it.amount, {}, it.parts, it.lease, it.run, resolves=hold.seq
+            id=named(f"{kind}/v1", held.id.hex()),
+            kind=kind,
+            account=held.account,
+            amount=held.amount,
+            parts=held.parts,
+            lease=held.lease,
+            run=held.run,
+            resolves=hold.seq,
         )
         pages.add(move, now)
-        for key, amount in it.parts.items():
+        for key, amount in held.parts.items():
             parts[key] = parts.get(key, 0) + amount
     return parts
 
 
 def sweep(pages: Pages, account: str, seen: tuple[int, int], now: int) -> bool:
-    """Give back the holds that are past their time, and lose what grants left unused.
+    """Release an account's expired holds, and book the breakage of its expired grants.
 
     Args:
-        pages: of the book.
-        account: whose.
-        seen: a time, and up to which number no hold that ended by then is unresolved.
-        now: the book's time.
+        pages: the pages of the transaction.
+        account: the name of the account.
+        seen: (time, number) of an earlier sweep; see `Pages.overdue`.
+        now: the ledger's time [ms since 1970].
 
     Returns:
-        Whether there was no such hold.
+        Whether no hold had expired.
     """
     late = pages.overdue(account, seen, now)
     release(pages, late, now, "expire")
@@ -151,24 +178,30 @@ def sweep(pages: Pages, account: str, seen: tuple[int, int], now: int) -> bool:
 
 
 def lots(pages: Pages, account: str, now: int) -> list[Lot]:
-    """Return the grants that can be used now, in burn order."""
+    """Return the usable credit of an account's grants, in burn order."""
     found: list[Lot] = []
-    for pot, facts in living(pages, account, now).items():
+    for pot, facts in unexpired(pages, account, now).items():
         posted, pending = pages.pot(account, pot)
         if posted > pending and (facts["effective"] or 0) <= now:
-            lot = (pot, posted - pending, facts["priority"], facts["expires"])
-            found.append(Lot(*lot, tuple(facts["meters"])))
+            lot = Lot(
+                pot=pot,
+                free=posted - pending,
+                priority=facts["priority"],
+                expires=facts["expires"],
+                meters=tuple(facts["meters"]),
+            )
+            found.append(lot)
     return burn.order(found)
 
 
-def living(pages: Pages, account: str, now: int) -> dict[int, dict[str, Any]]:
-    """Return the facts of the grants that have not expired, by pot."""
+def unexpired(pages: Pages, account: str, now: int) -> dict[int, dict[str, Any]]:
+    """Return the facts of an account's grants that have not expired, by pot."""
     pots = pages.grants(account).items()
     return {pot: facts for pot, facts in pots if (facts["expires"] or now + 1) > now}
 
 
 def overdraft(pages: Pages, account: Account) -> int | None:
-    """Return what the pot without conditions can still give [microcredits]; None is no limit."""
+    """Return what the pot without conditions can still pay [microcredits]; None means no limit."""
     if account.mode == "postpaid":
         return None
     posted, pending = pages.pot(account.name, OVERAGE)
@@ -176,7 +209,10 @@ def overdraft(pages: Pages, account: Account) -> int | None:
 
 
 def most(first: Charges, more: Charges, times: int, lots: list[Lot], room: int | None) -> int:
-    """Return how often `more` is covered beside `first`, up to `times`; -1 if `first` is not."""
+    """Return how many times `more` is covered beside `first`, up to `times`.
+
+    Returns -1 if `first` alone is not covered. `room` is the overdraft [microcredits] or None.
+    """
 
     def covers(n: int) -> bool:
         charges = plus(first, more, n)
@@ -192,10 +228,10 @@ def most(first: Charges, more: Charges, times: int, lots: list[Lot], room: int |
 
 
 def exists(pages: Pages, move: Move) -> bool:
-    """Return whether a transfer is on the book already.
+    """Return whether a transfer is booked already.
 
     Raises:
-        LedgerError: its id was used for something else.
+        LedgerError: the transfer's id was used for something else.
     """
     found = pages.find(move.id)
     if found is None:
@@ -218,7 +254,7 @@ def exists(pages: Pages, move: Move) -> bool:
 
 
 def not_refunded(pages: Pages, post: Booked) -> dict[int, int]:
-    """Return what of a post was not given back yet, by pot, the last to burn first."""
+    """Return how much of a post is not refunded yet, by pot; pots that burnt last come first."""
     left: dict[int, int] = {}
     for (_, pot), amount in post.move.parts.items():
         left[pot] = left.get(pot, 0) + amount
@@ -231,16 +267,17 @@ def not_refunded(pages: Pages, post: Booked) -> dict[int, int]:
 
 
 def _last_burnt_first(pots: Mapping[int, int]) -> list[int]:
+    """Return pots with the one without conditions first, then the newest grants."""
     return sorted(pots, key=lambda pot: (pot != OVERAGE, -pot))
 
 
-def given_back(left: Mapping[int, int], amount: int, living: Mapping[int, Any]) -> Parts:
-    """Return the parts of a refund: each to its grant, or to pot 0 if that has expired."""
+def given_back(left: Mapping[int, int], amount: int, unexpired: Mapping[int, Any]) -> Parts:
+    """Return the parts of a refund: credit returns to its grant, or to pot 0 if that expired."""
     parts: dict[tuple[str, int], int] = {}
     for pot, most in left.items():
         given = min(most, amount)
         amount -= given
-        key = (ANY, pot if pot in living else OVERAGE)
+        key = (ANY, pot if pot in unexpired else OVERAGE)
         if given:
             parts[key] = parts.get(key, 0) + given
     return parts
@@ -249,7 +286,11 @@ def given_back(left: Mapping[int, int], amount: int, living: Mapping[int, Any]) 
 def refund(
     pages: Pages, post: Booked, id: bytes, amount: int | None, facts: Mapping[str, Any], now: int
 ) -> Move:
-    """Return the transfer that gives back a post or a part of it; LedgerError if more."""
+    """Return the transfer that refunds a post or a part of it.
+
+    Raises:
+        LedgerError: less than `amount` is left to refund, or nothing.
+    """
     left = not_refunded(pages, post)
     whole = sum(left.values())
     wanted = whole if amount is None else amount
@@ -258,10 +299,16 @@ def refund(
             f"the post {post.move.id.hex()} has {credits(whole)} credits left to refund, not "
             f"{credits(wanted)}. Nothing was booked."
         )
-    parts = given_back(left, wanted, living(pages, post.move.account, now))
+    parts = given_back(left, wanted, unexpired(pages, post.move.account, now))
     return Move(
-        *(id, "refund", post.move.account, wanted, facts, parts),
-        *(None, post.move.run, None, post.seq),
+        id=id,
+        kind="refund",
+        account=post.move.account,
+        amount=wanted,
+        facts=facts,
+        parts=parts,
+        run=post.move.run,
+        corrects=post.seq,
     )
 
 
@@ -272,7 +319,12 @@ def grant_facts(
     meters: Sequence[str],
     source: str,
 ) -> dict[str, Any]:
-    """Return the conditions of a grant; InvalidInputError, UnknownNameError if they cannot be."""
+    """Return the conditions of a grant, as the facts of its transfer.
+
+    Raises:
+        UnknownNameError: a meter unit does not exist.
+        InvalidInputError: another condition is out of range, or the grant expires too early.
+    """
     for unit in meters:
         if unit not in UNITS:
             raise UnknownNameError("meter unit", unit, UNITS)

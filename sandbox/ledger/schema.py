@@ -1,4 +1,4 @@
-"""The tables of the ledger's file, and how those of a file differ from them."""
+"""The tables of the ledger's file, and a check that a file has exactly these."""
 
 import functools
 from collections.abc import Iterable, Iterator
@@ -6,7 +6,7 @@ from typing import Any
 
 import apsw
 
-APPLICATION_ID = 0x5B0C0001  # In the file's header: this is a ledger of ours.
+APPLICATION_ID = 0x5B0C0001  # In the file's header; it marks a file as a ledger.
 FORMAT = 2
 
 _TABLES = """
@@ -50,11 +50,11 @@ CREATE INDEX transfer_run ON transfer (run) WHERE run IS NOT NULL;
 CREATE INDEX transfer_corrects ON transfer (corrects) WHERE corrects IS NOT NULL
 """
 
-Named = tuple[str, str]  # Type and name of what a schema has.
+Named = tuple[str, str]  # Type and name of a table, index or trigger.
 
 
 def statements() -> Iterator[str]:
-    """Yield the statements that make an empty ledger's tables, indices and triggers."""
+    """Yield the SQL statements that create an empty ledger's tables, indices and triggers."""
     yield from _TABLES.split(";\n")
     for table in ("ledger", "account", "transfer", "entry"):
         for verb in ("UPDATE", "DELETE"):  # No row is ever changed or deleted.
@@ -66,7 +66,7 @@ def statements() -> Iterator[str]:
 
 @functools.cache
 def _made() -> dict[Named, str | None]:
-    """Return what this version makes, by type and name: the statement, None for SQLite's own."""
+    """Return the statements of this version's schema by type and name; None for SQLite's own."""
     connection: Any = apsw.Connection(":memory:")  # apsw's own types are partly unknown.
     for statement in statements():
         connection.execute(statement).fetchall()
@@ -81,7 +81,7 @@ def _by_name(rows: Iterable[tuple[Any, ...]]) -> dict[Named, str | None]:
 
 
 def differences(found: Iterable[tuple[Any, ...]]) -> Iterator[str]:
-    """Yield how the rows of SCHEMA differ from what this version makes."""
+    """Yield how a file's rows of the query SCHEMA differ from those of this version."""
     made, there = _made(), _by_name(found)
     for key in sorted({*made, *there}):
         what = " ".join(key)

@@ -1,4 +1,4 @@
-"""The ledger's file: opened when it is needed, locked, and its troubles said plainly."""
+"""The ledger's SQLite file: opened on first use, with clear errors."""
 
 import errno
 import os
@@ -17,23 +17,24 @@ from sandbox.ledger.pages import Draft, Pages
 from sandbox.ledger.schema import APPLICATION_ID, FORMAT
 
 BUSY_MS = 30_000
-_ROOM = 2**16  # Bytes; what SQLite's files beside the ledger take at once.
+_ROOM = 2**16  # Bytes that SQLite needs at once for the files beside the ledger.
 
 
 class Store:
-    """Opens the database when it is first needed, and again after a fork.
+    """A ledger's database, opened on first use and again after a fork.
 
-    Threads may share one: their transactions take turns.
+    Threads may share a store: their transactions run one after the other.
 
     Args:
-        path: of the file.
-        read_only: it is neither made nor written.
+        path: the path of the file.
+        read_only: neither create nor write the file.
+        vfs: the name of the SQLite VFS that opens the file; None is SQLite's default.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False, vfs: str | None = None) -> None:
         self.path, self.read_only, self._vfs = path, read_only, vfs
         self._connection: apsw.Connection | None = None
-        self._frozen = False  # Nothing can be written beside it, so nobody may change it.
+        self._frozen = False  # Opened as immutable: the folder is read-only.
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "read_only": self.read_only}
@@ -43,10 +44,10 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Generator[Pages]:
-        """Yield the book's pages; all that is added to them is kept, or none.
+        """Yield the ledger's pages; what is added to them is committed whole or not at all.
 
         Raises:
-            LedgerError: the file cannot be used; it is as it was before.
+            LedgerError: the file cannot be used; it is unchanged.
         """
         with self._begun("IMMEDIATE") as connection:
             pages = Pages(connection)
@@ -55,7 +56,7 @@ class Store:
 
     @contextmanager
     def reading(self) -> Generator[Draft]:
-        """Yield the book's pages; what is added to them is forgotten.
+        """Yield the ledger's pages for reading; what is added to them is discarded.
 
         Raises:
             LedgerError: the file cannot be used.
@@ -83,14 +84,14 @@ class Store:
 
     @contextmanager
     def _begun(self, mode: str) -> Generator[apsw.Connection]:
-        with _TURN, self._said_plainly():
+        with _TURN, self._plain_errors():
             connection = self._open()
             connection.transaction_mode = mode
             try:
-                with connection:  # Nested would be a savepoint; this is never nested.
+                with connection:  # Never nested, which would only make a savepoint.
                     yield connection
             finally:
-                if self._frozen:  # Look again next time whether somebody writes.
+                if self._frozen:  # Open it again next time: somebody may write by then.
                     self.close()
 
     def close(self) -> None:
@@ -100,8 +101,8 @@ class Store:
             self._connection = None
 
     @contextmanager
-    def _said_plainly(self) -> Generator[None]:
-        """Turn what SQLite says into what a user can do."""
+    def _plain_errors(self) -> Generator[None]:
+        """Turn SQLite's errors into LedgerErrors that say what a user can do."""
         try:
             yield
         except apsw.ReadOnlyError as error:
@@ -125,9 +126,11 @@ class Store:
             ) from error
 
     def _full(self) -> str:
+        """Return the message of a full disk."""
         return f"{self.path}: the disk is full. Nothing was booked. Make room on it."
 
     def _open(self) -> apsw.Connection:
+        """Return the open connection; open and check the file if there is none."""
         if self._connection is not None:
             return self._connection
         connection = self._opened_read_only() if self.read_only else self._opened()
@@ -148,6 +151,7 @@ class Store:
         return connection
 
     def _opened(self) -> apsw.Connection:
+        """Open the file for writing; create it and its folder if they do not exist."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -159,7 +163,7 @@ class Store:
         return apsw.Connection(str(self.path), vfs=self._vfs)
 
     def _opened_read_only(self) -> apsw.Connection:
-        """Open the file; where nothing can be written beside it, as one that nobody changes."""
+        """Open the file for reading; in a read-only folder, open it as immutable."""
         if not self.path.is_file():
             raise LedgerError(f"{self.path}: there is no ledger here.")
         uri, flags = self.path.resolve().as_uri(), apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
@@ -174,7 +178,7 @@ class Store:
         return connection
 
     def _refuse_unread(self) -> None:
-        """Refuse to read the file without what SQLite has written beside it and not yet into it."""
+        """Refuse a file with a WAL or journal, which cannot be read in a read-only folder."""
         for suffix in ("-wal", "-journal"):
             beside = self.path.with_name(self.path.name + suffix)
             if beside.exists() and beside.stat().st_size:
@@ -185,7 +189,7 @@ class Store:
                 )
 
     def _check(self, connection: apsw.Connection) -> None:
-        """Make the tables of a new file; refuse a file that is not ours."""
+        """Create the tables of a new file; refuse a file that is not a ledger of this format."""
         with connection:
             sql = Pages(connection).rows
             kind, version = sql("PRAGMA application_id")[0][0], sql("PRAGMA user_version")[0][0]
@@ -206,7 +210,7 @@ class Store:
 
 
 def _is_full(path: Path) -> bool:
-    """Whether the disk of a file has no room left, whatever SQLite calls it."""
+    """Return whether the disk of a file is full: SQLite reports that in several ways."""
     try:
         disk = os.statvfs(path.parent)
     except OSError:
@@ -219,10 +223,10 @@ _OPEN: weakref.WeakSet[Store] = weakref.WeakSet()
 
 
 def _before_fork() -> None:
-    """Close every file: a child would think that it holds the locks which its parent holds.
+    """Close every file before a fork: a child would believe it holds its parent's locks.
 
-    When the parent then closes the file, SQLite takes itself for the last user and deletes the WAL
-    that the child goes on committing to (sqlite.org/howtocorrupt.html, section 2.6).
+    When the parent then closes the file, SQLite believes that nobody else uses it, and deletes the
+    WAL to which the child still commits (sqlite.org/howtocorrupt.html, section 2.6).
     """
     _TURN.acquire()
     for store in list(_OPEN):

@@ -1,4 +1,4 @@
-"""What moved on an account, line by line, with its balance after each."""
+"""Account statements: the transfers of an account, with its balance after each."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,13 +11,13 @@ from sandbox.ledger.transfer import Booked, legs
 
 
 def statement(ledger: Ledger, account: str, *, below: bool = False) -> list[dict[str, Any]]:
-    """Return what moved on an account, or on it and those below it, oldest first.
+    """Return the transfers of an account as lines, oldest first; with `below`, of those below too.
 
-    Amounts are in microcredits: `amount_micro` is what it did to the balance, `held_micro` to what
-    is held back, `overage_micro` how much of it came from beyond all grants.
+    Amounts are in microcredits. `amount_micro` is the change of the balance, `held_micro` the
+    change of what is held, and `overage_micro` the part of a post that no grant paid.
 
     Raises:
-        UnknownNameError: no such account.
+        UnknownNameError: the account is not open.
     """
     ledger.account(account)
     names = [a.name for a in ledger.accounts(account)] if below else [account]
@@ -32,50 +32,55 @@ def statement(ledger: Ledger, account: str, *, below: bool = False) -> list[dict
 
 
 def exported(ledger: Ledger, account: str | None = None) -> Iterator[Line]:
-    """Yield what bills are made of: posts, refunds, grants and breakage, oldest first.
+    """Yield the posts, refunds, grants and breakage of accounts, oldest first.
 
     Args:
-        ledger: the book.
-        account: of it and those below it; None is all.
+        ledger: the ledger.
+        account: the account, with those below it; None means all accounts.
     """
     if account is not None:
         ledger.account(account)
     for booked in ledger.transfers([a.name for a in ledger.accounts(account)]):
-        it = booked.move
-        if it.kind in ("post", "refund", "grant", "breakage"):
+        move = booked.move
+        if move.kind in ("post", "refund", "grant", "breakage"):
             yield Line(
-                id=it.id.hex(),
+                id=move.id.hex(),
                 at=_time(booked),
-                account=it.account,
-                kind=it.kind,
-                amount_micro=it.amount,
-                quantities=it.facts.get("quantities", {}),
-                price_version=it.facts.get("price_version"),
-                run=it.run,
-                episode=it.facts.get("episode"),
-                parent=it.facts.get("parent"),
-                corrects=it.facts.get("post"),
+                account=move.account,
+                kind=move.kind,
+                amount_micro=move.amount,
+                quantities=move.facts.get("quantities", {}),
+                price_version=move.facts.get("price_version"),
+                run=move.run,
+                episode=move.facts.get("episode"),
+                parent=move.facts.get("parent"),
+                corrects=move.facts.get("post"),
             )
 
 
 def _line(booked: Booked) -> dict[str, Any]:
-    it = booked.move
-    mine = [leg for leg in legs(it.kind, it.account, it.amount, it.parts) if leg[0] == it.account]
-    over = -sum(posted for _, pot, posted, _ in mine if pot == OVERAGE and it.kind == "post")
+    """Return a transfer as a line of its account's statement."""
+    move = booked.move
+    mine = [
+        leg
+        for leg in legs(move.kind, move.account, move.amount, move.parts)
+        if leg[0] == move.account
+    ]
+    over = -sum(posted for _, pot, posted, _ in mine if pot == OVERAGE and move.kind == "post")
     return {
         "time": _time(booked).isoformat(timespec="seconds"),
-        "account": it.account,
-        "kind": it.kind,
+        "account": move.account,
+        "kind": move.kind,
         "amount_micro": sum(posted for _, _, posted, _ in mine),
         "held_micro": sum(pending for *_, pending in mine),
         "overage_micro": over,
-        "work": it.facts.get("quantities", {}),
-        "price_version": it.facts.get("price_version"),
-        "run": it.run,
-        "episode": it.facts.get("episode"),
-        "id": it.id.hex(),
-        "evidence": it.facts.get("evidence"),
-        "corrects": it.facts.get("post"),
+        "work": move.facts.get("quantities", {}),
+        "price_version": move.facts.get("price_version"),
+        "run": move.run,
+        "episode": move.facts.get("episode"),
+        "id": move.id.hex(),
+        "evidence": move.facts.get("evidence"),
+        "corrects": move.facts.get("post"),
     }
 
 

@@ -1,8 +1,8 @@
-"""One transfer: what it moves between which pots, and what makes it the same transfer.
+"""Transfers: what moves between which pots, and what identifies a transfer.
 
-An account's credit lies in *pots*: one for each grant, numbered as the grant's transfer is, and
-pot 0, which has no conditions. Use beyond all grants (overage) comes out of pot 0, which goes below
-0 as far as the account's overdraft lets it.
+An account's credit is in *pots*: one for each grant, with the number of the grant's transfer, and
+pot 0, which has no conditions. Work beyond all grants (overage) is paid from pot 0, which may go
+below 0 by the account's overdraft.
 """
 
 import hashlib
@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from sandbox.errors import InvalidInputError
 
-LARGEST = 2**62  # Microcredits; of one transfer.
-ANY = "*"  # In parts: of no meter unit in particular.
+LARGEST = 2**62  # The largest amount of one transfer [microcredits].
+ANY = "*"  # In parts: no particular meter unit.
 
 Kind = Literal["open", "grant", "reserve", "post", "void", "expire", "breakage", "refund"]
 Charges = Mapping[str, int]  # Microcredits per meter unit.
@@ -30,7 +30,7 @@ OTHER_SIDE: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("reserve", "void", "expire", "post", "refund"), "@plant"),
     }
 )
-_SIGNS = {  # Of what a kind does to the account's posted and pending balances.
+_SIGNS = {  # How a kind changes the account's posted and pending balances.
     "grant": (1, 0),
     "refund": (1, 0),
     "post": (-1, 0),
@@ -46,17 +46,18 @@ class Move:
     """A transfer to book.
 
     Attributes:
-        id: 16 bytes, made by whoever wants it, so that it is booked at most once.
-        kind: what it does.
-        account: whose credit it is.
+        id: 16 bytes, chosen by the client, so that the transfer is booked at most once.
+        kind: one of Kind.
+        account: the account whose credit moves.
         amount: microcredits.
-        facts: plain JSON; with kind, account and amount, what makes it the same transfer.
-        parts: which pots the amount comes from or goes to, per meter unit; the book's choice.
-        lease: 16 bytes; under what name credit is held, or was.
-        run: the run that it is about, 64 hex digits, or None.
-        resolves: number of the reservation that it ends.
-        corrects: number of the post that it corrects.
-        expires: when a hold, or a grant, ends [ms since 1970].
+        facts: plain JSON. Kind, account, amount and facts identify the transfer: the same id with
+            others is refused.
+        parts: the pots that the amount comes from or goes to, per meter unit; the ledger chooses.
+        lease: the name under which credit is, or was, held, 16 bytes; or None.
+        run: the id of the run that the transfer belongs to, 64 hex digits; or None.
+        resolves: the number of the reservation that a void or expiry closes.
+        corrects: the number of the post that a refund corrects.
+        expires: when a hold or a grant ends [ms since 1970]; or None.
     """
 
     id: bytes
@@ -74,13 +75,13 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Booked:
-    """A transfer on the book.
+    """A booked transfer.
 
     Attributes:
-        seq: its number.
-        move: what it is; see Move.
+        seq: the number of the transfer, from 1.
+        move: the transfer.
         at: when it was booked [ms since 1970].
-        link: SHA-256 over the link before it and all that it says.
+        link: the SHA-256 of the previous transfer's link and this transfer's columns.
     """
 
     seq: int
@@ -90,7 +91,7 @@ class Booked:
 
 
 def legs(kind: str, account: str, amount: int, parts: Parts) -> list[Leg]:
-    """Return what a transfer does to the pots of both sides; their sum is 0."""
+    """Return how a transfer changes the pots of both sides; the changes add up to 0."""
     if kind == "open":
         return []
     posted, pending = _SIGNS[kind]
@@ -117,10 +118,11 @@ def canonical(value: Any) -> str:
 
 
 def charge_id(run: str, episode: int, parent: str | None = None) -> bytes:
-    """Return the id of an episode's post, 16 bytes: SHA-256 of "charge/v1", run, episode.
+    """Return the id of an episode's post: the first 16 bytes of a SHA-256.
 
-    For an episode rendered from another run: of "render/v1", run, parent, episode. The parts are
-    joined by line feeds; no others join to the same text, for the last part is a number.
+    It is over "charge/v1", run, episode; for an episode rendered from the run `parent`, over
+    "render/v1", run, parent, episode. The parts are joined by line feeds. Other parts never join to
+    the same text, because the last part is a number.
     """
     if parent is not None:
         return named("render/v1", run, parent, str(episode))
@@ -128,19 +130,19 @@ def charge_id(run: str, episode: int, parent: str | None = None) -> bytes:
 
 
 def named(*parts: str) -> bytes:
-    """Return the 16 bytes that name something, always the same for the same parts."""
+    """Return an id derived from parts: the first 16 bytes of their SHA-256."""
     return hashlib.sha256("\n".join(parts).encode()).digest()[:16]
 
 
 def checked_id(id: bytes) -> bytes:
-    """Return an id; InvalidInputError if it has not 16 bytes."""
+    """Return the id of a transfer; InvalidInputError unless it is 16 bytes."""
     if type(id) is not bytes or len(id) != 16:
         raise InvalidInputError(f"{id!r} is no id of a transfer; give 16 bytes.")
     return id
 
 
 def check_amount(what: str, amount: int, least: int = 0) -> None:
-    """Refuse an amount that is no whole number from `least` to LARGEST [microcredits]."""
+    """Refuse an amount [microcredits] unless it is a whole number from `least` to LARGEST."""
     if type(amount) is not int or not least <= amount <= LARGEST:
         raise InvalidInputError(
             f"{what} of {amount!r} microcredits cannot be booked; give {least} to {LARGEST:,}."

@@ -1,4 +1,4 @@
-"""What work costs."""
+"""Price schedules: what work costs."""
 
 from sandbox.prices.schedule import (
     MAX_CREDITS,

@@ -1,4 +1,4 @@
-"""What work costs: immutable, versioned schedules of whole microcredits per unit of work."""
+"""Price schedules: immutable, versioned rates in whole microcredits per unit of work."""
 
 import datetime
 import functools
@@ -17,7 +17,7 @@ from sandbox import digest, document
 from sandbox.errors import InvalidInputError, UnknownNameError
 
 UNITS = ("physics_step", "pixel", "raw_byte", "reset")
-MICRO = 1_000_000  # Microcredits in a credit, for ever.
+MICRO = 1_000_000  # Microcredits in a credit; this never changes.
 MAX_CREDITS = 10**12
 _FOLDER = Path(__file__).parent
 _NUMBER = re.compile(r"(\d{1,3}(,\d{3})+|\d*)(\.\d*)?(e[+-]?\d{1,2})?", re.ASCII | re.IGNORECASE)
@@ -28,9 +28,9 @@ class PriceSchedule:
     """One version of the prices.
 
     Attributes:
-        version: its name; whatever is charged says under which version.
-        effective_from: the first day on which it is the current one.
-        rates: microcredits per unit of work, one for each of UNITS.
+        version: the name of the schedule; every charge records it.
+        effective_from: the first day on which the schedule applies.
+        rates: microcredits per unit of work, one rate for each of UNITS.
     """
 
     version: str
@@ -38,16 +38,16 @@ class PriceSchedule:
     rates: Mapping[str, int]
 
     def cost(self, quantities: Mapping[str, int]) -> int:
-        """Return what work costs [microcredits].
+        """Return the price of `quantities`, work per meter unit [microcredits].
 
         Raises:
-            UnknownNameError: a unit without a rate.
-            InvalidInputError: a quantity that is no whole number, or negative.
+            UnknownNameError: a unit has no rate.
+            InvalidInputError: a quantity is negative or not a whole number.
         """
         return sum(self.charges(quantities).values())
 
     def charges(self, quantities: Mapping[str, int]) -> dict[str, int]:
-        """Return what work costs unit by unit [microcredits]; raises as `cost` does."""
+        """Return the price of `quantities` per meter unit [microcredits]; raises as `cost` does."""
         found: dict[str, int] = {}
         for unit, quantity in quantities.items():
             if unit not in self.rates:
@@ -59,7 +59,7 @@ class PriceSchedule:
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of what the schedule says."""
+        """The SHA-256 of version, date and rates."""
         return digest.sha256([self.version, self.effective_from.isoformat(), dict(self.rates)])
 
 
@@ -82,7 +82,7 @@ class _Document(BaseModel):
 
 
 def read(path: Path) -> PriceSchedule:
-    """Read a schedule from a YAML file; InvalidInputError says file, line, key and rule."""
+    """Read a schedule from a YAML file; InvalidInputError names the file, line, key and rule."""
     found = document.read(path, _Document)
     if found.version != path.stem:
         raise InvalidInputError(
@@ -94,13 +94,13 @@ def read(path: Path) -> PriceSchedule:
 
 @functools.cache
 def schedules() -> tuple[PriceSchedule, ...]:
-    """Return every schedule there is, oldest first."""
+    """Return all schedules of this version of the package, oldest first."""
     found = [read(path) for path in sorted(_FOLDER.glob("*.yaml"))]
     return tuple(sorted(found, key=lambda s: (s.effective_from, s.version)))
 
 
 def load(version: str) -> PriceSchedule:
-    """Return the schedule of a version; UnknownNameError if there is none."""
+    """Return the schedule called `version`; UnknownNameError if it does not exist."""
     for schedule in schedules():
         if schedule.version == version:
             return schedule
@@ -108,7 +108,7 @@ def load(version: str) -> PriceSchedule:
 
 
 def current(on: datetime.date | None = None) -> PriceSchedule:
-    """Return the newest schedule that is effective on a day, today by default."""
+    """Return the newest schedule that applies on a day, by default today."""
     day = on or datetime.date.today()
     found = [s for s in schedules() if s.effective_from <= day]
     if not found:
@@ -123,24 +123,25 @@ def plus(one: Mapping[str, int], other: Mapping[str, int], times: int = 1) -> di
 
 
 def credits(micro: int) -> str:
-    """Write microcredits as credits, exactly: 365760000 is 365.76."""
+    """Return microcredits written as credits, without rounding: 365760000 gives "365.76"."""
     whole, part = divmod(abs(micro), MICRO)
     decimals = f"{part:06d}".rstrip("0").ljust(2, "0")
     return f"{'-' if micro < 0 else ''}{whole:,}.{decimals}"
 
 
 def micro(amount: str | int | float) -> int:
-    """Read credits as microcredits, exactly.
+    """Return an amount of credits in microcredits, without rounding.
 
     Raises:
-        InvalidInputError: no number, negative, finer than a microcredit, or beyond 10**12 credits.
+        InvalidInputError: the amount is not a number, negative, more than 10**12 credits, or not a
+            whole number of microcredits.
     """
     text = str(amount)
     number = Decimal("NaN")
     if not isinstance(amount, bool) and len(text) <= 40 and _NUMBER.fullmatch(text):
         with suppress(InvalidOperation):  # No digit at all.
             number = Decimal(text.replace(",", ""))
-    with localcontext(prec=60):  # The 40 characters and MICRO fit: nothing is rounded.
+    with localcontext(prec=60):  # 40 characters times MICRO fit in 60 digits: nothing is rounded.
         scaled = number * MICRO
         if not (number.is_finite() and number <= MAX_CREDITS and scaled % 1 == 0):
             raise InvalidInputError(

@@ -1,4 +1,4 @@
-"""Pictures of a scene at given poses: colour, depth, segmentation. Knows no simulator."""
+"""Render pictures of a scene at given poses (colour, depth, segmentation), without a simulator."""
 
 from sandbox.renderer.renderer import Picture, Renderer
 

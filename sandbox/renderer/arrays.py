@@ -1,4 +1,4 @@
-"""What the compiled loops work on: flat arrays, gathered under names."""
+"""The flat arrays that the compiled loops work on, grouped in named tuples."""
 
 from typing import NamedTuple
 
@@ -13,34 +13,36 @@ U32 = NDArray[np.uint32]
 I16 = NDArray[np.int16]
 U8 = NDArray[np.uint8]
 
-MESH, SPHERE, PLANE = 0, 1, 2  # What a part is, parts[:, KIND].
+MESH, SPHERE, PLANE = 0, 1, 2  # The kinds of parts, in parts[:, KIND].
 FRAME, VERTEX, VERTICES, TRIANGLE, TRIANGLES, KIND, SIDES, BODY, TEXTURE = range(9)
-PLAIN, CHECKER = -1, -2  # parts[:, TEXTURE] if it is not the number of an image.
-FOCAL, MIDDLE, NEAR, FAR = range(4)  # Places in View.lens.
-AMBIENT, DIFFUSE, TONE, BIAS = 6, 7, 8, 11  # Places in View.sun, after its two directions.
-LIGHT_TEXELS = 2  # Of the map of shadows, in width and height of a pixel.
-TILE = 8  # Pixels: static pictures know where tiles of them lie in the light's view.
+PLAIN, CHECKER = -1, -2  # parts[:, TEXTURE] without an image.
+FOCAL, MIDDLE, NEAR, FAR = range(4)  # Indices of View.lens.
+AMBIENT, DIFFUSE, TONE, BIAS = 6, 7, 8, 11  # Indices of View.sun, after its two directions.
+LIGHT_TEXELS = 2  # Texels of the shadow map along each side of a pixel.
+TILE = 8  # Pixels along each side of a tile; see Layer.tiles.
 
 
 class Solids(NamedTuple):
-    """A scene's geometry: parts, each of one colour, fixed in one frame.
+    """The geometry of a scene: parts, each of one colour and fixed in one frame.
 
     Attributes:
-        vertices: (3, v), in the part's frame [m].
-        normals: (v + 4, 3) of the vertices, in its frame, out; four for what clipping leaves.
-        triangles: (t + 2, 4): vertices, clockwise seen from outside, and the axis (0, 1, 2) that
-            the normal is nearest to; two rows for what clipping leaves. Indices that may not be
-            negative are found faster.
+        vertices: (3, v) positions in the part's frame [m].
+        normals: (v + 4, 3) outward normals of the vertices in the part's frame. The last four rows
+            are scratch space for clipped triangles.
+        triangles: (t + 2, 4) three vertices, clockwise seen from outside, and the axis (0, 1, 2)
+            nearest to the normal. The last two rows are scratch space for clipped triangles.
+            Unsigned, because indices that cannot be negative are faster.
         owners: (t,) the part of each triangle.
-        parts: (p, 9): frame; first and after the last vertex; first and after the last triangle;
-            MESH, SPHERE or PLANE; 1 if both sides of its triangles are seen; body, from 1; the
-            number of its image, or PLAIN, or CHECKER.
-        bounds: (p, 4) a sphere around it: x, y, z, radius, in its frame; a SPHERE's own.
-        local: (p, 3, 4) of a PLANE or what has a texture: where its shape stands in its frame.
-        colors: (p, 8): red, green, blue, alpha, 0..1; a checker's other red, green, blue; the width
-            of a texture or of two squares of a checker [m].
-        images: (n,) bytes of all images, row by row.
-        sizes: (k, 3) of each image: first byte, width, height.
+        parts: (p, 9) frame; first vertex and the one after the last; first triangle and the one
+            after the last; MESH, SPHERE or PLANE; 1 if both sides of its triangles are drawn; body,
+            from 1; number of its image, or PLAIN, or CHECKER.
+        bounds: (p, 4) a sphere around the part in its frame: x, y, z, radius [m]; for a SPHERE,
+            the sphere itself.
+        local: (p, 3, 4) the pose of the shape in the part's frame; used for PLANEs and textures.
+        colors: (p, 8) red, green, blue, alpha, 0..1; red, green, blue of a checker's other squares;
+            width of a texture's repeat [m].
+        images: (n,) the bytes of all images, row by row.
+        sizes: (k, 3) first byte, width and height of each image.
     """
 
     vertices: F64
@@ -56,24 +58,24 @@ class Solids(NamedTuple):
 
 
 class Canvas(NamedTuple):
-    """What is being drawn, seen from one place.
+    """The depth buffer and the working arrays of one view.
 
     Attributes:
-        nearest: (h, w) 1 / z [1/m] of what is seen; in a light's view the height towards it [m].
-        which: (h, w) the triangle seen, or the number of triangles + a part that has none, or -1;
-            (0, 0) in a light's view.
-        shades: (t, 3) of each triangle, shade / z = s0 x + s1 y + s2 in pixels.
-        points: (3, v + 4) of each vertex: x, y [pixels], 1 / z; in a light's view the height.
-        cells: (2, v + 4) of each vertex: the first column and row whose centres are not before it.
-        listed: (t + 2,) triangles that have a pixel's centre in the box around them.
-        spans: (n, 4) rows of triangles that wait to be drawn: the triangle, y, the first x, and
-            that after the last.
-        planes: (n, 2) of each span: nearest = planes[0] + x planes[1].
-        ahead: (3, v + 4) of each vertex: x, y, z [m] before it is projected.
-        toward: (3,) from the part being drawn to the light, in its frame.
-        frames: (p, 3, 4) from each part to what sees it.
-        pose: (3, 4) where the part being drawn is in the world.
-        boxes: (p, 4) what each part was drawn in: left, top, and after its right and bottom.
+        nearest: (h, w) 1 / z [1/m] of the nearest surface; in a light's view, its height towards
+            the light [m].
+        which: (h, w) the triangle that is visible; for a part without triangles, the number of
+            triangles plus the part; or -1. (0, 0) in a light's view.
+        shades: (t, 3) s of each triangle, with shade / z = s0 x + s1 y + s2, x and y in pixels.
+        points: (3, v + 4) x, y [pixels] and 1 / z of each vertex; in a light's view x, y, height.
+        cells: (2, v + 4) the first column and row whose centres are not before each vertex.
+        listed: (t + 2,) the triangles whose bounding box has the centre of a pixel.
+        spans: (n, 4) rows of triangles still to be drawn: triangle, y, first x, x after the last.
+        planes: (n, 2) of each span, with nearest = planes[0] + x planes[1].
+        ahead: (3, v + 4) x, y, z of each vertex in the view's frame [m].
+        toward: (3,) direction to the light in the frame of the part being drawn.
+        frames: (p, 3, 4) the matrix from each part's frame to the view.
+        pose: (3, 4) the pose of the part being drawn, in the world.
+        boxes: (p, 4) the box of pixels that each part covers: left, top, right + 1, bottom + 1.
     """
 
     nearest: F32
@@ -92,14 +94,15 @@ class Canvas(NamedTuple):
 
 
 class View(NamedTuple):
-    """Where one looks from. A camera has x right, y down, z ahead; pixel n's centre is n + 0.5.
+    """A camera or a light. Cameras have x right, y down, z ahead; pixel n is centred at n + 0.5.
 
     Attributes:
-        matrix: (3, 4) from the world; a light's gives pixels, pixels and the height towards it.
-        lens: focal length [pixels], 0 for a light; the picture's middle [pixels]; near, far [m].
-        sun: towards the light, in the world (3) and the view (3); ambient; diffuse; colour (3);
-            the shadows' bias [m].
-        shadow: (3, 4) from this view to the light's.
+        matrix: (3, 4) from the world to the view; for a light, to texels, texels and the height
+            towards the light [m].
+        lens: focal length [pixels], 0 for a light; middle of the picture [pixels]; near, far [m].
+        sun: direction to the light in the world (3) and in the view (3); ambient; diffuse; colour
+            (3); bias of the shadows [m].
+        shadow: (3, 4) from this view to the light's view.
     """
 
     matrix: F64
@@ -109,12 +112,16 @@ class View(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """A picture of what does not move.
+    """The cached picture of everything that does not move.
 
     Attributes:
-        lit, dark: (h, w, 3) colours in the light and in the shadow of something.
-        depth, segments, links, nearest: as in a picture and its canvas.
-        places: (h, w, 3) where each pixel lies in the light's view.
+        lit: (h, w, 3) colours with the shadows of still parts.
+        dark: (h, w, 3) colours in shadow, with ambient light only.
+        depth: (h, w) as in an Output.
+        segments: (h, w) as in an Output.
+        links: (h, w) as in an Output.
+        nearest: (h, w) as in a Canvas.
+        places: (h, w, 3) the position of each pixel's surface in the light's view: u, v, height.
         tiles: (rows, columns, 4) lowest u, lowest v, highest u, highest v of TILE x TILE pixels.
     """
 
@@ -129,7 +136,7 @@ class Layer(NamedTuple):
 
 
 class Output(NamedTuple):
-    """Where a picture goes; an array without elements is not wanted."""
+    """The arrays that a picture is written to; an array without elements is skipped."""
 
     pixels: U8
     depth: F32

@@ -1,4 +1,4 @@
-"""Where cameras are, as matrices that other people's tools understand."""
+"""Camera matrices in the convention of OpenCV."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,9 @@ F64 = NDArray[np.float64]
 def intrinsics(camera: Camera, size: int) -> F64:
     """Return a camera's matrix K (3, 3) for square pictures of `size` pixels.
 
-    A point (x, y, z) in the camera's frame, x right, y down, z ahead (OpenCV's), is seen at
-    (u, v, w) = K (x, y, z), column u / w and row v / w; the first pixel's centre is at 0.5.
+    A point (x, y, z) in the camera's frame (x right, y down, z ahead, as in OpenCV) has
+    (u, v, w) = K (x, y, z) and appears at column u / w and row v / w. The first pixel has its
+    centre at 0.5.
     """
     focal = size / (2.0 * np.tan(np.radians(camera.fov_deg) / 2.0))
     return np.array([[focal, 0.0, size / 2.0], [0.0, focal, size / 2.0], [0.0, 0.0, 1.0]])
@@ -22,8 +23,9 @@ def extrinsics(camera: Camera, pose: F64 | None = None) -> F64:
     """Return the matrix (4, 4) from the world's frame to a camera's (x right, y down, z ahead).
 
     Args:
-        camera: fixed, or following a body, or mounted on one.
-        pose: of that body's base (x, y, z [m], quaternion xyzw); a fixed camera needs none.
+        camera: the camera; it may be fixed, follow a body, or be mounted on one.
+        pose: the pose of the frame that the camera follows (x, y, z [m], quaternion xyzw); None
+            for a fixed camera.
     """
     eye, target, up = (np.array(v) for v in (camera.eye, camera.target, camera.up))
     if camera.body:

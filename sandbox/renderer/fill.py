@@ -1,4 +1,4 @@
-"""Compiled: vertices to pixels. Which triangle, or sphere, is seen where."""
+"""Compiled: rasterise triangles and spheres; find the nearest one at each pixel."""
 
 import numpy as np
 
@@ -25,18 +25,18 @@ from sandbox.renderer.arrays import (
 )
 from sandbox.renderer.jit import compiled, inlined
 
-FRONT, BACK, BOTH = 1, -1, 0  # Which sides of triangles are drawn.
+FRONT, BACK, BOTH = 1, -1, 0  # The sides of triangles to draw.
 
 
 @inlined
 def clear(box: I32) -> None:
-    """Make a box hold nothing."""
+    """Make a box empty."""
     box[0], box[1], box[2], box[3] = 1 << 30, 1 << 30, 0, 0
 
 
 @inlined
 def widen(box: I32, left: int, top: int, right: int, bottom: int) -> None:
-    """Make a box hold a rectangle too."""
+    """Extend a box to include a rectangle."""
     box[0], box[1] = min(box[0], left), min(box[1], top)
     box[2], box[3] = max(box[2], right), max(box[3], bottom)
 
@@ -53,7 +53,7 @@ def pose_matrix(pose: F64, m: F64) -> None:
 
 @inlined
 def product(a: F64, b: F64, out: F64) -> None:
-    """Write a b, both 3x4 matrices with an unwritten row 0, 0, 0, 1."""
+    """Write the product a b of 3x4 matrices with an implied last row 0, 0, 0, 1."""
     for r in range(3):
         for c in range(4):
             out[r, c] = a[r, 0] * b[0, c] + a[r, 1] * b[1, c] + a[r, 2] * b[2, c]
@@ -62,10 +62,10 @@ def product(a: F64, b: F64, out: F64) -> None:
 
 @compiled
 def draw(solids: Solids, chosen: I32, poses: F64, view: View, canvas: Canvas) -> None:
-    """Draw the chosen parts, with their frames at `poses` (n, 7), as `view` sees them.
+    """Draw the chosen parts with their frames at `poses` (n, 7) into the canvas of a view.
 
-    A light sees the backs of things: a surface is in the shadow of what ends between it and the
-    light, so nothing shadows itself by rounding.
+    A light's view draws back faces: a surface is in shadow if a back face lies between it and the
+    light. So rounding makes no surface shadow itself.
     """
     pose = canvas.pose
     for n in range(len(chosen)):
@@ -85,7 +85,7 @@ def draw(solids: Solids, chosen: I32, poses: F64, view: View, canvas: Canvas) ->
 
 @compiled
 def visible(part: int, solids: Solids, view: View, canvas: Canvas) -> bool:
-    """Return whether a part may be in the picture, by the sphere around it."""
+    """Return whether the sphere around a part may be in the picture."""
     m, b, lens = canvas.frames[part], solids.bounds[part], view.lens
     focal, middle = lens[FOCAL], lens[MIDDLE]
     if focal == 0.0:
@@ -130,7 +130,7 @@ def mesh(part: int, pose: F64, solids: Solids, view: View, canvas: Canvas) -> No
 
 @inlined
 def move(m: F64, vertices: F64, first: int, last: int, out: F64) -> None:
-    """Move vertices by a 3x4 matrix; row by row, so that several go at once."""
+    """Transform vertices by a 3x4 matrix, row by row so that the loops are vectorised."""
     xs, ys, zs = vertices[0, first:last], vertices[1, first:last], vertices[2, first:last]
     for r in range(3):
         a, b, c, d, row = m[r, 0], m[r, 1], m[r, 2], m[r, 3], out[r, first:last]
@@ -140,7 +140,7 @@ def move(m: F64, vertices: F64, first: int, last: int, out: F64) -> None:
 
 @inlined
 def project(first: int, last: int, view: View, canvas: Canvas) -> None:
-    """Put vertices before a camera onto its picture."""
+    """Project vertices in front of a camera onto its picture."""
     focal, middle = view.lens[FOCAL], view.lens[MIDDLE]
     zs, inverse = canvas.ahead[2, first:last], canvas.points[2, first:last]
     for n in range(len(zs)):
@@ -166,7 +166,7 @@ def locate(first: int, last: int, canvas: Canvas) -> None:
 
 @inlined
 def clip(triangle: U32, near: float, ahead: F64, normals: F64) -> int:
-    """Write what of a triangle lies beyond z = near into the last four places; return how many."""
+    """Clip a triangle at z = near into the last four vertices; return how many are used."""
     count, scratch = 0, ahead.shape[1] - 4
     for k in range(3):
         here, there = triangle[k], triangle[(k + 1) % 3]
@@ -192,10 +192,11 @@ def clip(triangle: U32, near: float, ahead: F64, normals: F64) -> int:
 def fill(
     first: int, last: int, name: int, side: int, solids: Solids, box: I32, canvas: Canvas
 ) -> None:
-    """Draw triangles `first` to `last` where they are nearest.
+    """Draw the triangles from `first` to before `last` where they are nearest.
 
-    They are called by their own numbers or, where clipping left them, `name`. Pixels are those
-    whose centres are inside; a centre on an edge belongs to the triangle right of or below it.
+    The canvas gets a triangle's own number or, for what clipping left of one, the number `name`. A
+    triangle covers the pixels whose centres are inside it; a centre on an edge belongs to the
+    triangle right of or below the edge.
     """
     triangles, points, listed, spans = solids.triangles, canvas.points, canvas.listed, canvas.spans
     name, count, used = name if first >= len(triangles) - 2 else -1, 0, 0
@@ -220,7 +221,7 @@ def fill(
 
 @inlined
 def frame_of(triangle: U32, cells: I32) -> tuple[int, int, int, int]:
-    """Return the box of pixels around a triangle: left, top, and after its right and bottom."""
+    """Return the box of pixels around a triangle: left, top, right + 1, bottom + 1."""
     a, b, c = triangle[0], triangle[1], triangle[2]
     return (
         min(cells[0, a], cells[0, b], cells[0, c]),
@@ -232,7 +233,7 @@ def frame_of(triangle: U32, cells: I32) -> tuple[int, int, int, int]:
 
 @inlined
 def doubled(a: int, b: int, c: int, points: F64) -> float:
-    """Return twice a triangle's area on the screen, negative where it is counterclockwise."""
+    """Return twice a triangle's area on the screen, negative if it is counterclockwise."""
     x, y = points[0, a], points[1, a]
     return (points[0, b] - x) * (points[1, c] - y) - (points[0, c] - x) * (points[1, b] - y)
 
@@ -241,9 +242,10 @@ def doubled(a: int, b: int, c: int, points: F64) -> float:
 def rows(
     t: int, a: int, b: int, c: int, area: float, used: int, triangle: U32, canvas: Canvas
 ) -> int:
-    """Write the rows of a triangle, clockwise on the screen, into the spans after the used ones.
+    """Write the rows of a triangle, clockwise on the screen, as spans after the `used` ones.
 
-    Nothing here waits for where a row begins and ends, so that the CPU works on several at once.
+    Returns the new number of used spans. The loop has no branch that depends on where a row begins
+    and ends, so that the CPU works on several rows at once.
     """
     points, spans, planes = canvas.points, canvas.spans, canvas.planes
     left, top, right, bottom = frame_of(triangle, canvas.cells)
@@ -272,7 +274,7 @@ def rows(
 
 @inlined
 def seen(used: int, name: int, both: bool, solids: Solids, box: I32, canvas: Canvas) -> None:
-    """Draw spans where they are nearest; `name` is their triangles' if it is not negative."""
+    """Draw the used spans where they are nearest; see `fill` for `name`."""
     nearest, which, spans, shaded = canvas.nearest, canvas.which, canvas.spans, -1
     for n in range(used):
         t, y, touched = spans[n, 0], spans[n, 1], False
@@ -294,7 +296,7 @@ def seen(used: int, name: int, both: bool, solids: Solids, box: I32, canvas: Can
 
 @inlined
 def shade(number: int, triangle: U32, both: bool, normals: F64, canvas: Canvas) -> None:
-    """Find how a triangle's shade, Lambert's at its corners, goes over the screen."""
+    """Find a triangle's shade over the screen, from Lambert's law at its corners."""
     points, s, a, b, c = canvas.points, canvas.shades[number], triangle[0], triangle[1], triangle[2]
     ux, uy = points[0, b] - points[0, a], points[1, b] - points[1, a]
     vx, vy = points[0, c] - points[0, a], points[1, c] - points[1, a]
@@ -314,9 +316,11 @@ def corner(v: int, both: bool, normals: F64, canvas: Canvas) -> float:
 
 @inlined
 def edge(points: F64, a: int, b: int) -> tuple[float, float, float, int]:
-    """Return an edge as x + k (row - y) and its side: -1 bounds the left, 1 the right, 0 nothing.
+    """Return x, k, y and the side of an edge, the line x + k (row - y).
 
-    From its upper end down, so that two triangles which share it agree on every pixel.
+    The side is -1 if the edge bounds the left of the triangle, 1 the right, 0 if it is horizontal.
+    An edge is computed from its upper end down, so that two triangles that share it agree on every
+    pixel.
     """
     up = points[1, a] > points[1, b]
     high, low = (b, a) if up else (a, b)
@@ -327,7 +331,7 @@ def edge(points: F64, a: int, b: int) -> tuple[float, float, float, int]:
 
 @compiled
 def sphere(part: int, solids: Solids, view: View, canvas: Canvas) -> None:
-    """Draw a sphere as a camera sees it: where the ray of a pixel's centre first meets it.
+    """Draw a sphere in a camera's view, by intersecting it with the rays of pixel centres.
 
     The ray is z (u, v, 1). |z (u, v, 1) - centre| = r gives z (the smaller root of a quadratic).
     """
@@ -337,7 +341,9 @@ def sphere(part: int, solids: Solids, view: View, canvas: Canvas) -> None:
     y = m[1, 0] * b[0] + m[1, 1] * b[1] + m[1, 2] * b[2] + m[1, 3]
     z = m[2, 0] * b[0] + m[2, 1] * b[1] + m[2, 2] * b[2] + m[2, 3]
     rest = x * x + y * y + z * z - b[3] * b[3]
-    if z + b[3] <= near or rest <= 0.0:  # Behind, or the camera is inside.
+    if (
+        z + b[3] <= near or rest <= 0.0
+    ):  # The sphere is behind the camera, or the camera is inside it.
         return
     size = canvas.nearest.shape[0]
     left, right = extent(x, z, b[3], focal, middle, near, size)
@@ -346,7 +352,7 @@ def sphere(part: int, solids: Solids, view: View, canvas: Canvas) -> None:
     for row in range(top, bottom):
         v = (row + 0.5 - middle) / focal
         nearest, which = canvas.nearest[row, left:right], canvas.which[row, left:right]
-        for n in range(len(nearest)):  # Without a branch, several pixels go at once.
+        for n in range(len(nearest)):  # Without a branch this loop is vectorised.
             u = (left + n + 0.5 - middle) / focal
             square, half = u * u + v * v + 1.0, u * x + v * y + z
             root = half * half - square * rest
@@ -379,7 +385,7 @@ def extent(
 
 @compiled
 def sphere_from_light(part: int, solids: Solids, canvas: Canvas) -> None:
-    """Draw a sphere's far half as the light sees it, parallel."""
+    """Draw the far half of a sphere in a light's view, by parallel projection."""
     m, b = canvas.frames[part], solids.bounds[part]
     x = m[0, 0] * b[0] + m[0, 1] * b[1] + m[0, 2] * b[2] + m[0, 3]
     y = m[1, 0] * b[0] + m[1, 1] * b[1] + m[1, 2] * b[2] + m[1, 3]

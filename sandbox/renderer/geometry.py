@@ -1,4 +1,4 @@
-"""A Scene as the flat arrays that the compiled loops work on."""
+"""Turn a scene into the flat arrays that the compiled loops work on."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,16 +33,16 @@ LARGEST_IMAGE = 4096  # Pixels in width and height.
 
 @dataclass(frozen=True)
 class Geometry:
-    """A scene made ready.
+    """The geometry of a scene, ready to be drawn.
 
     Attributes:
-        solids: its arrays.
-        names: the frame of each body's base (body, "") and links (body, link).
-        still: parts that do not move, and
-        moving: those that may.
-        glass: parts that are translucent, moving or not.
-        places: the frames of `still`: while these stay, and the camera, what does not move need
-            not be drawn again.
+        solids: the arrays of the scene.
+        names: (body, "") and (body, link) to the frame of the body's base and links.
+        still: opaque parts that do not move.
+        moving: opaque parts that may move.
+        glass: translucent parts, moving or not.
+        places: the frames of `still`. While these and the camera stay in place, the layer of still
+            parts need not be drawn again.
     """
 
     solids: Solids
@@ -54,10 +54,14 @@ class Geometry:
 
 
 def flatten(scene: Scene, link_triangles: int | None) -> Geometry:
-    """Return a scene's geometry; robots' links have about `link_triangles` each, None is all.
+    """Return the geometry of a scene.
+
+    Args:
+        scene: the scene.
+        link_triangles: about how many triangles to keep of each robot link; None keeps all.
 
     Raises:
-        InvalidInputError: a mesh, URDF or image that cannot be read.
+        InvalidInputError: a mesh, URDF or image cannot be read.
     """
     parts = _Parts()
     names: dict[tuple[str, str], int] = {}
@@ -72,7 +76,7 @@ def flatten(scene: Scene, link_triangles: int | None) -> Geometry:
 
 
 def watched_frame(names: dict[tuple[str, str], int], camera: Camera) -> int:
-    """Return the frame that a camera goes with; UnknownNameError if its body has no such link."""
+    """Return the frame that a camera follows; UnknownNameError if its body has no such link."""
     if (camera.body, camera.link) not in names:
         known = [link for body, link in names if body == camera.body]
         raise UnknownNameError("link", camera.link, known, f"camera {camera.name!r}")
@@ -80,7 +84,7 @@ def watched_frame(names: dict[tuple[str, str], int], camera: Camera) -> int:
 
 
 def _visible(body: Body | Robot) -> dict[str, tuple[Shape, ...]]:
-    """Return what is seen of a body's base, then of its links, by name."""
+    """Return the visible shapes of a body's base ("") and links, by name."""
     if isinstance(body, Robot):
         return urdf.visuals(body)
     frames = {"": body.shapes, **{link.name: link.shapes for link in body.links}}
@@ -88,7 +92,7 @@ def _visible(body: Body | Robot) -> dict[str, tuple[Shape, ...]]:
 
 
 class _Parts:
-    """Collects parts."""
+    """Collect the parts of a scene."""
 
     def __init__(self) -> None:
         self.meshes: list[tuple[F64, F64, NDArray[np.int64]]] = []
@@ -102,7 +106,7 @@ class _Parts:
         self.vertices = self.triangles = 0
 
     def add(self, shape: Shape, frame: int, body: int, still: bool, count: int | None) -> None:
-        """Add what a shape is made of."""
+        """Add the parts of a shape; `count` is how many triangles to keep of a mesh, or None."""
         local = _matrix(shape.pose)
         if shape.kind == "plane":
             self._row(shape, PLANE, frame, body, still, local, (0.0, 0.0, 0.0, np.inf))
@@ -117,7 +121,7 @@ class _Parts:
                 self._mesh(piece, shape, frame, body, still, local)
 
     def geometry(self, names: dict[tuple[str, str], int]) -> Geometry:
-        """Return everything added, in arrays."""
+        """Return everything that was added as arrays."""
         triangles = np.zeros((self.triangles + 2, 4), np.uint32)
         owners = np.zeros(self.triangles, np.int32)
         vertices, normals = np.zeros((3, self.vertices)), np.zeros((self.vertices + 4, 3))
@@ -132,7 +136,7 @@ class _Parts:
         triangles[-2:, :3] = (last, last + 1, last + 2), (last, last + 2, last + 3)
         rows = np.array(self.rows, np.int32).reshape(-1, 9)
         colors = np.array(self.colors).reshape(-1, 8)
-        planes = rows[:, KIND] == PLANE  # They are drawn below all else; seldom does one move.
+        planes = rows[:, KIND] == PLANE  # Planes are always in the still layer; they rarely move.
         still, clear = np.array(self.still, bool) | planes, (colors[:, 3] < 1.0) & ~planes
         solids = Solids(
             vertices,
@@ -163,19 +167,21 @@ class _Parts:
         x, y, z = (local[:, :3] @ np.array(at) + local[:, 3]).tolist()
         self._row(shape, SPHERE, frame, body, still, local, (x, y, z, shape.size[0]))
 
-    def _mesh(self, it: Mesh, shape: Shape, frame: int, body: int, still: bool, local: F64) -> None:
-        if len(it.triangles) == 0:
+    def _mesh(
+        self, piece: Mesh, shape: Shape, frame: int, body: int, still: bool, local: F64
+    ) -> None:
+        if len(piece.triangles) == 0:
             return
-        vertices = it.vertices @ local[:, :3].T + local[:, 3]
+        vertices = piece.vertices @ local[:, :3].T + local[:, 3]
         middle = (vertices.min(axis=0) + vertices.max(axis=0)) / 2
         radius = float(np.sqrt(((vertices - middle) ** 2).sum(axis=1).max()))
-        # Clockwise on a screen whose y points down, and the axis that the face is nearest to.
-        a, b, c = (it.vertices[it.triangles[:, k]] for k in range(3))
+        # Clockwise on a screen whose y points down, and the axis nearest to the face's normal.
+        a, b, c = (piece.vertices[piece.triangles[:, k]] for k in range(3))
         axes = np.abs(np.cross(b - a, c - a)).argmax(axis=1)
-        faces = np.column_stack([it.triangles[:, [0, 2, 1]] + self.vertices, axes])
-        color = it.color or shape.color
-        self._row(shape, MESH, frame, body, still, local, (*middle.tolist(), radius), it, color)
-        self.meshes.append((vertices, it.normals @ local[:, :3].T, faces))
+        faces = np.column_stack([piece.triangles[:, [0, 2, 1]] + self.vertices, axes])
+        color = piece.color or shape.color
+        self._row(shape, MESH, frame, body, still, local, (*middle.tolist(), radius), piece, color)
+        self.meshes.append((vertices, piece.normals @ local[:, :3].T, faces))
         self.vertices += len(vertices)
         self.triangles += len(faces)
 
@@ -188,12 +194,12 @@ class _Parts:
         still: bool,
         local: F64,
         bounds: tuple[float, float, float, float],
-        it: Mesh | None = None,
+        piece: Mesh | None = None,
         color: tuple[float, float, float, float] | None = None,
     ) -> None:
         v, t = self.vertices, self.triangles
-        after = (v + len(it.vertices), t + len(it.triangles)) if it else (v, t)
-        both = it is not None and not it.closed
+        after = (v + len(piece.vertices), t + len(piece.triangles)) if piece else (v, t)
+        both = piece is not None and not piece.closed
         texture = shape.texture
         self.rows.append(
             (frame, v, after[0], t, after[1], kind, int(both), body, self._texture(texture))
@@ -219,7 +225,8 @@ class _Parts:
 def _meshes(shape: Shape, count: int | None) -> tuple[Mesh, ...]:
     if shape.kind == "mesh":
         pieces = mesh.load(asset(shape.path), count)
-        own = len(pieces) > 1 or shape.color == GREY  # A file of one colour yields to one given.
+        # A given colour replaces that of a file with one colour.
+        own = len(pieces) > 1 or shape.color == GREY
         return tuple(_scaled(it, shape.size, own) for it in pieces)
     return (_made(shape.kind, shape.size, shape.heights),)
 
@@ -251,7 +258,7 @@ def _matrix(pose: Pose) -> F64:
 
 @lru_cache(maxsize=64)
 def _image(path: str, sha256: str) -> NDArray[np.uint8]:
-    """Read an image; the scene named its bytes when it was made."""
+    """Return an image's pixels, uint8 (h, w, 3); `sha256` is only a key of the cache."""
     file = asset(path)
     try:
         with Image.open(file) as opened:
@@ -266,15 +273,15 @@ def _image(path: str, sha256: str) -> NDArray[np.uint8]:
 
 
 def view(it: Geometry, poses: F64, camera: Camera) -> F64:
-    """Return a camera's extrinsics (4, 4) where the scene's frames are at `poses`."""
+    """Return a camera's extrinsics (4, 4) while the scene's frames are at `poses` (n, 7)."""
     return extrinsics(camera, poses[watched_frame(it.names, camera)] if camera.body else None)
 
 
 def check_eye(scene: Scene, it: Geometry, poses: F64, camera: Camera) -> None:
-    """Refuse a camera whose eye is inside a body: it would see its inside, or nothing.
+    """Refuse a camera whose eye is inside a body, where it would see nothing useful.
 
     Raises:
-        InvalidInputError: it is in something opaque and closed, or below a plane.
+        InvalidInputError: the eye is inside an opaque, closed shape, or below a plane.
     """
     eye = np.linalg.inv(view(it, poses, camera))[:3, 3]
     solids = it.solids
@@ -291,7 +298,7 @@ def check_eye(scene: Scene, it: Geometry, poses: F64, camera: Camera) -> None:
 
 
 def _encloses(solids: Solids, part: int, at: F64) -> bool:
-    """Return whether a point inside a part's bounds, in its frame, is inside the part.
+    """Return whether a point within a part's bounds, given in its frame, is inside the part.
 
     A mesh's winding number is the sum of its triangles' solid angles / 4 pi, each by A. van
     Oosterom and J. Strackee, IEEE Trans. Biomed. Eng. 30 (1983): 1 inside, 0 outside.

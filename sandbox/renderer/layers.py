@@ -1,4 +1,4 @@
-"""Compiled: a layer of what does not move, and pictures of what does over it."""
+"""Compiled: draw still parts once into a layer, and moving parts over it in each picture."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ from sandbox.renderer.jit import compiled, inlined
 from sandbox.renderer.shade import byte, paint, shadow
 
 DRAWN, STALE, NOT_FINITE = range(3)
-NOWHERE = -1e30  # In the light's view: no shadow falls there.
+NOWHERE = -1e30  # A position in the light's view where no shadow falls.
 
 
 @compiled
@@ -48,13 +48,13 @@ def background(
     chosen: I32,
     sky: F64,
 ) -> None:
-    """Draw the layer of what does not move: sky, planes and the chosen parts."""
+    """Draw the layer of everything that does not move: sky, planes and the chosen parts."""
     set_all(canvas.nearest, 1.0 / view.lens[FAR])
     set_all(still.nearest, -np.inf)
     finer = len(still.nearest) // len(cast.nearest)
     scale(light.matrix, float(finer))
     draw(solids, chosen, poses, light, still)
-    scale(light.matrix, 1.0 / finer)  # A power of 2: what it was.
+    scale(light.matrix, 1.0 / finer)  # `finer` is a power of 2, so this restores the exact values.
     draw(solids, chosen, poses, view, canvas)
     for n in range(len(chosen)):
         if solids.parts[chosen[n], KIND] == PLANE:
@@ -68,7 +68,7 @@ def background(
 
 @inlined
 def scale(matrix: F64, by: float) -> None:
-    """Make texels of the light's view smaller by a factor."""
+    """Scale a light's matrix so that its texels are smaller by a factor."""
     for r in range(2):
         for c in range(4):
             matrix[r, c] *= by
@@ -90,10 +90,11 @@ def frame(
     poses: F64,
     output: Output,
 ) -> int:
-    """Draw what moves over the layer of what does not, and its shadows; then what is translucent.
+    """Draw moving parts and their shadows over the layer, then translucent parts.
 
-    Returns DRAWN, NOT_FINITE, or STALE where the frames `places` are not as in `seen` (k + 1, 7).
-    From one picture to the next `canvas.nearest` is the layer's outside the boxes of what moves.
+    Returns DRAWN, NOT_FINITE, or STALE if the poses of the frames `places` differ from `seen`
+    (k + 1, 7). Between pictures, `canvas.nearest` equals the layer's outside the boxes of moving
+    parts.
     """
     state = judge(poses, places, seen)
     if state != DRAWN:
@@ -123,14 +124,14 @@ def frame(
 
 @inlined
 def judge(poses: F64, places: I64, seen: F64) -> int:
-    """Return NOT_FINITE, STALE or, if neither, DRAWN."""
+    """Return NOT_FINITE, STALE or DRAWN; see `frame`."""
     total = 0.0
     for n in range(len(poses)):
         for k in range(7):
             total += 0.0 * poses[n, k]
     if total != 0.0:
         return NOT_FINITE
-    if seen[len(places), 0] != 0.0:  # Nothing has been drawn yet.
+    if seen[len(places), 0] != 0.0:  # The layer has not been drawn yet.
         return STALE
     for n in range(len(places)):
         for k in range(7):
@@ -148,7 +149,7 @@ def set_all(target: F32, value: float) -> None:
 
 @inlined
 def restore(parts: I32, canvas: Canvas, layer: Layer) -> None:
-    """Make `canvas.nearest` the layer's again where parts were drawn."""
+    """Reset `canvas.nearest` to the layer's where parts were drawn."""
     for n in range(len(parts)):
         box = canvas.boxes[parts[n]]
         for y in range(box[1], box[3]):
@@ -158,7 +159,7 @@ def restore(parts: I32, canvas: Canvas, layer: Layer) -> None:
 
 @inlined
 def empty(parts: I32, cast: Canvas) -> None:
-    """Forget where parts were drawn in a light's view."""
+    """Clear a light's view where parts were drawn."""
     for n in range(len(parts)):
         box = cast.boxes[parts[n]]
         for y in range(box[1], box[3]):
@@ -168,14 +169,14 @@ def empty(parts: I32, cast: Canvas) -> None:
 
 @inlined
 def copy(source: Any, target: Any) -> None:
-    """Copy an array into another; numba's own way takes a copy of the source first."""
+    """Copy an array into another; Numba's assignment would copy the source twice."""
     for n in range(source.size):
         target.flat[n] = source.flat[n]
 
 
 @compiled
 def plane(part: int, solids: Solids, view: View, canvas: Canvas) -> None:
-    """Draw an infinite plane: where a pixel's ray z (u, v, 1) meets n . p = d, seen from above.
+    """Draw the upper side of an infinite plane n . p = d, by intersecting rays z (u, v, 1).
 
     1 / z = n . (u, v, 1) / d.
     """
@@ -197,7 +198,7 @@ def plane(part: int, solids: Solids, view: View, canvas: Canvas) -> None:
 
 @compiled
 def heavens(layer: Layer, view: View, sky: F64) -> None:
-    """Fill the layer with nothing: the sky, from its colour at the horizon to that above."""
+    """Fill the layer with sky, from its colour at the horizon to that at the zenith."""
     focal, middle, m = view.lens[FOCAL], view.lens[MIDDLE], view.matrix
     for y in range(len(layer.depth)):
         for x in range(len(layer.depth)):
@@ -213,7 +214,7 @@ def heavens(layer: Layer, view: View, sky: F64) -> None:
 
 @compiled
 def survey(layer: Layer) -> None:
-    """Note where the tiles of a layer lie in the light's view."""
+    """Find the bounds of each tile of a layer in the light's view."""
     tiles = layer.tiles
     for row in range(tiles.shape[0]):
         for column in range(tiles.shape[1]):
@@ -229,7 +230,7 @@ def survey(layer: Layer) -> None:
 
 @compiled
 def dim(movers: I32, layer: Layer, cast: Canvas, pixels: U8) -> None:
-    """Darken what of the layer lies in the shadow of what moves."""
+    """Darken the pixels of the layer that are in the shadow of moving parts."""
     size = len(layer.depth)
     for row in range(layer.tiles.shape[0]):
         for column in range(layer.tiles.shape[1]):
@@ -247,7 +248,7 @@ def dim(movers: I32, layer: Layer, cast: Canvas, pixels: U8) -> None:
 
 @inlined
 def shaded(tile: F32, movers: I32, boxes: I32) -> bool:
-    """Return whether something that moves may lie between a tile of the layer and the light."""
+    """Return whether a moving part may be between a tile of the layer and the light."""
     for n in range(len(movers)):
         b = boxes[movers[n]]
         if (tile[0] <= b[2] + 1 and tile[2] >= b[0] - 1) and (
@@ -259,7 +260,7 @@ def shaded(tile: F32, movers: I32, boxes: I32) -> bool:
 
 @compiled
 def shrink(large: U8, small: U8) -> None:
-    """Write the means of 2 x 2 pixels."""
+    """Write the means of 2 x 2 pixels of `large` to `small`."""
     for y in range(len(small)):
         for x in range(len(small)):
             for k in range(3):

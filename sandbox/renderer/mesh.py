@@ -1,4 +1,4 @@
-"""Shapes as triangles: boxes and the like made here, files read, decimated and kept."""
+"""Triangle meshes: made from shapes, or read from files, decimated and cached."""
 
 import hashlib
 import os
@@ -20,18 +20,18 @@ from sandbox.errors import InvalidInputError
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
-SIDES = 32  # Of a cylinder: its silhouette is within 0.5 % of its radius.
-CREASE_DEG = 40.0  # Faces that meet at less look round.
-LARGE = 50_000  # Triangles from which a mesh's edges are all rounded: corners would cost too much.
+SIDES = 32  # Sides of a cylinder, whose silhouette is then within 0.5 % of its radius.
+CREASE_DEG = 40.0  # An edge with a smaller angle looks smooth.
+LARGE = 50_000  # Meshes with more triangles are smooth everywhere; creases would cost too much.
 DECIMATOR = "fast-simplification-" + version("fast-simplification")
 CACHE_VERSION = 3
-# Of the decimation, one after the other until it is `ABOUT` as asked: the panda at 300 triangles a
-# link keeps 99 % of its silhouette; with 7 alone 95 %.
+# Decimation tries these until at most ABOUT times the wanted triangles are left. With 300 triangles
+# a link the Panda keeps 99 % of its silhouette; with 7 alone it keeps 95 %.
 AGGRESSIVENESS, ABOUT = (3, 5, 7), 1.1
-SHADES = 12  # Steps of red, green and blue that colours from images are rounded to.
-LOOKS = (".mtl", ".png", ".jpg", ".jpeg")  # What an OBJ file's colours may come from.
+SHADES = 12  # Colours from images are rounded to so many steps of red, green and blue.
+LOOKS = (".mtl", ".png", ".jpg", ".jpeg")  # Files from which an OBJ file takes its colours.
 SUFFIXES = (".obj", ".stl", ".ply", ".off")
-_BOX_FACES = ((0, 1, 2), (1, 2, 0), (2, 0, 1))  # Axis, and the two that span a face.
+_BOX_FACES = ((0, 1, 2), (1, 2, 0), (2, 0, 1))  # An axis, and the two axes of the face.
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,11 @@ class Mesh:
     """Triangles with a normal per vertex.
 
     Attributes:
-        vertices, normals: (v, 3) [m].
-        triangles: (t, 3) of vertices, counterclockwise seen from outside.
-        color: red, green, blue, alpha if its file says so.
-        closed: whether it has an inside; only the outside of a closed mesh is drawn.
+        vertices: (v, 3) positions [m].
+        normals: (v, 3) unit vectors.
+        triangles: (t, 3) indices of vertices, counterclockwise seen from outside.
+        color: red, green, blue, alpha from the mesh's file, or None.
+        closed: whether the mesh encloses a volume; then only its outside is drawn.
     """
 
     vertices: F64
@@ -53,7 +54,7 @@ class Mesh:
 
 
 def box(x: float, y: float, z: float) -> Mesh:
-    """Return a box of these half extents; its edges are crisp."""
+    """Return a box with sharp edges, given its half extents [m]."""
     half = np.array([x, y, z])
     corners: list[F64] = []
     normals: list[F64] = []
@@ -72,7 +73,7 @@ def box(x: float, y: float, z: float) -> Mesh:
 
 
 def cylinder(radius: float, length: float, caps: bool = True) -> Mesh:
-    """Return a cylinder along z about the origin."""
+    """Return a cylinder along z, centred at the origin, with or without caps."""
     angle = np.arange(SIDES) * (2 * np.pi / SIDES)
     ring = np.stack([np.cos(angle), np.sin(angle), np.zeros(SIDES)], axis=1)
     up = np.array([0.0, 0.0, length / 2])
@@ -93,7 +94,7 @@ def cylinder(radius: float, length: float, caps: bool = True) -> Mesh:
 
 
 def height_field(heights: F64, cell: tuple[float, float]) -> Mesh:
-    """Return a surface over a grid about the origin; heights (rows, columns) along y and x [m]."""
+    """Return a surface over a centred grid; heights (rows, columns) along y and x [m]."""
     rows, columns = heights.shape
     y, x = np.mgrid[:rows, :columns].astype(np.float64)
     x, y = (x - (columns - 1) / 2) * cell[0], (y - (rows - 1) / 2) * cell[1]
@@ -106,7 +107,7 @@ def height_field(heights: F64, cell: tuple[float, float]) -> Mesh:
 
 
 def load(path: Path, triangles: int | None) -> tuple[Mesh, ...]:
-    """Return the meshes of a file, one for each colour, decimated to about `triangles` in all.
+    """Return the meshes in a file, one for each colour, decimated to about `triangles` in all.
 
     Raises:
         InvalidInputError: the file cannot be read as a mesh.
@@ -120,7 +121,7 @@ def load(path: Path, triangles: int | None) -> tuple[Mesh, ...]:
 
 @lru_cache(maxsize=256)
 def _loaded(path: Path, count: int | None, *_: int) -> tuple[Mesh, ...]:
-    """Read, or take from the cache on disk; once a process while the file stays as it is."""
+    """Read a file, or take its meshes from the cache on disk; cached by time and size."""
     if path.suffix.lower() not in SUFFIXES:
         raise InvalidInputError(
             f"{path}: no mesh of a kind that is read; convert it to one of {', '.join(SUFFIXES)}."
@@ -133,7 +134,7 @@ def _loaded(path: Path, count: int | None, *_: int) -> tuple[Mesh, ...]:
     kept = content.cache() / "meshes" / f"{key.hexdigest()}.npz"
     found = _from_cache(kept)
     if found is None:
-        whole = _read(path)  # What is left of a closed mesh counts as closed.
+        whole = _read(path)  # A decimated closed mesh counts as closed.
         found = (*_simplified(*whole, count), _is_closed(whole[1]))
         _to_cache(kept, found)
     vertices, faces, colors, closed = found
@@ -142,13 +143,13 @@ def _loaded(path: Path, count: int | None, *_: int) -> tuple[Mesh, ...]:
     for color in dict.fromkeys((r, g, b, a) for r, g, b, a in rows):
         mine = faces[(colors == color).all(axis=1)]
         points, normals, triangles = split(vertices, mine)
-        said = color if color[3] >= 0 else None
-        meshes.append(Mesh(points, normals, triangles, said, closed))
+        own = color if color[3] >= 0 else None
+        meshes.append(Mesh(points, normals, triangles, own, closed))
     return tuple(meshes)
 
 
 def _read(path: Path) -> tuple[F64, I64, F64]:
-    """Return a file's vertices (welded), faces, and each face's colour; alpha -1 if it has none."""
+    """Return a file's welded vertices, faces, and face colours; alpha is -1 without colour."""
     import trimesh
 
     try:
@@ -157,7 +158,7 @@ def _read(path: Path) -> tuple[F64, I64, F64]:
             (np.asarray(p.vertices, float), np.asarray(p.faces, np.int64), _colors(p))
             for p in parts
         ]
-    except Exception as error:  # Its readers raise what their parsers stumble on.
+    except Exception as error:  # Its parsers raise errors of any type.
         raise InvalidInputError(f"{path}: cannot be read as a mesh: {error}.") from error
     pieces = [piece for piece in pieces if len(piece[1])]
     if not pieces or not all(np.isfinite(v).all() for v, _, _ in pieces):
@@ -175,7 +176,7 @@ def _read(path: Path) -> tuple[F64, I64, F64]:
 
 
 def _colors(part: Any) -> F64:
-    """Return the colour of each face: of the material, or of its image at the face's middle."""
+    """Return each face's colour, from the material or its image at the face's middle."""
     count, look = len(part.faces), part.visual
     material = getattr(look, "material", None)
     if look.kind != "texture" or material is None or material.name in (None, "material_0"):
@@ -192,7 +193,7 @@ def _colors(part: Any) -> F64:
 
 
 def _simplified(vertices: F64, faces: I64, colors: F64, count: int | None) -> tuple[F64, I64, F64]:
-    """Collapse edges until about `count` triangles are left, each of the colour that was there."""
+    """Decimate to about `count` triangles; each takes the colour of the nearest old face."""
     if count is None or len(faces) <= count:
         return vertices, faces, colors
     import fast_simplification
@@ -215,7 +216,7 @@ def _simplified(vertices: F64, faces: I64, colors: F64, count: int | None) -> tu
 
 
 def split(vertices: F64, faces: I64) -> tuple[F64, F64, I64]:
-    """Return vertices, normals and triangles such that creases are crisp and the rest is round."""
+    """Return vertices, normals and triangles with vertices split at creases, smooth elsewhere."""
     area = _areas(vertices, faces)
     keep = np.linalg.norm(area, axis=1) > 0.0
     faces, area = faces[keep], area[keep]
@@ -247,7 +248,7 @@ def _areas(vertices: F64, faces: I64) -> F64:
 
 
 def _round_normals(vertices: F64, triangles: I64) -> F64:
-    """Return normals weighted by the areas of the triangles around each vertex."""
+    """Return vertex normals: means over the triangles around, weighted by area."""
     normals = np.zeros_like(vertices)
     area = _areas(vertices, triangles)
     for k in range(3):
@@ -256,7 +257,7 @@ def _round_normals(vertices: F64, triangles: I64) -> F64:
 
 
 def _is_closed(faces: I64) -> bool:
-    """Return whether nearly every edge belongs to two triangles, run through in both directions."""
+    """Return whether nearly every edge belongs to two triangles, in opposite directions."""
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     count = int(faces.max()) + 1
     there, back = edges[:, 0] * count + edges[:, 1], edges[:, 1] * count + edges[:, 0]
@@ -264,7 +265,7 @@ def _is_closed(faces: I64) -> bool:
 
 
 def _from_cache(path: Path) -> tuple[F64, I64, F64, bool] | None:
-    """Return what was kept; None if nothing was, or it is damaged."""
+    """Return a mesh from the cache; None if it is missing or damaged."""
     try:
         with np.load(path, allow_pickle=False) as kept:
             vertices, faces, colors = (kept[name] for name in ("vertices", "faces", "colors"))
@@ -276,7 +277,7 @@ def _from_cache(path: Path) -> tuple[F64, I64, F64, bool] | None:
 
 
 def _to_cache(path: Path, mesh: tuple[F64, I64, F64, bool]) -> None:
-    """Keep a mesh, whole or not at all."""
+    """Write a mesh to the cache, whole or not at all; warn if that fails."""
     temporary = path.with_name(f"{path.stem}.{os.getpid()}.npz")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -288,7 +289,7 @@ def _to_cache(path: Path, mesh: tuple[F64, I64, F64, bool]) -> None:
             temporary.unlink()
         warnings.warn(
             f"{path.parent}: decimated meshes cannot be kept ({error.strerror}): every process "
-            "decimates them anew, which takes seconds. Point SANDBOX_HOME at a folder that can be "
+            "decimates them again, which takes seconds. Point SANDBOX_HOME at a folder that can be "
             "written.",
             stacklevel=2,
         )

@@ -1,4 +1,4 @@
-"""A triangle rasteriser of our own: a Scene's pictures at given poses."""
+"""A triangle rasteriser on the CPU."""
 
 from typing import ClassVar
 
@@ -10,48 +10,51 @@ from sandbox.renderer import Picture, geometry
 from sandbox.renderer.arrays import LIGHT_TEXELS, TILE, Canvas, Layer, Output, Solids, View
 from sandbox.renderer.camera import intrinsics
 from sandbox.renderer.geometry import Geometry
-from sandbox.renderer.jit import settled
+from sandbox.renderer.jit import entry_point
 from sandbox.renderer.layers import NOT_FINITE, STALE, background, frame, shrink
 from sandbox.renderer.mesh import DECIMATOR
 from sandbox.scene import Camera, Scene
 
 F64 = NDArray[np.float64]
-LINK_TRIANGLES = 300  # Of a robot's link.
-FINER = 4  # Texels of what stands still are smaller, under a camera that does too.
-SPANS = 1024  # Rows of triangles that are found before they are drawn.
+LINK_TRIANGLES = 300  # Triangles of a robot's link after decimation.
+FINER = 4  # How much finer the still parts' shadow map is, under a fixed camera.
+SPANS = 1024  # How many rows of triangles are found before they are drawn.
 LIGHT_MARGIN = 1.5  # How much wider the light's view is than the camera's, at its target.
 _ANY = Camera("any", (0.0, -1.0, 0.0), (0.0, 0.0, 0.0))
 
 
 class Rasterizer:
-    """Draws a scene on the CPU: the same bytes in every process; the tests say on what else.
+    """Draw a scene on the CPU, with the same bytes in every process.
 
-    What does not move under a camera that does not move is drawn once; a picture starts from it.
+    Under a camera that does not move, still parts are drawn once into a layer, from which each
+    picture starts. The tests say on which machines the bytes are the same.
 
     Args:
-        link_triangles: about how many a robot's link is decimated to; None is all that it has.
+        link_triangles: about how many triangles to keep of each robot link; None keeps all.
     """
 
     name: ClassVar[str] = "raster"
-    determinism: ClassVar[str] = f"raster-1 {DECIMATOR}"  # Goes up when a picture's bytes change.
+    determinism: ClassVar[str] = (
+        f"raster-1 {DECIMATOR}"  # The number rises when pictures' bytes change.
+    )
 
     def __init__(self, link_triangles: int | None = LINK_TRIANGLES) -> None:
         self._link_triangles = link_triangles
         self._takes: dict[tuple[Camera, int], _Take] = {}
-        self._latest: _Take | None = None  # Known by identity: to hash a camera takes longer.
+        self._latest: _Take | None = None  # Found by identity: hashing a camera is slow.
 
     def load(self, scene: Scene) -> None:
-        """Make ready to draw `scene`.
+        """Prepare to draw `scene`.
 
         Raises:
-            InvalidInputError: a mesh, URDF or image that cannot be read.
+            InvalidInputError: a mesh, URDF or image cannot be read.
         """
         self._scene = scene
         self._geometry = geometry.flatten(scene, self._link_triangles)
         self._takes, self._latest = {}, None
 
     def warm_up(self) -> None:
-        """Compile what draws, or read it from the disk."""
+        """Compile the drawing code, or load it from the cache."""
         scene = Scene((), (_ANY,))
         other, small = Rasterizer(), Picture.empty(8)
         other.load(scene)
@@ -59,10 +62,10 @@ class Rasterizer:
         shrink(np.zeros((2, 2, 3), np.uint8), np.zeros((1, 1, 3), np.uint8))
 
     def check(self, poses: F64, camera: Camera) -> None:
-        """Refuse a camera whose eye is inside something.
+        """Refuse a camera whose eye is inside something while the frames are at `poses` (n, 7).
 
         Raises:
-            InvalidInputError: it is.
+            InvalidInputError: the eye is inside an opaque, closed shape, or below a plane.
         """
         geometry.check_eye(self._scene, self._geometry, poses, camera)
 
@@ -70,7 +73,7 @@ class Rasterizer:
         """Draw the scene with its frames at `poses` (n, 7) into a picture's arrays.
 
         Raises:
-            InvalidInputError: poses that are not finite, or not as many as the scene has.
+            InvalidInputError: the poses are not finite, or not one for each frame of the scene.
         """
         poses = np.ascontiguousarray(poses, np.float64)
         frames = len(self._geometry.names)
@@ -90,6 +93,7 @@ class Rasterizer:
         self._take(camera, size).draw(poses, output)
 
     def _take(self, camera: Camera, size: int) -> "_Take":
+        """Return the working arrays of a camera and a picture size; keep them for the scene."""
         take = self._latest
         if take is None or take.camera is not camera or take.size != size:
             take = self._takes.get((camera, size))
@@ -101,7 +105,7 @@ class Rasterizer:
 
 
 class _Take:
-    """One camera's pictures of one scene, of one size."""
+    """The working arrays for pictures of one scene by one camera in one size."""
 
     def __init__(self, scene: Scene, it: Geometry, camera: Camera, size: int) -> None:
         self.camera, self.size = camera, size
@@ -113,26 +117,26 @@ class _Take:
         self._cast = _canvas(it.solids, texels, False)
         self._layer = _layer(size)
         self._sky = np.array([*scene.sky, *scene.zenith])
-        # Where the frames of `places` were when the layer was drawn; the last row is 0 once it is.
+        # Poses of the frames `places` when the layer was drawn; the last row is 0 once it is drawn.
         watched = [geometry.watched_frame(it.names, camera)] if camera.body else []
         self._places = np.unique([*it.places.tolist(), *watched]).astype(np.int64)
         self._seen = np.full((len(self._places) + 1, 7), np.nan)
         self._look(np.zeros((len(it.names), 7)))
 
     def draw(self, poses: F64, output: Output) -> None:
-        """Draw one picture."""
-        drawn = settled(frame)(*self._arrays, poses, output)
+        """Draw one picture; draw the layer again if a still part or the camera has moved."""
+        drawn = entry_point(frame)(*self._arrays, poses, output)
         if drawn == STALE:
             it = self._geometry
             self._look(poses)
-            settled(background)(*self._arrays, poses, it.still, self._sky)
+            entry_point(background)(*self._arrays, poses, it.still, self._sky)
             self._seen[:-1], self._seen[-1] = poses[self._places], 0.0
-            drawn = settled(frame)(*self._arrays, poses, output)
+            drawn = entry_point(frame)(*self._arrays, poses, output)
         if drawn == NOT_FINITE:
             raise InvalidInputError("poses that are not finite: a pose is 7 finite numbers.")
 
     def _look(self, poses: F64) -> None:
-        """Find out where the camera and its light look."""
+        """Set up the views of camera and light while the frames are at `poses` (n, 7)."""
         camera, light = self.camera, self._light
         world = geometry.view(self._geometry, poses, camera)
         lens = intrinsics(camera, self.size)
@@ -149,15 +153,22 @@ class _Take:
         parallel, unused = np.zeros(4), np.zeros((3, 4))
         it = self._geometry
         self._arrays = (
-            *(it.solids, it.moving, it.glass, self._places, self._seen),
+            it.solids,
+            it.moving,
+            it.glass,
+            self._places,
+            self._seen,
             View(world[:3].copy(), numbers, sun, (lamp @ back)[:3].copy()),
             View(lamp[:3].copy(), parallel, sun, unused),
-            *(self._canvas, self._still, self._cast, self._layer),
+            self._canvas,
+            self._still,
+            self._cast,
+            self._layer,
         )
 
 
 def _lamp(direction: F64, middle: F64, half: float, texels: int) -> F64:
-    """Return the matrix from the world to a parallel light's view: texels, texels, height [m]."""
+    """Return the matrix (4, 4) from the world to a light's view: texels, texels, height [m]."""
     aside = np.eye(3)[int(np.abs(direction).argmin())]
     right = np.cross(aside, direction)
     right /= np.linalg.norm(right)

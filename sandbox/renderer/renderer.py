@@ -1,4 +1,4 @@
-"""What a renderer is: pictures of a Scene at given poses, without knowing the simulator."""
+"""The interface of renderers: draw a scene at given poses, without a simulator."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,18 +22,18 @@ _DTYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Arrays that one camera's view is drawn into; one without elements is not wanted.
+    """The arrays that a picture is drawn into; an array without elements is skipped.
 
     Attributes:
-        size: pixels in width and height.
+        size: width and height [pixels].
         pixels: uint8 (size, size, 3), red, green, blue.
-        depth: float32 (size, size) [m] along the view axis; the far plane where nothing is.
-        segmentation: int16 (size, size): a body's place in the scene, from 1; 0 where nothing is.
-        links: int16 (size, size): the place, from 1, of the base or link among all bodies' bases
-            and links, in the scene's order; 0 where nothing is.
+        depth: float32 (size, size), distance along the view axis [m]; the far plane's in the sky.
+        segmentation: int16 (size, size), the body's number in the scene, from 1; 0 in the sky.
+        links: int16 (size, size), the number, from 1, of the base or link among those of all bodies
+            in the scene's order; 0 in the sky.
 
     Raises:
-        InvalidInputError: arrays of other shapes or types, not contiguous, or not writable.
+        InvalidInputError: an array has another shape or type, or is not contiguous or writable.
     """
 
     size: int
@@ -42,7 +42,7 @@ class Picture:
     segmentation: NDArray[np.int16]
     links: NDArray[np.int16]
 
-    def __post_init__(self) -> None:  # Compiled loops take all this for granted.
+    def __post_init__(self) -> None:  # Compiled loops do not check this.
         n = self.size
         for name, dtype in _DTYPES.items():
             array: NDArray[Any] = getattr(self, name)
@@ -56,7 +56,7 @@ class Picture:
 
     @classmethod
     def empty(cls, size: int, names: Sequence[str] = PICTURES) -> "Picture":
-        """Return the arrays named, of `size` pixels, not yet drawn."""
+        """Return a new picture of `size` pixels with the named arrays; the others are empty."""
         pixels, depth, bodies, links = (size if name in names else 0 for name in PICTURES)
         return cls(
             size,
@@ -68,31 +68,31 @@ class Picture:
 
 
 class Renderer(Protocol):
-    """Draws one scene.
+    """A renderer, which draws one scene.
 
-    Class attributes:
-        name: what a recipe calls it.
-        determinism: pictures drawn under another are not claimed to have the same bytes.
+    Attributes:
+        name: the renderer's name in recipes.
+        determinism: a version; pictures have the same bytes only under the same version.
     """
 
     name: ClassVar[str]
     determinism: ClassVar[str]
 
     def load(self, scene: Scene) -> None:
-        """Make ready to draw `scene`."""
+        """Prepare to draw `scene`."""
         ...
 
     def warm_up(self) -> None:
-        """Do what must be done once on a machine before the first picture."""
+        """Do the work that the first picture on a machine would need, such as compiling."""
         ...
 
     def check(self, poses: NDArray[np.float64], camera: Camera) -> None:
-        """Refuse a camera whose eye is inside something (InvalidInputError)."""
+        """Raise InvalidInputError if the camera's eye is inside something."""
         ...
 
     def draw(self, poses: NDArray[np.float64], camera: Camera, picture: Picture) -> None:
         """Draw the scene with its frames at `poses` (n, 7) into a picture's arrays.
 
-        The poses are those of every body's base and links, in the scene's order, world frame.
+        There is one pose for each body's base and links, in the scene's order, world frame.
         """
         ...

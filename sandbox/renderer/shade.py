@@ -1,4 +1,4 @@
-"""Compiled: what is seen where, to colours, depths and bodies."""
+"""Compiled: turn visible surfaces into colours, depths, bodies and links."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ from sandbox.renderer.arrays import (
 )
 from sandbox.renderer.jit import compiled, inlined
 
-SAMPLES = 4  # In width and height of a pixel, of the shadows of what stands still.
+SAMPLES = 4  # Samples of the still parts' shadows along each side of a pixel.
 
 
 @compiled
@@ -48,7 +48,10 @@ def paint(
     output: Output,
     static: bool,
 ) -> None:
-    """Turn what is seen in the boxes of parts into colour, depth and body; forget it."""
+    """Write colour, depth, body and link of the visible surfaces in the boxes of parts.
+
+    Clears `canvas.which` there. `static` is whether the layer is being drawn.
+    """
     which, count = canvas.which, len(solids.owners)
     for n in range(len(parts)):
         box = canvas.boxes[parts[n]]
@@ -88,7 +91,7 @@ def color(
     output: Output,
     static: bool,
 ) -> None:
-    """Write a pixel's colour: ambient + Lambert's law, less what is in the shadow."""
+    """Write a pixel's colour: ambient light plus, outside shadows, Lambert's law."""
     sun, m, focal, middle = view.sun, view.shadow, view.lens[FOCAL], view.lens[MIDDLE]
     px, py = (x + 0.5 - middle) / focal * z, (y + 0.5 - middle) / focal * z
     shade = facing(seen, part, y, x, px, py, z, solids, view, canvas)
@@ -98,7 +101,7 @@ def color(
         v = m[1, 0] * px + m[1, 1] * py + m[1, 2] * z + m[1, 3]
         height = m[2, 0] * px + m[2, 1] * py + m[2, 2] * z + m[2, 3]
         steep = min(4.0, np.sqrt(max(0.0, 1.0 - shade * shade)) / (shade + 1e-3))
-        bias = sun[BIAS] * (0.1 + steep)  # Two sides would else shadow themselves; one, but little.
+        bias = sun[BIAS] * (0.1 + steep)  # So that surfaces do not shadow themselves.
         low = height + (bias if solids.parts[part, SIDES] else bias * size / len(still.nearest))
         height += bias
         if shade > 0.0:
@@ -132,7 +135,7 @@ def facing(
     view: View,
     canvas: Canvas,
 ) -> float:
-    """Return the cosine between a surface's normal and the light, 0 where it is turned away."""
+    """Return the cosine between a surface's normal and the light, or 0 if it faces away."""
     m, b, sun = canvas.frames[part], solids.bounds[part], view.sun
     kind = solids.parts[part, KIND]
     if kind == SPHERE:
@@ -156,11 +159,11 @@ def facing(
 def standing(
     u: float, v: float, height: float, low: float, lights: F32, size: int, static: bool
 ) -> float:
-    """Return how much of a point is in the shadow of what stands still, 0 to 1.
+    """Return how much of a point is in the shadow of still parts, 0 to 1.
 
-    Its map may be finer than that of what moves, of `size` texels: the point itself may then be
-    taken for lower, `low`, without shadowing itself, and shadows touch what casts them. A layer is
-    drawn so seldom that it takes the mean over a pixel, too: thin shadows are not dashed.
+    The shadow map of still parts may be finer than that of moving parts, which has `size` texels.
+    Then a smaller bias suffices, the height `low`, and shadows touch what casts them. For the layer
+    the mean over a pixel is used as well, which keeps thin shadows from looking dashed.
     """
     finer = len(lights) // size
     part = shadow(finer * u, finer * v, low, lights)
@@ -177,7 +180,7 @@ def standing(
 
 @inlined
 def shadow(u: float, v: float, height: float, lights: F32) -> float:
-    """Return how much of a point is in shadow, 0 to 1: of four texels around it."""
+    """Return how much of a point is in shadow, 0 to 1, interpolated over four texels."""
     size = len(lights)
     if not (u >= 0.5 and v >= 0.5 and u < size - 0.5 and v < size - 0.5):
         return 0.0
@@ -196,7 +199,7 @@ def shadow(u: float, v: float, height: float, lights: F32) -> float:
 def surface(
     seen: int, part: int, px: float, py: float, z: float, solids: Solids, canvas: Canvas
 ) -> tuple[float, float, float]:
-    """Return a surface's own colour at a point in front of the camera."""
+    """Return the unlit colour of a surface at a point in the camera's frame."""
     c, texture = solids.colors[part], solids.parts[part, TEXTURE]
     if texture == PLAIN:
         return c[0], c[1], c[2]
@@ -226,7 +229,7 @@ def surface(
 
 @inlined
 def inverse(m: F64, x: float, y: float, z: float) -> tuple[float, float, float]:
-    """Return where the 3x4 matrix m, a rotation and a translation, takes to (x, y, z) from."""
+    """Return the point that the 3x4 matrix m, a rotation and translation, maps to (x, y, z)."""
     x, y, z = x - m[0, 3], y - m[1, 3], z - m[2, 3]
     return (
         m[0, 0] * x + m[1, 0] * y + m[2, 0] * z,
@@ -237,5 +240,5 @@ def inverse(m: F64, x: float, y: float, z: float) -> tuple[float, float, float]:
 
 @inlined
 def byte(value: float) -> int:
-    """Return a colour's part, 0 to 1, as 0 to 255."""
+    """Return a colour component, 0 to 1, as a byte, 0 to 255."""
     return int(min(255.0, max(0.0, value * 255.0 + 0.5)))

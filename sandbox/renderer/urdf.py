@@ -1,4 +1,4 @@
-"""What a URDF shows, read without a simulator: its links' visual shapes, in Bullet's order."""
+"""Read the visual shapes of a URDF's links, in Bullet's order, without a simulator."""
 
 import hashlib
 import math
@@ -14,12 +14,12 @@ Shapes = tuple[Shape, ...]
 
 
 def visuals(robot: Robot) -> dict[str, Shapes]:
-    """Return by name the visual shapes of a robot's base and its links, each in its link's frame.
+    """Return the visual shapes of a robot's base and links by name, each in its link's frame.
 
-    They are in Bullet's order: depth first, children in the order of the file's joints.
+    The order is Bullet's: depth first, children in the order of the file's joints.
 
     Raises:
-        InvalidInputError: the file is no URDF, or not the one that the scene names.
+        InvalidInputError: the file is not a URDF, or has changed since the scene was made.
     """
     path = asset(robot.urdf)
     data = path.read_bytes()
@@ -89,7 +89,7 @@ def _geometry(it: ET.Element, path: Path) -> Shape:
 
 
 def _find(name: str, urdf: Path) -> Path:
-    """Return a mesh's file: beside its URDF, or in the package above it."""
+    """Return the path of a mesh: below the URDF's folder, or below a folder above it."""
     relative = name.partition("://")[2] or name
     for folder in (urdf.parent, *urdf.parent.parents):
         if (folder / relative).is_file():
@@ -98,7 +98,7 @@ def _find(name: str, urdf: Path) -> Path:
 
 
 def _origin(it: ET.Element | None) -> Pose:
-    """Return an origin's pose; rpy are rotations about the fixed axes x, then y, then z."""
+    """Return the pose of an <origin>; rpy are rotations about the fixed axes x, y, z in turn."""
     if it is None:
         return Pose()
     roll, pitch, yaw = (angle / 2 for angle in _vector(it.get("rpy", "0 0 0")))

@@ -70,7 +70,7 @@ def measure(folder: Folder) -> Coverage:
         FormatError: the run cannot be read.
     """
     recipe, scenario = folder.recipe, folder.scenario
-    env = catalogue.environment(recipe.environment)
+    env = catalogue.environment(recipe.environment, folder.trust_code)
     found, seen = Coverage(recipe.environment), _Seen(env)
     for episode in folder.episodes():
         seen.add(episode)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from sandbox import catalogue, scenario
+from sandbox import catalogue
 from sandbox.env import SandboxEnv
 from sandbox.errors import SandboxError
 from sandbox.report.preview import GAP, INK, PAPER, colored
@@ -47,7 +47,7 @@ def gallery(out: Path, names: Iterable[str] | None = None) -> Path:
     try:
         out.mkdir(parents=True, exist_ok=True)
         strips: dict[str, Image.Image] = {}
-        every = catalogue.environments() if names is None else names
+        every = (name for name, _ in catalogue.importable()) if names is None else names
         for name in every:
             picture(name).save(out / f"{name}.png", optimize=True)
             frames = filmed(name)
@@ -80,10 +80,9 @@ def text(names: Sequence[str]) -> str:
 
 def _scenarios(name: str) -> list[str]:
     """Return a line of Markdown for each scenario of an environment."""
-    found = [(key, scenario.load(key)[0]) for key in catalogue.scenarios()]
     return [
         f"* `{key}` ({', '.join(it.splits)}): {it.summary}"
-        for key, it in found
+        for key, it in catalogue.checked_scenarios()
         if it.environment == name
     ]
 

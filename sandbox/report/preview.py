@@ -18,7 +18,6 @@ from sandbox.run import recipe as recipes
 from sandbox.run.folder import Folder
 from sandbox.run.recipe import Recipe
 from sandbox.run.record import Record
-from sandbox.scenario import Scenario
 from sandbox.sources import columns as rows
 from sandbox.sources.replay import Replay
 from sandbox.trajectory import Episode, EpisodeBuffer
@@ -77,10 +76,10 @@ def preview(
     redraw = columns or camera or any(value is not None for value in changes.values())
     if redraw or not _films(shown[0]):
         wanted = recipes.with_pictures(recipe, columns or ["pixels"], camera, **changes)
-        shown = _redrawn(wanted, folder.scenario, shown)
+        shown = _redrawn(wanted, folder, shown)
     films = [(episode, _films(episode)) for episode in shown]
     sheet, film = out / "contact_sheet.png", out / "preview.mp4"
-    hz = catalogue.environment(recipe.environment).control_hz
+    hz = catalogue.environment(recipe.environment, folder.trust_code).control_hz
     try:
         out.mkdir(parents=True, exist_ok=True)
         contact_sheet(films).save(sheet)
@@ -166,9 +165,9 @@ def _films(episode: Episode) -> dict[str, Film]:
     return films
 
 
-def _redrawn(recipe: Recipe, scenario: Scenario, episodes: Sequence[Episode]) -> list[Episode]:
+def _redrawn(recipe: Recipe, folder: Folder, episodes: Sequence[Episode]) -> list[Episode]:
     """Replay episodes with the pictures of another recipe."""
-    with closing(Replay(recipe, scenario)) as replay:
+    with closing(Replay(recipe, folder.scenario, folder.trust_code)) as replay:
         env, drawn = replay.env, list[Episode]()
         schema = rows.schema(env)
         for episode in episodes:

@@ -102,10 +102,12 @@ class Folder:
 
     Args:
         path: the folder; it need not exist yet.
+        trust_code: whether whoever replays the run may import an environment that it calls
+            MODULE:CLASS. Environments of this library and of installed packages always are.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, trust_code: bool = False) -> None:
+        self.path, self.trust_code = path, trust_code
         self._finished: dict[Path, Shard] = {}
         self._costs: dict[Path, list[Usage]] = {}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from sandbox import content, digest, document, validation
 from sandbox.errors import InvalidInputError, UnknownNameError
@@ -24,7 +24,7 @@ class Recipe(BaseModel):
 
     Attributes:
         format: version of the file format, 1.
-        environment: name of the environment, such as push_t.
+        environment: name of the environment, such as push_t, or MODULE:CLASS.
         scenario: name of the scenario that varies its factors; None varies the layout alone.
         split: split of the scenario, such as train; None is the scenario without one.
         policies: policy to its weight; each episode draws one policy. A function of your own is
@@ -49,7 +49,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     format: Literal[1]
-    environment: str
+    environment: Annotated[str, AfterValidator(content.canonical)]
     scenario: str | None = None
     split: str | None = None
     policies: dict[PolicyName | OwnPolicy, Annotated[float, Field(gt=0, allow_inf_nan=False)]]
@@ -113,9 +113,10 @@ def load(name: str) -> Recipe:
     """Read a recipe by the name of its file, or by a path that ends in .yaml."""
     if name.endswith((".yaml", ".yml")):
         return document.read(Path(name), Recipe)
-    if name not in content.names("datasets", ".yaml"):
-        raise UnknownNameError("recipe", name, content.names("datasets", ".yaml"))
-    return document.read(content.folder("datasets") / f"{name}.yaml", Recipe)
+    known = content.listing("datasets").found
+    if name not in known:
+        raise UnknownNameError("recipe", name, known)
+    return document.read(known[name].path, Recipe)
 
 
 def of(recipe: "str | Path | Recipe | Mapping[str, Any]", **changes: Any) -> Recipe:

@@ -1,5 +1,5 @@
-"""What varies between episodes: factors, the ranges that a scenario gives them, disturbances."""
+"""What varies between episodes: factors, scenarios, cameras and disturbances."""
 
-from sandbox.scenario.scenario import FORMAT, Scenario, load, settle
+from sandbox.scenario.scenario import FORMAT, Scenario, load, with_values
 
-__all__ = ["FORMAT", "Scenario", "load", "settle"]
+__all__ = ["FORMAT", "Scenario", "load", "with_values"]

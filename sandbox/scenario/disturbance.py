@@ -1,4 +1,4 @@
-"""What happens during an episode besides what is done: pushes, changes, things that come and go."""
+"""Disturbances: events of an episode that no action causes, such as pushes and changed factors."""
 
 from typing import Annotated, Any, Literal, cast, get_args
 
@@ -6,9 +6,9 @@ import numpy as np
 from pydantic import Field
 
 from sandbox.errors import InvalidInputError, UnknownNameError
+from sandbox.scenario.camera import CameraSetting
 from sandbox.scenario.factors import Factors, Values
-from sandbox.scenario.settings import Setting, Strict, check_setting, draw, ordered
-from sandbox.scenario.view import View
+from sandbox.scenario.settings import Setting, Strict, check_setting, ordered, sample
 
 KINDS = ("kick", "change", "place", "remove", "add", "paint", "ghost", "reshape", "camera")
 Form = Literal["box", "sphere", "cylinder"]
@@ -16,7 +16,7 @@ FORMS: tuple[Form, ...] = get_args(Form)
 
 
 class Between(Strict):
-    """A number drawn from a range."""
+    """A number sampled uniformly from [low, high]."""
 
     uniform: Annotated[list[float], Field(min_length=2, max_length=2)]
 
@@ -26,9 +26,13 @@ Numbers = Annotated[list[Number], Field(min_length=3, max_length=3)]
 
 
 class Kick(Strict):
-    """A push at the centre of mass of a body's base, world frame: an impulse [N s], or a speed.
+    """Push a body at the centre of mass of its base, world frame.
 
-    A speed [m/s] is what the impulse would add to it if it were free.
+    Attributes:
+        body: the name of the body.
+        impulse_ns: the impulse [N s]; None if `speed_m_s` is given.
+        speed_m_s: the speed that the impulse would add to the body if it were free [m/s]; None if
+            `impulse_ns` is given.
     """
 
     body: str
@@ -37,14 +41,14 @@ class Kick(Strict):
 
 
 class Place(Strict):
-    """A body put elsewhere [m], world frame, as it is turned and as fast as it is."""
+    """Move a body to `at` [m], world frame; its orientation and velocity stay the same."""
 
     body: str
     at: Numbers
 
 
 class Add(Strict):
-    """A body that was not there, made like one that is, at rest [m]."""
+    """Add a copy of the body `like`, called `body`, at rest at `at` [m], world frame."""
 
     body: str
     like: str
@@ -52,16 +56,16 @@ class Add(Strict):
 
 
 class Paint(Strict):
-    """Another colour of all of a body: a CSS name, or three bytes."""
+    """Change the colour of a whole body, to a CSS name or three bytes."""
 
     body: str
     color: str | list[int]
 
 
 class Reshape(Strict):
-    """Another shape of the same volume, upright where the body is and as fast as it is.
+    """Change a body's shape to one of the same volume, upright, at the same place and velocity.
 
-    Where that overlaps what is near, both are pushed apart.
+    If the new shape overlaps another body, physics pushes both apart.
     """
 
     body: str
@@ -69,14 +73,22 @@ class Reshape(Strict):
 
 
 class Disturbance(Strict):
-    """One thing that happens, at the beginning of a step; nothing, if its body is not there.
+    """One event at the beginning of a step; ignored if its body is not in the scene.
+
+    Exactly one of the attributes besides `at_s` is given.
 
     Attributes:
-        at_s: when, in simulated seconds.
-        kick, change, place, remove, add, paint, ghost, reshape, camera: what, exactly one. `change`
-            sets factors, as far as an episode under way can follow: masses, frictions, gravity,
-            colours, light. `remove` names a body, and so does `ghost`: it passes through all that
-            move.
+        at_s: when it happens [simulated s].
+        kick: push a body.
+        change: set factors that can change during an episode: masses, frictions, gravity, colours
+            and light.
+        place: move a body.
+        remove: remove the body of this name.
+        add: add a copy of a body.
+        paint: change a body's colour.
+        ghost: let the body of this name pass through all bodies that can move.
+        reshape: change a body's shape.
+        camera: move cameras, by name.
     """
 
     at_s: Annotated[float, Field(ge=0)] | Between
@@ -88,27 +100,32 @@ class Disturbance(Strict):
     paint: Paint | None = None
     ghost: str | None = None
     reshape: Reshape | None = None
-    camera: dict[str, View] | None = None
+    camera: dict[str, CameraSetting] | None = None
 
     @property
     def kind(self) -> str:
-        """Which of KINDS it is."""
+        """The kind of the disturbance, one of KINDS."""
         return next(kind for kind in KINDS if getattr(self, kind) is not None)
 
     @property
     def body(self) -> str | None:
-        """Whom it happens to, if to a body; of one that is added, whom it is like."""
+        """The body that it concerns, or None; for `add`, the body that is copied."""
         for one in (self.kick, self.place, self.paint, self.reshape):
             if one is not None:
                 return one.body
         return self.remove or self.ghost or (self.add.like if self.add else None)
 
     def step(self, control_hz: int) -> int:
-        """Return the step at whose beginning it happens, once its time is drawn."""
+        """Return the number of the step at whose beginning it happens; `at_s` must be a number."""
         return round(float(cast(float, self.at_s)) * control_hz)
 
     def check(self, known: Factors, where: str) -> None:
-        """Refuse one that says nothing, or two things, or sets a factor to what it may not be."""
+        """Refuse a disturbance that is not valid for an environment with the factors `known`.
+
+        Raises:
+            InvalidInputError: not exactly one kind is given, or a value is out of bounds.
+            UnknownNameError: a factor does not exist.
+        """
         given = [kind for kind in KINDS if getattr(self, kind) is not None]
         if len(given) != 1:
             raise InvalidInputError(f"{where}: give one of {', '.join(KINDS)}, not {given}.")
@@ -119,29 +136,35 @@ class Disturbance(Strict):
                 raise UnknownNameError("factor", name, known, f"{where}: change")
             check_setting(known[name], setting, known, f"{where}: change.{name}")
 
-    def settled(self, values: Values, known: Factors, rng: np.random.Generator) -> "Disturbance":
-        """Return it with every range drawn, in an episode of some values."""
-        data = _drawn(self.model_dump(exclude={"change"}), rng)
+    def sampled(self, values: Values, known: Factors, rng: np.random.Generator) -> "Disturbance":
+        """Return the disturbance with a value sampled from every range.
+
+        Args:
+            values: the episode's values of all factors.
+            known: the environment's factors.
+            rng: the random stream of this disturbance.
+        """
+        data = _sampled(self.model_dump(exclude={"change"}), rng)
         if self.change is not None:
-            drawn = dict(values)
+            new = dict(values)
             for name in [n for n in ordered(self.change, known) if n in self.change]:
-                drawn[name] = draw(known[name], self.change[name], rng, name, drawn)
-            data["change"] = {n: v for n, v in Values(drawn).plain().items() if n in self.change}
+                new[name] = sample(known[name], self.change[name], rng, name, new)
+            data["change"] = {n: v for n, v in Values(new).plain().items() if n in self.change}
         return Disturbance.model_validate(data)
 
     def plain(self) -> dict[str, Any]:
-        """Return what it says as JSON has it."""
+        """Return the disturbance as plain JSON."""
         return self.model_dump(exclude_none=True)
 
 
-def _drawn(value: Any, rng: np.random.Generator) -> Any:
-    """Return plain data whose {uniform: [low, high]} are numbers."""
+def _sampled(value: Any, rng: np.random.Generator) -> Any:
+    """Return plain data with each {uniform: [low, high]} replaced by a sampled number."""
     if isinstance(value, dict):
         facts = cast(dict[str, Any], value)
         if list(facts) == ["uniform"]:
             low, high = cast(list[float], facts["uniform"])
             return float(rng.uniform(low, high))
-        return {key: _drawn(item, rng) for key, item in facts.items()}
+        return {key: _sampled(item, rng) for key, item in facts.items()}
     if isinstance(value, list):
-        return [_drawn(item, rng) for item in cast(list[Any], value)]
+        return [_sampled(item, rng) for item in cast(list[Any], value)]
     return value

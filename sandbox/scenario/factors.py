@@ -1,4 +1,4 @@
-"""What a scenario may vary: named, typed, bounded factors, and the space that shows them."""
+"""Factors: the named, typed, bounded parameters that a scenario may vary, and their space."""
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,7 +40,7 @@ class Integer:
 
 @dataclass(frozen=True, slots=True)
 class Color:
-    """A colour: sampled uniformly in RGB; written as a CSS name, "#rrggbb", or three bytes."""
+    """A colour, sampled uniformly in RGB; given as a CSS name, "#rrggbb", or three bytes."""
 
     default: str
     meaning: str = ""
@@ -50,10 +50,15 @@ Factor = Uniform | Integer | Color
 
 
 def parse(factor: Factor, value: object, where: str) -> Value:
-    """Return `value` as this factor's type.
+    """Return `value` as a value of this factor.
+
+    Args:
+        factor: the factor.
+        value: a number, an array of one number, or a colour.
+        where: what errors call the value.
 
     Raises:
-        InvalidInputError: of another type, not finite, or out of bounds; `where` says which.
+        InvalidInputError: the value has another type, is not finite, or is out of bounds.
     """
     if isinstance(factor, Color):
         return _color(value, where)
@@ -73,12 +78,12 @@ def parse(factor: Factor, value: object, where: str) -> Value:
 
 
 def default(factor: Factor) -> Value:
-    """Return the value that a factor has when nobody varies it."""
+    """Return the value of a factor that is not varied."""
     return parse(factor, factor.default, "default")
 
 
 def sample(factor: Factor, rng: np.random.Generator) -> Value:
-    """Draw a value from the whole range of a factor."""
+    """Return a value sampled uniformly from the whole range of a factor."""
     match factor:
         case Uniform():
             return float(rng.uniform(factor.low, factor.high))
@@ -90,7 +95,7 @@ def sample(factor: Factor, rng: np.random.Generator) -> Value:
 
 
 def described(name: str, factor: Factor) -> dict[str, str | float | int]:
-    """Return what a factor is, as a row of a table."""
+    """Return a factor as a row of a table, by column name."""
     row: dict[str, str | float | int] = {"factor": name, "from": "", "to": ""}
     row |= {"default": factor.default, "unit": "RGB", "meaning": factor.meaning}
     if not isinstance(factor, Color):
@@ -99,7 +104,7 @@ def described(name: str, factor: Factor) -> dict[str, str | float | int]:
 
 
 class Factors(Mapping[str, Factor]):
-    """The factors of one environment, in the order in which they are written."""
+    """The factors of one environment by name, in the order of their declaration."""
 
     def __init__(self, **factors: Factor) -> None:
         self._factors = factors
@@ -122,7 +127,7 @@ class Factors(Mapping[str, Factor]):
 
 
 class Values(Mapping[str, Value]):
-    """One value for each factor; `values.t_mass_kg` reads like the scenario that set it."""
+    """One value for each factor, by name or as an attribute: `values.t_mass_kg`."""
 
     def __init__(self, values: Mapping[str, Value]) -> None:
         self._values = dict(values)
@@ -132,7 +137,9 @@ class Values(Mapping[str, Value]):
         return self._values[name]
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"no factor is called {name!r}")  # Those that are need not ask.
+        raise AttributeError(
+            f"no factor is called {name!r}"
+        )  # Only called for names that do not exist.
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
@@ -141,23 +148,23 @@ class Values(Mapping[str, Value]):
         return len(self._values)
 
     def rgba(self, name: str, alpha: float = 1.0) -> tuple[float, float, float, float]:
-        """Return a colour as red, green, blue, alpha in 0..1."""
+        """Return the colour called `name` as red, green, blue, alpha in 0..1."""
         red, green, blue = np.asarray(self._values[name], dtype=float).tolist()
         return (red / 255, green / 255, blue / 255, alpha)
 
     def plain(self) -> dict[str, float | int | list[int]]:
-        """Return the values as JSON has them."""
+        """Return the values as plain JSON."""
         return {n: list(v) if isinstance(v, tuple) else v for n, v in self._values.items()}
 
 
 def stream(seed: int, name: str) -> np.random.Generator:
-    """Return the random stream of one factor: another factor or scenario leaves it alone."""
+    """Return the random stream of one factor, which does not depend on any other factor."""
     key = (0, zlib.crc32(name.encode()))
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
 class VariationLeaf(spaces.Space[Any]):
-    """One factor of a variation space, as stable-worldmodel has it: `value` and `init_value`."""
+    """One factor in a variation space, with stable-worldmodel's `value` and `init_value`."""
 
     def __init__(self, factor: Factor) -> None:
         self.factor = factor
@@ -166,7 +173,7 @@ class VariationLeaf(spaces.Space[Any]):
         super().__init__(self.init_value.shape, self.init_value.dtype.type)
 
     def array(self, value: Value) -> NDArray[Any]:
-        """Return a value as the array that a `variation.<name>` column holds."""
+        """Return a value as an array of the type of the column `variation.<name>`."""
         match self.factor:
             case Uniform():
                 return np.array(value, np.float64)
@@ -176,12 +183,12 @@ class VariationLeaf(spaces.Space[Any]):
                 return np.array(value, np.uint8)
 
     def sample(self, mask: Any = None, probability: Any = None) -> NDArray[Any]:
-        """Draw a value with this space's own generator, and keep it as the current one."""
+        """Return a value sampled with this space's generator, and make it the current value."""
         self.value = self.array(sample(self.factor, self.np_random))
         return self.value
 
     def contains(self, x: Any) -> bool:
-        """Whether `x` is a value of the factor."""
+        """Return whether `x` is a valid value of the factor."""
         try:
             parse(self.factor, x, "value")
         except InvalidInputError:
@@ -200,7 +207,7 @@ class VariationSpace(spaces.Dict):
         super().__init__(leaves, sort_keys=False)  # pyright: ignore[reportUnknownMemberType]
 
     def names(self) -> list[str]:
-        """Return the factors' names."""
+        """Return the names of the factors."""
         return list(self.spaces)
 
     @property
@@ -210,16 +217,16 @@ class VariationSpace(spaces.Dict):
 
     @property
     def init_value(self) -> dict[str, NDArray[Any]]:
-        """The values when nothing varies."""
+        """The factors' default values."""
         return {name: self._leaf(name).init_value for name in self.spaces}
 
     def reset(self) -> None:
-        """Go back to the values when nothing varies."""
+        """Set all factors to their default values."""
         for name in self.spaces:
             self._leaf(name).value = self._leaf(name).init_value
 
     def update(self, names: Sequence[str]) -> None:
-        """Sample the factors called `names`; ["all"] samples every one."""
+        """Sample new values of the factors called `names`; ["all"] samples all factors."""
         for name in chosen(names, self.spaces):
             self._leaf(name).sample()
 
@@ -232,7 +239,7 @@ class VariationSpace(spaces.Dict):
             leaf.value = leaf.array(parse(leaf.factor, value, f"factor {name!r}"))
 
     def check(self, debug: bool = False) -> bool:
-        """Whether every current value is within its factor's bounds."""
+        """Return whether every current value is within its factor's bounds."""
         return all(self._leaf(name).contains(self._leaf(name).value) for name in self.spaces)
 
     def _leaf(self, name: str) -> VariationLeaf:
@@ -242,11 +249,11 @@ class VariationSpace(spaces.Dict):
 
 
 def chosen(names: object, known: Mapping[str, Any]) -> list[str]:
-    """Return the factors that `options["variation"]` names; ["all"] is every one.
+    """Return the factors that `options["variation"]` names; ["all"] names all factors.
 
     Raises:
-        InvalidInputError: not a list of names.
-        UnknownNameError: a name that no factor has.
+        InvalidInputError: `names` is not a list of names.
+        UnknownNameError: no factor has one of the names.
     """
     if isinstance(names, str) or not isinstance(names, Sequence):
         raise InvalidInputError(
@@ -262,6 +269,7 @@ def chosen(names: object, known: Mapping[str, Any]) -> list[str]:
 
 
 def _color(value: object, where: str) -> Rgb:
+    """Return a colour as three bytes; see `parse`."""
     rule = f"{where}: {value!r} is no colour; write a CSS name, '#rrggbb' or three bytes 0 to 255."
     if isinstance(value, str):
         try:

@@ -1,4 +1,4 @@
-"""Values and ranges for an environment's factors, read from YAML and validated."""
+"""Scenarios: values, ranges and splits of an environment's factors, read from YAML."""
 
 import itertools
 from collections.abc import Mapping
@@ -6,11 +6,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, ValidationError
 
-from sandbox import content, digest, document
+from sandbox import content, digest, document, validation
 from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.scenario import factors
+from sandbox.scenario.camera import CameraSetting
 from sandbox.scenario.disturbance import Disturbance
 from sandbox.scenario.factors import Factors, Value, Values
 from sandbox.scenario.settings import (
@@ -18,80 +19,86 @@ from sandbox.scenario.settings import (
     Strict,
     apart,
     check_setting,
-    draw,
     inside,
     ordered,
+    sample,
 )
-from sandbox.scenario.view import View
 
 FORMAT = 1
-TRAIN = "train"  # The split that leaves out what lies in others.
-DRAWS = 1000  # After which a split is taken to be empty.
+TRAIN = "train"  # The split that excludes what lies in the other splits.
+DRAWS = 1000  # After so many failed draws, a split counts as empty.
 
 
 class Scenario(Strict):
-    """One scenario: values and ranges of an environment's factors, and splits of them.
+    """A scenario: fixed values and ranges of an environment's factors, and splits of them.
 
     Attributes:
-        format: of the file.
-        environment: the file name of the environment, such as push_t.
-        extends: another scenario of it, by name; what this one says wins. None in one that is
-            loaded: all is here.
-        summary: a sentence: what question it asks.
-        limit_s: after how many simulated seconds an episode is truncated, if sooner than usual.
-        factors: by name, a fixed value or a Spread. Those not named keep their defaults.
-        cameras: by name, those that are elsewhere than usual, or more of them.
-        disturbances: what happens during an episode; see `disturbance`.
-        splits: by name, settings that replace those of `factors`. No two overlap: `train` leaves
-            out what lies in another, and of the others each two differ in some factor.
+        format: the version of the file format.
+        environment: the name of the environment, such as push_t, or MODULE:CLASS.
+        extends: the name of another scenario of the environment, whose keys this one inherits and
+            may replace. `load` resolves it and leaves None.
+        summary: the question that the scenario asks, in a sentence.
+        limit_s: when an episode is truncated, if earlier than usual [simulated s].
+        factors: name to fixed value or Spread. Other factors keep their default values.
+        cameras: name to camera, for cameras that are moved or added.
+        disturbances: the events of every episode.
+        splits: name to settings that replace those of `factors`. No two splits overlap: `train`
+            excludes what lies in another split, and any two others differ in some factor.
     """
 
     format: Literal[1] = Field(alias="format")
-    environment: str
+    environment: Annotated[str, AfterValidator(content.canonical)]
     extends: str | None = None
     summary: str = ""
     limit_s: Annotated[float, Field(gt=0)] | None = None
     factors: dict[str, Setting] = Field(default_factory=dict)
-    cameras: dict[str, View] = Field(default_factory=dict)
+    cameras: dict[str, CameraSetting] = Field(default_factory=dict)
     disturbances: list[Disturbance] = Field(default_factory=list[Disturbance])
     splits: dict[str, dict[str, Setting]] = Field(default_factory=dict)
 
     @cached_property
     def digest(self) -> str:
-        """The SHA-256 of what the scenario says."""
+        """The SHA-256 of the scenario's content, 64 hex digits."""
         return digest.sha256(self.model_dump())
 
     def sample(self, known: Factors, seed: int, split: str | None) -> Values:
-        """Draw a value for every factor; one factor's draw never moves another's.
+        """Return sampled values of all factors; each factor has a random stream of its own.
 
-        A draw of `train` that lies in another split is made again.
+        Values for `train` that lie in another split are sampled again.
+
+        Args:
+            known: the environment's factors.
+            seed: the seed of the episode's factors.
+            split: the name of a split, or None.
 
         Raises:
-            InvalidInputError: other splits leave nothing of `train`.
+            UnknownNameError: the scenario has no such split.
+            InvalidInputError: the other splits leave nothing for `train`.
         """
         settings = self.settings(split)
         others = [self.settings(name) for name in self.splits if split == TRAIN != name]
         streams = {name: factors.stream(seed, name) for name in settings}
         for _ in range(DRAWS):
-            drawn: dict[str, Value] = {}
+            found: dict[str, Value] = {}
             for name in ordered(settings, known):
-                drawn[name] = draw(known[name], settings.get(name), streams.get(name), name, drawn)
-            if not any(inside(box, drawn, known) for box in others):
-                return Values({name: drawn[name] for name in known})
+                setting, rng = settings.get(name), streams.get(name)
+                found[name] = sample(known[name], setting, rng, name, found)
+            if not any(inside(box, found, known) for box in others):
+                return Values({name: found[name] for name in known})
         raise InvalidInputError(
             f"the split 'train' of a scenario of {self.environment}: {DRAWS} draws all lay in "
             "other splits; make these smaller."
         )
 
     def happenings(self, known: Factors, values: Values, seed: int) -> list[Disturbance]:
-        """Return the disturbances of an episode, every range drawn."""
+        """Return the disturbances of an episode, with a value sampled from every range."""
         return [
-            one.settled(values, known, factors.stream(seed, f"disturbance {n}"))
+            one.sampled(values, known, factors.stream(seed, f"disturbance {n}"))
             for n, one in enumerate(self.disturbances)
         ]
 
     def settings(self, split: str | None) -> dict[str, Setting]:
-        """Return the settings of a split, or without one.
+        """Return the settings of the factors in a split; None means those outside any split.
 
         Raises:
             UnknownNameError: the scenario has no such split.
@@ -102,17 +109,17 @@ class Scenario(Strict):
             raise UnknownNameError("split", split, self.splits, f"a scenario of {self.environment}")
         return {**self.factors, **self.splits[split]}
 
-    def inside(self, drawn: Mapping[str, Value], known: Factors) -> list[str]:
-        """Return the splits other than train that some values of all factors lie in."""
+    def inside(self, values: Mapping[str, Value], known: Factors) -> list[str]:
+        """Return the names of the splits, other than train, in which the values lie."""
         names = [name for name in self.splits if name != TRAIN]
-        return [name for name in names if inside(self.settings(name), drawn, known)]
+        return [name for name in names if inside(self.settings(name), values, known)]
 
     def check(self, known: Factors, where: str) -> None:
-        """Refuse what the environment's factors do not allow, and splits that overlap.
+        """Refuse a scenario that is not valid for an environment with the factors `known`.
 
         Raises:
-            UnknownNameError: a factor that the environment has not.
-            InvalidInputError: a value out of bounds, or of another type.
+            UnknownNameError: the environment has no such factor.
+            InvalidInputError: a value has another type or is out of bounds, or two splits overlap.
         """
         places = {"factors": self.factors} | {f"splits.{n}": s for n, s in self.splits.items()}
         for place, settings in places.items():
@@ -130,6 +137,7 @@ class Scenario(Strict):
             disturbance.check(known, f"{where}: disturbances.{n}")
 
     def _check_splits(self, known: Factors, where: str) -> None:
+        """Refuse two splits other than train that may have values in common."""
         others = [(name, box) for name, box in self.splits.items() if name != TRAIN]
         for (one, a), (other, b) in itertools.combinations(others, 2):
             mine, its = {**self.factors, **a}, {**self.factors, **b}
@@ -142,10 +150,14 @@ class Scenario(Strict):
 
 
 def load(name: str | Mapping[str, Any]) -> tuple[Scenario, str]:
-    """Read a scenario by the name of its file, by a path that ends in .yaml, or as a mapping.
+    """Return a scenario with what it extends resolved, and what errors call it.
 
-    Returns:
-        The scenario, with what it extends in it, and what to call it in an error.
+    Args:
+        name: the name of a scenario, a path that ends in .yaml, or the scenario as a mapping.
+
+    Raises:
+        UnknownNameError: there is no such scenario.
+        InvalidInputError: the scenario is not valid, or extends itself.
     """
     scenario, where = _read(name) if isinstance(name, str) else _given(name)
     seen = [where]
@@ -161,21 +173,25 @@ def _given(data: Mapping[str, Any]) -> tuple[Scenario, str]:
     where = "the scenario"
     try:
         return Scenario.model_validate(dict(data)), where
-    except ValueError as error:
-        raise InvalidInputError(f"{where} given as a mapping: {error}") from None
+    except ValidationError as error:
+        fault = validation.first_fault(error)
+        raise InvalidInputError(f"{where} given as a mapping: {fault}") from None
 
 
 def _read(name: str) -> tuple[Scenario, str]:
     if name.endswith((".yaml", ".yml")):
         return document.read(Path(name), Scenario), name
-    if name not in content.names("scenarios", ".yaml"):
-        raise UnknownNameError("scenario", name, content.names("scenarios", ".yaml"))
-    path = content.folder("scenarios") / f"{name}.yaml"
-    return document.read(path, Scenario), f"scenarios/{name}.yaml"
+    known = content.listing("scenarios").found
+    if name not in known:
+        raise UnknownNameError("scenario", name, known)
+    return document.read(known[name].path, Scenario), known[name].where
 
 
 def _extended(child: Scenario, parent: Scenario, its: str, where: str) -> Scenario:
-    """Return a scenario with what it extends; that may extend another."""
+    """Return a scenario merged with the one it extends, which may extend another.
+
+    `its` and `where` are what errors call the parent and the child.
+    """
     if parent.environment != child.environment:
         raise InvalidInputError(
             f"{where}: extends {its}, which is for {parent.environment!r}, not "
@@ -193,8 +209,8 @@ def _extended(child: Scenario, parent: Scenario, its: str, where: str) -> Scenar
     )
 
 
-def settle(values: Values, changes: Mapping[str, object], known: Factors) -> Values:
-    """Return `values` with some replaced; errors as `options['variation_values']` deserves them."""
+def with_values(values: Values, changes: Mapping[str, object], known: Factors) -> Values:
+    """Return values with some of them replaced; errors name `options['variation_values']`."""
     new = dict(values)
     for name, value in changes.items():
         if name not in known:

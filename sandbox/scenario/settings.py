@@ -1,4 +1,4 @@
-"""What a factor may be set to: a value, or how it varies; and drawing one."""
+"""Settings of factors: a fixed value or a spread, and how to sample from them."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, cast
@@ -15,13 +15,13 @@ Vec = Annotated[list[float], Field(min_length=3, max_length=3)]
 
 
 class Strict(BaseModel):
-    """A document of which every key is known and of the right type."""
+    """A document whose keys are all known and have the right types."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Follows(Strict):
-    """A factor that is another's value, times and plus a number."""
+    """A value that follows another factor: its value `times` a number `plus` a number."""
 
     factor: str
     times: float = 1.0
@@ -29,13 +29,13 @@ class Follows(Strict):
 
 
 class Spread(Strict):
-    """How a factor varies: over a range of numbers or several, among values, or with another.
+    """How a factor varies: exactly one of the attributes is given.
 
     Attributes:
-        uniform: [low, high], or a list of such ranges, drawn by their lengths. An end may be the
-            name of another factor: its value.
-        choice: values.
-        follows: another factor: `{factor: t_scale, times: 2, plus: 0.1}`.
+        uniform: [low, high], or a list of such ranges, which are chosen in proportion to their
+            lengths. An end may be the name of another factor and then has its value.
+        choice: a list of values, all equally likely.
+        follows: another factor, as in `{factor: t_scale, times: 2, plus: 0.1}`.
     """
 
     uniform: Range | Annotated[list[Range], Field(min_length=1)] | None = None
@@ -44,7 +44,7 @@ class Spread(Strict):
 
     @property
     def ranges(self) -> list[list[float | str]]:
-        """The ranges of `uniform`."""
+        """The ranges of `uniform` as a list."""
         given = cast(list[Any], self.uniform or [])
         one = bool(given) and not isinstance(given[0], list)
         return cast(list[list[float | str]], [given] if one else given)
@@ -55,11 +55,11 @@ Box = Mapping[str, Setting]
 
 
 def check_setting(factor: Factor, setting: Setting, known: Factors, where: str) -> None:
-    """Refuse a setting that a factor may not have; `where` says which.
+    """Refuse a setting that is not valid for a factor; errors call it `where`.
 
     Raises:
-        InvalidInputError: a value out of bounds or of another type, or a spread that is none.
-        UnknownNameError: it needs a factor that is not known, or has no number.
+        InvalidInputError: a value is out of bounds or has another type, or a spread is not valid.
+        UnknownNameError: the setting refers to a factor that does not exist, or is a colour.
     """
     if not isinstance(setting, Spread):
         factors.parse(factor, setting, where)
@@ -80,6 +80,7 @@ def check_setting(factor: Factor, setting: Setting, known: Factors, where: str) 
 
 
 def _check_ranges(factor: Factor, setting: Spread, where: str) -> None:
+    """Refuse ranges with an end out of bounds, or whose low end is above the high one."""
     for low, high in setting.ranges:
         for end in (low, high):
             if not isinstance(end, str):
@@ -89,7 +90,7 @@ def _check_ranges(factor: Factor, setting: Spread, where: str) -> None:
 
 
 def _needs(setting: Setting | None) -> list[str]:
-    """Return the factors whose values a setting needs."""
+    """Return the names of the factors to which a setting refers."""
     if not isinstance(setting, Spread):
         return []
     if setting.follows is not None:
@@ -99,7 +100,11 @@ def _needs(setting: Setting | None) -> list[str]:
 
 
 def ordered(settings: Box, known: Factors) -> list[str]:
-    """Return every factor after those whose values it needs; InvalidInputError if none can be."""
+    """Return the names of all factors, each after those to which its setting refers.
+
+    Raises:
+        InvalidInputError: settings refer to each other in a circle.
+    """
     order: list[str] = []
     while len(order) < len(known):
         ready = [
@@ -114,14 +119,22 @@ def ordered(settings: Box, known: Factors) -> list[str]:
     return order
 
 
-def draw(
+def sample(
     factor: Factor,
     setting: Setting | None,
     rng: np.random.Generator | None,
     name: str,
-    drawn: Mapping[str, Value],
+    values: Mapping[str, Value],
 ) -> Value:
-    """Draw a factor whose setting needs only what is drawn."""
+    """Return a value sampled from a factor's setting.
+
+    Args:
+        factor: the factor.
+        setting: its setting; None means its default value.
+        rng: the factor's random stream; None means its default value.
+        name: the factor's name, for errors.
+        values: the values of the factors to which the setting refers.
+    """
     where = f"factor {name!r}"
     if setting is None or rng is None:
         return factors.default(factor)
@@ -130,10 +143,10 @@ def draw(
     if setting.choice is not None:
         return factors.parse(factor, setting.choice[int(rng.integers(len(setting.choice)))], where)
     if setting.follows is not None:
-        value = float(cast(float, drawn[setting.follows.factor]))
+        value = float(cast(float, values[setting.follows.factor]))
         value = setting.follows.times * value + setting.follows.plus
         return factors.parse(factor, round(value) if isinstance(factor, Integer) else value, where)
-    low, high = _range(setting, drawn, rng, whole=isinstance(factor, Integer))
+    low, high = _range(setting, values, rng, whole=isinstance(factor, Integer))
     if low > high:
         raise InvalidInputError(f"{where}: from {low} to {high}: the low end comes first.")
     if isinstance(factor, Integer):
@@ -142,10 +155,13 @@ def draw(
 
 
 def _range(
-    setting: Spread, drawn: Mapping[str, Value], rng: np.random.Generator, *, whole: bool
+    setting: Spread, values: Mapping[str, Value], rng: np.random.Generator, *, whole: bool
 ) -> tuple[float, float]:
-    """Return the range to draw from: one of several by their lengths, or how many they hold."""
-    ranges = [(_number(low, drawn), _number(high, drawn)) for low, high in setting.ranges]
+    """Return one range of a spread, chosen in proportion to their lengths.
+
+    With `whole`, the length of a range is how many whole numbers it has.
+    """
+    ranges = [(_number(low, values), _number(high, values)) for low, high in setting.ranges]
     if len(ranges) == 1:
         return ranges[0]
     place = rng.random() * sum(high - low + whole for low, high in ranges)
@@ -156,16 +172,18 @@ def _range(
     return ranges[-1]
 
 
-def _number(end: float | str, drawn: Mapping[str, Value]) -> float:
-    return float(cast(float, drawn[end])) if isinstance(end, str) else float(end)
+def _number(end: float | str, values: Mapping[str, Value]) -> float:
+    """Return the end of a range as a number, looking up the value of a factor's name."""
+    return float(cast(float, values[end])) if isinstance(end, str) else float(end)
 
 
-def inside(box: Box, drawn: Mapping[str, Value], known: Factors) -> bool:
-    """Whether all that a split names is as it has it."""
-    return all(_covers(setting, drawn[name], known[name], drawn) for name, setting in box.items())
+def inside(box: Box, values: Mapping[str, Value], known: Factors) -> bool:
+    """Return whether every factor with a setting in `box` has a value that the setting allows."""
+    return all(_covers(setting, values[name], known[name], values) for name, setting in box.items())
 
 
-def _covers(setting: Setting, value: Value, factor: Factor, drawn: Mapping[str, Value]) -> bool:
+def _covers(setting: Setting, value: Value, factor: Factor, values: Mapping[str, Value]) -> bool:
+    """Return whether a setting allows a value."""
     if not isinstance(setting, Spread):
         return factors.parse(factor, setting, "") == value
     if setting.choice is not None:
@@ -173,19 +191,19 @@ def _covers(setting: Setting, value: Value, factor: Factor, drawn: Mapping[str, 
     if setting.follows is not None:
         return True
     return any(
-        _number(low, drawn) <= cast(float, value) <= _number(high, drawn)
+        _number(low, values) <= cast(float, value) <= _number(high, values)
         for low, high in setting.ranges
     )
 
 
 def apart(one: Setting, other: Setting, factor: Factor) -> bool:
-    """Whether two settings of a factor have surely nothing in common."""
+    """Return whether two settings of a factor are sure to have no value in common."""
     if _needs(one) or _needs(other):
         return False
     for a, b in ((one, other), (other, one)):
         if not isinstance(a, Spread) or a.choice is not None:
-            values: list[Any] = [*(a.choice or [])] if isinstance(a, Spread) else [a]
-            parsed = [factors.parse(factor, value, "") for value in values]
+            options: list[Any] = [*(a.choice or [])] if isinstance(a, Spread) else [a]
+            parsed = [factors.parse(factor, value, "") for value in options]
             return not any(_covers(b, value, factor, {}) for value in parsed)
     mine, its = cast(Spread, one).ranges, cast(Spread, other).ranges
     return all(

@@ -1,7 +1,8 @@
-"""What is in the world, as frozen data: physics, pictures and documentation are built from it.
+"""Scenes as frozen data, from which physics, pictures and documentation are built.
 
-Lengths are metres, masses kilograms, angles radians unless a name says otherwise. The world frame
-has z up. Quaternions are (x, y, z, w). Colours are red, green, blue and alpha in 0..1, as shown.
+Lengths are in metres, masses in kilograms and angles in radians, unless a name says otherwise. The
+world frame has z up. Quaternions are (x, y, z, w). Colours are red, green, blue and alpha in 0..1,
+as displayed.
 """
 
 from sandbox.scene.assets import asset
@@ -17,6 +18,7 @@ from sandbox.scene.bodies import (
     robot,
 )
 from sandbox.scene.panda import (
+    PANDA_CAMERA,
     PANDA_FINGERS,
     PANDA_JOINTS,
     PANDA_LIMITS,
@@ -24,10 +26,13 @@ from sandbox.scene.panda import (
     panda,
     panda_joints,
     panda_moved,
+    panda_room,
 )
+from sandbox.scene.parts import X, Y, Z, box, rim, shade, slab, sliding
 from sandbox.scene.scene import Engine, Scene, movable
 from sandbox.scene.shapes import (
     GREY,
+    LYING,
     Pose,
     Quat,
     Rgba,
@@ -37,12 +42,15 @@ from sandbox.scene.shapes import (
     Vec3,
     image,
     mesh,
+    tilted,
     turned,
 )
 from sandbox.scene.view import Camera, Light, orbit, sun
 
 __all__ = [
     "GREY",
+    "LYING",
+    "PANDA_CAMERA",
     "PANDA_FINGERS",
     "PANDA_JOINTS",
     "PANDA_LIMITS",
@@ -66,7 +74,11 @@ __all__ = [
     "ShapeKind",
     "Texture",
     "Vec3",
+    "X",
+    "Y",
+    "Z",
     "asset",
+    "box",
     "image",
     "mesh",
     "movable",
@@ -74,7 +86,13 @@ __all__ = [
     "panda",
     "panda_joints",
     "panda_moved",
+    "panda_room",
+    "rim",
     "robot",
+    "shade",
+    "slab",
+    "sliding",
     "sun",
+    "tilted",
     "turned",
 ]

@@ -1,4 +1,4 @@
-"""Files that a scene names: found by path, named by their bytes."""
+"""Asset files of a scene: found by path, identified by the SHA-256 of their bytes."""
 
 import hashlib
 import importlib.util
@@ -8,7 +8,11 @@ from sandbox.errors import InvalidInputError
 
 
 def asset(path: str) -> Path:
-    """Return where a named asset lies: an absolute path, or one below pybullet_data."""
+    """Return the path of an asset, given as an absolute path or one below pybullet_data.
+
+    Raises:
+        InvalidInputError: there is no such file.
+    """
     spec = importlib.util.find_spec("pybullet_data")
     roots = list(spec.submodule_search_locations or []) if spec else []
     for candidate in [Path(path)] if Path(path).is_absolute() else [Path(r) / path for r in roots]:

@@ -1,4 +1,4 @@
-"""What moves: bodies, their joints, and robots from files."""
+"""Bodies, their joints, and robots from URDF files."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -14,13 +14,13 @@ MotorKind = Literal["velocity", "position", "torque"]
 
 @dataclass(frozen=True)
 class Material:
-    """How a surface touches others.
+    """The contact properties of a surface; Bullet multiplies those of both bodies.
 
     Attributes:
-        friction: Coulomb coefficient, lateral; a contact's is the product of both bodies' (Bullet).
+        friction: lateral Coulomb coefficient.
         rolling_friction: resistance to rolling [m].
         spinning_friction: resistance to spinning about the contact normal [m].
-        restitution: 0 to 0.7; above that Bullet's contacts gain energy. A contact's is the product.
+        restitution: 0 to 0.7; above 0.7 Bullet's contacts gain energy.
     """
 
     friction: float = 0.5
@@ -37,7 +37,7 @@ class Material:
 
 @dataclass(frozen=True)
 class Motor:
-    """What may drive a joint: its kind and the largest force [N] or torque [N m] it may use."""
+    """A motor at a joint: its kind, and its largest force [N] or torque [N m]."""
 
     kind: MotorKind
     max_force: float
@@ -45,13 +45,13 @@ class Motor:
 
 @dataclass(frozen=True)
 class Joint:
-    """How a link hangs on its parent.
+    """The joint between a link and its parent.
 
     Attributes:
         kind: fixed, revolute, prismatic or spherical.
-        axis: in the link's frame; fixed and spherical joints do not use it.
-        limits: lowest and highest position ([m] or [rad]), or None.
-        motor: None is a free joint.
+        axis: the direction in the link's frame; fixed and spherical joints ignore it.
+        limits: lowest and highest position ([m] or [rad]); None means no limits.
+        motor: the joint's motor; None is a free joint.
         damping: force per velocity ([N s/m] or [N m s/rad]).
     """
 
@@ -67,14 +67,14 @@ class Link:
     """A moving part of a body.
 
     Attributes:
-        name: unique in its body.
-        joint: to the parent.
-        shapes: its geometry.
-        mass_kg: its mass.
-        com: its centre of mass, in its frame [m].
-        pose: its frame, in the frame of its parent, at joint position 0.
-        parent: the name of another link, or "" for the body's base.
-        position: the joint's first position ([m] or [rad]).
+        name: unique in the body.
+        joint: the joint to the parent.
+        shapes: the link's geometry.
+        mass_kg: the link's mass.
+        com: the centre of mass in the link's frame [m].
+        pose: the link's frame in its parent's frame, at joint position 0.
+        parent: the name of an earlier link, or "" for the body's base.
+        position: the joint's initial position ([m] or [rad]).
     """
 
     name: str
@@ -89,17 +89,18 @@ class Link:
 
 @dataclass(frozen=True)
 class Body:
-    """A base with its links.
+    """A body: a base with its links.
 
     Attributes:
-        name: unique in its scene.
-        shapes: the base's geometry; its centre of mass is the base frame's origin.
-        mass_kg: the base's mass; 0 holds it in place.
-        pose: the base's first pose, world frame.
-        material: of all its surfaces.
-        links: in an order in which parents come before children.
-        linear_damping, angular_damping: Bullet's d: of a free body dv/dt = -d v (1 + |v|), measured
-            (v in m/s or rad/s).
+        name: unique in the scene.
+        shapes: the base's geometry; the origin of its frame is its centre of mass.
+        mass_kg: the base's mass; 0 fixes it in place.
+        pose: the base's initial pose, world frame.
+        material: the contact properties of all surfaces.
+        links: the links, parents before children.
+        linear_damping: Bullet's d. A free body slows down by dv/dt = -d v (1 + |v|), as measured
+            (v in m/s).
+        angular_damping: the same for rotation (v in rad/s).
     """
 
     name: str
@@ -126,13 +127,13 @@ class Robot:
     """A body described by a URDF file; make one with `robot()`.
 
     Attributes:
-        name: unique in its scene.
-        urdf: the file's path, absolute or below pybullet_data.
-        sha256: of the file's bytes, so that the scene's digest names them.
-        pose: of the base, world frame.
-        fixed: holds the base in place.
-        positions: first positions of the movable joints, in the file's order; () is all 0.
-        motor: how its movable joints are driven; their greatest forces are the file's.
+        name: unique in the scene.
+        urdf: the path of the file, absolute or below pybullet_data.
+        sha256: the SHA-256 of the file, so that the scene's digest covers its bytes.
+        pose: the base's initial pose, world frame.
+        fixed: whether the base is fixed in place.
+        positions: initial positions of the movable joints, in the file's order; () is all 0.
+        motor: the kind of motor at the movable joints; the file has their largest forces.
     """
 
     name: str
@@ -153,7 +154,7 @@ def robot(
     positions: tuple[float, ...] = (),
     motor: MotorKind = "position",
 ) -> Robot:
-    """Return the robot of a URDF file, named by path: absolute, or below pybullet_data.
+    """Return the robot in a URDF file, whose path is absolute or below pybullet_data.
 
     Raises:
         InvalidInputError: there is no such file.

@@ -1,4 +1,4 @@
-"""A scene: bodies, cameras, a light, and how they are simulated."""
+"""A scene: bodies, cameras, a light, and the settings of the physics engine."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from sandbox.scene.view import DAYLIGHT, Camera, Light
 
 @dataclass(frozen=True)
 class Engine:
-    """How the scene is simulated: every number that Bullet's result depends on.
+    """The settings of the physics engine: every number that Bullet's results depend on.
 
-    The defaults against sticky walls are Kubric's (bulletphysics/bullet3 #3094).
+    The defaults that keep bodies from sticking to walls are Kubric's (bulletphysics/bullet3 #3094).
     """
 
     physics_hz: int = 240
@@ -34,15 +34,19 @@ class Engine:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that physics and pictures need to know.
+    """Everything that physics and pictures depend on.
 
     Attributes:
-        bodies, cameras, light, engine: its parts.
-        sky: colour of what nothing covers, at the horizon and below it, and
-        zenith: straight above.
+        bodies: the bodies and robots.
+        cameras: the cameras.
+        light: the light.
+        engine: the settings of the physics engine.
+        sky: red, green, blue of the background at the horizon and below it.
+        zenith: red, green, blue of the background straight above.
 
     Raises:
-        InvalidInputError: two bodies or two cameras share a name, or a camera's body is not there.
+        InvalidInputError: two bodies or two cameras share a name.
+        UnknownNameError: a camera follows a body that is not in the scene.
     """
 
     bodies: tuple[Body | Robot, ...]
@@ -66,11 +70,11 @@ class Scene:
 
     @cached_property
     def digest(self) -> str:
-        """The SHA-256 that names this scene, 64 hex digits."""
+        """The SHA-256 of the scene, 64 hex digits."""
         return digest.sha256(self)
 
     def camera(self, name: str) -> Camera:
-        """Return the camera called `name`; UnknownNameError if there is none."""
+        """Return the camera called `name`; UnknownNameError if the scene has none."""
         for camera in self.cameras:
             if camera.name == name:
                 return camera
@@ -78,7 +82,7 @@ class Scene:
 
 
 def movable(scene: Scene) -> Iterator[str]:
-    """Yield the names of the bodies whose base is free to move."""
+    """Yield the names of the bodies whose base can move."""
     for body in scene.bodies:
         if (isinstance(body, Body) and body.mass_kg > 0) or (
             isinstance(body, Robot) and not body.fixed

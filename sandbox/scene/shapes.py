@@ -1,4 +1,4 @@
-"""Geometry and surfaces."""
+"""Shapes, their poses and their textures."""
 
 import math
 from dataclasses import dataclass
@@ -30,13 +30,14 @@ _SIZES: dict[str, int] = {
 
 @dataclass(frozen=True)
 class Pose:
-    """A place and an orientation: `xyz` [m], `quat` (x, y, z, w), unit length."""
+    """A position `xyz` [m] and an orientation `quat` (x, y, z, w) of unit length."""
 
     xyz: Vec3 = (0.0, 0.0, 0.0)
     quat: Quat = (0.0, 0.0, 0.0, 1.0)
 
 
 ORIGIN = Pose()
+LYING: Quat = (math.sqrt(0.5), 0.0, 0.0, math.sqrt(0.5))  # A cylinder along y.
 
 
 def turned(x: float, y: float, z: float, yaw_rad: float = 0.0) -> Pose:
@@ -44,18 +45,24 @@ def turned(x: float, y: float, z: float, yaw_rad: float = 0.0) -> Pose:
     return Pose((x, y, z), (0.0, 0.0, math.sin(yaw_rad / 2), math.cos(yaw_rad / 2)))
 
 
+def tilted(x: float, y: float, z: float, pitch_rad: float) -> Pose:
+    """Return the pose at (x, y, z) [m], turned by `pitch_rad` about y: +x goes down."""
+    return Pose((x, y, z), (0.0, math.sin(pitch_rad / 2), 0.0, math.cos(pitch_rad / 2)))
+
+
 @dataclass(frozen=True)
 class Texture:
-    """What a surface shows besides its colour; make an image's with `image()`.
+    """The texture of a shape; make one from an image file with `image()`.
 
-    It lies on each side of a shape as a slide projector along the shape's nearest axis would throw
-    it (box projection), its middle at the shape's origin, and repeats.
+    It is projected onto each side along the shape's nearest axis (box projection), with its middle
+    at the shape's origin, and repeats.
 
     Attributes:
-        kind: a checker, or the image of a file, which the shape's colour tints.
-        width_m: of one repeat: two squares, or the image, whose height is the same.
-        color: red, green, blue of a checker's other squares.
-        path, sha256: of the image, and of its bytes, so that the scene's digest names them.
+        kind: `checker`, or `image` for an image file, which the shape's colour tints.
+        width_m: the width of one repeat: two squares, or the image, which is as high as wide.
+        color: red, green, blue of every second square of a checker.
+        path: the path of the image file.
+        sha256: the SHA-256 of the image file, so that the scene's digest covers its bytes.
     """
 
     kind: Literal["checker", "image"] = "checker"
@@ -74,18 +81,19 @@ class Shape:
     """One piece of geometry in the frame of its body or link.
 
     Attributes:
-        kind: what it is; a plane is infinite with its normal along +z.
-        size: box half extents; sphere (radius,); cylinder and capsule (radius, length along z, the
-            capsule's without its caps); plane (); mesh scale per axis; height field (width, depth)
-            of a cell.
-        color: red, green, blue, alpha; with alpha below 1 it shows what is behind and throws no
-            shadow, and neither depth nor segmentation knows of it: a goal's marker, say.
-        pose: in the frame of the body or link.
-        collides: takes part in physics.
-        visible: takes part in pictures.
-        path, sha256: of a mesh's file, and of its bytes; make one with `mesh()`.
-        heights: of a height field [m], rows along y of columns along x, its middle at the origin.
-        texture: what the surface shows.
+        kind: one of ShapeKind; a plane is infinite with its normal along +z.
+        size: half extents of a box; (radius,) of a sphere; (radius, length along z) of a cylinder
+            or capsule, the capsule's without its caps; () for a plane; scale per axis of a mesh;
+            (width, depth) of a height field's cell [m].
+        color: red, green, blue, alpha. With alpha below 1 the shape is translucent, casts no shadow
+            and is not in depth and segmentation pictures; use it for the marker of a goal.
+        pose: the shape's frame in the frame of the body or link.
+        collides: whether the shape takes part in physics.
+        visible: whether the shape is drawn.
+        path: the path of a mesh's file; make a mesh with `mesh()`.
+        sha256: the SHA-256 of a mesh's file.
+        heights: the heights of a height field [m], rows along y of columns along x, centred.
+        texture: the texture of the surface, or None.
     """
 
     kind: ShapeKind
@@ -117,12 +125,13 @@ class Shape:
 
 
 def mesh(path: str, scale: Vec3 = (1.0, 1.0, 1.0), color: Rgba = GREY, **rest: Any) -> Shape:
-    """Return the shape of a mesh file, named by path: absolute, or below pybullet_data.
+    """Return the shape of a mesh file, whose path is absolute or below pybullet_data.
 
     Args:
-        path: of an OBJ, STL, PLY or OFF file.
-        scale: per axis.
-        color: unless the file has several colours of its own; GREY is also the file's only one.
+        path: the path of an OBJ, STL, PLY or OFF file.
+        scale: the scale per axis.
+        color: the colour, unless the file has several colours. GREY stands for the colour of a
+            file that has one.
         rest: any other attribute of Shape.
 
     Raises:
@@ -132,7 +141,7 @@ def mesh(path: str, scale: Vec3 = (1.0, 1.0, 1.0), color: Rgba = GREY, **rest: A
 
 
 def image(path: str, width_m: float = 1.0) -> Texture:
-    """Return the texture of an image file, named by path: absolute, or below pybullet_data.
+    """Return the texture of an image file, whose path is absolute or below pybullet_data.
 
     Raises:
         InvalidInputError: there is no such file.

@@ -1,4 +1,4 @@
-"""What pictures need besides things: cameras and light."""
+"""Cameras and lights."""
 
 import math
 from dataclasses import dataclass
@@ -12,18 +12,22 @@ class Camera:
     """A pinhole camera.
 
     Attributes:
-        name: unique in its scene.
-        eye, target, up: where it is, what it looks at, what is up in the picture. In the world's
-            frame [m]; of one that follows, from the body's origin; of one mounted, in its frame.
-        fov_deg: the angle from the picture's top to its bottom.
-        near_m, far_m: nothing nearer or farther along the view axis is seen.
-        body: whose base it follows (keeping its direction) or, if `mounted`, is fixed to; or
-        link: of that body, instead of its base.
-        mounted: turns with the body.
-        supersampling: 1, or 2: colours are the means of 2 x 2 samples a pixel.
+        name: unique in the scene.
+        eye: the position of the camera [m]. A fixed camera's `eye`, `target` and `up` are in the
+            world frame. For a camera that follows a body, they start at the body's origin, with the
+            axes of the world, or of the body if the camera is mounted.
+        target: the point that the camera looks at [m].
+        up: the direction that is up in the picture.
+        fov_deg: the vertical field of view, from the picture's top to its bottom.
+        near_m: the distance along the view axis below which nothing is drawn.
+        far_m: the distance along the view axis beyond which nothing is drawn.
+        body: the body that the camera follows; "" for a fixed camera.
+        link: the link of that body to follow; "" for its base.
+        mounted: whether the camera turns with the body.
+        supersampling: 1, or 2 for colours that are the means of 2 x 2 samples a pixel.
 
     Raises:
-        InvalidInputError: a camera that sees nothing.
+        InvalidInputError: the camera cannot see anything.
     """
 
     name: str
@@ -39,24 +43,24 @@ class Camera:
     supersampling: int = 1
 
     def __post_init__(self) -> None:
-        told = f"camera {self.name!r}"
+        who = f"camera {self.name!r}"
         numbers = (*self.eye, *self.target, *self.up, self.fov_deg, self.near_m, self.far_m)
         if not all(math.isfinite(n) for n in numbers):
-            raise InvalidInputError(f"{told}: {self}: all its numbers must be finite.")
+            raise InvalidInputError(f"{who}: {self}: all its numbers must be finite.")
         if not 0 < self.near_m < self.far_m:
             raise InvalidInputError(
-                f"{told}: near {self.near_m} m, far {self.far_m} m: give 0 < near < far."
+                f"{who}: near {self.near_m} m, far {self.far_m} m: give 0 < near < far."
             )
         if not 0 < self.fov_deg < 180:
-            raise InvalidInputError(f"{told}: field of view {self.fov_deg}: give 0 to 180 degrees.")
+            raise InvalidInputError(f"{who}: field of view {self.fov_deg}: give 0 to 180 degrees.")
         if self.supersampling not in (1, 2):
-            raise InvalidInputError(f"{told}: supersampling {self.supersampling!r}: give 1 or 2.")
+            raise InvalidInputError(f"{who}: supersampling {self.supersampling!r}: give 1 or 2.")
         way = tuple(t - e for t, e in zip(self.target, self.eye, strict=True))
         (x, y, z), (a, b, c) = way, self.up
         across = math.hypot(y * c - z * b, z * a - x * c, x * b - y * a)
         if across <= 1e-9 * math.hypot(*way) * math.hypot(*self.up):
             raise InvalidInputError(
-                f"{told}: looks from {self.eye} to {self.target} with {self.up} up: give two "
+                f"{who}: looks from {self.eye} to {self.target} with {self.up} up: give two "
                 "places, and an up that does not point along the view."
             )
 
@@ -65,8 +69,8 @@ class Camera:
 class Light:
     """A distant light: `direction` points from the scene towards it.
 
-    A surface shows its colour times `ambient` + `diffuse` x `color` x the cosine of the angle at
-    which the light falls on it (Lambert), the second term where no shadow is.
+    A surface is drawn in its colour times (`ambient` + `diffuse` x `color` x cosine of the angle
+    between its normal and the light), after Lambert. In shadow only `ambient` counts.
     """
 
     direction: Vec3 = (0.4, -0.5, 1.0)
@@ -92,7 +96,10 @@ def orbit(
     yaw_deg: float = -90.0,
     fov_deg: float = 45.0,
 ) -> Camera:
-    """Return a camera looking at `target`, `pitch_deg` above the horizon, `yaw_deg` from +x."""
+    """Return a camera that looks at `target` from `distance_m` away.
+
+    It is `pitch_deg` above the horizon of the target, and `yaw_deg` from +x around it.
+    """
     pitch, yaw = math.radians(pitch_deg), math.radians(yaw_deg)
     eye = (
         target[0] + distance_m * math.cos(pitch) * math.cos(yaw),
@@ -109,7 +116,7 @@ def sun(
     color: Vec3 = (1.0, 1.0, 1.0),
     ambient: float = 0.55,
 ) -> Light:
-    """Return a light `azimuth_deg` from +x and `elevation_deg` above the horizon."""
+    """Return a light from `azimuth_deg` from +x and `elevation_deg` above the horizon."""
     a, e = math.radians(azimuth_deg), math.radians(elevation_deg)
     direction = (math.cos(e) * math.cos(a), math.cos(e) * math.sin(a), math.sin(e))
     return Light(direction, color, ambient)

@@ -39,7 +39,7 @@ class Branching:
 
     def __init__(self, recipe: Recipe, folder: Folder, plan: Mapping[str, Any]) -> None:
         self._recipe, self._folder, self._plan = recipe, folder, plan
-        self._generation = Generation(recipe, folder.scenario)
+        self._generation = Generation(recipe, folder.scenario, folder.trust_code)
         self._env = self._generation.env
         self.origin = replace(self._generation.origin, plan=plan)
         self.schema = self._generation.schema
@@ -47,7 +47,8 @@ class Branching:
         self._last: tuple[int, Episode] | None = None  # The past that was read last.
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _branching, (self._recipe, self._folder.path, self._plan)
+        folder = self._folder
+        return _branching, (self._recipe, folder.path, folder.trust_code, self._plan)
 
     def quote(self, done: int, schedule: PriceSchedule) -> Quote:
         """Return what the branches after the first `done` cost at most."""
@@ -112,8 +113,8 @@ class _Actions:
         return act
 
 
-def _branching(recipe: Recipe, path: Path, plan: Mapping[str, Any]) -> Branching:
-    return Branching(recipe, Folder(path), plan)
+def _branching(recipe: Recipe, path: Path, trust_code: bool, plan: Mapping[str, Any]) -> Branching:
+    return Branching(recipe, Folder(path, trust_code), plan)
 
 
 def _check_past(past: Episode, buffer: EpisodeBuffer, step: int) -> None:

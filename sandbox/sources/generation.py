@@ -22,16 +22,20 @@ class Generation:
     Args:
         recipe: what to generate.
         scenario: the recipe's scenario as it was recorded; None reads the scenario's file.
+        trust_code: whether to import an environment that the recipe calls MODULE:CLASS: whoever
+            wrote the recipe does.
 
     Attributes:
         env: the environment that is simulated.
     """
 
-    def __init__(self, recipe: Recipe, scenario: Scenario | None = None) -> None:
+    def __init__(
+        self, recipe: Recipe, scenario: Scenario | None = None, trust_code: bool = True
+    ) -> None:
         for name in recipe.policies:
             find(name)
         self._recipe = recipe
-        self.env = rollout.make(recipe, Meter(prices.current()), scenario)
+        self.env = rollout.make(recipe, Meter(prices.current()), scenario, trust_code)
         self.origin = rollout.origin(self.env, recipe)
         self.schema = columns.schema(self.env)
         self.max_rows = self.env.max_steps + 1

@@ -66,7 +66,7 @@ def planned(folder: Folder, number: int, step: int, kinds: Sequence[str], k: int
     if k < 1 or not kinds:
         raise InvalidInputError("give at least one kind of branch, and k of at least 1.")
     rng = np.random.default_rng([number, step, k])
-    replay = Replay(folder.recipe, folder.scenario)
+    replay = Replay(folder.recipe, folder.scenario, folder.trust_code)
     try:
         look = Look(replay.start(record), episode.rows["state"], step, rng)
         branches = [

@@ -1,6 +1,7 @@
 """Render a finished run again: replay it for other pictures; only these are charged."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from sandbox import prices
@@ -34,7 +35,7 @@ class Rendering:
     def __init__(self, recipe: Recipe, folder: Folder) -> None:
         folder.check_finished()
         self._recipe, self._folder = recipe, folder
-        self._replay = Replay(recipe, folder.scenario)
+        self._replay = Replay(recipe, folder.scenario, folder.trust_code)
         self._env = self._replay.env
         known = folder.identity
         made = rollout.origin(self._env, recipe)
@@ -45,7 +46,7 @@ class Rendering:
         self._held = False
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rendering, (self._recipe, self._folder.path)
+        return _rendering, (self._recipe, self._folder.path, self._folder.trust_code)
 
     def quote(self, done: int, schedule: PriceSchedule) -> Quote:
         """Return exactly what the pictures of the episodes after the first `done` cost."""
@@ -136,5 +137,5 @@ class Rendering:
         return Record.parse({**known, **changes})
 
 
-def _rendering(recipe: Recipe, path: Any) -> Rendering:
-    return Rendering(recipe, Folder(path))
+def _rendering(recipe: Recipe, path: Path, trust_code: bool) -> Rendering:
+    return Rendering(recipe, Folder(path, trust_code))

@@ -24,13 +24,15 @@ class Replay:
     Args:
         recipe: what the environment observes.
         scenario: the scenario as it was recorded: its file may have been edited since.
+        trust_code: whether to import an environment that the recipe calls MODULE:CLASS.
 
     Attributes:
         env: the environment.
     """
 
-    def __init__(self, recipe: Recipe, scenario: Scenario) -> None:
-        self.env: SandboxEnv = rollout.make(recipe, Meter(prices.current()), scenario)
+    def __init__(self, recipe: Recipe, scenario: Scenario, trust_code: bool = False) -> None:
+        meter = Meter(prices.current())
+        self.env: SandboxEnv = rollout.make(recipe, meter, scenario, trust_code)
 
     def close(self) -> None:
         """Release the simulator."""

@@ -8,11 +8,12 @@ import numpy as np
 
 from sandbox import catalogue
 from sandbox.env import Policy, SandboxEnv
+from sandbox.errors import InvalidInputError
 from sandbox.meter import Meter
 from sandbox.run.recipe import Recipe
 from sandbox.run.record import Record
 from sandbox.run.source import Origin
-from sandbox.scenario import Scenario
+from sandbox.scenario import FORMAT, Scenario
 from sandbox.sources import columns
 from sandbox.trajectory import EpisodeBuffer
 from sandbox.world import engine
@@ -42,16 +43,23 @@ class Setup:
         return {"variation_values": self.factors, "disturbances": self.disturbances}
 
 
-def make(recipe: Recipe, meter: Meter, scenario: Scenario | None = None) -> SandboxEnv:
+def make(
+    recipe: Recipe, meter: Meter, scenario: Scenario | None = None, trust_code: bool = False
+) -> SandboxEnv:
     """Return the environment that a recipe asks for.
 
     Args:
         recipe: what it observes and logs.
         meter: counts its work, and may pay for it.
         scenario: the recipe's scenario as it was recorded; None reads the scenario's file.
+        trust_code: whether to import an environment that the recipe calls MODULE:CLASS.
+
+    Raises:
+        InvalidInputError: the environment cannot be imported, or the scenario is for another.
     """
-    env = catalogue.environment(recipe.environment)(
-        scenario=recipe.scenario if scenario is None else scenario.model_dump(exclude_none=True),
+    given = recipe.scenario or {"format": FORMAT, "environment": recipe.environment}
+    env = catalogue.environment(recipe.environment, trust_code)(
+        scenario=given if scenario is None else scenario.model_dump(exclude_none=True),
         split=recipe.split,
         observation=list(recipe.observation),
         image_size=recipe.image_size,
@@ -59,6 +67,11 @@ def make(recipe: Recipe, meter: Meter, scenario: Scenario | None = None) -> Sand
         renderer=recipe.renderer,
         account=None,
     )
+    if env.scenario.environment != recipe.environment:
+        raise InvalidInputError(
+            f"the recipe calls its environment {recipe.environment!r}, and its scenario "
+            f"{env.scenario.environment!r}: write the same in both."
+        )
     env.meter = meter
     env.world.feels = recipe.labels
     env.log_bytes = columns.schema(env).row_bytes
@@ -151,7 +164,7 @@ def record(
     data: dict[str, Any] = {
         "run": run,
         "episode": index,
-        "environment": env.name(),
+        "environment": recipe.environment,
         "seed": setup.seed,
         "scenario": recipe.scenario,
         "split": recipe.split,

@@ -66,7 +66,7 @@ def planned(
     rng = np.random.default_rng([seed, wanted])
     pasts: list[dict[str, Any]] = []
     branches: list[dict[str, Any]] = []
-    replay = Replay(folder.recipe, folder.scenario)
+    replay = Replay(folder.recipe, folder.scenario, folder.trust_code)
     try:
         for kind in IMPOSSIBLE if kinds is None else kinds:
             drawn = _pairs(folder, replay, kind, during, rng)

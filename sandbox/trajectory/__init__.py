@@ -1,4 +1,4 @@
-"""Trajectory files: episodes in HDF5, committed whole, checked when read."""
+"""Trajectory files: episodes in HDF5, each committed whole and checked when read."""
 
 from sandbox.trajectory.episode import Episode, EpisodeBuffer, Rows
 from sandbox.trajectory.layout import FILTERS, StorageError

@@ -1,4 +1,4 @@
-"""One episode: T+1 rows, what is known about them, and the digest that names them."""
+"""One episode: T+1 rows, its record, and its digest."""
 
 import json
 from collections.abc import Mapping
@@ -16,25 +16,29 @@ from sandbox.evidence import merkle
 from sandbox.trajectory.schema import REQUIRED, Schema
 
 Rows = Mapping[str, NDArray[Any]]
-CONSTANT = ("variation.", "episode_idx")  # Columns that are hashed once an episode.
-INLINE_BYTES = 2048  # Longer rows of a column are in a leaf by their BLAKE3.
+CONSTANT = (
+    "variation.",
+    "episode_idx",
+)  # Prefixes of columns whose bytes are hashed once for each episode.
+INLINE_BYTES = 2048  # A leaf has the BLAKE3 of a column's row that is longer.
 
 
 @dataclass(frozen=True)
 class Episode:
-    """One episode: T+1 rows; checks itself when made.
+    """One episode: T+1 rows and a record; creating it checks them.
 
-    Row t holds observation t and what arriving there brought: `reward`, `terminated`, `truncated`
-    and `charge`. `action[t]` was taken *at* row t. Arrays are kept, not copied.
+    Row t holds observation t and the result of arriving there: `reward`, `terminated`, `truncated`
+    and `charge`. `action[t]` was taken *at* row t. The arrays are not copied.
 
     Attributes:
         rows: column name to array (T+1, ...). `action`: the last row is NaN (0 for integers).
             `reward`: `reward[0]` is 0. `terminated`, `truncated`: false before the last row.
-            `charge`: microcredits, never negative; row 0 carries the reset. `step_idx`: 0 to T.
-        record: plain JSON; `charge_micro` is the sum of `charge`, the rest is the caller's.
+            `charge`: microcredits, never negative; row 0 has the charge of the reset. `step_idx`:
+            0 to T.
+        record: plain JSON. `charge_micro` is the sum of `charge`; the other keys are the caller's.
 
     Raises:
-        FormatError: the rows contradict this.
+        FormatError: the rows or the record break these rules.
     """
 
     rows: Rows
@@ -50,34 +54,36 @@ class Episode:
         self._check_charge()
 
     def __len__(self) -> int:
-        """Rows: T+1."""
+        """The number of rows, T+1."""
         return len(self.rows["step_idx"])
 
     @cached_property
     def digest(self) -> str:
-        """The root of the RFC 6962 tree over the steps' leaves, as 64 hex digits."""
+        """The root of the RFC 6962 tree over the rows' leaves, 64 hex digits."""
         return merkle.root(self.leaves()).hex()
 
     def leaves(self) -> list[bytes]:
-        """Return the leaf hash of each row, 32 bytes each: SHA-256 of 0 and the row's leaf."""
+        """Return the leaf hash of each row, 32 bytes: SHA-256 of a byte 0 and the row's leaf."""
         width, table = self._table()
         data = table.tobytes()
         return [sha256(data[n : n + width]).digest() for n in range(0, len(data), width)]
 
     def leaf(self, t: int) -> bytes:
-        """Return the leaf of row `t`: what its leaf hash is made of, after RFC 6962's 0.
+        """Return the leaf of row `t`: the data of its leaf hash, without RFC 6962's first byte 0.
 
-        That is the byte 1; 32 bytes of head, the same for all rows; `t`, uint32; then for each
-        column whose name begins neither with `variation.` nor `episode_idx`, sorted by name, the
-        row's bytes, or their BLAKE3 where they are more than 2,048 (half the time of SHA-256 on a
-        picture, and as hard to forge). The head is the SHA-256 of the
-        canonical JSON `[run, episode]` of the record (null where it has none), a line feed, and the
-        bytes of those other columns, sorted by name. All little-endian, in C order.
+        It is the byte 1, a head of 32 bytes that is the same for all rows, `t` as uint32, and then
+        the row's bytes of each column, sorted by name. Columns whose names begin with `variation.`
+        or `episode_idx` are in the head instead. More than 2,048 bytes are replaced by their
+        BLAKE3, which takes half the time of SHA-256 on a picture and is as hard to forge.
+
+        The head is the SHA-256 of the canonical JSON `[run, episode]` of the record (null where it
+        has none), a line feed, and the bytes of the columns in the head, sorted by name. All
+        values are little-endian, in C order.
         """
         return self._table()[1][t].tobytes()[1:]
 
     def _table(self) -> tuple[int, NDArray[np.uint8]]:
-        """Return the width of a leaf with its leading 0, and all of them, uint8 (T+1, width)."""
+        """Return the width of a leaf with its leading 0, and all leaves, uint8 (T+1, width)."""
         rows = len(self)
         whose = [self.record.get("run"), self.record.get("episode")]
         head = sha256(json.dumps(whose).encode() + b"\n")
@@ -148,14 +154,14 @@ class Episode:
 
 
 class EpisodeBuffer:
-    """Room for the rows of one episode, filled in the environment's loop and used again.
+    """Arrays for the rows of one episode, filled by the environment's loop and used again.
 
     Args:
         schema: the columns.
-        max_rows: of the longest episode, T+1.
+        max_rows: the number of rows of the longest episode, T+1.
 
     Attributes:
-        arrays: column name to array (max_rows, ...); write `arrays[name][t]` where speed counts.
+        arrays: column name to array (max_rows, ...). Write `arrays[name][t]` where speed counts.
     """
 
     def __init__(self, schema: Schema, max_rows: int) -> None:
@@ -173,9 +179,9 @@ class EpisodeBuffer:
             arrays[name][t] = value
 
     def episode(self, steps: int, record: Mapping[str, Any]) -> Episode:
-        """Return the first `steps` + 1 rows as an episode; it is the buffer's until it is refilled.
+        """Return the first `steps` + 1 rows as an episode, which shares the buffer's memory.
 
-        The last row's `action` becomes NaN (0 for integers): none was taken there.
+        The last row's `action` becomes NaN (0 for integers), because no action was taken there.
         """
         if not 0 <= steps < self.max_rows:
             raise FormatError(
@@ -188,14 +194,14 @@ class EpisodeBuffer:
 
 
 def _plain(array: NDArray[Any]) -> NDArray[Any]:
-    """Return a column little-endian and in C order; as it is if it is so already."""
+    """Return a column little-endian and in C order, without a copy if it is so already."""
     if array.flags.c_contiguous and array.dtype.isnative:
         return array
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
 
 
 def _row_bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return what stands for each row of a column in its leaf, uint8 (rows, bytes)."""
+    """Return each row of a column as it is in its leaf, uint8 (rows, bytes)."""
     rows = array.reshape(len(array), -1).view(np.uint8)
     width = rows.shape[1]
     if width <= INLINE_BYTES:

@@ -1,8 +1,8 @@
-"""A shard that grows: an HDF5 file in SWMR mode, and a sidecar with a line of JSON an episode.
+"""A shard under way: an HDF5 file in SWMR mode, and a sidecar with one line of JSON an episode.
 
-An episode is there when `ep_len` counts it. Each step below is handed to the operating system
-before the next begins, so that a kill at any moment leaves the episodes counted before, and those
-whole: rows, sidecar lines, `ep_offset`, `ep_len`.
+An episode is committed when `ep_len` counts it. An append writes rows, sidecar lines, `ep_offset`
+and `ep_len` in this order, and hands each to the operating system before the next. So a kill at any
+moment leaves the committed episodes whole.
 """
 
 import os
@@ -17,7 +17,7 @@ from sandbox.trajectory import layout
 from sandbox.trajectory.episode import Rows as EpisodeRows
 from sandbox.trajectory.schema import INDEX, Column, Schema
 
-SPARE_ROWS = 8192  # Extents grow by blocks: a header rewritten every time costs 3 us a column.
+SPARE_ROWS = 8192  # Datasets grow by blocks: rewriting a header costs 3 us a column.
 SPARE_EPISODES = 1024
 
 
@@ -25,12 +25,12 @@ class Growing:
     """The two files of a shard under way.
 
     Args:
-        path: of the HDF5 file; replaced if it is there.
-        sidecar: path of the lines; replaced if it is there.
+        path: the path of the HDF5 file; an existing file is replaced.
+        sidecar: path of the records' file; an existing file is replaced.
         schema: the columns.
-        texts: JSON of the root attributes.
-        filters: of the columns with large rows; small ones are kept raw until the shard is
-            finished.
+        texts: the JSON texts of the root attributes.
+        filters: HDF5 filters of the columns with large rows; columns with small rows are stored
+            raw until the shard is finished.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Growing:
             layout.write_texts(self._file, texts)
             self._columns = {c.name: self._column(c, filters) for c in columns}
             self._offsets, self._lengths = (self._columns.pop(n) for n in ("ep_offset", "ep_len"))
-            self._file.swmr_mode = True  # From here on no dataset and no attribute can be added.
+            self._file.swmr_mode = True  # No dataset or attribute can be added after this.
             self._fd = self._file.id.get_vfd_handle()
             self._lines = sidecar.open("wb", buffering=0)
         except BaseException:
@@ -57,9 +57,9 @@ class Growing:
             raise
 
     def append(self, episodes: Sequence[EpisodeRows], lines: Sequence[str], *, sync: bool) -> None:
-        """Append episodes; with `sync`, return when the disk has them.
+        """Append episodes with their records' lines; with `sync`, return when the disk has them.
 
-        Several cost little more than one: most of it is HDF5's ceremony for each column.
+        Several episodes cost little more than one: most of the time is HDF5's overhead a column.
         """
         lengths = [len(rows["step_idx"]) for rows in episodes]
         self._room.ensure(self._once + self._per_row * sum(lengths))
@@ -73,18 +73,18 @@ class Growing:
             os.fdatasync(self._fd)
 
     def sync(self) -> None:
-        """Return when the disk has everything appended so far."""
+        """Wait until the disk has everything appended so far."""
         os.fsync(self._lines.fileno())
         os.fsync(self._fd)
 
     def close(self) -> None:
-        """Close both files; what was counted stays counted."""
+        """Close both files; the committed episodes stay."""
         self._lines.close()
         self._file.close()
 
-    def _column(self, column: Column, filters: Mapping[str, Any]) -> layout.Rows:
+    def _column(self, column: Column, filters: Mapping[str, Any]) -> layout.StoredColumn:
         use: Mapping[str, Any] = {} if layout.is_small(column) else filters
-        return layout.Rows(layout.create_column(self._file, column, 0, use))
+        return layout.StoredColumn(layout.create_column(self._file, column, 0, use))
 
     def _write_rows(self, episodes: Sequence[EpisodeRows], count: int) -> None:
         end = self.rows + count
@@ -96,6 +96,7 @@ class Growing:
             column.write(self.rows, np.ascontiguousarray(values, column.dtype))
 
     def _count(self, lengths: Sequence[int]) -> None:
+        """Commit episodes of some lengths [rows] by adding them to the index."""
         episodes = self.episodes + len(lengths)
         if self._lengths.extent < episodes:
             self._lengths.extend(episodes + SPARE_EPISODES)

@@ -1,7 +1,7 @@
-"""The native layout in HDF5: how files are created, and how one column's rows are written and read.
+"""The native layout in HDF5: create files and columns, and read and write a column's rows.
 
-Everything here is chosen so that the bytes of a file depend on what is written alone: no
-timestamps, a pinned file format, and nothing taken from the process.
+The bytes of a file depend only on what is written: it has no timestamps, its format version is
+pinned, and nothing comes from the process.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from sandbox.trajectory.schema import FORMAT_VERSION, Column
 
 FRAME_CHUNK_BYTES = 192 << 10  # Fast to write and to read at random: notes/hdf5.md.
 FRAME_CHUNK_ROWS = 64
-SMALL_CHUNK_BYTES = 16 << 10  # Of columns with small rows; the last one is rewritten every time.
+SMALL_CHUNK_BYTES = 16 << 10  # For columns with small rows; each append rewrites the last chunk.
 COPY_BYTES = 4 << 20
 INDEX_BYTES = 64 << 10
 ZSTD = int(hdf5plugin.ZSTD_ID)
@@ -33,15 +33,15 @@ FILTERS: Mapping[str, dict[str, Any]] = {
     "none": {},
 }
 TEXTS = ("schema", "header", "episodes")  # Root attributes, JSON.
-SEAL = "seal"  # SHA-256 over them: HDF5 keeps no checksum of long attributes.
+SEAL = "seal"  # SHA-256 over the texts: HDF5 has no checksum of long attributes.
 
 
 class StorageError(SandboxError):
-    """The disk refuses: full, unwritable, gone; what was committed before is kept."""
+    """The disk is full, unwritable or gone; what was committed before is kept."""
 
 
 def storage_error(path: Path, error: BaseException) -> NoReturn:
-    """Raise what a disk's refusal means to a user."""
+    """Raise the StorageError for an error of the disk at `path`."""
     raise StorageError(
         f"{path}: cannot be written: {one_line(error)}. Episodes committed before are kept. Make "
         "room or give another folder, then run the same command again."
@@ -49,12 +49,12 @@ def storage_error(path: Path, error: BaseException) -> NoReturn:
 
 
 def one_line(error: BaseException) -> str:
-    """Return what an error says, in one line without a full stop."""
+    """Return an error's message in one line, without a full stop."""
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def chunk_rows(row_bytes: int) -> int:
-    """Return how many rows one chunk holds."""
+    """Return how many rows a chunk holds."""
     frames = round(FRAME_CHUNK_BYTES / row_bytes)
     if frames > FRAME_CHUNK_ROWS:
         return max(FRAME_CHUNK_ROWS, SMALL_CHUNK_BYTES // row_bytes)
@@ -62,19 +62,19 @@ def chunk_rows(row_bytes: int) -> int:
 
 
 def is_small(column: Column) -> bool:
-    """Return whether a column's rows are too small to be worth compressing as they come."""
+    """Return whether a column's rows are too small to compress while the shard grows."""
     return chunk_rows(column.row_bytes) >= FRAME_CHUNK_ROWS
 
 
 def create(path: Path, size: int) -> tuple[h5py.File, Room]:
-    """Create a file whose bytes tell no time, replacing what is there.
+    """Create an HDF5 file without timestamps; an existing file is replaced.
 
     Returns:
-        The empty file, and its room: `size` bytes to begin with.
+        The empty file, and its room with `size` bytes reserved.
     """
     check(path, size)
     made = h5py.h5p.create(h5py.h5p.FILE_CREATE)
-    made.set_obj_track_times(False)  # The root group's; h5py's own default keeps them.
+    made.set_obj_track_times(False)  # For the root group; h5py's default stores them.
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
     access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
     flags = h5py.h5f.ACC_TRUNC
@@ -85,10 +85,10 @@ def create(path: Path, size: int) -> tuple[h5py.File, Room]:
 
 
 def append_bytes(columns: Iterable[Column]) -> tuple[int, int]:
-    """Return what an append may need at most on disk: once, and for each row [bytes].
+    """Return the most disk space that an append needs: once, and for each row [bytes].
 
-    Of each column: the chunk that it begins in and the one that it ends in, what a filter may add
-    to those between, and HDF5's own index of chunks.
+    Each column needs the chunks in which the append begins and ends, what a filter may add to the
+    chunks between, and HDF5's index of chunks.
     """
     sizes = [column.row_bytes for column in columns]
     return sum(2 * chunk_rows(n) * n + INDEX_BYTES for n in sizes), sum(
@@ -99,7 +99,7 @@ def append_bytes(columns: Iterable[Column]) -> tuple[int, int]:
 def create_column(
     file: h5py.File, column: Column, rows: int, filters: Mapping[str, Any], *, chunked: bool = True
 ) -> h5py.Dataset:
-    """Create the dataset of a column with `rows` rows."""
+    """Create the dataset of a column with `rows` rows; return it."""
     room: dict[str, Any] = {}
     if chunked:
         room["maxshape"] = (None, *column.shape)
@@ -117,8 +117,8 @@ def create_column(
 def write_texts(file: h5py.File, texts: Mapping[str, str]) -> None:
     """Write the root attributes: format version, JSON texts, and their seal.
 
-    Texts are of fixed length: those of variable length lie in HDF5's global heap, which has no
-    checksum, and where one wrong bit sends the library into an endless loop.
+    The texts have a fixed length. HDF5 stores texts of variable length in its global heap, which
+    has no checksum, and where one wrong bit makes the library loop forever.
     """
     file.attrs.create("format_version", FORMAT_VERSION, dtype=np.dtype("int64"))
     for name, text in texts.items():
@@ -153,15 +153,16 @@ def dumps(value: Any, what: str) -> str:
         ) from None
 
 
-class Rows:
-    """One open column; reads and writes runs of rows with as little ceremony as HDF5 allows.
+class StoredColumn:
+    """A column of an open file; reads and writes consecutive rows through HDF5's low-level API.
 
-    h5py's indexing costs 50-100 us a call, two thirds of it for building dataspaces that are the
-    same each time. Not for use by two threads at once.
+    h5py's indexing costs 50-100 us a call, two thirds of it for building the same dataspaces each
+    time. Two threads must not use a column at once.
 
     Attributes:
-        extent: rows that the file claims to have.
-        row: shape of a row.
+        extent: the number of rows that the file claims to have.
+        row: the shape of a row.
+        dtype: the NumPy type of the values.
     """
 
     def __init__(self, dataset: h5py.Dataset) -> None:
@@ -174,7 +175,7 @@ class Rows:
         self.dtype = dataset.dtype
 
     def stored(self) -> int:
-        """Return how many rows are really in the file: extents cost nothing to claim."""
+        """Return how many rows are stored in the file, which may be fewer than it claims."""
         if self._chunks is None:
             row_bytes = self.dtype.itemsize * math.prod(self.row)
             return min(self.extent, self._id.get_storage_size() // row_bytes)
@@ -183,30 +184,30 @@ class Rows:
         return min(self.extent, self._id.get_num_chunks() // chunks_a_row * self._chunks[0])
 
     def extend(self, extent: int) -> None:
-        """Make room for `extent` rows in all."""
+        """Set the number of rows to `extent`."""
         self._id.set_extent((extent, *self.row))
         self._space.set_extent_simple((extent, *self.row), (h5py.h5s.UNLIMITED, *self.row))
         self.extent = extent
 
     def write(self, start: int, values: NDArray[Any]) -> None:
-        """Write `values` from row `start` on."""
+        """Write `values` to the rows from `start`."""
         self._select(start, len(values))
         self._id.write(_space((len(values), *self.row)), self._space, values, self._type)
 
     def read(self, start: int, values: NDArray[Any]) -> None:
-        """Fill `values`, C-contiguous and of the column's type, from row `start` on."""
+        """Read the rows from `start` into `values`, C-contiguous and of the column's type."""
         if len(values):
             self._select(start, len(values))
             self._id.read(_space((len(values), *self.row)), self._space, values, self._type)
 
     def rows(self, start: int, count: int) -> NDArray[Any]:
-        """Return `count` rows from `start` on, in an array of their own."""
+        """Return `count` rows from `start` in a new array."""
         values = np.empty((count, *self.row), self.dtype)
         self.read(start, values)
         return values
 
     def flush(self) -> None:
-        """Hand everything written to the operating system."""
+        """Hand everything written so far to the operating system."""
         self._id.flush()
 
     def _select(self, start: int, count: int) -> None:
@@ -219,7 +220,7 @@ def _space(shape: tuple[int, ...]) -> h5py.h5s.SpaceID:
 
 
 def copy_column(source: h5py.Dataset, target: h5py.Dataset, same_filters: bool) -> None:
-    """Copy the rows that `target` has room for; as they are stored if the filters are the same."""
+    """Fill `target` with the first rows of `source`; with `same_filters`, copy stored chunks."""
     assert source.chunks, "a growing column is chunked"
     total, step = target.shape[0], source.chunks[0]
     if same_filters:
@@ -228,7 +229,7 @@ def copy_column(source: h5py.Dataset, target: h5py.Dataset, same_filters: bool) 
             mask, data = source.id.read_direct_chunk(place)
             target.id.write_direct_chunk(place, data, mask)
         return
-    origin, goal = Rows(source), Rows(target)
-    step *= max(1, COPY_BYTES // (step * target.dtype.itemsize * math.prod(origin.row)))
+    old, new = StoredColumn(source), StoredColumn(target)
+    step *= max(1, COPY_BYTES // (step * target.dtype.itemsize * math.prod(old.row)))
     for start in range(0, total, step):
-        goal.write(start, origin.rows(start, min(step, total - start)))
+        new.write(start, old.rows(start, min(step, total - start)))

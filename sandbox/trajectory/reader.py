@@ -1,4 +1,4 @@
-"""Read one shard, finished or growing; nothing that a file says is believed unchecked."""
+"""Read one shard, finished or growing, and check everything that the file says."""
 
 import json
 from collections.abc import Generator, Sequence
@@ -18,38 +18,38 @@ from sandbox.trajectory.schema import INDEX, Schema
 from sandbox.trajectory.shard import PART, sidecar_path
 
 DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError)
-BLOCK_BYTES = 4 << 20  # Read at once by who reads one episode after the other.
+BLOCK_BYTES = 4 << 20  # Read at once when episodes are read in order.
 CURE = "Restore it from a copy, or generate it again."
 
 
 class ShardReader:
-    """One shard, finished (`.h5`) or growing (`.h5.part`), as it was when this was made.
+    """One shard, finished (`.h5`) or growing (`.h5.part`), as it was when the reader was made.
 
-    A growing shard is open only while it is read: HDF5 shares one cache among all who have a file
-    open in a process, and that of one who came earlier would spoil what a later one sees. `session`
-    keeps it open over several reads. When it is finished meanwhile, it is read by its final name.
+    A growing shard is open only during a read, or during a `session` of several reads: HDF5 shares
+    one cache among all open handles of a file in a process, so that an older handle would show
+    stale data to a newer one. A shard that is finished meanwhile is read by its final name.
 
-    Not for use by two threads at once, nor across a fork.
+    Two threads must not use a reader at once, nor two processes after a fork.
 
     Args:
-        path: of the file.
+        path: the path of the file.
 
     Attributes:
-        schema: its columns.
-        header: what the writer said about the whole shard.
+        schema: the columns.
+        header: the writer's JSON about the whole shard.
         records: one for each episode, with its `digest`.
-        lengths: int64 (episodes,): rows of each episode, T+1.
-        offsets: int64 (episodes,): first row of each episode.
-        rows: how many rows the episodes have together.
+        lengths: int64 (episodes,): the number of rows of each episode, T+1.
+        offsets: int64 (episodes,): the first row of each episode.
+        rows: the number of rows of all episodes.
 
     Raises:
-        FormatError: not a file of ours, damaged, or of another format version.
+        FormatError: the file is not a trajectory file, damaged, or of another format version.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: h5py.File | None = None
-        self._columns: dict[str, layout.Rows] = {}
+        self._columns: dict[str, layout.StoredColumn] = {}
         self._next, self._block_of = 0, range(0)
         self._block: dict[str, NDArray[Any]] = {}
         try:
@@ -59,7 +59,7 @@ class ShardReader:
                 self.header = untrusted.objects(f"[{texts['header']}]", "its header")[0]
                 untrusted.check_names(file, self.schema)
                 self._read_index(file)
-                self._check_columns()  # After the index: until it counts rows they may be missing.
+                self._check_columns()  # Needs the index; columns may be empty before it.
                 self.records = self._records(texts)
         except BaseException:
             self.close()
@@ -67,35 +67,35 @@ class ShardReader:
 
     @property
     def growing(self) -> bool:
-        """Whether the shard is read under the name that it has while it grows."""
+        """Whether the shard is read by its name of a growing shard."""
         return self.path.name.endswith(PART)
 
     def __len__(self) -> int:
-        """Episodes."""
+        """The number of episodes."""
         return len(self.lengths)
 
     def read(self, i: int) -> Episode:
-        """Return episode `i`, checked against its digest.
+        """Return episode `i` after checking it against its digest.
 
         Raises:
-            FormatError: its rows are damaged.
-            IndexError: there is no such episode.
+            FormatError: the episode is damaged.
+            IndexError: the shard has no such episode.
         """
         rows = self._in_turn(i)
         with self._damage(f"episode {i} is damaged"):
             episode = Episode(rows, self.records[i])
-            said = self.records[i].get("digest")
-            if episode.digest != said:
-                raise FormatError(f"episode {i} has digest {episode.digest}, not {said}. {CURE}")
+            digest = self.records[i].get("digest")
+            if episode.digest != digest:
+                raise FormatError(f"episode {i} has digest {episode.digest}, not {digest}. {CURE}")
         return episode
 
     def arrays(self, i: int, columns: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
-        """Return columns of episode `i`, all by default, each (T+1, ...); no digest is checked.
+        """Return columns of episode `i`, by default all, each (T+1, ...), without a digest check.
 
         Raises:
             FormatError: a chunk is damaged.
-            IndexError: there is no such episode.
-            UnknownNameError: there is no such column.
+            IndexError: the shard has no such episode.
+            UnknownNameError: the shard has no such column.
         """
         if not -len(self) <= i < len(self):
             raise IndexError(f"{self.path}: no episode {i}; it has {len(self)}.")
@@ -108,7 +108,7 @@ class ShardReader:
         return made
 
     def sidecar_fault(self) -> str:
-        """Return what is wrong with the file of records beside the shard, or ""."""
+        """Return a message if the sidecar's records differ from the shard's, else ""."""
         path = sidecar_path(self.path)
         ours = b"".join(layout.dumps(r, "a record").encode() + b"\n" for r in self.records)
         theirs = path.read_bytes() if path.exists() else b""
@@ -119,7 +119,7 @@ class ShardReader:
         return ""
 
     def _in_turn(self, i: int) -> dict[str, NDArray[Any]]:
-        """Return all columns of an episode; who reads one after the other reads them in blocks."""
+        """Return all columns of an episode; episodes that are read in order are read in blocks."""
         follows, self._next = i == self._next and not self.growing, i + 1
         if not follows or i >= len(self):
             return self.arrays(i)
@@ -131,14 +131,14 @@ class ShardReader:
                 self._block = self._rows(
                     start, int((self.offsets + self.lengths)[stop - 1]) - start
                 )
-            except FormatError:  # Of some episode in it: say of which.
+            except FormatError:  # Read the episode alone, so that the error names it.
                 return self.arrays(i)
             self._block_of = range(i, stop)
         first = int(self.offsets[i] - self.offsets[self._block_of[0]])
         return {name: rows[first : first + self.lengths[i]] for name, rows in self._block.items()}
 
     def _rows(self, start: int, count: int) -> dict[str, NDArray[Any]]:
-        """Return some rows of all columns."""
+        """Return `count` rows from `start` of all columns."""
         with self.session():
             made = {c.name: np.empty((count, *c.shape), c.dtype) for c in self.schema.columns}
             for name, values in made.items():
@@ -146,13 +146,13 @@ class ShardReader:
         return made
 
     def fill(self, name: str, start: int, values: NDArray[Any]) -> None:
-        """Fill `values`, C-contiguous and of the column's type, with rows from `start` on."""
+        """Read a column's rows from `start` into `values`, C-contiguous and of its type."""
         with self._damage(f"rows from {start} on of column {name!r} are damaged"), self.session():
             self._column(name).read(start, values)
 
     @contextmanager
     def session(self) -> Generator[h5py.File]:
-        """Keep a growing shard open over several reads."""
+        """Keep the file open during the block, also that of a growing shard; yield it."""
         if self._file is not None:
             yield self._file
             return
@@ -187,6 +187,7 @@ class ShardReader:
         self.close()
 
     def _open(self) -> h5py.File:
+        """Open the file, by its final name if the shard was finished meanwhile."""
         try:
             return untrusted.open_file(self.path, growing=self.growing)
         except FormatError:
@@ -197,7 +198,7 @@ class ShardReader:
 
     @contextmanager
     def _damage(self, what: str) -> Generator[None]:
-        """Name the file in what is wrong with it, and say as FormatError what h5py says."""
+        """Turn errors of h5py into FormatErrors, and begin each message with the file's path."""
         try:
             yield
         except FormatError as error:
@@ -208,7 +209,7 @@ class ShardReader:
             raise FormatError(f"{self.path}: {what}: {layout.one_line(error)}. {CURE}") from error
 
     def _read_index(self, file: h5py.File) -> None:
-        """Find the episodes that are committed; a growing shard has room for more."""
+        """Read the committed episodes' lengths and offsets; a growing shard has spare entries."""
         index = [untrusted.column(file, column) for column in INDEX]
         stored = min(column.stored() for column in index)
         lengths, offsets = (column.rows(0, stored).astype(np.int64) for column in index)
@@ -221,7 +222,7 @@ class ShardReader:
             raise FormatError("`ep_offset` is not the running sum of `ep_len`; it is damaged.")
 
     def _check_columns(self) -> None:
-        """Refuse columns without the rows of the index; a growing shard has room for more."""
+        """Refuse columns that lack rows of the index; a growing shard has spare rows."""
         for name in self.schema.names:
             column = self._column(name)
             stored, extent = column.stored(), column.extent
@@ -231,14 +232,14 @@ class ShardReader:
                     f"{self.rows}; it is damaged."
                 )
 
-    def _column(self, name: str) -> layout.Rows:
+    def _column(self, name: str) -> layout.StoredColumn:
         if name not in self._columns:
             assert self._file is not None, "inside a session"
             self._columns[name] = untrusted.column(self._file, self.schema[name])
         return self._columns[name]
 
     def _records(self, texts: dict[str, str]) -> list[dict[str, Any]]:
-        """Return the records: a finished shard carries them, a growing one has a sidecar."""
+        """Return the records, from a finished shard's attribute or a growing shard's sidecar."""
         if self.growing:
             return untrusted.sidecar(sidecar_path(self.path), len(self))
         records = untrusted.objects(texts["episodes"], "its records")

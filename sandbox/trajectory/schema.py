@@ -1,4 +1,4 @@
-"""What the columns of a trajectory file are: name, type, shape, meaning, unit."""
+"""The schema of a trajectory file: its columns' names, types, shapes, meanings and units."""
 
 import math
 import re
@@ -15,7 +15,7 @@ FORMAT_VERSION = 1
 DTYPES = (
     "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()  # noqa: SIM905
 )
-REQUIRED = {  # The row columns of every file; None: the environment decides.
+REQUIRED = {  # Columns of every file with their types; None: any type.
     "action": None,
     "reward": "float64",
     "terminated": "bool",
@@ -24,7 +24,7 @@ REQUIRED = {  # The row columns of every file; None: the environment decides.
     "step_idx": "int32",
     "episode_idx": "int64",
 }
-ROW_BYTES_LIMIT = 1 << 28  # A row of a foreign file must not be able to exhaust memory.
+ROW_BYTES_LIMIT = 1 << 28  # So that a row of a foreign file cannot exhaust memory.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
@@ -33,15 +33,15 @@ class Column:
     """One column of a trajectory file.
 
     Attributes:
-        name: of the HDF5 dataset, such as `pixels` or `variation.t_mass_kg`.
-        dtype: NumPy's name, such as `float32`.
-        shape: of a row; () is a scalar.
-        meaning: what a row says, in a phrase.
-        unit: of its values; `1` is none.
+        name: the name of the HDF5 dataset, such as `pixels` or `variation.t_mass_kg`.
+        dtype: NumPy's name of the type, such as `float32`.
+        shape: the shape of a row; () is a scalar.
+        meaning: what the values mean, as a phrase.
+        unit: the unit of the values; `1` if they have none.
         elements: a name for each value of a row, or empty.
 
     Raises:
-        FormatError: when made of something that no file can hold.
+        FormatError: no file can have such a column.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Column:
 
     @property
     def row_bytes(self) -> int:
-        """Raw bytes of one row."""
+        """The size of one row, uncompressed [bytes]."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     def to_json(self) -> dict[str, Any]:
@@ -89,7 +89,7 @@ class Column:
 
     @classmethod
     def from_json(cls, data: Any) -> "Column":
-        """Return the column that untrusted JSON describes; FormatError if it describes none."""
+        """Return the column that untrusted JSON describes; FormatError if it is not valid."""
         if not isinstance(data, dict):
             raise FormatError(f"a column is described by {_short(data)}; expected an object.")
         known = cast(dict[str, Any], data)
@@ -103,7 +103,7 @@ class Column:
         return cls(name, dtype, shape, meaning, unit, _items(known, "elements", str))
 
 
-INDEX = (  # Beside the rows: one entry an episode.
+INDEX = (  # Columns with one entry for each episode.
     Column("ep_len", "int32", (), "rows of the episode, T+1", "1"),
     Column("ep_offset", "int64", (), "its first row", "1"),
 )
@@ -114,7 +114,7 @@ class Schema:
     """The columns of a trajectory file, in order.
 
     Raises:
-        FormatError: a column is missing, there twice, or not of its type.
+        FormatError: a required column is missing or has another type, or a name occurs twice.
     """
 
     columns: tuple[Column, ...]
@@ -155,12 +155,12 @@ class Schema:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the columns, in order."""
+        """The names of the columns, in order."""
         return tuple(column.name for column in self.columns)
 
     @property
     def row_bytes(self) -> int:
-        """Raw bytes of one row over all columns."""
+        """The size of one row of all columns, uncompressed [bytes]."""
         return sum(column.row_bytes for column in self.columns)
 
     def to_json(self) -> dict[str, Any]:
@@ -169,7 +169,7 @@ class Schema:
 
     @classmethod
     def from_json(cls, data: Any) -> "Schema":
-        """Return the schema that untrusted JSON describes; FormatError if it describes none."""
+        """Return the schema that untrusted JSON describes; FormatError if it is not valid."""
         columns = cast(dict[str, Any], data).get("columns") if isinstance(data, dict) else None
         if not isinstance(columns, list):
             raise FormatError("the schema has no list of `columns`; this is not a schema of ours.")
@@ -177,6 +177,7 @@ class Schema:
 
 
 def _items(known: Mapping[str, Any], key: str, kind: type) -> tuple[Any, ...]:
+    """Return a list of `kind` in a JSON object; FormatError if it is anything else."""
     items = known.get(key)
     if not isinstance(items, list) or any(
         type(item) is not kind for item in cast(list[Any], items)

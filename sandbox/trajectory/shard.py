@@ -13,28 +13,30 @@ PART = ".part"
 
 
 def part_path(path: Path) -> Path:
-    """Return where the shard `path` grows."""
+    """Return the path of the shard `path` while it grows."""
     return path.with_name(path.name + PART)
 
 
 def sidecar_path(path: Path) -> Path:
-    """Return where the records of the shard `path` are, finished or growing."""
+    """Return the path of the records of the shard `path`, finished or growing."""
     return path.with_name(f"{path.name.removesuffix(PART).removesuffix('.h5')}.episodes.jsonl")
 
 
 def shards(run: Path, *, missing_ok: bool = False) -> list[Path]:
-    """Return the shards of a run in order, the growing one by its `.part` name.
+    """Return the paths of a run's shards in order; a growing shard has its `.part` name.
 
-    A path that is itself a file is a run of one shard.
+    Args:
+        run: the folder of the run, or the file of one shard.
+        missing_ok: return no path, instead of raising, if there is no shard.
 
     Raises:
-        FormatError: there is none (unless `missing_ok`).
+        FormatError: there is no shard.
     """
     if run.is_file():
         return [run]
     found: dict[str, Path] = {}
     for path in (*run.glob(f"shards/shard-*.h5{PART}"), *run.glob("shards/shard-*.h5")):
-        found[path.name.removesuffix(PART)] = path  # A finished one hides what is left of `.part`.
+        found[path.name.removesuffix(PART)] = path  # A finished shard replaces its `.part`.
     if not found and not missing_ok:
         raise FormatError(
             f"{run}: {'no shards/shard-*.h5 here' if run.exists() else 'does not exist'}; give the "

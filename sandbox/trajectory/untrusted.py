@@ -1,8 +1,7 @@
-"""Open what may be anybody's file: each function refuses what is not of the layout, as FormatError.
+"""Read files that may come from anybody; what does not fit the layout raises FormatError.
 
-HDF5 can point outside a file (external links, external storage, virtual datasets), run other
-people's filters and claim sizes that no memory holds. None of it is needed here, so none of it is
-read.
+HDF5 can point outside a file (external links, external storage, virtual datasets), run filters of
+other people, and claim sizes that no memory holds. The layout needs none of this, so it is refused.
 """
 
 import ctypes
@@ -18,13 +17,13 @@ from sandbox.errors import FormatError
 from sandbox.trajectory import layout
 from sandbox.trajectory.schema import FORMAT_VERSION, INDEX, Column, Schema
 
-READ_ATTEMPTS = 27  # 0.1 s of sleep in all.
-CHUNK_BYTES_LIMIT = 1 << 28  # What a chunk may unpack to.
+READ_ATTEMPTS = 27  # HDF5 then sleeps 0.1 s in all.
+CHUNK_BYTES_LIMIT = 1 << 28  # The largest size of an unpacked chunk.
 SAFE_FILTERS = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_FLETCHER32, layout.ZSTD)
 
 
 def open_file(path: Path, *, growing: bool) -> h5py.File:
-    """Open an HDF5 file for reading; FormatError if it is none."""
+    """Open an HDF5 file for reading; FormatError if it is not one."""
     if not path.is_file():
         raise FormatError(f"{path}: there is no such file; give a trajectory file.")
     try:
@@ -37,21 +36,21 @@ def open_file(path: Path, *, growing: bool) -> h5py.File:
 
 
 def _open_growing(path: Path) -> h5py.File:
-    """Open a file that somebody may be writing.
+    """Open a file that another process may be writing.
 
-    HDF5 reads metadata whose checksum is wrong again, for it may be half written: 100 times,
-    sleeping twice as long each time, which on a damaged file is for ever. h5py does not let one say
-    fewer.
+    HDF5 reads metadata with a wrong checksum again, because it may be half written: 100 times,
+    sleeping twice as long each time. On a damaged file that never ends. h5py has no setting for
+    fewer attempts, so HDF5 is called directly.
     """
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
-    library = ctypes.CDLL(h5py.h5p.__file__)  # Finds symbols of the HDF5 that it is linked to.
+    library = ctypes.CDLL(h5py.h5p.__file__)  # Has the symbols of the HDF5 that h5py uses.
     library.H5Pset_metadata_read_attempts(ctypes.c_int64(access.id), ctypes.c_uint(READ_ATTEMPTS))
     mode = h5py.h5f.ACC_RDONLY | h5py.h5f.ACC_SWMR_READ
     return h5py.File(h5py.h5f.open(bytes(path), mode, fapl=access))
 
 
 def texts(file: h5py.File, *, growing: bool) -> dict[str, str]:
-    """Return the JSON texts of the root attributes, once version and seal are those of ours."""
+    """Return the JSON texts of the root attributes, after checking format version and seal."""
     version = _number(file, "format_version")
     if version is None:
         raise FormatError("it has no format_version; this HDF5 file is no trajectory file of ours.")
@@ -72,7 +71,7 @@ def texts(file: h5py.File, *, growing: bool) -> dict[str, str]:
 
 
 def objects(text: str, what: str) -> list[dict[str, Any]]:
-    """Return the list of objects that a JSON text holds."""
+    """Return the list of objects in a JSON text; FormatError, about `what`, if it is not one."""
     data = json.loads(text)
     if not isinstance(data, list) or any(type(i) is not dict for i in cast(list[Any], data)):
         raise FormatError(f"{what}: no list of objects; it is damaged.")
@@ -80,7 +79,7 @@ def objects(text: str, what: str) -> list[dict[str, Any]]:
 
 
 def check_names(file: h5py.File, schema: Schema) -> None:
-    """Refuse a root that holds anything but the columns of a schema and the index."""
+    """Refuse a file that does not have exactly the columns of the schema and the index."""
     found, names = list(file), [column.name for column in (*schema.columns, *INDEX)]
     strange = [name for name in found if name not in names]
     if strange:
@@ -93,7 +92,7 @@ def check_names(file: h5py.File, schema: Schema) -> None:
 
 
 def sidecar(path: Path, count: int) -> list[dict[str, Any]]:
-    """Return the first `count` records of a growing shard; a torn line after them is no matter."""
+    """Return the first `count` records of a growing shard; ignore what follows them."""
     try:
         lines = path.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
@@ -106,8 +105,8 @@ def sidecar(path: Path, count: int) -> list[dict[str, Any]]:
     return objects(f"[{','.join(line.decode() for line in lines[:count])}]", path.name)
 
 
-def column(file: h5py.File, column: Column) -> layout.Rows:
-    """Open a column, refusing what could make reading it do anything but read this file."""
+def column(file: h5py.File, column: Column) -> layout.StoredColumn:
+    """Open a column; refuse one that reads other files, runs foreign filters, or does not fit."""
     if file.id.links.get_info(column.name.encode()).type != h5py.h5l.TYPE_HARD:
         raise FormatError(f"{column.name!r} is a link to elsewhere; copy the data into the file.")
     dataset = file[column.name]
@@ -120,7 +119,7 @@ def column(file: h5py.File, column: Column) -> layout.Rows:
     if any(number not in SAFE_FILTERS for number in filters):
         raise FormatError(
             f"column {column.name!r} is stored with HDF5 filters {filters}; only Zstd, gzip and "
-            "Fletcher32 are read. Store it anew, for instance with h5repack."
+            "Fletcher32 are read. Store it again, for instance with h5repack."
         )
     expected = (np.dtype(column.dtype), len(column.shape) + 1, column.shape)
     if (dataset.dtype, dataset.ndim, dataset.shape[1:]) != expected:
@@ -132,11 +131,11 @@ def column(file: h5py.File, column: Column) -> layout.Rows:
     unpacked = dataset.dtype.itemsize * math.prod(dataset.chunks or ())
     if unpacked > max(CHUNK_BYTES_LIMIT, row_bytes):
         raise FormatError(f"column {column.name!r} has chunks of {dataset.chunks}; too large.")
-    return layout.Rows(dataset)
+    return layout.StoredColumn(dataset)
 
 
 def _number(file: h5py.File, name: str) -> int | None:
-    """Return an attribute that is one whole number, else None."""
+    """Return a root attribute that is one whole number; None if it is anything else."""
     if name not in file.attrs:
         return None
     attribute = file.attrs.get_id(name)
@@ -146,7 +145,7 @@ def _number(file: h5py.File, name: str) -> int | None:
 
 
 def _text(file: h5py.File, name: str) -> str | None:
-    """Return an attribute that is one text of fixed length, else None; see `layout.write_texts`."""
+    """Return a root attribute that is a text of fixed length; None if it is anything else."""
     if name not in file.attrs:
         return None
     attribute = file.attrs.get_id(name)

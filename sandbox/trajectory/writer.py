@@ -1,4 +1,4 @@
-"""Write one shard, episode by episode; a shard is finished whole or grows under another name."""
+"""Write one shard, episode by episode, under another name until it is finished."""
 
 import json
 import os
@@ -22,30 +22,31 @@ from sandbox.trajectory.room import trim
 from sandbox.trajectory.schema import INDEX, Schema
 from sandbox.trajectory.shard import part_path, sidecar_path
 
-FAILURES = (OSError, RuntimeError)  # What h5py raises when the disk refuses.
+FAILURES = (OSError, RuntimeError)  # What h5py raises when the disk fails.
 
 
 class ShardWriter:
-    """One shard under way; `PATH.part` and a sidecar until `close` finishes it as `PATH`.
+    """A shard under way: `PATH.part` and a sidecar, until `close` finishes it as `PATH`.
 
-    The finished bytes depend on the arguments and on the episodes appended alone: not on time,
-    process, kills or resumptions. One writer a shard at a time; the run folder's lock sees to it.
+    The bytes of the finished shard depend only on the arguments and the episodes, not on time,
+    process, kills or resumptions. A shard may have one writer at a time, which the run folder's
+    lock ensures.
 
     Args:
-        path: of the finished shard, `.../shard-00000.h5`.
+        path: the path of the finished shard, `.../shard-00000.h5`.
         schema: the columns.
         header: plain JSON about the whole shard.
-        compression: `zstd` (level 1; readers must import hdf5plugin), `gzip` (level 1; every
-            reader), or `none` (contiguous; the fastest to read).
-        sync: return from a commit when the disk has the episodes (power loss), not just the
-            operating system (kill).
-        hold_bytes: of rows that are held back, to be committed together; 0 commits each episode.
+        compression: `zstd` (level 1; readers must import hdf5plugin), `gzip` (level 1; any reader
+            works), or `none` (contiguous; the fastest to read).
+        sync: whether a commit waits for the disk, to survive a power loss; without it an episode
+            survives a kill of the process only.
+        hold_bytes: how many bytes of rows to hold back and commit together; 0 commits each episode.
 
     Attributes:
-        records: of the episodes committed so far, each with its `digest`.
+        records: the records of the committed episodes, each with its `digest`.
 
     Raises:
-        InvalidInputError: the shard is there already, finished or growing.
+        InvalidInputError: the shard exists already, finished or growing.
         StorageError: the folder cannot be written.
     """
 
@@ -78,13 +79,13 @@ class ShardWriter:
         sync: bool = True,
         hold_bytes: int = 0,
     ) -> Self:
-        """Go on with a shard after a kill at any moment, or begin it if nothing is there.
+        """Continue a shard after a kill, or begin it if there is none.
 
-        The committed episodes are checked against their digests and appended to a fresh file, which
+        The committed episodes are checked against their digests and appended to a new file, which
         then replaces the growing one: a file whose writer died is never written to.
 
         Raises:
-            InvalidInputError: the shard is finished, or what grows here has another schema or
+            InvalidInputError: the shard is finished, or the growing one has another schema or
                 header.
             FormatError: a committed episode is damaged.
             StorageError: the folder cannot be written.
@@ -100,18 +101,18 @@ class ShardWriter:
         return self
 
     def append(self, episode: Episode) -> dict[str, Any]:
-        """Commit an episode, or hold it back, and return its record as kept, with `digest`.
+        """Commit an episode, or hold it back; return its record with its `digest`.
 
         Raises:
             FormatError: the episode does not fit the schema; nothing was done.
-            StorageError: as `commit`; this episode is not in the shard either.
+            StorageError: the disk failed; neither this episode nor those held back are committed.
         """
         self._open()
         _check_fit(episode.rows, self._columns)
         kept, line = _line(episode)
         self._held_bytes += len(episode) * self.schema.row_bytes
         full, rows = self._held_bytes >= self._hold_bytes, episode.rows
-        if not full:  # The arrays are the caller's, who fills them again.
+        if not full:  # The caller reuses the arrays.
             rows = {name: array.copy() for name, array in rows.items()}
         self._held.append((rows, kept, line))
         if full:
@@ -120,15 +121,15 @@ class ShardWriter:
 
     @property
     def held(self) -> int:
-        """How many episodes are held back."""
+        """The number of episodes that are held back."""
         return len(self._held)
 
     def commit(self) -> None:
-        """Commit what is held back.
+        """Commit the episodes that are held back.
 
         Raises:
-            StorageError: the disk refused; what was held is not in the shard, what was committed
-                before is.
+            StorageError: the disk failed; the episodes held back are lost, those committed before
+                are kept.
         """
         held, self._held, self._held_bytes = self._held, [], 0
         if not held:
@@ -143,10 +144,10 @@ class ShardWriter:
         self.records += kept
 
     def close(self) -> None:
-        """Finish the shard: write it anew in its final form, then give it its name.
+        """Finish the shard: write it again in its final form, then rename it.
 
         Raises:
-            StorageError: the disk refused; the growing shard is as it was, and can be resumed.
+            StorageError: the disk failed; the growing shard is unchanged and can be resumed.
         """
         self.commit()
         growing, self._growing = self._growing, None
@@ -164,14 +165,11 @@ class ShardWriter:
             storage_error(self.path, error)
 
     def abandon(self) -> None:
-        """Stop writing; what is committed stays in the growing shard, and can be resumed.
-
-        What is held back is lost.
-        """
+        """Stop writing. Committed episodes stay in the growing shard; those held back are lost."""
         self._held, self._held_bytes = [], 0
         growing, self._growing = self._growing, None
         if growing is not None:
-            with suppress(*FAILURES):  # A full disk refuses even to be left.
+            with suppress(*FAILURES):  # On a full disk even closing can fail.
                 growing.close()
 
     def __enter__(self) -> Self:
@@ -183,7 +181,7 @@ class ShardWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Finish the shard; left by an exception, leave it growing with what is committed."""
+        """Finish the shard; after an exception leave it growing, with the committed episodes."""
         if kind is None:
             self.close()
         else:
@@ -198,7 +196,7 @@ class ShardWriter:
         sync: bool,
         hold_bytes: int,
     ) -> None:
-        """Take the arguments; nothing is written yet."""
+        """Check and keep the arguments; write nothing."""
         if compression not in layout.FILTERS:
             raise UnknownNameError("compression", compression, layout.FILTERS)
         if path.exists():
@@ -220,7 +218,7 @@ class ShardWriter:
         self.records: list[dict[str, Any]] = []
 
     def _begin(self, episodes: Iterable[Episode]) -> None:
-        """Write `episodes` to fresh files, then let these replace what is there."""
+        """Write `episodes` to new files, which then replace the growing shard and its sidecar."""
         part, sidecar = part_path(self.path), sidecar_path(self.path)
         new_part, new_sidecar = (f.with_name(f"{f.name}.new") for f in (part, sidecar))
         sync, self._sync = self._sync, False
@@ -243,7 +241,11 @@ class ShardWriter:
         self._sync = sync
 
     def _committed(self) -> ShardReader | None:
-        """Return a reader of what a writer before left here; None if it committed nothing."""
+        """Return a reader of the growing shard; None if nothing was committed.
+
+        Raises:
+            InvalidInputError: the growing shard has another schema or header.
+        """
         part, sidecar = part_path(self.path), sidecar_path(self.path)
         if not part.exists():
             return None
@@ -252,10 +254,10 @@ class ShardWriter:
         except FormatError:
             if sidecar.exists() and b"\n" in sidecar.read_bytes():
                 raise
-            return None  # Its writer died before the header was whole.
-        said = {"schema": reader.schema.to_json(), "header": reader.header}
+            return None  # Its writer died before it had written the header.
+        found = {"schema": reader.schema.to_json(), "header": reader.header}
         for name, ours in self._texts.items():
-            theirs = layout.dumps(said[name], name)
+            theirs = layout.dumps(found[name], name)
             if theirs != ours:
                 reader.close()
                 raise InvalidInputError(
@@ -265,6 +267,7 @@ class ShardWriter:
         return reader
 
     def _open(self) -> Growing:
+        """Return the files under way; StorageError if the writer is closed."""
         if self._growing is None:
             raise StorageError(
                 f"{self.path}: this writer is closed, or failed before; nothing was done. Make "
@@ -290,13 +293,13 @@ class ShardWriter:
 
 
 def _line(episode: Episode) -> tuple[dict[str, Any], str]:
-    """Return the record to keep, with its digest, and its canonical JSON."""
+    """Return an episode's record with its digest, and its canonical JSON."""
     line = layout.dumps({**episode.record, "digest": episode.digest}, "the episode's record")
     return json.loads(line), line
 
 
 def _check_fit(rows: Rows, columns: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> None:
-    """Refuse an episode that is not of the schema."""
+    """Refuse rows that do not fit the schema's columns."""
     if rows.keys() != columns.keys():
         raise FormatError(
             f"the episode has columns {', '.join(sorted(rows))} but the schema has "

@@ -89,12 +89,15 @@ def audit(
 
     Raises:
         FormatError: this is no run, or one that is not finished.
-        InvalidInputError: a confidence, fraction or nonce that cannot be.
+        InvalidInputError: a confidence, fraction or nonce that cannot be, or an environment whose
+            code is not trusted.
     """
     for name, value in (("confidence", confidence), ("fraction", fraction)):
         if not 0 < value < 1:
             raise InvalidInputError(f"{name} {value!r}: give a number between 0 and 1.")
     nonce = secrets.token_hex(16) if nonce is None else _checked(nonce)
+    trust = Trust.here() if trust is None else trust
+    catalogue.check_trust(folder.recipe.environment, trust.trust_code)
     count = folder.recipe.episodes
     folder.check_finished()
     random = sample_size(count, confidence, fraction)

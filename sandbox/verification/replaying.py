@@ -1,7 +1,6 @@
 """Simulate the episodes of a run again, and compare them with what the run recorded."""
 
 from sandbox.env import SandboxEnv
-from sandbox.run.identity import Identity
 from sandbox.run.recipe import EpisodeChance
 from sandbox.run.record import Record
 from sandbox.sources import columns, plan, rollout
@@ -18,13 +17,13 @@ class Replaying:
     """Replays episodes of one run.
 
     Args:
-        identity: the run.
+        job: the run, and whether its environment may be imported.
         report: takes the note that pictures cannot be compared.
     """
 
-    def __init__(self, identity: Identity, report: Report) -> None:
-        self._identity = identity
-        self._replay = Replay(identity.recipe, identity.scenario)
+    def __init__(self, job: shards.Job, report: Report) -> None:
+        self._identity = identity = job.identity
+        self._replay = Replay(identity.recipe, identity.scenario, job.trust_code)
         env = self._replay.env
         self._buffer = EpisodeBuffer(columns.schema(env), env.max_steps + 1)
         self._unseen: list[str] = []

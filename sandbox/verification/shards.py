@@ -29,10 +29,12 @@ class Job:
     Attributes:
         identity: the run that the shards should belong to.
         chosen: numbers of the episodes to simulate again.
+        trust_code: whether to import an environment that the run calls MODULE:CLASS.
     """
 
     identity: Identity
     chosen: frozenset[int]
+    trust_code: bool = False
 
 
 @dataclass
@@ -201,7 +203,7 @@ class Checker:
         if self._replaying is None:  # Only whoever replays needs a simulator.
             from sandbox.verification.replaying import Replaying
 
-            self._replaying = Replaying(self.job.identity, self.found.report)
+            self._replaying = Replaying(self.job, self.found.report)
         return self._replaying.difference(episode, record, index)
 
 

@@ -17,12 +17,15 @@ class Trust:
         keys: the keys whose signatures count.
         signed: whether one of them must have signed.
         published: a checkpoint of this run that was kept elsewhere, as a note; or None.
+        trust_code: whether to import an environment that the run calls MODULE:CLASS; if not, its
+            episodes are not replayed.
     """
 
     ledger: Ledger | None
     keys: Sequence[VerifierKey] = ()
     signed: bool = False
     published: str | None = None
+    trust_code: bool = False
 
     @classmethod
     def here(cls) -> "Trust":
