@@ -10,7 +10,7 @@ ORPHAN_S = 10.0  # The workers of a killed process are gone within this time.
 
 
 @contextmanager
-def alone(path: Path, worker: int | None = None, wait_s: float = ORPHAN_S) -> Generator[None]:
+def alone(path: Path, worker: int | None = None, wait_s: float | None = None) -> Generator[None]:
     """Hold a file lock while the block runs; the system releases it when the process dies.
 
     Without a worker's number the caller must be alone: the lock of the file and those of all
@@ -21,7 +21,7 @@ def alone(path: Path, worker: int | None = None, wait_s: float = ORPHAN_S) -> Ge
             exist.
         worker: the number of a worker, or None.
         wait_s: how long to wait for a worker's lock, which the workers of a killed process hold
-            until they notice; the lock of the file itself is not waited for.
+            until they notice; None is ORPHAN_S. The lock of the file itself is not waited for.
 
     Raises:
         LockedError: another process holds the lock.
@@ -29,6 +29,7 @@ def alone(path: Path, worker: int | None = None, wait_s: float = ORPHAN_S) -> Ge
     """
     from filelock import FileLock, Timeout  # Only those who lock pay for the import.
 
+    wait_s = ORPHAN_S if wait_s is None else wait_s
     with ExitStack() as held:
         try:
             if worker is not None:

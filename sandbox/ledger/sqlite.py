@@ -70,7 +70,7 @@ class Store:
         return str(self.path)
 
     @contextmanager
-    def alone(self, name: str, worker: int | None, wait_s: float) -> Generator[None]:
+    def alone(self, name: str, worker: int | None, wait_s: float | None) -> Generator[None]:
         """Hold a lock of this ledger while the block runs; see `Ledger.alone`."""
         folder = self.path.parent / "locks"
         try:
