@@ -7,14 +7,13 @@ from pathlib import Path
 
 from benchmarks.replaying import generate
 from benchmarks.stepping import recipe
+import sandbox
 from sandbox import prices
 from sandbox.ledger import Lease, Ledger, Usage, charge_id
 from sandbox.meter import Meter
-from sandbox.run import bill
-from sandbox.run import folder as runs
+from sandbox.run.record import Record
 from sandbox.run.run import BATCH, CHUNK
-from sandbox.trajectory import Episode, ShardReader, shards
-from sandbox.verification import verify
+from sandbox.trajectory import Episode
 
 ROUNDS, POSTS, BATCHES = 9, 16_384, (1, 100, 1000, 8192)
 
@@ -76,7 +75,7 @@ def verifying(names: list[str], folder: Path) -> list[dict[str, str]]:
         rates: list[float] = []
         for _ in range(5):
             begun = time.perf_counter()
-            report = verify.verify(out, 0)
+            report = sandbox.verify(out, sample=0)
             rates.append(report.rows / (time.perf_counter() - begun))
             assert not report.faults, report.faults
         rows.append({"environment": name, "steps/s": f"{statistics.median(rates):,.0f}"})
@@ -86,8 +85,7 @@ def verifying(names: list[str], folder: Path) -> list[dict[str, str]]:
 def _episode(name: str, folder: Path, observation: list[str]) -> Episode:
     out = folder / f"evidence-{name}-{len(observation)}"
     generate(recipe(name, episodes=1, observation=observation), out)
-    with ShardReader(shards(out)[0]) as reader:
-        return reader.read(0)
+    return sandbox.open_run(out).episode(0)
 
 
 def _book(path: Path, mode: str) -> Ledger:
@@ -102,7 +100,7 @@ def _book(path: Path, mode: str) -> Ledger:
 def _cost(book: Ledger, mode: str, episode: Episode) -> tuple[float, float, float]:
     """Return what meter, hash and ledger cost [us a row], over episodes posted in two batches."""
     count, rows = 256, len(episode)
-    run = runs.FORMAT * str(time.perf_counter_ns())
+    run = f"bench {time.perf_counter_ns()}"
     lease = Lease(book, mode, b"lease".ljust(16), run, CHUNK, BATCH)
     meter = Meter(prices.current(), lease)
     charges = episode.record["charges"]
@@ -113,7 +111,7 @@ def _cost(book: Ledger, mode: str, episode: Episode) -> tuple[float, float, floa
         fresh = Episode(episode.rows, {**episode.record, "episode": n})
         booked += _time(lambda n=n: meter.open(reset, step, rows - 1, charge_id(run, n), rows - 1))
         metered += _time(lambda: [meter.charge(step) for _ in range(rows)])
-        hashed += _time(lambda fresh=fresh: (fresh.digest, bill.evidence(fresh.record)))
+        hashed += _time(lambda fresh=fresh: (fresh.digest, Record.parse(fresh.record).leaf))
         booked += _time(lambda n=n: (meter.settle(""), lease.post(_usage(run, n, each))))
     booked += _time(lambda: lease.flush(close=True))
     whole = count * rows / 1e6

@@ -6,10 +6,11 @@ import sys
 import time
 from pathlib import Path
 
+import sandbox
 from benchmarks.stepping import recipe
 from sandbox.run.recipe import Recipe
 from sandbox.run.run import Run
-from sandbox.verification.verify import verify
+from sandbox.sources.generation import Generation
 
 ROUNDS = 3
 
@@ -25,7 +26,7 @@ def speeds(names: list[str], folder: Path) -> list[dict[str, str]]:
             out = folder / f"speed-{name}-{round_}"
             generated, steps = generate(wanted, out)
             begun = time.perf_counter()
-            assert not verify(out).faults
+            assert not sandbox.verify(out).faults
             ratios.append(generated / (time.perf_counter() - begun))
             rates.append(steps / generated)
         rows.append(
@@ -41,9 +42,9 @@ def speeds(names: list[str], folder: Path) -> list[dict[str, str]]:
 def generate(wanted: Recipe, out: Path) -> tuple[float, int]:
     """Generate a run; return how long it took [s] and how many steps it has."""
     steps = [0]
-    run = Run(wanted, out)
+    run = Run(Generation(wanted), out)
     begun = time.perf_counter()
-    run.generate(lambda record, _: steps.__setitem__(0, steps[0] + record["steps"]))
+    run.generate(lambda record, _: steps.__setitem__(0, steps[0] + record.steps))
     seconds = time.perf_counter() - begun
     run.close()
     return seconds, steps[0]
@@ -58,8 +59,8 @@ def thousand(names: list[str], folder: Path) -> list[dict[str, str]]:
         mixed = {"random": 1.0, "ou_noise": 1.0, "scripted": 1.0, "scripted_noisy": 1.0}
         generate(recipe(name, episodes=share, policies=mixed, seed=1), out)
         code = (
-            "import sys; from pathlib import Path; from sandbox.verify import verify\n"
-            "report = verify(Path(sys.argv[1]))\n"
+            "import sys, sandbox\n"
+            "report = sandbox.verify(sys.argv[1])\n"
             "print(report.replayed, report.rows, len(report.faults), *report.faults[:1])"
         )
         done = subprocess.run(

@@ -11,8 +11,10 @@ from sandbox.ledger import Lease, Ledger
 from sandbox.meter import Meter
 from sandbox.run import bill
 from sandbox.run.recipe import EpisodeChance, Recipe
+from sandbox.run.record import Record
 from sandbox.run.run import BATCH, CHUNK, HOLD_BYTES
-from sandbox.sources import rollout
+from sandbox.sources import columns, rollout
+from sandbox.sources.rollout import Setup
 from sandbox.trajectory import EpisodeBuffer, ShardWriter
 from sandbox.world import World
 
@@ -59,11 +61,11 @@ class Stepping:
         self.lease = lease
         self.env = rollout.make(self.recipe, Meter(prices.current(), lease))
         self.world = self.env.world = TimedWorld()
-        schema = rollout.schema(self.env)
+        schema = columns.schema(self.env)
         self.buffer = EpisodeBuffer(schema, self.env.max_steps + 1)
         path = folder / f"{name}-00000.h5"
         self.writer = ShardWriter(path, schema, {}, "zstd", sync=False, hold_bytes=HOLD_BYTES)
-        self.lived = self.charged = 0
+        self.played = self.charged = 0
 
     def round(self) -> tuple[float, float]:
         """Return episodes' time over that of the physics in them, and the rest a step [us].
@@ -72,15 +74,15 @@ class Stepping:
         their own. The hash trees, the commit to the file and the charges are; waiting for the disk
         is not (one wait a commit, and one every 128 charges, whatever the steps cost).
         """
-        lived = [self._episode()]
+        episodes = [self._episode()]
         while self.writer.held:
-            lived.append(self._episode())
-        whole, physics, count = map(sum, zip(*lived, strict=True))
+            episodes.append(self._episode())
+        whole, physics, count = map(sum, zip(*episodes, strict=True))
         return whole / physics, (whole - physics) / count * 1e6
 
     def _episode(self) -> tuple[float, float, int]:
-        """Live the next episode; return its time and its physics' [s], and its steps."""
-        env, index = self.env, self.lived
+        """Simulate the next episode; return its time and its physics' [s], and its steps."""
+        env, index = self.env, self.played
         chance = EpisodeChance(self.recipe, index)
         taken, begun = iter(self._actions(chance)), [0.0]
 
@@ -90,14 +92,18 @@ class Stepping:
 
         count, success = rollout.rollout(env, policy, self.buffer, chance.seed)
         rollout.finish(env, self.buffer, count, index)
-        facts = rollout.record(env, self.recipe, self.run, index, chance, count)
-        self.writer.append(self.buffer.episode(count, {**facts, "success": success}))
+        setup = Setup(chance.seed, chance.policy, {}, [])
+        record = rollout.record(
+            env, self.recipe, self.run, index, setup, self.buffer, count, success
+        )
+        self.writer.append(self.buffer.episode(count, record.plain))
         env.meter.settle("")
         if not self.writer.held:
             for kept in self.writer.records[self.charged :]:
-                self.lease.post(bill.usage(self.run, None, kept, self.buffer.schema))
+                usage = bill.usage(self.run, None, Record.parse(kept), self.buffer.schema)
+                self.lease.post(usage)
             self.charged = len(self.writer.records)
-        self.lived += 1
+        self.played += 1
         return time.perf_counter() - begun[0], self.world.inside, count
 
     def _actions(self, chance: EpisodeChance) -> list[Vector]:

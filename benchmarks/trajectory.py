@@ -78,7 +78,7 @@ def append(
 
     def all_of_them() -> None:
         for one in episodes:
-            one.__dict__.pop("digest", None)  # Hashed again, as for an episode just lived.
+            one.__dict__.pop("digest", None)  # Hashed again, as for an episode just simulated.
             writer.append(one)
 
     appending = seconds(all_of_them)

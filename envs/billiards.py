@@ -1,13 +1,13 @@
 """Strike the cue ball when all balls rest, and watch where everything rolls."""
 
 import math
-from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import BODY_STATE, Element, SandboxEnv, Vector, each, of_each, policy
+from sandbox.env import BODY_STATE, Actions, Element, SandboxEnv, each, of_each, policy
 from sandbox.env.factors import Color, Factors, Integer, Uniform, Values, handling, looks
+from sandbox.env.geometry import scattered
 
 BALLS = 10
 HALF_X_M, HALF_Y_M = 0.55, 0.40  # Of the cloth, between the cushions.
@@ -16,18 +16,13 @@ CUSHION_M, CUSHION_HEIGHT_M, FENCE_M = 0.05, 0.05, 0.4
 STRIKE_M_S = 2.0  # What a full component of the action gives the cue ball.
 REST_M_S = 0.015  # In x and in y.
 COLORS: tuple[sc.Rgba, ...] = (
-    (0.96, 0.96, 0.93, 1.0),
-    (0.86, 0.12, 0.12, 1.0),
-    (0.98, 0.80, 0.12, 1.0),
-    (0.13, 0.30, 0.75, 1.0),
-    (0.50, 0.20, 0.60, 1.0),
-    (0.95, 0.50, 0.10, 1.0),
-    (0.10, 0.12, 0.14, 1.0),
-    (0.55, 0.27, 0.12, 1.0),
-    (0.35, 0.75, 0.95, 1.0),
+    *((0.96, 0.96, 0.93, 1.0), (0.86, 0.12, 0.12, 1.0), (0.98, 0.80, 0.12, 1.0)),
+    *((0.13, 0.30, 0.75, 1.0), (0.50, 0.20, 0.60, 1.0), (0.95, 0.50, 0.10, 1.0)),
+    *((0.10, 0.12, 0.14, 1.0), (0.55, 0.27, 0.12, 1.0), (0.35, 0.75, 0.95, 1.0)),
     (0.95, 0.55, 0.70, 1.0),
 )
 NAMES = tuple(f"ball_{n}" for n in range(BALLS))
+Point = tuple[float, float]
 
 
 class Billiards(SandboxEnv):
@@ -77,9 +72,10 @@ class Billiards(SandboxEnv):
 
     def scene(self, f: Values, rng: np.random.Generator) -> sc.Scene:
         """Lay ten balls apart, and put the first `n_balls` of them there."""
-        places, radius, rolling = _layout(rng), f.ball_radius_m, f.rolling_friction_m
+        half = (HALF_X_M - 1.2 * LARGEST_M, HALF_Y_M - 1.2 * LARGEST_M)
+        places, radius = scattered(rng, half, 2.3 * LARGEST_M, BALLS), f.ball_radius_m
         colors = (COLORS[0], f.rgba("object_color"), *COLORS[2:])
-        surface = sc.Material(0.5, rolling, rolling, f.restitution)
+        surface = sc.Material(0.5, f.rolling_friction_m, f.rolling_friction_m, f.restitution)
         balls: list[sc.Body] = []
         for name, place, color in list(zip(NAMES, places, colors, strict=True))[: f.n_balls]:
             shape, at = sc.Shape("sphere", (radius,), color), sc.turned(*place, radius)
@@ -98,11 +94,10 @@ class Billiards(SandboxEnv):
     def started(self) -> None:
         """Note that no ball was hit."""
         self.count: int = self.values.n_balls
-        self.home: tuple[float, float] | None = None
+        self.home: Point | None = None
         self.hit = self.just_hit = False
 
     def act(self, action: list[float]) -> None:
-        """Strike the cue ball, if all balls rest."""
         if self.rest and (action[0] or action[1]):
             momentum = STRIKE_M_S * self.values.ball_mass_kg
             force = [momentum * part * self.physics_hz for part in action]  # For one physics step.
@@ -122,24 +117,21 @@ class Billiards(SandboxEnv):
         self.just_hit = moved and not self.hit
         self.hit = self.hit or moved
 
-    def proprio(self) -> Sequence[float]:
-        """Return the balls, how many, whether they rest, and the time left."""
+    def proprio(self) -> tuple[float, ...]:
         return (*self.balls, self.count, self.rest, self.seconds_left())
 
     def reward(self) -> float:
-        """Return 1 when the object ball is first moved."""
         return float(self.just_hit)
 
     def success(self) -> bool:
-        """Return whether the object ball was moved."""
         return self.hit
 
-    def happening(self) -> Sequence[bool]:
+    def happening(self) -> tuple[bool, ...]:
         """Return whether all balls rest, and whether the object ball was moved."""
         return (self.rest, self.hit)
 
     @policy
-    def play(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def play(self, rng: np.random.Generator) -> Actions:
         """Strike at any of the balls, hard."""
         while True:
             action, balls = np.zeros(2, np.float32), self.balls
@@ -151,7 +143,7 @@ class Billiards(SandboxEnv):
             yield action
 
     @policy
-    def scripted(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def scripted(self, rng: np.random.Generator) -> Actions:
         """Aim at the object ball, over a cushion if others are in the way."""
         while True:
             action = np.zeros(2, np.float32)
@@ -162,7 +154,7 @@ class Billiards(SandboxEnv):
                 action = np.array(aim, np.float32).clip(-1.0, 1.0)
             yield action
 
-    def _aim(self) -> tuple[float, float]:
+    def _aim(self) -> Point:
         """Return the object ball, or the nearest of its mirror images with a clear way to it."""
         cue_x, cue_y, _, _, x, y, *_ = self.balls
         wide, high = (half - self.values.ball_radius_m for half in (HALF_X_M, HALF_Y_M))
@@ -172,9 +164,7 @@ class Billiards(SandboxEnv):
         ways = [(self._clear(cue, image, wide, high), -math.dist(cue, image)) for image in images]
         return images[max(range(len(images)), key=ways.__getitem__)]
 
-    def _clear(
-        self, cue: tuple[float, float], aim: tuple[float, float], wide: float, high: float
-    ) -> bool:
+    def _clear(self, cue: Point, aim: Point, wide: float, high: float) -> bool:
         """Return whether the way to `aim`, folded at the cushions, touches no other ball."""
         others = [self.balls[n : n + 2] for n in range(8, 4 * self.count, 4)]
         apart = 2.1 * self.values.ball_radius_m
@@ -188,20 +178,7 @@ class Billiards(SandboxEnv):
 
 def _fold(value: float, half: float) -> float:
     """Return a coordinate as a cushion at +-`half` reflects it."""
-    if value > half:
-        return 2 * half - value
-    return -2 * half - value if value < -half else value
-
-
-def _layout(rng: np.random.Generator) -> list[tuple[float, float]]:
-    """Draw ten places apart from each other and from the cushions."""
-    room = np.array([HALF_X_M - 1.2 * LARGEST_M, HALF_Y_M - 1.2 * LARGEST_M])
-    taken: list[tuple[float, float]] = []
-    while len(taken) < BALLS:
-        x, y = rng.uniform(-room, room).tolist()
-        if all(math.dist((x, y), other) > 2.3 * LARGEST_M for other in taken):
-            taken.append((x, y))
-    return taken
+    return (-2 * half if value < -half else 2 * half) - value if abs(value) > half else value
 
 
 def _table(f: Values) -> tuple[sc.Body, sc.Body]:

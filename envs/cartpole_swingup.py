@@ -1,12 +1,11 @@
 """Swing a pole up by pushing the cart that it hangs on, and keep it up."""
 
 import math
-from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import SandboxEnv, Vector, each, policy, regulator
+from sandbox.env import Actions, SandboxEnv, each, policy, regulator
 from sandbox.env.factors import Color, Factors, Uniform, Values, handling, looks
 
 FORCE_N = 12.0  # At full action.
@@ -77,7 +76,6 @@ class CartpoleSwingup(SandboxEnv):
         self.held = 0
 
     def act(self, action: list[float]) -> None:
-        """Push the cart."""
         self.world.drive("cartpole", ("cart",), (FORCE_N * action[0],))
 
     def arrived(self) -> None:
@@ -88,27 +86,24 @@ class CartpoleSwingup(SandboxEnv):
         up = self.cos > UPRIGHT_COS and abs(self.spin) < STILL_RAD_S
         self.held = self.held + 1 if up else 0
 
-    def proprio(self) -> Sequence[float]:
-        """Return the cart and the pole."""
+    def proprio(self) -> tuple[float, ...]:
         return (self.x, self.cos, self.sin, self.speed, self.spin)
 
     def reward(self) -> float:
-        """Return upright x centred x slow, 0 to 1."""
         upright = (self.cos + 1) / 2
         centred = (1 + 0.1 ** (self.x / RAIL_HALF_M) ** 2) / 2
         slow = (1 + 0.1 ** (self.spin / 5) ** 2) / 2
         return upright * centred * slow
 
     def success(self) -> bool:
-        """Return whether the pole has been upright and still for a second."""
         return self.held >= HELD_S * self.control_hz
 
-    def happening(self) -> Sequence[bool]:
+    def happening(self) -> tuple[bool, ...]:
         """Return whether the pole is upright."""
         return (self.cos > UPRIGHT_COS,)
 
     @policy
-    def scripted(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def scripted(self, rng: np.random.Generator) -> Actions:
         """Pump the pole's energy up to that of standing, then catch and balance it.
 
         The swing-up is that of Astrom and Furuta (2000), with the cart's acceleration as input.
@@ -143,7 +138,7 @@ class CartpoleSwingup(SandboxEnv):
         return regulator(np.eye(4) + a * dt, b * dt, q, r)[0]
 
     @policy
-    def play(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def play(self, rng: np.random.Generator) -> Actions:
         """Shove the cart to and fro, for a while each; back from near the ends of the rail."""
         shove, left = 0.0, 0
         while True:

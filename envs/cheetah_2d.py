@@ -1,14 +1,14 @@
 """Run in a plane: a cheetah of a torso and two legs, by the torques of its six joints."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import Element, SandboxEnv, Vector, each, policy
+from sandbox.env import Actions, Element, SandboxEnv, Vector, each, policy
 from sandbox.env.factors import Color, Factors, Uniform, Values, handling, looks
 
 HALF_M, RADIUS_M = 0.5, 0.046  # Of the torso; all capsules are as thick.
@@ -40,12 +40,8 @@ SEGMENTS = (
 JOINTS = tuple(segment.name for segment in SEGMENTS)
 GALLOP_HZ = 3.29
 GALLOP = (  # Of each joint mean, amplitude, phase [rad]; found by the cross-entropy method.
-    (0.033, 1.013, 2.700),
-    (0.541, 0.483, -0.211),
-    (-0.439, 0.536, 1.946),
-    (-0.165, 0.347, 3.916),
-    (-0.603, 1.068, 4.027),
-    (0.356, -0.402, 4.260),
+    *((0.033, 1.013, 2.700), (0.541, 0.483, -0.211), (-0.439, 0.536, 1.946)),
+    *((-0.165, 0.347, 3.916), (-0.603, 1.068, 4.027), (0.356, -0.402, 4.260)),
 )
 
 
@@ -78,7 +74,7 @@ class Cheetah2d(SandboxEnv):
         Element("x", "m", -100.0, 100.0),
         Element("z", "m", -1.0, 20.0),
         *each("cos_pitch sin_pitch", "1", -1.0, 1.0),
-        *(Element(name, "rad", -3.0, 3.0) for name in JOINTS),
+        *each(" ".join(JOINTS), "rad", -3.0, 3.0),
         *each("velocity_x velocity_z", "m/s", -50.0, 50.0),
         Element("pitch_velocity", "rad/s", -150.0, 150.0),
         *(Element(f"{name}_velocity", "rad/s", -150.0, 150.0) for name in JOINTS),
@@ -124,7 +120,6 @@ class Cheetah2d(SandboxEnv):
         self.effort = 0.0
 
     def act(self, action: list[float]) -> None:
-        """Turn the joints, with their springs."""
         self.effort = sum(a * a for a in action) / len(action)
         every = zip(self.strong, action, SEGMENTS, self.angles, strict=True)
         torques = [strong * a - s.spring_n_m * angle for strong, a, s, angle in every]
@@ -136,46 +131,36 @@ class Cheetah2d(SandboxEnv):
         self.x, self.speed, self.pitch = row[0], row[1], row[4]
         self.angles = row[6::2]
 
-    def proprio(self) -> Sequence[float]:
-        """Return the torso and the joints."""
+    def proprio(self) -> tuple[float, ...]:
         row, (cos, sin) = self.row, (math.cos(self.pitch), math.sin(self.pitch))
         return (row[0], self.home + row[2], cos, sin, *self.angles, *row[1:6:2], *row[7::2])
 
     def reward(self) -> float:
-        """Return the velocity less the effort, -1.1 to 1."""
         return max(-1.0, min(1.0, self.speed / FAST_M_S)) - EFFORT * self.effort
 
     def success(self) -> bool:
-        """Return whether the torso is far ahead of the start."""
         return self.x >= FAR_M
 
-    def happening(self) -> Sequence[bool]:
+    def happening(self) -> tuple[bool, ...]:
         """Return whether each foot is on the ground, and whether the back is."""
-        return (
-            self.world.touch("runner", "ground", "back_foot") > 0.0,
-            self.world.touch("runner", "ground", "front_foot") > 0.0,
-            math.cos(self.pitch) < 0.0,
-        )
+        feet = (self.world.touch("runner", "ground", foot) > 0.0 for foot in JOINTS[2::3])
+        return (*feet, math.cos(self.pitch) < 0.0)
 
     @policy
-    def scripted(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def scripted(self, rng: np.random.Generator) -> Actions:
         """Gallop: each joint's torque is a wave, all of one frequency, whatever happens."""
         while True:
             yield self._torques(GALLOP_HZ, GALLOP)
 
     @policy
-    def play(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def play(self, rng: np.random.Generator) -> Actions:
         """Stray from the gallop or its reverse, for a second or so each."""
         while True:
             left, back = int(rng.integers(10, 30)), rng.random() < 0.5
             hz = float(rng.uniform(2.5, 4.0)) * (-1.0 if back else 1.0)
-            stray = rng.normal(0.0, (0.1, 0.1, 0.4), (len(JOINTS), 3)).tolist()
-            waves = [
-                (mean + a, much + b, phase + c)
-                for (mean, much, phase), (a, b, c) in zip(GALLOP, stray, strict=True)
-            ]
+            waves = GALLOP + rng.normal(0.0, (0.1, 0.1, 0.4), (len(JOINTS), 3))
             for _ in range(left):
-                yield self._torques(hz, waves)
+                yield self._torques(hz, waves.tolist())
 
     def _torques(self, hz: float, waves: Sequence[tuple[float, float, float]]) -> Vector:
         """Return the action of this step: a wave for each joint."""

@@ -1,14 +1,14 @@
 """Tap the first domino of a row that may have a gap, and watch how far they fall."""
 
 import math
-from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import BODY_STATE, Element, SandboxEnv, Vector, clip, each, of_each, policy
+from sandbox.env import BODY_STATE, Actions, Element, SandboxEnv, Vector, each, of_each, policy
 from sandbox.env.factors import Color, Factors, Integer, Uniform, Values, handling, looks
+from sandbox.env.geometry import clip
 
 MOST = 20
 SPACING_M = (0.085, 0.11)  # From domino to domino.
@@ -109,7 +109,6 @@ class Dominoes(SandboxEnv):
         self.newly, self.stopped = 0, False
 
     def act(self, action: list[float]) -> None:
-        """Tap the first domino that stands, if all rest."""
         if not self.rest or not (action[0] or action[1]) or self.next < 0:
             return
         momentum = TAP_M_S * self.values.domino_mass_kg
@@ -139,31 +138,28 @@ class Dominoes(SandboxEnv):
         self.rest = self.still >= REST_ROWS
         self.stopped = self.stopped or (self.rest and fallen[0] and not fallen[-1])
 
-    def proprio(self) -> Sequence[float]:
-        """Return the dominoes, how many, whether they rest, and the time left."""
+    def proprio(self) -> tuple[float, ...]:
         return (*self.told, self.count, self.rest, self.seconds_left())
 
     def reward(self) -> float:
-        """Return the share of the dominoes that fell in this step."""
         return self.newly / self.count
 
     def success(self) -> bool:
-        """Return whether the last domino has fallen."""
         return self.fallen[-1]
 
-    def happening(self) -> Sequence[bool]:
+    def happening(self) -> tuple[bool, ...]:
         """Return whether all rest, the first fell, the last fell, and the row once stopped."""
         return (self.rest, self.fallen[0], self.fallen[-1], self.stopped)
 
     @policy
-    def play(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def play(self, rng: np.random.Generator) -> Actions:
         """Tap the first domino once, forwards, with a random power and direction."""
         power, aside = rng.uniform(0.5, 1.0), rng.uniform(-0.4, 0.4)
         while True:
             yield np.zeros(2, np.float32) if self.fallen[0] else self._tap(power, aside)
 
     @policy
-    def scripted(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def scripted(self, rng: np.random.Generator) -> Actions:
         """Tap the first domino that stands, again where the row stopped."""
         while True:
             yield self._tap(0.8, 0.0)

@@ -2,12 +2,12 @@
 
 import itertools
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import Element, SandboxEnv, Vector, each, policy
+from sandbox.env import Actions, Element, SandboxEnv, Vector, each, policy
 from sandbox.env.factors import Color, Factors, Integer, Uniform, Values, handling, looks
 
 FINGER_M = 0.011  # Radius.
@@ -148,20 +148,17 @@ class Latch(SandboxEnv):
         down = (math.cos(self.lever), math.sin(self.lever))
         self.lever_end = (x + LEVER_M * down[0], y, z - LEVER_M * down[1])
 
-    def proprio(self) -> Sequence[float]:
-        """Return the finger, the handle, the lever, whether it is a door, and the time left."""
+    def proprio(self) -> tuple[float, ...]:
         lever = (self.lever_end[0], self.lever_end[2])
         return (*self.tip, *self.speed, *self.handle, *lever, self.door, self.seconds_left())
 
     def reward(self) -> float:
-        """Return how far it is open, 0 to 1."""
         return max(0.0, min(1.0, self.opened / OPEN[self.door]))
 
     def success(self) -> bool:
-        """Return whether it is open."""
         return self.opened >= OPEN[self.door]
 
-    def happening(self) -> Sequence[bool]:
+    def happening(self) -> tuple[bool, ...]:
         """Return whether the finger is on the front, on the lever, the bolt is drawn, and ajar."""
         return (
             self.world.touch("finger", "cabinet", "z", self.panel) > 0.0,
@@ -171,7 +168,7 @@ class Latch(SandboxEnv):
         )
 
     @policy
-    def scripted(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def scripted(self, rng: np.random.Generator) -> Actions:
         """Pull; if nothing moves, press the lever down and pull again."""
         while True:
             stuck = yield from self._pull()
@@ -179,7 +176,7 @@ class Latch(SandboxEnv):
                 yield from self._press()
 
     @policy
-    def play(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def play(self, rng: np.random.Generator) -> Actions:
         """Poke about the handle and the lever, and pull at times."""
         while True:
             at = self.handle if rng.random() < 0.5 else self.lever_end
@@ -194,7 +191,7 @@ class Latch(SandboxEnv):
         most = max(1.0, max(abs(s) for s in speed))
         return np.array([s / most for s in speed], np.float32)
 
-    def _go(self, place: Callable[[], Sequence[float]], close_m: float) -> Iterator[Vector]:
+    def _go(self, place: Callable[[], Sequence[float]], close_m: float) -> Actions:
         """Yield actions until the finger is at a place, which may move, or for 61 steps."""
         for _ in range(61):
             aim = place()
@@ -229,7 +226,7 @@ class Latch(SandboxEnv):
                 return reached
         return False
 
-    def _press(self) -> Iterator[Vector]:
+    def _press(self) -> Actions:
         """Leave the handle, come from above, and press the lever's end down."""
         x, y, z = self.lever_home
         end, over_z = 0.8 * LEVER_M, min(z + 0.045, REACH[2][1] - 0.005)

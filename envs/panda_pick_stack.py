@@ -1,13 +1,23 @@
 """Pick up a cube with a Franka arm and put it onto another."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import BODY_STATE, Element, Hand, SandboxEnv, Vector, each, of_each, policy, yaw
+from sandbox.env import (
+    BODY_STATE,
+    Actions,
+    Element,
+    Hand,
+    SandboxEnv,
+    each,
+    of_each,
+    policy,
+)
 from sandbox.env.factors import Color, Factors, Integer, Uniform, Values, handling, looks
+from sandbox.env.geometry import yaw
 
 BOX = ((0.28, -0.32, 0.015), (0.62, 0.32, 0.35))  # Lowest and highest place of the fingertips [m].
 STARTS = ((0.38, -0.1, 0.16), (0.52, 0.1, 0.24))
@@ -146,8 +156,7 @@ class PandaPickStack(SandboxEnv):
             return False
         return all(self.world.touch("panda", "cube_0", one) > 0.0 for one in sc.PANDA_FINGERS)
 
-    def proprio(self) -> Sequence[float]:
-        """Return the fingertips, the cubes and the time left."""
+    def proprio(self) -> tuple[float, ...]:
         cubes: list[float] = []
         for n in range(self.count):
             cube = self.row[BODY_STATE * n : BODY_STATE * n + 7]
@@ -159,7 +168,6 @@ class PandaPickStack(SandboxEnv):
         return (*self.hand.numbers(), self.opening, *cubes, self.seconds_left())
 
     def reward(self) -> float:
-        """Return how far the task is done, 0 to 1."""
         if self.on_base:
             return 0.75 + 0.25 * min(1.0, self.rested / (HELD_S * self.control_hz))
         if self.in_hand:
@@ -167,16 +175,15 @@ class PandaPickStack(SandboxEnv):
         return 0.25 * (1.0 - math.tanh(5.0 * math.dist(self.hand.tip, self.pick)))
 
     def success(self) -> bool:
-        """Return whether the cube has rested on the other, released, for half a second."""
         return self.rested >= HELD_S * self.control_hz
 
-    def happening(self) -> Sequence[bool]:
+    def happening(self) -> tuple[bool, ...]:
         """Return whether the cube is in the hand, lifted, in its place; the other has moved."""
         lifted = self.in_hand and self.pick[2] > self.size / 2 + LIFTED_M
         return (self.in_hand, lifted, self.on_base, math.dist(self.base, self.home) > MOVED_M)
 
     @policy
-    def scripted(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def scripted(self, rng: np.random.Generator) -> Actions:
         """Pick, carry and put down the cube, and begin again after a failure."""
         going, wait = Going(self), self.values.action_delay_steps
 
@@ -203,7 +210,7 @@ class PandaPickStack(SandboxEnv):
             yield from going.to(lambda at=low: (*at[:2], HIGH_M), 1.0, 0.02, least=20 + wait)
 
     @policy
-    def play(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def play(self, rng: np.random.Generator) -> Actions:
         """Grasp at random cubes and drop them anywhere."""
         going = Going(self)
         while True:
@@ -232,7 +239,7 @@ class Going:
         within_m: float = 0.012,
         least: int = 0,
         most: int = 60,
-    ) -> Iterator[Vector]:
+    ) -> Actions:
         """Yield actions until the hand is at a place, which may move, or time is up."""
         stride = self._env.hand.stride
         for n in range(most):

@@ -1,12 +1,12 @@
 """Push a cube over a table to a disc with the closed fingers of a Franka arm."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import Element, Hand, SandboxEnv, Vector, each, policy, yaw
+from sandbox.env import Actions, Element, Hand, SandboxEnv, each, policy, yaw
 from sandbox.env.factors import Color, Factors, Uniform, Values, handling, looks
 
 BOX = ((0.28, -0.32, 0.02), (0.62, 0.32, 0.3))  # Lowest and highest place of the fingertips [m].
@@ -74,7 +74,7 @@ class PandaPush(SandboxEnv):
         y *= 1.0 if rng.random() < 0.5 else -1.0
         away = rng.uniform(-1.0, 1.0, 2).tolist()
         middle, spread = (f.goal_x_m, f.goal_y_m), f.goal_spread
-        goal = (m + spread * s * a for m, s, a in zip(middle, SPREAD_M, away, strict=True))
+        gx, gy = (m + spread * s * a for m, s, a in zip(middle, SPREAD_M, away, strict=True))
         half = f.cube_size_m / 2
         cube = sc.Shape("box", (half, half, half), f.rgba("cube_color"))
         place, surface = sc.turned(x, y, half, turn), sc.Material(friction=f.cube_friction)
@@ -82,7 +82,7 @@ class PandaPush(SandboxEnv):
         return sc.Scene(
             bodies=(
                 *sc.panda_room(f.rgba("table_color"), friction=1.0),
-                sc.Body("goal", (disc,), pose=sc.turned(*goal, 0.0006)),
+                sc.Body("goal", (disc,), pose=sc.turned(gx, gy, 0.0006)),
                 sc.panda(sc.panda_joints(*tip), friction=f.finger_friction),
                 sc.Body("cube", (cube,), f.cube_mass_kg, place, surface),
             ),
@@ -102,7 +102,6 @@ class PandaPush(SandboxEnv):
         self.hand = Hand(self.world, BOX, self.control_hz)
 
     def act(self, action: list[float]) -> None:
-        """Move the hand."""
         self.hand.move(action)
 
     def arrived(self) -> None:
@@ -111,8 +110,7 @@ class PandaPush(SandboxEnv):
         self.cube = self.row[:7]
         self.distance = math.dist(self.cube[:2], self.goal)
 
-    def proprio(self) -> Sequence[float]:
-        """Return the fingertips, the cube, the disc and the time left."""
+    def proprio(self) -> tuple[float, ...]:
         x, y, z = self.cube[:3]
         turn = yaw(self.cube)
         return (
@@ -124,21 +122,19 @@ class PandaPush(SandboxEnv):
         )
 
     def reward(self) -> float:
-        """Return minus the distance of cube and disc, at least -1."""
         return -min(self.distance, 1.0)
 
     def success(self) -> bool:
-        """Return whether the cube is on the disc."""
         return self.distance < WITHIN_M and 0.0 < self.cube[2] < 0.06
 
-    def happening(self) -> Sequence[bool]:
+    def happening(self) -> tuple[bool, ...]:
         """Return whether the hand touches the cube, it has moved, and it has left the box."""
         touched = self.world.touch("panda", "cube") > 0.0
         inside = all(low < c < high for c, low, high in zip(self.cube[:2], *BOX, strict=False))
         return (touched, math.dist(self.cube[:2], self.home) > MOVED_M, not inside)
 
     @policy
-    def scripted(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def scripted(self, rng: np.random.Generator) -> Actions:
         """Go above the cube to behind it, down, and push it along the line to the disc.
 
         That line turns as the cube slips. A hand that is too far off it begins again.
@@ -177,7 +173,7 @@ class PandaPush(SandboxEnv):
         return (0.0, 0.0, HIGH_M - z) if z < HIGH_M - 0.03 else (*way, HIGH_M - z)
 
     @policy
-    def play(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def play(self, rng: np.random.Generator) -> Actions:
         """Sweep the cube to one random place after another."""
         while True:
             x, y = self.cube[:2]

@@ -1,12 +1,11 @@
 """Bring the fingertips of a Franka arm to a ball in the air."""
 
 import math
-from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import Element, Hand, SandboxEnv, Vector, policy
+from sandbox.env import Actions, Element, Hand, SandboxEnv, policy
 from sandbox.env.factors import Color, Factors, Uniform, Values, handling, looks
 
 BOX = ((0.28, -0.32, 0.02), (0.62, 0.32, 0.4))  # Lowest and highest place of the fingertips [m].
@@ -85,7 +84,6 @@ class PandaReach(SandboxEnv):
         self.hand = Hand(self.world, BOX, self.control_hz)
 
     def act(self, action: list[float]) -> None:
-        """Move the hand."""
         self.hand.move(action)
 
     def arrived(self) -> None:
@@ -93,24 +91,21 @@ class PandaReach(SandboxEnv):
         self.hand.look()
         self.distance = math.dist(self.hand.tip, self.goal)
 
-    def proprio(self) -> Sequence[float]:
-        """Return the fingertips, the ball and the joints."""
+    def proprio(self) -> tuple[float, ...]:
         return (*self.hand.numbers(), *self.goal, *self.row[0:14:2])
 
     def reward(self) -> float:
-        """Return minus the distance, at least -1."""
         return -min(self.distance, 1.0)
 
     def success(self) -> bool:
-        """Return whether the fingertips are at the ball."""
         return self.distance < WITHIN_M
 
-    def happening(self) -> Sequence[bool]:
+    def happening(self) -> tuple[bool, ...]:
         """Return whether the ball is near, and whether the fingertips are close to the table."""
         return (self.distance < 0.06, self.hand.tip[2] < 0.06)
 
     @policy
-    def scripted(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def scripted(self, rng: np.random.Generator) -> Actions:
         """Go straight to the ball, slower when near."""
         gain = 0.6 / (1 + self.values.action_delay_steps) / self.hand.stride
         while True:
@@ -118,7 +113,7 @@ class PandaReach(SandboxEnv):
             yield np.array(way, np.float32).clip(-1.0, 1.0)
 
     @policy
-    def play(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def play(self, rng: np.random.Generator) -> Actions:
         """Go from one random place to another."""
         while True:
             aim = rng.uniform(*BOX).tolist()

@@ -1,13 +1,12 @@
 """Whirl a chain of links up by a torque at its first joint, and watch it tumble."""
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import Element, SandboxEnv, Vector, each, of_each, policy
+from sandbox.env import Actions, Element, SandboxEnv, each, of_each, policy
 from sandbox.env.factors import Color, Factors, Integer, Uniform, Values, handling, looks
 
 LINKS = 5
@@ -76,7 +75,7 @@ class PendulumChain(SandboxEnv):
     def scene(self, f: Values, rng: np.random.Generator) -> sc.Scene:
         """Hang the chain from its pivot, bent by chance."""
         bends = rng.uniform(-SWING_RAD, SWING_RAD, LINKS).tolist()
-        middle, last = (0.0, 0.0, PIVOT_M - 0.1), NAMES[f.n_links - 1]
+        middle, last = (0.0, 0.0, PIVOT_M - 0.1), NAMES[int(f.n_links) - 1]
         ground = sc.slab("ground", (2.6, 1.2, 0.06), f.rgba("ground_color"))
         return sc.Scene(
             bodies=(ground, _stand(), _chain(f, bends)),
@@ -96,7 +95,6 @@ class PendulumChain(SandboxEnv):
         self.held, self.reached = 0, False
 
     def act(self, action: list[float]) -> None:
-        """Turn the first link."""
         self.world.drive("chain", NAMES[:1], (TORQUE_N_M * action[0],))
 
     def arrived(self) -> None:
@@ -116,24 +114,21 @@ class PendulumChain(SandboxEnv):
         self.held = self.held + 1 if self.height > UP else 0
         self.reached = self.reached or self.held >= HELD_S * self.control_hz
 
-    def proprio(self) -> Sequence[float]:
-        """Return the links, how many, and the tip's height."""
+    def proprio(self) -> tuple[float, ...]:
         return (*self.links, *self.absent, self.count, self.height)
 
     def reward(self) -> float:
-        """Return the tip's height, 0 hanging straight to 1 upright."""
         return (1.0 + self.height) / 2
 
     def success(self) -> bool:
-        """Return whether the tip has been up."""
         return self.reached
 
-    def happening(self) -> Sequence[bool]:
+    def happening(self) -> tuple[bool, ...]:
         """Return whether the tip is above the pivot, and whether it is up."""
         return (self.height > 0.0, self.height > UP)
 
     @policy
-    def scripted(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def scripted(self, rng: np.random.Generator) -> Actions:
         """Turn the chain the way it swings already, at a rate, by the first link.
 
         A torque along the swing of the whole adds to it. One that brings the first link back to
@@ -157,7 +152,7 @@ class PendulumChain(SandboxEnv):
         return 3.0 * total / self.count
 
     @policy
-    def play(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def play(self, rng: np.random.Generator) -> Actions:
         """Let go and shove in turn, for a while each."""
         free = True
         while True:

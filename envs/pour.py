@@ -1,12 +1,12 @@
 """Pour beads from a cup into a bowl, between two panes so that each bead is seen."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import BODY_STATE, Element, SandboxEnv, Vector, each, policy
+from sandbox.env import BODY_STATE, Actions, Element, SandboxEnv, each, policy
 from sandbox.env.factors import Color, Factors, Integer, Uniform, Values, handling, looks
 
 MOST, COLUMNS, APART_M = 60, 8, 0.031  # Beads, in a row, and from one to the next.
@@ -98,12 +98,10 @@ class Pour(SandboxEnv):
         self.count: int = self.values.n_beads
         at = {body.name: body.pose.xyz[0] for body in self.world.scene.bodies}
         self.start, self.bowl = at["cup"], at["bowl"]
-        half: float = self.values.bowl_half_m
-        self.inside = (self.bowl - half, self.bowl + half)
+        self.half: float = self.values.bowl_half_m
         self.spilled = False
 
     def act(self, action: list[float]) -> None:
-        """Move the cup, and tilt it; not farther than it goes."""
         (x, _), (tilt, _) = self.joint("cup", "slide"), self.joint("cup", "tilt")
         speed, rate = SLIDE_M_S * action[0], TILT_RAD_S * action[1]
         if not CUP_X_M[0] < self.start + x + speed / self.control_hz < CUP_X_M[1]:
@@ -116,7 +114,7 @@ class Pour(SandboxEnv):
         """Count the beads in the bowl and those on the floor."""
         row, end = self.row, self.count * BODY_STATE
         self.xs, self.zs = row[0:end:BODY_STATE], row[2:end:BODY_STATE]
-        (low, high), inside, lost = self.inside, 0, 0
+        low, high, inside, lost = self.bowl - self.half, self.bowl + self.half, 0, 0
         for x, z in zip(self.xs, self.zs, strict=True):
             if 0.0 < z < BOWL_HIGH_M:  # 0 is a bead that was taken away.
                 if low < x < high:
@@ -126,35 +124,32 @@ class Pour(SandboxEnv):
         self.share = inside / self.count
         self.spilled = self.spilled or lost > 0
 
-    def proprio(self) -> Sequence[float]:
-        """Return the cup, the bowl, where the beads are, and the time left."""
+    def proprio(self) -> tuple[float, ...]:
         (x, speed), (tilt, rate) = self.joint("cup", "slide"), self.joint("cup", "tilt")
-        told = [self.start + x, tilt, speed, rate, self.bowl, self.values.bowl_half_m]
+        told = [self.start + x, tilt, speed, rate, self.bowl, self.half]
         for places in (self.xs, self.zs):
             told += (sum(places) / self.count, min(places), max(places))
         return (*told, self.seconds_left())
 
     def reward(self) -> float:
-        """Return the share of the beads that are in the bowl."""
         return self.share
 
     def success(self) -> bool:
-        """Return whether most of the beads are in the bowl."""
         return self.share >= CONTAINED
 
-    def happening(self) -> Sequence[bool]:
+    def happening(self) -> tuple[bool, ...]:
         """Return whether the cup is tilted far, a bead lay on the floor, most are in the bowl."""
         return (self.joint("cup", "tilt")[0] > 0.8, self.spilled, self.success())
 
     @policy
-    def play(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def play(self, rng: np.random.Generator) -> Actions:
         """Pour where the cup is, fast or slow."""
         pour = np.array((0.0, rng.uniform(0.5, 1.0)), np.float32)
         while True:
             yield pour.copy()
 
     @policy
-    def scripted(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def scripted(self, rng: np.random.Generator) -> Actions:
         """Take the cup to where a pour meets the bowl, and pour."""
         pouring = False
         while True:
@@ -182,26 +177,27 @@ def _cup(f: Values, start: float) -> sc.Body:
     """Return a bottom and two walls, on a joint that tilts, on one that slides."""
     color, (wide, high), deep, thick = f.rgba("cup_color"), CUP_M, DEEP_M - 0.001, WALL_M
     bottom, wall = (wide + 2 * thick, deep, thick), (thick, deep, high)
-    walls = (
-        sc.Shape("box", bottom, color, sc.turned(0, 0, -high - thick)),
-        sc.Shape("box", wall, color, sc.turned(-wide - thick, 0, 0)),
-        sc.Shape("box", wall, color, sc.turned(wide + thick, 0, 0)),
+    sides = (
+        (bottom, (0, 0, -high - thick)),
+        (wall, (-wide - thick, 0, 0)),
+        (wall, (wide + thick, 0, 0)),
     )
+    walls = tuple(sc.box(half, at, color) for half, at in sides)
     along = sc.Joint("prismatic", sc.X, motor=sc.Motor("velocity", 500.0))
     about = sc.Joint("revolute", sc.Y, motor=sc.Motor("velocity", 100.0))
-    surface, at = sc.Material(0.6, restitution=0.3), sc.turned(start, 0.0, CUP_Z_M)
-    slide = sc.Link("slide", along, mass_kg=0.5)
-    links = (slide, sc.Link("tilt", about, walls, 0.5, parent="slide"))
-    return sc.Body("cup", pose=at, material=surface, links=links)
+    slide, tilt = (
+        sc.Link("slide", along, (), 0.5),
+        sc.Link("tilt", about, walls, 0.5, parent="slide"),
+    )
+    at, surface = sc.turned(start, 0.0, CUP_Z_M), sc.Material(0.6, restitution=0.3)
+    return sc.Body("cup", pose=at, material=surface, links=(slide, tilt))
 
 
 def _bowl(f: Values) -> tuple[sc.Shape, ...]:
-    color, half, high = f.rgba("bowl_color"), f.bowl_half_m, BOWL_HIGH_M / 2
-    return (
-        sc.box((half, DEEP_M, WALL_M), (0.0, 0.0, WALL_M), color),
-        sc.box((WALL_M, DEEP_M, high), (-half - WALL_M, 0.0, high), color),
-        sc.box((WALL_M, DEEP_M, high), (half + WALL_M, 0.0, high), color),
-    )
+    color, far, high = f.rgba("bowl_color"), f.bowl_half_m + WALL_M, BOWL_HIGH_M / 2
+    bottom = sc.box((f.bowl_half_m, DEEP_M, WALL_M), (0.0, 0.0, WALL_M), color)
+    walls = (sc.box((WALL_M, DEEP_M, high), (x, 0.0, high), color) for x in (-far, far))
+    return (bottom, *walls)
 
 
 def _panes(color: sc.Rgba) -> Iterator[sc.Shape]:

@@ -1,14 +1,13 @@
 """Push cubes onto marks of their colours with a round finger."""
 
 import math
-from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import BODY_STATE, Element, Finger, SandboxEnv, Vector, each, of_each, policy
+from sandbox.env import BODY_STATE, Actions, Finger, SandboxEnv, Vector, each, of_each, policy
 from sandbox.env.factors import Color, Factors, Integer, Uniform, Values, handling, looks
-from sandbox.env.geometry import clip, distance, shortest_way, yaw
+from sandbox.env.geometry import clip, distance, scattered, shortest_way, yaw
 
 CUBES = 8
 FINGER_FORCE_N = 15.0
@@ -70,8 +69,8 @@ class PushCubes(SandboxEnv):
             *each("cos_yaw sin_yaw", "1", -1.0, 1.0),
             *each("mark_x mark_y", "m", -FIELD_M, FIELD_M),
         ),
-        Element("n_cubes", "1", 0.0, 8.0),
-        Element("seconds_left", "s", 0.0, 60.0),
+        *each("n_cubes", "1", 0.0, 8.0),
+        *each("seconds_left", "s", 0.0, 60.0),
     )
     factors = Factors(
         n_cubes=Integer(1, CUBES, 3, "1", "cubes on the table, each with a mark"),
@@ -89,7 +88,8 @@ class PushCubes(SandboxEnv):
 
     def scene(self, f: Values, rng: np.random.Generator) -> sc.Scene:
         """Lay eight cubes and their marks apart, and put the first `n_cubes` of them there."""
-        places, turns = _places(rng), rng.uniform(-math.pi, math.pi, CUBES).tolist()
+        places = scattered(rng, (FIELD_M, FIELD_M), APART_M, 2 * CUBES + 1)  # And the finger's.
+        turns = rng.uniform(-math.pi, math.pi, CUBES).tolist()
         colors = (f.rgba("first_color"), *COLORS[1:])
         half, mass, surface = f.cube_size_m / 2, f.cube_mass_kg, sc.Material(f.cube_friction)
         marks, cubes = list[sc.Body](), list[sc.Body]()
@@ -121,7 +121,6 @@ class PushCubes(SandboxEnv):
         self.clear = self.half * math.sqrt(2.0) + Finger.RADIUS_M + GAP_M
 
     def act(self, action: list[float]) -> None:
-        """Move the finger."""
         self.finger.move(action)
 
     def arrived(self) -> None:
@@ -143,21 +142,18 @@ class PushCubes(SandboxEnv):
             n: math.dist(place, self.marks[n]) for n, place in self.cubes.items() if n < self.count
         }
 
-    def proprio(self) -> Sequence[float]:
-        """Return the finger, the cubes with their marks, how many, and the time left."""
+    def proprio(self) -> tuple[float, ...]:
         return (*self.finger.at, *self.numbers, self.count, self.seconds_left())
 
     def reward(self) -> float:
-        """Return the mean closeness of cubes and marks, 0 to 1."""
         if not self.away:
             return 0.0
         return sum(max(0.0, 1.0 - d / FAR_M) for d in self.away.values()) / len(self.away)
 
     def success(self) -> bool:
-        """Return whether every cube is at its mark."""
         return bool(self.away) and max(self.away.values()) < NEAR_M
 
-    def happening(self) -> Sequence[bool]:
+    def happening(self) -> tuple[bool, ...]:
         """Return whether the finger touches a cube, a cube another, and one is at its mark."""
         pairs = [(touch.a, touch.b) for touch in self.world.contacts()]
         on_cube = any("finger" in pair and "table" not in pair for pair in pairs)
@@ -165,7 +161,7 @@ class PushCubes(SandboxEnv):
         return (on_cube, together, any(d < NEAR_M for d in self.away.values()))
 
     @policy
-    def play(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def play(self, rng: np.random.Generator) -> Actions:
         """Push past a cube, go elsewhere, and again."""
 
         def aim_for(back: bool) -> Point:
@@ -179,7 +175,7 @@ class PushCubes(SandboxEnv):
         return Finger.sweep(lambda: self.finger.at, rng, aim_for)
 
     @policy
-    def scripted(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def scripted(self, rng: np.random.Generator) -> Actions:
         """Go behind a cube, push it to its mark, go on to the next.
 
         Where others are in the way it pushes the cube to a place first from which the way is free.
@@ -302,16 +298,6 @@ class PushCubes(SandboxEnv):
         vx, vy = (aim[0] - fx) * hz / Finger.SPEED_M_S, (aim[1] - fy) * hz / Finger.SPEED_M_S
         scale = 1.0 / max(1.0, math.hypot(vx, vy))
         return np.array([vx * scale, vy * scale], np.float32).clip(-1.0, 1.0)
-
-
-def _places(rng: np.random.Generator) -> list[Point]:
-    """Draw places apart: a cube and its mark in turn, then the finger's."""
-    places: list[Point] = []
-    while len(places) < 2 * CUBES + 1:
-        x, y = rng.uniform(-FIELD_M, FIELD_M, 2).tolist()
-        if all(math.dist((x, y), other) > APART_M for other in places):
-            places.append((x, y))
-    return places
 
 
 def _table(color: sc.Rgba) -> sc.Body:

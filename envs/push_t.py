@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import Element, Finger, SandboxEnv, Vector, each, policy, yaw
+from sandbox.env import Actions, Element, Finger, SandboxEnv, Vector, each, policy, yaw
 from sandbox.env.factors import Color, Factors, Uniform, Values, handling, looks
 from sandbox.env.geometry import area_inside
 
@@ -107,7 +107,6 @@ class PushT(SandboxEnv):
         self.unit = UNIT_M * f.t_scale
 
     def act(self, action: list[float]) -> None:
-        """Move the finger."""
         self.finger.move(action)
 
     def arrived(self) -> None:
@@ -117,27 +116,24 @@ class PushT(SandboxEnv):
         self.t_pose = (t[0], t[1], yaw(t))
         self.overlap = overlap(self.t_pose, self.goal, self.unit)
 
-    def proprio(self) -> Sequence[float]:
-        """Return the finger, the T, the outline and the time left."""
+    def proprio(self) -> tuple[float, ...]:
         poses: list[float] = []
         for x, y, turn in (self.t_pose, self.goal):
             poses += (x, y, math.cos(turn), math.sin(turn))
         return (*self.finger.at, *poses, self.seconds_left())
 
     def reward(self) -> float:
-        """Return the overlap, 0 to 1."""
         return self.overlap
 
     def success(self) -> bool:
-        """Return whether the T covers 95 % of its outline."""
         return self.overlap >= GOAL_OVERLAP
 
-    def happening(self) -> Sequence[bool]:
+    def happening(self) -> tuple[bool, ...]:
         """Return whether the finger touches the T, and whether half of the outline is covered."""
         return (self.world.touch("finger", "t") > 0.0, self.overlap > 0.5)
 
     @policy
-    def play(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def play(self, rng: np.random.Generator) -> Actions:
         """Push past a random point of the T, go elsewhere, and again."""
 
         def aim_for(back: bool) -> Point:
@@ -149,7 +145,7 @@ class PushT(SandboxEnv):
         return Finger.sweep(lambda: self.finger.at, rng, aim_for)
 
     @policy
-    def scripted(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def scripted(self, rng: np.random.Generator) -> Actions:
         """Go round the T to the best place to push, push a little, look again."""
         reach, left, place = Finger.RADIUS_M / self.unit, 0.0, (0.0, 0.5, 0.0, -1.0)
         while True:

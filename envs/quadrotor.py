@@ -1,12 +1,12 @@
 """Fly a quadrotor past two markers to a third by its four rotors, in wind, and hover there."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import Element, SandboxEnv, Vector, axes, dot, each, of_each, policy
+from sandbox.env import Actions, Element, SandboxEnv, Vector, axes, dot, each, of_each, policy
 from sandbox.env.factors import Color, Factors, Uniform, Values, handling, looks
 
 USUAL_MASS_KG = 0.6  # What the rotors lift at action 0 and thrust scale 1.
@@ -176,8 +176,7 @@ class Quadrotor(SandboxEnv):
         self.crashed = self.crashed or hit or z[2] < 0.0
         self.speed = math.hypot(*self.velocity)  # Before what comes next.
 
-    def proprio(self) -> Sequence[float]:
-        """Return the drone, its rotors, the markers to come, and the time left."""
+    def proprio(self) -> tuple[float, ...]:
         forward, _, up = self.axes
         level = math.hypot(forward[0], forward[1])
         heading = (forward[0] / level, forward[1] / level) if level > 1e-9 else (1.0, 0.0)
@@ -185,30 +184,28 @@ class Quadrotor(SandboxEnv):
         return (*motion, *self.thrusts, *self.ahead, self.seconds_left())
 
     def reward(self) -> float:
-        """Return how many markers are behind and how near the next is, 0 to 1."""
         return 0.0 if self.crashed else (self.next + 1 / (1 + (self.away / 0.3) ** 2)) / MARKERS
 
     def success(self) -> bool:
-        """Return whether the drone has been at all markers, at the last for a second."""
         return self.held >= HELD_S * self.control_hz and not self.crashed
 
     def terminated(self) -> bool:
         """End on success, and on crashing."""
         return self.success() or self.crashed
 
-    def happening(self) -> Sequence[bool]:
+    def happening(self) -> tuple[bool, ...]:
         """Return whether it is at the next marker, near the floor (4 radii), and crashed."""
         return (self.there, self.position[2] < 4 * self.radius, self.crashed)
 
     @policy
-    def scripted(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def scripted(self, rng: np.random.Generator) -> Actions:
         """Fly to the markers."""
         pilot = Pilot(self)
         while True:
             yield pilot.towards(self.markers[self.next])
 
     @policy
-    def play(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def play(self, rng: np.random.Generator) -> Actions:
         """Fly to random places, near the floor and the walls too."""
         pilot = Pilot(self)
         while True:

@@ -1,13 +1,13 @@
 """Walk over rough ground on four legs, by the angles that their joints shall take."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import Element, SandboxEnv, Vector, axes, dot, each, policy
+from sandbox.env import Actions, Element, SandboxEnv, Vector, axes, dot, each, policy
 from sandbox.env.factors import Color, Factors, Uniform, Values, handling, looks
 
 TORSO_M = (0.21, 0.10, 0.045)  # Half extents.
@@ -98,7 +98,6 @@ class Quadruped(SandboxEnv):
         self.start = (x, y)
 
     def act(self, action: list[float]) -> None:
-        """Set the joints' targets; none is beyond its limits."""
         targets = [m + s * a for m, s, a in zip(STANCE * 4, SWING * 4, action, strict=True)]
         self.world.drive("robot", JOINTS, targets)
 
@@ -109,8 +108,7 @@ class Quadruped(SandboxEnv):
         self.forward, self.left, self.up = axes(row)
         self.heading = math.atan2(self.forward[1], self.forward[0])
 
-    def proprio(self) -> Sequence[float]:
-        """Return the torso and the joints."""
+    def proprio(self) -> tuple[float, ...]:
         row, frame = self.row, (self.forward, self.left, self.up)
         return (
             *(self.ahead, self.aside, row[2]),
@@ -123,18 +121,16 @@ class Quadruped(SandboxEnv):
         )
 
     def reward(self) -> float:
-        """Return the velocity while upright, -1 to 1."""
         return max(-1.0, min(1.0, self.row[7] / FAST_M_S)) * max(0.0, self.up[2])
 
     def success(self) -> bool:
-        """Return whether it is far ahead of the start."""
         return self.ahead >= FAR_M and self.up[2] >= 0.0
 
     def terminated(self) -> bool:
         """End on success, and on its back."""
         return self.success() or self.up[2] < 0.0
 
-    def happening(self) -> Sequence[bool]:
+    def happening(self) -> tuple[bool, ...]:
         """Return whether two feet or more are down, anything else is, and it lies on its back."""
         feet = [self._pressed(shin) for shin in SHINS]
         down = sum(force > 0.0 for force in feet)
@@ -145,14 +141,14 @@ class Quadruped(SandboxEnv):
         return sum(self.world.touch("robot", ground, link) for ground in ("ground", "plain"))
 
     @policy
-    def scripted(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def scripted(self, rng: np.random.Generator) -> Actions:
         """Trot, and steer back to straight on."""
         trot = Trot()
         while True:
             yield self._trotting(trot)
 
     @policy
-    def play(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def play(self, rng: np.random.Generator) -> Actions:
         """Trot this way and that, and crouch or stretch."""
         trot = Trot()
         while True:

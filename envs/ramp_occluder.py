@@ -2,12 +2,12 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import Element, SandboxEnv, Vector, each, policy
+from sandbox.env import Actions, Element, SandboxEnv, each, policy
 from sandbox.env.factors import Color, Factors, Integer, Uniform, Values, handling, looks
 
 TOP_X_M, FOOT_X_M, END_X_M, WALL_X_M = -1.06, -0.28, 0.52, 0.88  # Of ramp, track and tray.
@@ -109,7 +109,6 @@ class RampOccluder(SandboxEnv):
         self.driven: tuple[float, float] | None = None
 
     def act(self, action: list[float]) -> None:
-        """Move the closed gate, or open it."""
         self.opened = self.opened or action[0] > 0.0
         speeds = (0.0, OPEN_M_S) if self.opened else (GATE_M_S * action[1], 0.0)
         if speeds != self.driven:
@@ -125,33 +124,30 @@ class RampOccluder(SandboxEnv):
         self.just_right = x > END_X_M and not self.right
         self.right = self.right or self.just_right
 
-    def proprio(self) -> Sequence[float]:
-        """Return the object, the gate, what is hidden, and the time left."""
+    def proprio(self) -> tuple[float, ...]:
         r, flags = self.row, (self.opened, self.hidden)
         seen = (r[0], r[1], r[2], r[7], r[9], r[11], r[13], r[15])
         return (*seen, *flags, *self.thing, self.seconds_left())
 
     def reward(self) -> float:
-        """Return 1 when the object reappears on the right."""
         return float(self.just_right)
 
     def success(self) -> bool:
-        """Return whether the object has reappeared on the right."""
         return self.right
 
-    def happening(self) -> Sequence[bool]:
+    def happening(self) -> tuple[bool, ...]:
         """Return whether the gate is open, the object hidden, seen on the left, on the right."""
         return (self.opened, self.hidden, self.left, self.right)
 
     @policy
-    def play(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def play(self, rng: np.random.Generator) -> Actions:
         """Open the gate, now or soon, wherever the object is."""
         wait = int(rng.integers(0, 8))
         while True:
             yield np.array((1.0 if self.t >= wait else -1.0, 0.0), np.float32)
 
     @policy
-    def scripted(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def scripted(self, rng: np.random.Generator) -> Actions:
         """Take the object as high as the gate goes, and open it."""
         while True:
             high = self.row[0] < HIGHEST_X_M + 0.02 or self.t > WAIT_S * self.control_hz
@@ -175,7 +171,7 @@ def _object(f: Values, start: float) -> sc.Body:
         sc.Shape("box", (radius, radius, radius), color),
         sc.Shape("sphere", (radius,), color),
         sc.Shape("cylinder", (radius, 3 * radius), color, sc.Pose(quat=sc.LYING)),
-    )[f.object_shape]
+    )[int(f.object_shape)]
     at = sc.tilted(start, 0.0, _foot(f, start)[1] + radius * math.cos(steep), steep)
     surface = sc.Material(f.object_friction, f.rolling_friction_m, f.rolling_friction_m, 0.2)
     return sc.Body("object", (shape,), f.object_mass_kg, at, surface, (), 0.02, 0.02)

@@ -1,14 +1,14 @@
 """Poke a tower of blocks that were stacked carelessly: some stand, some fall by themselves."""
 
 import math
-from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import BODY_STATE, Element, SandboxEnv, Vector, clip, each, of_each, policy
+from sandbox.env import BODY_STATE, Actions, Element, SandboxEnv, each, of_each, policy
 from sandbox.env.factors import Color, Factors, Integer, Uniform, Values, handling, looks
+from sandbox.env.geometry import clip
 
 MOST = 10
 HALF_M, HALF_HIGH_M = (0.065, 0.1), (0.035, 0.055)  # Of a block: across and up, at scale 1.
@@ -117,7 +117,6 @@ class Tower(SandboxEnv):
         self.poked = self.alone = False
 
     def act(self, action: list[float]) -> None:
-        """Poke, once."""
         x, y, where = action
         if self.poked or math.hypot(x, y) < WEAKEST:
             return
@@ -145,24 +144,21 @@ class Tower(SandboxEnv):
         self.toppled = self.height < self.low
         self.alone = self.alone or (self.toppled and not self.poked)
 
-    def proprio(self) -> Sequence[float]:
-        """Return the blocks, how many, whether one was poked, and the time left."""
+    def proprio(self) -> tuple[float, ...]:
         return (*self.told, self.count, self.poked, self.seconds_left())
 
     def reward(self) -> float:
-        """Return how much of its height the top block has lost."""
         return max(0.0, min(1.0, 1.0 - self.height / self.high))
 
     def success(self) -> bool:
-        """Return whether the tower has toppled."""
         return self.toppled
 
-    def happening(self) -> Sequence[bool]:
+    def happening(self) -> tuple[bool, ...]:
         """Return whether it was poked, has toppled, did so before a poke, and all rest."""
         return (self.poked, self.toppled, self.alone, self.rest)
 
     @policy
-    def play(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def play(self, rng: np.random.Generator) -> Actions:
         """Poke somewhere at once, not too hard, or not at all."""
         angle, power = rng.uniform(-math.pi, math.pi), rng.uniform(0.0, 0.8)
         where = rng.uniform(-1.0, 1.0)
@@ -171,7 +167,7 @@ class Tower(SandboxEnv):
             yield poke.copy()
 
     @policy
-    def scripted(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def scripted(self, rng: np.random.Generator) -> Actions:
         """Watch whether the tower falls; if it does not, poke its top hard."""
         angle = rng.uniform(-math.pi, math.pi)
         x, y = HARD * math.cos(angle), HARD * math.sin(angle)

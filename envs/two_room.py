@@ -2,13 +2,13 @@
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import Element, SandboxEnv, Vector, clip, each, policy
+from sandbox.env import Actions, Element, SandboxEnv, Vector, clip, each, policy
 from sandbox.env.factors import Color, Factors, Uniform, Values, handling, looks
 
 HALF_M = 0.42  # Of the floor, between the outer walls.
@@ -110,7 +110,6 @@ class TwoRoom(SandboxEnv):
         self.still = (*self.goal, f.wall_x_m, f.wall_thickness_m, f.door_y_m, f.door_width_m)
 
     def act(self, action: list[float]) -> None:
-        """Drive the agent."""
         self.world.drive("agent", ("x", "y"), [SPEED_M_S * a for a in action])
 
     def arrived(self) -> None:
@@ -119,32 +118,29 @@ class TwoRoom(SandboxEnv):
         self.agent, self.velocity = (x, y), (vx, vy)
         self.way_m = length(self.agent, self.door.way(self.agent, self.goal))
 
-    def proprio(self) -> Sequence[float]:
-        """Return the agent, the goal, the wall with its door, and the time left."""
+    def proprio(self) -> tuple[float, ...]:
         return (*self.agent, *self.velocity, *self.still, self.seconds_left())
 
     def reward(self) -> float:
-        """Return how near the goal is along the shortest way, 0 to 1."""
         return max(0.0, 1.0 - self.way_m / FARTHEST_M)
 
     def success(self) -> bool:
-        """Return whether the agent is at the goal."""
         return math.dist(self.agent, self.goal) < NEAR_M
 
-    def happening(self) -> Sequence[bool]:
+    def happening(self) -> tuple[bool, ...]:
         """Return whether the agent touches a wall, is in the door, is in the goal's room."""
         side = self.door.side(self.agent)
         return (self.world.touch("agent", "walls") > 0.0, side == 0, side == self.goal_side)
 
     @policy
-    def scripted(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def scripted(self, rng: np.random.Generator) -> Actions:
         """Take the shortest way, a finger's breadth from the door's posts."""
         pending = self.pending()
         while True:
             yield self._towards(self.goal, pending)
 
     @policy
-    def play(self, rng: np.random.Generator) -> Iterator[Vector]:
+    def play(self, rng: np.random.Generator) -> Actions:
         """Stroll through both rooms, into walls too."""
         pending = self.pending()
         while True:

@@ -35,7 +35,7 @@ def create(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write a new file whole or not at all; return when the disk has it.
 
     Args:
-        path: of a file that does not exist yet.
+        path: the path of a file that does not exist yet.
         data: its bytes.
         mode: its permissions, less the process's umask.
 

@@ -1,13 +1,19 @@
-"""Recipes to run, and fresh processes to run things in."""
+"""Recipes to run, runs to look into, and fresh processes to run things in."""
 
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from sandbox.evidence.note import SigningKey
 from sandbox.run.recipe import Recipe
+from sandbox.run.run import Run
+from sandbox.sources.generation import Generation
 
 TESTS = Path(__file__).parent
+KILLED = TESTS / "killed.yaml"  # A recipe of many short episodes, to be interrupted anywhere.
 
 
 def recipe(environment: str = "cartpole_swingup", **changes: object) -> Recipe:
@@ -20,6 +26,28 @@ def recipe(environment: str = "cartpole_swingup", **changes: object) -> Recipe:
         "seed": 5,
     }
     return Recipe.model_validate({**given, **changes})
+
+
+@contextmanager
+def opened(wanted: Recipe, path: Path, key: SigningKey | None = None) -> Iterator[Run]:
+    """A run of new episodes, for what `sandbox.generate` does not show; closed at the end."""
+    run = Run(Generation(wanted), path, key=key)
+    try:
+        yield run
+    finally:
+        run.close()
+
+
+def content(path: Path) -> dict[str, bytes]:
+    """The bytes of everything in a run but its locks, and which ledger charged it."""
+    files = [file for file in path.rglob("*") if file.is_file() and file.name[0] != "."]
+    return {str(file.relative_to(path)): file.read_bytes() for file in files}
+
+
+def logged(path: Path) -> list[str]:
+    """The lines that the first shard of a run has beside it while it grows: one an episode."""
+    lines = path / "shards" / "shard-00000.episodes.jsonl"
+    return lines.read_text().splitlines() if lines.exists() else []
 
 
 def python(

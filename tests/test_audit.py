@@ -1,5 +1,6 @@
 """What an audit may say, that liars are caught as often as it says, and proofs for one episode."""
 
+import copy
 import json
 import math
 import re
@@ -15,28 +16,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 from running import cli, recipe
 
-from sandbox import prices
-from sandbox.env.policies import find
+import sandbox
+from sandbox import jsonfile, prices
+from sandbox.env import policies
 from sandbox.errors import FormatError, InvalidInputError, LedgerError
 from sandbox.evidence import keys, log
 from sandbox.ledger import Ledger
 from sandbox.ledger.statement import statement
-from sandbox.run import folder as runs
-from sandbox.run import run as collect
+from sandbox.run.folder import BOOKING, Folder
 from sandbox.run.recipe import EpisodeChance
-from sandbox.run.run import Generation, Run
+from sandbox.run.record import Record
+from sandbox.run.run import Run
+from sandbox.sources import generation
+from sandbox.sources.generation import Generation
 from sandbox.trajectory import EpisodeBuffer, shards
 from sandbox.verification import prove
 from sandbox.verification.audit import (
+    Audit,
     as_json,
-    audit,
     draw,
     missed,
     refund,
     sample_size,
     wrong_below,
 )
-from sandbox.verification.verify import Trust, verify
+from sandbox.verification.trust import Trust
 
 # Liars: whoever generates the run also signs it and keeps the ledger, so that all agrees.
 
@@ -48,29 +52,30 @@ class Liar(Generation):
         super().__init__(wanted)
         self.lie = lie
 
-    def live(self, run: str, index: int, buffer: EpisodeBuffer) -> tuple[int, dict[str, Any]]:
+    def make(self, run: str, index: int, buffer: EpisodeBuffer) -> Record:
         lying = index % 3 == 1
         step = self.env.world.step
         if lying and self.lie is skipped_physics:
             self.env.world.step = lambda count: step(count if self.env.t < 20 else 1)
         if lying and self.lie is one_chance:
-            collect.EpisodeChance = lambda recipe, index: EpisodeChance(recipe, 0)
+            generation.EpisodeChance = lambda recipe, index: EpisodeChance(recipe, 0)
         if lying and self.lie is idle_policy:
             idle = np.zeros(self.env.action_size, np.float32)
-            collect.find = lambda name: lambda env, rng: lambda: idle
-        steps, facts = super().live(run, index, buffer)
+            generation.find = lambda name: lambda env, rng: lambda: idle
+        record = super().make(run, index, buffer)
         self.env.world.step = step
-        collect.EpisodeChance, collect.find = EpisodeChance, find
+        generation.EpisodeChance, generation.find = EpisodeChance, policies.find
         if index == 0:
             self.first = {name: rows.copy() for name, rows in buffer.arrays.items()}
-            self.steps = steps
-        if lying:
-            self.lie(self, buffer, facts)
-        return steps, facts
+        if not lying:
+            return record
+        facts = copy.deepcopy(dict(record.plain))
+        self.lie(self, buffer, facts)
+        return Record.parse(facts)
 
 
 def skipped_physics(liar: Liar, buffer: EpisodeBuffer, facts: dict[str, Any]) -> None:
-    """Simulate less than is charged (done while it lives)."""
+    """Simulate less than is charged (done on simulating it)."""
 
 
 def copied_episode(liar: Liar, buffer: EpisodeBuffer, facts: dict[str, Any]) -> None:
@@ -95,11 +100,11 @@ def inflated_bill(liar: Liar, buffer: EpisodeBuffer, facts: dict[str, Any]) -> N
 
 
 def one_chance(liar: Liar, buffer: EpisodeBuffer, facts: dict[str, Any]) -> None:
-    """Sell the first episode again, with its own seed and honest physics (done while it lives)."""
+    """Sell the first episode again, seed and honest physics and all (done on simulating it)."""
 
 
 def idle_policy(liar: Liar, buffer: EpisodeBuffer, facts: dict[str, Any]) -> None:
-    """Take other actions than the recipe's policy (done while it lives)."""
+    """Take other actions than the recipe's policy (done on simulating it)."""
 
 
 def made_up_record(liar: Liar, buffer: EpisodeBuffer, facts: dict[str, Any]) -> None:
@@ -119,17 +124,22 @@ LIES += [one_chance, idle_policy, made_up_record]
 def lie(folder: Path, how: Any, episodes: int = 6) -> None:
     wanted = recipe("billiards", episodes=episodes, seed=5 if how else 6, compression="none")
     key = keys.load() if keys.exists() else keys.new()
-    run = Run(wanted, folder, source=Liar(wanted, how) if how else None, key=key)
+    run = Run(Liar(wanted, how) if how else Generation(wanted), folder, key=key)
     run.generate()
     run.close()
+
+
+def strict(path: Path, trust: Trust) -> Audit:
+    """An audit that replays everything."""
+    return sandbox.audit(path, confidence=0.99, fraction=0.01, trust=trust)
 
 
 @pytest.mark.parametrize("how", LIES)
 def test_a_liar_is_invisible_without_replay_and_caught_with_it(how: Any, tmp_path: Path) -> None:
     lie(tmp_path / "run", how)
     trust = Trust(Ledger(read_only=True), keys.trusted(), signed=True)
-    assert verify(tmp_path / "run", 0, trust=trust).faults == []
-    found = audit(tmp_path / "run", 0.99, 0.01, trust=trust)
+    assert sandbox.verify(tmp_path / "run", sample=0, trust=trust).faults == []
+    found = strict(tmp_path / "run", trust)
     assert sorted(found.report.failed) == [1, 4]
     assert found.statement.startswith("FAILED: 6 of 6")
     assert found.report.diverged == [1, 4]
@@ -146,7 +156,7 @@ def test_a_liar_is_invisible_without_replay_and_caught_with_it(how: Any, tmp_pat
 def test_a_record_of_another_class_than_its_run_is_noticed(tmp_path: Path) -> None:
     lie(tmp_path / "run", another_class)
     trust = Trust(Ledger(read_only=True), keys.trusted(), signed=True)
-    failed = verify(tmp_path / "run", 0, trust=trust).failed
+    failed = sandbox.verify(tmp_path / "run", sample=0, trust=trust).failed
     assert sorted(failed) == [1, 4]
     assert "its record says engine" in failed[1]
 
@@ -155,7 +165,8 @@ def test_audits_of_a_lying_run_fail_exactly_when_a_lie_is_drawn(tmp_path: Path) 
     """60 audits that draw 1 of 6 episodes, 2 of which lie: as many catch one as is promised."""
     lie(tmp_path / "run", edited_reward)
     trust = Trust(Ledger(read_only=True), keys.trusted(), signed=True)
-    audits = [audit(tmp_path / "run", 0.3, 0.34, str(n), trust=trust) for n in range(60)]
+    ways: dict[str, Any] = {"confidence": 0.3, "fraction": 0.34, "trust": trust}
+    audits = [sandbox.audit(tmp_path / "run", nonce=str(n), **ways) for n in range(60)]
     for found in audits:
         assert sorted(found.report.failed) == sorted({1, 4} & set(found.replayed))
     assert {found.random for found in audits} == {1}
@@ -169,8 +180,8 @@ def test_a_failed_audit_refunds_the_episodes_that_failed_and_once(tmp_path: Path
     lie(tmp_path / "run", edited_reward)
     trust = Trust(Ledger(read_only=True), keys.trusted(), signed=True)
     before = Ledger().balance("local").posted_micro
-    found = audit(tmp_path / "run", 0.99, 0.01, trust=trust)
-    given, left = refund(tmp_path / "run", found, Ledger())
+    found = strict(tmp_path / "run", trust)
+    given, left = refund(Folder(tmp_path / "run"), found, Ledger())
     assert left == []
     lines = statement(Ledger(), "local")
     posts = {line["episode"]: line for line in lines if line["kind"] == "post"}
@@ -191,19 +202,19 @@ def test_a_refund_by_hand_before_is_counted_and_another_ledgers_run_is_not_refun
 ) -> None:
     lie(tmp_path / "run", edited_reward)
     trust = Trust(Ledger(read_only=True), keys.trusted(), signed=True)
-    found = audit(tmp_path / "run", 0.99, 0.01, trust=trust)
+    found = strict(tmp_path / "run", trust)
     book = Ledger()
     posts = [one for one in book.of_run(found.run) if one.move.facts["episode"] in (1, 4)]
     whole = sum(post.move.amount for post in posts)
     book.refund(posts[0].move.id, reason="by hand")
     book.refund(posts[1].move.id, 1000, reason="a part by hand")
-    given, left = refund(tmp_path / "run", found, book)
+    given, left = refund(Folder(tmp_path / "run"), found, book)
     assert (given, left) == (whole - posts[0].move.amount - 1000, [])
-    assert refund(tmp_path / "run", found, book) == (0, [])
-    known = json.loads((tmp_path / "run" / runs.LEDGER).read_text())
-    runs.write_json(tmp_path / "run" / runs.LEDGER, {**known, "ledger": "0" * 32})
+    assert refund(Folder(tmp_path / "run"), found, book) == (0, [])
+    known = jsonfile.read(tmp_path / "run" / BOOKING).data
+    jsonfile.write(tmp_path / "run" / BOOKING, {**known, "ledger": "0" * 32})
     with pytest.raises(LedgerError, match="charged in the ledger 0000"):
-        refund(tmp_path / "run", found, book)
+        refund(Folder(tmp_path / "run"), found, book)
     done = cli("audit", tmp_path / "run", "--fraction", "0.01", "--no-ledger", "--refund", "--json")
     said = json.loads(done.stdout)
     assert (done.returncode, said["refunded_micro"]) == (1, 0)
@@ -215,17 +226,17 @@ def test_damaged_bytes_and_another_machine_are_no_reason_to_refund(
 ) -> None:
     lie(tmp_path / "run", edited_reward)
     trust = Trust(Ledger(read_only=True), keys.trusted(), signed=True)
-    found = audit(tmp_path / "run", 0.99, 0.01, trust=trust)
+    found = strict(tmp_path / "run", trust)
     with monkeypatch.context() as patch:
         patch.setattr("sandbox.verification.audit.engine", lambda: {"class": "another"})
-        assert refund(tmp_path / "run", found, Ledger()) == (0, [1, 4])
+        assert refund(Folder(tmp_path / "run"), found, Ledger()) == (0, [1, 4])
     lie(tmp_path / "honest", None)
     with h5py.File(shards(tmp_path / "honest")[0], "r+") as file:
         file["reward"][200] += 1.0
-    found = audit(tmp_path / "honest", 0.99, 0.01, trust=trust)
+    found = strict(tmp_path / "honest", trust)
     assert list(found.report.failed) == [1]
     assert found.report.diverged == []
-    assert refund(tmp_path / "honest", found, Ledger()) == (0, [1])
+    assert refund(Folder(tmp_path / "honest"), found, Ledger()) == (0, [1])
 
 
 @pytest.mark.parametrize("wrong", [1, 5, 20])
@@ -287,10 +298,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SANDBOX_HOME", str(folder / "home"))
-        key = keys.new("lab")
-        run = Run(recipe("billiards", episodes=12), folder / "run", key=key)
-        run.generate()
-        run.close()
+        sandbox.generate(recipe("billiards", episodes=12), folder / "run", key=keys.new("lab"))
     return folder
 
 
@@ -301,14 +309,15 @@ def run(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_an_audit_replays_the_last_and_the_dearest_and_says_what_it_supports(run: Path) -> None:
-    found = audit(run, 0.8, 0.3, "my nonce", trust=Trust(Ledger(read_only=True), keys.trusted()))
+    ways: dict[str, Any] = {"confidence": 0.8, "fraction": 0.3, "nonce": "my nonce"}
+    found = sandbox.audit(run, trust=Trust(Ledger(read_only=True), keys.trusted()), **ways)
     assert found.report.faults == []
     assert 11 in found.replayed
     assert len(found.replayed) < 12
     assert found.report.replayed == len(found.replayed)
     assert found.wrong_below <= math.ceil(0.3 * 12)
     assert f"fewer than {found.wrong_below} " in found.statement
-    again = audit(run, 0.8, 0.3, "my nonce", trust=Trust(None, keys.trusted()))
+    again = sandbox.audit(run, trust=Trust(None, keys.trusted()), **ways)
     assert again.replayed == found.replayed
 
 
@@ -325,12 +334,12 @@ def test_a_confidence_or_fraction_that_is_none_is_refused(
     run: Path, confidence: float, fraction: float
 ) -> None:
     with pytest.raises(InvalidInputError, match="between 0 and 1"):
-        audit(run, confidence, fraction)
+        sandbox.audit(run, confidence=confidence, fraction=fraction)
 
 
 def test_a_nonce_that_is_no_text_is_refused(run: Path) -> None:
     with pytest.raises(InvalidInputError, match="not UTF-8"):
-        audit(run, nonce="\udcff")
+        sandbox.audit(run, nonce="\udcff")
 
 
 def test_an_audit_of_a_damaged_run_fails_and_says_so(run: Path, tmp_path: Path) -> None:
@@ -345,14 +354,12 @@ def test_an_audit_of_a_damaged_run_fails_and_says_so(run: Path, tmp_path: Path) 
 
 def test_what_another_renderer_drew_is_not_claimed(tmp_path: Path) -> None:
     wanted = recipe("billiards", observation=["proprio", "pixels"], image_size=16)
-    drawn = Run(wanted, tmp_path / "run")
-    assert drawn.env.pictures.drawn_by is not None
-    drawn.generate()
-    drawn.close()
+    sandbox.generate(wanted, tmp_path / "run")
+    assert sandbox.open_run(tmp_path / "run").identity.renderer is not None
     with pytest.MonkeyPatch.context() as patch:
         other = {"name": "raster", "class": "of tomorrow"}
         patch.setattr("sandbox.env.pictures.Pictures.drawn_by", other)
-        found = audit(tmp_path / "run", trust=Trust(Ledger(read_only=True)))
+        found = sandbox.audit(tmp_path / "run", trust=Trust(Ledger(read_only=True)))
     assert "(pixels could not be compared)" in found.statement
     assert as_json(found)["not_compared"] == ["pixels"]
 
@@ -361,7 +368,7 @@ def test_a_run_that_is_not_finished_is_not_audited(run: Path, tmp_path: Path) ->
     (tmp_path / "run" / "shards").mkdir(parents=True)
     (tmp_path / "run" / "run.json").write_bytes((run / "run.json").read_bytes())
     with pytest.raises(FormatError, match="not finished"):
-        audit(tmp_path / "run")
+        sandbox.audit(tmp_path / "run")
 
 
 # Proofs for one episode.
@@ -388,7 +395,7 @@ def test_a_proof_of_an_episode_and_a_row_holds_without_run_and_ledger(
 
 
 def test_whatever_is_changed_in_a_proof_is_noticed(run: Path) -> None:
-    proof = prove.episode(run, 3, 7)
+    proof = prove.episode(Folder(run), 3, 7)
     assert shown(proof, run).faults == []
     text = json.dumps(proof)
     for change in (
@@ -409,19 +416,19 @@ def test_whatever_is_changed_in_a_proof_is_noticed(run: Path) -> None:
 
 def test_growth_is_proved_from_an_older_checkpoint_and_not_from_another(run: Path) -> None:
     leaves = log.read(run)
-    name = runs.read_run(run)["run"]
+    name = Folder(run).run
     older = log.checkpoint(name, leaves[:5]).text
-    proof = prove.growth(run, older)
+    proof = prove.growth(Folder(run), older)
     assert shown(proof, run).faults == []
     lying = log.checkpoint(name, [bytes(32), *leaves[1:5]]).text
     assert "rewritten" in shown({**proof, "older": lying}, run).faults[0]
     with pytest.raises(InvalidInputError, match="the tree has 14 leaves"):
-        prove.growth(run, log.checkpoint(name, [*leaves, bytes(32)]).text)
+        prove.growth(Folder(run), log.checkpoint(name, [*leaves, bytes(32)]).text)
 
 
 def test_what_is_not_there_is_not_proved(run: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="the run has 12"):
-        prove.episode(run, 12)
+        prove.episode(Folder(run), 12)
     with pytest.raises(InvalidInputError, match="the episode has 151"):
-        prove.episode(run, 0, 151)
+        prove.episode(Folder(run), 0, 151)
     assert cli("prove", run, "--out", tmp_path / "p.json").returncode == 2

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 from running import cli, recipe
-from test_generate import generate
 
+import sandbox
 from sandbox.report.coverage import measure
+from sandbox.run.folder import Folder
 
 
-def made(folder: Path, name: str = "billiards", **changes: Any) -> Path:
-    generate(recipe(name, **changes), folder)
-    return folder
+def made(path: Path, name: str = "billiards", **changes: Any) -> Folder:
+    sandbox.generate(recipe(name, **changes), path)
+    return sandbox.open_run(path)
 
 
 def test_a_run_is_measured_drawn_and_told(tmp_path: Path) -> None:
@@ -29,12 +30,12 @@ def test_a_run_is_measured_drawn_and_told(tmp_path: Path) -> None:
     assert found.contact_rate == found.events["contact"] > 0
     assert found.events["goal_reached"] > 0
     assert {p["policy"] for p in found.policies} == set(mixed)
-    done = cli("coverage", run)
+    done = cli("coverage", run.path)
     assert done.returncode == 0, done.stderr
     assert "What moves" in done.stdout
-    picture = np.asarray(Image.open(run / "coverage.png").convert("L"))
+    picture = np.asarray(Image.open(run.path / "coverage.png").convert("L"))
     assert picture.std() > 20
-    said = json.loads(cli("coverage", run, "--json").stdout)
+    said = json.loads(cli("coverage", run.path, "--json").stdout)
     assert said["moved"] == found.moved
 
 

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from running import cli, recipe
-from test_generate import generate
 
+import sandbox
 from sandbox import catalogue
 from sandbox.env import SandboxEnv
 from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.trajectory import ShardReader, shards
-from sandbox.verification.verify import verify
 
 BALL = 13  # Numbers of a body's state.
 
@@ -69,7 +68,9 @@ def test_what_falls_off_has_left_the_scene(tmp_path: Path) -> None:
     path.write_text(
         json.dumps({"format": 1, "environment": "panda_push", "limit_s": 3, "disturbances": [off]})
     )
-    generate(recipe("panda_push", scenario=str(path), labels=True, episodes=1), tmp_path / "run")
+    sandbox.generate(
+        recipe("panda_push", scenario=str(path), labels=True, episodes=1), tmp_path / "run"
+    )
     with ShardReader(shards(tmp_path / "run")[0]) as reader:
         rows = reader.read(0).rows
     assert (rows["event.left_scene"] == (rows["state"][:, 2] < -0.05)).all()
@@ -201,9 +202,9 @@ def test_a_disturbed_run_with_labels_replays_bit_for_bit(tmp_path: Path) -> None
         image_size=16,
         camera=["main", "low"],
     )
-    generate(wanted, tmp_path / "run")
+    sandbox.generate(wanted, tmp_path / "run")
     scenario.unlink()  # All that is needed is in the run.
-    report = verify(tmp_path / "run")
+    report = sandbox.verify(tmp_path / "run")
     assert report.faults == []
     assert report.replayed == 3
     with ShardReader(shards(tmp_path / "run")[0]) as reader:
@@ -319,7 +320,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("branches")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SANDBOX_HOME", str(folder / "home"))
-        generate(recipe("billiards", policies={"scripted": 1.0}, labels=True), folder / "run")
+        sandbox.generate(
+            recipe("billiards", policies={"scripted": 1.0}, labels=True), folder / "run"
+        )
     return folder / "run"
 
 

@@ -10,17 +10,17 @@ from typing import Any
 
 import apsw
 import pytest
-from running import recipe
-from test_generate import content, generate, lines
+from running import content, logged, opened, recipe
 
+import sandbox
 from sandbox.errors import BudgetExhaustedError, LedgerError, SandboxError
-from sandbox.ledger import Ledger, Usage, charge_id
+from sandbox.ledger import Lease, Ledger, Usage, charge_id
 from sandbox.ledger.statement import statement
-from sandbox.run import folder as runs
-from sandbox.run import run as collect
+from sandbox.run import run as runs
+from sandbox.run.folder import Folder
 from sandbox.run.recipe import Recipe
+from sandbox.run.settle import Settlement, recover
 from sandbox.trajectory import ShardWriter, StorageError
-from sandbox.verification.verify import verify
 
 SOAK = "SANDBOX_SOAK" in os.environ
 
@@ -148,7 +148,7 @@ def damage(book: Ledger) -> str:
 def refused(wanted: Recipe, folder: Path) -> str:
     """The error that generating raises, or nothing."""
     try:
-        generate(wanted, folder)
+        sandbox.generate(wanted, folder)
     except SandboxError as error:
         return str(error)
     return ""
@@ -253,7 +253,7 @@ def test_a_disk_that_fails_anywhere_in_a_run_leaves_one_that_goes_on_to_the_same
 ) -> None:
     """A file shim: the nth sync of a file by Python fails, as a full or broken disk does."""
     wanted = recipe("billiards", episodes=3, shard_episodes=2)
-    generate(wanted, tmp_path / "whole")
+    sandbox.generate(wanted, tmp_path / "whole")
     calls = [0]
     sync = os.fsync
 
@@ -274,7 +274,7 @@ def test_a_disk_that_fails_anywhere_in_a_run_leaves_one_that_goes_on_to_the_same
         failures += 1
         assert "the disk fails" in said or "cannot be written" in said
         fail_at = 0
-        generate(wanted, folder)
+        sandbox.generate(wanted, folder)
         assert content(folder) == content(tmp_path / "whole")
         shutil.rmtree(folder)
     assert failures > 5
@@ -287,18 +287,17 @@ def test_recovering_posts_what_is_kept_gives_back_what_is_held_and_twice_changes
 ) -> None:
     book = Ledger()
     wanted = recipe("billiards", episodes=5, account="lab", shard_episodes=3, admission="greedy")
-    funds = collect.quote(wanted).amount  # To the microcredit: what is held must pay.
+    funds = sandbox.quote(wanted).amount  # To the microcredit: what is held must pay.
     book.grant("lab", funds)
-    run = collect.Run(wanted, tmp_path / "run")
 
     def dies(*_: object, **__: object) -> None:
         raise SystemExit("killed")
 
     seen: list[Any] = []
-    with monkeypatch.context() as patch:
-        patch.setattr(collect, "HOLD_BYTES", 0)
-        patch.setattr(collect.Lease, "flush", dies)
-        patch.setattr(collect.settlement, "settle", lambda *_: collect.settlement.Settlement())
+    with monkeypatch.context() as patch, opened(wanted, tmp_path / "run") as run:
+        patch.setattr(runs, "HOLD_BYTES", 0)
+        patch.setattr(Lease, "flush", dies)
+        patch.setattr(runs, "settle", lambda *_: Settlement())
 
         def stop(record: Any, _: object) -> None:
             seen.append(record)
@@ -307,26 +306,27 @@ def test_recovering_posts_what_is_kept_gives_back_what_is_held_and_twice_changes
 
         with pytest.raises(SystemExit):
             run.generate(stop)
-    run.close()
     assert book.balance("lab").pending_micro > 0
     assert book.balance("lab").posted_micro == funds
-    done = collect.recover(tmp_path / "run", book)
+    done = recover(tmp_path / "run", book)
     assert (done.episodes, done.posted, done.finished) == (4, 4, False)
     assert done.voided_micro > 0
-    assert done.charge_micro == sum(record["charge_micro"] for record in seen)
+    assert done.charge_micro == sum(record.charge_micro for record in seen)
     assert book.balance("lab").pending_micro == 0
     before = (content(tmp_path / "run"), state(book))
-    again = collect.recover(tmp_path / "run", book)
+    again = recover(tmp_path / "run", book)
     assert (again.posted, again.voided_micro) == (0, 0)
     assert (content(tmp_path / "run"), state(book)) == before
-    generate(wanted, tmp_path / "run")
+    sandbox.generate(wanted, tmp_path / "run")
     assert (book.balance("lab").posted_micro, book.balance("lab").pending_micro) == (0, 0)
-    book.grant("lab", funds)  # Living the same again holds credit, and posts nothing.
-    generate(wanted, tmp_path / "whole")
+    book.grant("lab", funds)  # Simulating the same again holds credit, and posts nothing.
+    sandbox.generate(wanted, tmp_path / "whole")
     assert book.balance("lab").posted_micro == funds
     assert content(tmp_path / "run") == content(tmp_path / "whole")
-    assert verify(tmp_path / "run").faults == []
-    assert runs.ledger_of(tmp_path / "run")["ledger"] == book.id
+    assert sandbox.verify(tmp_path / "run").faults == []
+    booking = Folder(tmp_path / "run").booking()
+    assert booking is not None
+    assert booking.ledger == book.id
 
 
 def test_what_a_full_disk_did_not_keep_is_not_charged(
@@ -342,26 +342,25 @@ def test_what_a_full_disk_did_not_keep_is_not_charged(
 
     book, wanted = Ledger(), recipe(episodes=5, account="lab")
     book.grant("lab", 10**9)
-    run = collect.Run(wanted, tmp_path / "run")
-    monkeypatch.setattr(collect, "HOLD_BYTES", 2 * 501 * run.schema.row_bytes)
     monkeypatch.setattr(ShardWriter, "commit", full)
-    with pytest.raises(StorageError):
-        run.generate()
-    run.close()
+    with opened(wanted, tmp_path / "run") as run:
+        monkeypatch.setattr(runs, "HOLD_BYTES", 2 * 501 * run.source.schema.row_bytes)
+        with pytest.raises(StorageError):
+            run.generate()
     posts = [line for line in statement(book, "lab") if line["kind"] == "post"]
-    assert len(posts) == len(lines(tmp_path / "run")) == 2
+    assert len(posts) == len(logged(tmp_path / "run")) == 2
     assert book.balance("lab").pending_micro == 0
 
 
 def test_credit_held_for_episodes_that_are_not_committed_pays_for_no_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collect, "HOLD_BYTES", 1 << 30)
+    monkeypatch.setattr(runs, "HOLD_BYTES", 1 << 30)
     wanted, book = recipe(episodes=8, account="lab", admission="greedy"), Ledger()
-    each = collect.quote(wanted, 1).amount
+    each = sandbox.quote(wanted, episodes=1).amount
     book.grant("lab", 3 * each + each // 2)
     with pytest.raises(BudgetExhaustedError):
-        generate(wanted, tmp_path / "run")
-    assert len(lines(tmp_path / "run")) == 3
+        sandbox.generate(wanted, tmp_path / "run")
+    assert len(logged(tmp_path / "run")) == 3
     balance = book.balance("lab")
     assert (balance.posted_micro, balance.pending_micro) == (each // 2, 0)

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from running import cli, python, recipe
+from running import KILLED, cli, content, logged, opened, python, recipe
 
+import sandbox
 from sandbox import catalogue, prices
 from sandbox.errors import (
     BudgetExhaustedError,
@@ -21,45 +22,24 @@ from sandbox.errors import (
     SandboxError,
     UnknownNameError,
 )
-from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Ledger
 from sandbox.ledger.statement import statement
-from sandbox.run import run as collect
-from sandbox.run.recipe import EpisodeChance, Recipe, changed
+from sandbox.run.recipe import EpisodeChance, changed
 from sandbox.run.recipe import load as load_recipe
-from sandbox.run.run import Run
+from sandbox.run.workers import sharing
 from sandbox.sources import rollout
 from sandbox.trajectory import Episode, ShardReader, ShardWriter, shards
-from sandbox.verification.verify import verify
 
 
-def generate(wanted: Recipe, folder: Path, key: SigningKey | None = None) -> collect.Bill:
-    run = Run(wanted, folder, key=key)
-    try:
-        return run.generate()
-    finally:
-        run.close()
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    """The bytes of everything in a run but its locks, and which ledger charged it."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name[0] != "."]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
-
-
-def rows_of(folder: Path, name: str) -> list[Any]:
-    found: list[Any] = []
-    for path in shards(folder):
-        with ShardReader(path) as reader:
-            found += [reader.read(n).rows[name] for n in range(len(reader))]
-    return found
+def rows_of(path: Path, name: str) -> list[Any]:
+    return [episode.rows[name] for episode in sandbox.open_run(path).episodes()]
 
 
 @pytest.mark.parametrize("name", catalogue.environments())
 def test_the_quote_is_the_bill_or_its_upper_bound(name: str, tmp_path: Path) -> None:
     wanted = recipe(name, policies={"scripted": 1.0}, episodes=2)
-    quoted = collect.quote(wanted)
-    bill = generate(wanted, tmp_path / "run")
+    quoted = sandbox.quote(wanted)
+    bill = sandbox.generate(wanted, tmp_path / "run")
     assert quoted.exact == catalogue.environment(name).fixed_length
     if quoted.exact:
         assert (bill.quantities, bill.amount) == (quoted.quantities, quoted.amount)
@@ -68,7 +48,7 @@ def test_the_quote_is_the_bill_or_its_upper_bound(name: str, tmp_path: Path) -> 
 
 
 def test_the_bill_is_what_the_ledger_and_the_rows_say(tmp_path: Path) -> None:
-    bill = generate(recipe("push_t", episodes=3, observation=["pixels"]), tmp_path / "run")
+    bill = sandbox.generate(recipe("push_t", episodes=3, observation=["pixels"]), tmp_path / "run")
     rows = sum(int(charge.sum()) for charge in rows_of(tmp_path / "run", "charge"))
     book = Ledger()
     assert bill.amount == rows == -book.balance("local").posted_micro
@@ -76,7 +56,7 @@ def test_the_bill_is_what_the_ledger_and_the_rows_say(tmp_path: Path) -> None:
 
 
 def test_rows_follow_the_convention(tmp_path: Path) -> None:
-    generate(recipe("push_t", episodes=2), tmp_path / "run")
+    sandbox.generate(recipe("push_t", episodes=2), tmp_path / "run")
     for path in shards(tmp_path / "run"):
         with ShardReader(path) as reader:
             for n in range(len(reader)):
@@ -98,31 +78,33 @@ def test_rows_follow_the_convention(tmp_path: Path) -> None:
 
 def test_generating_twice_gives_the_same_bytes_and_charges_once(tmp_path: Path) -> None:
     wanted = recipe("push_t", episodes=3, observation=["proprio", "pixels"], image_size=16)
-    first = generate(wanted, tmp_path / "a")
-    second = generate(wanted, tmp_path / "b")
+    first = sandbox.generate(wanted, tmp_path / "a")
+    second = sandbox.generate(wanted, tmp_path / "b")
     assert content(tmp_path / "a") == content(tmp_path / "b")
     assert (first.already, second.already) == (0, 3)
     assert first.amount == second.amount == -Ledger().balance("local").posted_micro
-    again = generate(wanted, tmp_path / "a")
+    again = sandbox.generate(wanted, tmp_path / "a")
     assert again.already == 3
 
 
 def test_another_process_with_another_hash_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path\n"
-        "from test_generate import generate, recipe\n"
-        f"generate(recipe(episodes=2), Path({str(tmp_path / 'b')!r}))"
+        "import sandbox\n"
+        "from running import recipe\n"
+        f"sandbox.generate(recipe(episodes=2), {str(tmp_path / 'b')!r})"
     )
     other = python("-c", code, hash_seed="4321")
     assert other.returncode == 0, other.stderr
-    generate(recipe(episodes=2), tmp_path / "a")
+    sandbox.generate(recipe(episodes=2), tmp_path / "a")
     assert content(tmp_path / "a") == content(tmp_path / "b")
 
 
 def test_an_episode_depends_on_the_seed_and_its_place_alone(tmp_path: Path) -> None:
     mixed = {"random": 1.0, "ou_noise": 2.0, "scripted": 1.0}
-    generate(recipe("push_t", episodes=2, policies=mixed), tmp_path / "short")
-    generate(recipe("push_t", episodes=4, policies=mixed, shard_episodes=3), tmp_path / "long")
+    sandbox.generate(recipe("push_t", episodes=2, policies=mixed), tmp_path / "short")
+    sandbox.generate(
+        recipe("push_t", episodes=4, policies=mixed, shard_episodes=3), tmp_path / "long"
+    )
     for column in ("state", "action"):
         short, long = rows_of(tmp_path / "short", column), rows_of(tmp_path / "long", column)
         assert all(a.tobytes() == b.tobytes() for a, b in zip(short, long, strict=False))
@@ -135,13 +117,10 @@ def test_policies_are_drawn_by_weight() -> None:
     assert len({EpisodeChance(wanted, n).seed for n in range(2000)}) == 2000
 
 
-RECIPE = Path(__file__).parent / "killed.yaml"
-
-
 def start(folder: Path, *options: str) -> subprocess.Popen[bytes]:
     command = "from sandbox.cli import main; main()"
     return subprocess.Popen(
-        [sys.executable, "-c", command, "generate", str(RECIPE), "--out", str(folder), *options],
+        [sys.executable, "-c", command, "generate", str(KILLED), "--out", str(folder), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -149,24 +128,21 @@ def start(folder: Path, *options: str) -> subprocess.Popen[bytes]:
 
 def test_a_run_by_three_processes_has_the_bytes_of_one_by_one(tmp_path: Path) -> None:
     wanted = recipe("billiards", episodes=5, shard_episodes=1)
-    generate(wanted, tmp_path / "one")
-    run = Run(wanted, tmp_path / "three")
+    sandbox.generate(wanted, tmp_path / "one")
     seen: list[int] = []
-    run.generate(lambda record, bill: seen.append(record["episode"]), workers=3)
-    run.close()
+    with opened(wanted, tmp_path / "three") as run:
+        run.generate(lambda record, bill: seen.append(record.episode), sharing(3))
     assert sorted(seen) == list(range(5))
     assert run.bill.already == 5
     assert content(tmp_path / "one") == content(tmp_path / "three")
 
 
 def test_what_stops_one_of_several_processes_is_said_and_the_rest_is_kept(tmp_path: Path) -> None:
-    quoted = collect.quote(recipe("billiards", episodes=1)).amount
+    quoted = sandbox.quote(recipe("billiards", episodes=1)).amount
     Ledger().grant("lab", 2 * quoted)
     wanted = recipe("billiards", episodes=6, shard_episodes=2, account="lab", admission="greedy")
-    run = Run(wanted, tmp_path / "run")
     with pytest.raises(BudgetExhaustedError, match="sandbox ledger grant lab"):
-        run.generate(workers=2)
-    run.close()
+        sandbox.generate(wanted, tmp_path / "run", workers=2)
     book = Ledger()
     assert (
         0
@@ -175,58 +151,52 @@ def test_what_stops_one_of_several_processes_is_said_and_the_rest_is_kept(tmp_pa
     )
     assert book.balance("lab").pending_micro == 0
     book.grant("lab", 100 * quoted)
-    generate(wanted, tmp_path / "run")
-    generate(wanted, tmp_path / "whole")
+    sandbox.generate(wanted, tmp_path / "run")
+    sandbox.generate(wanted, tmp_path / "whole")
     assert content(tmp_path / "run") == content(tmp_path / "whole")
 
 
 def test_a_safe_run_needs_credit_for_all_of_it_and_a_greedy_one_for_an_episode(
     tmp_path: Path,
 ) -> None:
-    quoted = collect.quote(recipe("billiards", episodes=1)).amount
+    quoted = sandbox.quote(recipe("billiards", episodes=1)).amount
     Ledger().grant("lab", 2 * quoted)
-    safe = Run(recipe("billiards", account="lab"), tmp_path / "safe")
     with pytest.raises(BudgetExhaustedError, match="Nothing was done"):
-        safe.check_funds(safe.quote())
-    safe.close()
-    greedy = Run(recipe("billiards", account="lab", admission="greedy"), tmp_path / "greedy")
-    greedy.check_funds(greedy.quote())
-    with pytest.raises(BudgetExhaustedError):
-        greedy.generate()
-    greedy.close()
+        sandbox.generate(recipe("billiards", account="lab"), tmp_path / "safe")
+    with opened(recipe("billiards", account="lab", admission="greedy"), tmp_path / "greedy") as run:
+        run.check_funds(run.quote())
+        with pytest.raises(BudgetExhaustedError):
+            run.generate()
     balance = Ledger().balance("lab")
     assert (balance.posted_micro, balance.pending_micro) == (0, 0)
     assert sum(len(ShardReader(path)) for path in shards(tmp_path / "greedy")) == 2
 
 
 def test_a_run_is_charged_in_one_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    generate(recipe("billiards", episodes=1), tmp_path / "run")
+    sandbox.generate(recipe("billiards", episodes=1), tmp_path / "run")
     monkeypatch.setenv("SANDBOX_HOME", str(tmp_path / "elsewhere"))
     with pytest.raises(LedgerError, match="charged in the ledger"):
-        generate(recipe("billiards", episodes=1), tmp_path / "run")
+        sandbox.generate(recipe("billiards", episodes=1), tmp_path / "run")
     assert Ledger().balance("local").posted_micro == 0
 
 
 def test_grants_for_one_meter_pay_that_meter_alone(tmp_path: Path) -> None:
     book, wanted = Ledger(), recipe("billiards", episodes=1, account="lab")
-    quoted = collect.quote(wanted)
+    quoted = sandbox.quote(wanted)
     physics = prices.current().charges(quoted.quantities)["physics_step"]
     book.grant("lab", quoted.amount, meters=["physics_step"], source="a gift")
-    run = Run(wanted, tmp_path / "run")
     with pytest.raises(BudgetExhaustedError):
-        run.check_funds(run.quote())
+        sandbox.generate(wanted, tmp_path / "run")
     book.grant("lab", quoted.amount - physics)
-    run.check_funds(run.quote())
-    run.generate()
-    run.close()
+    sandbox.generate(wanted, tmp_path / "run")
     assert book.balance("lab").posted_micro == quoted.amount - physics
     assert book.shortfall("lab", {"pixel": 1}) == 1
-    assert verify(tmp_path / "run", 0).faults == []
+    assert sandbox.verify(tmp_path / "run", sample=0).faults == []
 
 
 def test_an_interrupt_keeps_what_is_committed_and_says_how_to_go_on(tmp_path: Path) -> None:
     process = start(tmp_path / "run", "--episodes", "4000")
-    while len(lines(tmp_path / "run")) < 3:
+    while len(logged(tmp_path / "run")) < 3:
         time.sleep(0.05)
         assert process.poll() is None, process.communicate()
     process.send_signal(signal.SIGINT)
@@ -250,19 +220,14 @@ def test_an_interrupt_waits_until_a_kept_episode_is_charged(
 
     monkeypatch.setattr(ShardWriter, "append", append_and_interrupt)
     with pytest.raises(KeyboardInterrupt):
-        generate(recipe(), tmp_path / "run")
+        sandbox.generate(recipe(), tmp_path / "run")
     posts = [line for line in statement(Ledger(), "local") if line["kind"] == "post"]
-    assert len(posts) == len(lines(tmp_path / "run")) == 1
-
-
-def lines(folder: Path) -> list[str]:
-    path = folder / "shards" / "shard-00000.episodes.jsonl"
-    return path.read_text().splitlines() if path.exists() else []
+    assert len(posts) == len(logged(tmp_path / "run")) == 1
 
 
 def test_two_generators_on_one_folder_are_refused(tmp_path: Path) -> None:
     first = start(tmp_path / "run", "--episodes", "4000")
-    while not lines(tmp_path / "run"):
+    while not logged(tmp_path / "run"):
         time.sleep(0.05)
         assert first.poll() is None, first.communicate()
     second = start(tmp_path / "run", "--episodes", "4000")
@@ -275,10 +240,8 @@ def test_two_generators_on_one_folder_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_that_the_budget_cannot_pay_is_refused_whole(tmp_path: Path) -> None:
-    run = Run(recipe(budget=1.0), tmp_path / "run")
     with pytest.raises(BudgetExhaustedError, match=r"cost .* credits but the budget is 1\.00"):
-        run.check_funds(run.quote())
-    run.close()
+        sandbox.generate(recipe(), tmp_path / "run", budget=1)
     assert not (tmp_path / "run").exists()
     assert Ledger().balance("local").posted_micro == 0
 
@@ -286,14 +249,12 @@ def test_a_run_that_the_budget_cannot_pay_is_refused_whole(tmp_path: Path) -> No
 def test_a_prepaid_account_pays_exactly_the_run_or_nothing(tmp_path: Path) -> None:
     book = Ledger()
     wanted = recipe(episodes=2, account="lab")
-    book.grant("lab", collect.quote(recipe(episodes=2)).amount - 1)
-    run = Run(wanted, tmp_path / "run")
+    book.grant("lab", sandbox.quote(recipe(episodes=2)).amount - 1)
     with pytest.raises(BudgetExhaustedError, match=r"sandbox ledger grant lab 0\.000001"):
-        run.check_funds(run.quote())
+        sandbox.generate(wanted, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
     book.grant("lab", 1)
-    run.check_funds(run.quote())
-    run.generate()
-    run.close()
+    sandbox.generate(wanted, tmp_path / "run")
     assert (book.balance("lab").posted_micro, book.balance("lab").pending_micro) == (0, 0)
 
 
@@ -308,23 +269,23 @@ def test_a_prepaid_account_pays_exactly_the_run_or_nothing(tmp_path: Path) -> No
 def test_a_folder_made_by_another_recipe_is_refused(
     change: dict[str, Any], says: str, tmp_path: Path
 ) -> None:
-    generate(recipe(), tmp_path / "run")
+    sandbox.generate(recipe(), tmp_path / "run")
     before = content(tmp_path / "run")
     with pytest.raises(RunConflictError, match=says):
-        generate(recipe(**change), tmp_path / "run")
+        sandbox.generate(recipe(**change), tmp_path / "run")
     assert content(tmp_path / "run") == before
 
 
 def test_a_folder_of_another_format_or_of_somebody_else_is_refused(tmp_path: Path) -> None:
-    generate(recipe(), tmp_path / "run")
+    sandbox.generate(recipe(), tmp_path / "run")
     known = json.loads((tmp_path / "run" / "run.json").read_text())
     (tmp_path / "run" / "run.json").write_text(json.dumps({**known, "format": 99}))
     with pytest.raises(Exception, match="not of run format 3"):
-        generate(recipe(), tmp_path / "run")
+        sandbox.generate(recipe(), tmp_path / "run")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("important")
     with pytest.raises(RunConflictError, match="something that is no run"):
-        generate(recipe(), tmp_path / "mine")
+        sandbox.generate(recipe(), tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "important"
 
 
@@ -332,15 +293,13 @@ def test_what_was_simulated_but_not_kept_is_not_charged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Ledger().grant("lab", prices.micro(1000))
-    run = Run(recipe(account="lab"), tmp_path / "run")
 
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(rollout, "finish", fail)
     with pytest.raises(SandboxError, match="No space left"):
-        run.generate()
-    run.close()
+        sandbox.generate(recipe(account="lab"), tmp_path / "run")
     balance = Ledger().balance("lab")
     assert (balance.posted_micro, balance.pending_micro) == (prices.micro(1000), 0)
 
@@ -348,10 +307,13 @@ def test_what_was_simulated_but_not_kept_is_not_charged(
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("format: 2\nenvironment: push_t\npolicies: {random: 1}\nepisodes: 1", ":1: format: Input"),
-        ("environment: push_t\npolicies: {random: 1}\nepisodes: 1", "format: Field required"),
+        (
+            "format: 2\nenvironment: push_t\npolicies: {random: 1}\nepisodes: 1",
+            ":1: format: must be 1",
+        ),
+        ("environment: push_t\npolicies: {random: 1}\nepisodes: 1", "format: is missing"),
         (GOOD := "format: 1\nenvironment: push_t\npolicies: {random: 1}\nepisodes: 1\n", ""),
-        (GOOD + "episode: 3", ":5: episode: Extra inputs"),
+        (GOOD + "episode: 3", ":5: episode: is not a known key"),
         (GOOD + "seed: -1", ":5: seed: .*not -1"),
         (GOOD + "seed: 1.5", ":5: seed: .*not 1.5"),
         (GOOD + "budget: .nan", ":5: budget: .*finite"),
@@ -415,13 +377,13 @@ def test_a_policy_of_ones_own_is_called_by_its_path_and_never_by_verify(
         "NONE = 3\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    generate(recipe(policies={"mine:half": 1.0}, episodes=1), tmp_path / "run")
+    sandbox.generate(recipe(policies={"mine:half": 1.0}, episodes=1), tmp_path / "run")
     with ShardReader(shards(tmp_path / "run")[0]) as reader:
         one = reader.read(0)
     assert set(np.abs(one.rows["action"][:-1]).ravel().tolist()) == {0.5}
     (tmp_path / "mine.py").unlink()
     monkeypatch.delitem(sys.modules, "mine")
-    report = verify(tmp_path / "run")
+    report = sandbox.verify(tmp_path / "run")
     assert report.faults == []
     assert "the actions of mine:half were taken as recorded." in report.notes
     for name, says in (
@@ -430,14 +392,14 @@ def test_a_policy_of_ones_own_is_called_by_its_path_and_never_by_verify(
         ("os:sep", "no function"),
     ):
         with pytest.raises(InvalidInputError, match=says):
-            generate(recipe(policies={name: 1.0}), tmp_path / "other")
+            sandbox.generate(recipe(policies={name: 1.0}), tmp_path / "other")
     assert not (tmp_path / "other").exists()
     with pytest.raises(InvalidInputError, match="policies"):
         changed(recipe(), policies={"os.system": 1.0})
 
 
 def test_options_are_checked_like_the_file() -> None:
-    with pytest.raises(InvalidInputError, match="episodes 0: "):
+    with pytest.raises(InvalidInputError, match="episodes must be at least 1, not 0"):
         changed(recipe(), episodes=0)
     with pytest.raises(UnknownNameError, match="Did you mean 'push_t_demo'"):
         load_recipe("push_t_dmo")
@@ -448,10 +410,10 @@ def test_the_command_line_says_what_is_wrong_in_one_line_and_ends_with_2(tmp_pat
     file.write_text("I am a file")
     for arguments, says in (
         (("generate", "push_t_dmo"), "Did you mean 'push_t_demo'"),
-        (("generate", str(RECIPE), "--episodes", "0"), "episodes 0"),
-        (("generate", str(RECIPE), "--budget", "much"), "is no amount of credits"),
-        (("generate", str(RECIPE), "--account", "nobody"), "no account is called 'nobody'"),
-        (("generate", str(RECIPE), "--out", str(file)), "cannot be"),
+        (("generate", str(KILLED), "--episodes", "0"), "episodes must be at least 1, not 0"),
+        (("generate", str(KILLED), "--budget", "much"), "is no amount of credits"),
+        (("generate", str(KILLED), "--account", "nobody"), "no account is called 'nobody'"),
+        (("generate", str(KILLED), "--out", str(file)), "cannot be"),
         (("verify", str(tmp_path)), "no run.json here"),
         (("inspect", str(file)), "cannot be read as HDF5"),
         (("preview", str(tmp_path / "nothing")), "does not exist"),
@@ -467,8 +429,8 @@ def test_the_command_line_says_what_is_wrong_in_one_line_and_ends_with_2(tmp_pat
 
 def test_the_command_line_prints_json_for_scripts(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    bill = json.loads(cli("generate", RECIPE, "--out", run, "--json").stdout)
-    quoted = json.loads(cli("quote", RECIPE, "--json").stdout)
+    bill = json.loads(cli("generate", KILLED, "--out", run, "--json").stdout)
+    quoted = json.loads(cli("quote", KILLED, "--json").stdout)
     assert bill["charge_micro"] == quoted["charge_micro"]
     assert json.loads(cli("verify", run, "--json").stdout)["ok"] is True
     facts = json.loads(cli("inspect", run, "--json").stdout)
@@ -485,7 +447,7 @@ def test_the_command_line_prints_json_for_scripts(tmp_path: Path) -> None:
 
 def test_tables_are_printed_for_people(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    done = cli("generate", RECIPE, "--out", run)
+    done = cli("generate", KILLED, "--out", run)
     for word in ("Quote", "Bill", "physics steps", "total", str(run)):
         assert word in done.stdout.replace("\n", "")
     assert "VERIFIED" in cli("verify", run).stdout

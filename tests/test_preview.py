@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from running import recipe
-from test_generate import generate
 
+import sandbox
 from sandbox import catalogue
 from sandbox.errors import InvalidInputError
 from sandbox.report.gallery import gallery, picture, text
 from sandbox.report.preview import KELLY, colored, preview
+from sandbox.run.folder import Folder
 
 ROOT = Path(__file__).parent.parent
 
@@ -22,9 +23,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SANDBOX_HOME", str(folder / "home"))
-        generate(recipe("cartpole_swingup", episodes=2), folder / "state")
+        sandbox.generate(recipe("cartpole_swingup", episodes=2), folder / "state")
         seen: dict[str, Any] = {"camera": ["main", "side"], "image_size": 16}
-        generate(
+        sandbox.generate(
             recipe("cartpole_swingup", episodes=2, observation=["pixels", "depth"], **seen),
             folder / "seen",
         )
@@ -37,7 +38,7 @@ def size(sheet: Path) -> tuple[int, int]:
 
 
 def test_every_camera_and_modality_has_a_strip(made: Path, tmp_path: Path) -> None:
-    sheet, film = preview(made / "seen", tmp_path)
+    sheet, film = preview(Folder(made / "seen"), tmp_path)
     assert size(sheet)[1] == 2 * (20 + 4 * 132) + 4
     assert film.stat().st_size > 1000
 
@@ -46,7 +47,7 @@ def test_a_run_without_pictures_is_replayed_and_nothing_is_written_to_it(
     made: Path, tmp_path: Path
 ) -> None:
     before = sorted(path for path in (made / "state").rglob("*"))
-    sheet, _ = preview(made / "state", tmp_path, 1, ["pixels", "segmentation"], ["side"])
+    sheet, _ = preview(Folder(made / "state"), tmp_path, 1, ["pixels", "segmentation"], ["side"])
     assert size(sheet)[1] == 20 + 2 * 132 + 4
     with Image.open(sheet) as opened:
         assert len(opened.getcolors(1 << 20) or []) > 20
@@ -55,9 +56,9 @@ def test_a_run_without_pictures_is_replayed_and_nothing_is_written_to_it(
 
 def test_unknown_cameras_and_columns_are_refused(made: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="no camera is called 'back'"):
-        preview(made / "state", tmp_path, 1, None, ["back"])
+        preview(Folder(made / "state"), tmp_path, 1, None, ["back"])
     with pytest.raises(InvalidInputError, match="no column of pictures is called 'normals'"):
-        preview(made / "state", tmp_path, 1, ["normals"])
+        preview(Folder(made / "state"), tmp_path, 1, ["normals"])
     assert list(tmp_path.iterdir()) == []
 
 

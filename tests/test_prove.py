@@ -10,16 +10,12 @@ from typing import Any
 
 import pytest
 from running import cli, recipe
-from test_generate import generate
 
-from sandbox import prices
+import sandbox
+from sandbox import jsonfile, prices
 from sandbox.errors import FormatError, SandboxError
 from sandbox.evidence import keys, log
-from sandbox.run import folder as runs
-from sandbox.run import settle as settlement
-from sandbox.run.recipe import with_pictures
-from sandbox.run.run import Run
-from sandbox.sources.rendering import Rendering
+from sandbox.run.folder import Folder
 from sandbox.verification import prove
 
 
@@ -29,12 +25,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SANDBOX_HOME", str(folder / "home"))
-        wanted, key = recipe("billiards", episodes=3), keys.new()
-        generate(wanted, folder / "run", key)
-        drawn = with_pictures(wanted, ["pixels"], None, image_size=16)
-        run = Run(drawn, folder / "drawn", None, Rendering(drawn, folder / "run"), key)
-        run.generate()
-        run.close()
+        key = keys.new()
+        sandbox.generate(recipe("billiards", episodes=3), folder / "run", key=key)
+        sandbox.render(folder / "run", folder / "drawn", image_size=16, key=key)
     return folder
 
 
@@ -72,7 +65,7 @@ def places(value: Any) -> Iterator[tuple[Any, Any]]:
 
 @pytest.mark.parametrize("what", ["run", "drawn"])
 def test_no_value_in_a_proof_can_be_another(run: Path, drawn: Path, what: str) -> None:
-    proof = prove.episode(drawn if what == "drawn" else run, 1, 7)
+    proof = prove.episode(Folder(drawn if what == "drawn" else run), 1, 7)
     assert checked(proof).faults == []
     changed = copy.deepcopy(proof)
     for inside, key in list(places(changed)):
@@ -90,14 +83,14 @@ def test_a_proof_nested_without_end_is_refused(run: Path) -> None:
     for _ in range(100_000):
         deep = [deep]
     for name in ("run", "record", "record_path", "step"):
-        assert checked({**prove.episode(run, 1, 7), name: deep}).faults
+        assert checked({**prove.episode(Folder(run), 1, 7), name: deep}).faults
 
 
 @pytest.mark.parametrize("step", ["Infinity", '"7"', "7.0", "true", "1e999"])
 def test_a_step_that_is_no_whole_number_is_refused_by_the_command_line(
     run: Path, tmp_path: Path, step: str
 ) -> None:
-    text = json.dumps(prove.episode(run, 1, 7)).replace('"step": 7', f'"step": {step}')
+    text = json.dumps(prove.episode(Folder(run), 1, 7)).replace('"step": 7', f'"step": {step}')
     (tmp_path / "proof.json").write_text(text)
     done = cli("verify", tmp_path / "proof.json")
     assert done.returncode in (1, 2)
@@ -105,12 +98,12 @@ def test_a_step_that_is_no_whole_number_is_refused_by_the_command_line(
 
 
 def test_a_proof_of_a_rendering_says_what_was_charged_for_it(drawn: Path) -> None:
-    due = settlement.kept(drawn).usages
-    manifest = runs.read_json(drawn / "manifest.json")
+    due = Folder(drawn).kept().usages
+    manifest = jsonfile.read(drawn / "manifest.json").data
     assert sum(sum(usage.charges().values()) for usage in due) == manifest["posted_micro"]
     for number, usage in enumerate(due):
         credits = prices.credits(sum(usage.charges().values()))
-        found = checked(prove.episode(drawn, number))
+        found = checked(prove.episode(Folder(drawn), number))
         assert found.faults == []
         assert any(
             text.endswith(f"again and pays for its pictures alone: {credits} credits of these.")
@@ -123,9 +116,8 @@ def test_a_rendering_that_is_not_finished_shows_no_charge_and_says_so(drawn: Pat
     leaves = log.read(drawn)[:-1]
     (drawn / "log").unlink()
     log.append(drawn, leaves)
-    name = runs.read_run(drawn)["run"]
-    log.write_checkpoint(drawn, log.checkpoint(name, leaves), keys.load())
-    found = checked(prove.episode(drawn, 1))
+    log.write_checkpoint(drawn, log.checkpoint(Folder(drawn).run, leaves), keys.load())
+    found = checked(prove.episode(Folder(drawn), 1))
     assert found.faults == []
     assert any("how much is not shown" in note for note in found.notes)
     assert any("was not finished: its log had 3 of 3 episodes" in note for note in found.notes)
@@ -137,7 +129,7 @@ def test_what_is_kept_and_not_in_the_log_is_not_proved(run: Path) -> None:
         (run / "log").unlink()
         log.append(run, known)
         with pytest.raises(FormatError, match="its log does not have all that it keeps"):
-            prove.episode(run, 0)
+            prove.episode(Folder(run), 0)
 
 
 # Damaged folders.
@@ -159,7 +151,7 @@ def test_a_file_that_is_not_there_or_no_file_or_no_text_is_no_proof(
 ) -> None:
     replaced(run / name, by)
     with pytest.raises(FormatError, match=re.escape(str(run))):
-        prove.episode(run, 1)
+        prove.episode(Folder(run), 1)
     done = cli("prove", run, "--episode", "1", "--out", tmp_path / "p.json")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
@@ -190,16 +182,16 @@ def test_json_that_others_wrote_is_plain_or_refused(tmp_path: Path, text: str, s
     path = tmp_path / "x.json"
     path.write_text(text, encoding="utf-8")
     if not says:
-        assert runs.read_json(path) == json.loads(text)
+        assert jsonfile.read(path).data == json.loads(text)
         return
     with pytest.raises(FormatError, match=f"x.json.*{says}"):
-        runs.read_json(path)
+        jsonfile.read(path)
 
 
 @pytest.mark.parametrize("name", ["run.json", "manifest.json"])
 def test_text_that_is_not_unicode_is_a_fault_and_no_crash(run: Path, name: str) -> None:
     known = json.loads((run / name).read_text())
-    (run / name).write_bytes(runs.json_bytes({**known, "price_version": "\ud800"}))
+    (run / name).write_bytes(jsonfile.encode({**known, "price_version": "\ud800"}))
     done = cli("verify", run, "--sample", "0", "--no-ledger")
     assert done.returncode in (1, 2)
     assert "Traceback" not in done.stderr
@@ -211,7 +203,7 @@ def test_what_cannot_be_written_leaves_nothing_behind(run: Path) -> None:
     (run / "checkpoint").mkdir()
     before, closed = sorted(run.iterdir()), log.checkpoint("r", log.read(run))
     with pytest.raises(SandboxError, match="checkpoint: cannot be written"):
-        runs.write_json(run / "checkpoint", {})
-    with pytest.raises(OSError, match="checkpoint"):
+        jsonfile.write(run / "checkpoint", {})
+    with pytest.raises(SandboxError, match="checkpoint: cannot be written"):
         log.write_checkpoint(run, closed, keys.load())
     assert sorted(run.iterdir()) == before

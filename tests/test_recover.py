@@ -16,22 +16,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import cli, recipe
-from test_generate import RECIPE, content, generate
+from running import KILLED, cli, content, opened, recipe
 
+import sandbox
 from sandbox import prices
 from sandbox.errors import LedgerError, RunConflictError
 from sandbox.evidence import keys
-from sandbox.ledger import Ledger, charge_id
-from sandbox.run import folder as runs
-from sandbox.run import run as collect
-from sandbox.run import settle as settlement
+from sandbox.ledger import Ledger, charge_id, locks
+from sandbox.run.folder import BOOKING, Folder
+from sandbox.run.locks import lock, lock_lease
 from sandbox.run.recipe import changed
 from sandbox.run.recipe import load as load_recipe
-from sandbox.run.run import Run, recover
-from sandbox.run.settle import Settlement, lock, lock_lease
+from sandbox.run.settle import Settlement, recover
 from sandbox.trajectory import ShardReader, shards
-from sandbox.verification.verify import Trust, verify
+from sandbox.verification.trust import Trust
 
 SOAK = "SANDBOX_SOAK" in os.environ
 KILLS = 100 if SOAK else 20
@@ -41,10 +39,10 @@ FUNDS = prices.micro(5000)
 # to, it kills itself and all of these between keeping its nth episode and posting it.
 MAIN = """
 import os, signal
-from sandbox.run import run as collect
+from sandbox.run import run
 from sandbox.trajectory import ShardWriter
 
-collect.BATCH, collect.CHUNK, collect.HOLD_BYTES = 5, 3, 100_000
+run.BATCH, run.CHUNK, run.HOLD_BYTES = 5, 3, 100_000
 commit, last = ShardWriter.commit, [int(os.environ.get("DIES_AFTER", "0"))]
 
 def dying(self):
@@ -95,7 +93,7 @@ class Victim:
         """Start it as the leader of a group of its own."""
         script = self.folder.with_name("main.py")
         script.write_text(MAIN)
-        command = [sys.executable, str(script), "generate", str(RECIPE), "--out", str(self.folder)]
+        command = [sys.executable, str(script), "generate", str(KILLED), "--out", str(self.folder)]
         process = subprocess.Popen(
             [*command, "--account", self.account, *self.options],
             stdout=subprocess.DEVNULL,
@@ -205,7 +203,9 @@ def test_kills_lose_nothing_charge_nothing_twice_nothing_free_and_leave_the_same
         account, whole = f"lab/{seed}", tmp_path / f"whole{seed}"
         monkeypatch.setenv("SANDBOX_HOME", str(homes[0]))
         Ledger().grant(account, FUNDS)
-        cost = generate(changed(load_recipe(str(RECIPE)), seed=seed, account=account), whole, key)
+        cost = sandbox.generate(
+            changed(load_recipe(str(KILLED)), seed=seed, account=account), whole, key=key
+        )
         monkeypatch.setenv("SANDBOX_HOME", str(homes[1]))
         Ledger().grant(account, FUNDS if seed % 2 else cost.amount)
         paid = ("--seed", str(seed), "--admission", "greedy", "--workers", str(2 - seed % 3 // 2))
@@ -234,7 +234,7 @@ def dead(kills: Counter[str]) -> int:
 def check_finished(victim: Victim, whole: Path, cost: int) -> None:
     """Check that a run that was killed has all, is charged once for it, and is as another."""
     assert content(victim.folder) == content(whole)
-    run, count = runs.read_run(victim.folder)["run"], load_recipe(str(RECIPE)).episodes
+    run, count = Folder(victim.folder).run, load_recipe(str(KILLED)).episodes
     book = Ledger()
     assert sorted(posts_of(book, victim.account)) == sorted(charge_id(run, n) for n in range(count))
     balance = book.balance(victim.account)
@@ -243,7 +243,7 @@ def check_finished(victim: Victim, whole: Path, cost: int) -> None:
     assert (spent, balance.pending_micro) == (cost, 0)
     assert book.check() == []
     trust = Trust(Ledger(read_only=True), keys.trusted(), signed=True)
-    assert verify(victim.folder, sample=1, trust=trust).faults == []
+    assert sandbox.verify(victim.folder, sample=1, trust=trust).faults == []
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -268,11 +268,11 @@ def test_what_was_kept_and_not_posted_when_all_died_is_posted_once_and_the_rest_
     victim.check(settled=True)
     assert recover(victim.folder, Ledger()) == Settlement(victim.kept)
     victim.finish()
-    assert len(posts_of(Ledger(), "lab")) == load_recipe(str(RECIPE)).episodes
+    assert len(posts_of(Ledger(), "lab")) == load_recipe(str(KILLED)).episodes
 
 
 def test_what_a_killed_process_held_pays_for_the_same_command_again(tmp_path: Path) -> None:
-    Ledger().grant("lab", collect.quote(load_recipe(str(RECIPE))).amount)
+    Ledger().grant("lab", sandbox.quote(KILLED).amount)
     victim = Victim(tmp_path / "run", "lab", ("--admission", "greedy"))
     process = victim.start(dies_after=22)
     process.communicate(timeout=120)
@@ -313,7 +313,7 @@ def test_a_copy_of_a_run_that_is_being_generated_is_left_alone_until_that_ends(
     before = content(copy)
     with pytest.raises(RunConflictError, match="generating this run in another folder"):
         recover(copy, Ledger())
-    done = cli("generate", RECIPE, "--out", copy, "--account", "lab", *long)
+    done = cli("generate", KILLED, "--out", copy, "--account", "lab", *long)
     assert done.returncode == 2
     assert "generating this run in another folder" in " ".join(done.stderr.split())
     assert content(copy) == before
@@ -328,14 +328,15 @@ def test_a_copy_of_a_run_that_is_being_generated_is_left_alone_until_that_ends(
 def test_workers_that_outlive_their_run_are_waited_for_in_every_copy_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    generate(recipe("billiards", episodes=1), tmp_path / "run")
+    sandbox.generate(recipe("billiards", episodes=1), tmp_path / "run")
     shutil.copytree(tmp_path / "run", tmp_path / "copy")
-    monkeypatch.setattr(settlement, "ORPHAN_S", 0.1)
-    for at_work in (lock(tmp_path / "run", worker=1), lock_lease(tmp_path / "run", Ledger(), 1)):
+    monkeypatch.setattr(locks, "ORPHAN_S", 0.1)
+    folder = Folder(tmp_path / "run")
+    for at_work in (lock(folder.path, worker=1), lock_lease(folder, Ledger(), 1)):
         with at_work, pytest.raises(RunConflictError, match="another process is generating"):
             recover(tmp_path / "run", Ledger())
     with (
-        lock_lease(tmp_path / "run", Ledger(), 1),
+        lock_lease(folder, Ledger(), 1),
         pytest.raises(RunConflictError, match="in another folder"),
     ):
         recover(tmp_path / "copy", Ledger())
@@ -348,10 +349,8 @@ def test_a_copy_without_the_name_of_its_ledger_is_charged_nowhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: bool, home: str
 ) -> None:
     wanted = recipe("billiards", episodes=2)
-    run = Run(wanted, tmp_path / "run")
-    with suppress(KeyboardInterrupt):
+    with opened(wanted, tmp_path / "run") as run, suppress(KeyboardInterrupt):
         run.generate(lambda record, bill: None if finished else signal.raise_signal(signal.SIGINT))
-    run.close()
     copy = tmp_path / "copy"
     shutil.copytree(tmp_path / "run", copy, ignore=shutil.ignore_patterns(".*"))
     before = content(copy)
@@ -361,12 +360,12 @@ def test_a_copy_without_the_name_of_its_ledger_is_charged_nowhere(
     with pytest.raises(LedgerError, match=r"\.ledger\.json: missing.*Restore it from a copy"):
         recover(copy, Ledger())
     with pytest.raises(LedgerError, match=r"Nothing was done.*verify --no-ledger"):
-        generate(wanted, copy)
+        sandbox.generate(wanted, copy)
     assert (content(copy), posts_of(Ledger(), "local")) == (before, posts)
-    assert not (copy / runs.LEDGER).exists()
-    shutil.copy(tmp_path / "run" / runs.LEDGER, copy)
+    assert not (copy / BOOKING).exists()
+    shutil.copy(tmp_path / "run" / BOOKING, copy)
     monkeypatch.setenv("SANDBOX_HOME", str(tmp_path / "home"))
-    generate(wanted, copy)
+    sandbox.generate(wanted, copy)
     assert len(posts_of(Ledger(), "local")) == 2
 
 
@@ -374,11 +373,9 @@ def test_a_run_that_has_no_episode_yet_may_be_charged_in_any_ledger(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = recipe("billiards", episodes=1)
-    run = Run(wanted, tmp_path / "run")
-    monkeypatch.setattr(run, "generate_some", lambda *_: None)
-    run.generate()
-    run.close()
-    (tmp_path / "run" / runs.LEDGER).unlink()
+    with opened(wanted, tmp_path / "run") as run:
+        run.generate(share=lambda run, progress: None)
+    (tmp_path / "run" / BOOKING).unlink()
     assert recover(tmp_path / "run", Ledger()) == Settlement()
-    generate(wanted, tmp_path / "run")
+    sandbox.generate(wanted, tmp_path / "run")
     assert len(posts_of(Ledger(), "local")) == 1

@@ -1,6 +1,6 @@
 """Every world, with everything that may happen in it: simulated again bit for bit.
 
-The long version (SANDBOX_SOAK=1, `make soak`) lives 200 episodes of each.
+The long version (SANDBOX_SOAK=1, `make soak`) simulates 200 episodes of each.
 """
 
 import json
@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from running import recipe
-from test_generate import generate
 
+import sandbox
 from sandbox import catalogue
-from sandbox.run.run import Run
 from sandbox.scenario.factors import Color
 from sandbox.scene import movable
-from sandbox.sources.branching import Branching, planned
-from sandbox.verification.verify import verify
 
 SOAK = "SANDBOX_SOAK" in os.environ
 EPISODES = 200 if SOAK else 3
@@ -63,18 +60,15 @@ def test_disturbed_episodes_and_branches_of_every_world_replay(name: str, tmp_pa
         observation=["proprio", "factors", "pixels"],
         image_size=16,
     )
-    generate(wanted, tmp_path / "run")
-    report = verify(tmp_path / "run")
+    sandbox.generate(wanted, tmp_path / "run")
+    report = sandbox.verify(tmp_path / "run")
     assert report.faults == []
     assert report.replayed == EPISODES
     body = f":{free[0]}" if free else ""
     kinds = ["same", "noop", "random"]
     kinds += [f"{kind}{body}" for kind in ("impulse", "vanish", "teleport", "recolor") if free]
-    plan = planned(tmp_path / "run", 1, 4, kinds, max(1, EPISODES // 40))
-    source = Branching.of(tmp_path / "run", plan)
-    run = Run(source.recipe, tmp_path / "branches", None, source)
-    run.generate()
-    run.close()
-    report = verify(tmp_path / "branches")
+    ways: dict[str, Any] = {"episode": 1, "step": 4, "kinds": kinds, "k": max(1, EPISODES // 40)}
+    made = sandbox.branch(tmp_path / "run", tmp_path / "branches", **ways)
+    report = sandbox.verify(tmp_path / "branches")
     assert report.faults == []
-    assert report.replayed == len(plan["branches"])
+    assert report.replayed == made.episodes

@@ -13,16 +13,12 @@ from typing import Any
 import h5py
 import pytest
 from running import cli, recipe
-from test_generate import generate
 
+import sandbox
 from sandbox.errors import BudgetExhaustedError, FormatError, InvalidInputError, RunConflictError
 from sandbox.ledger import Ledger
-from sandbox.run import folder as runs
-from sandbox.run.recipe import with_pictures
-from sandbox.run.run import Bill, Run
-from sandbox.sources import rendering as rerender
+from sandbox.run.bill import Bill
 from sandbox.trajectory import ShardReader, shards
-from sandbox.verification.verify import verify
 
 PICTURES = ["pixels", "depth", "segmentation"]
 CAMERAS = ["main", "finger"]
@@ -40,23 +36,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "scenario": "push_t_varied",
             "policies": {"random": 1.0, "scripted": 1.0},
         }
-        generate(recipe("push_t", **common), folder / "state")
+        sandbox.generate(recipe("push_t", **common), folder / "state")
         seen: dict[str, Any] = {"camera": CAMERAS, "image_size": 16}
         wanted = recipe("push_t", observation=["proprio", *PICTURES], **common, **seen)
-        generate(wanted, folder / "once")
+        sandbox.generate(wanted, folder / "once")
     return folder
 
 
 def render(run: Path, out: Path, columns: Any = PICTURES, **changes: Any) -> Bill:
-    changes = {"camera": CAMERAS, "image_size": 16, **changes}
-    wanted = with_pictures(runs.recipe_of(run), columns, **changes)
-    ledger = Ledger()
-    rendering = Run(wanted, out, ledger, rerender.Rendering(wanted, run))
-    try:
-        rendering.check_funds(rendering.quote())
-        return rendering.generate()
-    finally:
-        rendering.close()
+    return sandbox.render(run, out, columns, **{"camera": CAMERAS, "image_size": 16, **changes})
 
 
 def manifest(run: Path) -> dict[str, Any]:
@@ -74,7 +62,7 @@ def test_rendered_later_the_shards_are_those_rendered_at_once(made: Path, tmp_pa
     assert len(later["shards"]) == 3
     assert later["parent"] == manifest(made / "state")["run"]
     assert once["parent"] is None
-    assert verify(tmp_path / "later").faults == []
+    assert sandbox.verify(tmp_path / "later").faults == []
 
 
 def test_only_pictures_and_their_bytes_are_charged(made: Path, tmp_path: Path) -> None:
@@ -106,7 +94,7 @@ def test_pictures_of_a_run_are_replaced(made: Path, tmp_path: Path) -> None:
     with ShardReader(shards(tmp_path / "other")[0]) as reader:
         assert reader.schema["depth"].shape == (32, 32)
         assert "pixels.main" not in reader.schema.names
-    assert verify(tmp_path / "other").faults == []
+    assert sandbox.verify(tmp_path / "other").faults == []
 
 
 def test_a_run_that_does_not_replay_is_refused_and_not_charged(made: Path, tmp_path: Path) -> None:
@@ -155,8 +143,8 @@ def test_who_cannot_pay_is_refused_before_anything_is_drawn(made: Path, tmp_path
     [
         (["pixles"], {}, "no column of pictures is called 'pixles'"),
         (["pixels"], {"camera": ["nowhere"]}, "no camera is called 'nowhere'"),
-        (["pixels"], {"image_size": 4}, "image_size 4"),
-        (["pixels"], {"renderer": "pov"}, "renderer 'pov'"),
+        (["pixels"], {"image_size": 4}, "image_size must be at least 8, not 4"),
+        (["pixels"], {"renderer": "pov"}, "renderer must be .*, not 'pov'"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_done(

@@ -13,20 +13,19 @@ from typing import Any
 
 import apsw
 import pytest
-from running import cli, recipe
-from test_generate import content
+from running import cli, content, opened, recipe
 
+import sandbox
 from sandbox import content as places
+from sandbox import jsonfile
 from sandbox.errors import FormatError
 from sandbox.evidence import keys, log
 from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Ledger, Usage, charge_id
-from sandbox.run import bill
-from sandbox.run import folder as runs
-from sandbox.run import settle as settlement
-from sandbox.run.run import Run
+from sandbox.run.folder import BOOKING, Folder
 from sandbox.trajectory import Episode, ShardReader, ShardWriter, shards
-from sandbox.verification.verify import Report, Trust, verify
+from sandbox.verification.report import Report
+from sandbox.verification.trust import Trust
 
 SOAK = "SANDBOX_SOAK" in os.environ
 FLIPS = 100_000_000 if SOAK else 60  # Of a file, at most.
@@ -35,9 +34,8 @@ EPISODES = 4
 
 def generate(folder: Path, seed: int = 5, key: SigningKey | None = None) -> None:
     wanted = recipe("billiards", episodes=EPISODES, seed=seed, compression="none", shard_episodes=2)
-    run = Run(wanted, folder, key=key)
-    run.generate()
-    run.close()
+    with opened(wanted, folder, key) as run:  # Unsigned without a key, whatever keys there are.
+        run.generate()
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +63,7 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("one")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SANDBOX_HOME", str(folder / "home"))
-        run = Run(recipe(episodes=1), folder / "run", key=keys.new())
-        run.generate()
-        run.close()
+        sandbox.generate(recipe(episodes=1), folder / "run", key=keys.new())
     return folder
 
 
@@ -81,7 +77,7 @@ def tiny(one: Path, tmp_path: Path) -> Path:
 def check(run: Path, published: str | None = None) -> Report:
     """Everything but the replay."""
     trust = Trust(Ledger(read_only=True), keys.trusted(), signed=True, published=published)
-    return verify(run, 0, trust=trust)
+    return sandbox.verify(run, sample=0, trust=trust)
 
 
 def test_what_nobody_touched_verifies_and_says_what_it_did_not_check(run: Path) -> None:
@@ -93,7 +89,7 @@ def test_what_nobody_touched_verifies_and_says_what_it_did_not_check(run: Path) 
     assert content(run) == before
 
 
-FILES = ["run.json", "manifest.json", "log", "checkpoint", runs.LEDGER]
+FILES = ["run.json", "manifest.json", "log", "checkpoint", BOOKING]
 FILES += ["shards/shard-00000.h5", "shards/shard-00000.episodes.jsonl"]
 
 
@@ -110,8 +106,10 @@ def test_every_flipped_byte_of_a_run_is_noticed(tiny: Path, name: str) -> None:
         path.write_bytes(flipped)
         faults = faults_of(run)
         named = Path(name).stem.removeprefix(".")
-        if name == runs.LEDGER and not faults:  # Under what name credit was held is no promise.
-            assert runs.ledger_of(run)["ledger"] == json.loads(data)["ledger"]
+        if name == BOOKING and not faults:  # Under what name credit was held is no promise.
+            booking = Folder(run).booking()
+            assert booking is not None
+            assert booking.ledger == json.loads(data)["ledger"]
         else:
             assert any(named in fault or "ledger" in fault for fault in faults), (place, faults)
 
@@ -191,18 +189,19 @@ def forge(run: Path, change: Change) -> None:
 
 
 def forge_manifest(run: Path) -> None:
-    found = settlement.kept(run)
-    runs.write_json(run / "manifest.json", settlement.manifest(run, found))
+    folder = Folder(run)
+    kept = folder.kept()
+    jsonfile.write(run / "manifest.json", folder.manifest(kept.records, kept.usages))
 
 
 def forge_log(run: Path, key: SigningKey | None) -> None:
-    found = settlement.kept(run)
+    folder = Folder(run)
     manifest = json.loads((run / "manifest.json").read_text())
-    leaves = [bill.leaf(found.run), *found.leaves(), bill.leaf(manifest)]
+    leaves = [*folder.leaves(folder.kept()), log.leaf(manifest)]
     for name in ("log", "checkpoint"):
         (run / name).unlink()
     log.append(run, leaves)
-    log.write_checkpoint(run, log.checkpoint(found.run["run"], leaves), key)
+    log.write_checkpoint(run, log.checkpoint(folder.run, leaves), key)
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -252,9 +251,9 @@ def test_the_log_and_checkpoint_of_another_run_are_noticed(run: Path) -> None:
 
 
 def test_a_published_checkpoint_tells_rewritten_from_appended(run: Path, made: Path) -> None:
-    key, found = keys.load(), settlement.kept(run)
-    leaves = [bill.leaf(found.run), *found.leaves()]
-    early = log.checkpoint(found.run["run"], leaves[:3])
+    key, folder = keys.load(), Folder(run)
+    leaves = folder.leaves(folder.kept())
+    early = log.checkpoint(folder.run, leaves[:3])
     assert any("3 entries; 3 were appended since" in t for t in check(run, early.text).checked)
     forge(run, edited)
     forge_manifest(run)
@@ -274,8 +273,8 @@ def test_a_charge_without_an_episode_and_an_episode_without_a_charge_are_noticed
     assert any("charged for episode 9, which is not there" in f for f in check(run).faults)
     (places.home() / "ledger.db").unlink()
     Ledger().account("local")
-    known = json.loads((run / runs.LEDGER).read_text())
-    runs.write_json(run / runs.LEDGER, {**known, "ledger": Ledger().id})
+    known = json.loads((run / BOOKING).read_text())
+    jsonfile.write(run / BOOKING, {**known, "ledger": Ledger().id})
     assert "ledger: episodes 0, 1, 2, 3 were not charged." in check(run).faults
 
 
@@ -286,7 +285,7 @@ def test_another_ledger_or_none_is_said(run: Path, tmp_path: Path) -> None:
     Ledger().account("local")
     assert any("--no-ledger" in fault for fault in check(run).faults)
     trust = Trust(None, keys.trusted(), signed=True)
-    report = verify(run, 0, trust=trust)
+    report = sandbox.verify(run, sample=0, trust=trust)
     assert report.faults == []
     assert "charges were not compared with a ledger." in report.notes
 
@@ -300,10 +299,12 @@ def test_a_signature_stays_when_nobody_signs_again(run: Path) -> None:
 def test_a_missing_signature_is_a_fault_where_there_are_keys_and_else_a_note(run: Path) -> None:
     path = run / log.CHECKPOINT
     path.write_bytes(path.read_bytes().split(b"\n\n")[0] + b"\n")
-    assert any("not signed; give --unsigned" in fault for fault in verify(run, 0).faults)
+    assert any(
+        "not signed; give --unsigned" in fault for fault in sandbox.verify(run, sample=0).faults
+    )
     assert cli("verify", run, "--sample", "0").returncode == 1
     assert cli("verify", run, "--sample", "0", "--unsigned").returncode == 0
-    report = verify(run, 0, trust=Trust(Ledger(read_only=True)))
+    report = sandbox.verify(run, sample=0, trust=Trust(Ledger(read_only=True)))
     assert report.faults == []
     assert "not signed: anybody could have made this run's log." in report.notes
 
@@ -317,10 +318,11 @@ def test_nothing_can_be_appended_to_a_checkpoint_but_others_signatures(
     end = f"\n\n{signature}" if signed else "\n"
     trust = Trust(Ledger(read_only=True), keys.trusted())
     path.write_text(f"{body}\nan extension{end}")
-    assert any("checkpoint" in fault for fault in verify(run, 0, trust=trust).faults)
+    faults = sandbox.verify(run, sample=0, trust=trust).faults
+    assert any("checkpoint" in fault for fault in faults)
     if signed:
         path.write_text(f"{body}{end}\N{EM DASH} witness AAAAAAAAAAAA\n")
-        report = verify(run, 0, trust=trust)
+        report = sandbox.verify(run, sample=0, trust=trust)
         assert report.faults == []
         assert any("signature of witness+00000000 was not checked" in n for n in report.notes)
 
@@ -362,6 +364,6 @@ def test_another_name_price_or_scenario_in_run_json_is_noticed(run: Path) -> Non
         "code": "0" * 64,
     }
     for name, value in wrong.items():
-        runs.write_json(run / "run.json", {**known, name: value})
+        jsonfile.write(run / "run.json", {**known, name: value})
         forge_log(run, key)
         assert any("run.json: " in fault for fault in check(run).faults), name

@@ -30,7 +30,7 @@ FLOORS = [  # A room imports from lower floors alone; rooms of one floor do not 
     ["catalogue", "dataset"],
     ["sources"],
     ["verification", "report"],
-    ["api"],
+    ["api", "testing"],
     ["cli"],
 ]
 OWNERS = {

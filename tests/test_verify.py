@@ -7,14 +7,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from running import cli, recipe
-from test_generate import content, generate
+from running import cli, content, recipe
 
+import sandbox
 from sandbox.errors import RunConflictError
 from sandbox.run.recipe import Recipe
 from sandbox.sources.replay import first_difference
 from sandbox.trajectory import Episode, shards
-from sandbox.verification.verify import verify
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +22,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SANDBOX_HOME", str(folder / "home"))
-        generate(
+        sandbox.generate(
             recipe(
                 "push_t",
                 episodes=4,
@@ -53,14 +52,14 @@ def edit(run: Path, column: str, row: int, change: float) -> None:
 
 def test_a_run_verifies_and_nothing_is_written(run: Path) -> None:
     before = content(run)
-    report = verify(run)
+    report = sandbox.verify(run)
     assert report.faults == []
     assert (report.episodes, report.replayed) == (4, 4)
     assert content(run) == before
 
 
 def test_a_sample_replays_as_many_and_says_so(run: Path) -> None:
-    report = verify(run, sample=2)
+    report = sandbox.verify(run, sample=2)
     assert (report.episodes, report.replayed, report.faults) == (4, 2, [])
     assert any("2 of 4 episodes were not" in note for note in report.notes)
 
@@ -68,7 +67,7 @@ def test_a_sample_replays_as_many_and_says_so(run: Path) -> None:
 @pytest.mark.parametrize("column", ["state", "reward", "pixels", "charge", "variation.t_mass_kg"])
 def test_an_edited_value_is_named_by_its_episode(run: Path, column: str) -> None:
     edit(run, column, 5, 1)
-    (first, *_) = verify(run).faults
+    (first, *_) = sandbox.verify(run).faults
     assert "episode 0" in first
 
 
@@ -78,7 +77,7 @@ def test_a_forged_digest_is_found_by_replay_at_its_step_and_column(run: Path) ->
         offset = int(file["ep_offset"][2])
     edit(run, "state", offset + 7, 1e-12)
     reseal(path)
-    report = verify(run)
+    report = sandbox.verify(run)
     assert any("episode 2" in f and "step 7 in column 'state'" in f for f in report.faults)
 
 
@@ -103,17 +102,17 @@ def test_a_missing_manifest_an_edited_one_and_a_missing_shard_are_noticed(run: P
     manifest = run / "manifest.json"
     said = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**said, "charge_micro": 1}))
-    assert any("manifest.json: says" in fault for fault in verify(run, sample=1).faults)
+    assert any("manifest.json: says" in fault for fault in sandbox.verify(run, sample=1).faults)
     manifest.unlink()
-    assert any("not finished" in fault for fault in verify(run, sample=1).faults)
+    assert any("not finished" in fault for fault in sandbox.verify(run, sample=1).faults)
     shards(run)[0].unlink()
-    assert "0 episodes where the recipe says 4." in verify(run).faults
+    assert "0 episodes where the recipe says 4." in sandbox.verify(run).faults
 
 
 def test_a_foreign_shard_is_noticed(run: Path, tmp_path: Path) -> None:
-    generate(recipe("push_t", episodes=4), tmp_path / "other")
+    sandbox.generate(recipe("push_t", episodes=4), tmp_path / "other")
     shutil.copy(shards(tmp_path / "other")[0], shards(run)[0])
-    assert verify(run, sample=1).faults
+    assert sandbox.verify(run, sample=1).faults
 
 
 def test_the_status_is_0_or_1(run: Path) -> None:
@@ -142,7 +141,7 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("several")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SANDBOX_HOME", str(folder / "home"))
-        generate(
+        sandbox.generate(
             recipe("cartpole_swingup", episodes=5, shard_episodes=2, compression="none"),
             folder / "run",
         )
@@ -152,13 +151,13 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_workers_find_what_one_finds(several: Path, tmp_path: Path) -> None:
     shutil.copytree(several / "home", tmp_path / "home")
     run = Path(shutil.copytree(several / "run", tmp_path / "run"))
-    assert verify(run, workers=2) == verify(run)
+    assert sandbox.verify(run, workers=2) == sandbox.verify(run)
     with h5py.File(shards(run)[1], "r+") as file:
         file["reward"][700] += 1.0
     seen: list[int] = []
-    report = verify(run, progress=lambda report: seen.append(report.episodes), workers=2)
+    report = sandbox.verify(run, progress=lambda report: seen.append(report.episodes), workers=2)
     assert list(report.failed) == [3]
-    assert report == verify(run)
+    assert report == sandbox.verify(run)
     assert seen == [2, 4, 5]
 
 
@@ -167,11 +166,11 @@ def test_another_version_of_an_environment_is_another_run_and_is_said(
 ) -> None:
     before = json.loads((run / "run.json").read_text())
     monkeypatch.setattr("sandbox.catalogue.code", lambda name: "1" * 64)
-    report = verify(run, 0)
+    report = sandbox.verify(run, sample=0)
     assert report.faults == []
     assert "another version of envs/push_t.py" in "\n".join(report.notes)
     with pytest.raises(RunConflictError, match="made with another code"):
-        generate(Recipe.model_validate(before["recipe"]), run)
-    generate(recipe("push_t", episodes=1), tmp_path / "new")
+        sandbox.generate(Recipe.model_validate(before["recipe"]), run)
+    sandbox.generate(recipe("push_t", episodes=1), tmp_path / "new")
     after = json.loads((tmp_path / "new" / "run.json").read_text())
     assert (after["code"], after["run"] != before["run"]) == ("1" * 64, True)

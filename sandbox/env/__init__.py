@@ -9,7 +9,7 @@ from sandbox.env.finger import Finger
 from sandbox.env.geometry import axes, clip, dot, yaw
 from sandbox.env.hand import Hand
 from sandbox.env.loop import SandboxEnv
-from sandbox.env.policy import Policy, Vector, policy
+from sandbox.env.policy import Actions, Policy, Vector, policy
 from sandbox.env.regulator import regulator
 from sandbox.env.snapshots import Snapshot
 from sandbox.env.task import HAPPENS, Observation
@@ -19,6 +19,7 @@ from sandbox.world.world import BODY_STATE
 __all__ = [
     "BODY_STATE",
     "HAPPENS",
+    "Actions",
     "Color",
     "Element",
     "Factors",

@@ -1,12 +1,12 @@
 """A round finger that slides over a table, as a task owns it."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import numpy as np
 
-from sandbox.env.policy import Vector
+from sandbox.env.policy import Actions
 from sandbox.scene import Body, Camera, Rgba, Shape, sliding
 from sandbox.world import World
 
@@ -63,7 +63,7 @@ class Finger:
     @staticmethod
     def sweep(
         at: Callable[[], Point], rng: np.random.Generator, aim_for: Callable[[bool], Point]
-    ) -> Iterator[Vector]:
+    ) -> Actions:
         """Yield actions that sweep to one place after another, for ever.
 
         Args:

@@ -4,6 +4,8 @@ import heapq
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 Two = tuple[float, float]
 Three = tuple[float, float, float]
 
@@ -104,3 +106,20 @@ def shortest_way(places: Sequence[Two], passes: Callable[[Two, Two], bool]) -> l
         way.insert(0, places[b])
         b = before[b]
     return way
+
+
+def scattered(rng: np.random.Generator, half: Two, apart_m: float, count: int) -> list[Two]:
+    """Draw places in a rectangle around the origin, no two nearer to each other than `apart_m`.
+
+    Args:
+        rng: draws each place, again if it is too near to another.
+        half: half extents of the rectangle [m].
+        apart_m: shortest distance.
+        count: number of places; the rectangle must have room for them.
+    """
+    places: list[Two] = []
+    while len(places) < count:
+        x, y = rng.uniform((-half[0], -half[1]), half).tolist()
+        if all(math.dist((x, y), other) > apart_m for other in places):
+            places.append((x, y))
+    return places

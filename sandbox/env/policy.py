@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 Vector = NDArray[np.float32]
 Policy = Callable[[], Vector]  # Returns the next action each time it is called.
+Actions = Iterator[Vector]  # Of a generator; see `policy`.
 P = ParamSpec("P")
 
 
-def policy(actions: Callable[P, Iterator[Vector]]) -> Callable[P, Policy]:
+def policy(actions: Callable[P, Actions]) -> Callable[P, Policy]:
     """Return a function that starts a generator of actions and returns it as a policy.
 
     The generator yields actions for ever. Between two of them the environment takes a step, so it

@@ -1,13 +1,15 @@
 """A linear-quadratic regulator, for scripted policies that balance something."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-F64 = NDArray[np.float64]
+Matrix = NDArray[np.floating[Any]]
 ITERATIONS = 400
 
 
-def regulator(a: F64, b: F64, q: F64, r: F64) -> F64:
+def regulator(a: Matrix, b: Matrix, q: Matrix, r: Matrix) -> Matrix:
     """Return the gains K of the action u = -K x that costs least.
 
     The Riccati equation is iterated from the cost of the last step.
@@ -18,7 +20,8 @@ def regulator(a: F64, b: F64, q: F64, r: F64) -> F64:
         q: (n, n): cost of a state.
         r: (m, m): cost of an action.
     """
-    p, k = q, np.zeros((b.shape[1], len(a)))
+    p: Matrix = q
+    k: Matrix = np.zeros((b.shape[1], len(a)))
     for _ in range(ITERATIONS):
         k = np.linalg.solve(r + b.T @ p @ b, b.T @ p @ a)
         p = q + a.T @ p @ (a - b @ k)

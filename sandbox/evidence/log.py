@@ -55,7 +55,7 @@ def append(folder: Path, leaves: list[bytes]) -> None:
     """Append to a run's log those of `leaves` that it does not have yet.
 
     Args:
-        folder: of the run.
+        folder: the run's folder.
         leaves: all leaf hashes, beginning with those already in the log.
 
     Raises:

@@ -19,7 +19,6 @@ from sandbox.errors import InvalidInputError, LedgerError, UnknownNameError
 from sandbox.ledger import burn, posting, proof, rules
 from sandbox.ledger.account import Account, Balance, Mode, Usage
 from sandbox.ledger.burn import OVERAGE
-from sandbox.ledger.locks import ORPHAN_S
 from sandbox.ledger.pages import Pages
 from sandbox.ledger.rules import HOLD_S
 from sandbox.ledger.sqlite import Store
@@ -37,7 +36,7 @@ class Ledger:
     """A ledger in a file. Any number of processes may use it at once.
 
     Args:
-        path: of the file; by default `ledger.db` in `content.home()`.
+        path: the path of the file; by default `ledger.db` in `content.home()`.
         clock: returns the time [s since 1970].
         read_only: neither create nor change the file.
         vfs: the name of the SQLite VFS that opens the file; None is SQLite's default.
@@ -71,7 +70,7 @@ class Ledger:
 
     @contextmanager
     def alone(
-        self, name: str, worker: int | None = None, wait_s: float = ORPHAN_S
+        self, name: str, worker: int | None = None, wait_s: float | None = None
     ) -> Generator[None]:
         """Hold a lock of this ledger while the block runs, against all other processes.
 
@@ -80,7 +79,7 @@ class Ledger:
             worker: the number of a worker, which shares the lock with workers of other numbers;
                 None excludes every other process.
             wait_s: how long to wait for a worker's lock, which the workers of a killed process
-                hold until they notice its death.
+                hold until they notice its death; None is 10 s.
 
         Raises:
             LockedError: another process holds the lock.

@@ -10,17 +10,18 @@ ORPHAN_S = 10.0  # The workers of a killed process are gone within this time.
 
 
 @contextmanager
-def alone(path: Path, worker: int | None = None, wait_s: float = ORPHAN_S) -> Generator[None]:
+def alone(path: Path, worker: int | None = None, wait_s: float | None = None) -> Generator[None]:
     """Hold a file lock while the block runs; the system releases it when the process dies.
 
     Without a worker's number the caller must be alone: the lock of the file and those of all
     workers have to be free. A worker shares the file with workers of other numbers.
 
     Args:
-        path: of the lock's file; a worker's has its number as suffix. The folder must exist.
+        path: the path of the lock's file; a worker's has its number as suffix. The folder must
+            exist.
         worker: the number of a worker, or None.
         wait_s: how long to wait for a worker's lock, which the workers of a killed process hold
-            until they notice; the lock of the file itself is not waited for.
+            until they notice; None is ORPHAN_S. The lock of the file itself is not waited for.
 
     Raises:
         LockedError: another process holds the lock.
@@ -28,6 +29,7 @@ def alone(path: Path, worker: int | None = None, wait_s: float = ORPHAN_S) -> Ge
     """
     from filelock import FileLock, Timeout  # Only those who lock pay for the import.
 
+    wait_s = ORPHAN_S if wait_s is None else wait_s
     with ExitStack() as held:
         try:
             if worker is not None:

@@ -59,7 +59,7 @@ class Purse:
     """The credit with which an account pays, in one transaction.
 
     Args:
-        pages: of the transaction.
+        pages: the pages of the transaction.
         payer: the account.
         holds: reservations for these posts; they are released.
         now: the ledger's time [ms since 1970].

@@ -9,7 +9,7 @@ from sandbox.ledger.transfer import Booked, Move
 
 LATEST_MS = 2**43  # Times are below this [ms since 1970]: 2248-09-26.
 _NONE = type(None)
-_TYPES: Mapping[str, tuple[type, ...]] = {  # Of the columns, in order.
+_TYPES: Mapping[str, tuple[type, ...]] = {  # Column to types, in the order of the columns.
     "seq": (int,),
     "id": (bytes,),
     "kind": (str,),

@@ -47,7 +47,7 @@ def checked_texts(**texts: str | None) -> None:
 
 
 def checked_prefix(lease: bytes) -> bytes:
-    """Return the beginning of a lease's name; InvalidInputError if it has not 8 to 16 bytes."""
+    """Return the beginning of a lease's name; InvalidInputError unless it has 8 to 16 bytes."""
     if type(lease) is not bytes or not 8 <= len(lease) <= 16:
         raise InvalidInputError(
             f"{lease!r} is no lease or beginning of one; give 8 to 16 bytes: fewer could be those "
@@ -101,13 +101,13 @@ def hold(
     """Reserve parts under a lease.
 
     Args:
-        pages: of the transaction.
+        pages: the pages of the transaction.
         account: the account that holds the credit.
         lease: the name of the lease.
         parts: what is held, by meter unit and pot.
         now: the ledger's time [ms since 1970].
         lasts: how long until the hold expires [ms].
-        facts: of the transfer.
+        facts: the facts of the transfer.
         run: the run that the credit is for, or None.
     """
     amount = sum(parts.values())
@@ -156,7 +156,7 @@ def sweep(pages: Pages, account: str, seen: tuple[int, int], now: int) -> bool:
     """Release an account's expired holds, and book the breakage of its expired grants.
 
     Args:
-        pages: of the transaction.
+        pages: the pages of the transaction.
         account: the name of the account.
         seen: (time, number) of an earlier sweep; see `Pages.overdue`.
         now: the ledger's time [ms since 1970].

@@ -26,7 +26,7 @@ class Store:
     Threads may share a store: their transactions run one after the other.
 
     Args:
-        path: of the file.
+        path: the path of the file.
         read_only: neither create nor write the file.
         vfs: the name of the SQLite VFS that opens the file; None is SQLite's default.
     """
@@ -70,7 +70,7 @@ class Store:
         return str(self.path)
 
     @contextmanager
-    def alone(self, name: str, worker: int | None, wait_s: float) -> Generator[None]:
+    def alone(self, name: str, worker: int | None, wait_s: float | None) -> Generator[None]:
         """Hold a lock of this ledger while the block runs; see `Ledger.alone`."""
         folder = self.path.parent / "locks"
         try:

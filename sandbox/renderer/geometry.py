@@ -225,9 +225,8 @@ class _Parts:
 def _meshes(shape: Shape, count: int | None) -> tuple[Mesh, ...]:
     if shape.kind == "mesh":
         pieces = mesh.load(asset(shape.path), count)
-        own = (
-            len(pieces) > 1 or shape.color == GREY
-        )  # A given colour replaces that of a file with one colour.
+        # A given colour replaces that of a file with one colour.
+        own = len(pieces) > 1 or shape.color == GREY
         return tuple(_scaled(it, shape.size, own) for it in pieces)
     return (_made(shape.kind, shape.size, shape.heights),)
 

@@ -39,7 +39,7 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     except RuntimeError as error:  # What Numba raises if it finds no folder to write to.
         warnings.warn(
             f"the renderer's compiled code cannot be kept ({error}): every process compiles it "
-            "anew, which takes seconds. Point NUMBA_CACHE_DIR at a folder that can be written.",
+            "again, which takes seconds. Point NUMBA_CACHE_DIR at a folder that can be written.",
             stacklevel=2,
         )
         return cast(Callable[P, R], numba.njit(**_OPTIONS)(function))

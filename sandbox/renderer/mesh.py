@@ -289,7 +289,7 @@ def _to_cache(path: Path, mesh: tuple[F64, I64, F64, bool]) -> None:
             temporary.unlink()
         warnings.warn(
             f"{path.parent}: decimated meshes cannot be kept ({error.strerror}): every process "
-            "decimates them anew, which takes seconds. Point SANDBOX_HOME at a folder that can be "
+            "decimates them again, which takes seconds. Point SANDBOX_HOME at a folder that can be "
             "written.",
             stacklevel=2,
         )

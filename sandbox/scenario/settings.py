@@ -138,7 +138,7 @@ def sample(
         factor: the factor.
         setting: its setting; None means its default value.
         rng: the factor's random stream; None means its default value.
-        name: of the factor, for errors.
+        name: the factor's name, for errors.
         values: the values of the factors to which the setting refers.
     """
     where = f"factor {name!r}"

@@ -128,7 +128,7 @@ def mesh(path: str, scale: Vec3 = (1.0, 1.0, 1.0), color: Rgba = GREY, **rest: A
     """Return the shape of a mesh file, whose path is absolute or below pybullet_data.
 
     Args:
-        path: of an OBJ, STL, PLY or OFF file.
+        path: the path of an OBJ, STL, PLY or OFF file.
         scale: the scale per axis.
         color: the colour, unless the file has several colours. GREY stands for the colour of a
             file that has one.

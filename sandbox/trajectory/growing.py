@@ -25,7 +25,7 @@ class Growing:
     """The two files of a shard under way.
 
     Args:
-        path: of the HDF5 file; an existing file is replaced.
+        path: the path of the HDF5 file; an existing file is replaced.
         sidecar: path of the records' file; an existing file is replaced.
         schema: the columns.
         texts: the JSON texts of the root attributes.

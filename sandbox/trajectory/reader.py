@@ -32,7 +32,7 @@ class ShardReader:
     Two threads must not use a reader at once, nor two processes after a fork.
 
     Args:
-        path: of the file.
+        path: the path of the file.
 
     Attributes:
         schema: the columns.

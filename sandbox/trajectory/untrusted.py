@@ -119,7 +119,7 @@ def column(file: h5py.File, column: Column) -> layout.StoredColumn:
     if any(number not in SAFE_FILTERS for number in filters):
         raise FormatError(
             f"column {column.name!r} is stored with HDF5 filters {filters}; only Zstd, gzip and "
-            "Fletcher32 are read. Store it anew, for instance with h5repack."
+            "Fletcher32 are read. Store it again, for instance with h5repack."
         )
     expected = (np.dtype(column.dtype), len(column.shape) + 1, column.shape)
     if (dataset.dtype, dataset.ndim, dataset.shape[1:]) != expected:

@@ -33,7 +33,7 @@ class ShardWriter:
     lock ensures.
 
     Args:
-        path: of the finished shard, `.../shard-00000.h5`.
+        path: the path of the finished shard, `.../shard-00000.h5`.
         schema: the columns.
         header: plain JSON about the whole shard.
         compression: `zstd` (level 1; readers must import hdf5plugin), `gzip` (level 1; any reader
