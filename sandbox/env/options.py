@@ -1,4 +1,4 @@
-"""What `reset` and `step` are given, checked."""
+"""Checks of the arguments of `reset` and `step`."""
 
 import math
 from collections.abc import Mapping
