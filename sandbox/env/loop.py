@@ -1,4 +1,4 @@
-"""The episode loop, final: check, pay, act, simulate, observe."""
+"""The episode loop: check, pay, act, simulate, observe. Subclasses cannot change it."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -312,7 +312,7 @@ class SandboxEnv(Task):
         rows = {unit: (self.max_steps + 1) * count for unit, count in self.work().items()}
         return {"physics_step": self.max_steps * self.physics_steps, **rows, "reset": 1}
 
-    # Its parts ----------------------------------------------------------------------------------
+    # Parts of the loop --------------------------------------------------------------------------
 
     def _observe_as(self, single: bool) -> None:
         """Name the columns that are observed, and make their space."""
@@ -336,7 +336,7 @@ class SandboxEnv(Task):
         self.observation_space = every[self.columns[0]] if self._single else spaces.Dict(every)
 
     def _build(self, scene: Scene) -> None:
-        """Build the scene; one that cannot be costs nothing."""
+        """Build the scene; one that cannot be built costs nothing."""
         try:
             self.world.build(scene)
             self.world.watch(self.state_bodies, self.state_joints)
@@ -383,7 +383,7 @@ class SandboxEnv(Task):
         """Return the scene of an episode."""
         layout = np.random.SeedSequence(seed, spawn_key=(_LAYOUT,))
         scene = self.scene(values, np.random.default_rng(layout))
-        if scene.engine.physics_hz != self.physics_hz:  # A step would last another time.
+        if scene.engine.physics_hz != self.physics_hz:  # A step would have another length.
             raise InvalidInputError(
                 f"{self.name()}: scene() has an engine of {scene.engine.physics_hz} Hz, but "
                 f"physics_hz is {self.physics_hz}. Give it engine=self.engine(f)."
