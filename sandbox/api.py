@@ -1,4 +1,7 @@
-"""What the library does, as plain functions; the command line only calls them."""
+"""What the library does, as plain functions; the command line only calls them.
+
+Only the functions that simulate import a simulator, and when they are called.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,11 +19,6 @@ from sandbox.run.run import Run
 from sandbox.run.source import Source
 from sandbox.run.watcher import Watcher
 from sandbox.run.workers import sharing
-from sandbox.sources import plan as plans
-from sandbox.sources import surprises as pairings
-from sandbox.sources.branching import Branching
-from sandbox.sources.generation import Generation
-from sandbox.sources.rendering import Rendering
 from sandbox.verification import audit as audits
 from sandbox.verification import verify as verifying
 from sandbox.verification.audit import Audit
@@ -63,6 +61,8 @@ def quote(
     Raises:
         InvalidInputError: the recipe is not valid.
     """
+    from sandbox.sources.generation import Generation
+
     wanted = recipes.of(recipe, split=split, episodes=episodes, seed=seed)
     source = Generation(wanted)
     try:
@@ -112,6 +112,8 @@ def generate(
         BudgetExhaustedError: budget or account cannot pay it.
         RunConflictError: the folder holds something else, or another process is writing it.
     """
+    from sandbox.sources.generation import Generation
+
     wanted = recipes.of(
         recipe,
         split=split,
@@ -171,6 +173,8 @@ def render(
         FormatError: the run is damaged or not finished, or a replay differs.
         InvalidInputError, BudgetExhaustedError, RunConflictError: see `generate`.
     """
+    from sandbox.sources.rendering import Rendering
+
     folder = open_run(run, trust_code=trust_code)
     wanted = recipes.with_pictures(
         folder.recipe,
@@ -228,8 +232,10 @@ def branch(
         FormatError: the run is damaged, or the replayed past differs.
         BudgetExhaustedError, RunConflictError: see `generate`.
     """
+    from sandbox.sources.plan import planned
+
     folder = open_run(run, trust_code=trust_code)
-    plan = plans.planned(folder, episode, step, kinds, k)
+    plan = planned(folder, episode, step, kinds, k)
     changes = {"account": account, "budget": _credits(budget)}
     return _carry_out(_branching(folder, plan, changes), out, ledger, key, workers, watcher)
 
@@ -275,8 +281,10 @@ def surprises(
         FormatError: the run is damaged, or a replayed past differs.
         BudgetExhaustedError, RunConflictError: see `generate`.
     """
+    from sandbox.sources.surprises import planned
+
     folder = open_run(run, trust_code=trust_code)
-    plan = pairings.planned(folder, kinds, pairs, during, seed)
+    plan = planned(folder, kinds, pairs, during, seed)
     changes = {"account": account, "budget": _credits(budget)}
     return _carry_out(_branching(folder, plan, changes), out, ledger, key, workers, watcher)
 
@@ -336,7 +344,9 @@ def audit(
     return audits.audit(folder, confidence, fraction, nonce, progress, trust, workers)
 
 
-def _branching(folder: Folder, plan: Mapping[str, Any], changes: Mapping[str, Any]) -> Branching:
+def _branching(folder: Folder, plan: Mapping[str, Any], changes: Mapping[str, Any]) -> Source:
+    from sandbox.sources.branching import Branching
+
     recipe = recipes.changed(folder.recipe, episodes=len(plan["branches"]), **changes)
     return Branching(recipe, folder, plan)
 

@@ -228,7 +228,7 @@ def test_damaged_bytes_and_another_machine_are_no_reason_to_refund(
     trust = Trust(Ledger(read_only=True), keys.trusted(), signed=True)
     found = strict(tmp_path / "run", trust)
     with monkeypatch.context() as patch:
-        patch.setattr("sandbox.verification.audit.engine", lambda: {"class": "another"})
+        patch.setattr("sandbox.world.engine", lambda: {"class": "another"})
         assert refund(Folder(tmp_path / "run"), found, Ledger()) == (0, [1, 4])
     lie(tmp_path / "honest", None)
     with h5py.File(shards(tmp_path / "honest")[0], "r+") as file:

@@ -249,6 +249,8 @@ class Folder:
             for n, record in enumerate(shard.reader.records):
                 if record.get("episode") == number:
                     return shard.reader.read(n)
+        if 0 <= number < count:
+            raise InvalidInputError(f"episode {number}: not kept yet, though later ones are.")
         raise InvalidInputError(f"episode {number}: the run has 0 to {count - 1}.")
 
     def kept(self) -> Kept:

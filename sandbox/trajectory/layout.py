@@ -32,6 +32,7 @@ FILTERS: Mapping[str, dict[str, Any]] = {
     "gzip": {"compression": "gzip", "compression_opts": 1, "fletcher32": True},
     "none": {},
 }
+COMPRESSIONS = tuple(FILTERS)
 TEXTS = ("schema", "header", "episodes")  # Root attributes, JSON.
 SEAL = "seal"  # SHA-256 over the texts: HDF5 has no checksum of long attributes.
 

@@ -16,7 +16,6 @@ from sandbox.run.locks import check_ledger
 from sandbox.verification.report import Progress, Report
 from sandbox.verification.trust import Trust
 from sandbox.verification.verify import verify
-from sandbox.world import engine
 
 
 @dataclass(frozen=True)
@@ -101,12 +100,7 @@ def audit(
     count = folder.recipe.episodes
     folder.check_finished()
     random = sample_size(count, confidence, fraction)
-    try:
-        closed = note.Checkpoint.parse(note.body(log.checkpoint_text(folder.path)))
-        drawn = draw(count, random, nonce, closed.root, closed.size)
-        chosen = {*drawn, _costliest(folder), count - 1}
-    except FormatError:  # It fails whatever is drawn; verify says why.
-        closed, chosen = note.Checkpoint("", 0, b""), set[int]()
+    closed, chosen = _chosen(folder, random, nonce)
     report = verify(folder, None, progress, trust, frozenset(chosen), workers)
     return Audit(
         run=folder.run,
@@ -126,6 +120,17 @@ def _checked(nonce: str) -> str:
     if any("\ud800" <= character <= "\udfff" for character in nonce):
         raise InvalidInputError(f"nonce {nonce!r}: is not UTF-8; give it in other words.")
     return nonce
+
+
+def _chosen(folder: Folder, random: int, nonce: str) -> tuple[note.Checkpoint, set[int]]:
+    """Return the closed log's checkpoint, and the numbers of the episodes to replay."""
+    count = folder.recipe.episodes
+    try:
+        closed = note.Checkpoint.parse(note.body(log.checkpoint_text(folder.path)))
+        drawn = draw(count, random, nonce, closed.root, closed.size)
+        return closed, {*drawn, _costliest(folder), count - 1}
+    except FormatError:  # It fails whatever is drawn; verify says why.
+        return note.Checkpoint("", 0, b""), set()
 
 
 def _costliest(folder: Folder) -> int:
@@ -227,6 +232,8 @@ def refund(folder: Folder, audit: Audit, ledger: Ledger) -> tuple[int, list[int]
     Raises:
         LedgerError: the run was charged in another ledger. Nothing was refunded.
     """
+    from sandbox.world import engine  # Only whoever replays needs a simulator.
+
     check_ledger(folder, ledger)
     given, identity = 0, folder.identity
     ours = identity.engine.get("class") == engine()["class"]

@@ -1,13 +1,14 @@
 """Simulate the episodes of a run again, and compare them with what the run recorded."""
 
 from sandbox.env import SandboxEnv
+from sandbox.run.identity import Identity
 from sandbox.run.recipe import EpisodeChance
 from sandbox.run.record import Record
 from sandbox.sources import columns, plan, rollout
 from sandbox.sources.replay import Replay, Witness, first_difference
 from sandbox.sources.rollout import Setup
 from sandbox.trajectory import Episode, EpisodeBuffer
-from sandbox.verification import shards
+from sandbox.verification import records
 from sandbox.verification.report import Report
 
 _CHECKED_ELSEWHERE = ("engine", "renderer", "digest")  # Keys that no replay can know.
@@ -17,13 +18,14 @@ class Replaying:
     """Replays episodes of one run.
 
     Args:
-        job: the run, and whether its environment may be imported.
+        identity: the run.
+        trust_code: whether its environment may be imported.
         report: takes the note that pictures cannot be compared.
     """
 
-    def __init__(self, job: shards.Job, report: Report) -> None:
-        self._identity = identity = job.identity
-        self._replay = Replay(identity.recipe, identity.scenario, job.trust_code)
+    def __init__(self, identity: Identity, trust_code: bool, report: Report) -> None:
+        self._identity = identity
+        self._replay = Replay(identity.recipe, identity.scenario, trust_code)
         env = self._replay.env
         self._buffer = EpisodeBuffer(columns.schema(env), env.max_steps + 1)
         self._unseen: list[str] = []
@@ -44,7 +46,7 @@ class Replaying:
         env, recipe = self._replay.env, self._identity.recipe
         due, witness = self._due(env, episode, index)
         said = {key: getattr(due, key) for key in ("seed", "policy", "factors", "disturbances")}
-        fault = shards.first_difference(record.plain, said, "the recipe")
+        fault = records.difference(record.plain, said, "the recipe")
         if fault:
             return fault
         buffer = self._buffer
@@ -81,4 +83,4 @@ def _unlike(record: Record, made: Record) -> str:
     """
     keys = {*record.plain, *made.plain} - {*_CHECKED_ELSEWHERE}
     due = {key: made.plain.get(key, ...) for key in keys}
-    return shards.first_difference(record.plain, due, "a replay")
+    return records.difference(record.plain, due, "a replay")

@@ -2,11 +2,10 @@
 
 import multiprocessing
 import signal
-from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sandbox.errors import FormatError, SandboxError
 from sandbox.evidence import log
@@ -16,6 +15,7 @@ from sandbox.run.folder import Folder, Shard
 from sandbox.run.identity import Identity
 from sandbox.run.record import Record
 from sandbox.trajectory import Episode
+from sandbox.verification import records
 from sandbox.verification.report import Progress, Report
 
 if TYPE_CHECKING:
@@ -196,26 +196,13 @@ class Checker:
             return f"was priced under {record.price_version!r}, not as the run."
         ours = {"engine": identity.engine, "renderer": identity.renderer}
         ours |= {"scenario_digest": identity.scenario.digest}
-        return first_difference(record.plain, ours, "run.json")
+        return records.difference(record.plain, ours, "run.json")
 
     def _replayed(self, episode: Episode, record: Record, index: int) -> str:
         """Simulate an episode again; return the first difference, or ""."""
         if self._replaying is None:  # Only whoever replays needs a simulator.
             from sandbox.verification.replaying import Replaying
 
-            self._replaying = Replaying(self.job, self.found.report)
+            job, report = self.job, self.found.report
+            self._replaying = Replaying(job.identity, job.trust_code, report)
         return self._replaying.difference(episode, record, index)
-
-
-def first_difference(data: Mapping[str, Any], due: Mapping[str, Any], whose: str) -> str:
-    """Return the first key of `due` that a record has otherwise, or "".
-
-    Args:
-        data: the record, plain JSON.
-        due: the keys to compare, with the values that they should have.
-        whose: what says so, for the message.
-    """
-    for key in sorted(due):
-        if data.get(key, ...) != due[key]:
-            return f"its record says {key} {data.get(key)!r:.80}, and {whose} {due[key]!r:.80}."
-    return ""
