@@ -35,9 +35,9 @@ def live(env: SandboxEnv, steps: int, seed: int = 3, options: dict[str, Any] | N
 
 
 @pytest.mark.parametrize("observation", ["proprio", "pixels", list(MODALITIES)])
-def test_gymnasiums_checker_finds_nothing(name: str, observation: Any) -> None:
+def test_gymnasiums_checker_finds_nothing(environment: str, observation: Any) -> None:
     env = gymnasium.make(
-        f"sandbox:{catalogue.gym_id(name)}", observation=observation, render_mode="rgb_array"
+        f"sandbox:{catalogue.gym_id(environment)}", observation=observation, render_mode="rgb_array"
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -45,21 +45,23 @@ def test_gymnasiums_checker_finds_nothing(name: str, observation: Any) -> None:
     env.close()
 
 
-def test_the_specification_is_plain_json_and_has_the_length_of_an_episode(name: str) -> None:
-    env = gymnasium.make(f"sandbox:{catalogue.gym_id(name)}", observation=["proprio"], budget=2.5)
+def test_the_specification_is_plain_json_and_has_the_length_of_an_episode(environment: str) -> None:
+    env = gymnasium.make(
+        f"sandbox:{catalogue.gym_id(environment)}", observation=["proprio"], budget=2.5
+    )
     assert env.spec is not None
     assert env.spec.to_json()
-    assert env.spec.max_episode_steps == catalogue.environment(name).max_episode_steps()
+    assert env.spec.max_episode_steps == catalogue.environment(environment).max_episode_steps()
     env.close()
 
 
 def test_the_same_seed_gives_the_same_bytes_in_another_process_with_another_hash_seed(
-    name: str, env: SandboxEnv
+    environment: str, env: SandboxEnv
 ) -> None:
     code = (
         "from test_contracts import live\n"
         "from sandbox import catalogue\n"
-        f"env = catalogue.environment({name!r})(account=None)\n"
+        f"env = catalogue.environment({environment!r})(account=None)\n"
         "live(env, 7, seed=99)\n"  # What happened before in the process does not matter.
         "print(live(env, 60, options={'variation': ['all']}))"
     )
@@ -211,21 +213,21 @@ def test_factors_are_physical_and_visual(env: SandboxEnv) -> None:
         assert re.search(kind, told), kind
 
 
-def test_every_environment_has_three_scenarios_with_splits(name: str) -> None:
+def test_every_environment_has_three_scenarios_with_splits(environment: str) -> None:
     from sandbox.scenario import load
 
-    mine = [load(s)[0] for s in catalogue.scenarios() if load(s)[0].environment == name]
+    mine = [load(s)[0] for s in catalogue.scenarios() if load(s)[0].environment == environment]
     assert len(mine) >= 3
     for scenario in mine:
-        scenario.check(catalogue.environment(name).factors, name)
+        scenario.check(catalogue.environment(environment).factors, environment)
         assert len(scenario.splits) >= 2
         assert scenario.summary.endswith(("?", "."))
 
 
-def test_a_scenario_has_the_splits_that_generalisation_is_measured_on(name: str) -> None:
+def test_a_scenario_has_the_splits_that_generalisation_is_measured_on(environment: str) -> None:
     from sandbox.scenario import load
 
-    it, factors = load(f"{name}_varied")[0], catalogue.environment(name).factors
+    it, factors = load(f"{environment}_varied")[0], catalogue.environment(environment).factors
     assert list(it.splits) == ["train", "interpolation", "extrapolation", "combination"]
     (varied,) = it.splits["interpolation"]
     (same,) = it.splits["extrapolation"]
@@ -268,8 +270,10 @@ def test_an_episode_of_fixed_length_never_ends_sooner(env: SandboxEnv) -> None:
     assert (ends == {env.max_steps}) == env.fixed_length, ends
 
 
-def test_factors_are_observed_when_asked_for_and_physical_ones_hidden_otherwise(name: str) -> None:
-    make = catalogue.environment(name)
+def test_factors_are_observed_when_asked_for_and_physical_ones_hidden_otherwise(
+    environment: str,
+) -> None:
+    make = catalogue.environment(environment)
     env = make(account=None, observation=["proprio", "factors"])
     plain, _ = env.reset(seed=2)
     assert env.observation_space.contains(plain)
@@ -290,8 +294,10 @@ def test_factors_are_json_and_make_the_same_scene_again(env: SandboxEnv) -> None
     assert env.world.scene.digest == digest
 
 
-def test_the_picture_shows_every_body_that_is_visible(name: str) -> None:
-    env = catalogue.environment(name)(account=None, observation=["segmentation", "depth", "pixels"])
+def test_the_picture_shows_every_body_that_is_visible(environment: str) -> None:
+    env = catalogue.environment(environment)(
+        account=None, observation=["segmentation", "depth", "pixels"]
+    )
     observation, _ = env.reset(seed=1)
     shown = set(np.unique(observation["segmentation"]).tolist()) - {0}
     visible = {
@@ -309,13 +315,13 @@ def test_the_picture_shows_every_body_that_is_visible(name: str) -> None:
     env.close()
 
 
-def test_every_camera_sees_something(name: str) -> None:
-    plain = catalogue.environment(name)(account=None)
+def test_every_camera_sees_something(environment: str) -> None:
+    plain = catalogue.environment(environment)(account=None)
     plain.reset(seed=0)
     cameras = [camera.name for camera in plain.world.scene.cameras]
     assert cameras[0] == "main"
     assert len(cameras) >= 2
-    env = catalogue.environment(name)(account=None, observation=["pixels"], camera=cameras)
+    env = catalogue.environment(environment)(account=None, observation=["pixels"], camera=cameras)
     for seed in range(3):
         observation, _ = env.reset(seed=seed, options={"variation": ["all"]} if seed else None)
         assert all(observation[f"pixels.{camera}"].std() > 3 for camera in cameras)
