@@ -23,13 +23,13 @@ demo: .venv/core
 	$(BIN)/sandbox preview $(DEMO)
 	@echo "Dataset: $(DEMO)/shards  Contact sheet and film: $(DEMO)/preview"
 
-test: .venv/dev
-	$(BIN)/python -m pytest
+test: .venv/dev  # Each core takes a share of the tests, and what another has not begun.
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 soak: .venv/dev  # The long versions: every byte flipped, a hundred kills, every write failed.
 	SANDBOX_SOAK=1 $(BIN)/python -m pytest --timeout=0 tests/test_tamper.py tests/test_faults.py \
 		tests/test_recover.py tests/test_book_machine.py tests/test_outcomes.py \
-		tests/test_replay_all.py
+		tests/test_replay_all.py tests/test_render_bytes.py
 
 .venv-swm/done: pyproject.toml constraints.txt tests/swm/requirements.txt
 	@test -x .venv-swm/bin/python || $(PYTHON) -m venv .venv-swm

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -5,6 +7,15 @@ import pytest
 
 from sandbox import catalogue
 from sandbox.env import SandboxEnv
+from sandbox.ledger import Ledger
+
+COMPILE = "from sandbox.renderer.rasterizer import Rasterizer; Rasterizer().warm_up()"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the renderer before workers start, which would each compile it."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        subprocess.run([sys.executable, "-c", COMPILE], check=True)
 
 
 @pytest.fixture(autouse=True)
@@ -13,14 +24,21 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SANDBOX_HOME", str(tmp_path / "home"))
 
 
+@pytest.fixture
+def book(tmp_path: Path) -> Ledger:
+    """An empty ledger, which is not this machine's."""
+    return Ledger(tmp_path / "book" / "ledger.db")
+
+
 @pytest.fixture(params=catalogue.environments())
-def name(request: pytest.FixtureRequest) -> str:
+def environment(request: pytest.FixtureRequest) -> str:
     """Every environment of the catalogue: a contract over it cannot shrink."""
     return request.param
 
 
 @pytest.fixture
-def env(name: str) -> Iterator[SandboxEnv]:
-    made = catalogue.environment(name)(account=None)
+def env(environment: str) -> Iterator[SandboxEnv]:
+    """An environment of each kind, which nobody pays for."""
+    made = catalogue.environment(environment)(account=None)
     yield made
     made.close()

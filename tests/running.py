@@ -1,12 +1,14 @@
 """Recipes to run, runs to look into, and fresh processes to run things in."""
 
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
+from sandbox.cli import main
 from sandbox.evidence.note import SigningKey
 from sandbox.run.recipe import Recipe
 from sandbox.run.run import Run
@@ -66,5 +68,19 @@ def python(
 
 
 def cli(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a fresh process."""
-    return python("-c", "from sandbox.cli import main; main()", *map(str, arguments))
+    """Run the command line in this process, where it starts at once.
+
+    What it prints and its exit status are those of a process of its own, but for an error that it
+    does not catch: that is raised.
+    """
+    command, before = ["sandbox", *map(str, arguments)], sys.argv
+    out, error, status = io.StringIO(), io.StringIO(), 0
+    sys.argv = command
+    try:
+        with redirect_stdout(out), redirect_stderr(error):
+            main()
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 0
+    finally:
+        sys.argv = before
+    return subprocess.CompletedProcess(command, status, out.getvalue(), error.getvalue())

@@ -294,7 +294,7 @@ def test_a_draw_is_even_and_another_for_another_nonce_root_or_size() -> None:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SANDBOX_HOME", str(folder / "home"))
@@ -303,26 +303,28 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SANDBOX_HOME", str(made / "home"))
-    return made / "run"
+def lab_run(lab: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SANDBOX_HOME", str(lab / "home"))
+    return lab / "run"
 
 
-def test_an_audit_replays_the_last_and_the_dearest_and_says_what_it_supports(run: Path) -> None:
+def test_an_audit_replays_the_last_and_the_dearest_and_says_what_it_supports(lab_run: Path) -> None:
     ways: dict[str, Any] = {"confidence": 0.8, "fraction": 0.3, "nonce": "my nonce"}
-    found = sandbox.audit(run, trust=Trust(Ledger(read_only=True), keys.trusted()), **ways)
+    found = sandbox.audit(lab_run, trust=Trust(Ledger(read_only=True), keys.trusted()), **ways)
     assert found.report.faults == []
     assert 11 in found.replayed
     assert len(found.replayed) < 12
     assert found.report.replayed == len(found.replayed)
     assert found.wrong_below <= math.ceil(0.3 * 12)
     assert f"fewer than {found.wrong_below} " in found.statement
-    again = sandbox.audit(run, trust=Trust(None, keys.trusted()), **ways)
+    again = sandbox.audit(lab_run, trust=Trust(None, keys.trusted()), **ways)
     assert again.replayed == found.replayed
 
 
-def test_an_audit_as_json_names_nonce_root_and_statement(run: Path) -> None:
-    done = cli("audit", run, "--confidence", "0.5", "--fraction", "0.5", "--nonce", "x", "--json")
+def test_an_audit_as_json_names_nonce_root_and_statement(lab_run: Path) -> None:
+    done = cli(
+        "audit", lab_run, "--confidence", "0.5", "--fraction", "0.5", "--nonce", "x", "--json"
+    )
     said = json.loads(done.stdout)
     assert (said["ok"], said["nonce"], said["size"]) == (True, "x", 14)
     assert "of the episodes are wrong" in said["statement"]
@@ -331,20 +333,20 @@ def test_an_audit_as_json_names_nonce_root_and_statement(run: Path) -> None:
 
 @pytest.mark.parametrize(("confidence", "fraction"), [(0, 0.5), (1, 0.5), (0.5, 0), (0.5, 1)])
 def test_a_confidence_or_fraction_that_is_none_is_refused(
-    run: Path, confidence: float, fraction: float
+    lab_run: Path, confidence: float, fraction: float
 ) -> None:
     with pytest.raises(InvalidInputError, match="between 0 and 1"):
-        sandbox.audit(run, confidence=confidence, fraction=fraction)
+        sandbox.audit(lab_run, confidence=confidence, fraction=fraction)
 
 
-def test_a_nonce_that_is_no_text_is_refused(run: Path) -> None:
+def test_a_nonce_that_is_no_text_is_refused(lab_run: Path) -> None:
     with pytest.raises(InvalidInputError, match="not UTF-8"):
-        sandbox.audit(run, nonce="\udcff")
+        sandbox.audit(lab_run, nonce="\udcff")
 
 
-def test_an_audit_of_a_damaged_run_fails_and_says_so(run: Path, tmp_path: Path) -> None:
+def test_an_audit_of_a_damaged_run_fails_and_says_so(lab_run: Path, tmp_path: Path) -> None:
     for name in ("checkpoint", "shards/shard-00000.h5"):
-        copy = Path(shutil.copytree(run, tmp_path / name.replace("/", "-")))
+        copy = Path(shutil.copytree(lab_run, tmp_path / name.replace("/", "-")))
         (copy / name).unlink()
         done = cli("audit", copy, "--json")
         said = json.loads(done.stdout)
@@ -364,9 +366,9 @@ def test_what_another_renderer_drew_is_not_claimed(tmp_path: Path) -> None:
     assert as_json(found)["not_compared"] == ["pixels"]
 
 
-def test_a_run_that_is_not_finished_is_not_audited(run: Path, tmp_path: Path) -> None:
+def test_a_run_that_is_not_finished_is_not_audited(lab_run: Path, tmp_path: Path) -> None:
     (tmp_path / "run" / "shards").mkdir(parents=True)
-    (tmp_path / "run" / "run.json").write_bytes((run / "run.json").read_bytes())
+    (tmp_path / "run" / "run.json").write_bytes((lab_run / "run.json").read_bytes())
     with pytest.raises(FormatError, match="not finished"):
         sandbox.audit(tmp_path / "run")
 
@@ -379,9 +381,9 @@ def shown(proof: dict[str, Any], run: Path) -> prove.Proof:
 
 
 def test_a_proof_of_an_episode_and_a_row_holds_without_run_and_ledger(
-    run: Path, tmp_path: Path
+    lab_run: Path, tmp_path: Path
 ) -> None:
-    done = cli("prove", run, "--episode", "3", "--step", "7", "--out", tmp_path / "proof.json")
+    done = cli("prove", lab_run, "--episode", "3", "--step", "7", "--out", tmp_path / "proof.json")
     assert done.returncode == 0, done.stderr
     key = keys.load("lab").verifier.text
     moved = tmp_path / "elsewhere"
@@ -394,9 +396,9 @@ def test_a_proof_of_an_episode_and_a_row_holds_without_run_and_ledger(
         assert cli("verify", tmp_path / "proof.json").returncode == 1  # Signed by a stranger.
 
 
-def test_whatever_is_changed_in_a_proof_is_noticed(run: Path) -> None:
-    proof = prove.episode(Folder(run), 3, 7)
-    assert shown(proof, run).faults == []
+def test_whatever_is_changed_in_a_proof_is_noticed(lab_run: Path) -> None:
+    proof = prove.episode(Folder(lab_run), 3, 7)
+    assert shown(proof, lab_run).faults == []
     text = json.dumps(proof)
     for change in (
         text.replace('"seed": ', '"seed": 1'),
@@ -409,26 +411,26 @@ def test_whatever_is_changed_in_a_proof_is_noticed(run: Path) -> None:
         text.replace('"billiards"', '"push_t"'),
     ):
         assert change != text
-        assert shown(json.loads(change), run).faults, change[:200]
+        assert shown(json.loads(change), lab_run).faults, change[:200]
     for rubbish in ({}, {"format": 1, "kind": "episode"}, {**proof, "record_path": 5}):
-        assert shown(rubbish, run).faults
+        assert shown(rubbish, lab_run).faults
 
 
-def test_growth_is_proved_from_an_older_checkpoint_and_not_from_another(run: Path) -> None:
-    leaves = log.read(run)
-    name = Folder(run).run
+def test_growth_is_proved_from_an_older_checkpoint_and_not_from_another(lab_run: Path) -> None:
+    leaves = log.read(lab_run)
+    name = Folder(lab_run).run
     older = log.checkpoint(name, leaves[:5]).text
-    proof = prove.growth(Folder(run), older)
-    assert shown(proof, run).faults == []
+    proof = prove.growth(Folder(lab_run), older)
+    assert shown(proof, lab_run).faults == []
     lying = log.checkpoint(name, [bytes(32), *leaves[1:5]]).text
-    assert "rewritten" in shown({**proof, "older": lying}, run).faults[0]
+    assert "rewritten" in shown({**proof, "older": lying}, lab_run).faults[0]
     with pytest.raises(InvalidInputError, match="the tree has 14 leaves"):
-        prove.growth(Folder(run), log.checkpoint(name, [*leaves, bytes(32)]).text)
+        prove.growth(Folder(lab_run), log.checkpoint(name, [*leaves, bytes(32)]).text)
 
 
-def test_what_is_not_there_is_not_proved(run: Path, tmp_path: Path) -> None:
+def test_what_is_not_there_is_not_proved(lab_run: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="the run has 12"):
-        prove.episode(Folder(run), 12)
+        prove.episode(Folder(lab_run), 12)
     with pytest.raises(InvalidInputError, match="the episode has 151"):
-        prove.episode(Folder(run), 0, 151)
-    assert cli("prove", run, "--out", tmp_path / "p.json").returncode == 2
+        prove.episode(Folder(lab_run), 0, 151)
+    assert cli("prove", lab_run, "--out", tmp_path / "p.json").returncode == 2

@@ -17,10 +17,10 @@ def gym_id(name: str) -> str:
 
 
 @pytest.mark.parametrize("observation", ["proprio", "pixels"])
-def test_stable_baselines_checker_finds_nothing(name: str, observation: str) -> None:
+def test_stable_baselines_checker_finds_nothing(environment: str, observation: str) -> None:
     from stable_baselines3.common.env_checker import check_env
 
-    env = gymnasium.make(gym_id(name), observation=observation, account=None)
+    env = gymnasium.make(gym_id(environment), observation=observation, account=None)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_env(env.unwrapped, warn=True, skip_render_check=True)
@@ -29,21 +29,21 @@ def test_stable_baselines_checker_finds_nothing(name: str, observation: str) -> 
 
 @pytest.mark.filterwarnings("default")  # TorchRL's own, about itself.
 @pytest.mark.parametrize("observation", ["proprio", "pixels"])
-def test_torchrl_checker_finds_nothing(name: str, observation: str) -> None:
+def test_torchrl_checker_finds_nothing(environment: str, observation: str) -> None:
     from torchrl.envs import GymWrapper
     from torchrl.envs.utils import check_env_specs
 
-    env = GymWrapper(gymnasium.make(gym_id(name), observation=observation, account=None))
+    env = GymWrapper(gymnasium.make(gym_id(environment), observation=observation, account=None))
     check_env_specs(env, seed=0)
     env.close()
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 def test_vectors_of_every_mode_are_the_same_in_one_process_and_in_spawned_ones(
-    name: str, mode: AutoresetMode
+    environment: str, mode: AutoresetMode
 ) -> None:
-    apart = vector_rows(name, mode, "async", context="spawn")
-    together = vector_rows(name, mode, "sync")
+    apart = vector_rows(environment, mode, "async", context="spawn")
+    together = vector_rows(environment, mode, "sync")
     assert len(together) == len(apart)
     assert all(np.array_equal(one, other) for one, other in zip(together, apart, strict=True))
 

@@ -14,8 +14,8 @@ class TestEveryWorld(WorldContract):
     """What an author's world must pass, ours pass too."""
 
     @pytest.fixture(autouse=True)
-    def _each(self, name: str) -> None:
-        self.world = catalogue.environment(name)
+    def _each(self, environment: str) -> None:
+        self.world = catalogue.environment(environment)
 
 
 def test_nothing_is_broken() -> None:
@@ -23,11 +23,11 @@ def test_nothing_is_broken() -> None:
     assert [name for name, _ in catalogue.importable()] == catalogue.environments()
 
 
-def test_the_specification_is_plain_json_and_has_the_length_of_an_episode(name: str) -> None:
-    env = gymnasium.make(f"sandbox:{catalogue.gym_id(name)}", observation=["proprio"], budget=2.5)
+def test_the_specification_is_plain_json_and_has_the_length_of_an_episode(environment: str) -> None:
+    env = gymnasium.make(f"sandbox:{catalogue.gym_id(environment)}", observation=["proprio"], budget=2.5)
     assert env.spec is not None
     assert env.spec.to_json()
-    assert env.spec.max_episode_steps == catalogue.environment(name).max_episode_steps()
+    assert env.spec.max_episode_steps == catalogue.environment(environment).max_episode_steps()
     env.close()
 
 
@@ -53,21 +53,21 @@ def test_factors_are_physical_and_visual(env: SandboxEnv) -> None:
         assert re.search(kind, told), kind
 
 
-def test_every_environment_has_three_scenarios_with_splits(name: str) -> None:
+def test_every_environment_has_three_scenarios_with_splits(environment: str) -> None:
     from sandbox.scenario import load
 
-    mine = [load(s)[0] for s in catalogue.scenarios() if load(s)[0].environment == name]
+    mine = [load(s)[0] for s in catalogue.scenarios() if load(s)[0].environment == environment]
     assert len(mine) >= 3
     for scenario in mine:
-        scenario.check(catalogue.environment(name).factors, name)
+        scenario.check(catalogue.environment(environment).factors, environment)
         assert len(scenario.splits) >= 2
         assert scenario.summary.endswith(("?", "."))
 
 
-def test_a_scenario_has_the_splits_that_generalisation_is_measured_on(name: str) -> None:
+def test_a_scenario_has_the_splits_that_generalisation_is_measured_on(environment: str) -> None:
     from sandbox.scenario import load
 
-    it, factors = load(f"{name}_varied")[0], catalogue.environment(name).factors
+    it, factors = load(f"{environment}_varied")[0], catalogue.environment(environment).factors
     assert list(it.splits) == ["train", "interpolation", "extrapolation", "combination"]
     (varied,) = it.splits["interpolation"]
     (same,) = it.splits["extrapolation"]

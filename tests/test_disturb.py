@@ -280,8 +280,8 @@ def test_a_snapshot_undoes_what_happened_since_or_is_refused() -> None:
         it.restore(kept)
 
 
-def test_a_branch_is_at_the_same_state_and_goes_its_own_way(name: str) -> None:
-    it, rng = env(name), np.random.default_rng(0)
+def test_a_branch_is_at_the_same_state_and_goes_its_own_way(environment: str) -> None:
+    it, rng = env(environment), np.random.default_rng(0)
     it.reset(seed=5, options={"variation": ["all"]})
     for _ in range(7):
         it.step(rng.uniform(-1, 1, it.action_size).astype(np.float32))
@@ -294,11 +294,11 @@ def test_a_branch_is_at_the_same_state_and_goes_its_own_way(name: str) -> None:
         one.close()
 
 
-def test_a_snapshot_is_come_back_to_and_time_with_it(name: str) -> None:
-    it, rng = env(name), np.random.default_rng(0)
+def test_a_snapshot_is_come_back_to_and_time_with_it(environment: str) -> None:
+    it, rng = env(environment), np.random.default_rng(0)
     it.reset(seed=5)
     with pytest.raises(InvalidInputError, match="reset"):
-        env(name).branch()
+        env(environment).branch()
     for _ in range(5):
         it.step(rng.uniform(-1, 1, it.action_size).astype(np.float32))
     kept, row = it.snapshot(), list(it.row)
@@ -348,7 +348,7 @@ def test_a_snapshot_keeps_the_noise_to_come() -> None:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def scripted_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("branches")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SANDBOX_HOME", str(folder / "home"))
@@ -359,15 +359,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_branches_share_their_past_and_are_verified(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scripted_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SANDBOX_HOME", str(run.parent / "home"))
+    monkeypatch.setenv("SANDBOX_HOME", str(scripted_run.parent / "home"))
     kinds = "same,noop,random,impulse,remove:ball_2,factor:ball_mass_kg=0.3,vanish,teleport,ghost"
     ways = ["--episode", "1", "--step", "20", "--k", "2", "--with", f"{kinds},recolor,reshape"]
-    done = cli("branch", run, *ways, "--out", tmp_path / "branches")
+    done = cli("branch", scripted_run, *ways, "--out", tmp_path / "branches")
     assert done.returncode == 0, done.stderr
     assert cli("verify", tmp_path / "branches").returncode == 0
-    with ShardReader(shards(run)[0]) as reader:
+    with ShardReader(shards(scripted_run)[0]) as reader:
         past = reader.read(1)
     with ShardReader(shards(tmp_path / "branches")[0]) as reader:
         every = [reader.read(n) for n in range(len(reader))]
@@ -396,9 +396,9 @@ def test_branches_share_their_past_and_are_verified(
     ],
 )
 def test_a_branch_that_cannot_be_is_refused_in_one_line(
-    run: Path, tmp_path: Path, ways: list[str], says: str
+    scripted_run: Path, tmp_path: Path, ways: list[str], says: str
 ) -> None:
-    done = cli("branch", run, *ways, "--out", tmp_path / "branches")
+    done = cli("branch", scripted_run, *ways, "--out", tmp_path / "branches")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert says in done.stderr
     assert not (tmp_path / "branches").exists()

@@ -153,7 +153,7 @@ def test_every_event_is_as_cloudevents_wants_it(lines: list[Line]) -> None:
 
 
 @pytest.fixture
-def book() -> Ledger:
+def busy_book() -> Ledger:
     made = Ledger()
     made.grant("lab/alice", 10**9, meters=["pixel"])
     usage = Usage(charge_id("r" * 64, 3), {"pixel": 7, "reset": 1}, "1", "e" * 64, "r" * 64, 3)
@@ -163,19 +163,19 @@ def book() -> Ledger:
     return made
 
 
-def test_the_book_is_exported_by_account_and_in_csv(book: Ledger) -> None:
-    kinds = [one.kind for one in exported(book)]
+def test_the_book_is_exported_by_account_and_in_csv(busy_book: Ledger) -> None:
+    kinds = [one.kind for one in exported(busy_book)]
     assert kinds == ["grant", "post", "refund"]
-    book.open_account("lab", "prepaid")
-    assert [one.kind for one in exported(book, "lab")] == kinds
-    assert [one.kind for one in exported(book, "lab/alice")] == ["grant"]
-    rows = list(csv.DictReader(io.StringIO("".join(focus_csv(exported(book))), newline="")))
+    busy_book.open_account("lab", "prepaid")
+    assert [one.kind for one in exported(busy_book, "lab")] == kinds
+    assert [one.kind for one in exported(busy_book, "lab/alice")] == ["grant"]
+    rows = list(csv.DictReader(io.StringIO("".join(focus_csv(exported(busy_book))), newline="")))
     assert [row["BilledCost"] for row in rows] == ["0.000350", "0.400000", "-0.000050"]
     assert {row["x_Run"] for row in rows} == {"r" * 64}
 
 
-def test_the_command_line_writes_both(book: Ledger) -> None:
-    book.close()
+def test_the_command_line_writes_both(busy_book: Ledger) -> None:
+    busy_book.close()
     done = cli("ledger", "export", "lab/bob")
     assert done.stdout.splitlines()[0] == ",".join(COLUMNS), done.stderr
     done = cli("ledger", "export", "--format", "cloudevents")

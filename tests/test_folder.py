@@ -32,7 +32,7 @@ def three_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(three_shards: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def kept_run(three_shards: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SANDBOX_HOME", str(three_shards / "home"))
     return three_shards / "run"
 
@@ -66,49 +66,49 @@ def opened_once(count: Mapping[str, int], run: Path) -> bool:
 
 
 def test_an_audit_parses_run_json_once_and_opens_every_shard_once(
-    run: Path, opened_files: Counter[str]
+    kept_run: Path, opened_files: Counter[str]
 ) -> None:
-    found = sandbox.audit(run, confidence=0.5, fraction=0.5)
+    found = sandbox.audit(kept_run, confidence=0.5, fraction=0.5)
     assert found.report.faults == []
     assert found.report.episodes == 5
-    assert len(shards(run)) == 3
-    assert opened_once(opened_files, run), opened_files
+    assert len(shards(kept_run)) == 3
+    assert opened_once(opened_files, kept_run), opened_files
 
 
 def test_verifying_parses_run_json_once_and_opens_every_shard_once(
-    run: Path, opened_files: Counter[str]
+    kept_run: Path, opened_files: Counter[str]
 ) -> None:
-    assert sandbox.verify(run).faults == []
-    assert opened_once(opened_files, run), opened_files
+    assert sandbox.verify(kept_run).faults == []
+    assert opened_once(opened_files, kept_run), opened_files
 
 
 def test_generating_a_finished_run_parses_run_json_once_and_opens_every_shard_once(
-    run: Path, opened_files: Counter[str]
+    kept_run: Path, opened_files: Counter[str]
 ) -> None:
-    bill = sandbox.generate(WANTED, run)
+    bill = sandbox.generate(WANTED, kept_run)
     assert bill.already == bill.episodes == 5
-    assert opened_once(opened_files, run), opened_files
+    assert opened_once(opened_files, kept_run), opened_files
 
 
 def test_a_folder_that_is_asked_for_everything_opens_each_file_once(
-    run: Path, opened_files: Counter[str]
+    kept_run: Path, opened_files: Counter[str]
 ) -> None:
-    folder = sandbox.open_run(run)
+    folder = sandbox.open_run(kept_run)
     for _ in range(2):
         assert len(list(folder.records())) == len(folder.kept().records) == folder.count() == 5
         assert [int(one.rows["episode_idx"][0]) for one in folder.episodes()] == [0, 1, 2, 3, 4]
         assert (folder.episode(3).record["episode"], folder.recipe.episodes) == (3, 5)
     folder.close()
-    assert opened_once(opened_files, run), opened_files
+    assert opened_once(opened_files, kept_run), opened_files
 
 
 # What is read is strict, and stays as it was written.
 
 
 @pytest.fixture(params=["record", "identity"])
-def parsed(request: pytest.FixtureRequest, run: Path) -> tuple[Any, dict[str, Any]]:
+def parsed(request: pytest.FixtureRequest, kept_run: Path) -> tuple[Any, dict[str, Any]]:
     """A function that parses plain JSON strictly, and JSON that it takes."""
-    folder = Folder(run)
+    folder = Folder(kept_run)
     if request.param == "record":
         return Record.parse, dict(next(folder.records()).plain)
     return (lambda data: Identity.parse(data, "run.json")), dict(folder.identity.plain)
@@ -154,14 +154,16 @@ def test_a_value_of_another_type_is_refused_by_its_key(parsed: tuple[Any, dict[s
 
 
 @pytest.mark.parametrize("value", [1.0, True, "3", None, [3]])
-def test_a_number_of_steps_that_is_no_whole_number_is_refused(run: Path, value: object) -> None:
-    data = dict(next(Folder(run).records()).plain)
+def test_a_number_of_steps_that_is_no_whole_number_is_refused(
+    kept_run: Path, value: object
+) -> None:
+    data = dict(next(Folder(kept_run).records()).plain)
     with pytest.raises(FormatError, match=r"its record: steps: must be a whole number, not "):
         Record.parse({**data, "steps": value})
 
 
-def test_a_record_cannot_be_changed(run: Path) -> None:
-    record = next(Folder(run).records())
+def test_a_record_cannot_be_changed(kept_run: Path) -> None:
+    record = next(Folder(kept_run).records())
     with pytest.raises(ValueError, match="frozen"):
         record.steps = 3  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -169,8 +171,8 @@ def test_a_record_cannot_be_changed(run: Path) -> None:
 # Episodes by their number.
 
 
-def test_an_episode_is_found_by_its_number_or_refused(run: Path) -> None:
-    folder = Folder(run)
+def test_an_episode_is_found_by_its_number_or_refused(kept_run: Path) -> None:
+    folder = Folder(kept_run)
     for number in (4, 0, 3):
         episode = folder.episode(number)
         assert episode.record["episode"] == int(episode.rows["episode_idx"][0]) == number
@@ -179,9 +181,11 @@ def test_an_episode_is_found_by_its_number_or_refused(run: Path) -> None:
             folder.episode(number)
 
 
-def test_an_episode_of_a_run_with_gaps_is_found_by_its_number(run: Path, tmp_path: Path) -> None:
+def test_an_episode_of_a_run_with_gaps_is_found_by_its_number(
+    kept_run: Path, tmp_path: Path
+) -> None:
     """Two workers fill its shards at once: the second has finished before the first."""
-    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    copy = Path(shutil.copytree(kept_run, tmp_path / "run"))
     (copy / "manifest.json").unlink()
     first = shards(copy)[0]
     with ShardReader(first) as reader:
@@ -204,9 +208,9 @@ def test_an_episode_of_a_run_with_gaps_is_found_by_its_number(run: Path, tmp_pat
 
 
 def test_another_episode_in_the_place_of_one_is_refused_in_a_finished_run(
-    run: Path, tmp_path: Path
+    kept_run: Path, tmp_path: Path
 ) -> None:
-    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    copy = Path(shutil.copytree(kept_run, tmp_path / "run"))
     first, second, _ = shards(copy)
     shutil.copy(second, first)
     with pytest.raises(FormatError, match="another episode stands where 0 should be"):

@@ -16,11 +16,6 @@ from sandbox.ledger.statement import statement
 EPISODE = b"e" * 16
 
 
-@pytest.fixture
-def book(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path / "book" / "ledger.db")
-
-
 def post(book: Ledger, account: str, amount: int, episode: bytes = EPISODE) -> bool:
     """Post bytes, one microcredit each, and give back what the episode holds."""
     return book.post(account, [usage(episode, amount)], episode)[0].exists

@@ -31,11 +31,6 @@ from sandbox.ledger.transfer import Move
 EPISODE = b"e" * 16
 
 
-@pytest.fixture
-def book(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path / "book" / "ledger.db")
-
-
 def usage(id: bytes, amount: int) -> Usage:
     return Usage(id, {"raw_byte": amount}, "1", "f" * 64)
 

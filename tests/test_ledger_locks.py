@@ -36,11 +36,6 @@ def held(book: Ledger, worker: int | None = None) -> Generator["subprocess.Popen
             other.stdin.close()
 
 
-@pytest.fixture
-def book(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path / "home" / "ledger.db")
-
-
 @pytest.mark.parametrize("worker", [None, 1])
 def test_a_lock_that_another_process_holds_is_refused_until_it_ends(
     book: Ledger, worker: int | None

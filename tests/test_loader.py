@@ -60,7 +60,7 @@ def write(run: Path, *, finished: bool = True, schema: Schema = SCHEMA) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def ramps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("loader") / "run")
 
 
@@ -88,8 +88,8 @@ def test_windows_are_all_that_fit_an_episode_in_order(
     ]
 
 
-def test_a_window_never_crosses_an_episode(run: Path) -> None:
-    windows = Windows(run, 4, ("reward", "step_idx", "episode_idx", "action"))
+def test_a_window_never_crosses_an_episode(ramps: Path) -> None:
+    windows = Windows(ramps, 4, ("reward", "step_idx", "episode_idx", "action"))
     for k in range(len(windows)):
         window = windows[k]
         start = int(window["step_idx"][0])
@@ -98,8 +98,8 @@ def test_a_window_never_crosses_an_episode(run: Path) -> None:
         assert not window["action"][:-1].isnan().any()
 
 
-def test_the_action_is_nan_exactly_on_the_last_row_of_an_episode(run: Path) -> None:
-    windows = Windows(run, 2, ("action", "step_idx", "episode_idx"))
+def test_the_action_is_nan_exactly_on_the_last_row_of_an_episode(ramps: Path) -> None:
+    windows = Windows(ramps, 2, ("action", "step_idx", "episode_idx"))
     for k in range(len(windows)):
         window = windows[k]
         last = LENGTHS[int(window["episode_idx"][1])] - 1
@@ -107,8 +107,8 @@ def test_the_action_is_nan_exactly_on_the_last_row_of_an_episode(run: Path) -> N
         assert window["action"].isnan().all(dim=1).tolist() == expected
 
 
-def test_pictures_come_channels_first_as_bytes(run: Path) -> None:
-    window = Windows(run, 3)[2]
+def test_pictures_come_channels_first_as_bytes(ramps: Path) -> None:
+    window = Windows(ramps, 3)[2]
     assert list(window) == ["pixels", "action", "reward"]
     assert window["pixels"].dtype == torch.uint8
     assert window["pixels"].shape == (3, 3, 4, 6)
@@ -118,21 +118,21 @@ def test_pictures_come_channels_first_as_bytes(run: Path) -> None:
     assert window["reward"].dtype == torch.float64
 
 
-def test_one_file_is_a_run_of_one_shard(run: Path) -> None:
-    windows = Windows(run / "shards" / "shard-00001.h5", 4, ("step_idx", "episode_idx"))
+def test_one_file_is_a_run_of_one_shard(ramps: Path) -> None:
+    windows = Windows(ramps / "shards" / "shard-00001.h5", 4, ("step_idx", "episode_idx"))
     assert {episode for episode, _ in names(windows)} == {5, 6, 7}
 
 
-def test_batches_have_the_windows_asked_for_in_that_order(run: Path) -> None:
-    windows = Windows(run, 2, ("reward", "episode_idx"))
+def test_batches_have_the_windows_asked_for_in_that_order(ramps: Path) -> None:
+    windows = Windows(ramps, 2, ("reward", "episode_idx"))
     wanted = [30, 2, -1, 2, 0, len(windows) - 1]
     for window, k in zip(windows.__getitems__(wanted), wanted, strict=True):
         for name, tensor in windows[k].items():
             assert torch.equal(window[name], tensor)
 
 
-def test_a_window_is_fresh_and_writable(run: Path) -> None:
-    windows = Windows(run, 3)
+def test_a_window_is_fresh_and_writable(ramps: Path) -> None:
+    windows = Windows(ramps, 3)
     for tensor in windows[0].values():
         tensor.zero_()
     batch = windows.__getitems__([0, 0])
@@ -143,23 +143,23 @@ def test_a_window_is_fresh_and_writable(run: Path) -> None:
 
 
 @pytest.mark.parametrize("index", [lambda n: n, lambda n: -n - 1])
-def test_an_index_out_of_range_is_refused(run: Path, index: object) -> None:
-    windows = Windows(run, 4)
+def test_an_index_out_of_range_is_refused(ramps: Path, index: object) -> None:
+    windows = Windows(ramps, 4)
     assert callable(index)
     with pytest.raises(IndexError, match="no window"):
         windows[index(len(windows))]
 
 
-def test_arguments_that_give_no_window_are_refused(run: Path, tmp_path: Path) -> None:
+def test_arguments_that_give_no_window_are_refused(ramps: Path, tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'pixels'"):
-        Windows(run, columns=("pixel",))
+        Windows(ramps, columns=("pixel",))
     with pytest.raises(InvalidInputError, match="longest of which has 31 rows"):
-        Windows(run, 32)
+        Windows(ramps, 32)
     for length, stride in ((0, 1), (1, 0), (-3, 1)):
         with pytest.raises(InvalidInputError, match="at least 1"):
-            Windows(run, length, stride=stride)
+            Windows(ramps, length, stride=stride)
     with pytest.raises(InvalidInputError, match="at least one column"):
-        Windows(run, columns="pixels")
+        Windows(ramps, columns="pixels")
     with pytest.raises(FormatError, match="does not exist"):
         Windows(tmp_path / "nowhere")
 
@@ -173,8 +173,8 @@ def test_shards_of_different_columns_are_refused(tmp_path: Path) -> None:
         Windows(run, 2, ("reward",))
 
 
-def test_pickled_windows_read_the_same_and_carry_no_file(run: Path) -> None:
-    windows = Windows(run, 4)
+def test_pickled_windows_read_the_same_and_carry_no_file(ramps: Path) -> None:
+    windows = Windows(ramps, 4)
     before = windows[7]
     data = pickle.dumps(windows)
     assert len(data) < 5000
@@ -193,15 +193,15 @@ def test_a_shard_finished_meanwhile_is_read_on(tmp_path: Path) -> None:
     assert windows[-1]["reward"].tolist() == [1, 2, 3, 4]
 
 
-def test_another_process_after_a_fork_opens_files_of_its_own(run: Path) -> None:
-    windows = Windows(run, 4, ("reward",))
+def test_another_process_after_a_fork_opens_files_of_its_own(ramps: Path) -> None:
+    windows = Windows(ramps, 4, ("reward",))
     mine = windows._reader(0)
     windows._process = os.getpid() + 1  # As in a child.
     assert windows._reader(0) is not mine
 
 
-def test_spawned_workers_read_what_one_process_reads(run: Path) -> None:
-    windows = Windows(run, 4, ("pixels", "reward"))
+def test_spawned_workers_read_what_one_process_reads(ramps: Path) -> None:
+    windows = Windows(ramps, 4, ("pixels", "reward"))
     alone = list(DataLoader(windows, batch_size=16))
     torch.set_num_threads(1)
     shared = list(
@@ -214,10 +214,10 @@ def test_spawned_workers_read_what_one_process_reads(run: Path) -> None:
 
 
 def test_the_next_frame_example_learns_to_beat_the_last_frame(
-    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ramps: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     example = Path(__file__).parents[1] / "examples" / "next_frame.py"
-    monkeypatch.setattr(sys, "argv", [str(example), str(run), "--steps", "60"])
+    monkeypatch.setattr(sys, "argv", [str(example), str(ramps), "--steps", "60"])
     runpy.run_path(str(example), run_name="__main__")
     copied, before, after = (
         float(line.split()[-1]) for line in capsys.readouterr().out.splitlines()

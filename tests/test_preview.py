@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def previewed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SANDBOX_HOME", str(folder / "home"))
@@ -37,28 +37,30 @@ def size(sheet: Path) -> tuple[int, int]:
         return opened.size
 
 
-def test_every_camera_and_modality_has_a_strip(made: Path, tmp_path: Path) -> None:
-    sheet, film = preview(Folder(made / "seen"), tmp_path)
+def test_every_camera_and_modality_has_a_strip(previewed: Path, tmp_path: Path) -> None:
+    sheet, film = preview(Folder(previewed / "seen"), tmp_path)
     assert size(sheet)[1] == 2 * (20 + 4 * 132) + 4
     assert film.stat().st_size > 1000
 
 
 def test_a_run_without_pictures_is_replayed_and_nothing_is_written_to_it(
-    made: Path, tmp_path: Path
+    previewed: Path, tmp_path: Path
 ) -> None:
-    before = sorted(path for path in (made / "state").rglob("*"))
-    sheet, _ = preview(Folder(made / "state"), tmp_path, 1, ["pixels", "segmentation"], ["side"])
+    before = sorted(path for path in (previewed / "state").rglob("*"))
+    sheet, _ = preview(
+        Folder(previewed / "state"), tmp_path, 1, ["pixels", "segmentation"], ["side"]
+    )
     assert size(sheet)[1] == 20 + 2 * 132 + 4
     with Image.open(sheet) as opened:
         assert len(opened.getcolors(1 << 20) or []) > 20
-    assert sorted(path for path in (made / "state").rglob("*")) == before
+    assert sorted(path for path in (previewed / "state").rglob("*")) == before
 
 
-def test_unknown_cameras_and_columns_are_refused(made: Path, tmp_path: Path) -> None:
+def test_unknown_cameras_and_columns_are_refused(previewed: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="no camera is called 'back'"):
-        preview(Folder(made / "state"), tmp_path, 1, None, ["back"])
+        preview(Folder(previewed / "state"), tmp_path, 1, None, ["back"])
     with pytest.raises(InvalidInputError, match="no column of pictures is called 'normals'"):
-        preview(Folder(made / "state"), tmp_path, 1, ["normals"])
+        preview(Folder(previewed / "state"), tmp_path, 1, ["normals"])
     assert list(tmp_path.iterdir()) == []
 
 

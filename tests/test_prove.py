@@ -20,7 +20,7 @@ from sandbox.verification import prove
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def proved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run, one that renders it, and their ledger."""
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
@@ -32,16 +32,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def proved_run(proved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the run, to damage."""
-    monkeypatch.setenv("SANDBOX_HOME", str(made / "home"))
-    return Path(shutil.copytree(made / "run", tmp_path / "run"))
+    monkeypatch.setenv("SANDBOX_HOME", str(proved / "home"))
+    return Path(shutil.copytree(proved / "run", tmp_path / "run"))
 
 
 @pytest.fixture
-def drawn(made: Path, run: Path, tmp_path: Path) -> Path:
+def drawn_run(proved: Path, proved_run: Path, tmp_path: Path) -> Path:
     """A copy of the run that renders it."""
-    return Path(shutil.copytree(made / "drawn", tmp_path / "drawn"))
+    return Path(shutil.copytree(proved / "drawn", tmp_path / "drawn"))
 
 
 def checked(proof: dict[str, Any]) -> prove.Proof:
@@ -64,8 +64,8 @@ def places(value: Any) -> Iterator[tuple[Any, Any]]:
 
 
 @pytest.mark.parametrize("what", ["run", "drawn"])
-def test_no_value_in_a_proof_can_be_another(run: Path, drawn: Path, what: str) -> None:
-    proof = prove.episode(Folder(drawn if what == "drawn" else run), 1, 7)
+def test_no_value_in_a_proof_can_be_another(proved_run: Path, drawn_run: Path, what: str) -> None:
+    proof = prove.episode(Folder(drawn_run if what == "drawn" else proved_run), 1, 7)
     assert checked(proof).faults == []
     changed = copy.deepcopy(proof)
     for inside, key in list(places(changed)):
@@ -78,32 +78,34 @@ def test_no_value_in_a_proof_can_be_another(run: Path, drawn: Path, what: str) -
     assert changed == proof
 
 
-def test_a_proof_nested_without_end_is_refused(run: Path) -> None:
+def test_a_proof_nested_without_end_is_refused(proved_run: Path) -> None:
     deep: list[Any] = []
     for _ in range(100_000):
         deep = [deep]
     for name in ("run", "record", "record_path", "step"):
-        assert checked({**prove.episode(Folder(run), 1, 7), name: deep}).faults
+        assert checked({**prove.episode(Folder(proved_run), 1, 7), name: deep}).faults
 
 
 @pytest.mark.parametrize("step", ["Infinity", '"7"', "7.0", "true", "1e999"])
 def test_a_step_that_is_no_whole_number_is_refused_by_the_command_line(
-    run: Path, tmp_path: Path, step: str
+    proved_run: Path, tmp_path: Path, step: str
 ) -> None:
-    text = json.dumps(prove.episode(Folder(run), 1, 7)).replace('"step": 7', f'"step": {step}')
+    text = json.dumps(prove.episode(Folder(proved_run), 1, 7)).replace(
+        '"step": 7', f'"step": {step}'
+    )
     (tmp_path / "proof.json").write_text(text)
     done = cli("verify", tmp_path / "proof.json")
     assert done.returncode in (1, 2)
     assert "Traceback" not in done.stderr
 
 
-def test_a_proof_of_a_rendering_says_what_was_charged_for_it(drawn: Path) -> None:
-    due = Folder(drawn).kept().usages
-    manifest = jsonfile.read(drawn / "manifest.json").data
+def test_a_proof_of_a_rendering_says_what_was_charged_for_it(drawn_run: Path) -> None:
+    due = Folder(drawn_run).kept().usages
+    manifest = jsonfile.read(drawn_run / "manifest.json").data
     assert sum(sum(usage.charges().values()) for usage in due) == manifest["posted_micro"]
     for number, usage in enumerate(due):
         credits = prices.credits(sum(usage.charges().values()))
-        found = checked(prove.episode(Folder(drawn), number))
+        found = checked(prove.episode(Folder(drawn_run), number))
         assert found.faults == []
         assert any(
             text.endswith(f"again and pays for its pictures alone: {credits} credits of these.")
@@ -111,25 +113,25 @@ def test_a_proof_of_a_rendering_says_what_was_charged_for_it(drawn: Path) -> Non
         ), found.shown
 
 
-def test_a_rendering_that_is_not_finished_shows_no_charge_and_says_so(drawn: Path) -> None:
-    (drawn / "manifest.json").unlink()
-    leaves = log.read(drawn)[:-1]
-    (drawn / "log").unlink()
-    log.append(drawn, leaves)
-    log.write_checkpoint(drawn, log.checkpoint(Folder(drawn).run, leaves), keys.load())
-    found = checked(prove.episode(Folder(drawn), 1))
+def test_a_rendering_that_is_not_finished_shows_no_charge_and_says_so(drawn_run: Path) -> None:
+    (drawn_run / "manifest.json").unlink()
+    leaves = log.read(drawn_run)[:-1]
+    (drawn_run / "log").unlink()
+    log.append(drawn_run, leaves)
+    log.write_checkpoint(drawn_run, log.checkpoint(Folder(drawn_run).run, leaves), keys.load())
+    found = checked(prove.episode(Folder(drawn_run), 1))
     assert found.faults == []
     assert any("how much is not shown" in note for note in found.notes)
     assert any("was not finished: its log had 3 of 3 episodes" in note for note in found.notes)
 
 
-def test_what_is_kept_and_not_in_the_log_is_not_proved(run: Path) -> None:
-    leaves = log.read(run)
+def test_what_is_kept_and_not_in_the_log_is_not_proved(proved_run: Path) -> None:
+    leaves = log.read(proved_run)
     for known in (leaves[:2], []):
-        (run / "log").unlink()
-        log.append(run, known)
+        (proved_run / "log").unlink()
+        log.append(proved_run, known)
         with pytest.raises(FormatError, match="its log does not have all that it keeps"):
-            prove.episode(Folder(run), 0)
+            prove.episode(Folder(proved_run), 0)
 
 
 # Damaged folders.
@@ -147,12 +149,12 @@ def replaced(path: Path, by: str) -> None:
 @pytest.mark.parametrize("by", ["nothing", "folder", "bytes"])
 @pytest.mark.parametrize("name", ["log", "checkpoint", "run.json"])
 def test_a_file_that_is_not_there_or_no_file_or_no_text_is_no_proof(
-    run: Path, tmp_path: Path, name: str, by: str
+    proved_run: Path, tmp_path: Path, name: str, by: str
 ) -> None:
-    replaced(run / name, by)
-    with pytest.raises(FormatError, match=re.escape(str(run))):
-        prove.episode(Folder(run), 1)
-    done = cli("prove", run, "--episode", "1", "--out", tmp_path / "p.json")
+    replaced(proved_run / name, by)
+    with pytest.raises(FormatError, match=re.escape(str(proved_run))):
+        prove.episode(Folder(proved_run), 1)
+    done = cli("prove", proved_run, "--episode", "1", "--out", tmp_path / "p.json")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "p.json").exists()
@@ -189,21 +191,21 @@ def test_json_that_others_wrote_is_plain_or_refused(tmp_path: Path, text: str, s
 
 
 @pytest.mark.parametrize("name", ["run.json", "manifest.json"])
-def test_text_that_is_not_unicode_is_a_fault_and_no_crash(run: Path, name: str) -> None:
-    known = json.loads((run / name).read_text())
-    (run / name).write_bytes(jsonfile.encode({**known, "price_version": "\ud800"}))
-    done = cli("verify", run, "--sample", "0", "--no-ledger")
+def test_text_that_is_not_unicode_is_a_fault_and_no_crash(proved_run: Path, name: str) -> None:
+    known = json.loads((proved_run / name).read_text())
+    (proved_run / name).write_bytes(jsonfile.encode({**known, "price_version": "\ud800"}))
+    done = cli("verify", proved_run, "--sample", "0", "--no-ledger")
     assert done.returncode in (1, 2)
     assert "Traceback" not in done.stderr
     assert "surrogates not allowed" in " ".join((done.stdout + done.stderr).split())
 
 
-def test_what_cannot_be_written_leaves_nothing_behind(run: Path) -> None:
-    (run / "checkpoint").unlink()
-    (run / "checkpoint").mkdir()
-    before, closed = sorted(run.iterdir()), log.checkpoint("r", log.read(run))
+def test_what_cannot_be_written_leaves_nothing_behind(proved_run: Path) -> None:
+    (proved_run / "checkpoint").unlink()
+    (proved_run / "checkpoint").mkdir()
+    before, closed = sorted(proved_run.iterdir()), log.checkpoint("r", log.read(proved_run))
     with pytest.raises(SandboxError, match="checkpoint: cannot be written"):
-        jsonfile.write(run / "checkpoint", {})
+        jsonfile.write(proved_run / "checkpoint", {})
     with pytest.raises(SandboxError, match="checkpoint: cannot be written"):
-        log.write_checkpoint(run, closed, keys.load())
-    assert sorted(run.iterdir()) == before
+        log.write_checkpoint(proved_run, closed, keys.load())
+    assert sorted(proved_run.iterdir()) == before

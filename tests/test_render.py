@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from PIL import Image
+from scenes import F64, zoo
 
 from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.renderer import Picture, rasterizer
@@ -19,7 +19,6 @@ from sandbox.renderer.rasterizer import Rasterizer
 from sandbox.scene import Body, Camera, Light, Pose, Scene, Shape, Texture, image, mesh, robot
 from sandbox.world import TinyRenderer, World
 
-F64 = NDArray[np.float64]
 FRONT = Camera("main", (0.0, -2.0, 0.0), (0.0, 0.0, 0.0), fov_deg=40.0)
 ABOVE = Camera("main", (0.0, 0.0, 2.0), (0.0, 0.0, 0.0), (0.0, 1.0, 0.0), fov_deg=40.0)
 STILL = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
@@ -178,24 +177,6 @@ def test_the_world_and_its_camera_moved_together_look_the_same(
     far = np.abs(before.pixels.astype(int) - after.pixels.astype(int)).max(axis=2)
     body = same & (before.segmentation > 0)
     assert (far[body] <= 2).mean() > 0.9
-
-
-def zoo() -> tuple[Scene, F64]:
-    """A plane and one thing of each kind, with shadows; and where they are."""
-    shapes = [
-        *(Shape("plane"), Shape("box", (0.2, 0.1, 0.15)), Shape("sphere", (0.15,))),
-        *(Shape("cylinder", (0.1, 0.3)), Shape("capsule", (0.08, 0.25))),
-    ]
-    places = (
-        (0.0, 0.0, 0.0),
-        (0.3, 0.2, 0.15),
-        (-0.3, 0.1, 0.15),
-        (0.0, -0.3, 0.2),
-        (0.1, 0.5, 0.3),
-    )
-    bodies = tuple(Body(f"body {n}", (shape,), 1.0) for n, shape in enumerate(shapes))
-    camera = Camera("main", (0.4, -1.6, 1.1), (0.0, 0.0, 0.1))
-    return Scene(bodies, (camera,)), np.array([[*xyz, 0.0, 0.0, 0.0, 1.0] for xyz in places])
 
 
 def product(a: Any, b: Any) -> tuple[float, ...]:

@@ -1,4 +1,8 @@
-"""The same scene gives the same bytes: any process, caches cold or warm, any CPU's instructions."""
+"""The same scene gives the same bytes: any process, caches cold or warm, any CPU's instructions.
+
+The long version (SANDBOX_SOAK=1, `make soak`) also compiles the whole renderer where nothing can be
+kept; the short one a single kernel.
+"""
 
 import importlib
 import os
@@ -8,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from numba.core import caching
 
 from sandbox.renderer import jit
 
@@ -19,7 +24,7 @@ from sandbox.renderer import Picture
 from sandbox.renderer.rasterizer import Rasterizer
 from sandbox.scene import Scene, orbit, robot
 from sandbox.world import World
-from test_render import zoo
+from scenes import zoo
 
 told = hashlib.sha256()
 scene, poses = zoo()
@@ -37,6 +42,10 @@ for it, where in ((scene, poses), (arm, world.poses())):
             told.update(array.tobytes())
 print("sha256", told.hexdigest())
 """
+
+
+SOAK = "SANDBOX_SOAK" in os.environ
+GENERIC = {"NUMBA_CPU_NAME": "generic", "OPENBLAS_CORETYPE": "Prescott"}  # No AVX, no FMA.
 
 
 def run(code: str, **env: str) -> "subprocess.CompletedProcess[str]":
@@ -70,26 +79,40 @@ def test_another_hash_seed_gives_the_same_bytes(here: str) -> None:
     assert drawn(PYTHONHASHSEED="12345")[0] == here
 
 
-def test_cold_caches_and_warm_ones_give_the_same_bytes(here: str, tmp_path: Path) -> None:
-    caches = {"NUMBA_CACHE_DIR": str(tmp_path / "numba"), "SANDBOX_HOME": str(tmp_path / "home")}
-    cold = drawn(**caches)
+def test_a_generic_cpu_cold_caches_and_warm_ones_give_the_same_bytes(
+    here: str, tmp_path: Path
+) -> None:
+    folders = {"NUMBA_CACHE_DIR": str(tmp_path / "numba"), "SANDBOX_HOME": str(tmp_path / "home")}
+    cold = drawn(**folders, **GENERIC)
     assert list((tmp_path / "numba").rglob("*.nbc"))
     assert list((tmp_path / "home").rglob("*.npz"))
-    assert cold == drawn(**caches)
+    assert cold == drawn(**folders, **GENERIC)
     assert cold == (here, "")
 
 
-def test_a_generic_cpu_and_no_folder_to_keep_code_in_give_the_same_bytes(
-    here: str, tmp_path: Path
+@pytest.mark.parametrize("before", ["", NO_FOLDER] if SOAK else [""])
+def test_no_folder_to_keep_anything_in_gives_the_same_bytes_and_is_said(
+    here: str, tmp_path: Path, before: str
 ) -> None:
     (tmp_path / "file").write_text("")
-    nowhere = str(tmp_path / "file" / "cache")
-    old = {"NUMBA_CPU_NAME": "generic", "OPENBLAS_CORETYPE": "Prescott"}  # No AVX, no FMA.
-    there, said = drawn(NO_FOLDER, SANDBOX_HOME=nowhere, **old)
+    there, said = drawn(before, SANDBOX_HOME=str(tmp_path / "file" / "cache"))
     assert there == here
     assert "cannot be kept" in said
-    assert "NUMBA_CACHE_DIR" in said
     assert "SANDBOX_HOME" in said
+    assert ("NUMBA_CACHE_DIR" in said) == bool(before)
+
+
+def test_without_a_folder_for_it_code_is_compiled_in_every_process_and_that_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
+    with pytest.warns(UserWarning, match="NUMBA_CACHE_DIR"):
+        kernel: Any = jit.compiled(doubled)
+    assert kernel(2.0) == 4.0
+
+
+def doubled(x: float) -> float:
+    return 2.0 * x
 
 
 def test_without_numba_tiny_draws_and_says_so() -> None:

@@ -43,15 +43,21 @@ def disturbances(name: str, free: list[str]) -> list[dict[str, Any]]:
     return happens
 
 
-def test_disturbed_episodes_and_branches_of_every_world_replay(name: str, tmp_path: Path) -> None:
-    free = free_bodies(name)
-    scenario: dict[str, Any] = {"format": 1, "environment": name, "extends": f"{name}_varied"}
+def test_disturbed_episodes_and_branches_of_every_world_replay(
+    environment: str, tmp_path: Path
+) -> None:
+    free = free_bodies(environment)
+    scenario: dict[str, Any] = {
+        "format": 1,
+        "environment": environment,
+        "extends": f"{environment}_varied",
+    }
     if not SOAK:
         scenario["limit_s"] = 2.0
     path = tmp_path / "disturbed.yaml"
-    path.write_text(json.dumps(scenario | {"disturbances": disturbances(name, free)}))
+    path.write_text(json.dumps(scenario | {"disturbances": disturbances(environment, free)}))
     wanted = recipe(
-        name,
+        environment,
         scenario=str(path),
         split="train",
         policies=dict.fromkeys(POLICIES, 1.0),

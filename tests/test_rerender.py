@@ -25,7 +25,7 @@ CAMERAS = ["main", "finger"]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same recipe without pictures in `state`, and with them in `once`."""
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
@@ -55,24 +55,26 @@ def rows(run: Path) -> int:
     return sum(ShardReader(path).rows for path in shards(run))
 
 
-def test_rendered_later_the_shards_are_those_rendered_at_once(made: Path, tmp_path: Path) -> None:
-    render(made / "state", tmp_path / "later")
-    later, once = manifest(tmp_path / "later"), manifest(made / "once")
+def test_rendered_later_the_shards_are_those_rendered_at_once(
+    rendered: Path, tmp_path: Path
+) -> None:
+    render(rendered / "state", tmp_path / "later")
+    later, once = manifest(tmp_path / "later"), manifest(rendered / "once")
     assert later["shards"] == once["shards"]
     assert len(later["shards"]) == 3
-    assert later["parent"] == manifest(made / "state")["run"]
+    assert later["parent"] == manifest(rendered / "state")["run"]
     assert once["parent"] is None
     assert sandbox.verify(tmp_path / "later").faults == []
 
 
-def test_only_pictures_and_their_bytes_are_charged(made: Path, tmp_path: Path) -> None:
+def test_only_pictures_and_their_bytes_are_charged(rendered: Path, tmp_path: Path) -> None:
     before = Ledger().balance("local").posted_micro
-    bill = render(made / "state", tmp_path / "later", ["pixels"], camera=None)
-    pixels = rows(made / "state") * 16 * 16
+    bill = render(rendered / "state", tmp_path / "later", ["pixels"], camera=None)
+    pixels = rows(rendered / "state") * 16 * 16
     assert bill.quantities == {
         "physics_step": 0,
         "pixel": pixels,
-        "raw_byte": 3 * pixels + 128 * rows(made / "state"),
+        "raw_byte": 3 * pixels + 128 * rows(rendered / "state"),
         "reset": 0,
     }
     assert before is not None
@@ -81,24 +83,26 @@ def test_only_pictures_and_their_bytes_are_charged(made: Path, tmp_path: Path) -
     assert manifest(tmp_path / "later")["charge_micro"] > bill.amount
 
 
-def test_again_into_the_same_folder_charges_nothing_more(made: Path, tmp_path: Path) -> None:
-    first = render(made / "state", tmp_path / "later")
+def test_again_into_the_same_folder_charges_nothing_more(rendered: Path, tmp_path: Path) -> None:
+    first = render(rendered / "state", tmp_path / "later")
     after = Ledger().balance("local").posted_micro
-    second = render(made / "state", tmp_path / "later")
+    second = render(rendered / "state", tmp_path / "later")
     assert (second.amount, second.already) == (first.amount, 5)
     assert Ledger().balance("local").posted_micro == after
 
 
-def test_pictures_of_a_run_are_replaced(made: Path, tmp_path: Path) -> None:
-    render(made / "once", tmp_path / "other", ["depth"], camera=["top"], image_size=32)
+def test_pictures_of_a_run_are_replaced(rendered: Path, tmp_path: Path) -> None:
+    render(rendered / "once", tmp_path / "other", ["depth"], camera=["top"], image_size=32)
     with ShardReader(shards(tmp_path / "other")[0]) as reader:
         assert reader.schema["depth"].shape == (32, 32)
         assert "pixels.main" not in reader.schema.names
     assert sandbox.verify(tmp_path / "other").faults == []
 
 
-def test_a_run_that_does_not_replay_is_refused_and_not_charged(made: Path, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(made / "state", tmp_path / "run"))
+def test_a_run_that_does_not_replay_is_refused_and_not_charged(
+    rendered: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(rendered / "state", tmp_path / "run"))
     path = shards(run)[0]
     with ShardReader(path) as reader:
         record = dict(reader.records[0])
@@ -112,7 +116,7 @@ def test_a_run_that_does_not_replay_is_refused_and_not_charged(made: Path, tmp_p
 
 
 def test_a_replay_that_differs_names_step_and_column(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sandbox.trajectory import Episode
 
@@ -127,14 +131,14 @@ def test_a_replay_that_differs_names_step_and_column(
     monkeypatch.setattr(ShardReader, "read", forged)
     before = Ledger().balance("local")
     with pytest.raises(FormatError, match="episode 0: diverges at step 4 in column 'state'"):
-        render(made / "state", tmp_path / "later")
+        render(rendered / "state", tmp_path / "later")
     assert Ledger().balance("local") == before
 
 
-def test_who_cannot_pay_is_refused_before_anything_is_drawn(made: Path, tmp_path: Path) -> None:
+def test_who_cannot_pay_is_refused_before_anything_is_drawn(rendered: Path, tmp_path: Path) -> None:
     Ledger().open_account("poor", "prepaid")
     with pytest.raises(BudgetExhaustedError, match="the account 'poor' has 0"):
-        render(made / "state", tmp_path / "later", account="poor")
+        render(rendered / "state", tmp_path / "later", account="poor")
     assert not (tmp_path / "later").exists()
 
 
@@ -148,28 +152,28 @@ def test_who_cannot_pay_is_refused_before_anything_is_drawn(made: Path, tmp_path
     ],
 )
 def test_bad_input_is_refused_before_anything_is_done(
-    made: Path, tmp_path: Path, columns: list[str], changes: dict[str, Any], said: str
+    rendered: Path, tmp_path: Path, columns: list[str], changes: dict[str, Any], said: str
 ) -> None:
     before = Ledger().balance("local")
     with pytest.raises(InvalidInputError, match=said):
-        render(made / "state", tmp_path / "later", columns, **changes)
+        render(rendered / "state", tmp_path / "later", columns, **changes)
     assert Ledger().balance("local") == before
 
 
-def test_a_run_at_once_and_one_later_do_not_share_a_folder(made: Path, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(made / "once", tmp_path / "once"))
+def test_a_run_at_once_and_one_later_do_not_share_a_folder(rendered: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(rendered / "once", tmp_path / "once"))
     with pytest.raises(RunConflictError, match="parent"):
-        render(made / "state", run)
+        render(rendered / "state", run)
     (run / "manifest.json").unlink()
     with pytest.raises(FormatError, match="not finished"):
         render(run, tmp_path / "later")
 
 
-def test_killed_and_run_again_the_bytes_are_the_same(made: Path, tmp_path: Path) -> None:
+def test_killed_and_run_again_the_bytes_are_the_same(rendered: Path, tmp_path: Path) -> None:
     out = tmp_path / "later"
     code = (
         "from sandbox.cli import main; main()",
-        *("render", str(made / "state"), "--out", str(out), "--columns", ",".join(PICTURES)),
+        *("render", str(rendered / "state"), "--out", str(out), "--columns", ",".join(PICTURES)),
         *("--camera", "main", "--camera", "finger", "--image-size", "16"),
     )
     process = subprocess.Popen([sys.executable, "-c", *code], stdout=subprocess.DEVNULL)
@@ -179,14 +183,14 @@ def test_killed_and_run_again_the_bytes_are_the_same(made: Path, tmp_path: Path)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert cli(*code[1:]).returncode == 0
-    assert manifest(out)["shards"] == manifest(made / "once")["shards"]
+    assert manifest(out)["shards"] == manifest(rendered / "once")["shards"]
 
 
-def test_the_command_line_renders_and_says_what_it_costs(made: Path, tmp_path: Path) -> None:
-    done = cli("render", made / "state", "--out", tmp_path / "later", "--image-size", "16")
+def test_the_command_line_renders_and_says_what_it_costs(rendered: Path, tmp_path: Path) -> None:
+    done = cli("render", rendered / "state", "--out", tmp_path / "later", "--image-size", "16")
     assert done.returncode == 0, done.stderr
     assert "Quote" in done.stdout
     assert "Bill: 5 episodes" in done.stdout
-    bad = cli("render", made / "state", "--out", tmp_path / "bad", "--columns", "pixles")
+    bad = cli("render", rendered / "state", "--out", tmp_path / "bad", "--columns", "pixles")
     assert bad.returncode == 2
     assert "Traceback" not in bad.stderr

@@ -39,7 +39,7 @@ def generate(folder: Path, seed: int = 5, key: SigningKey | None = None) -> None
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def signed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A signed run, another one, and their ledger and keys."""
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
@@ -51,14 +51,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(made: Path, tmp_path: Path) -> Path:
+def signed_run(signed: Path, tmp_path: Path) -> Path:
     for name in ("home", "run", "other"):
-        shutil.copytree(made / name, tmp_path / name)
+        shutil.copytree(signed / name, tmp_path / name)
     return tmp_path / "run"
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A signed run of one episode, small enough to flip each of its bytes."""
     folder = tmp_path_factory.mktemp("one")
     with pytest.MonkeyPatch.context() as patch:
@@ -68,9 +68,9 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tiny(one: Path, tmp_path: Path) -> Path:
+def small_run(small: Path, tmp_path: Path) -> Path:
     for name in ("home", "run"):
-        shutil.copytree(one / name, tmp_path / name)
+        shutil.copytree(small / name, tmp_path / name)
     return tmp_path / "run"
 
 
@@ -80,13 +80,13 @@ def check(run: Path, published: str | None = None) -> Report:
     return sandbox.verify(run, sample=0, trust=trust)
 
 
-def test_what_nobody_touched_verifies_and_says_what_it_did_not_check(run: Path) -> None:
-    before = content(run)
-    report = check(run)
+def test_what_nobody_touched_verifies_and_says_what_it_did_not_check(signed_run: Path) -> None:
+    before = content(signed_run)
+    report = check(signed_run)
     assert report.faults == []
     assert len(report.checked) == 3
     assert report.notes == ["4 of 4 episodes were not simulated again."]
-    assert content(run) == before
+    assert content(signed_run) == before
 
 
 FILES = ["run.json", "manifest.json", "log", "checkpoint", BOOKING]
@@ -95,8 +95,8 @@ FILES += ["shards/shard-00000.h5", "shards/shard-00000.episodes.jsonl"]
 
 @pytest.mark.timeout(0 if SOAK else 600)
 @pytest.mark.parametrize("name", FILES)
-def test_every_flipped_byte_of_a_run_is_noticed(tiny: Path, name: str) -> None:
-    run, path = tiny, tiny / name
+def test_every_flipped_byte_of_a_run_is_noticed(small_run: Path, name: str) -> None:
+    run, path = small_run, small_run / name
     data = path.read_bytes()
     places_in = range(len(data))
     chance = random.Random(name)
@@ -123,8 +123,8 @@ def faults_of(run: Path) -> list[str]:
 
 
 @pytest.mark.timeout(0 if SOAK else 600)
-def test_every_flipped_byte_of_the_ledger_is_noticed_or_changes_nothing(tiny: Path) -> None:
-    run = tiny
+def test_every_flipped_byte_of_the_ledger_is_noticed_or_changes_nothing(small_run: Path) -> None:
+    run = small_run
     path = places.home() / "ledger.db"
     data = path.read_bytes()
     whole = rows(path)
@@ -207,14 +207,14 @@ def forge_log(run: Path, key: SigningKey | None) -> None:
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("depth", ["shards", "manifest", "log", "signed by another"])
 def test_a_forgery_is_noticed_however_much_of_the_rest_is_forged_too(
-    run: Path, change: str, depth: str
+    signed_run: Path, change: str, depth: str
 ) -> None:
-    forge(run, CHANGES[change])
+    forge(signed_run, CHANGES[change])
     if depth != "shards":
-        forge_manifest(run)
+        forge_manifest(signed_run)
     if depth in ("log", "signed by another"):
-        forge_log(run, SigningKey.new("default") if depth == "signed by another" else None)
-    faults = check(run).faults
+        forge_log(signed_run, SigningKey.new("default") if depth == "signed by another" else None)
+    faults = check(signed_run).faults
     said = "\n".join(faults)
     if depth == "shards":
         assert "its bytes are not those that the manifest names" in said
@@ -235,94 +235,101 @@ def test_a_forgery_is_noticed_however_much_of_the_rest_is_forged_too(
         assert "5 episodes where the recipe says 4" in said
 
 
-def test_a_spliced_shard_of_another_run_is_noticed(run: Path) -> None:
-    shutil.copy(shards(run.parent / "other")[1], shards(run)[1])
-    faults = check(run).faults
+def test_a_spliced_shard_of_another_run_is_noticed(signed_run: Path) -> None:
+    shutil.copy(shards(signed_run.parent / "other")[1], shards(signed_run)[1])
+    faults = check(signed_run).faults
     assert any("shard-00001.h5: belongs to another run" in fault for fault in faults)
     assert any("episode 2: belongs to the run" in fault for fault in faults)
 
 
-def test_the_log_and_checkpoint_of_another_run_are_noticed(run: Path) -> None:
+def test_the_log_and_checkpoint_of_another_run_are_noticed(signed_run: Path) -> None:
     for name in ("log", "checkpoint"):
-        shutil.copy(run.parent / "other" / name, run / name)
-    faults = check(run).faults
+        shutil.copy(signed_run.parent / "other" / name, signed_run / name)
+    faults = check(signed_run).faults
     assert any("log: line 1" in fault and "run.json" in fault for fault in faults)
     assert any(fault.startswith("checkpoint: says") for fault in faults)
 
 
-def test_a_published_checkpoint_tells_rewritten_from_appended(run: Path, made: Path) -> None:
-    key, folder = keys.load(), Folder(run)
+def test_a_published_checkpoint_tells_rewritten_from_appended(
+    signed_run: Path, signed: Path
+) -> None:
+    key, folder = keys.load(), Folder(signed_run)
     leaves = folder.leaves(folder.kept())
     early = log.checkpoint(folder.run, leaves[:3])
-    assert any("3 entries; 3 were appended since" in t for t in check(run, early.text).checked)
-    forge(run, edited)
-    forge_manifest(run)
-    forge_log(run, key)  # A stolen key: the signature holds.
-    assert not any("checkpoint: " in fault for fault in check(run).faults)
-    assert any("were rewritten" in fault for fault in check(run, early.text).faults)
+    assert any(
+        "3 entries; 3 were appended since" in t for t in check(signed_run, early.text).checked
+    )
+    forge(signed_run, edited)
+    forge_manifest(signed_run)
+    forge_log(signed_run, key)  # A stolen key: the signature holds.
+    assert not any("checkpoint: " in fault for fault in check(signed_run).faults)
+    assert any("were rewritten" in fault for fault in check(signed_run, early.text).faults)
     other = log.checkpoint("another", leaves[:3])
-    assert any("of another log" in fault for fault in check(run, other.text).faults)
+    assert any("of another log" in fault for fault in check(signed_run, other.text).faults)
 
 
 def test_a_charge_without_an_episode_and_an_episode_without_a_charge_are_noticed(
-    run: Path,
+    signed_run: Path,
 ) -> None:
-    book, name = Ledger(), json.loads((run / "run.json").read_text())["run"]
+    book, name = Ledger(), json.loads((signed_run / "run.json").read_text())["run"]
     book.post("local", [Usage(charge_id(name, 9), {"reset": 1}, "1", "e" * 64, name, 9)])
     book.close()
-    assert any("charged for episode 9, which is not there" in f for f in check(run).faults)
+    assert any("charged for episode 9, which is not there" in f for f in check(signed_run).faults)
     (places.home() / "ledger.db").unlink()
     Ledger().account("local")
-    known = json.loads((run / BOOKING).read_text())
-    jsonfile.write(run / BOOKING, {**known, "ledger": Ledger().id})
-    assert "ledger: episodes 0, 1, 2, 3 were not charged." in check(run).faults
+    known = json.loads((signed_run / BOOKING).read_text())
+    jsonfile.write(signed_run / BOOKING, {**known, "ledger": Ledger().id})
+    assert "ledger: episodes 0, 1, 2, 3 were not charged." in check(signed_run).faults
 
 
-def test_another_ledger_or_none_is_said(run: Path, tmp_path: Path) -> None:
+def test_another_ledger_or_none_is_said(signed_run: Path, tmp_path: Path) -> None:
     home = places.home()
     shutil.move(home / "ledger.db", tmp_path / "moved.db")
-    assert any("there is no ledger here" in fault for fault in check(run).faults)
+    assert any("there is no ledger here" in fault for fault in check(signed_run).faults)
     Ledger().account("local")
-    assert any("--no-ledger" in fault for fault in check(run).faults)
+    assert any("--no-ledger" in fault for fault in check(signed_run).faults)
     trust = Trust(None, keys.trusted(), signed=True)
-    report = sandbox.verify(run, sample=0, trust=trust)
+    report = sandbox.verify(signed_run, sample=0, trust=trust)
     assert report.faults == []
     assert "charges were not compared with a ledger." in report.notes
 
 
-def test_a_signature_stays_when_nobody_signs_again(run: Path) -> None:
-    before = content(run)
-    generate(run)
-    assert content(run) == before
+def test_a_signature_stays_when_nobody_signs_again(signed_run: Path) -> None:
+    before = content(signed_run)
+    generate(signed_run)
+    assert content(signed_run) == before
 
 
-def test_a_missing_signature_is_a_fault_where_there_are_keys_and_else_a_note(run: Path) -> None:
-    path = run / log.CHECKPOINT
+def test_a_missing_signature_is_a_fault_where_there_are_keys_and_else_a_note(
+    signed_run: Path,
+) -> None:
+    path = signed_run / log.CHECKPOINT
     path.write_bytes(path.read_bytes().split(b"\n\n")[0] + b"\n")
     assert any(
-        "not signed; give --unsigned" in fault for fault in sandbox.verify(run, sample=0).faults
+        "not signed; give --unsigned" in fault
+        for fault in sandbox.verify(signed_run, sample=0).faults
     )
-    assert cli("verify", run, "--sample", "0").returncode == 1
-    assert cli("verify", run, "--sample", "0", "--unsigned").returncode == 0
-    report = sandbox.verify(run, sample=0, trust=Trust(Ledger(read_only=True)))
+    assert cli("verify", signed_run, "--sample", "0").returncode == 1
+    assert cli("verify", signed_run, "--sample", "0", "--unsigned").returncode == 0
+    report = sandbox.verify(signed_run, sample=0, trust=Trust(Ledger(read_only=True)))
     assert report.faults == []
     assert "not signed: anybody could have made this run's log." in report.notes
 
 
 @pytest.mark.parametrize("signed", [True, False])
 def test_nothing_can_be_appended_to_a_checkpoint_but_others_signatures(
-    run: Path, signed: bool
+    signed_run: Path, signed: bool
 ) -> None:
-    path = run / log.CHECKPOINT
+    path = signed_run / log.CHECKPOINT
     body, _, signature = path.read_text().partition("\n\n")
     end = f"\n\n{signature}" if signed else "\n"
     trust = Trust(Ledger(read_only=True), keys.trusted())
     path.write_text(f"{body}\nan extension{end}")
-    faults = sandbox.verify(run, sample=0, trust=trust).faults
+    faults = sandbox.verify(signed_run, sample=0, trust=trust).faults
     assert any("checkpoint" in fault for fault in faults)
     if signed:
         path.write_text(f"{body}{end}\N{EM DASH} witness AAAAAAAAAAAA\n")
-        report = sandbox.verify(run, sample=0, trust=trust)
+        report = sandbox.verify(signed_run, sample=0, trust=trust)
         assert report.faults == []
         assert any("signature of witness+00000000 was not checked" in n for n in report.notes)
 
@@ -331,31 +338,33 @@ def test_nothing_can_be_appended_to_a_checkpoint_but_others_signatures(
     "name", ["run.json", "manifest.json", "log", "checkpoint", "shards/shard-00000.h5"]
 )
 @pytest.mark.parametrize("change", ["cut", "empty", "longer", "twice"])
-def test_a_file_that_is_cut_emptied_or_longer_is_noticed(run: Path, name: str, change: str) -> None:
-    data = (run / name).read_bytes()
+def test_a_file_that_is_cut_emptied_or_longer_is_noticed(
+    signed_run: Path, name: str, change: str
+) -> None:
+    data = (signed_run / name).read_bytes()
     made = {"cut": data[:-1], "empty": b"", "longer": data + b"\n", "twice": data + data}
-    (run / name).write_bytes(made[change])
+    (signed_run / name).write_bytes(made[change])
     try:
-        faults = check(run).faults
+        faults = check(signed_run).faults
     except FormatError as error:
         faults = [str(error)]
     assert any(Path(name).name in fault for fault in faults), faults
 
 
-def test_what_was_given_back_and_what_others_paid_is_noted(run: Path) -> None:
-    book, name = Ledger(), json.loads((run / "run.json").read_text())["run"]
+def test_what_was_given_back_and_what_others_paid_is_noted(signed_run: Path) -> None:
+    book, name = Ledger(), json.loads((signed_run / "run.json").read_text())["run"]
     book.refund(charge_id(name, 1))
     parent = "p" * 64
     other = Usage(charge_id(name, 0, parent), {"pixel": 10}, "1", "e" * 64, name, 0, parent)
     book.post("local", [other])
-    report = check(run)
+    report = check(signed_run)
     assert report.faults == []
     assert any("were given back in 1 refunds" in text for text in report.notes)
     assert any("0.0005 credits were charged for 1 episodes" in text for text in report.notes)
 
 
-def test_another_name_price_or_scenario_in_run_json_is_noticed(run: Path) -> None:
-    key, known = keys.load(), json.loads((run / "run.json").read_text())
+def test_another_name_price_or_scenario_in_run_json_is_noticed(signed_run: Path) -> None:
+    key, known = keys.load(), json.loads((signed_run / "run.json").read_text())
     wrong = {
         "run": "f" * 64,
         "prices": "0" * 64,
@@ -364,6 +373,6 @@ def test_another_name_price_or_scenario_in_run_json_is_noticed(run: Path) -> Non
         "code": "0" * 64,
     }
     for name, value in wrong.items():
-        jsonfile.write(run / "run.json", {**known, name: value})
-        forge_log(run, key)
-        assert any("run.json: " in fault for fault in check(run).faults), name
+        jsonfile.write(signed_run / "run.json", {**known, name: value})
+        forge_log(signed_run, key)
+        assert any("run.json: " in fault for fault in check(signed_run).faults), name

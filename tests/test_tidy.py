@@ -3,7 +3,9 @@
 import ast
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,7 @@ OWNERS = {
     "rich": ["cli"],
 }
 LONGEST_FUNCTION, LONGEST_FILE = 50, 450
+TESTS = sorted(ROOT.glob("tests/*.py"))
 SOURCES = sorted([*ROOT.glob("sandbox/**/*.py"), *ROOT.glob("envs/*.py")])
 
 
@@ -66,6 +69,11 @@ def module(path: Path) -> str:
 MODULES = {module(path): path for path in SOURCES}
 
 
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def room(name: str) -> str:
     """The room of a module: sandbox.run.folder is in `run`; "" for the library itself."""
     return (*name.split("."), "")[1]
@@ -77,7 +85,7 @@ def imports(path: Path, *, late: bool = True) -> Iterator[str]:
     Args:
         late: whether to yield what its functions import, too.
     """
-    waiting: list[ast.AST] = [ast.parse(path.read_text())]
+    waiting: list[ast.AST] = [tree(path)]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
@@ -130,7 +138,7 @@ def test_no_module_imports_itself_by_way_of_others(late: bool) -> None:
 def test_an_init_only_offers_names(path: Path) -> None:
     if module(path) in MORE_THAN_NAMES:
         return
-    for node in ast.parse(path.read_text()).body:
+    for node in tree(path).body:
         match node:
             case ast.Import() | ast.ImportFrom() | ast.Expr(value=ast.Constant()):
                 pass
@@ -176,7 +184,7 @@ def length(function: ast.FunctionDef, path: Path) -> int:
 def test_functions_and_files_are_short_and_nothing_is_half_done(path: Path) -> None:
     text = path.read_text()
     assert text.count("\n") <= LONGEST_FILE
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.FunctionDef):
             assert length(node, path) <= LONGEST_FUNCTION, node.name
         if isinstance(node, ast.ExceptHandler):
@@ -194,12 +202,28 @@ def test_the_content_folders_are_no_packages() -> None:
 
 
 def test_an_environment_is_mentioned_in_its_own_file_its_scenarios_and_recipes_alone() -> None:
+    worlds = {path.stem for path in ROOT.glob("envs/*.py")}
     for path in (p for p in SOURCES if room(module(p)) != "envs"):
-        for name in (env.stem for env in ROOT.glob("envs/*.py")):
-            code = ast.unparse(ast.parse(path.read_text()))
-            names = {n.id for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Name)}
-            assert name not in names
-            assert not re.search(rf"^\s*(import|from) .*\b{name}\b", code, re.MULTILINE)
+        assert not {n.id for n in ast.walk(tree(path)) if isinstance(n, ast.Name)} & worlds
+        assert not {part for name in imports(path) for part in name.split(".")} & worlds
+
+
+def fixtures(path: Path) -> Iterator[str]:
+    functions = [node for node in tree(path).body if isinstance(node, ast.FunctionDef)]
+    for function in functions:
+        if any("pytest.fixture" in ast.unparse(one) for one in function.decorator_list):
+            yield function.name
+
+
+def test_a_fixtures_name_means_one_thing() -> None:
+    known = Counter(name for path in TESTS for name in fixtures(path))
+    assert [name for name, count in known.items() if count > 1] == []
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda p: p.name)
+def test_what_tests_share_is_in_no_test(path: Path) -> None:
+    mine = {name for name in imports(path) if name.split(".")[0].startswith("test_")}
+    assert not mine, "put it into a module of its own"
 
 
 def test_every_tracked_file_has_a_home() -> None:

@@ -17,7 +17,7 @@ from sandbox.trajectory import Episode, shards
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def colourful(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with pictures; tests change copies of it."""
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
@@ -37,9 +37,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(made: Path, tmp_path: Path) -> Path:
-    shutil.copytree(made.parent / "home", tmp_path / "home")
-    return Path(shutil.copytree(made, tmp_path / "run"))
+def pictured(colourful: Path, tmp_path: Path) -> Path:
+    shutil.copytree(colourful.parent / "home", tmp_path / "home")
+    return Path(shutil.copytree(colourful, tmp_path / "run"))
 
 
 def edit(run: Path, column: str, row: int, change: float) -> None:
@@ -50,34 +50,34 @@ def edit(run: Path, column: str, row: int, change: float) -> None:
         data[row] = value + np.asarray(change, dtype=data.dtype)
 
 
-def test_a_run_verifies_and_nothing_is_written(run: Path) -> None:
-    before = content(run)
-    report = sandbox.verify(run)
+def test_a_run_verifies_and_nothing_is_written(pictured: Path) -> None:
+    before = content(pictured)
+    report = sandbox.verify(pictured)
     assert report.faults == []
     assert (report.episodes, report.replayed) == (4, 4)
-    assert content(run) == before
+    assert content(pictured) == before
 
 
-def test_a_sample_replays_as_many_and_says_so(run: Path) -> None:
-    report = sandbox.verify(run, sample=2)
+def test_a_sample_replays_as_many_and_says_so(pictured: Path) -> None:
+    report = sandbox.verify(pictured, sample=2)
     assert (report.episodes, report.replayed, report.faults) == (4, 2, [])
     assert any("2 of 4 episodes were not" in note for note in report.notes)
 
 
 @pytest.mark.parametrize("column", ["state", "reward", "pixels", "charge", "variation.t_mass_kg"])
-def test_an_edited_value_is_named_by_its_episode(run: Path, column: str) -> None:
-    edit(run, column, 5, 1)
-    (first, *_) = sandbox.verify(run).faults
+def test_an_edited_value_is_named_by_its_episode(pictured: Path, column: str) -> None:
+    edit(pictured, column, 5, 1)
+    (first, *_) = sandbox.verify(pictured).faults
     assert "episode 0" in first
 
 
-def test_a_forged_digest_is_found_by_replay_at_its_step_and_column(run: Path) -> None:
-    path = shards(run)[0]
+def test_a_forged_digest_is_found_by_replay_at_its_step_and_column(pictured: Path) -> None:
+    path = shards(pictured)[0]
     with h5py.File(path, "r") as file:
         offset = int(file["ep_offset"][2])
-    edit(run, "state", offset + 7, 1e-12)
+    edit(pictured, "state", offset + 7, 1e-12)
     reseal(path)
-    report = sandbox.verify(run)
+    report = sandbox.verify(pictured)
     assert any("episode 2" in f and "step 7 in column 'state'" in f for f in report.faults)
 
 
@@ -98,27 +98,29 @@ def reseal(path: Path) -> None:
         write_texts(file, {**texts, "episodes": json.dumps(records)})
 
 
-def test_a_missing_manifest_an_edited_one_and_a_missing_shard_are_noticed(run: Path) -> None:
-    manifest = run / "manifest.json"
+def test_a_missing_manifest_an_edited_one_and_a_missing_shard_are_noticed(pictured: Path) -> None:
+    manifest = pictured / "manifest.json"
     said = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**said, "charge_micro": 1}))
-    assert any("manifest.json: says" in fault for fault in sandbox.verify(run, sample=1).faults)
+    assert any(
+        "manifest.json: says" in fault for fault in sandbox.verify(pictured, sample=1).faults
+    )
     manifest.unlink()
-    assert any("not finished" in fault for fault in sandbox.verify(run, sample=1).faults)
-    shards(run)[0].unlink()
-    assert "0 episodes where the recipe says 4." in sandbox.verify(run).faults
+    assert any("not finished" in fault for fault in sandbox.verify(pictured, sample=1).faults)
+    shards(pictured)[0].unlink()
+    assert "0 episodes where the recipe says 4." in sandbox.verify(pictured).faults
 
 
-def test_a_foreign_shard_is_noticed(run: Path, tmp_path: Path) -> None:
+def test_a_foreign_shard_is_noticed(pictured: Path, tmp_path: Path) -> None:
     sandbox.generate(recipe("push_t", episodes=4), tmp_path / "other")
-    shutil.copy(shards(tmp_path / "other")[0], shards(run)[0])
-    assert sandbox.verify(run, sample=1).faults
+    shutil.copy(shards(tmp_path / "other")[0], shards(pictured)[0])
+    assert sandbox.verify(pictured, sample=1).faults
 
 
-def test_the_status_is_0_or_1(run: Path) -> None:
-    assert cli("verify", run).returncode == 0
-    edit(run, "reward", 3, 0.5)
-    done = cli("verify", run)
+def test_the_status_is_0_or_1(pictured: Path) -> None:
+    assert cli("verify", pictured).returncode == 0
+    edit(pictured, "reward", 3, 0.5)
+    done = cli("verify", pictured)
     assert done.returncode == 1
     assert "FAILED" in done.stdout
     assert "episode 0" in done.stdout
@@ -136,7 +138,7 @@ def test_the_first_difference_is_the_earliest_step() -> None:
 
 
 @pytest.fixture(scope="module")
-def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sharded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of three shards."""
     folder = tmp_path_factory.mktemp("several")
     with pytest.MonkeyPatch.context() as patch:
@@ -148,9 +150,9 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_two_workers_find_what_one_finds(several: Path, tmp_path: Path) -> None:
-    shutil.copytree(several / "home", tmp_path / "home")
-    run = Path(shutil.copytree(several / "run", tmp_path / "run"))
+def test_two_workers_find_what_one_finds(sharded: Path, tmp_path: Path) -> None:
+    shutil.copytree(sharded / "home", tmp_path / "home")
+    run = Path(shutil.copytree(sharded / "run", tmp_path / "run"))
     assert sandbox.verify(run, workers=2) == sandbox.verify(run)
     with h5py.File(shards(run)[1], "r+") as file:
         file["reward"][700] += 1.0
@@ -162,15 +164,15 @@ def test_two_workers_find_what_one_finds(several: Path, tmp_path: Path) -> None:
 
 
 def test_another_version_of_an_environment_is_another_run_and_is_said(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pictured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = json.loads((run / "run.json").read_text())
+    before = json.loads((pictured / "run.json").read_text())
     monkeypatch.setattr("sandbox.catalogue.code", lambda name: "1" * 64)
-    report = sandbox.verify(run, sample=0)
+    report = sandbox.verify(pictured, sample=0)
     assert report.faults == []
     assert "another version of envs/push_t.py" in "\n".join(report.notes)
     with pytest.raises(RunConflictError, match="made with another code"):
-        sandbox.generate(Recipe.model_validate(before["recipe"]), run)
+        sandbox.generate(Recipe.model_validate(before["recipe"]), pictured)
     sandbox.generate(recipe("push_t", episodes=1), tmp_path / "new")
     after = json.loads((tmp_path / "new" / "run.json").read_text())
     assert (after["code"], after["run"] != before["run"]) == ("1" * 64, True)
