@@ -157,8 +157,8 @@ class SandboxEnv(Task):
         self.episode, self.values, self.t = begun, values, 0
         self._build(scene)
         self.started()
-        arrived = self._arrive(charged)
         with self._uncharged_if_refused():
+            arrived = self._arrive(charged)
             declared.check_first(self)
         return arrived
 
@@ -166,8 +166,7 @@ class SandboxEnv(Task):
     def check(self) -> None:
         """Refuse a class, camera or file that does not fit seed 0's scene; nothing is charged."""
         declared.rehearse(type(self))
-        values = self._values(0, [], {})
-        self.pictures.load(self._laid_out(values, 0))
+        self.pictures.load(self._laid_out(self._values(0, [], {}), 0))
 
     @final
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
