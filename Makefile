@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 DEMO := runs/push_t_demo
 
-.PHONY: demo test soak swm check fix bench clean
+.PHONY: demo test soak swm check fix bench docs clean
 
 .venv/core: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -51,6 +51,10 @@ fix: .venv/dev
 
 bench: .venv/dev
 	$(BIN)/python -m benchmarks
+
+docs: .venv/dev  # The generated pages: minutes, for every world is drawn.
+	$(BIN)/sandbox gallery docs
+	$(BIN)/sandbox reference docs
 
 clean:
 	rm -rf .venv .venv-swm build dist runs

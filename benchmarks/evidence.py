@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import sandbox
 from benchmarks.replaying import generate
 from benchmarks.stepping import recipe
-import sandbox
 from sandbox import prices
 from sandbox.ledger import Lease, Ledger, Usage, charge_id
 from sandbox.meter import Meter

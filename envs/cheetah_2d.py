@@ -12,8 +12,7 @@ from sandbox.env import Actions, Element, SandboxEnv, Vector, each, policy
 from sandbox.env.factors import Color, Factors, Uniform, Values, handling, looks
 
 HALF_M, RADIUS_M = 0.5, 0.046  # Of the torso; all capsules are as thick.
-FAST_M_S = 3.0  # Reward saturates.
-FAR_M = 6.0  # Success.
+FAST_M_S, FAR_M = 3.0, 6.0  # Where the reward saturates, and success.
 EFFORT = 0.1  # What full action costs of the reward.
 
 
@@ -21,7 +20,6 @@ class Segment(NamedTuple):
     """A part of a leg: its end at rest from its joint [m], and its joint's limits and strength."""
 
     name: str
-    parent: str
     end: tuple[float, float]  # x, z.
     mass_kg: float
     limits: tuple[float, float]
@@ -29,13 +27,13 @@ class Segment(NamedTuple):
     spring_n_m: float  # Per radian from rest.
 
 
-SEGMENTS = (
-    Segment("back_thigh", "torso", (0.16, -0.25), 1.5, (-0.6, 1.0), 90.0, 60.0),
-    Segment("back_shin", "back_thigh", (-0.27, -0.15), 1.3, (-0.8, 0.8), 70.0, 45.0),
-    Segment("back_foot", "back_shin", (0.07, -0.18), 0.8, (-0.4, 0.8), 40.0, 30.0),
-    Segment("front_thigh", "torso", (-0.14, -0.24), 1.4, (-1.0, 0.7), 90.0, 45.0),
-    Segment("front_shin", "front_thigh", (0.13, -0.19), 1.0, (-1.1, 0.9), 50.0, 30.0),
-    Segment("front_foot", "front_shin", (0.09, -0.15), 0.7, (-0.5, 0.5), 25.0, 15.0),
+SEGMENTS = (  # From the torso down, the back leg first.
+    Segment("back_thigh", (0.16, -0.25), 1.5, (-0.6, 1.0), 90.0, 60.0),
+    Segment("back_shin", (-0.27, -0.15), 1.3, (-0.8, 0.8), 70.0, 45.0),
+    Segment("back_foot", (0.07, -0.18), 0.8, (-0.4, 0.8), 40.0, 30.0),
+    Segment("front_thigh", (-0.14, -0.24), 1.4, (-1.0, 0.7), 90.0, 45.0),
+    Segment("front_shin", (0.13, -0.19), 1.0, (-1.1, 0.9), 50.0, 30.0),
+    Segment("front_foot", (0.09, -0.15), 0.7, (-0.5, 0.5), 25.0, 15.0),
 )
 JOINTS = tuple(segment.name for segment in SEGMENTS)
 GALLOP_HZ = 3.29
@@ -57,8 +55,7 @@ class Cheetah2d(SandboxEnv):
         joint velocities [rad/s].
     Action, float32 (6,) in [-1, 1]: torques of these joints in units of 90, 70, 40, 90, 50 and 25
         N m times `torque_scale`.
-    Reward: forward velocity in units of 3 m/s, -1 to 1, less 0.1 times the mean square of the
-        action.
+    Reward: forward velocity / (3 m/s), -1 to 1, less 0.1 times the mean square of the action.
     Ends: truncated after 6 s; success is to be 6 m ahead of the start then.
     """
 
@@ -76,8 +73,7 @@ class Cheetah2d(SandboxEnv):
         *each("cos_pitch sin_pitch", "1", -1.0, 1.0),
         *each(" ".join(JOINTS), "rad", -3.0, 3.0),
         *each("velocity_x velocity_z", "m/s", -50.0, 50.0),
-        Element("pitch_velocity", "rad/s", -150.0, 150.0),
-        *(Element(f"{name}_velocity", "rad/s", -150.0, 150.0) for name in JOINTS),
+        *(Element(f"{name}_velocity", "rad/s", -150.0, 150.0) for name in ("pitch", *JOINTS)),
     )
     factors = Factors(
         torso_mass_kg=Uniform(4.0, 9.0, 6.0, "kg", "mass of the torso"),
@@ -115,9 +111,8 @@ class Cheetah2d(SandboxEnv):
 
     def started(self) -> None:
         """Remember the strength, and from where the torso slides up and down."""
-        self.home = _height(self.values.leg_scale)
+        self.home, self.effort = _height(self.values.leg_scale), 0.0
         self.strong = [s.torque_n_m * self.values.torque_scale for s in SEGMENTS]
-        self.effort = 0.0
 
     def act(self, action: list[float]) -> None:
         self.effort = sum(a * a for a in action) / len(action)
@@ -127,9 +122,8 @@ class Cheetah2d(SandboxEnv):
 
     def arrived(self) -> None:
         """Derive where the torso is and how the joints are bent."""
-        row = self.row
-        self.x, self.speed, self.pitch = row[0], row[1], row[4]
-        self.angles = row[6::2]
+        self.x, self.speed, _, _, self.pitch, *_ = self.row
+        self.angles = self.row[6::2]
 
     def proprio(self) -> tuple[float, ...]:
         row, (cos, sin) = self.row, (math.cos(self.pitch), math.sin(self.pitch))
@@ -180,27 +174,22 @@ def _runner(f: Values, pitch: float, bends: Sequence[float]) -> sc.Body:
         sc.Link("z", sc.Joint("prismatic", sc.Z), mass_kg=0.01, parent="x"),
         sc.Link("torso", turning, torso, f.torso_mass_kg, parent="z", position=pitch),
     ]
-    ends = {"torso": (0.0, 0.0)}
-    for segment, bend in zip(SEGMENTS, bends, strict=True):
-        x, z = (f.leg_scale * part for part in segment.end)
-        ends[segment.name] = (x, z)
-        at = ends[segment.parent]
-        if segment.parent == "torso":
-            at = (-HALF_M if segment.name.startswith("back") else HALF_M, 0.0)
-        damping = f.joint_damping * segment.spring_n_m / 60.0
-        hinge = sc.Joint("revolute", sc.Y, segment.limits, torque, damping)
-        bone = _capsule((0.0, 0.0), (x, z), f.rgba("leg_color"))
-        place, middle = sc.Pose((at[0], 0.0, at[1])), (x / 2, 0.0, z / 2)
-        mass, name, parent = segment.mass_kg, segment.name, segment.parent
-        links.append(sc.Link(name, hinge, (bone,), mass, middle, place, parent, bend))
+    at, parent = sc.Pose(), ""
+    for n, (name, end, mass, limits, _, spring) in enumerate(SEGMENTS):
+        if n % 3 == 0:  # A thigh.
+            at, parent = sc.Pose((HALF_M if n else -HALF_M, 0.0, 0.0)), "torso"
+        x, z = (f.leg_scale * part for part in end)
+        hinge = sc.Joint("revolute", sc.Y, limits, torque, f.joint_damping * spring / 60.0)
+        bone, middle = _capsule((0.0, 0.0), (x, z), f.rgba("leg_color")), (x / 2, 0.0, z / 2)
+        links.append(sc.Link(name, hinge, (bone,), mass, middle, at, parent, bends[n]))
+        at, parent = sc.Pose((x, 0.0, z)), name
     base = sc.Pose((0.0, 0.0, _height(f.leg_scale)))
     return sc.Body("runner", pose=base, material=sc.Material(friction=1.0), links=tuple(links))
 
 
 def _height(leg_scale: float) -> float:
     """Return how high the torso is when the longer leg is just above the ground."""
-    legs = ("back", "front")
-    depths = (sum(s.end[1] for s in SEGMENTS if s.name.startswith(leg)) for leg in legs)
+    depths = (sum(s.end[1] for s in leg) for leg in (SEGMENTS[:3], SEGMENTS[3:]))
     return -leg_scale * min(depths) + RADIUS_M + 0.03
 
 

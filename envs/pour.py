@@ -98,17 +98,15 @@ class Pour(SandboxEnv):
         self.count: int = self.values.n_beads
         at = {body.name: body.pose.xyz[0] for body in self.world.scene.bodies}
         self.start, self.bowl = at["cup"], at["bowl"]
-        self.half: float = self.values.bowl_half_m
-        self.spilled = False
+        self.half, self.spilled = float(self.values.bowl_half_m), False
 
     def act(self, action: list[float]) -> None:
         (x, _), (tilt, _) = self.joint("cup", "slide"), self.joint("cup", "tilt")
-        speed, rate = SLIDE_M_S * action[0], TILT_RAD_S * action[1]
-        if not CUP_X_M[0] < self.start + x + speed / self.control_hz < CUP_X_M[1]:
-            speed = 0.0
-        if not -0.5 < tilt + rate / self.control_hz < FURTHEST_RAD:
-            rate = 0.0
-        self.world.drive("cup", ("slide", "tilt"), (speed, rate))
+        speed, rate, (low, high) = SLIDE_M_S * action[0], TILT_RAD_S * action[1], CUP_X_M
+        free = low < self.start + x + speed / self.control_hz < high
+        turns = -0.5 < tilt + rate / self.control_hz < FURTHEST_RAD
+        drives = (speed if free else 0.0, rate if turns else 0.0)
+        self.world.drive("cup", ("slide", "tilt"), drives)
 
     def arrived(self) -> None:
         """Count the beads in the bowl and those on the floor."""
@@ -117,19 +115,17 @@ class Pour(SandboxEnv):
         low, high, inside, lost = self.bowl - self.half, self.bowl + self.half, 0, 0
         for x, z in zip(self.xs, self.zs, strict=True):
             if 0.0 < z < BOWL_HIGH_M:  # 0 is a bead that was taken away.
-                if low < x < high:
-                    inside += 1
-                else:
-                    lost += z < 0.03
+                inside += low < x < high
+                lost += z < 0.03 and not low < x < high
         self.share = inside / self.count
         self.spilled = self.spilled or lost > 0
 
     def proprio(self) -> tuple[float, ...]:
         (x, speed), (tilt, rate) = self.joint("cup", "slide"), self.joint("cup", "tilt")
-        told = [self.start + x, tilt, speed, rate, self.bowl, self.half]
-        for places in (self.xs, self.zs):
-            told += (sum(places) / self.count, min(places), max(places))
-        return (*told, self.seconds_left())
+        cup, xs, zs = (self.start + x, tilt, speed, rate), self.xs, self.zs
+        beads_x = (sum(xs) / self.count, min(xs), max(xs))
+        beads_z = (sum(zs) / self.count, min(zs), max(zs))
+        return (*cup, self.bowl, self.half, *beads_x, *beads_z, self.seconds_left())
 
     def reward(self) -> float:
         return self.share
@@ -176,19 +172,12 @@ def _beads(f: Values, start: float, shaken: list[float]) -> Iterator[sc.Body]:
 def _cup(f: Values, start: float) -> sc.Body:
     """Return a bottom and two walls, on a joint that tilts, on one that slides."""
     color, (wide, high), deep, thick = f.rgba("cup_color"), CUP_M, DEEP_M - 0.001, WALL_M
-    bottom, wall = (wide + 2 * thick, deep, thick), (thick, deep, high)
-    sides = (
-        (bottom, (0, 0, -high - thick)),
-        (wall, (-wide - thick, 0, 0)),
-        (wall, (wide + thick, 0, 0)),
-    )
-    walls = tuple(sc.box(half, at, color) for half, at in sides)
+    bottom = sc.box((wide + 2 * thick, deep, thick), (0, 0, -high - thick), color)
+    walls = (sc.box((thick, deep, high), (x, 0, 0), color) for x in (-wide - thick, wide + thick))
     along = sc.Joint("prismatic", sc.X, motor=sc.Motor("velocity", 500.0))
     about = sc.Joint("revolute", sc.Y, motor=sc.Motor("velocity", 100.0))
-    slide, tilt = (
-        sc.Link("slide", along, (), 0.5),
-        sc.Link("tilt", about, walls, 0.5, parent="slide"),
-    )
+    slide = sc.Link("slide", along, (), 0.5)
+    tilt = sc.Link("tilt", about, (bottom, *walls), 0.5, parent="slide")
     at, surface = sc.turned(start, 0.0, CUP_Z_M), sc.Material(0.6, restitution=0.3)
     return sc.Body("cup", pose=at, material=surface, links=(slide, tilt))
 

@@ -85,7 +85,7 @@ def listing(kind: str) -> Listing:
         found[name] = Listed(name, f"{kind}/{path.name}", path, "", *code)
     offers, faults = _offers(kind)
     taken = {_squashed(name): one for name, one in found.items()}
-    for one in (*offers, *_files(kind, offers)):
+    for one in offers if kind == "envs" else _files(kind, offers):
         other = taken.setdefault(_squashed(one.name), one)
         if other is one:
             found[one.name] = one
@@ -200,8 +200,6 @@ def _folder(point: metadata.EntryPoint, text: str) -> Listed | str:
 
 def _files(kind: str, offers: tuple[Listed, ...]) -> Iterator[Listed]:
     """Yield the documents in the folders that other packages offer."""
-    if kind == "envs":
-        return
     for one in offers:
         for path in sorted(one.path.glob(f"[!_]*{_SUFFIXES[kind]}")):
             name = path.name.removesuffix(_SUFFIXES[kind])

@@ -315,6 +315,38 @@ def test_a_snapshot_is_come_back_to_and_time_with_it(environment: str) -> None:
     it.close()
 
 
+def test_a_snapshot_keeps_all_that_the_loop_remembers() -> None:
+    it = env(labels=True)
+    values = {"action_delay_steps": 2}
+    it.reset(seed=3, options={"variation_values": values})
+    here, there = it.body("ball_0")[:2], it.body("ball_1")[:2]
+    before = it.snapshot()
+    far = math.dist(here, there)
+    strike = np.array([(b - a) / far for a, b in zip(here, there, strict=True)], np.float32)
+    while not it.touches():
+        assert not it.step(strike)[3]
+    first = it.t
+    assert it.labels()[1][1]  # First contact.
+    it.restore(before)
+    assert it.episode == before.episode
+    while not it.touches():
+        it.step(strike)
+    assert it.t == first
+    assert it.labels()[1][1]
+    it.close()
+
+
+def test_a_snapshot_keeps_the_noise_to_come() -> None:
+    it = env("push_t")
+    it.reset(seed=3, options={"variation_values": {"action_noise": 0.1}})
+    kept, ways = it.snapshot(), list[Any]()
+    for _ in range(2):
+        ways.append([it.step(np.zeros(2, np.float32))[4]["state"] for _ in range(3)])
+        it.restore(kept)
+    assert np.allclose(ways[0], ways[1], atol=1e-6)
+    it.close()
+
+
 @pytest.fixture(scope="module")
 def scripted_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("branches")

@@ -12,7 +12,7 @@ from sandbox import catalogue, prices
 from sandbox.errors import BudgetExhaustedError, InvalidInputError, UnknownNameError
 from sandbox.ledger import Ledger
 from sandbox.ledger.statement import statement
-from sandbox.scene import Camera, Scene
+from sandbox.scene import Camera, Engine, Scene
 
 ID = "sandbox:sandbox/PushT-v0"
 STILL = np.zeros(2, np.float32)
@@ -306,6 +306,9 @@ def test_what_draws_is_named_with_its_determinism_class(renderer: str) -> None:
 def test_a_scene_of_another_physics_rate_is_refused() -> None:
     class Slow(catalogue.environment("push_t")):
         physics_hz = 480
+
+        def scene(self, f: Any, rng: Any) -> Scene:
+            return replace(super().scene(f, rng), engine=Engine())
 
         @classmethod
         def name(cls) -> str:

@@ -74,4 +74,5 @@ def test_the_wheel_carries_content_and_nothing_else(wheels: dict[str, Path]) -> 
         assert tops == {"sandbox", next(t for t in tops if t.endswith(".dist-info"))}
         assert "sandbox/envs/push_t.py" in names
         assert "sandbox/prices/1.yaml" in names
+        assert "sandbox/py.typed" in names
         assert not [name for name in names if name.endswith((".h5", ".pyc", ".mp4", ".png"))]

@@ -6,6 +6,7 @@ import typer
 
 from sandbox.cli import ledger, look, make, trust
 from sandbox.cli.options import CHECK, LOOK, MAKE, PAY
+from sandbox.cli.reference import reference
 
 
 def _version(wanted: bool) -> None:
@@ -20,6 +21,7 @@ app = typer.Typer(
     help="Generate, check and pay for world-model datasets from PyBullet environments.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # Rich's own markup would swallow [credits].
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 
@@ -39,7 +41,7 @@ for command in (make.generate, make.quote, make.render, make.branch, make.surpri
 for command in (look.inspect, look.preview, look.coverage, look.envs, look.scenarios):
     app.command(rich_help_panel=LOOK)(command)
 app.command("factors", rich_help_panel=LOOK)(look.factors)
-for command in (look.schema, look.gallery):
+for command in (look.schema, look.gallery, reference):
     app.command(rich_help_panel=LOOK)(command)
 for command in (trust.verify, trust.audit, trust.prove, trust.recover):
     app.command(rich_help_panel=CHECK)(command)

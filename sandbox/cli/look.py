@@ -152,11 +152,12 @@ def schema(
     document: Annotated[Document, typer.Argument(help="Kind of document.")] = Document.scenario,
 ) -> None:
     """Print the JSON schema of scenarios or recipes, for an editor to complete them."""
+    from sandbox.report import reference
     from sandbox.run.recipe import Recipe
     from sandbox.scenario import Scenario
 
     model = Scenario if document is Document.scenario else Recipe
-    print(json.dumps(model.model_json_schema(), indent=1))
+    print(json.dumps(reference.schema(model), indent=1))
 
 
 def scenarios(as_json: Json = False) -> None:

@@ -11,31 +11,30 @@ import typer
 from sandbox.cli.options import (
     Account,
     Admission,
-    Budget,
     Cameras,
     Columns,
     Compression,
     Episodes,
     ImageSize,
     Json,
+    Making,
     OutPath,
     RecipeName,
     Renderer,
     RunPath,
     Seed,
-    SigningKeyLabel,
     Split,
     TrustCode,
-    Workers,
     listed,
+    making,
 )
 
 if TYPE_CHECKING:
-    from sandbox.cli.progress import Making
-    from sandbox.evidence.note import SigningKey
+    from sandbox.cli.progress import MakingDisplay
     from sandbox.run.bill import Bill
 
 
+@making
 def generate(
     name: RecipeName,
     out: Annotated[
@@ -44,34 +43,28 @@ def generate(
     split: Split = None,
     episodes: Episodes = None,
     seed: Seed = None,
-    budget: Budget = None,
-    account: Account = None,
     compression: Compression = None,
     admission: Admission = None,
-    workers: Workers = 1,
-    key: SigningKeyLabel = None,
-    as_json: Json = False,
+    *,
+    making: Making,
 ) -> None:
     """Generate the dataset of a recipe; the same command continues where it stopped."""
     from sandbox import api
 
     folder = out or Path("runs") / Path(name).stem
-    with _watched("Generating", folder, as_json) as watcher:
+    with _watched("Generating", folder, making.as_json) as watcher:
         bill = api.generate(
             name,
             folder,
             split=split,
             episodes=episodes,
             seed=seed,
-            account=account,
-            budget=budget,
             compression=compression,
             admission=admission,
-            workers=workers,
-            key=_key(key),
             watcher=watcher,
+            **making.paying,
         )
-    _print_bill(bill, folder, as_json)
+    _print_bill(bill, folder, making.as_json)
 
 
 def quote(
@@ -101,6 +94,7 @@ def quote(
         show.quote(wanted, quoted, 0)
 
 
+@making
 def render(
     run: RunPath,
     out: OutPath,
@@ -108,19 +102,16 @@ def render(
     camera: Cameras = None,
     image_size: ImageSize = None,
     renderer: Renderer = None,
-    budget: Budget = None,
-    account: Account = None,
     compression: Compression = None,
     admission: Admission = None,
     trust_code: TrustCode = False,
-    workers: Workers = 1,
-    key: SigningKeyLabel = None,
-    as_json: Json = False,
+    *,
+    making: Making,
 ) -> None:
     """Replay a finished run and draw its pictures; only the pictures are charged."""
     from sandbox import api
 
-    with _watched("Rendering", out, as_json) as watcher:
+    with _watched("Rendering", out, making.as_json) as watcher:
         bill = api.render(
             run,
             out,
@@ -128,18 +119,16 @@ def render(
             camera=camera,
             image_size=image_size,
             renderer=renderer,
-            account=account,
-            budget=budget,
             compression=compression,
             admission=admission,
             trust_code=trust_code,
-            workers=workers,
-            key=_key(key),
             watcher=watcher,
+            **making.paying,
         )
-    _print_bill(bill, out, as_json)
+    _print_bill(bill, out, making.as_json)
 
 
+@making
 def branch(
     run: RunPath,
     episode: Annotated[int, typer.Option(min=0, help="Number of the episode to branch off.")],
@@ -157,17 +146,14 @@ def branch(
     k: Annotated[
         int, typer.Option(min=1, help="Number of branches of each kind that draws at random.")
     ] = 1,
-    budget: Budget = None,
-    account: Account = None,
     trust_code: TrustCode = False,
-    workers: Workers = 1,
-    key: SigningKeyLabel = None,
-    as_json: Json = False,
+    *,
+    making: Making,
 ) -> None:
     """Replay an episode up to a step, then continue it differently."""
     from sandbox import api
 
-    with _watched("Branching", out, as_json) as watcher:
+    with _watched("Branching", out, making.as_json) as watcher:
         bill = api.branch(
             run,
             out,
@@ -175,16 +161,14 @@ def branch(
             step=step,
             kinds=listed(kinds),
             k=k,
-            account=account,
-            budget=budget,
             trust_code=trust_code,
-            workers=workers,
-            key=_key(key),
             watcher=watcher,
+            **making.paying,
         )
-    _print_bill(bill, out, as_json)
+    _print_bill(bill, out, making.as_json)
 
 
+@making
 def surprises(
     run: RunPath,
     out: OutPath,
@@ -201,19 +185,16 @@ def surprises(
         str | None, typer.Option(help="Event during which surprises happen, such as hidden.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of moments.")] = 0,
-    budget: Budget = None,
-    account: Account = None,
     trust_code: TrustCode = False,
-    workers: Workers = 1,
-    key: SigningKeyLabel = None,
-    as_json: Json = False,
+    *,
+    making: Making,
 ) -> None:
     """Make pairs of a possible and an impossible episode with the same past."""
     from sandbox import api
     from sandbox.cli import show
     from sandbox.sources import surprises as pairings
 
-    with _watched("Branching", out, as_json) as watcher:
+    with _watched("Branching", out, making.as_json) as watcher:
         bill = api.surprises(
             run,
             out,
@@ -221,20 +202,17 @@ def surprises(
             pairs=pairs,
             during=during,
             seed=seed,
-            account=account,
-            budget=budget,
             trust_code=trust_code,
-            workers=workers,
-            key=_key(key),
             watcher=watcher,
+            **making.paying,
         )
-    _print_bill(bill, out, as_json)
-    if not as_json:
+    _print_bill(bill, out, making.as_json)
+    if not making.as_json:
         show.pairs(pairings.pairs(api.open_run(out)))
 
 
 @contextmanager
-def _watched(doing: str, out: Path, as_json: bool) -> Generator["Making"]:
+def _watched(doing: str, out: Path, as_json: bool) -> Generator["MakingDisplay"]:
     """Show progress; after Ctrl-C say what is kept, and exit with status 130."""
     from sandbox import api
     from sandbox.cli import progress, show
@@ -252,13 +230,6 @@ def _watched(doing: str, out: Path, as_json: bool) -> Generator["Making"]:
             "to continue."
         )
         raise typer.Exit(130) from None
-
-
-def _key(label: str | None) -> "SigningKey | None":
-    """Return the key of a label; None leaves the choice to the library."""
-    from sandbox.evidence import keys
-
-    return None if label is None else keys.load(label)
 
 
 def _print_bill(bill: "Bill", folder: Path, as_json: bool) -> None:

@@ -1,9 +1,16 @@
 """Options and arguments that several commands share."""
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from sandbox.evidence.note import SigningKey
 
 MAKE, LOOK, CHECK, PAY = "Make data", "Look at it", "Check it", "Pay for it"  # Groups of --help.
 
@@ -55,3 +62,54 @@ SigningKeyLabel = Annotated[
 def listed(text: str) -> list[str]:
     """Return the parts of a text separated by commas."""
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+@dataclass(frozen=True)
+class Making:
+    """The options that every command has which makes a run.
+
+    Attributes:
+        budget: most that the run may cost [credits].
+        account: name of the account that pays.
+        workers: number of processes that share the shards.
+        key: label of the key that signs.
+        as_json: whether to print JSON.
+    """
+
+    budget: Budget = None
+    account: Account = None
+    workers: Workers = 1
+    key: SigningKeyLabel = None
+    as_json: Json = False
+
+    @property
+    def paying(self) -> dict[str, Any]:
+        """The arguments of the library's functions that these options set."""
+        return {
+            "budget": self.budget,
+            "account": self.account,
+            "workers": self.workers,
+            "key": self._key(),
+        }
+
+    def _key(self) -> "SigningKey | None":
+        """Return the key that signs; None leaves the choice to the library."""
+        from sandbox.evidence import keys
+
+        return None if self.key is None else keys.load(self.key)
+
+
+def making(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `Making`; it gets them as its argument `making`."""
+    own = [p for p in inspect.signature(command).parameters.values() if p.name != "making"]
+    shared = list(inspect.signature(Making).parameters.values())
+    keywords = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *shared)]
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        options = {p.name: given.pop(p.name) for p in shared}
+        command(**given, making=Making(**options))
+
+    run.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in keywords}
+    return run

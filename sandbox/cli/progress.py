@@ -110,7 +110,7 @@ class JsonLines(Lines):
         sys.stderr.flush()
 
 
-class Making(Watcher):
+class MakingDisplay(Watcher):
     """Shows how far a run is made. Used as a context."""
 
     def __init__(self, display: Display, quiet: bool) -> None:
@@ -175,9 +175,9 @@ def display(doing: str, as_json: bool, of: str = "episodes") -> Display:
     return Bar(doing, of) if show.OUT.is_terminal else Lines(doing, of)
 
 
-def making(doing: str, as_json: bool) -> Making:
+def making(doing: str, as_json: bool) -> MakingDisplay:
     """Return what shows how far a run is made."""
-    return Making(display(doing, as_json), quiet=as_json)
+    return MakingDisplay(display(doing, as_json), quiet=as_json)
 
 
 def verifying(run: Path, as_json: bool) -> Verifying:

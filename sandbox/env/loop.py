@@ -1,10 +1,10 @@
 """The episode loop, final: check, pay, act, simulate, observe."""
 
-import math
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any, cast, final
+from typing import Any, Self, final
 
+import gymnasium
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from sandbox import digest, prices
 from sandbox import observation as modality
 from sandbox import scenario as scenarios
-from sandbox.env import declared, disturb
+from sandbox.env import declared, disturb, snapshots
+from sandbox.env import options as asked
+from sandbox.env.episode import Episode
 from sandbox.env.pictures import Pictures
-from sandbox.env.snapshots import OF_AN_EPISODE, Returning
-from sandbox.env.task import Observation
-from sandbox.errors import InvalidInputError, SandboxError, UnknownNameError
+from sandbox.env.snapshots import Snapshot
+from sandbox.env.task import Observation, Task
+from sandbox.errors import InvalidInputError, SandboxError
 from sandbox.ledger import AccountFunds, Ledger
 from sandbox.meter import Meter
 from sandbox.scenario import factors
@@ -26,31 +28,40 @@ from sandbox.scenario.factors import Values, VariationSpace
 from sandbox.scene import Scene
 from sandbox.world import World
 
-OPTIONS = ("variation", "variation_values", "disturbances")
-_LAYOUT = 1  # Spawn key of the layout stream; factors.stream() has 0.
-_NOISE = 2  # And that of the noise on actions.
+_LAYOUT = 1  # Spawn key of the layout stream; factors.stream() has 0, the noise on actions 2.
 
 
-class SandboxEnv(Returning):
-    """A world that is simulated, photographed, metered and lived in.
+class SandboxEnv(Task):
+    """An environment that is simulated, photographed and metered, step by step.
 
     A subclass says what its scene holds and what it means; the loop here is final.
 
     Args:
-        scenario: the name of a scenario, a path to one, what one says as a mapping, or None:
-            nothing varies but the layout.
+        scenario: the name of a scenario, a path to one, its content as a mapping, or None: only
+            the layout varies.
         split: one of the scenario's splits, or None.
-        observation: `proprio`; `factors`, those that are numbers, which are hidden otherwise; or
-            pictures (modality.PICTURES); or a list (a Dict).
+        observation: `proprio`, `factors` (those that are numbers, hidden otherwise) or a name of
+            modality.PICTURES; or a list of these, for a Dict.
         image_size: pixels in width and height.
-        camera: one of the scene's cameras, or a list of them (a Dict of `pixels.main`, ...).
-        renderer: `raster`, or `tiny` for Bullet's TinyRenderer; who drew is in `pictures`.
+        camera: one of the scene's cameras, or a list of them, for a Dict of `pixels.main`, ...
+        renderer: `raster`, or `tiny` for Bullet's TinyRenderer; `pictures` says who drew.
         account: who pays, in the ledger; None counts work without paying, for replay.
-        budget: credits that this environment may spend in its life; None is no limit of its own.
+        budget: credits that this environment may spend in its life; None sets no limit.
         render_mode: `rgb_array` or None.
+        labels: whether the world adds up contact impulses for `labels`.
+        meter: counts and pays in place of `account` and `budget`.
+
+    Attributes:
+        keywords: those of the constructor, by which a branch is made.
+        episode: what the loop remembers of the episode under way.
+        meter: counts what an episode costs.
+        pictures: what is photographed.
+        columns: the names of what is observed.
+        log_bytes: bytes that one row takes in a log; see `log`.
+        whole_episodes: whether an episode begins only if all of it can be paid; see `log`.
 
     Raises:
-        UnknownNameError, InvalidInputError: for a keyword that names or holds what it may not.
+        UnknownNameError, InvalidInputError: a keyword is not valid.
     """
 
     # The loop -----------------------------------------------------------------------------------
@@ -74,9 +85,18 @@ class SandboxEnv(Returning):
         account: str | None = "local",
         budget: float | None = None,
         render_mode: str | None = None,
+        labels: bool = False,
+        meter: Meter | None = None,
     ) -> None:
-        mine = ("self", "account", "budget")
-        self._made_as = {key: it for key, it in locals().items() if key not in (*mine, "mine")}
+        self.keywords: dict[str, Any] = {
+            "scenario": scenario,
+            "split": split,
+            "observation": observation,
+            "image_size": image_size,
+            "camera": camera,
+            "renderer": renderer,
+            "render_mode": render_mode,
+        }
         plain = {"format": scenarios.FORMAT, "environment": self.name()}
         self.scenario, where = scenarios.load(plain if scenario is None else scenario)
         if self.scenario.environment not in (self.name(), _written(type(self))):
@@ -88,29 +108,22 @@ class SandboxEnv(Returning):
         self.split = split
         self.modalities = modality.names(observation)
         self.render_mode = _checked_mode(render_mode)
-        funds = AccountFunds(Ledger(), account) if account is not None else None
-        limit = None if budget is None else prices.micro(budget)
-        self.meter = Meter(prices.current(), funds, limit)
+        self.meter = _account_meter(account, budget) if meter is None else meter
         self.max_steps = self._limited()
         self.physics_steps = self.physics_hz // self.control_hz
         self.variation_space = VariationSpace(self.factors)
         self.action_space = spaces.Box(-1.0, 1.0, (self.action_size,), np.float32)
         self.world = World()
-        self.pictures = Pictures(
-            self.modalities,
-            camera,
-            modality.checked_size(image_size),
-            renderer,
-            render_mode is not None,
-            self.world,
-        )
+        self.world.feels = labels
+        size, drawn = modality.checked_size(image_size), render_mode is not None
+        self.pictures = Pictures(self.modalities, camera, size, renderer, drawn, self.world)
         self._observe_as(single=isinstance(observation, str))
         self._places = self.places()
-        self.log_bytes = 0  # What one row costs to log; set by whoever logs, before reset().
-        self.whole_episodes = False  # Whether an episode begins only if all of it can be paid.
-        self.t = -1  # Steps taken in this episode; -1 before the first reset.
-        self._over = True
-        self._framework = frozenset((*vars(self), *OF_AN_EPISODE))  # The rest is the task's.
+        self.log_bytes, self.whole_episodes = 0, False
+        self.episode, self.t, self.row = Episode(over=True), -1, list[float]()
+        self.values = Values({})
+        self._step_cost = self.meter.price({})
+        self._ours = frozenset((*vars(self), "_ours"))  # Every other attribute is the task's.
 
     @final
     def reset(
@@ -120,35 +133,29 @@ class SandboxEnv(Returning):
 
         Args:
             seed: of this episode; its factors and its layout come from two streams of it.
-            options: `variation`, a list of factors to sample over their whole range (["all"] for
-                every one), `variation_values`, values for some, and `disturbances`, a list of what
-                happens, as a scenario has it. They win over the scenario.
+            options: they win over the scenario. `variation` is a list of factors to sample over
+                their whole range (["all"] for every one), `variation_values` are values for some,
+                and `disturbances` is a list of what happens, as in a scenario.
 
         Raises:
             BudgetExhaustedError: the reset and a first step cannot be paid. Nothing was done.
-            InvalidInputError, UnknownNameError: options that cannot be. Nothing was done.
+            InvalidInputError, UnknownNameError: the options are not valid. Nothing was done.
         """
-        if seed is not None and (isinstance(seed, bool) or not 0 <= seed < 2**63):
-            raise InvalidInputError(f"seed {seed!r}: give a whole number from 0 to 2**63 - 1.")
-        changes = self._checked_options(options)
+        asked.checked_seed(seed)
+        changes = asked.variation(options, self.factors)
         super().reset(seed=seed)
         episode_seed = int(self.np_random.integers(2**63)) if seed is None else int(seed)
         values = self._values(episode_seed, *changes)
-        disturbances = self._disturbances(episode_seed, values, options or {})
+        disturbances = self._disturbances(episode_seed, values, options)
         scene = self._laid_out(values, episode_seed)
         disturb.check(disturbances, scene, self.state_bodies)
         self.pictures.load(scene)
         self.settle()
         charged = self._open()
-        self.disturbances = disturbances
-        self.seed, self.values, self.scene_digest = episode_seed, values, scene.digest
+        begun = Episode.begun(episode_seed, values, disturbances, scene.digest, hz=self.control_hz)
         self.variation_space.set_value(values)
+        self.episode, self.values, self.t = begun, values, 0
         self._build(scene)
-        self.t, self._over, self._touched_at = 0, False, -1
-        self._actions: list[list[float]] = []
-        self._due = [(one.step(self.control_hz), one) for one in self.disturbances]
-        self.changes = [(0, values)]
-        self._disturb_actions(episode_seed)
         self.started()
         arrived = self._arrive(charged)
         self._check_declared()
@@ -169,20 +176,21 @@ class SandboxEnv(Returning):
             InvalidInputError: an action outside the action space, or a step after the end.
             BudgetExhaustedError: the step cannot be paid; after a top-up it can.
         """
-        numbers = self._checked_action(action)
-        if self._over:
+        numbers = asked.numbers(action, self.action_size)
+        episode = self.episode
+        if episode.over:
             raise InvalidInputError("step() outside an episode: call reset() first.")
         charged = self.meter.charge(self._step_cost)
-        self._actions.append(numbers)
-        if self._due:
+        episode.actions.append(numbers)
+        if episode.due:
             self._disturb()
-        self.act(self._applied(numbers) if self._late or self._noise else numbers)
+        self.act(episode.applied(numbers) if episode.late or episode.noise else numbers)
         self.world.step(self.physics_steps)
         self.t += 1
         observation, info = self._arrive(charged)
         terminated = self.terminated()
         truncated = self.t >= self.max_steps
-        self._over = terminated or truncated
+        episode.over = terminated or truncated
         if self.t < self.max_steps and not self.meter.affords(self._step_cost):
             truncated = True
             info["budget"] = {
@@ -207,7 +215,7 @@ class SandboxEnv(Returning):
 
     @final
     def settle(self) -> None:
-        """Post what this episode cost, with a digest of what was done as evidence."""
+        """Post the cost of this episode, with a digest of the work as evidence."""
         if self.t >= 0 and self.meter.is_open:
             evidence: dict[str, Any] = {
                 "environment": self.name(),
@@ -215,18 +223,84 @@ class SandboxEnv(Returning):
                 "factors": self.values.plain(),
                 "scene": self.scene_digest,
                 "steps": self.t,
-                "actions": self._actions,
+                "actions": self.episode.actions,
                 "state": self.row,
             }
             self.meter.settle(digest.sha256(evidence))
 
     @final
     def close(self) -> None:
-        """Post what is owed and give the clients back."""
+        """Post what is owed and close the Bullet clients."""
         self.settle()
         self.world.close()
-        self._over = True
+        self.episode.over = True
         super().close()
+
+    @final
+    def log(self, row_bytes: int) -> None:
+        """Prepare to log episodes: charge so many bytes a row, and begin only whole episodes."""
+        self.log_bytes, self.whole_episodes = row_bytes, True
+
+    # Returning to a state -----------------------------------------------------------------------
+
+    @final
+    def branch(
+        self, disturbances: Sequence[Mapping[str, Any]] = (), account: str | None = None
+    ) -> Self:
+        """Return another environment at this state: the episode replayed, bit for bit.
+
+        Args:
+            disturbances: what happens there from now on, as in a scenario.
+            account: who pays for its work, the replay included; None counts without paying.
+
+        Raises:
+            InvalidInputError: before the first reset, or the replay did not reach this state.
+        """
+        return snapshots.branch(self, disturbances, account)
+
+    @final
+    def snapshot(self) -> Snapshot:
+        """Return this state, for a planner to restore within this episode; inexact.
+
+        Bullet's saved states do not replay bit for bit: steps taken after restore() are no
+        evidence. Motor targets are not saved: act before you simulate.
+        """
+        return snapshots.take(self)
+
+    @final
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go back to a state of this episode; work that was done since stays paid for.
+
+        Raises:
+            InvalidInputError: it is another episode, or a body has come, gone or changed its shape.
+        """
+        snapshots.restore(self, snapshot)
+
+    @final
+    def remembered(self) -> dict[str, Any]:
+        """Return the task's own attributes: those that it set since this environment was made."""
+        ours, gyms = self._ours, gymnasium.Env
+        return {n: v for n, v in vars(self).items() if n not in ours and not hasattr(gyms, n)}
+
+    @property
+    def seed(self) -> int:
+        """Seed of this episode."""
+        return self.episode.seed
+
+    @property
+    def scene_digest(self) -> str:
+        """SHA-256 of this episode's scene as it was built."""
+        return self.episode.scene_digest
+
+    @property
+    def disturbances(self) -> list[Disturbance]:
+        """Disturbances of this episode, every range drawn."""
+        return self.episode.disturbances
+
+    @property
+    def changes(self) -> list[tuple[int, Values]]:
+        """Values of the factors in this episode, each with the first row at which they hold."""
+        return self.episode.changes
 
     def work(self) -> dict[str, int]:
         """Return the work of one row besides physics: pixels drawn and bytes logged."""
@@ -241,7 +315,7 @@ class SandboxEnv(Returning):
     # Its parts ----------------------------------------------------------------------------------
 
     def _observe_as(self, single: bool) -> None:
-        """Name the columns that are observed, and the space that they live in."""
+        """Name the columns that are observed, and make their space."""
         drawn = self.pictures.columns
         self.columns = tuple(
             column
@@ -269,7 +343,7 @@ class SandboxEnv(Returning):
             self.pictures.begin()
         except SandboxError:
             self.meter.void()
-            self.t, self._over = -1, True
+            self.t, self.episode.over = -1, True
             raise
 
     def _check_declared(self) -> None:
@@ -278,7 +352,7 @@ class SandboxEnv(Returning):
             declared.check_first(self)
         except SandboxError:
             self.meter.void()
-            self.t, self._over = -1, True
+            self.t, self.episode.over = -1, True
             raise
 
     def _open(self) -> int:
@@ -293,7 +367,7 @@ class SandboxEnv(Returning):
         return self.meter.charge(reset)
 
     def _limited(self) -> int:
-        """Return after how many steps an episode is truncated."""
+        """Return the number of steps after which an episode is truncated."""
         limit, usual = self.scenario.limit_s, self.max_episode_steps()
         steps = usual if limit is None else round(limit * self.control_hz)
         if not 0 < steps <= usual:
@@ -309,30 +383,22 @@ class SandboxEnv(Returning):
         if scene.engine.physics_hz != self.physics_hz:  # A step would last another time.
             raise InvalidInputError(
                 f"{self.name()}: scene() has an engine of {scene.engine.physics_hz} Hz, but "
-                f"physics_hz is {self.physics_hz}. Give it engine=Engine(self.physics_hz)."
+                f"physics_hz is {self.physics_hz}. Give it engine=self.engine(f)."
             )
         return with_cameras(scene, self.scenario.cameras)
 
     def _disturbances(
-        self, seed: int, values: Values, options: Mapping[str, Any]
+        self, seed: int, values: Values, options: Mapping[str, Any] | None
     ) -> list[Disturbance]:
-        """Return what will happen: the scenario's, or what is given, checked."""
-        given: Any = options.get("disturbances")
-        if given is None:
-            return self.scenario.happenings(self.factors, values, seed)
-        try:
-            found = [Disturbance.model_validate(one) for one in given]
-        except (TypeError, ValueError) as error:
-            raise InvalidInputError(f"options['disturbances']: {error}") from None
-        for n, one in enumerate(found):
-            one.check(self.factors, f"options['disturbances'][{n}]")
-        return self.scenario.model_copy(update={"disturbances": found}).happenings(
-            self.factors, values, seed
-        )
+        """Return the disturbances of an episode, those of the scenario or those given, drawn."""
+        given, it = asked.disturbances(options, self.factors), self.scenario
+        if given is not None:
+            it = it.model_copy(update={"disturbances": given})
+        return it.happenings(self.factors, values, seed)
 
     def _disturb(self) -> None:
-        """Let happen what is due in this step, before it is acted."""
-        now = [one for step, one in self._due if step == self.t]
+        """Apply the disturbances that are due in this step, before its action."""
+        now = [one for step, one in self.episode.due if step == self.t]
         for one in now:
             disturb.apply(one, self)
         if any(one.kind != "kick" for one in now):
@@ -340,38 +406,21 @@ class SandboxEnv(Returning):
 
     @final
     def change(self, values: Values) -> None:
-        """Go on with other values of the factors, as far as a scene under way can follow.
+        """Continue with other values of the factors, where a scene under way can follow.
 
         Raises:
-            InvalidInputError: it cannot. Nothing was done.
+            InvalidInputError: it cannot follow. Nothing was done.
         """
         scene = disturb.carried_over(self._laid_out(values, self.seed), self.world)
         self.world.become(scene)
         self.values = values
         self.changes.append((self.t + 1, values))
 
-    def _disturb_actions(self, seed: int) -> None:
-        """Make ready to apply actions late, and with noise, if the factors say so."""
-        self._late: int = getattr(self.values, "action_delay_steps", 0)
-        self._noise: float = getattr(self.values, "action_noise", 0.0)
-        if self._noise:
-            stream = np.random.SeedSequence(seed, spawn_key=(_NOISE,))
-            self._noise_rng = np.random.default_rng(stream)
-
-    def _applied(self, numbers: list[float]) -> list[float]:
-        """Return what is applied in this step, in which `numbers` were asked for."""
-        n = len(self._actions) - 1 - self._late
-        late = self._actions[n] if n >= 0 else [0.0] * self.action_size
-        if not self._noise:
-            return late
-        noise = self._noise_rng.normal(0.0, self._noise, self.action_size).tolist()
-        return [max(-1.0, min(1.0, a + e)) for a, e in zip(late, noise, strict=True)]
-
     def _arrive(self, charged: int) -> tuple[Observation, dict[str, Any]]:
         """Read the state once, and observe it."""
         self.row = self.world.read()
-        if self.world.feels and self._touched_at < 0 and self.touches():
-            self._touched_at = self.t
+        if self.world.feels and self.episode.touched_at < 0 and self.touches():
+            self.episode.touched_at = self.t
         self.pictures.arrive()
         self.arrived()
         if self._single:
@@ -393,36 +442,6 @@ class SandboxEnv(Returning):
             return np.array([self.values[e.name] for e in self.elements_of(name)], np.float32)
         return self.pictures.column(name)
 
-    def _checked_action(self, action: Any) -> list[float]:
-        """Return the action's float32 values as numbers, or refuse it."""
-        try:
-            vector = np.asarray(action, np.float32)
-        except (TypeError, ValueError):
-            vector = np.empty(0, np.float32)
-        numbers: list[float] = (
-            vector.tolist() if vector.shape == (self.action_size,) else [math.nan]
-        )
-        for number in numbers:
-            if not -1.0 <= number <= 1.0:
-                raise InvalidInputError(
-                    f"action {action!r}: give {self.action_size} numbers, each from -1 to 1. "
-                    "Nothing was done and nothing was charged."
-                )
-        return numbers
-
-    def _checked_options(
-        self, options: Mapping[str, Any] | None
-    ) -> tuple[list[str], dict[str, Any]]:
-        options = options or {}
-        for key in options:
-            if key not in OPTIONS:
-                raise UnknownNameError("reset option", key, OPTIONS)
-        names = factors.chosen(options.get("variation", []), self.factors)
-        values: object = options.get("variation_values") or {}
-        if not isinstance(values, Mapping):
-            raise InvalidInputError(f"options['variation_values'] is {values!r}; give a mapping.")
-        return names, dict(cast(Mapping[str, Any], values))
-
     def _values(self, seed: int, names: list[str], changes: dict[str, Any]) -> Values:
         """Draw the factors: the scenario's, then those to vary freely, then those given."""
         drawn = dict(self.scenario.sample(self.factors, seed, self.split))
@@ -434,6 +453,12 @@ class SandboxEnv(Returning):
 def _written(of: type) -> str:
     """Return a class as MODULE:CLASS: a recipe may call it so, whoever offers it by a name."""
     return f"{of.__module__}:{of.__qualname__}"
+
+
+def _account_meter(account: str | None, budget: float | None) -> Meter:
+    """Return a meter that an account of the ledger pays, or nobody, up to a budget."""
+    funds = AccountFunds(Ledger(), account) if account is not None else None
+    return Meter(prices.current(), funds, None if budget is None else prices.micro(budget))
 
 
 def _checked_mode(mode: str | None) -> str | None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox import content
+from sandbox.env.episode import Episode
 from sandbox.env.policy import Policy, Vector
 from sandbox.observation import Element
 from sandbox.scenario.factors import Color, Factors, Values
@@ -67,7 +68,7 @@ class Task(gymnasium.Env[Observation, Vector]):
     t: int
     max_steps: int
     _places: dict[str | tuple[str, str], int]
-    _touched_at: int  # The first row at which bodies of the state had touched, or -1.
+    episode: Episode
 
     # What a subclass says -----------------------------------------------------------------------
 
@@ -174,7 +175,7 @@ class Task(gymnasium.Env[Observation, Vector]):
                 matrix[m, n] += impulse
             if n >= 0:
                 matrix[n, m] += impulse
-        first = self._touched_at == self.t
+        first = self.episode.touched_at == self.t
         fallen = min(self.row[2 : len(self.state_bodies) * BODY_STATE : BODY_STATE], default=0.0)
         happens = (self.touches(), first, fallen < -OFF_M, self.success())
         return matrix, [*happens, *self.happening()]

@@ -74,7 +74,8 @@ def text(names: Sequence[str]) -> str:
         lines += ["| factor | from | to | default | unit | meaning |", "|---|---|---|---|---|---|"]
         for key, factor in env.factors.items():
             lines.append(f"| `{key}` | {_described(factor)} | {factor.meaning} |")
-        lines += ["", *_scenarios(name)]
+        lines += ["", f"Events: {', '.join(f'`{event}`' for event in env.events)}.", ""]
+        lines += _scenarios(name)
     return "\n".join(lines) + "\n"
 
 

@@ -9,7 +9,14 @@ from sandbox.scenario.settings import Strict, Vec
 
 
 class CameraSetting(Strict):
-    """Where a scenario puts a camera; the keys are those of `scene.Camera`."""
+    """Where a scenario puts a camera; the keys are those of `scene.Camera`.
+
+    Attributes:
+        eye: where the camera is [m], world frame.
+        target: the point that it looks at [m], world frame.
+        up: the direction that is up in the picture, world frame.
+        fov_deg: its vertical field of view [deg].
+    """
 
     eye: Vec
     target: Vec

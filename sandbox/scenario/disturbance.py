@@ -16,7 +16,11 @@ FORMS: tuple[Form, ...] = get_args(Form)
 
 
 class Between(Strict):
-    """A number sampled uniformly from [low, high]."""
+    """A number sampled uniformly from a range.
+
+    Attributes:
+        uniform: the range, [low, high].
+    """
 
     uniform: Annotated[list[float], Field(min_length=2, max_length=2)]
 
@@ -41,14 +45,25 @@ class Kick(Strict):
 
 
 class Place(Strict):
-    """Move a body to `at` [m], world frame; its orientation and velocity stay the same."""
+    """Move a body; its orientation and velocity stay the same.
+
+    Attributes:
+        body: the name of the body.
+        at: where its base goes [m], world frame.
+    """
 
     body: str
     at: Numbers
 
 
 class Add(Strict):
-    """Add a copy of the body `like`, called `body`, at rest at `at` [m], world frame."""
+    """Add a copy of a body, at rest.
+
+    Attributes:
+        body: the name of the new body.
+        like: the name of the body that is copied.
+        at: where the new body's base is [m], world frame.
+    """
 
     body: str
     like: str
@@ -56,7 +71,12 @@ class Add(Strict):
 
 
 class Paint(Strict):
-    """Change the colour of a whole body, to a CSS name or three bytes."""
+    """Change the colour of a whole body.
+
+    Attributes:
+        body: the name of the body.
+        color: the new colour: a CSS name, "#rrggbb", or three bytes.
+    """
 
     body: str
     color: str | list[int]
@@ -66,6 +86,10 @@ class Reshape(Strict):
     """Change a body's shape to one of the same volume, upright, at the same place and velocity.
 
     If the new shape overlaps another body, physics pushes both apart.
+
+    Attributes:
+        body: the name of the body, which is one box, ball, cylinder or capsule.
+        shape: the new shape.
     """
 
     body: str

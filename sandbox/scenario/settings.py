@@ -21,7 +21,13 @@ class Strict(BaseModel):
 
 
 class Follows(Strict):
-    """A value that follows another factor: its value `times` a number `plus` a number."""
+    """A value computed from another factor's.
+
+    Attributes:
+        factor: the name of the other factor.
+        times: what its value is multiplied by.
+        plus: what is added then.
+    """
 
     factor: str
     times: float = 1.0

@@ -1,72 +1,73 @@
 """One Bullet simulation of one Scene; it knows no task."""
 
-import math
 import weakref
-from array import array
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sandbox import scene as sc
-from sandbox.errors import InvalidInputError, UnknownNameError
+from sandbox.errors import InvalidInputError
 from sandbox.world import build, bullet
 from sandbox.world.bullet import pybullet
-from sandbox.world.changing import Changing, motors
+from sandbox.world.drives import Drives
+from sandbox.world.roster import Roster, motors
 
 F64 = NDArray[np.float64]
-POSE = 7  # x, y, z [m], quaternion x, y, z, w.
 BODY_STATE = 13  # Pose, linear velocity [m/s], angular velocity [rad/s]; all in the world frame.
 JOINT_STATE = 2  # Position [m] or [rad], velocity [m/s] or [rad/s].
-_FORCE_UNSAID = 100.0  # [N] or [N m]: of a URDF joint whose file gives no effort.
 _ABSENT = (0.0,) * BODY_STATE  # No quaternion is all 0.
 _ABSENT_JOINT = (0.0,) * JOINT_STATE
-_DRIVES: dict[sc.MotorKind, tuple[int, str | None]] = {
-    "velocity": (pybullet.VELOCITY_CONTROL, "targetVelocities"),
-    "position": (pybullet.POSITION_CONTROL, "targetPositions"),
-    "torque": (pybullet.TORQUE_CONTROL, None),
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """Two bodies that touch: by name; `normal_force_n` sums their contact points."""
+    """Two bodies that touch, by name; `normal_force_n` sums their contact points."""
 
     a: str
     b: str
     normal_force_n: float
 
 
-class _Motors(NamedTuple):
-    """Joints that are driven in one call."""
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A state that `World.save` kept in memory.
 
-    uid: int
-    joints: tuple[int, ...]
-    forces: list[float]
-    target: str  # What Bullet calls their targets.
-    call: Callable[..., None] | None  # Sets the targets; None for torques.
+    Attributes:
+        number: Bullet's, of the state of bodies and joints.
+        population: as the world has it.
+        scene: as it was then.
+        ghosts: as the world has them.
+        painted: as the world has them.
+        impulses: as the world has them.
+    """
+
+    number: int
+    population: int
+    scene: sc.Scene
+    ghosts: tuple[str, ...]
+    painted: tuple[str, ...]
+    impulses: dict[tuple[str, str], float]
 
 
-class World(Changing):
+class World:
     """Owns one Bullet client and rebuilds scenes in it.
 
     Replay is exact only from a rebuilt world: the same scene, the same commands from step 0
-    (measured: saved states are not). So there is `build` and `step`, and no way back.
+    (measured: saved states are not). `save` and `load` are for search alone.
 
     Attributes:
-        scene: what was built last.
+        scene: what was built last, as it is now.
         physics_steps: how many physics steps this world has simulated, ever.
         builds: how many scenes it has built, ever.
         filled: bodies that stand where one of their name was taken away.
         ghosts: bodies that pass through others.
         painted: bodies whose colour is not the scene's.
-        population: another whenever a scene is built, or a body comes or goes.
-        feels: whether `step` adds up what bodies that touch do to each other, and
-        impulses: names of two bodies, in the order of the scene, to the normal impulse between them
-            in the last `step` [N s].
+        population: changes whenever a scene is built, or a body comes or goes.
+        feels: whether `step` adds up `impulses`.
+        impulses: normal impulse between two bodies in the last `step` [N s], by their names in the
+            order of the scene.
     """
 
     scene: sc.Scene
@@ -74,20 +75,11 @@ class World(Changing):
     def __init__(self) -> None:
         self._client = bullet.connect()
         self._close = weakref.finalize(self, bullet.disconnect, self._client)
-        self._ids: dict[str, int] = {}
-        self._names: dict[int, str] = {}
-        self._gone: list[str] = []  # Bodies that were taken away.
-        self._joints: dict[str, dict[str, int]] = {}
-        self._motors: dict[str, dict[str, sc.Motor]] = {}
-        self._torques: dict[tuple[int, tuple[int, ...]], list[float]] = {}
-        self._drives: dict[tuple[str, tuple[str, ...]], _Motors] = {}
+        self._roster = Roster(self._client)
+        self._drives = Drives(self._client, self._roster)
         self._bodies_read: list[int | None] = []
-        self._joints_read: list[tuple[int | None, list[int]]] = []  # None: joints that are not.
-        self._thrusts: dict[str, Sequence[tuple[Sequence[float], Sequence[float]]]] = {}
-        self._offsets: dict[int, tuple[sc.Vec3, sc.Quat]] = {}
+        self._joints_read: list[tuple[int | None, list[int]]] = []  # None: joints that are absent.
         self._movable: dict[int, list[int]] = {}  # Of bodies whose Jacobian was asked for.
-        self._frames: dict[str, int] = {}  # Of each body's base, and
-        self._posed: list[tuple[int, int, tuple[float, ...] | None]] = []  # id, links, pose.
         self.filled: list[str] = []
         self.ghosts: list[str] = []
         self.painted: list[str] = []
@@ -98,29 +90,22 @@ class World(Changing):
         self.impulses: dict[tuple[str, str], float] = {}
 
     def build(self, scene: sc.Scene) -> None:
-        """Throw away what was there and build `scene`."""
+        """Remove every body and build `scene`."""
         look = build.reset(self._client, scene.engine)
         self.scene = scene
-        self._ids, self._joints, self._offsets = {}, {}, {}
-        self._motors, self._torques, self._drives, self._thrusts = {}, {}, {}, {}
-        self._frames, self._posed, self._movable, self._gone = {}, [], {}, []
+        self._roster.clear()
+        self._drives.clear()
+        self._bodies_read, self._joints_read, self._movable = [], [], {}
         self.filled, self.ghosts, self.painted = [], [], []
         self.population += 1
-        for alike in build.copies(scene.bodies):
-            self._add(alike, look)
-            for body in alike:
-                self._note_frames(body)
-        self._bodies_read, self._joints_read = [], []
-        self._names = {uid: name for name, uid in self._ids.items()}
+        self._roster.build(scene.bodies, look)
         self.impulses.clear()
         self.builds += 1
 
     def step(self, count: int) -> None:
         """Simulate `count` physics steps."""
-        simulate, client, held = pybullet.stepSimulation, self._client, list(self._torques.items())
-        thrusts = [
-            (self._ids[name], f, at) for name, all_ in self._thrusts.items() for f, at in all_
-        ]
+        simulate, client = pybullet.stepSimulation, self._client
+        held, thrusts = list(self._drives.torques.items()), list(self._drives.thrusts())
         self.impulses.clear()
         for _ in range(count):
             for uid, force, at in thrusts:
@@ -137,13 +122,14 @@ class World(Changing):
     def watch(self, bodies: Sequence[str], joints: Sequence[tuple[str, str]]) -> int:
         """Choose what `read` reads, once after each build; return how many numbers that is.
 
-        Bodies that the scene has not are read as zeros, their quaternion too, and so are links that
-        a body has not, so that scenes of several sizes share a layout.
+        A body that is absent is read as zeros, its quaternion too, and so is an absent link: scenes
+        of several sizes share a layout.
         """
-        self._bodies_read = [self._ids.get(name) for name in bodies]
+        ids, links = self._roster.ids, self._roster.joints
+        self._bodies_read = [ids.get(name) for name in bodies]
         self._joints_read = []
         for name, link in joints:
-            uid, joint = self._ids.get(name), self._joints.get(name, {}).get(link, -1)
+            uid, joint = ids.get(name), links.get(name, {}).get(link, -1)
             uid = None if joint < 0 else uid
             if self._joints_read and self._joints_read[-1][0] == uid:
                 self._joints_read[-1][1].append(joint)
@@ -153,7 +139,7 @@ class World(Changing):
 
     def read(self) -> list[float]:
         """Return the state chosen by `watch`: 13 numbers a body, then 2 a joint."""
-        client, row, offsets = self._client, list[float](), self._offsets
+        client, row, offsets = self._client, list[float](), self._roster.offsets
         pose, velocity = pybullet.getBasePositionAndOrientation, pybullet.getBaseVelocity
         for uid in self._bodies_read:
             if uid is None:
@@ -178,31 +164,21 @@ class World(Changing):
     def drive(self, body: str, links: Sequence[str], targets: Sequence[float]) -> None:
         """Set the targets of a body's motors: velocity, position or torque, as the scene says.
 
-        Targets hold until the next call; a torque is applied in each physics step.
+        Targets hold until the next call; a torque is applied in each physics step. A body that was
+        taken away is ignored.
 
         Raises:
             InvalidInputError: a joint has no motor, or the joints' motors are of different kinds.
         """
-        if body in self._gone:
-            return
-        key = (body, tuple(links))
-        motors = self._drives.get(key)
-        if motors is None:
-            motors = self._drives[key] = self._grouped(*key)
-        if motors.call is None:
-            self._torques[motors.uid, motors.joints] = [
-                torque if -limit <= torque <= limit else math.copysign(limit, torque)
-                for torque, limit in zip(targets, motors.forces, strict=True)
-            ]
-        else:
-            motors.call(**{motors.target: targets})
+        if body not in self._roster.gone:
+            self._drives.drive(body, links, targets)
 
     def push(self, body: str, force_n: Sequence[float], at: Sequence[float]) -> None:
         """Apply a force [N] at a point [m], world frame, during the next physics step.
 
-        Nothing happens to a body that was taken away.
+        A body that was taken away is ignored.
         """
-        if body in self._gone:
+        if body in self._roster.gone:
             return
         pybullet.applyExternalForce(
             self._id(body), -1, force_n, at, pybullet.WORLD_FRAME, self._client
@@ -213,9 +189,9 @@ class World(Changing):
 
         They turn with the body, and hold until the next call; () ends them. A torque is two forces.
         """
-        if body not in self._gone:
-            self._id(body)
-            self._thrusts[body] = tuple(forces)
+        if body not in self._roster.gone:
+            self._roster.id(body)
+            self._drives.thrust(body, forces)
 
     def link(self, body: str, link: str) -> list[float]:
         """Return a link's 13 numbers, world frame: the pose of its frame, and the velocity.
@@ -243,8 +219,8 @@ class World(Changing):
         return np.array([*linear, *angular])
 
     def touch(self, a: str, b: str, link_a: str = "", link_b: str = "") -> float:
-        """Return with what normal force two bodies, or links of theirs, touch [N]; 0 is none."""
-        if a in self._gone or b in self._gone:
+        """Return the normal force between two bodies, or two of their links [N]; 0 if apart."""
+        if a in self._roster.gone or b in self._roster.gone:
             return 0.0
         links = {"linkIndexA": self._joint(a, link_a)} if link_a else {}
         links |= {"linkIndexB": self._joint(b, link_b)} if link_b else {}
@@ -254,7 +230,7 @@ class World(Changing):
         return float(sum(point[9] for point in points if point[8] <= 0))
 
     def centre(self, body: str) -> list[float]:
-        """Return where a body's base has its centre of mass [m]."""
+        """Return the place of the centre of mass of a body's base [m]."""
         xyz, _ = pybullet.getBasePositionAndOrientation(self._id(body), self._client)
         return list(xyz)
 
@@ -263,28 +239,15 @@ class World(Changing):
 
         World frame of the base or link itself, not of its centre of mass; kinematics are current.
         """
-        client, row = self._client, list[float]()
-        for uid, count, still in self._posed:
-            if still is not None:
-                row += still
-                continue
-            xyz, quat = pybullet.getBasePositionAndOrientation(uid, client)
-            if uid in self._offsets:
-                xyz, quat = pybullet.multiplyTransforms(xyz, quat, *self._offsets[uid])
-            row += (*xyz, *quat)
-            if count:
-                for state in pybullet.getLinkStates(uid, range(count), 0, 1, client):
-                    row += state[4] + state[5]
-        return np.frombuffer(array("d", row)).reshape(-1, POSE)
+        return self._roster.poses()
 
     def frame(self, body: str, link: str = "") -> int:
-        """Return which of the poses is that of a body's base, or of a link."""
-        self._id(body)
-        return self._frames[body] + (1 + self._joint(body, link) if link else 0)
+        """Return the row of `poses` that holds a body's base, or a link."""
+        return self._roster.frame(body, link)
 
     def _feel(self) -> None:
         """Add the last physics step's impulses."""
-        names, lasted = self._names, 1.0 / self.scene.engine.physics_hz
+        names, lasted = self._roster.names, 1.0 / self.scene.engine.physics_hz
         for point in pybullet.getContactPoints(physicsClientId=self._client):
             if point[9] > 0.0:
                 a, b = sorted((point[1], point[2]))  # Bullet numbers bodies as they are added.
@@ -293,8 +256,8 @@ class World(Changing):
 
     def contacts(self) -> list[Contact]:
         """Return the pairs of bodies that touch, in the order of the scene."""
-        names = self._names
-        order = list(self._ids)
+        names = self._roster.names
+        order = list(self._roster.ids)
         forces: dict[tuple[int, int], float] = {}
         for point in pybullet.getContactPoints(physicsClientId=self._client):
             if point[8] <= 0:
@@ -306,84 +269,160 @@ class World(Changing):
     def joints(self, body: str) -> list[str]:
         """Return the names of a body's links, each hanging on the joint of the same index."""
         self._id(body)
-        return list(self._joints[body])
+        return list(self._roster.joints[body])
 
     def close(self) -> None:
-        """Give the client back."""
+        """Close the client."""
         self._close()
 
-    def _add(self, alike: Sequence[sc.Body | sc.Robot], look: int) -> None:
-        """Put a robot, or bodies that are copies of each other, into the client."""
-        plain = [body for body in alike if isinstance(body, sc.Body)]
-        if plain:
-            for body, uid in zip(plain, build.bodies(self._client, plain, look), strict=True):
-                self._ids[body.name] = uid
-                self._joints[body.name] = {link.name: n for n, link in enumerate(body.links)}
-                self._motors[body.name] = motors(body)
-        for body in alike:
-            if isinstance(body, sc.Robot):
-                self._add_robot(body)
+    # What may change in an episode ---------------------------------------------------------------
 
-    def _add_robot(self, body: sc.Robot) -> None:
-        client = self._client
-        uid = self._ids[body.name] = build.robot(client, body)
-        count = pybullet.getNumJoints(uid, physicsClientId=client)
-        infos = [pybullet.getJointInfo(uid, n, physicsClientId=client) for n in range(count)]
-        self._joints[body.name] = {info[12].decode(): n for n, info in enumerate(infos)}
-        movable = build.movable_joints(client, uid)
-        self._motors[body.name] = {
-            infos[n][12].decode(): sc.Motor(body.motor, infos[n][10] or _FORCE_UNSAID)
-            for n in movable
-        }
-        inertial = pybullet.getDynamicsInfo(uid, -1, physicsClientId=client)
-        self._offsets[uid] = pybullet.invertTransform(inertial[3], inertial[4])  # type: ignore[assignment]
+    def has(self, body: str) -> bool:
+        """Return whether a body is there."""
+        return body in self._roster.ids
 
-    def _note_frames(self, body: sc.Body | sc.Robot) -> None:
-        """Note where a body's poses stand, and those that never change."""
-        self._frames[body.name] = sum(1 + count for _, count, _ in self._posed)
-        uid, count, still = self._ids[body.name], len(self._joints[body.name]), None
-        if isinstance(body, sc.Body) and body.mass_kg == 0.0 and not count:
-            xyz, quat = pybullet.getBasePositionAndOrientation(uid, self._client)
-            still = (*xyz, *quat)
-        self._posed.append((uid, count, still))
+    def save(self) -> Kept:
+        """Keep this state in memory, for search: it does not replay exactly."""
+        number = pybullet.saveState(self._client)
+        ghosts, painted = tuple(self.ghosts), tuple(self.painted)
+        impulses = dict(self.impulses)
+        return Kept(number, self.population, self.scene, ghosts, painted, impulses)
 
-    def _forget_drives(self) -> None:
-        self._drives.clear()
+    def load(self, kept: Kept) -> None:
+        """Go back to a state that was kept since the scene was built, except for motor targets.
+
+        Raises:
+            InvalidInputError: a body has come, gone or changed its shape since.
+        """
+        if self.population != kept.population:
+            raise InvalidInputError(
+                "restore() goes back within an episode while no body comes, goes or changes its "
+                "shape; use branch() instead."
+            )
+        pybullet.restoreState(kept.number, physicsClientId=self._client)
+        for ghost in [name for name in self.ghosts if name not in kept.ghosts]:
+            self.embody(ghost)
+        self.painted, self.impulses = list(kept.painted), dict(kept.impulses)
+        if self.scene is not kept.scene:
+            self.become(kept.scene)
+
+    def become(self, scene: sc.Scene) -> None:
+        """Continue as a scene with other surfaces, masses, damping, motors, gravity or looks.
+
+        Raises:
+            InvalidInputError: it differs in something that cannot change. Nothing was done.
+        """
+        if len(scene.bodies) != len(self.scene.bodies):
+            raise InvalidInputError("bodies cannot come and go so; add or remove one.")
+        pairs = list(zip(self.scene.bodies, scene.bodies, strict=True))
+        for old, new in pairs:
+            build.check_alike(old, new)
+        if replace(self.scene.engine, gravity=scene.engine.gravity) != scene.engine:
+            raise InvalidInputError("of the engine only gravity can change during an episode.")
+        pybullet.setGravity(*scene.engine.gravity, physicsClientId=self._client)
+        for old, new in pairs:
+            if isinstance(new, sc.Body) and new != old:
+                build.dynamics(self._client, self._id(new.name), new)
+                self._roster.motors[new.name] = motors(new)
+        self._drives.forget_limits()
+        self.scene = scene
+
+    def remove(self, name: str) -> None:
+        """Take a body away; its place in the scene stays, empty, and nothing moves it."""
+        uid = self._id(name)
+        for ghost in self.ghosts:  # Bullet keeps this by number, and reuses the number.
+            self._meet(ghost, name, solid=True)
+        if name in self.ghosts:
+            self.embody(name)
+        self.population += 1
+        pybullet.removeBody(uid, self._client)
+        self._bodies_read = [None if known == uid else known for known in self._bodies_read]
+        self._joints_read = [(None if u == uid else u, j) for u, j in self._joints_read]
+        self._drives.forget(name, uid)
+        self._roster.take(name)
+        self._put(sc.Body(name))
+
+    def add(self, body: sc.Body, watched: Sequence[str]) -> None:
+        """Add a body, or fill the empty place of one that was removed.
+
+        Args:
+            body: at rest.
+            watched: the bodies that `watch` was given: if it is one of them, it is read.
+
+        Raises:
+            InvalidInputError: a body has its name already.
+        """
+        if self.has(body.name):
+            raise InvalidInputError(f"there is a body {body.name!r} already; give another name.")
+        if body.name in self._roster.gone:
+            self._roster.gone.remove(body.name)
+            self.filled.append(body.name)
+        self.population += 1
+        self._roster.add([body], build.speck(self._client))
+        if body.name in watched:
+            self._bodies_read[list(watched).index(body.name)] = self._id(body.name)
+        self._put(body)
+        for ghost in self.ghosts:
+            self._meet(ghost, body.name, solid=False)
+
+    def swap(self, body: sc.Body, watched: Sequence[str]) -> None:
+        """Replace the body of the same name by another one, upright, in its place and as fast.
+
+        Args:
+            body: the new one.
+            watched: as for `add`.
+        """
+        uid, client = self._id(body.name), self._client
+        (x, y, z), _ = pybullet.getBasePositionAndOrientation(uid, client)
+        linear, angular = pybullet.getBaseVelocity(uid, client)
+        ghost = body.name in self.ghosts
+        self.remove(body.name)
+        self.add(replace(body, pose=sc.Pose((x, y, z))), watched)
+        pybullet.resetBaseVelocity(self._id(body.name), linear, angular, client)
+        if ghost:
+            self.ghost(body.name)
+
+    def place(self, body: str, xyz: Sequence[float]) -> None:
+        """Move a body to a place [m] at once; its rotation and its velocities stay."""
+        uid, client = self._id(body), self._client
+        _, quat = pybullet.getBasePositionAndOrientation(uid, client)
+        linear, angular = pybullet.getBaseVelocity(uid, client)
+        pybullet.resetBasePositionAndOrientation(uid, xyz, quat, client)
+        pybullet.resetBaseVelocity(uid, linear, angular, client)
+
+    def ghost(self, name: str) -> None:
+        """Let a body pass through all others, except those that are held in place."""
+        self._id(name)
+        if name in self.ghosts:
+            return
+        self.ghosts.append(name)
+        for body in self.scene.bodies:
+            self._meet(name, body.name, solid=False)
+
+    def embody(self, ghost: str) -> None:
+        """Let a ghost touch others again."""
+        self.ghosts.remove(ghost)
+        for body in self.scene.bodies:
+            self._meet(ghost, body.name, solid=True)
+
+    def _meet(self, ghost: str, other: str, *, solid: bool) -> None:
+        """Set whether a ghost and another body collide; one that is held in place always does."""
+        if ghost == other or not self.has(other):
+            return
+        (body,) = [body for body in self.scene.bodies if body.name == other]
+        if isinstance(body, sc.Body) and body.mass_kg == 0.0 and not body.links:
+            return
+        one, two, client = self._id(ghost), self._id(other), self._client
+        for a in range(-1, len(self._roster.joints[ghost])):
+            for b in range(-1, len(self._roster.joints[other])):
+                pybullet.setCollisionFilterPair(one, two, a, b, int(solid), client)
+
+    def _put(self, body: sc.Body) -> None:
+        """Put a body at the place of its name in the scene, or at the end."""
+        self.scene = replace(self.scene, bodies=self._roster.put(self.scene.bodies, body))
 
     def _id(self, body: str) -> int:
-        if body not in self._ids:
-            raise UnknownNameError("body", body, self._ids)
-        return self._ids[body]
+        return self._roster.id(body)
 
     def _joint(self, body: str, link: str) -> int:
-        self._id(body)
-        if link not in self._joints[body]:
-            raise UnknownNameError("link", link, self._joints[body], f"body {body!r}")
-        return self._joints[body][link]
-
-    def _grouped(self, body: str, links: tuple[str, ...]) -> "_Motors":
-        """Look up what driving these joints together takes."""
-        joints = tuple(self._joint(body, link) for link in links)
-        for link in links:
-            if link not in self._motors[body]:
-                raise InvalidInputError(
-                    f"{body!r}: the joint of {link!r} has no motor; declare Joint(motor=...)."
-                )
-        motors = [self._motors[body][link] for link in links]
-        kinds: list[sc.MotorKind] = list(dict.fromkeys(motor.kind for motor in motors))
-        if len(kinds) != 1:
-            raise InvalidInputError(f"{body!r}: {list(links)} mix motors of kinds {kinds}.")
-        mode, target = _DRIVES[kinds[0]]
-        forces = [motor.max_force for motor in motors]
-        uid = self._id(body)
-        if target is None:
-            return _Motors(uid, joints, forces, "", None)
-        call = partial(
-            pybullet.setJointMotorControlArray,
-            uid,
-            joints,
-            mode,
-            forces=forces,
-            physicsClientId=self._client,
-        )
-        return _Motors(uid, joints, forces, target, call)
+        return self._roster.joint(body, link)

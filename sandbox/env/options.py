@@ -1,0 +1,77 @@
+"""What `reset` and `step` are given, checked."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+
+from sandbox.errors import InvalidInputError, UnknownNameError
+from sandbox.scenario import factors
+from sandbox.scenario.disturbance import Disturbance
+from sandbox.scenario.factors import Factors
+
+OPTIONS = ("variation", "variation_values", "disturbances")
+
+
+def checked_seed(seed: int | None) -> None:
+    """Refuse a seed that is not from 0 to 2**63 - 1."""
+    if seed is not None and (isinstance(seed, bool) or not 0 <= seed < 2**63):
+        raise InvalidInputError(f"seed {seed!r}: give a whole number from 0 to 2**63 - 1.")
+
+
+def variation(
+    options: Mapping[str, Any] | None, known: Factors
+) -> tuple[list[str], dict[str, Any]]:
+    """Return the factors to sample over their whole range, and the values given for others.
+
+    Raises:
+        InvalidInputError, UnknownNameError: an option that does not exist or is of another type.
+    """
+    options = options or {}
+    for key in options:
+        if key not in OPTIONS:
+            raise UnknownNameError("reset option", key, OPTIONS)
+    names = factors.chosen(options.get("variation", []), known)
+    values: object = options.get("variation_values") or {}
+    if not isinstance(values, Mapping):
+        raise InvalidInputError(f"options['variation_values'] is {values!r}; give a mapping.")
+    return names, dict(cast(Mapping[str, Any], values))
+
+
+def disturbances(options: Mapping[str, Any] | None, known: Factors) -> list[Disturbance] | None:
+    """Return the disturbances that are given instead of the scenario's, or None.
+
+    Raises:
+        InvalidInputError, UnknownNameError: one of them is not valid.
+    """
+    given: Any = (options or {}).get("disturbances")
+    if given is None:
+        return None
+    try:
+        found = [Disturbance.model_validate(one) for one in given]
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"options['disturbances']: {error}") from None
+    for n, one in enumerate(found):
+        one.check(known, f"options['disturbances'][{n}]")
+    return found
+
+
+def numbers(action: Any, size: int) -> list[float]:
+    """Return an action's float32 values as numbers.
+
+    Raises:
+        InvalidInputError: it is outside the action space.
+    """
+    try:
+        vector = np.asarray(action, np.float32)
+    except (TypeError, ValueError):
+        vector = np.empty(0, np.float32)
+    found: list[float] = vector.tolist() if vector.shape == (size,) else [math.nan]
+    for number in found:
+        if not -1.0 <= number <= 1.0:
+            raise InvalidInputError(
+                f"action {action!r}: give {size} numbers, each from -1 to 1. "
+                "Nothing was done and nothing was charged."
+            )
+    return found

@@ -1,0 +1,353 @@
+"""The promises over one environment; every world of the catalogue keeps them."""
+
+import hashlib
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+import warnings
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.utils.env_checker import check_env
+
+from sandbox.env import Policy, SandboxEnv
+from sandbox.errors import InvalidInputError
+from sandbox.observation import MODALITIES
+from sandbox.scene import movable
+
+OF_ACTIONS = ("action_delay_steps", "action_noise")  # Factors that are not of the scene.
+SEEDS, SUCCEEDS = 20, 18  # Of so many episodes the scripted policy succeeds in so many at least.
+VARIED: dict[str, Any] = {"variation": ["all"]}
+
+
+class WorldContract:
+    """The promises of a world. In pytest: `class TestMyWorld(WorldContract): world = MyWorld`.
+
+    Attributes:
+        world: the class that keeps them.
+    """
+
+    world: type[SandboxEnv]
+
+    @contextmanager
+    def made(self, **keywords: Any) -> "Generator[SandboxEnv]":
+        """Make an environment for which nobody pays, and close it."""
+        with closing(self.world(account=None, **keywords)) as env:
+            yield env
+
+    def test_gymnasiums_checker_finds_nothing(self) -> None:
+        """`gymnasium.utils.env_checker` accepts the world, whatever it observes."""
+        for observation in ("proprio", "pixels", list(MODALITIES)):
+            with self.made(observation=observation, render_mode="rgb_array") as env:
+                asked = {"account": None, "observation": observation}
+                make: Any = self.world
+                env.spec = EnvSpec("sandbox/Tested-v0", make, kwargs=asked)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error")
+                    check_env(env)
+
+    def test_the_same_seed_gives_the_same_bytes_in_another_process_with_another_hash_seed(
+        self,
+    ) -> None:
+        """Chance comes from the seed alone: not from sets, the clock, or what happened before."""
+        module, name = self.world.__module__, self.world.__qualname__
+        with self.made() as env:
+            here = lived(env, 60, options=VARIED)
+        code = f"from sandbox.testing import contracts; contracts.tell({module!r}, {name!r})"
+        paths = os.pathsep.join(path for path in sys.path if path)
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": paths},
+            check=False,
+        )
+        assert done.returncode == 0, f"the other process cannot make it: {done.stderr[-500:]}"
+        assert done.stdout.split()[-1] == here, "the bytes differ."
+
+    def test_another_seed_gives_other_bytes(self) -> None:
+        """Episodes are not all the same."""
+        with self.made() as env:
+            assert lived(env, 5, seed=1) != lived(env, 5, seed=2), "seeds 1 and 2 are the same."
+
+    def test_a_refused_step_costs_nothing_and_changes_nothing(self) -> None:
+        """An action outside the action space is refused before anything is done."""
+        with self.made() as env:
+            env.reset(seed=0)
+            size, good = env.action_size, np.zeros(env.action_size, np.float32)
+            env.step(good)
+            before = (env.world.physics_steps, env.meter.spent, env.t, env.world.read())
+            bad: list[Any] = [np.full(size, np.nan), np.full(size, 1.001), np.zeros(size + 1)]
+            bad += [np.zeros((1, size)), "left", None, [None] * size]
+            for action in bad:
+                assert _is_refused(env, action), f"the action {action!r} was taken."
+            after = (env.world.physics_steps, env.meter.spent, env.t, env.world.read())
+            assert after == before, "a refused step changed something."
+            env.step(good)
+
+    def test_the_meter_counts_what_the_world_did(self) -> None:
+        """The meter's physics steps and resets are those of the simulation."""
+        with self.made() as env:
+            for seed in range(2):
+                before = env.world.physics_steps, env.world.builds
+                lived(env, 9, seed=seed)
+                counted = env.meter.quantities
+                steps = env.world.physics_steps - before[0]
+                assert counted["physics_step"] == steps > 0, f"{steps} steps, and {counted}."
+                assert counted["reset"] == env.world.builds - before[1] == 1, f"{counted}."
+
+    def test_the_extremes_of_the_action_space_stay_inside_the_observation_space(self) -> None:
+        """Full actions for whole episodes never leave the bounds of `elements`."""
+        rng = np.random.default_rng(0)
+        with self.made() as env:
+            for seed in range(3):
+                observation, _ = env.reset(seed=seed, options=VARIED if seed else None)
+                action, over = np.zeros(env.action_size, np.float32), False
+                while not over:
+                    assert env.observation_space.contains(observation), _outside(env, observation)
+                    if env.t % 7 == 0:
+                        action = rng.choice([-1.0, 1.0], env.action_size).astype(np.float32)
+                    observation, _, ended, cut, _ = env.step(action)
+                    over = ended or cut
+                assert env.observation_space.contains(observation), _outside(env, observation)
+
+    def test_every_observation_element_varies(self) -> None:
+        """No number of the observation is the same in all episodes."""
+        rows: list[Any] = []
+        rng = np.random.default_rng(0)
+        with self.made() as env:
+            for seed in range(40):
+                observation, _ = env.reset(seed=seed, options=VARIED)
+                for _ in range(12):
+                    rows.append(observation)
+                    observation, _, ended, cut, _ = env.step(_drawn(env, rng))
+                    if ended or cut:
+                        break
+            constant = np.ptp(np.array(rows), axis=0) == 0
+            names = [e.name for e, c in zip(env.elements, constant, strict=True) if c]
+            assert not names, f"{', '.join(names)} never changes."
+
+    def test_no_observation_shares_memory_with_the_next(self) -> None:
+        """What was observed stays as it was."""
+        with self.made() as env:
+            first, info = env.reset(seed=0)
+            kept, state = first.copy(), info["state"].copy()
+            env.step(np.ones(env.action_size, np.float32))
+            assert np.array_equal(first, kept), "a step changed the observation before."
+            assert np.array_equal(info["state"], state), "a step changed the state before."
+
+    def test_rewards_are_finite_and_success_is_true_or_false(self) -> None:
+        """Every step has a reward that is a number, and says whether the task is done."""
+        rng = np.random.default_rng(0)
+        with self.made() as env:
+            _, info = env.reset(seed=0)
+            over = False
+            while not over:
+                assert isinstance(info["success"], bool | np.bool_), f"{info['success']!r}."
+                _, reward, over, cut, info = env.step(_drawn(env, rng))
+                assert isinstance(reward, int | float | np.floating), f"reward {reward!r}."
+                assert np.isfinite(reward), f"reward {reward!r}."
+                over = over or cut
+
+    def test_policies_act_inside_the_action_space(self) -> None:
+        """`scripted` and `play` always return an action that the world takes."""
+        with self.made() as env:
+            for seed, name in enumerate(("scripted", "play", "play")):
+                env.reset(seed=seed, options=VARIED)
+                act: Policy = getattr(env, name)(np.random.default_rng(seed))
+                over = False
+                while not over:
+                    action = act()
+                    assert env.action_space.contains(action), f"{name}: {action!r}."
+                    _, _, ended, cut, _ = env.step(action)
+                    over = ended or cut
+
+    def test_the_scripted_policy_succeeds_in_at_least_18_of_20_seeds(self) -> None:
+        """The task can be done, and `scripted` does it."""
+        with self.made() as env:
+            done = sum(_scripted(env, seed) for seed in range(SEEDS))
+        assert done >= SUCCEEDS, f"it succeeds in {done}."
+
+    def test_an_episode_of_fixed_length_never_ends_sooner(self) -> None:
+        """`fixed_length` is true if, and only if, no episode terminates."""
+        ends: set[int] = set()
+        with self.made() as env:
+            for seed in range(4):
+                _scripted(env, seed)
+                ends.add(env.t)
+            same = (ends == {env.max_steps}) == env.fixed_length
+            assert same, f"fixed_length is {env.fixed_length}; episodes took {sorted(ends)} steps."
+
+    def test_another_value_of_a_factor_leaves_the_layout_as_it_was(self) -> None:
+        """`scene` draws from `rng` alone, in an order that no factor changes."""
+        with self.made() as env:
+            _, info = env.reset(seed=4)
+            places = _positions(env, info["state"])
+            for factor in env.factors:
+                _, info = env.reset(seed=4, options={"variation": [factor]})
+                moved = _positions(env, info["state"])
+                both = (places != 0) & (moved != 0)  # A count may add or remove bodies.
+                assert np.array_equal(places[both], moved[both]), f"{factor} moves something."
+
+    def test_a_variation_moves_its_factor_and_no_other(self) -> None:
+        """To vary one factor leaves the others as they are."""
+        with self.made() as env:
+            env.reset(seed=4)
+            before = dict(env.values)
+            for factor in env.factors:
+                env.reset(seed=4, options={"variation": [factor]})
+                changed = [name for name, value in env.values.items() if value != before[name]]
+                assert changed == [factor], f"{factor} varies {changed}."
+
+    def test_every_factor_changes_the_scene(self) -> None:
+        """No factor is without effect."""
+        with self.made() as env:
+            env.reset(seed=4)
+            plain = env.world.scene.digest
+            for factor in env.factors:
+                if factor in OF_ACTIONS:
+                    continue
+                env.reset(seed=4, options={"variation": [factor]})
+                assert env.world.scene.digest != plain, f"{factor} changes nothing."
+
+    def test_factors_are_json_and_make_the_same_scene_again(self) -> None:
+        """What is recorded of the factors is enough to build the scene."""
+        with self.made() as env:
+            env.reset(seed=8, options=VARIED)
+            digest, factors = env.world.scene.digest, json.loads(json.dumps(env.values.plain()))
+            env.reset(seed=8, options={"variation_values": factors})
+            assert env.world.scene.digest == digest, "the scene is another."
+
+    def test_factors_are_observed_when_asked_for_and_physical_ones_hidden_otherwise(self) -> None:
+        """A mass or a friction is not to be read off the first observation."""
+        with self.made(observation=["proprio", "factors"]) as env:
+            plain, _ = env.reset(seed=2)
+            assert env.observation_space.contains(plain), f"{plain} is out of bounds."
+            names = [element.name for element in env.elements_of("factors")]
+            for place, element in enumerate(env.elements_of("factors")):
+                if element.unit != "kg" and "friction" not in element.name:
+                    continue
+                varied, _ = env.reset(seed=2, options={"variation": [element.name]})
+                told = varied["factors"]
+                value: Any = env.values[element.name]
+                assert told[place] == np.float32(value), f"{element.name} is observed as another."
+                others = [
+                    n for n, a, b in zip(names, told, plain["factors"], strict=True) if a != b
+                ]
+                assert others == [element.name], f"{element.name} varies {others}."
+                same = np.array_equal(varied["proprio"], plain["proprio"])
+                assert same, f"the observation tells {element.name}."
+
+    def test_the_state_holds_every_body_that_can_move(self) -> None:
+        """`state_bodies` and `state_joints` leave nothing out that moves."""
+        with self.made() as env:
+            env.reset(seed=0, options=VARIED)
+            bodies = set(movable(env.world.scene)) - set(env.state_bodies)
+            assert not bodies, f"state_bodies lacks {', '.join(sorted(bodies))}."
+            jointed = {
+                (body.name, link.name)
+                for body in env.world.scene.bodies
+                for link in getattr(body, "links", ())
+                if link.joint.kind != "fixed"
+            }
+            joints = sorted(jointed - set(env.state_joints))
+            assert not joints, f"state_joints lacks {joints}."
+
+    def test_the_picture_shows_every_body_that_is_visible(self) -> None:
+        """The first camera sees all of the scene, in colours that differ."""
+        with self.made(observation=["segmentation", "depth", "pixels"]) as env:
+            observation, _ = env.reset(seed=1)
+            shown = set(np.unique(observation["segmentation"]).tolist()) - {0}
+            names = dict(enumerate((body.name for body in env.world.scene.bodies), start=1))
+            visible = {
+                place
+                for place, body in enumerate(env.world.scene.bodies, start=1)
+                if any(
+                    shape.visible
+                    for part in (body, *getattr(body, "links", ()))
+                    for shape in getattr(part, "shapes", ())
+                )
+            }
+            hidden = [names[place] for place in sorted(shown ^ visible)]
+            assert not hidden, f"the first camera and the scene differ in {', '.join(hidden)}."
+            assert observation["pixels"].std() > 10, "the picture is almost of one colour."
+            assert 0 < observation["depth"].min() < observation["depth"].max(), "depth is flat."
+
+    def test_every_camera_sees_something(self) -> None:
+        """The first camera is called main, and no camera looks at nothing."""
+        with self.made() as plain:
+            plain.reset(seed=0)
+            cameras = [camera.name for camera in plain.world.scene.cameras]
+        assert cameras[:1] == ["main"], f"the cameras are {cameras}; call the first 'main'."
+        with self.made(observation=["pixels"], camera=cameras) as env:
+            for seed in range(3):
+                observation, _ = env.reset(seed=seed, options=VARIED if seed else None)
+                for camera in cameras:
+                    seen = observation[f"pixels.{camera}"].std() > 3
+                    assert seen, f"the camera {camera!r} sees one colour at seed {seed}."
+
+
+def lived(env: SandboxEnv, steps: int, seed: int = 3, options: dict[str, Any] | None = None) -> str:
+    """Return a digest of everything that random actions show."""
+    rng = np.random.default_rng(seed)
+    total = hashlib.sha256()
+    observation, info = env.reset(seed=seed, options=options)
+    for _ in range(steps):
+        total.update(np.asarray(observation).tobytes() + info["state"].tobytes())
+        observation, reward, ended, cut, info = env.step(_drawn(env, rng))
+        total.update(repr((float(reward), bool(ended), cut, bool(info["success"]))).encode())
+        if ended or cut:
+            break
+    return total.hexdigest()
+
+
+def tell(module: str, name: str) -> None:
+    """Write the digest of a world's episode to stdout: what the other process of a promise does."""
+    world = getattr(importlib.import_module(module), name)
+    with closing(world(account=None)) as env:
+        lived(env, 7, seed=99)  # What happened before in the process does not matter.
+        sys.stdout.write(f"\n{lived(env, 60, options=VARIED)}\n")
+
+
+def _drawn(env: SandboxEnv, rng: np.random.Generator) -> Any:
+    return rng.uniform(-1, 1, env.action_size).astype(np.float32)
+
+
+def _is_refused(env: SandboxEnv, action: Any) -> bool:
+    try:
+        env.step(action)
+    except InvalidInputError as error:
+        return "Nothing was done" in str(error)
+    return False
+
+
+def _outside(env: SandboxEnv, observation: Any) -> str:
+    """Return which numbers of an observation are out of their bounds."""
+    wrong = [
+        f"{e.name} is {x:.4g}, and its element says {e.low} to {e.high}"
+        for e, x in zip(env.elements, observation.tolist(), strict=True)
+        if not np.float32(e.low) <= x <= np.float32(e.high)
+    ]
+    return f"at step {env.t}: {'; '.join(wrong)}."
+
+
+def _scripted(env: SandboxEnv, seed: int) -> bool:
+    """Roll out the scripted policy; return whether it succeeded."""
+    env.reset(seed=seed)
+    act = env.scripted(np.random.default_rng(seed))
+    while True:
+        _, _, ended, cut, info = env.step(act())
+        if ended or cut:
+            return bool(info["success"])
+
+
+def _positions(env: SandboxEnv, state: Any) -> Any:
+    """Return the horizontal positions of bodies, and of joints: heights may follow from sizes."""
+    names = env.state_names()
+    return state[[n for n, s in enumerate(names) if re.search(r"\.(x|y|position)$", s)]]
