@@ -25,7 +25,7 @@ NAMES = tuple(f"domino_{n}" for n in range(MOST))
 
 
 class Place(NamedTuple):
-    """Where a domino stands, and which way the row goes there."""
+    """The place of a domino, and the direction of the row there."""
 
     x: float
     y: float

@@ -24,7 +24,7 @@ NAMES = tuple(f"block_{n}" for n in range(MOST))
 
 
 class Block(NamedTuple):
-    """Where a block is, and half its size, at scale 1."""
+    """The place of a block, and half its size, at scale 1."""
 
     x: float
     y: float

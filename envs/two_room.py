@@ -172,7 +172,7 @@ class TwoRoom(SandboxEnv):
 
 
 class Door(NamedTuple):
-    """Where an agent's middle shall be between the rooms: an upright rectangle [m].
+    """The rectangle [m] that an agent's middle goes through between the rooms.
 
     An agent that is lower or higher by no more than `slack` counts as in it.
     """

@@ -18,7 +18,7 @@ from sandbox.cli.app import app
 from sandbox.report import reference
 
 ROOT = Path(__file__).parent.parent
-PAGES = {**describe.pages(), **reference.documents()}
+PAGES = {**describe.pages(app), **reference.documents()}
 
 
 @pytest.mark.parametrize("name", PAGES)

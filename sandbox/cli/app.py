@@ -1,12 +1,13 @@
 """Every command in its group."""
 
+import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sandbox.cli import ledger, look, make, trust
-from sandbox.cli.options import CHECK, LOOK, MAKE, PAY
-from sandbox.cli.reference import reference
+from sandbox.cli.options import CHECK, LOOK, MAKE, PAY, Json
 
 
 def _version(wanted: bool) -> None:
@@ -41,8 +42,26 @@ for command in (make.generate, make.quote, make.render, make.branch, make.surpri
 for command in (look.inspect, look.preview, look.coverage, look.envs, look.scenarios):
     app.command(rich_help_panel=LOOK)(command)
 app.command("factors", rich_help_panel=LOOK)(look.factors)
-for command in (look.schema, look.gallery, reference):
+for command in (look.schema, look.gallery):
     app.command(rich_help_panel=LOOK)(command)
+
+
+@app.command(rich_help_panel=LOOK)
+def reference(
+    out: Annotated[Path, typer.Argument(help="Folder of the pages.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Write the reference pages of commands, Python functions, recipes and scenarios."""
+    from sandbox.cli import describe, show
+    from sandbox.report import reference as pages
+
+    paths = pages.write(out, {**describe.pages(app), **pages.documents()})
+    if as_json:
+        print(json.dumps([str(path) for path in paths]))
+    else:
+        show.paths("Reference", paths)
+
+
 for command in (trust.verify, trust.audit, trust.prove, trust.recover):
     app.command(rich_help_panel=CHECK)(command)
 app.add_typer(trust.keys_app, name="keys", rich_help_panel=CHECK)

@@ -13,7 +13,6 @@ from typer.models import ArgumentInfo, CommandInfo, OptionInfo
 
 import sandbox
 from sandbox import api
-from sandbox.cli.app import app
 from sandbox.report.reference import parsed, table
 from sandbox.run.watcher import Watcher
 from sandbox.verification.trust import Trust
@@ -28,8 +27,8 @@ TYPES = {  # Types of arguments and options, in words.
 }
 
 
-def pages() -> dict[str, tuple[str, str]]:
-    """Return the pages of commands and functions: name to title and generated text."""
+def pages(app: typer.Typer) -> dict[str, tuple[str, str]]:
+    """Return the pages of an app's commands and of the functions: name to title and text."""
     return {"commands": ("Commands", commands(app)), "python": ("Python", functions())}
 
 

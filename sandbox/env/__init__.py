@@ -1,4 +1,4 @@
-"""What is simulated: environments, their episode loop, policies and pictures.
+"""Environments: the episode loop, policies, pictures, and the pieces that a world is made of.
 
 An environment's file takes all that it needs from here and from `sandbox.scene`.
 """

@@ -1,4 +1,4 @@
-"""A disturbance put into a world under way."""
+"""Disturbances: applying them to an environment under way."""
 
 import math
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ _ANY = Color("white")
 
 
 class Disturbed(Protocol):
-    """What a disturbance happens to.
+    """An environment, as far as a disturbance needs it.
 
     Attributes:
-        world: under way.
-        values: of the factors, and
-        factors: what these are.
-        state_bodies: whose states are logged.
+        world: the simulation.
+        values: of the factors.
+        factors: what a scenario may vary.
+        state_bodies: bodies whose states are logged.
     """
 
     world: World
@@ -32,25 +32,25 @@ class Disturbed(Protocol):
     state_bodies: ClassVar[tuple[str, ...]]
 
     def change(self, values: Values) -> None:
-        """Go on with other values of the factors."""
+        """Continue with other values of the factors."""
         ...
 
 
 def apply(it: Disturbance, env: Disturbed) -> None:
-    """Let a disturbance happen now; nothing, to a body that this scene has not, or no more.
+    """Apply a disturbance. Ignore one whose body is not in the scene, or was removed.
 
     Raises:
-        InvalidInputError: it cannot happen to this scene.
+        InvalidInputError: it is not possible in this scene.
     """
     if it.body is None or env.world.has(it.body):
         _happen(it, env)
 
 
 def check(them: Sequence[Disturbance], scene: sc.Scene, state_bodies: Sequence[str]) -> None:
-    """Refuse disturbances of bodies that no scene of the environment has, and none adds.
+    """Refuse a disturbance of a body that neither a scene holds nor a disturbance adds.
 
     Raises:
-        UnknownNameError: for the first of them.
+        UnknownNameError: a body is unknown.
     """
     added = [one.add.body for one in them if one.add is not None]
     known = dict.fromkeys([body.name for body in scene.bodies] + [*state_bodies, *added])
@@ -60,7 +60,7 @@ def check(them: Sequence[Disturbance], scene: sc.Scene, state_bodies: Sequence[s
 
 
 def seen_after(scene: sc.Scene, it: Disturbance) -> sc.Scene:
-    """Return a scene as it looks when a body was painted or reshaped."""
+    """Return a scene as it looks after a body is painted or reshaped."""
     names = [body.name for body in scene.bodies if isinstance(body, sc.Body)]
     if it.paint is not None and it.paint.body in names:
         return _painted(scene, it.paint)
@@ -99,7 +99,7 @@ def _happen(it: Disturbance, env: Disturbed) -> None:
 
 
 def carried_over(laid_out: sc.Scene, world: World) -> sc.Scene:
-    """Return a scene laid out anew with what is there now: no more bodies, and no fewer."""
+    """Return a new layout of a scene with the bodies that are in the world now."""
     new = {body.name: body for body in laid_out.bodies}
     bodies = [
         _following(new[now.name], now, world) if now.name in new else now
@@ -111,7 +111,7 @@ def carried_over(laid_out: sc.Scene, world: World) -> sc.Scene:
 def _following(
     new: sc.Body | sc.Robot, now: sc.Body | sc.Robot, world: World
 ) -> sc.Body | sc.Robot:
-    """Return a body laid out anew; of one in the place of another, with what it takes from that."""
+    """Return a body of the new layout; one that replaced another keeps its own shape."""
     if isinstance(new, sc.Robot) or isinstance(now, sc.Robot) or now == sc.Body(now.name):
         return now
     if now.name in world.painted:
@@ -129,7 +129,7 @@ def _following(
 
 
 def _kick(it: Kick, world: World) -> None:
-    """Give a body an impulse: a force during the next physics step."""
+    """Give a body an impulse, as a force during the next physics step."""
     mass = 1.0 if it.speed_m_s is None else _mass(_body(world.scene, it.body))
     given = _numbers(it.impulse_ns or it.speed_m_s or ())
     force = [n * mass * world.scene.engine.physics_hz for n in given]
@@ -141,7 +141,7 @@ def _mass(body: sc.Body) -> float:
 
 
 def _stilled(world: World, body: str) -> sc.Scene:
-    """Return the scene with the cameras that go with a body left where they are now."""
+    """Return the scene with the cameras on a body fixed where they are now."""
     cameras: list[sc.Camera] = []
     for camera in world.scene.cameras:
         if camera.body == body:
@@ -185,14 +185,14 @@ def _reshaped(scene: sc.Scene, it: Reshape) -> sc.Body:
 
 
 def reshapable(body: sc.Body | sc.Robot) -> float:
-    """Return the volume of a body that can change its shape [m^3], 0 of one that cannot."""
+    """Return the volume of a body that can change its shape [m^3], or 0 if it cannot."""
     if isinstance(body, sc.Robot) or len(body.shapes) != 1 or body.links:
         return 0.0
     return _volume(body.shapes[0])
 
 
 def _volume(shape: sc.Shape) -> float:
-    """Return the volume of a simple shape [m^3], 0 of another."""
+    """Return the volume of a simple shape [m^3], or 0 for any other."""
     match shape.kind:
         case "box":
             return 8.0 * math.prod(shape.size)
@@ -207,7 +207,7 @@ def _volume(shape: sc.Shape) -> float:
 
 
 def _size(form: Form, volume: float) -> tuple[float, ...]:
-    """Return the size of a cube, a ball, or a cylinder as long as it is wide."""
+    """Return the size of a cube, a ball, or a cylinder as long as wide, of a volume [m^3]."""
     if form == "box":
         return (math.cbrt(volume) / 2,) * 3
     if form == "sphere":

@@ -1,4 +1,4 @@
-"""What the loop remembers of an episode under way."""
+"""The loop's memory of an episode under way."""
 
 import copy
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ class Episode:
         seed: of the episode.
         scene_digest: SHA-256 of the scene as it was built.
         changes: values of the factors, each with the first row at which they hold.
-        disturbances: what happens, every range drawn.
-        due: the same, each with the step at whose beginning it happens.
+        disturbances: all of the episode, every range drawn.
+        due: the same, each with the step at whose beginning it is applied.
         late: steps by which actions are delayed.
         noise: standard deviation of the noise on actions.
         noise_rng: draws that noise.
-        actions: what was asked for in each step so far.
+        actions: the action given in each step so far.
         touched_at: the first row at which bodies of the state had touched, or -1.
         over: whether no step may follow.
     """
@@ -62,7 +62,7 @@ class Episode:
         )
 
     def applied(self, asked: list[float]) -> list[float]:
-        """Return what is applied in this step, in which `asked` was asked for."""
+        """Return the action that is applied in this step, in which `asked` was given."""
         n = len(self.actions) - 1 - self.late
         late = self.actions[n] if n >= 0 else [0.0] * len(asked)
         if self.noise_rng is None:

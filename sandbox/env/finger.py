@@ -16,7 +16,7 @@ Point = tuple[float, float]
 class Finger:
     """A finger that an action moves; the task makes one in `started`.
 
-    It replaces its attributes and changes none in place, so that a snapshot may copy it.
+    A snapshot copies it: a method assigns new values and changes no old one in place.
 
     Args:
         world: holds a body `finger`, made by `body`.

@@ -17,7 +17,7 @@ _SPEED_M_S = 3.0  # Faster is observed as this fast.
 class Hand:
     """A hand whose fingertips an action moves; the task makes one in `started`.
 
-    It replaces its attributes and changes none in place, so that a snapshot may copy it.
+    A snapshot copies it: a method assigns new values and changes no old one in place.
 
     Args:
         world: holds a body `panda`.

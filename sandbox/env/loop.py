@@ -1,4 +1,4 @@
-"""The episode loop, final: check, pay, act, simulate, observe."""
+"""The episode loop: check, pay, act, simulate, observe. Subclasses cannot change it."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from sandbox import digest, prices
+from sandbox import digest
 from sandbox import observation as modality
 from sandbox import scenario as scenarios
 from sandbox.env import declared, disturb, snapshots
@@ -19,7 +19,6 @@ from sandbox.env.pictures import Pictures
 from sandbox.env.snapshots import Snapshot
 from sandbox.env.task import Observation, Task
 from sandbox.errors import InvalidInputError, SandboxError
-from sandbox.ledger import AccountFunds, Ledger
 from sandbox.meter import Meter
 from sandbox.scenario import factors
 from sandbox.scenario.camera import with_cameras
@@ -99,7 +98,8 @@ class SandboxEnv(Task):
         }
         plain = {"format": scenarios.FORMAT, "environment": self.name()}
         self.scenario, where = scenarios.load(plain if scenario is None else scenario)
-        if self.scenario.environment not in (self.name(), _written(type(self))):
+        written = f"{type(self).__module__}:{type(self).__qualname__}"
+        if self.scenario.environment not in (self.name(), written):
             raise InvalidInputError(
                 f"{where}: this scenario is for {self.scenario.environment!r}, not {self.name()!r}."
             )
@@ -107,8 +107,8 @@ class SandboxEnv(Task):
         self.scenario.settings(split)
         self.split = split
         self.modalities = modality.names(observation)
-        self.render_mode = _checked_mode(render_mode)
-        self.meter = _account_meter(account, budget) if meter is None else meter
+        self.render_mode = asked.render_mode(render_mode)
+        self.meter = asked.meter(account, budget) if meter is None else meter
         self.max_steps = self._limited()
         self.physics_steps = self.physics_hz // self.control_hz
         self.variation_space = VariationSpace(self.factors)
@@ -312,7 +312,7 @@ class SandboxEnv(Task):
         rows = {unit: (self.max_steps + 1) * count for unit, count in self.work().items()}
         return {"physics_step": self.max_steps * self.physics_steps, **rows, "reset": 1}
 
-    # Its parts ----------------------------------------------------------------------------------
+    # Parts of the loop --------------------------------------------------------------------------
 
     def _observe_as(self, single: bool) -> None:
         """Name the columns that are observed, and make their space."""
@@ -336,7 +336,7 @@ class SandboxEnv(Task):
         self.observation_space = every[self.columns[0]] if self._single else spaces.Dict(every)
 
     def _build(self, scene: Scene) -> None:
-        """Build the scene; one that cannot be costs nothing."""
+        """Build the scene; one that cannot be built costs nothing."""
         try:
             self.world.build(scene)
             self.world.watch(self.state_bodies, self.state_joints)
@@ -361,7 +361,10 @@ class SandboxEnv(Task):
         reset = price({"reset": 1, **self.work()})
         self._step_cost = step = price({"physics_step": self.physics_steps, **self.work()})
         self.meter.open(
-            *(reset, step, self.max_steps, uuid.uuid4().bytes),
+            reset,
+            step,
+            self.max_steps,
+            uuid.uuid4().bytes,
             at_least=self.max_steps if self.whole_episodes else 1,
         )
         return self.meter.charge(reset)
@@ -380,7 +383,7 @@ class SandboxEnv(Task):
         """Return the scene of an episode."""
         layout = np.random.SeedSequence(seed, spawn_key=(_LAYOUT,))
         scene = self.scene(values, np.random.default_rng(layout))
-        if scene.engine.physics_hz != self.physics_hz:  # A step would last another time.
+        if scene.engine.physics_hz != self.physics_hz:  # A step would have another length.
             raise InvalidInputError(
                 f"{self.name()}: scene() has an engine of {scene.engine.physics_hz} Hz, but "
                 f"physics_hz is {self.physics_hz}. Give it engine=self.engine(f)."
@@ -448,20 +451,3 @@ class SandboxEnv(Task):
         for name in names:
             drawn[name] = factors.sample(self.factors[name], factors.stream(seed, name))
         return scenarios.with_values(Values(drawn), changes, self.factors)
-
-
-def _written(of: type) -> str:
-    """Return a class as MODULE:CLASS: a recipe may call it so, whoever offers it by a name."""
-    return f"{of.__module__}:{of.__qualname__}"
-
-
-def _account_meter(account: str | None, budget: float | None) -> Meter:
-    """Return a meter that an account of the ledger pays, or nobody, up to a budget."""
-    funds = AccountFunds(Ledger(), account) if account is not None else None
-    return Meter(prices.current(), funds, None if budget is None else prices.micro(budget))
-
-
-def _checked_mode(mode: str | None) -> str | None:
-    if mode not in (None, "rgb_array"):
-        raise InvalidInputError(f"render_mode {mode!r}: give 'rgb_array' or None.")
-    return mode

@@ -1,17 +1,34 @@
-"""What `reset` and `step` are given, checked."""
+"""Check what the constructor, `reset` and `step` are given."""
 
 import math
 from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
+from pydantic import ValidationError
 
+from sandbox import prices, validation
 from sandbox.errors import InvalidInputError, UnknownNameError
+from sandbox.ledger import AccountFunds, Ledger
+from sandbox.meter import Meter
 from sandbox.scenario import factors
 from sandbox.scenario.disturbance import Disturbance
 from sandbox.scenario.factors import Factors
 
 OPTIONS = ("variation", "variation_values", "disturbances")
+
+
+def meter(account: str | None, budget: float | None) -> Meter:
+    """Return a meter that an account of the ledger pays, or nobody, up to a budget [credits]."""
+    funds = AccountFunds(Ledger(), account) if account is not None else None
+    return Meter(prices.current(), funds, None if budget is None else prices.micro(budget))
+
+
+def render_mode(mode: str | None) -> str | None:
+    """Return a render mode; InvalidInputError if there is no such mode."""
+    if mode not in (None, "rgb_array"):
+        raise InvalidInputError(f"render_mode {mode!r}: give 'rgb_array' or None.")
+    return mode
 
 
 def checked_seed(seed: int | None) -> None:
@@ -50,8 +67,13 @@ def disturbances(options: Mapping[str, Any] | None, known: Factors) -> list[Dist
         return None
     try:
         found = [Disturbance.model_validate(one) for one in given]
-    except (TypeError, ValueError) as error:
-        raise InvalidInputError(f"options['disturbances']: {error}") from None
+    except ValidationError as error:
+        fault = validation.first_fault(error)
+        raise InvalidInputError(f"options['disturbances']: {fault}") from None
+    except TypeError:
+        raise InvalidInputError(
+            f"options['disturbances'] is {given!r:.80}; give a list of disturbances."
+        ) from None
     for n, one in enumerate(found):
         one.check(known, f"options['disturbances'][{n}]")
     return found

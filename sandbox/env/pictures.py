@@ -1,4 +1,4 @@
-"""What an environment photographs: cameras times modalities, each drawn once a row."""
+"""The pictures of an environment: every camera and modality, each drawn once a row."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -21,17 +21,17 @@ class Pictures:
     """The pictures of a world, row by row.
 
     Args:
-        modalities: what is observed; what is no picture is passed over.
-        camera: its name, or several: then a column is called modality.camera.
+        modalities: what is observed; those that are no pictures are ignored.
+        camera: a camera's name, or several: then a column is called modality.camera.
         size: pixels in width and height.
         renderer: `raster` or `tiny`.
-        rendered: whether pictures may be asked for that no column holds.
-        world: whose poses are drawn.
+        rendered: whether `frame` may be called for a picture that no column holds.
+        world: gives the poses.
 
     Attributes:
-        cameras: the names of those that draw.
-        columns: of each column of pictures, its camera and modality.
-        size: as given.
+        cameras: names of the cameras that draw.
+        columns: camera and modality of each column of pictures.
+        size: pixels in width and height.
     """
 
     def __init__(
@@ -60,16 +60,16 @@ class Pictures:
 
     @property
     def drawn_by(self) -> dict[str, str] | None:
-        """Who draws and under which determinism class; None if nothing is drawn."""
+        """Name and determinism class of the renderer; None if nothing is drawn."""
         it = self._renderer
         return None if it is None else {"name": it.name, "class": it.determinism}
 
     def load(self, scene: Scene) -> None:
-        """Make ready for a scene, before it is paid for.
+        """Load a scene into the renderer, before it is paid for.
 
         Raises:
-            UnknownNameError: a camera that it has not.
-            InvalidInputError: a mesh, URDF or image that cannot be read.
+            UnknownNameError: the scene has no camera of that name.
+            InvalidInputError: a mesh, URDF or image cannot be read.
         """
         self._scene = scene
         self._from = {name: scene.camera(name) for name in self.cameras}
@@ -78,15 +78,15 @@ class Pictures:
             self._renderer.load(scene)
 
     def warm_up(self) -> None:
-        """Do what must be done once on a machine before the first picture: compile the renderer."""
+        """Compile the renderer, which happens once on a machine, before the first picture."""
         if self._renderer is not None:
             self._renderer.warm_up()
 
     def begin(self) -> None:
-        """Look around when the scene is built.
+        """Check the cameras when the scene is built.
 
         Raises:
-            InvalidInputError: a camera's eye is inside something.
+            InvalidInputError: a camera's eye is inside a body.
         """
         self.arrive()
         if self._renderer is not None:
@@ -94,7 +94,7 @@ class Pictures:
                 self._renderer.check(self._posed(), camera)
 
     def arrive(self) -> None:
-        """Forget the row before."""
+        """Forget the pictures of the row before."""
         self._drawn, self._poses = {}, None
 
     def column(self, name: str) -> NDArray[Any]:
@@ -105,7 +105,7 @@ class Pictures:
         return getattr(self._drawn[camera], modality)
 
     def has_frame(self) -> bool:
-        """Whether `frame` would draw nothing anew."""
+        """Return whether the picture that `frame` returns is drawn already."""
         drawn = self._drawn.get(self.cameras[0])
         return drawn is not None and drawn.pixels.size > 0
 
@@ -123,9 +123,9 @@ class Pictures:
         return extrinsics(it, self._posed()[self._world.frame(it.body, it.link)])
 
     def described(self) -> dict[str, Any]:
-        """Return every camera of the scene: K for this size, and where it is or what it goes with.
+        """Return every camera of the scene: intrinsics for this size, place, body and range.
 
-        The extrinsics are None of one that goes with a body.
+        The extrinsics are None for a camera on a body.
         """
         return {camera.name: self._described(camera) for camera in self._scene.cameras}
 
@@ -142,7 +142,7 @@ class Pictures:
         }
 
     def _draw(self, camera: str, names: Sequence[str]) -> None:
-        assert self._renderer is not None, "who asks for pictures has a renderer"
+        assert self._renderer is not None, "pictures need a renderer"
         picture = Picture.empty(self.size, names)
         self._renderer.draw(self._posed(), self._from[camera], picture)
         self._drawn[camera] = picture
@@ -161,7 +161,7 @@ def _cameras(camera: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _renderer(name: str) -> Callable[[], Renderer]:
-    """Return a renderer's class; the second best, and a warning, where numba is missing."""
+    """Return what makes a renderer of some name."""
     if name not in RENDERERS:
         raise UnknownNameError("renderer", name, RENDERERS)
     return TinyRenderer if name == "tiny" else _rasterizer

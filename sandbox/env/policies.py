@@ -1,4 +1,4 @@
-"""Policies that collect data: by chance, smooth chance, scripted, with noise, and at play."""
+"""Named policies that collect data: random, smooth noise, scripted, scripted with noise, play."""
 
 import importlib
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def _random(env: SandboxEnv, rng: np.random.Generator) -> Policy:
 
 
 def _ou_noise(env: SandboxEnv, rng: np.random.Generator) -> Policy:
-    """Ornstein-Uhlenbeck noise: actions that wander instead of trembling on the spot."""
+    """Return a policy of Ornstein-Uhlenbeck noise: actions that wander instead of trembling."""
     noise = np.zeros(env.action_size)
 
     def act() -> Vector:
@@ -59,12 +59,12 @@ POLICIES: dict[str, Callable[[SandboxEnv, np.random.Generator], Policy]] = {
 
 
 def find(name: str) -> Callable[[SandboxEnv, np.random.Generator], Policy]:
-    """Return what makes a policy: one of POLICIES, or a function of yours, MODULE:FUNCTION.
+    """Return the function that makes a policy: one of POLICIES, or one of yours, MODULE:FUNCTION.
 
-    It is called with the environment, in its first state, and the generator that is all its chance.
+    It is called with the environment in its first state, and the generator that it shall draw from.
 
     Raises:
-        InvalidInputError: there is no such module, or function in it.
+        InvalidInputError: the module or the function cannot be imported.
     """
     if name in POLICIES:
         return POLICIES[name]
@@ -77,5 +77,7 @@ def find(name: str) -> Callable[[SandboxEnv, np.random.Generator], Policy]:
             "MODULE:FUNCTION of a module on your PYTHONPATH."
         ) from None
     if not callable(found):
-        raise InvalidInputError(f"policy {name!r}: is no function of an environment and a chance.")
+        raise InvalidInputError(
+            f"policy {name!r}: is no function of an environment and a generator."
+        )
     return cast(Callable[[SandboxEnv, np.random.Generator], Policy], found)

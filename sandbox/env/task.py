@@ -1,4 +1,4 @@
-"""What an environment says about its world: the part that differs from task to task."""
+"""What a subclass says about its world: the part that differs from task to task."""
 
 from abc import abstractmethod
 from collections import deque
@@ -25,29 +25,31 @@ Observation = Any  # An array, or a dict of arrays when several are asked for.
 
 
 class Task(gymnasium.Env[Observation, Vector]):
-    """What a subclass says, and what it may read; the loop is SandboxEnv's.
+    """What a subclass defines, and what it may use; the loop is SandboxEnv's.
 
     Class attributes of a subclass:
         family: control, manipulation, intuitive physics, ...
-        control_hz: steps per simulated second; divides physics_hz.
+        control_hz: control steps per simulated second; divides physics_hz.
         physics_hz: physics steps per simulated second.
         limit_s: simulated seconds after which an episode is truncated.
-        fixed_length: whether every episode lasts `limit_s`, never ending sooner.
+        fixed_length: whether every episode lasts `limit_s`; if not, success ends it.
         factors: what a scenario may vary.
         elements: the numbers of the proprio observation.
-        action_size: how many numbers an action has, each in [-1, 1].
-        state_bodies, state_joints: what `info["state"]` and the `state` column hold, in this order.
-        events: names of what `happening` says, row by row.
+        action_size: number of numbers in an action, each in [-1, 1].
+        state_bodies: bodies in `info["state"]` and the `state` column, in this order.
+        state_joints: joints after them, each as body and link.
+        events: names of the flags that `happening` returns, row by row.
 
-    Two factors mean the same in every environment that has them: `action_delay_steps` (Integer)
-    applies each action so many steps late, zeros before, and `action_noise` (Uniform) adds normal
-    noise of that deviation to what is applied, drawn from a stream of the episode's own.
+    Two factors mean the same in every environment that has them. `action_delay_steps` applies each
+    action so many steps late, zeros before. `action_noise` adds normal noise of that standard
+    deviation to what is applied, drawn from a stream of its own.
 
     Attributes:
         world: the simulation.
         values: of the factors, in this episode.
         row: the numbers of the state.
-        t, max_steps: steps taken in this episode, and after how many it is truncated.
+        t: steps taken in this episode; -1 before the first one.
+        max_steps: steps after which an episode is truncated.
     """
 
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012  # As Gymnasium declares it.
@@ -70,15 +72,15 @@ class Task(gymnasium.Env[Observation, Vector]):
     _places: dict[str | tuple[str, str], int]
     episode: Episode
 
-    # What a subclass says -----------------------------------------------------------------------
+    # What a subclass defines --------------------------------------------------------------------
 
     @abstractmethod
     def scene(self, f: Values, rng: np.random.Generator) -> Scene:
-        """Return the scene for factors `f`, laid out by chance from `rng` alone."""
+        """Return the scene for factors `f`; only `rng` may make its layout random."""
 
     @abstractmethod
     def act(self, action: list[float]) -> None:
-        """Turn an action, numbers in [-1, 1], into drives and pushes."""
+        """Turn an action, numbers in [-1, 1], into drives and pushes of the world."""
 
     @abstractmethod
     def proprio(self) -> Sequence[float]:
@@ -90,7 +92,7 @@ class Task(gymnasium.Env[Observation, Vector]):
 
     @abstractmethod
     def success(self) -> bool:
-        """Whether the task is done in this state."""
+        """Return whether the task is done in this state."""
 
     @abstractmethod
     def scripted(self, rng: np.random.Generator) -> Policy:
@@ -98,7 +100,7 @@ class Task(gymnasium.Env[Observation, Vector]):
 
     @abstractmethod
     def play(self, rng: np.random.Generator) -> Policy:
-        """Return a policy that seeks contact, or whatever moves most, without a goal."""
+        """Return a policy that explores without a goal: it seeks contact, or what moves most."""
 
     def terminated(self) -> bool:
         """Return whether the episode ends in this state: on success, unless its length is fixed."""
@@ -155,7 +157,7 @@ class Task(gymnasium.Env[Observation, Vector]):
 
     @final
     def touches(self) -> bool:
-        """Whether bodies of the state touched in the last step, if `world.feels`."""
+        """Return whether bodies of the state touched in the last step, if `world.feels`."""
         names = self.touching()
         return any(a in names and b in names for a, b in self.world.impulses)
 
@@ -163,8 +165,10 @@ class Task(gymnasium.Env[Observation, Vector]):
     def labels(self) -> tuple[NDArray[np.float32], list[bool]]:
         """Return this row's labels, if `world.feels`.
 
-        The impulses between bodies since the row before [N s], float32 (n, n + 1) over `touching`,
-        the last column with all other bodies; and whether each of HAPPENS and `events` holds.
+        Returns:
+            The impulses between bodies since the row before [N s], float32 (n, n + 1) over
+            `touching`, the last column with all other bodies; and whether each of HAPPENS and
+            `events` holds.
         """
         names = self.touching()
         matrix = np.zeros((len(names), len(names) + 1), np.float32)
@@ -181,10 +185,10 @@ class Task(gymnasium.Env[Observation, Vector]):
         return matrix, [*happens, *self.happening()]
 
     def started(self) -> None:
-        """Called when a scene has been built, before the first row: what a task remembers."""
+        """Prepare what the task remembers; called when a scene is built, before the first row."""
 
     def arrived(self) -> None:
-        """Called when a row's state has been read, before it is observed: what a task derives."""
+        """Derive what the task needs from a row's state; called before it is observed."""
 
     @classmethod
     def name(cls) -> str:
@@ -198,7 +202,7 @@ class Task(gymnasium.Env[Observation, Vector]):
 
     @classmethod
     def places(cls) -> dict[str | tuple[str, str], int]:
-        """Return where in the state the numbers of each body, and of each joint, begin."""
+        """Return the place in the state at which each body's and each joint's numbers begin."""
         jointed = len(cls.state_bodies) * BODY_STATE
         return {
             **{body: n * BODY_STATE for n, body in enumerate(cls.state_bodies)},
@@ -207,7 +211,7 @@ class Task(gymnasium.Env[Observation, Vector]):
 
     @classmethod
     def elements_of(cls, name: str) -> tuple[Element, ...]:
-        """Return what the numbers of a modality are; of one that is pictures, none."""
+        """Return the elements of a modality; () for pictures."""
         if name != "factors":
             return cls.elements if name == "proprio" else ()
         return tuple(
@@ -218,7 +222,7 @@ class Task(gymnasium.Env[Observation, Vector]):
 
     @classmethod
     def touching(cls) -> tuple[str, ...]:
-        """Return the bodies of the rows of `contact_impulse`; its last column is all others."""
+        """Return the bodies that the rows and columns of `contact_impulse` are about."""
         jointed = (body for body, _ in cls.state_joints)
         return tuple(dict.fromkeys((*cls.state_bodies, *jointed)))
 

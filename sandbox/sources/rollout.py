@@ -65,17 +65,15 @@ def make(
         image_size=recipe.image_size,
         camera=recipe.camera,
         renderer=recipe.renderer,
-        account=None,
+        labels=recipe.labels,
+        meter=meter,
     )
     if env.scenario.environment != recipe.environment:
         raise InvalidInputError(
             f"the recipe calls its environment {recipe.environment!r}, and its scenario "
             f"{env.scenario.environment!r}: write the same in both."
         )
-    env.meter = meter
-    env.world.feels = recipe.labels
-    env.log_bytes = columns.schema(env).row_bytes
-    env.whole_episodes = True
+    env.log(columns.schema(env).row_bytes)
     env.check()
     return env
 

@@ -33,10 +33,10 @@ _NO_FRICTION_ANCHOR = 0
 
 
 def reset(client: int, engine: sc.Engine) -> int:
-    """Empty the client, set every engine parameter, and return the id of a speck to look like.
+    """Empty the client, set every engine parameter, and return the id of a tiny visual shape.
 
     `resetSimulation` keeps some parameters and loses others (deterministicOverlappingPairs among
-    them), so none is left to it.
+    them), so all are set again.
     """
     pybullet.resetSimulation(physicsClientId=client)
     pybullet.setGravity(*engine.gravity, physicsClientId=client)
@@ -69,7 +69,7 @@ def reset(client: int, engine: sc.Engine) -> int:
 
 
 def speck(client: int) -> int:
-    """Return the id of a visual shape to look like.
+    """Return the id of a tiny visual shape, which every body looks like to Bullet.
 
     Without one Bullet tessellates the collision shape: a sphere costs 0.3 ms more.
     """
@@ -79,13 +79,13 @@ def speck(client: int) -> int:
 
 
 def copies(bodies: Sequence[sc.Body | sc.Robot]) -> Iterator[Sequence[sc.Body | sc.Robot]]:
-    """Cut bodies into runs that differ in nothing but name, place and looks."""
+    """Cut bodies into groups of neighbours that differ only in name, place and looks."""
     for _, alike in itertools.groupby(bodies, _substance):
         yield list(alike)
 
 
 def _substance(it: sc.Body | sc.Robot) -> Hashable:
-    """Return what copies have in common; of what cannot be copied, its name."""
+    """Return what copies have in common, or the name of a body that cannot be copied."""
     if isinstance(it, sc.Robot) or it.links:
         return it.name
     forms = tuple((s.kind, s.size, s.pose, s.path, s.heights) for s in it.shapes if s.collides)
@@ -93,10 +93,10 @@ def _substance(it: sc.Body | sc.Robot) -> Hashable:
 
 
 def bodies(client: int, them: Sequence[sc.Body], look: int) -> list[int]:
-    """Put copies of a body into the client, looking like visual shape `look`; return their ids.
+    """Put copies of a body into the client, with visual shape `look`; return their ids.
 
-    Bullet makes copies without links in one call, eight times as fast (60 spheres: 0.6 for 5 ms)
-    and to the same bits.
+    Bullet makes copies without links in one call, eight times as fast (60 spheres: 0.6 instead of
+    5 ms) and with the same bits.
     """
     if len(them) == 1:
         return [body(client, them[0], look)]
@@ -115,7 +115,7 @@ def bodies(client: int, them: Sequence[sc.Body], look: int) -> list[int]:
 
 
 def body(client: int, it: sc.Body, look: int) -> int:
-    """Put a body into the client, looking like visual shape `look`, and return its id."""
+    """Put a body into the client, with visual shape `look`, and return its id."""
     links = it.links
     index = {"": 0} | {link.name: n + 1 for n, link in enumerate(links)}
     uid = pybullet.createMultiBody(
@@ -144,7 +144,7 @@ def body(client: int, it: sc.Body, look: int) -> int:
 
 
 def dynamics(client: int, uid: int, it: sc.Body) -> None:
-    """Set all that may change of a body while it moves: surface, masses, damping."""
+    """Set what may change of a body during an episode: surface, masses, damping."""
     for n in range(-1, len(it.links)):
         _dynamics(client, uid, n, it)
     if it.mass_kg > 0.0:
@@ -155,10 +155,10 @@ def dynamics(client: int, uid: int, it: sc.Body) -> None:
 
 
 def check_alike(old: sc.Body | sc.Robot, new: sc.Body | sc.Robot) -> None:
-    """Refuse a change of a body that cannot be made while it moves.
+    """Refuse a change of a body that cannot be made during an episode.
 
     Raises:
-        InvalidInputError: a shape, a joint, or whether it is held in place.
+        InvalidInputError: another shape, joint or pose, or another choice of being held in place.
     """
     if isinstance(old, sc.Robot) or isinstance(new, sc.Robot):
         alike = old == new
@@ -172,7 +172,7 @@ def check_alike(old: sc.Body | sc.Robot, new: sc.Body | sc.Robot) -> None:
 
 
 def _unchanging(body: sc.Body) -> sc.Body:
-    """Return a body without all that may change of it."""
+    """Return a body without what may change during an episode."""
     links = [
         replace(
             link,
@@ -270,7 +270,7 @@ def _collision(client: int, shapes: Sequence[sc.Shape]) -> int:
     if len(solid) > MOST_SHAPES:
         raise InvalidInputError(
             f"{len(solid)} shapes that collide in one body or link: Bullet drops all after the "
-            f"{MOST_SHAPES}th without a word; put some into a link on a fixed joint."
+            f"{MOST_SHAPES}th silently; put some into a link on a fixed joint."
         )
     if len(solid) == 1:
         return pybullet.createCollisionShape(

@@ -1,4 +1,4 @@
-"""The one place that imports PyBullet: clients, what they are made of, and quiet importers."""
+"""The one module that imports PyBullet: clients, and the facts that their results depend on."""
 
 import contextlib
 import functools
@@ -41,14 +41,14 @@ def connect() -> int:
 
 
 def disconnect(client: int) -> None:
-    """Close a client; one that is closed already is left alone."""
+    """Close a client, if it is open."""
     with contextlib.suppress(pybullet.error):
         pybullet.disconnect(client)
 
 
 @functools.cache
 def engine() -> dict[str, str]:
-    """Return what the bytes of a trajectory depend on besides its recipe.
+    """Return the facts that a trajectory's bytes depend on besides its recipe.
 
     Bit-exact replay was measured on one CPU type at a time, so it is claimed only between runs
     whose `class` is equal: a digest of PyBullet's compiled file, the versions of NumPy and Python,
@@ -74,7 +74,7 @@ def _binary_hash() -> str:
 
 
 def _cpu() -> str:
-    """Return the CPU's model name where the system tells it."""
+    """Return the CPU's model name, where the system gives it."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -1,4 +1,4 @@
-"""What moves bodies from step to step: the targets of their motors, and thrusts that hold."""
+"""Motors and thrusts: drives that hold from one physics step to the next."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
