@@ -16,6 +16,7 @@ from sandbox.sources.generation import Generation
 
 TESTS = Path(__file__).parent
 KILLED = TESTS / "killed.yaml"  # A recipe of many short episodes, to be interrupted anywhere.
+SHORT = str(TESTS / "short_billiards.yaml")  # A scenario of episodes of 40 steps.
 
 
 def recipe(environment: str = "cartpole_swingup", **changes: object) -> Recipe:
