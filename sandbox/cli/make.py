@@ -149,7 +149,6 @@ def branch(
             min=1,
             help="Number of branches for each random kind: random, impulse, teleport, recolor, "
             "reshape.",
-        ,
         ),
     ] = 1,
     trust_code: TrustCode = False,
