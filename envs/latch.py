@@ -1,6 +1,5 @@
 """Open a drawer or a door that may be bolted: only pulling tells, and a lever draws the bolt."""
 
-import itertools
 import math
 from collections.abc import Callable, Generator, Sequence
 
@@ -217,14 +216,15 @@ class Latch(SandboxEnv):
         ):
             yield from self._go(lambda at=place: (*at(), self.handle[2] + high), close)
         yield from self._go(self._behind, CLOSE_M)
-        for waited in itertools.count(1):
+        waited = 0
+        while True:
+            waited += 1
             still = waited > PATIENCE and self.opened < AJAR[self.door]
             tip, (x, _, z) = self.tip, self.handle
             reached = abs(tip[0] - x) < 0.05 and tip[2] < z + 0.005  # Where it can pull.
             yield self._towards(self._behind(out), 2 * GAIN_HZ)
             if still:
                 return reached
-        return False
 
     def _press(self) -> Actions:
         """Leave the handle, come from above, and press the lever's end down."""

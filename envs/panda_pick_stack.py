@@ -1,21 +1,14 @@
 """Pick up a cube with a Franka arm and put it onto another."""
 
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import (
-    BODY_STATE,
-    Actions,
-    Element,
-    Hand,
-    SandboxEnv,
-    each,
-    of_each,
-    policy,
-)
+from sandbox.env import BODY_STATE, Actions, Hand, SandboxEnv, Vector, each, of_each, policy
 from sandbox.env.factors import Color, Factors, Integer, Uniform, Values, handling, looks
 from sandbox.env.geometry import yaw
 
@@ -61,15 +54,15 @@ class PandaPickStack(SandboxEnv):
     events = ("in_hand", "lifted", "on_base", "base_moved")
     elements = (
         *Hand.elements(-0.1, 0.7),
-        Element("opening", "m", -0.02, 0.1),
+        *each("opening", "m", -0.02, 0.1),
         *of_each(
             NAMES,
-            Element("x", "m", -1.5, 2.5),
-            Element("y", "m", -2.0, 2.0),
-            Element("z", "m", -0.5, 1.0),
+            *each("x", "m", -1.5, 2.5),
+            *each("y", "m", -2.0, 2.0),
+            *each("z", "m", -0.5, 1.0),
             *each("cos_yaw sin_yaw", "1", -1.0, 1.0),
         ),
-        Element("seconds_left", "s", 0.0, 20.0),
+        *each("seconds_left", "s", 0.0, 20.0),
     )
     factors = Factors(
         n_cubes=Integer(2, CUBES, 4, "1", "cubes on the table"),
@@ -185,7 +178,7 @@ class PandaPickStack(SandboxEnv):
     @policy
     def scripted(self, rng: np.random.Generator) -> Actions:
         """Pick, carry and put down the cube, and begin again after a failure."""
-        going, wait = Going(self), self.values.action_delay_steps
+        go, wait = partial(self._go, self.pending()), self.values.action_delay_steps
 
         def carried(up_m: float) -> Sequence[float]:
             """Return where the hand has the cube so far above its place."""
@@ -194,25 +187,25 @@ class PandaPickStack(SandboxEnv):
             return x, y, z + up_m
 
         while True:
-            yield from going.to(lambda: (*self.pick[:2], HIGH_M), 1.0, 0.015)
-            yield from going.to(lambda: self.pick, 1.0, 0.006, most=30)
+            yield from go(lambda: (*self.pick[:2], HIGH_M), 1.0, 0.015)
+            yield from go(lambda: self.pick, 1.0, 0.006, most=30)
             low = tuple(self.pick)
-            yield from going.to(lambda at=low: at, -1.0, least=8 + wait)
-            yield from going.to(lambda at=low: (*at[:2], HIGH_M), -1.0, 0.02, most=30)
+            yield from go(lambda at=low: at, -1.0, least=8 + wait)
+            yield from go(lambda at=low: (*at[:2], HIGH_M), -1.0, 0.02, most=30)
             if not self.in_hand:
                 continue
-            yield from going.to(lambda: (*carried(0.0)[:2], HIGH_M), -1.0, 0.006)
+            yield from go(lambda: (*carried(0.0)[:2], HIGH_M), -1.0, 0.006)
             if not self.in_hand:
                 continue
-            yield from going.to(lambda: carried(0.001), -1.0, 0.004, most=30)
+            yield from go(lambda: carried(0.001), -1.0, 0.004, most=30)
             low = self.hand.target
-            yield from going.to(lambda at=low: at, 1.0, least=8 + wait)
-            yield from going.to(lambda at=low: (*at[:2], HIGH_M), 1.0, 0.02, least=20 + wait)
+            yield from go(lambda at=low: at, 1.0, least=8 + wait)
+            yield from go(lambda at=low: (*at[:2], HIGH_M), 1.0, 0.02, least=20 + wait)
 
     @policy
     def play(self, rng: np.random.Generator) -> Actions:
         """Grasp at random cubes and drop them anywhere."""
-        going = Going(self)
+        go = partial(self._go, self.pending())
         while True:
             cube = BODY_STATE * int(rng.integers(self.count))
             x, y, z = np.clip(self.row[cube : cube + 3], *BOX).tolist()
@@ -223,31 +216,28 @@ class PandaPickStack(SandboxEnv):
                 *((over, 1.0, 0), (low, 1.0, 0), (low, -1.0, 8)),
                 *((over, -1.0, 0), (to, -1.0, 0), (to, 1.0, 6)),
             ):
-                yield from going.to(lambda at=place: at, grip, least=least)
+                yield from go(lambda at=place: at, grip, least=least)
 
-
-class Going:
-    """Takes the hand to places, counting on its actions that are not applied yet."""
-
-    def __init__(self, env: PandaPickStack) -> None:
-        self._env, self._pending = env, env.pending()
-
-    def to(
+    def _go(
         self,
+        pending: deque[Vector],
         place: Callable[[], Sequence[float]],
         grip: float,
         within_m: float = 0.012,
         least: int = 0,
         most: int = 60,
     ) -> Actions:
-        """Yield actions until the hand is at a place, which may move, or time is up."""
-        stride = self._env.hand.stride
+        """Yield actions until the hand is at a place, which may move, or time is up.
+
+        Actions that are not applied yet count as done.
+        """
+        stride = self.hand.stride
         for n in range(most):
-            pending = stride * np.sum(self._pending, axis=0)[:3] if self._pending else 0.0
-            way = np.subtract(place(), self._env.hand.target) - pending
+            coming = stride * np.sum(pending, axis=0)[:3] if pending else 0.0
+            way = np.subtract(place(), self.hand.target) - coming
             if n >= least and np.abs(way).max() < within_m:
                 return
             way *= 0.5 / stride
             action = np.array([*(way / max(1.0, np.abs(way).max())), grip], np.float32)
-            self._pending.append(action)
+            pending.append(action)
             yield action

@@ -24,7 +24,6 @@ SPEED_M_S = 0.15  # At full action.
 FORCE_N = 0.5  # Of the motors: it takes a heavy agent half a second to get going.
 FARTHEST_M = 1.6  # No way is longer.
 CLEAR_M, GAIN_HZ = 0.012, 4.0  # Of the scripted policy: from posts, and speed by distance.
-
 Point = tuple[float, float]
 
 
@@ -102,8 +101,7 @@ class TwoRoom(SandboxEnv):
 
     def started(self) -> None:
         """Remember the goal, and where the agent's middle fits through the door."""
-        goal = next(body for body in self.world.scene.bodies if body.name == "goal")
-        self.goal: Point = goal.pose.xyz[:2]
+        self.goal: Point = self.world.scene.bodies[2].pose.xyz[:2]
         self.door, self.wide = Door.of(self.values, 0.0), Door.of(self.values, CLEAR_M)
         self.goal_side = self.door.side(self.goal)
         f = self.values
@@ -188,8 +186,8 @@ class Door(NamedTuple):
         """Return the door for an agent that keeps `clear_m` from its posts."""
         deep = f.wall_thickness_m / 2 + f.agent_radius_m + clear_m
         half = max(f.door_width_m / 2 - f.agent_radius_m - clear_m, 0.0)
-        x, y = f.wall_x_m, f.door_y_m
-        return cls(x - deep, x + deep, y - half, y + half, clear_m + 0.002)
+        (x, y), slack = (f.wall_x_m, f.door_y_m), clear_m + 0.002
+        return cls(x - deep, x + deep, y - half, y + half, slack)
 
     def side(self, a: Point) -> int:
         """Return -1 in the left room, 1 in the right one, 0 in the door."""
@@ -204,10 +202,9 @@ class Door(NamedTuple):
         if here == there:
             return [b]
         near, far = (self.left, self.right) if here < there else (self.right, self.left)
-        if here == 0:
-            return [(far, clip(_height(a, b, far), *posts)), b]
-        if there == 0:
-            return [(near, clip(_height(a, b, near), *posts)), b]
+        if here == 0 or there == 0:
+            x = far if here == 0 else near
+            return [(x, clip(_height(a, b, x), *posts)), b]
         p, q = _height(a, b, near), _height(a, b, far)
         if self.low <= p <= self.high and self.low <= q <= self.high:
             return [(near, p), (far, q), b]

@@ -23,10 +23,11 @@ def test_nothing_is_broken() -> None:
     assert [name for name, _ in catalogue.importable()] == catalogue.environments()
 
 
-def test_the_specification_is_plain_json_and_has_the_length_of_an_episode(environment: str) -> None:
-    env = gymnasium.make(
-        f"sandbox:{catalogue.gym_id(environment)}", observation=["proprio"], budget=2.5
-    )
+def test_the_specification_is_plain_json_and_has_the_length_of_an_episode(
+    environment: str,
+) -> None:
+    id = f"sandbox:{catalogue.gym_id(environment)}"
+    env = gymnasium.make(id, observation=["proprio"], budget=2.5)
     assert env.spec is not None
     assert env.spec.to_json()
     assert env.spec.max_episode_steps == catalogue.environment(environment).max_episode_steps()

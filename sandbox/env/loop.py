@@ -1,7 +1,8 @@
 """The episode loop: check, pay, act, simulate, observe. Subclasses cannot change it."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Self, final
 
 import gymnasium
@@ -98,8 +99,7 @@ class SandboxEnv(Task):
         }
         plain = {"format": scenarios.FORMAT, "environment": self.name()}
         self.scenario, where = scenarios.load(plain if scenario is None else scenario)
-        written = f"{type(self).__module__}:{type(self).__qualname__}"
-        if self.scenario.environment not in (self.name(), written):
+        if self.scenario.environment not in (self.name(), self.written()):
             raise InvalidInputError(
                 f"{where}: this scenario is for {self.scenario.environment!r}, not {self.name()!r}."
             )
@@ -157,16 +157,16 @@ class SandboxEnv(Task):
         self.episode, self.values, self.t = begun, values, 0
         self._build(scene)
         self.started()
-        arrived = self._arrive(charged)
-        self._check_declared()
+        with self._uncharged_if_refused():
+            arrived = self._arrive(charged)
+            declared.check_first(self)
         return arrived
 
     @final
     def check(self) -> None:
         """Refuse a class, camera or file that does not fit seed 0's scene; nothing is charged."""
         declared.rehearse(type(self))
-        values = self._values(0, [], {})
-        self.pictures.load(self._laid_out(values, 0))
+        self.pictures.load(self._laid_out(self._values(0, [], {}), 0))
 
     @final
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -336,20 +336,17 @@ class SandboxEnv(Task):
         self.observation_space = every[self.columns[0]] if self._single else spaces.Dict(every)
 
     def _build(self, scene: Scene) -> None:
-        """Build the scene; one that cannot be built costs nothing."""
-        try:
+        """Build the scene."""
+        with self._uncharged_if_refused():
             self.world.build(scene)
             self.world.watch(self.state_bodies, self.state_joints)
             self.pictures.begin()
-        except SandboxError:
-            self.meter.void()
-            self.t, self.episode.over = -1, True
-            raise
 
-    def _check_declared(self) -> None:
-        """Compare the class with its first episode; one that is refused costs nothing."""
+    @contextmanager
+    def _uncharged_if_refused(self) -> Generator[None]:
+        """Charge nothing for an episode that is refused when it begins, and end it."""
         try:
-            declared.check_first(self)
+            yield
         except SandboxError:
             self.meter.void()
             self.t, self.episode.over = -1, True

@@ -196,6 +196,11 @@ class Task(gymnasium.Env[Observation, Vector]):
         return content.environment_name(cls.__module__, cls.__qualname__)
 
     @classmethod
+    def written(cls) -> str:
+        """Return MODULE:CLASS, which a recipe may write whatever the catalogue calls it."""
+        return f"{cls.__module__}:{cls.__qualname__}"
+
+    @classmethod
     def max_episode_steps(cls) -> int:
         """Return the number of steps after which an episode is truncated."""
         return round(cls.limit_s * cls.control_hz)
