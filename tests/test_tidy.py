@@ -27,7 +27,7 @@ FLOORS = [  # A room imports from lower floors alone; rooms of one floor do not 
     ["verification", "report"],
     ["api", "testing"],
     ["cli"],
-    ["__main__"],
+    ["__main__"],  # `python -m sandbox` is the command line.
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 OF_WORLDS = {"env", "observation", "scenario", "scene"}  # What a file of envs/ may import.
@@ -122,6 +122,13 @@ def test_a_room_imports_from_lower_floors_alone(path: Path) -> None:
 
 def test_every_room_has_a_floor_and_every_floor_its_rooms() -> None:
     assert {room(name) for name in MODULES} == {*FLOOR, "envs", ""}
+
+
+def test_the_floors_are_those_that_the_map_shows() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| (`.*?`) \|", text, re.MULTILINE)
+    shown = {int(floor): re.findall(r"`(\w+)`", rooms) for floor, rooms in rows}
+    assert shown == dict(enumerate(FLOORS[:-1]))
 
 
 @pytest.mark.parametrize("late", [False, True])
