@@ -11,6 +11,7 @@ from sandbox.env.hand import Hand
 from sandbox.env.loop import SandboxEnv
 from sandbox.env.policy import Actions, Policy, Vector, policy
 from sandbox.env.regulator import regulator
+from sandbox.env.rotors import Pilot, Rotors
 from sandbox.env.snapshots import Snapshot
 from sandbox.env.task import HAPPENS, Observation
 from sandbox.observation import Element
@@ -27,7 +28,9 @@ __all__ = [
     "Hand",
     "Integer",
     "Observation",
+    "Pilot",
     "Policy",
+    "Rotors",
     "SandboxEnv",
     "Snapshot",
     "Uniform",

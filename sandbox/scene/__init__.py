@@ -29,6 +29,7 @@ from sandbox.scene.panda import (
     panda_room,
 )
 from sandbox.scene.parts import X, Y, Z, box, rim, shade, slab, sliding
+from sandbox.scene.quadrotor import Airframe, quadrotor
 from sandbox.scene.scene import Engine, Scene, movable
 from sandbox.scene.shapes import (
     GREY,
@@ -40,6 +41,7 @@ from sandbox.scene.shapes import (
     ShapeKind,
     Texture,
     Vec3,
+    euler,
     image,
     mesh,
     tilted,
@@ -55,6 +57,7 @@ __all__ = [
     "PANDA_JOINTS",
     "PANDA_LIMITS",
     "PANDA_OPEN_M",
+    "Airframe",
     "Body",
     "Camera",
     "Engine",
@@ -79,6 +82,7 @@ __all__ = [
     "Z",
     "asset",
     "box",
+    "euler",
     "image",
     "mesh",
     "movable",
@@ -87,6 +91,7 @@ __all__ = [
     "panda_joints",
     "panda_moved",
     "panda_room",
+    "quadrotor",
     "rim",
     "robot",
     "shade",
