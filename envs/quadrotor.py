@@ -148,7 +148,7 @@ class Quadrotor(SandboxEnv):
         """Fly to the markers."""
         pilot = self._pilot()
         while True:
-            yield pilot.towards(self.markers[self.next])
+            yield pilot.towards(self.markers[self.next], self.rotors)
 
     @policy
     def play(self, rng: np.random.Generator) -> Actions:
@@ -158,7 +158,7 @@ class Quadrotor(SandboxEnv):
             x, y = rng.uniform(-0.9, 0.9, 2).tolist()
             aim = (x, y, rng.uniform(0.12, 1.6))
             for _ in range(rng.integers(24, 72)):
-                yield pilot.towards(aim)
+                yield pilot.towards(aim, self.rotors)
 
     def _pilot(self) -> Pilot:
         f = self.values

@@ -10,6 +10,7 @@ from sandbox.env.geometry import axes, clip, dot, yaw
 from sandbox.env.hand import Hand
 from sandbox.env.loop import SandboxEnv
 from sandbox.env.policy import Actions, Policy, Vector, policy
+from sandbox.env.pushing import PushPlanner
 from sandbox.env.regulator import regulator
 from sandbox.env.rotors import Pilot, Rotors
 from sandbox.env.snapshots import Snapshot
@@ -30,6 +31,7 @@ __all__ = [
     "Observation",
     "Pilot",
     "Policy",
+    "PushPlanner",
     "Rotors",
     "SandboxEnv",
     "Snapshot",

@@ -123,7 +123,7 @@ class Pilot:
     asks the rotors for more than it wants, by as much as they will lag behind.
 
     Args:
-        rotors: what it commands.
+        rotors: what it will command.
         airframe: whose mass and drag it reckons with.
         wind: velocity of the air [m/s].
         late: steps by which actions are delayed.
@@ -134,7 +134,7 @@ class Pilot:
     ATTITUDE, RATE = 100.0, 18.0
 
     def __init__(self, rotors: Rotors, airframe: Airframe, wind: Three, late: int) -> None:
-        self._rotors, self._wind = rotors, wind
+        self._wind = wind
         self._mass, self._drag = airframe.mass_kg, airframe.drag_n_s_m
         side = rotors.places[0][0]
         flat, inertia = side**2 + Airframe.HULL_M**2, airframe.mass_kg / 3
@@ -142,9 +142,9 @@ class Pilot:
         self._coming: list[Three] = [(0.0, 0.0, 0.0)] * late  # [rad/s^2]
         self._thrusts = list(rotors.thrusts)  # When what is asked for now comes.
 
-    def towards(self, aim: Three) -> Vector:
-        """Return the rotors' commands."""
-        rotors, mass = self._rotors, self._mass
+    def towards(self, aim: Three, rotors: Rotors) -> Vector:
+        """Return the commands that fly to a place, given the rotors as they are now."""
+        mass, dt = self._mass, 1 / rotors.hz
         x, y, z = rotors.axes
         way = [self.PLACE_HZ * (a - p) for a, p in zip(aim, rotors.position, strict=True)]
         slow = min(1.0, self.FASTEST_M_S / max(math.hypot(*way), 1e-9))
@@ -158,25 +158,24 @@ class Pilot:
         force[:2] = [force[0] * much, force[1] * much]
         total = math.hypot(*force)
         error = (-dot(force, y) / total, dot(force, x) / total, -0.3 * math.atan2(x[1], x[0]))
-        states = [self._ahead(n, error[n], rotors.spin[n]) for n in range(3)]
+        states = [self._ahead(n, error[n], rotors.spin[n], dt) for n in range(3)]
         turning = [self.ATTITUDE * e - self.RATE * s for e, s in states]
         turning[2] = max(-12.0, min(12.0, 0.2 * turning[2]))
         if self._coming:
             self._coming = [*self._coming[1:], (turning[0], turning[1], turning[2])]
         torque = [m * t for m, t in zip(self._moments, turning, strict=True)]
-        return self._mixed(dot(force, z), torque)
+        return self._mixed(dot(force, z), torque, rotors)
 
-    def _ahead(self, axis: int, error: float, spin: float) -> tuple[float, float]:
+    def _ahead(self, axis: int, error: float, spin: float, dt: float) -> tuple[float, float]:
         """Return the error and the rate about an axis when what is asked for now comes."""
-        dt = 1 / self._rotors.hz
         for turning in self._coming:
             error -= dt * (spin + 0.5 * dt * turning[axis])
             spin += dt * turning[axis]
         return error, spin
 
-    def _mixed(self, thrust: float, torque: Sequence[float]) -> Vector:
+    def _mixed(self, thrust: float, torque: Sequence[float], rotors: Rotors) -> Vector:
         """Return the rotors' commands that give a thrust [N] and torques [N m]."""
-        rotors, thrusts, command = self._rotors, self._thrusts, list[float]()
+        thrusts, command = self._thrusts, list[float]()
         for n, ((x, y, _), spin) in enumerate(zip(rotors.places, _SPINS, strict=True)):
             share = thrust / 4 + torque[0] / (4 * y) - torque[1] / (4 * x)
             share += spin * torque[2] / (4 * _YAW_M)
