@@ -10,6 +10,7 @@ from sandbox.env.geometry import axes, clip, dot, yaw
 from sandbox.env.hand import Hand
 from sandbox.env.loop import SandboxEnv
 from sandbox.env.policy import Actions, Policy, Vector, policy
+from sandbox.env.probe import Probe
 from sandbox.env.pushing import PushPlanner
 from sandbox.env.regulator import regulator
 from sandbox.env.rotors import Pilot, Rotors
@@ -31,6 +32,7 @@ __all__ = [
     "Observation",
     "Pilot",
     "Policy",
+    "Probe",
     "PushPlanner",
     "Rotors",
     "SandboxEnv",

@@ -18,9 +18,9 @@ _TURNS = 12  # in so many directions.
 
 
 class PushPlanner:
-    """A plan of pushes, one cube at a time, looked over after each.
+    """A planner of pushes, one cube at a time; it plans again after each push.
 
-    Where others are in the way it pushes the cube to a place first from which the way is free.
+    Where others are in the way it first pushes the cube to a place from which the way is free.
     A finger that stays behind the middle of a cube, as seen from where it shall go, turns the
     face that it touches that way by pushing: no need to plan how the cube turns.
 
@@ -114,9 +114,8 @@ class PushPlanner:
                 return n, aim, way
         if not todo:
             return None, (0.0, 0.0), []
-        x, y = rng.uniform(
-            -self._field, self._field, 2
-        ).tolist()  # No way to any: through what is there.
+        # There is no way to any: go through the cubes.
+        x, y = rng.uniform(-self._field, self._field, 2).tolist()
         return None, (0.0, 0.0), [(x, y)]
 
     def _aims(self, n: int) -> list[Two]:

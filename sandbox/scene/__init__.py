@@ -17,6 +17,13 @@ from sandbox.scene.bodies import (
     Robot,
     robot,
 )
+from sandbox.scene.cabinet import (
+    CABINET_BAR,
+    CABINET_BOLT_M,
+    CABINET_LEVER_M,
+    cabinet,
+    cabinet_latch,
+)
 from sandbox.scene.panda import (
     PANDA_CAMERA,
     PANDA_FINGERS,
@@ -50,6 +57,9 @@ from sandbox.scene.shapes import (
 from sandbox.scene.view import Camera, Light, orbit, sun
 
 __all__ = [
+    "CABINET_BAR",
+    "CABINET_BOLT_M",
+    "CABINET_LEVER_M",
     "GREY",
     "LYING",
     "PANDA_CAMERA",
@@ -82,6 +92,8 @@ __all__ = [
     "Z",
     "asset",
     "box",
+    "cabinet",
+    "cabinet_latch",
     "euler",
     "image",
     "mesh",
