@@ -91,8 +91,10 @@ class PushCubes(SandboxEnv):
             cubes.append(sc.Body(NAMES[n], (shape,), mass, place, surface))
         color, friction = f.rgba("finger_color"), f.finger_friction
         finger = Finger.body(places[-1], REACH_M, FINGER_FORCE_N, 0.07, color, friction)
+        wood = f.rgba("table_color")
+        table = sc.railed_table(TABLE_HALF_M, RAIL_M, 0.04, wood, fence_m=FENCE_M)
         return sc.Scene(
-            bodies=(_table(f.rgba("table_color")), *marks, *cubes, finger),
+            bodies=(table, *marks, *cubes, finger),
             cameras=(
                 sc.orbit("main", (0.0, 0.0, 0.0), 1.42, f.camera_pitch_deg, fov_deg=42),
                 sc.orbit("top", (0.0, 0.0, 0.0), 1.42, 90, fov_deg=42),
@@ -177,16 +179,6 @@ class PushCubes(SandboxEnv):
             hz=self.control_hz,
         )
         yield from planner.actions(rng)
-
-
-def _table(color: sc.Rgba) -> sc.Body:
-    """Return a table with rails: low to the eye, high for what would leave it."""
-    wood, edge, long = sc.shade(color, 0.55, 0.45, 0.35), TABLE_HALF_M - RAIL_M / 2, TABLE_HALF_M
-    at, half, sides = (edge, edge), RAIL_M / 2, (long, long - RAIL_M)
-    rails = sc.rim(at, half, sides, 0.02, wood, collides=False)
-    fence = sc.rim(at, half, sides, FENCE_M / 2, wood, visible=False)
-    top = sc.box((long, long, 0.02), (0.0, 0.0, -0.02), color)
-    return sc.Body("table", (top, *rails, *fence), material=sc.Material(1.0))
 
 
 def _mark(name: str, place: Two, size: float, color: sc.Rgba) -> sc.Body:

@@ -1,12 +1,13 @@
-"""Pushing cubes onto marks with a round finger: which, whereto, and the way to behind it."""
+"""Pushing things over a table: how a flat body slides, and which of some cubes to push where."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from sandbox.env.finger import Finger
-from sandbox.env.geometry import Two, distance, shortest_way
+from sandbox.env.geometry import Three, Two, distance, inside, shortest_way
 from sandbox.env.policy import Actions, Vector
 
 _PUSH_M_S = 0.2  # When pushing.
@@ -15,6 +16,65 @@ _DONE_M, _THERE_M = 0.016, 0.03  # From the mark, and from a place on the way.
 _SIDE_HZ = 6.0  # How fast the finger comes back behind the middle.
 _ASIDE_M = (0.07, 0.16, 0.25)  # How far off places on the way are,
 _TURNS = 12  # in so many directions.
+
+
+Contact = tuple[float, float, float, float]  # x, y, and inward normal x, y.
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSurface:
+    """How a flat body slides when it is pushed slowly, in a frame of its own.
+
+    The limit surface (Goyal, Ruina and Papadopoulos 1991) is an ellipsoid: a force f with moment m
+    about the centre of mass moves the body by (f, m / c^2).
+
+    Attributes:
+        middle: the centre of mass.
+        radius: c, near the mean radius of the body.
+        turn: how far apart poses are that differ by one radian.
+    """
+
+    middle: Two
+    radius: float
+    turn: float
+
+    def way(self, here: Three, goal: Three, unit_m: float) -> Three:
+        """Return how far the centre of mass has to go, and the body to turn, in its own frame.
+
+        Args:
+            here: pose of the body in the world: x, y [m], yaw [rad].
+            goal: the pose that it shall have.
+            unit_m: unit of length in its frame.
+        """
+        away = math.remainder(goal[2] - here[2], math.tau)
+        (gx, gy), (cx, cy) = inside(goal[:2], here, unit_m), self.middle
+        cos, sin = math.cos(away), math.sin(away)
+        return gx + cos * cx - sin * cy - cx, gy + sin * cx + cos * cy - cy, away
+
+    def push(self, contact: Contact, way: Three, longest: float) -> tuple[float, float]:
+        """Return the best length of a push at a contact, and what it gains.
+
+        Args:
+            contact: where, and in which direction.
+            way: as `way` returns it.
+            longest: the greatest length.
+
+        Returns:
+            The length, 0 if the push leads away, and the fraction of the squared distance that it
+            gains.
+        """
+        (x, y, nx, ny), (goal_x, goal_y, turn), k = contact, way, self.turn**2
+        moment = (x - self.middle[0]) * ny - (y - self.middle[1]) * nx
+        share = 1.0 + (moment / self.radius) ** 2  # Of the contact's way, a centre's.
+        vx, vy, w = nx / share, ny / share, moment / self.radius**2 / share
+        length = (goal_x * vx + goal_y * vy + k * turn * w) / (vx * vx + vy * vy + k * w * w)
+        length = min(length, longest)
+        if length <= 0.0:
+            return 0.0, 0.0
+        before = goal_x**2 + goal_y**2 + k * turn**2
+        after_x, after_y = (goal_x - vx * length) ** 2, (goal_y - vy * length) ** 2
+        after = after_x + after_y + k * (turn - w * length) ** 2
+        return length, 1.0 - after / before
 
 
 class PushPlanner:

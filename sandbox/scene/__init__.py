@@ -35,7 +35,7 @@ from sandbox.scene.panda import (
     panda_moved,
     panda_room,
 )
-from sandbox.scene.parts import X, Y, Z, box, rim, shade, slab, sliding
+from sandbox.scene.parts import X, Y, Z, box, railed_table, rim, shade, slab, sliding
 from sandbox.scene.quadrotor import Airframe, quadrotor
 from sandbox.scene.scene import Engine, Scene, movable
 from sandbox.scene.shapes import (
@@ -104,6 +104,7 @@ __all__ = [
     "panda_moved",
     "panda_room",
     "quadrotor",
+    "railed_table",
     "rim",
     "robot",
     "shade",
