@@ -148,7 +148,7 @@ class Meter:
 
     @property
     def is_open(self) -> bool:
-        """Whether an episode is open."""
+        """Return whether an episode is open."""
         return self._episode is not None
 
     def charge(self, cost: Cost) -> int:

@@ -10,7 +10,7 @@ def each(names: str, unit: str, low: float, high: float) -> tuple[Element, ...]:
 
     Args:
         names: separated by spaces.
-        unit: of each.
+        unit: unit of each number.
         low: bound of each.
         high: bound of each.
     """

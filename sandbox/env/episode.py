@@ -18,7 +18,7 @@ class Episode:
     """All that the loop remembers besides the state itself; a snapshot copies it.
 
     Attributes:
-        seed: of the episode.
+        seed: seed of the reset.
         scene_digest: SHA-256 of the scene as it was built.
         changes: values of the factors, each with the first row at which they hold.
         disturbances: all of the episode, every range drawn.

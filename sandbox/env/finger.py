@@ -49,7 +49,7 @@ class Finger:
             reach_m: largest |x| and |y|.
             force_n: greatest force of its motors.
             tall_m: its length.
-            color: of all of it.
+            color: colour of the finger.
             friction: its Coulomb coefficient.
         """
         tip, limits = Shape("cylinder", (cls.RADIUS_M, tall_m), color), ((-reach_m, reach_m),) * 2

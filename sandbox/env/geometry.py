@@ -96,7 +96,7 @@ def area_inside(corners: Sequence[Two], rectangle: Rectangle) -> float:
     of y dx. It runs in every step: written for speed.
 
     Args:
-        corners: of the polygon.
+        corners: corners of the polygon.
         rectangle: centre x, y, and half extents x, y.
     """
     x, y, w, h = rectangle

@@ -27,7 +27,7 @@ class Hand:
     Attributes:
         joints: what a task logs in `state_joints`.
         tip: point between the fingertips [m].
-        velocity: of that point [m/s].
+        velocity: velocity of that point [m/s].
         target: where the arm is driven to.
         stride: how far a full action moves the target in one step [m].
     """

@@ -132,7 +132,7 @@ class SandboxEnv(Task):
         """Begin an episode: check, pay, build the scene, observe.
 
         Args:
-            seed: of this episode; its factors and its layout come from two streams of it.
+            seed: seed of this episode; factors and layout come from two streams of it.
             options: they win over the scenario. `variation` is a list of factors to sample over
                 their whole range (["all"] for every one), `variation_values` are values for some,
                 and `disturbances` is a list of what happens, as in a scenario.

@@ -24,7 +24,7 @@ class Probe:
     Attributes:
         joints: what a task logs in `state_joints`, before other joints, without bodies.
         tip: the finger's tip [m].
-        velocity: of the tip [m/s].
+        velocity: velocity of the tip [m/s].
     """
 
     SPEED_M_S = 0.35  # At full action.
@@ -49,7 +49,7 @@ class Probe:
         Args:
             tip: its first place [m].
             reach: lowest and highest x, y and z of the tip [m].
-            color: of the finger.
+            color: colour of the finger.
             friction: its Coulomb coefficient.
         """
         middle = Pose((0.0, 0.0, cls.LENGTH_M / 2))

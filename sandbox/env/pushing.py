@@ -31,7 +31,7 @@ class LimitSurface:
     Attributes:
         middle: the centre of mass.
         radius: c, near the mean radius of the body.
-        turn: how far apart poses are that differ by one radian.
+        turn: distance that counts as much as a turn of one radian.
     """
 
     middle: Two

@@ -14,35 +14,35 @@ from sandbox.scene import Airframe
 from sandbox.world import World
 
 _YAW_M = 0.02  # Torque of a rotor's drag, per thrust.
-_SPINS = (-1.0, 1.0, -1.0, 1.0)  # Of that torque: front left, front right, back right, back left.
+_SPINS = (-1.0, 1.0, -1.0, 1.0)  # Sign of that torque: front left, front right, back right, back left.
 
 
 class Rotors:
     """Rotors whose thrust an action sets; the task makes them in `started`.
 
     Each rotor thrusts along the body's z axis and more near the floor: T / T_inf =
-    1 / (1 - (R / 4z)^2), at most 4/3 (Cheeseman and Bennett 1955). What is commanded comes with a
-    lag of first order, reckoned once a control step. Drag is linear in the velocity through the
+    1 / (1 - (R / 4z)^2), at most 4/3 (Cheeseman and Bennett 1955). The thrust follows its command
+    with a first-order lag, updated once a control step. Drag is linear in the velocity through the
     air.
 
-    A snapshot copies it: a method assigns new values and changes no old one in place.
+    A snapshot copies the object, so methods assign new values and change none in place.
 
     Args:
         world: holds the body.
-        name: of the body, made by `sandbox.scene.quadrotor`.
-        airframe: of the body.
+        name: name of the body, made by `sandbox.scene.drone`.
+        airframe: dimensions of the body.
         hz: control steps a second.
 
     Attributes:
         hz: control steps a second.
-        places: of the rotors in the body's frame: front left, front right, back right, back left.
-        radius: of a rotor [m].
+        places: rotors in the body's frame [m]: front left, front right, back right, back left.
+        radius: radius of a rotor [m].
         unit: thrust of a rotor at action 0, far from the floor [N].
-        reacts: how much of a change of command comes in one step, 0 to 1.
-        thrusts: of the rotors, in the units of the action.
-        gains: of thrust by the floor, of each rotor.
-        position: of the body [m].
-        velocity: of the body [m/s].
+        reacts: share of a change of command that takes effect in one step, 0 to 1.
+        thrusts: thrust of each rotor, in the units of the action.
+        gains: factor by which the floor increases each rotor's thrust.
+        position: position of the body [m].
+        velocity: velocity of the body [m/s].
         axes: x, y and z axes of the body, world frame.
         spin: angular velocity in the body's frame [rad/s].
     """
@@ -117,13 +117,13 @@ class Rotors:
 
 
 class Pilot:
-    """A cascade: place, velocity, attitude, rate; then a mixer. It knows mass, wind, delay and lag.
+    """Flies by a cascade of controllers (place, velocity, attitude, rate) and a mixer.
 
     Delayed actions are still to come: it steers by the turning rate that they will have led to. It
     asks the rotors for more than it wants, by as much as they will lag behind.
 
     Args:
-        rotors: what it will command.
+        rotors: the rotors that it commands.
         airframe: whose mass and drag it reckons with.
         wind: velocity of the air [m/s].
         late: steps by which actions are delayed.

@@ -46,7 +46,7 @@ class Task(gymnasium.Env[Observation, Vector]):
 
     Attributes:
         world: the simulation.
-        values: of the factors, in this episode.
+        values: values of the factors in this episode.
         row: the numbers of the state.
         t: steps taken in this episode; -1 before the first one.
         max_steps: steps after which an episode is truncated.

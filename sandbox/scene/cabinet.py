@@ -29,13 +29,13 @@ def cabinet(
     Its one link is called `drawer` or `door`.
 
     Args:
-        name: of the body.
+        name: name of the body.
         handle: x of the handle from the front's middle, its bar's gap to the front, and its z [m].
-        door: whether it has a door.
-        mass_kg: of the drawer or the door.
-        damping: of the drawer's slide [N s/m]; the door's hinge has a tenth of that.
-        color: of the carcass.
-        panel_color: of the front.
+        door: whether it has a door instead of a drawer.
+        mass_kg: mass of the drawer or the door.
+        damping: damping of the drawer's slide [N s/m]; the door's hinge has a tenth of it.
+        color: colour of the carcass.
+        panel_color: colour of the front.
     """
     bar = (handle[0], -_THICK_M - handle[1], handle[2])
     if door:
@@ -57,12 +57,12 @@ def cabinet_latch(
     The links are called `lever` and `bolt`; what the lever does to the bolt is up to the task.
 
     Args:
-        name: of the body.
-        x: of the lever's hinge [m].
-        angle_rad: how far the lever is down.
+        name: name of the body.
+        x: x of the lever's hinge [m].
+        angle_rad: angle of the lever, down.
         shut: whether the bolt is in the keeper's way.
-        friction_n_m: of the lever.
-        color: of the lever.
+        friction_n_m: friction of the lever [N m].
+        color: colour of the lever.
     """
     half, grey = CABINET_LEVER_M / 2, (0.5, 0.5, 0.55, 1.0)
     lever = box((half, 0.008, 0.01), (half, 0.0, 0.0), color)

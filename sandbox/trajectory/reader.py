@@ -67,7 +67,7 @@ class ShardReader:
 
     @property
     def growing(self) -> bool:
-        """Whether the shard is read by its name of a growing shard."""
+        """Return whether the shard is read under the name that it has while it grows."""
         return self.path.name.endswith(PART)
 
     def __len__(self) -> int:

@@ -34,7 +34,7 @@ class Roster:
         names: name of each number.
         joints: number of each link's joint, by body and link.
         motors: motor of each link's joint, by body and link.
-        offsets: of robots: from the base's centre of mass to its frame.
+        offsets: pose of each robot's base frame from its base's centre of mass.
         gone: bodies that were taken away.
     """
 

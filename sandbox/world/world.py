@@ -58,9 +58,9 @@ class World:
     (measured: saved states are not). `save` and `load` are for search alone.
 
     Attributes:
-        scene: what was built last, as it is now.
-        physics_steps: how many physics steps this world has simulated, ever.
-        builds: how many scenes it has built, ever.
+        scene: the scene that was built last, as it is now.
+        physics_steps: number of physics steps simulated since the world was made.
+        builds: number of scenes built since the world was made.
         filled: bodies that stand where one of their name was taken away.
         ghosts: bodies that pass through others.
         painted: bodies whose colour is not the scene's.
