@@ -14,7 +14,8 @@ from sandbox.scene import Airframe
 from sandbox.world import World
 
 _YAW_M = 0.02  # Torque of a rotor's drag, per thrust.
-_SPINS = (-1.0, 1.0, -1.0, 1.0)  # Sign of that torque: front left, front right, back right, back left.
+# Sign of that torque: front left, front right, back right, back left.
+_SPINS = (-1.0, 1.0, -1.0, 1.0)
 
 
 class Rotors:
@@ -124,7 +125,7 @@ class Pilot:
 
     Args:
         rotors: the rotors that it commands.
-        airframe: whose mass and drag it reckons with.
+        airframe: dimensions, mass and drag of the body.
         wind: velocity of the air [m/s].
         late: steps by which actions are delayed.
     """
