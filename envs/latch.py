@@ -6,24 +6,14 @@ from collections.abc import Callable, Generator, Sequence
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import Actions, Element, SandboxEnv, Vector, each, policy
+from sandbox.env import Actions, Element, Probe, SandboxEnv, Vector, policy
 from sandbox.env.factors import Color, Factors, Integer, Uniform, Values, handling, looks
 
-FINGER_M = 0.011  # Radius.
-FINGER_LENGTH_M = 0.16
-FINGER_M_S = 0.35  # At full action.
-FINGER_N = 25.0
 REACH = ((-0.28, 0.28), (-0.42, -0.013), (0.03, 0.36))  # Of the finger's tip, x, y, z [m].
-HALF_WIDTH_M, DEPTH_M, HEIGHT_M = 0.22, 0.30, 0.36  # Of the cabinet; its front is at y = 0.
-PANEL_X_M, PANEL_Z_M, PANEL_THICK_M = 0.16, (0.05, 0.20), 0.015  # Half width; lowest and highest.
-LEVER_M, LEVER_Z_M = 0.08, 0.30  # Its length, and its hinge's height.
 LEVER_RAD = 0.7  # Farther down it draws the bolt.
-BOLT_M = 0.06  # How far the bolt goes up.
 OPEN = (0.12, 0.8)  # Drawer [m] and door [rad]: success.
 AJAR = (0.03, 0.15)  # So far open that it no longer moves by chance.
-BAR = 1  # Which of a panel's shapes is the handle's bar.
-KEEPER = (0.13, 0.05, 0.125)  # Where the keeper is, with the front shut.
-STEEL, BLUE = (0.25, 0.27, 0.3, 1.0), (0.16, 0.30, 0.75, 1.0)
+BLUE = (0.16, 0.30, 0.75, 1.0)
 
 # The scripted policy.
 GAIN_HZ = 3.0  # Of velocity on distance; gentle, for actions may be late.
@@ -53,16 +43,13 @@ class Latch(SandboxEnv):
     limit_s = 20.0
     action_size = 3
     state_joints = (
-        *(("finger", axis) for axis in "xyz"),
+        *Probe.joints,
         *(("cabinet", panel) for panel in ("drawer", "door")),
         *(("latch", part) for part in ("lever", "bolt")),
     )
     events = ("finger_on_handle", "finger_on_lever", "unlocked", "ajar")
     elements = (
-        Element("finger_x", "m", -0.32, 0.32),
-        Element("finger_y", "m", -0.46, 0.03),
-        Element("finger_z", "m", -0.02, 0.42),
-        *each("finger_velocity_x finger_velocity_y finger_velocity_z", "m/s", -3.0, 3.0),
+        *Probe.elements((-0.32, 0.32), (-0.46, 0.03), (-0.02, 0.42)),
         Element("handle_x", "m", -0.4, 0.4),
         Element("handle_y", "m", -0.5, 0.1),
         Element("handle_z", "m", 0.0, 0.3),
@@ -91,10 +78,27 @@ class Latch(SandboxEnv):
         handle = (rng.uniform(0.0, 0.07), rng.uniform(0.1, 0.15))
         lever = (rng.uniform(-0.17, -0.11), rng.uniform(0.0, 0.12))
         tip = [rng.uniform(-0.2, 0.2), rng.uniform(-0.32, -0.2), rng.uniform(0.1, 0.3)]
+        cabinet = sc.cabinet(
+            "cabinet",
+            (handle[0], f.handle_gap_m, handle[1]),
+            door=bool(f.is_door),
+            mass_kg=f.panel_mass_kg,
+            damping=f.hinge_damping,
+            color=f.rgba("cabinet_color"),
+            panel_color=f.rgba("panel_color"),
+        )
+        latch = sc.cabinet_latch(
+            "latch",
+            *lever,
+            shut=bool(f.locked),
+            friction_n_m=f.lever_friction_n_m,
+            color=f.rgba("lever_color"),
+        )
+        finger = Probe.body(tip, REACH, BLUE, f.finger_friction)
         tiles, grey = sc.Texture(width_m=0.2, color=(0.62, 0.66, 0.62)), (0.72, 0.75, 0.71, 1.0)
         floor = sc.slab("floor", (0.45, 0.5, 0.03), grey, at=(0.0, -0.05), texture=tiles)
         return sc.Scene(
-            bodies=(floor, _cabinet(f, *handle), _latch(f, *lever), _finger(f, tip)),
+            bodies=(floor, cabinet, latch, finger),
             cameras=(
                 sc.orbit("main", (0.0, -0.1, 0.17), 1.15, f.camera_pitch_deg, -62, fov_deg=42),
                 sc.orbit("front", (0.0, -0.1, 0.17), 1.15, 15, fov_deg=42),
@@ -108,12 +112,13 @@ class Latch(SandboxEnv):
     def started(self) -> None:
         """Let the lever's friction act, and remember where the handle and the lever hang."""
         self.world.drive("latch", ("lever",), (0.0,))
+        self.finger = Probe(self.world)
         self.door = bool(self.values.is_door)
         self.panel = "door" if self.door else "drawer"
         cabinet, latch = (b for b in self.world.scene.bodies if b.name in ("cabinet", "latch"))
         assert isinstance(cabinet, sc.Body)
         assert isinstance(latch, sc.Body)
-        hang, bar = cabinet.links[0].pose.xyz, cabinet.links[0].shapes[BAR].pose.xyz
+        hang, bar = cabinet.links[0].pose.xyz, cabinet.links[0].shapes[sc.CABINET_BAR].pose.xyz
         self.handle_home = (hang[0] + bar[0], hang[1] + bar[1], hang[2] + bar[2])
         self.hinge_x = hang[0]
         self.lever_home = latch.links[0].pose.xyz
@@ -122,18 +127,18 @@ class Latch(SandboxEnv):
     def _draw(self, drawn: bool) -> None:
         """Draw the bolt, or hold it shut."""
         self.drawn = drawn
-        self.world.drive("latch", ("bolt",), (BOLT_M if drawn else 0.0,))
+        self.world.drive("latch", ("bolt",), (sc.CABINET_BOLT_M if drawn else 0.0,))
 
     def act(self, action: list[float]) -> None:
         """Drive the finger; the lever, once down, draws the bolt, and it stays drawn."""
         if not self.drawn and self.lever > LEVER_RAD:
             self._draw(True)
-        self.world.drive("finger", ("x", "y", "z"), [FINGER_M_S * a for a in action])
+        self.finger.move(action)
 
     def arrived(self) -> None:
         """Derive where the finger, the handle and the lever are, and how far it is open."""
         row = self.row
-        self.tip, self.speed = (row[0], row[2], row[4]), (row[1], row[3], row[5])
+        self.finger.look(row)
         self.lever = row[10]
         self.opened = row[8] if self.door else row[6]
         x, y, z = self.handle_home
@@ -145,11 +150,11 @@ class Latch(SandboxEnv):
         self.handle = (x, y, z)
         x, y, z = self.lever_home
         down = (math.cos(self.lever), math.sin(self.lever))
-        self.lever_end = (x + LEVER_M * down[0], y, z - LEVER_M * down[1])
+        self.lever_end = (x + sc.CABINET_LEVER_M * down[0], y, z - sc.CABINET_LEVER_M * down[1])
 
     def proprio(self) -> tuple[float, ...]:
         lever = (self.lever_end[0], self.lever_end[2])
-        return (*self.tip, *self.speed, *self.handle, *lever, self.door, self.seconds_left())
+        return (*self.finger.numbers(), *self.handle, *lever, self.door, self.seconds_left())
 
     def reward(self) -> float:
         return max(0.0, min(1.0, self.opened / OPEN[self.door]))
@@ -182,20 +187,14 @@ class Latch(SandboxEnv):
             off = rng.uniform((-0.08, -0.12, -0.1), (0.08, 0.06, 0.08)).tolist()
             aim = (at[0] + off[0], at[1] + off[1], at[2] + off[2])
             for _ in range(rng.integers(8, 25)):
-                yield self._towards(aim, 6.0)
-
-    def _towards(self, aim: Sequence[float], gain_hz: float) -> Vector:
-        """Return the action towards a place, slower when near."""
-        speed = [gain_hz * (a - t) / FINGER_M_S for a, t in zip(aim, self.tip, strict=True)]
-        most = max(1.0, max(abs(s) for s in speed))
-        return np.array([s / most for s in speed], np.float32)
+                yield self.finger.towards(aim, 6.0)
 
     def _go(self, place: Callable[[], Sequence[float]], close_m: float) -> Actions:
         """Yield actions until the finger is at a place, which may move, or for 61 steps."""
         for _ in range(61):
             aim = place()
-            arrived = math.dist(self.tip, aim) < close_m
-            yield self._towards(aim, GAIN_HZ)
+            arrived = math.dist(self.finger.tip, aim) < close_m
+            yield self.finger.towards(aim, GAIN_HZ)
             if arrived:
                 return
 
@@ -210,7 +209,7 @@ class Latch(SandboxEnv):
         """Hook behind the bar, from before and above, and pull; return whether it holds fast."""
         high, before, out = 0.05 + 0.02, -0.06, 0.05 + 0.5 * self.values.handle_gap_m
         for place, close in (
-            (lambda: (self.tip[0], min(-0.13, self.handle[1] + before)), 0.03),
+            (lambda: (self.finger.tip[0], min(-0.13, self.handle[1] + before)), 0.03),
             (lambda: (self._behind()[0], self.handle[1] + before), 0.02),
             (lambda: self._behind()[:2], CLOSE_M),
         ):
@@ -220,104 +219,27 @@ class Latch(SandboxEnv):
         while True:
             waited += 1
             still = waited > PATIENCE and self.opened < AJAR[self.door]
-            tip, (x, _, z) = self.tip, self.handle
+            tip, (x, _, z) = self.finger.tip, self.handle
             reached = abs(tip[0] - x) < 0.05 and tip[2] < z + 0.005  # Where it can pull.
-            yield self._towards(self._behind(out), 2 * GAIN_HZ)
+            yield self.finger.towards(self._behind(out), 2 * GAIN_HZ)
             if still:
                 return reached
 
     def _press(self) -> Actions:
         """Leave the handle, come from above, and press the lever's end down."""
         x, y, z = self.lever_home
-        end, over_z = 0.8 * LEVER_M, min(z + 0.045, REACH[2][1] - 0.005)
-        yield from self._go(lambda: (self.handle[0], self.tip[1], self.handle[2] + 0.07), 0.03)
-        yield from self._go(lambda: (self.tip[0], -0.14, over_z), 0.03)
+        end, over_z = 0.8 * sc.CABINET_LEVER_M, min(z + 0.045, REACH[2][1] - 0.005)
+        yield from self._go(
+            lambda: (self.handle[0], self.finger.tip[1], self.handle[2] + 0.07), 0.03
+        )
+        yield from self._go(lambda: (self.finger.tip[0], -0.14, over_z), 0.03)
         yield from self._go(lambda: (x + end, -0.14, over_z), 0.02)
         yield from self._go(lambda: (x + end, y, over_z), CLOSE_M)
         for _ in range(41):
             down = self.lever > LEVER_RAD + 0.15
             at = x + end * math.cos(self.lever)
-            yield self._towards((at, y, self.tip[2] - 0.05), 2 * GAIN_HZ)
+            yield self.finger.towards((at, y, self.finger.tip[2] - 0.05), 2 * GAIN_HZ)
             if down:
                 break
-        yield from self._go(lambda: (self.tip[0], -0.14, self.tip[2] + 0.02), 0.03)
+        yield from self._go(lambda: (self.finger.tip[0], -0.14, self.finger.tip[2] + 0.02), 0.03)
         yield np.zeros(3, np.float32)
-
-
-def _panel(f: Values, x: float, handle: sc.Vec3) -> tuple[sc.Shape, ...]:
-    """Return the front, its middle at `x` from its link's origin, its handle, and the keeper.
-
-    The keeper is the block behind the front that a shut bolt holds. The x of handle and keeper are
-    from the front's middle.
-    """
-    (low, high), half = PANEL_Z_M, PANEL_THICK_M / 2
-    size = (PANEL_X_M - 0.003, half, (high - low) / 2 - 0.003)
-    hx, hy, hz = x + handle[0], handle[1], handle[2]
-    long, (kx, ky, kz) = (-PANEL_THICK_M - hy) / 2, (x + KEEPER[0], KEEPER[1], KEEPER[2])
-    return (
-        sc.box(size, (x, -half, (low + high) / 2), f.rgba("panel_color")),
-        sc.box((0.055, 0.007, 0.009), (hx, hy, hz), STEEL),
-        *(sc.box((0.008, long, 0.008), (hx + s * 0.047, hy + long, hz), STEEL) for s in (-1, 1)),
-        sc.box((0.012, 0.01, 0.015), (kx, ky, kz), STEEL),
-        sc.box((0.004, ky / 2, 0.01), (kx + 0.009, ky / 2, kz), STEEL, collides=False),
-    )
-
-
-def _cabinet(f: Values, handle_x: float, handle_z: float) -> sc.Body:
-    """Return a carcass open in front, and in it a drawer, or a door with its hinge at the left."""
-    handle, color = (handle_x, -PANEL_THICK_M - f.handle_gap_m, handle_z), f.rgba("panel_color")
-    if f.is_door:
-        hinge = sc.Joint("revolute", (0.0, 0.0, -1.0), (0.0, 1.7), damping=f.hinge_damping / 10)
-        shapes, com, at = _panel(f, PANEL_X_M, handle), (PANEL_X_M, 0.0, 0.12), -PANEL_X_M
-        link = sc.Link("door", hinge, shapes, f.panel_mass_kg, com, sc.Pose((at, 0.0, 0.0)))
-    else:
-        slide = sc.Joint("prismatic", (0.0, -1.0, 0.0), (0.0, 0.22), damping=f.hinge_damping)
-        shapes = (*_panel(f, 0.0, handle), *_tray(sc.shade(color, 0.8)))
-        link = sc.Link("drawer", slide, shapes, f.panel_mass_kg, (0.0, 0.1, 0.1))
-    return sc.Body("cabinet", _carcass(f.rgba("cabinet_color")), links=(link,))
-
-
-def _carcass(color: sc.Rgba) -> tuple[sc.Shape, ...]:
-    (low, high), wall, deep = PANEL_Z_M, (HALF_WIDTH_M - PANEL_X_M) / 2, DEPTH_M / 2
-    side, tall, middle = PANEL_X_M + wall, (high - low) / 2, (low + high) / 2
-    lid, back = (HEIGHT_M - high) / 2, (0.0, DEPTH_M - 0.005, middle)
-    return (
-        sc.box((HALF_WIDTH_M, deep, low / 2), (0.0, deep, low / 2), color),
-        sc.box((HALF_WIDTH_M, deep, lid), (0.0, deep, HEIGHT_M - lid), color),
-        *(sc.box((wall, deep, tall), (s * side, deep, middle), color) for s in (-1, 1)),
-        sc.box((PANEL_X_M, 0.005, tall), back, (0.16, 0.13, 0.11, 1.0), collides=False),
-    )
-
-
-def _tray(color: sc.Rgba) -> list[sc.Shape]:
-    """Return what a drawer is besides its front; only pictures see it."""
-    wide, low = PANEL_X_M - 0.012, PANEL_Z_M[0]
-    sides = [((0.005, 0.12, 0.045), (s * wide, 0.12, low + 0.055)) for s in (-1, 1)]
-    bottom = ((wide, 0.12, 0.005), (0.0, 0.12, low + 0.01))
-    return [sc.box(half, at, color, collides=False) for half, at in (*sides, bottom)]
-
-
-def _latch(f: Values, x: float, angle: float) -> sc.Body:
-    """Return the lever on the front, and the bolt inside: in the way of the keeper, or up."""
-    half, color, grey = LEVER_M / 2, f.rgba("lever_color"), (0.5, 0.5, 0.55, 1.0)
-    lever = sc.box((half, 0.008, 0.01), (half, 0.0, 0.0), color)
-    knob = sc.Shape("sphere", (0.015,), color, collides=False)
-    friction = sc.Motor("velocity", f.lever_friction_n_m)
-    hinge = sc.Joint("revolute", sc.Y, (0.0, 1.3), friction, 0.02)
-    bolt = sc.box((0.012, 0.01, 0.015), (0.0, 0.0, 0.0), grey)
-    slide = sc.Joint("prismatic", sc.Z, (0.0, BOLT_M), sc.Motor("position", 60.0))
-    at, place = (x, -0.013, LEVER_Z_M), (KEEPER[0], KEEPER[1] - 0.022, KEEPER[2])
-    shut, com = 0.0 if f.locked else BOLT_M, (half, 0.0, 0.0)
-    links = (
-        sc.Link("lever", hinge, (lever, knob), 0.1, com, sc.Pose(at), position=angle),
-        sc.Link("bolt", slide, (bolt,), 0.2, pose=sc.Pose(place), position=shut),
-    )
-    return sc.Body("latch", material=sc.Material(0.2), links=links)
-
-
-def _finger(f: Values, tip: Sequence[float]) -> sc.Body:
-    """Return a round finger pointing down, whose joints are 0 at the world's origin."""
-    middle = sc.Pose((0.0, 0.0, FINGER_LENGTH_M / 2))
-    rod = sc.Shape("cylinder", (FINGER_M, FINGER_LENGTH_M), BLUE, middle)
-    wrist = sc.box((0.022, 0.022, 0.02), (0.0, 0.0, FINGER_LENGTH_M), STEEL, collides=False)
-    return sc.sliding("finger", (rod, wrist), tip, REACH, FINGER_N, friction=f.finger_friction)

@@ -5,9 +5,9 @@ import math
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import BODY_STATE, Actions, Finger, SandboxEnv, Vector, each, of_each, policy
+from sandbox.env import BODY_STATE, Actions, Finger, PushPlanner, SandboxEnv, each, of_each, policy
 from sandbox.env.factors import Color, Factors, Integer, Uniform, Values, handling, looks
-from sandbox.env.geometry import clip, distance, scattered, shortest_way, yaw
+from sandbox.env.geometry import Two, clip, scattered, yaw
 
 CUBES = 8
 FINGER_FORCE_N = 15.0
@@ -31,15 +31,6 @@ COLORS: tuple[sc.Rgba, ...] = (
     (0.42, 0.26, 0.14, 1.0),
 )
 NAMES = tuple(f"cube_{n}" for n in range(CUBES))
-
-# The scripted policy.
-PUSH_M_S = 0.2  # When pushing.
-GAP_M = 0.01  # Between finger and cubes when going round.
-DONE_M, THERE_M = 0.016, 0.03  # From the mark, and from a place on the way.
-SIDE_HZ = 6.0  # How fast the finger comes back behind the middle.
-ASIDE_M = (0.07, 0.16, 0.25)  # How far off places on the way are,
-TURNS = 12  # in so many directions.
-Point = tuple[float, float]
 
 
 class PushCubes(SandboxEnv):
@@ -100,8 +91,10 @@ class PushCubes(SandboxEnv):
             cubes.append(sc.Body(NAMES[n], (shape,), mass, place, surface))
         color, friction = f.rgba("finger_color"), f.finger_friction
         finger = Finger.body(places[-1], REACH_M, FINGER_FORCE_N, 0.07, color, friction)
+        wood = f.rgba("table_color")
+        table = sc.railed_table(TABLE_HALF_M, RAIL_M, 0.04, wood, fence_m=FENCE_M)
         return sc.Scene(
-            bodies=(_table(f.rgba("table_color")), *marks, *cubes, finger),
+            bodies=(table, *marks, *cubes, finger),
             cameras=(
                 sc.orbit("main", (0.0, 0.0, 0.0), 1.42, f.camera_pitch_deg, fov_deg=42),
                 sc.orbit("top", (0.0, 0.0, 0.0), 1.42, 90, fov_deg=42),
@@ -112,13 +105,12 @@ class PushCubes(SandboxEnv):
         )
 
     def started(self) -> None:
-        """Remember the marks, and how far the finger keeps from a cube's middle on its way."""
+        """Remember the marks."""
         poses = {body.name: body.pose for body in self.world.scene.bodies}
         self.count: int = self.values.n_cubes
-        self.marks: list[Point] = [poses[f"mark_{n}"].xyz[:2] for n in range(self.count)]
+        self.marks: list[Two] = [poses[f"mark_{n}"].xyz[:2] for n in range(self.count)]
         self.finger = Finger(self.world)
         self.half: float = self.values.cube_size_m / 2
-        self.clear = self.half * math.sqrt(2.0) + Finger.RADIUS_M + GAP_M
 
     def act(self, action: list[float]) -> None:
         self.finger.move(action)
@@ -127,7 +119,7 @@ class PushCubes(SandboxEnv):
         """Derive where the finger and the cubes are, and how far from their marks."""
         row = self.row
         self.finger.at = (row[-4], row[-2])
-        self.cubes: dict[int, Point] = {}
+        self.cubes: dict[int, Two] = {}
         self.numbers = [0.0] * (6 * CUBES)
         for n in range(CUBES):
             at = BODY_STATE * n
@@ -164,7 +156,7 @@ class PushCubes(SandboxEnv):
     def play(self, rng: np.random.Generator) -> Actions:
         """Push past a cube, go elsewhere, and again."""
 
-        def aim_for(back: bool) -> Point:
+        def aim_for(back: bool) -> Two:
             (x, y), (dx, dy) = rng.uniform(-0.36, 0.36, 2), rng.uniform(-0.02, 0.02, 2)
             n, (fx, fy) = int(rng.integers(max(1, len(self.cubes)))), self.finger.at
             if back or not self.cubes:
@@ -176,141 +168,20 @@ class PushCubes(SandboxEnv):
 
     @policy
     def scripted(self, rng: np.random.Generator) -> Actions:
-        """Go behind a cube, push it to its mark, go on to the next.
-
-        Where others are in the way it pushes the cube to a place first from which the way is free.
-        A finger that stays behind the middle of a cube, as seen from where it shall go, turns the
-        face that it touches that way by pushing: no need to plan how the cube turns.
-        """
-        while True:
-            n, aim, way = self._choose(rng)
-            if n is None:
-                (fx, fy), (x, y) = self.finger.at, way[0] if way else self.finger.at
-                still = math.dist((fx, fy), (x, y)) < 0.015
-                yield np.zeros(2, np.float32) if still else self._towards((x, y))
-                continue
-            while n in self.away and way:
-                if math.dist(self.finger.at, way[0]) < 0.015:
-                    del way[0]
-                else:
-                    yield self._towards(way[0])
-            left = 0.06 + 1.2 * math.dist(self.cubes[n], aim) if n in self.away else 0.0
-            while n in self.away:
-                (ux, uy), (side, _) = self._heading(n, aim), self._beside(n, aim)
-                back = max(-0.12, min(0.12, SIDE_HZ * side))
-                pace = min(PUSH_M_S, 0.03 + 3.0 * math.dist(self.cubes[n], aim))
-                left -= pace / self.control_hz
-                speed = (ux * pace + uy * back, uy * pace - ux * back)
-                yield (np.array(speed, np.float32) / Finger.SPEED_M_S).clip(-1.0, 1.0)
-                if left <= 0.0 or self._lost(n, aim):
-                    break
-
-    def _lost(self, n: int, aim: Point) -> bool:
-        """Return whether a push ends: the cube is there, or the finger is not behind it."""
-        if n not in self.away:
-            return True
-        (side, behind), half = self._beside(n, aim), self.half
-        lost = abs(side) > 0.9 * half or behind < 0.6 * half or behind > 2 * self.clear
-        near = DONE_M if aim == self.marks[n] else THERE_M
-        return math.dist(self.cubes[n], aim) < near or lost
-
-    def _heading(self, n: int, aim: Point) -> Point:
-        """Return the direction from a cube to where it shall go."""
-        (x, y), (gx, gy) = self.cubes[n], aim
-        far = max(math.dist((x, y), aim), 1e-9)
-        return (gx - x) / far, (gy - y) / far
-
-    def _beside(self, n: int, aim: Point) -> Point:
-        """Return how far the finger is beside and behind a cube that shall go to a place."""
-        (x, y), (ux, uy), (fx, fy) = self.cubes[n], self._heading(n, aim), self.finger.at
-        return (fx - x) * -uy + (fy - y) * ux, (x - fx) * ux + (y - fy) * uy
-
-    def _choose(self, rng: np.random.Generator) -> tuple[int | None, Point, list[Point]]:
-        """Return the cube that is soonest pushed home, whereto, and the way to behind it."""
-        todo = [n for n, away in self.away.items() if away >= DONE_M]
-        moods = rng.uniform(0.0, 0.3, len(todo))  # Lest two drive each other away for ever.
-        plans = sorted(
-            (self._cost(n, aim) + mood, n, aim)
-            for n, mood in zip(todo, moods.tolist(), strict=True)
-            for aim in self._aims(n)
+        """Go behind a cube, push it to its mark, go on to the next."""
+        planner = PushPlanner(
+            lambda: self.finger.at,
+            lambda: self.cubes,
+            self.marks,
+            half_m=self.half,
+            field_m=FIELD_M,
+            reach_m=REACH_M,
+            hz=self.control_hz,
         )
-        for _, n, aim in plans:
-            way = self._way(n, aim)
-            if way:
-                return n, aim, way
-        if not todo:
-            return None, (0.0, 0.0), []
-        x, y = rng.uniform(-FIELD_M, FIELD_M, 2).tolist()  # No way to any: through what is there.
-        return None, (0.0, 0.0), [(x, y)]
-
-    def _aims(self, n: int) -> list[Point]:
-        """Return where a cube may be pushed: to its mark, or to a place around it first."""
-        x, y = self.cubes[n]
-        around = [
-            (x + far * math.cos(turn), y + far * math.sin(turn))
-            for turn in np.linspace(0.0, math.tau, TURNS, endpoint=False).tolist()
-            for far in ASIDE_M
-        ]
-        return [self.marks[n], *(p for p in around if max(abs(p[0]), abs(p[1])) < FIELD_M)]
-
-    def _cost(self, n: int, aim: Point) -> float:
-        """Return the way of a push [m], and what is added for cubes in the way."""
-        cube, mark = self.cubes[n], self.marks[n]
-        others = [place for m, place in self.cubes.items() if m != n]
-        legs = ((cube, aim), (aim, mark)) if aim != mark else ((cube, mark),)
-        hindered = sum(distance(at, *leg) < 2.4 * self.half for at in others for leg in legs)
-        detour = sum(math.dist(*leg) for leg in legs) - math.dist(cube, mark)
-        return math.dist(self.finger.at, cube) + detour + 0.2 * len(legs) + hindered
-
-    def _way(self, n: int, aim: Point) -> list[Point]:
-        """Return a way round the cubes to a place behind one, [] if there is none."""
-        clear, (x, y), (ux, uy) = self.clear + 0.003, self.cubes[n], self._heading(n, aim)
-        goal = (x - ux * clear, y - uy * clear)
-        if not self._free(goal):
-            return []
-        around = [
-            (cx + 1.1 * clear * math.cos(a), cy + 1.1 * clear * math.sin(a))
-            for cx, cy in self.cubes.values()
-            for a in np.linspace(0, math.tau, 10, endpoint=False).tolist()
-        ]
-        free = [node for node in around if self._free(node)]
-        return shortest_way([self.finger.at, goal, *free], self._passes)
-
-    def _free(self, a: Point) -> bool:
-        """Return whether the finger can be at a place without touching a cube."""
-        inside = max(abs(a[0]), abs(a[1])) < REACH_M
-        return inside and all(math.dist(a, c) > self.clear for c in self.cubes.values())
-
-    def _passes(self, a: Point, b: Point) -> bool:
-        """Return whether the finger can go straight from a place to another, or from a cube."""
-        clear = self.clear
-        for c in self.cubes.values():
-            if math.dist(a, c) < clear:
-                if (b[0] - a[0]) * (c[0] - a[0]) + (b[1] - a[1]) * (c[1] - a[1]) > 0.0:
-                    return False
-            elif distance(c, a, b) < clear:
-                return False
-        return True
-
-    def _towards(self, aim: Point) -> Vector:
-        """Return the action that moves the finger to a place in a step, as fast as it can."""
-        (fx, fy), hz = self.finger.at, self.control_hz
-        vx, vy = (aim[0] - fx) * hz / Finger.SPEED_M_S, (aim[1] - fy) * hz / Finger.SPEED_M_S
-        scale = 1.0 / max(1.0, math.hypot(vx, vy))
-        return np.array([vx * scale, vy * scale], np.float32).clip(-1.0, 1.0)
+        yield from planner.actions(rng)
 
 
-def _table(color: sc.Rgba) -> sc.Body:
-    """Return a table with rails: low to the eye, high for what would leave it."""
-    wood, edge, long = sc.shade(color, 0.55, 0.45, 0.35), TABLE_HALF_M - RAIL_M / 2, TABLE_HALF_M
-    at, half, sides = (edge, edge), RAIL_M / 2, (long, long - RAIL_M)
-    rails = sc.rim(at, half, sides, 0.02, wood, collides=False)
-    fence = sc.rim(at, half, sides, FENCE_M / 2, wood, visible=False)
-    top = sc.box((long, long, 0.02), (0.0, 0.0, -0.02), color)
-    return sc.Body("table", (top, *rails, *fence), material=sc.Material(1.0))
-
-
-def _mark(name: str, place: Point, size: float, color: sc.Rgba) -> sc.Body:
+def _mark(name: str, place: Two, size: float, color: sc.Rgba) -> sc.Body:
     """Return a square outline that only pictures see."""
     half, line = size / 2 + 0.5 * STROKE_M, STROKE_M / 2
     long = (half + line, half - line)

@@ -1,14 +1,15 @@
 """Push a T-shaped block into its outline with a round finger."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
 from sandbox import scene as sc
 from sandbox.env import Actions, Element, Finger, SandboxEnv, Vector, each, policy, yaw
 from sandbox.env.factors import Color, Factors, Uniform, Values, handling, looks
-from sandbox.env.geometry import area_inside
+from sandbox.env.geometry import Three, Two, area_inside, clear_of, inside, outside, round_about
+from sandbox.env.pushing import Contact, LimitSurface
 
 UNIT_M = 0.05  # The T is 4 units wide and 4 long, its bars 1 wide, before scaling.
 HALF_HEIGHT_M = 0.02
@@ -18,25 +19,19 @@ TABLE_HALF_M = 0.42
 RAIL_M = 0.02
 GOAL_OVERLAP = 0.95
 
-Point = tuple[float, float]
-Rectangle = tuple[float, float, float, float]  # Centre x, y, half extents x, y.
-T_UNITS: tuple[Rectangle, Rectangle] = ((0.0, 0.0, 2.0, 0.5), (0.0, -2.0, 0.5, 1.5))
+T_UNITS = ((0.0, 0.0, 2.0, 0.5), (0.0, -2.0, 0.5, 1.5))  # Centre x, y, half extents x, y.
 T_CORNERS = (
     *((2.0, -0.5), (2.0, 0.5), (-2.0, 0.5), (-2.0, -0.5)),
     *((-0.5, -0.5), (-0.5, -3.5), (0.5, -3.5), (0.5, -0.5)),
 )  # Counterclockwise.
 
-# The scripted policy, in units of the T and in its frame unless a name says otherwise. The T slides
-# as a limit surface says (Goyal, Ruina and Papadopoulos 1991, as an ellipsoid): a force f with
-# moment m about the centre of mass moves it by (f, m / c^2), with c near its mean radius.
-RADIUS = 1.35  # c
-TURN = 1.6  # How far apart poses are that differ by one radian.
+# The scripted policy, in units of the T and in its frame unless a name says otherwise.
 COM = (0.0, -6 / 7)
+SLIDING = LimitSurface(COM, radius=1.35, turn=1.6)
 CLEARANCE = 0.28  # Between finger and T while going round.
 LONGEST = 1.6  # Push at once.
 DETOUR = 0.02  # What one unit of way is worth against squared distance gained.
 PUSH_M_S = 0.12
-Place = tuple[float, float, float, float]  # Contact x, y, and inward normal x, y.
 
 
 class PushT(SandboxEnv):
@@ -86,11 +81,12 @@ class PushT(SandboxEnv):
         around, away = rng.uniform(-math.pi, math.pi), 0.22
         x, y = (c + away * t for c, t in ((t_x, math.cos(around)), (t_y, math.sin(around))))
         x, y = (c if abs(c) < REACH_M else -math.copysign(REACH_M, c) for c in (x, y))
-        blue, table = (0.16, 0.30, 0.75, 1.0), f.rgba("table_color")
+        blue, color = (0.16, 0.30, 0.75, 1.0), f.rgba("table_color")
         finger = Finger.body((x, y), REACH_M, FINGER_FORCE_N, 0.06, blue, f.finger_friction)
+        table = sc.railed_table(TABLE_HALF_M, RAIL_M, 0.03, color, signs=(1, -1))
         t = _t(f, sc.turned(t_x, t_y, HALF_HEIGHT_M, t_yaw))
         return sc.Scene(
-            bodies=(_table(table), _outline(f, table), t, finger),
+            bodies=(table, _outline(f, color), t, finger),
             cameras=(
                 sc.orbit("main", (0.0, 0.0, 0.0), 1.3, f.camera_pitch_deg, fov_deg=42),
                 sc.orbit("top", (0.0, 0.0, 0.0), 1.3, 90, fov_deg=42),
@@ -136,7 +132,7 @@ class PushT(SandboxEnv):
     def play(self, rng: np.random.Generator) -> Actions:
         """Push past a random point of the T, go elsewhere, and again."""
 
-        def aim_for(back: bool) -> Point:
+        def aim_for(back: bool) -> Two:
             (fx, fy), (x, y, _) = self.finger.at, self.t_pose
             around, far = rng.uniform(-math.pi, math.pi), 0.25 if back else 0.06
             x, y = x + far * math.cos(around), y + far * math.sin(around)
@@ -169,47 +165,27 @@ class PushT(SandboxEnv):
                 aim = (ahead_x - ny * side * 0.5, ahead_y + nx * side * 0.5)
                 yield self._towards(finger, aim, 0.2)
 
-    def _best(self, reach: float) -> tuple[Place, float] | None:
+    def _best(self, reach: float) -> tuple[Contact, float] | None:
         """Return the place and length of the push that brings the T nearest its outline."""
-        (goal_x, goal_y, turn), finger = self._to_goal(), self._inside(self.finger.at)
-        best, found, k = -math.inf, None, TURN**2
+        way = SLIDING.way(self.t_pose, self.goal, self.unit)
+        finger, best, found = self._inside(self.finger.at), -math.inf, None
         for x, y, nx, ny in _places_to_push():
-            moment = (x - COM[0]) * ny - (y - COM[1]) * nx
-            share = 1.0 + (moment / RADIUS) ** 2  # Of the contact's way, a centre's.
-            vx, vy, w = nx / share, ny / share, moment / RADIUS**2 / share
-            length = (goal_x * vx + goal_y * vy + k * turn * w) / (vx * vx + vy * vy + k * w * w)
-            length = min(length, LONGEST)
-            if length <= 0.0:
+            length, gain = SLIDING.push((x, y, nx, ny), way, LONGEST)
+            if not length:
                 continue
-            before = goal_x**2 + goal_y**2 + k * turn**2
-            after_x, after_y = (goal_x - vx * length) ** 2, (goal_y - vy * length) ** 2
-            after = after_x + after_y + k * (turn - w * length) ** 2
-            gain = 1.0 - after / before - DETOUR * math.dist(finger, (x, y))
+            gain -= DETOUR * math.dist(finger, (x, y))
             px, py = self._outside((x - nx * reach, y - ny * reach))
             if gain > best and abs(px) < REACH_M and abs(py) < REACH_M:
                 best, found = gain, ((x, y, nx, ny), length)
         return found
 
-    def _to_goal(self) -> tuple[float, float, float]:
-        """Return the way of the centre of mass and the turn to the outline, in the T's frame."""
-        x, y, turn = self.goal
-        away = math.remainder(turn - self.t_pose[2], math.tau)
-        gx, gy = self._inside((x, y))
-        cos, sin = math.cos(away), math.sin(away)
-        cx, cy = COM
-        return gx + cos * cx - sin * cy - cx, gy + sin * cx + cos * cy - cy, away
-
-    def _way(self, finger: Point, start: Point, reach: float) -> Point:
+    def _way(self, finger: Two, start: Two, reach: float) -> Two:
         """Return where to go next to come to `start` without touching the T."""
-        here = math.atan2(finger[1] - COM[1], finger[0] - COM[0])
-        there = math.atan2(start[1] - COM[1], start[0] - COM[0])
-        turn, ring = math.remainder(there - here, math.tau), 3.4 + reach
-        if abs(turn) < 0.05 or _clear(finger, start, reach + 0.6 * CLEARANCE):
+        if clear_of(T_UNITS, finger, start, reach + 0.6 * CLEARANCE):
             return start
-        angle = here + math.copysign(min(abs(turn), 0.35), turn)
-        return (COM[0] + ring * math.cos(angle), COM[1] + ring * math.sin(angle))
+        return round_about(finger, start, COM, 3.4 + reach)
 
-    def _towards(self, finger: Point, aim: Point, speed_m_s: float) -> Vector:
+    def _towards(self, finger: Two, aim: Two, speed_m_s: float) -> Vector:
         """Return the action that moves the finger to `aim` in a step, as fast as allowed."""
         (fx, fy), (ax, ay) = self._outside(finger), self._outside(aim)
         vx, vy = (ax - fx) * self.control_hz, (ay - fy) * self.control_hz
@@ -217,30 +193,16 @@ class PushT(SandboxEnv):
         scale = min(1.0, speed_m_s / speed) / Finger.SPEED_M_S
         return np.clip(np.array([vx * scale, vy * scale], np.float32), -1.0, 1.0)
 
-    def _inside(self, point: Point) -> Point:
+    def _inside(self, point: Two) -> Two:
         """Turn world coordinates [m] into the T's frame [units]."""
-        x, y, turn = self.t_pose
-        dx, dy, cos, sin = point[0] - x, point[1] - y, math.cos(turn), math.sin(turn)
-        return (dx * cos + dy * sin) / self.unit, (dy * cos - dx * sin) / self.unit
+        return inside(point, self.t_pose, self.unit)
 
-    def _outside(self, point: Point) -> Point:
+    def _outside(self, point: Two) -> Two:
         """Turn the T's frame [units] into world coordinates [m]."""
-        x, y, turn = self.t_pose
-        px, py, cos, sin = *(c * self.unit for c in point), math.cos(turn), math.sin(turn)
-        return x + px * cos - py * sin, y + px * sin + py * cos
+        return outside(point, self.t_pose, self.unit)
 
 
-def _clear(a: Point, b: Point, margin: float) -> bool:
-    """Return whether a finger can go straight from `a` to `b` beside the T."""
-    for part in range(1, 21):
-        x, y = a[0] + (b[0] - a[0]) * part / 20, a[1] + (b[1] - a[1]) * part / 20
-        for cx, cy, w, h in T_UNITS:
-            if math.hypot(max(abs(x - cx) - w, 0.0), max(abs(y - cy) - h, 0.0)) < margin:
-                return False
-    return True
-
-
-def _places_to_push() -> Iterator[Place]:
+def _places_to_push() -> Iterator[Contact]:
     """Yield places along the T's edges."""
     for along in np.linspace(-1.8, 1.8, 13).tolist():
         yield along, 0.5, 0.0, -1.0
@@ -254,11 +216,9 @@ def _places_to_push() -> Iterator[Place]:
         yield along, -3.5, 0.0, 1.0
 
 
-def overlap(t: Sequence[float], goal: Sequence[float], unit: float) -> float:
+def overlap(t: Three, goal: Three, unit: float) -> float:
     """Return the part of the T's area (pose x, y, yaw) inside the outline, 0 to 1; exact."""
-    dx, dy, turn = t[0] - goal[0], t[1] - goal[1], t[2] - goal[2]
-    cos, sin = math.cos(goal[2]), math.sin(goal[2])
-    x, y = (dx * cos + dy * sin) / unit, (dy * cos - dx * sin) / unit
+    (x, y), turn = inside(t[:2], goal, unit), t[2] - goal[2]
     cos, sin = math.cos(turn), math.sin(turn)
     # No point of the T is farther than 2.7 units from its centre of mass, 6 / 7 below its middle.
     if (x + sin * 6 / 7) ** 2 + (y + (1 - cos) * 6 / 7) ** 2 > 5.4**2:
@@ -266,14 +226,6 @@ def overlap(t: Sequence[float], goal: Sequence[float], unit: float) -> float:
     corners = [(x + cos * px - sin * py, y + sin * px + cos * py) for px, py in T_CORNERS]
     bar, stem = T_UNITS
     return min(1.0, (area_inside(corners, bar) + area_inside(corners, stem)) / 7.0)
-
-
-def _table(color: sc.Rgba) -> sc.Body:
-    """Return a table with rails."""
-    wood, edge, long = sc.shade(color, 0.55, 0.45, 0.35), TABLE_HALF_M - RAIL_M / 2, TABLE_HALF_M
-    rails = sc.rim((edge, edge), RAIL_M / 2, (long, long - RAIL_M), 0.015, wood, signs=(1, -1))
-    top = sc.box((long, long, 0.02), (0.0, 0.0, -0.02), color)
-    return sc.Body("table", (top, *rails), material=sc.Material(friction=1.0))
 
 
 def _outline(f: Values, table: sc.Rgba) -> sc.Body:

@@ -37,7 +37,7 @@ def open_run(path: PathLike, *, trust_code: bool = False) -> Folder:
 
     Args:
         path: the folder or file.
-        trust_code: whether whoever replays the run may import an environment that it calls
+        trust_code: whether a replay may import the environment code that the run names as
             MODULE:CLASS.
     """
     return Folder(Path(path), trust_code)
@@ -338,7 +338,7 @@ def audit(
 
     Raises:
         FormatError: this is no run, or one that is not finished.
-        InvalidInputError: a confidence, fraction or nonce that cannot be.
+        InvalidInputError: a confidence, fraction or nonce that is invalid.
     """
     folder = open_run(run)
     return audits.audit(folder, confidence, fraction, nonce, progress, trust, workers)

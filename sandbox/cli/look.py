@@ -29,7 +29,12 @@ class Document(StrEnum):
     recipe = "recipe"
 
 
-def inspect(run: RunPath, as_json: Json = False) -> None:
+def inspect(
+    run: Annotated[
+        Path, typer.Argument(help="A run folder, or a trajectory file.", show_default=False)
+    ],
+    as_json: Json = False,
+) -> None:
     """Print what a run or a trajectory file holds: columns, units, episodes, policies, credits."""
     from sandbox import api
     from sandbox.cli import show
@@ -85,7 +90,7 @@ def coverage(
     trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
-    """Measure what a run covers of its world, and warn of what trains badly."""
+    """Measure what a run covers of its world, and warn if little moves or seeds repeat."""
     from sandbox import api
     from sandbox.cli import show
     from sandbox.report import coverage as covering
@@ -131,7 +136,11 @@ def envs(as_json: Json = False) -> None:
 
 def factors(
     name: Annotated[
-        str, typer.Argument(help="Name of an environment, such as PushT.", show_default=False)
+        str,
+        typer.Argument(
+            help="Name of an environment, such as push_t or PushT, or MODULE:CLASS.",
+            show_default=False,
+        ),
     ],
     as_json: Json = False,
 ) -> None:

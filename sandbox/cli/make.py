@@ -137,14 +137,19 @@ def branch(
         str,
         typer.Option(
             "--with",
-            help="Kinds of branches, separated by commas: noop, same, random, impulse, remove, "
-            "factor:NAME=VALUE, and the impossible vanish, teleport, ghost, recolor, reshape. "
-            "Most take :BODY.",
+            help="Kinds of branches, separated by commas. Actions: same (recorded), noop (zeros), "
+            "random. Possible: impulse, remove, factor:NAME=VALUE. Impossible: vanish, teleport, "
+            "ghost, recolor, reshape. Name a body as impulse:BODY; default: the fastest.",
         ),
     ],
     out: OutPath,
     k: Annotated[
-        int, typer.Option(min=1, help="Number of branches of each kind that draws at random.")
+        int,
+        typer.Option(
+            min=1,
+            help="Number of branches for each random kind: random, impulse, teleport, recolor, "
+            "reshape.",
+        ),
     ] = 1,
     trust_code: TrustCode = False,
     *,
@@ -177,14 +182,21 @@ def surprises(
         typer.Option(
             "--with",
             help="Kinds of surprises, separated by commas: vanish, teleport, ghost, recolor, "
-            "reshape; default: each that the run has enough moments for.",
+            "reshape; default: every kind for which the run has enough suitable steps.",
         ),
     ] = None,
-    pairs: Annotated[int, typer.Option(min=1, help="Number of pairs of each kind.")] = 10,
+    pairs: Annotated[
+        int, typer.Option(min=1, help="Number of pairs of each kind; each uses another episode.")
+    ] = 10,
     during: Annotated[
-        str | None, typer.Option(help="Event during which surprises happen, such as hidden.")
+        str | None,
+        typer.Option(
+            help="Event flag, such as hidden: surprises happen only while it is true. Needs labels."
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of moments.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the choice of steps, and of what happens.")
+    ] = 0,
     trust_code: TrustCode = False,
     *,
     making: Making,

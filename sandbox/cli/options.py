@@ -27,7 +27,9 @@ Split = Annotated[
     typer.Option(help="Split of the scenario, such as train; default: the recipe's."),
 ]
 Budget = Annotated[str | None, typer.Option(help="Most that the run may cost [credits].")]
-Account = Annotated[str | None, typer.Option(help="Account that pays; default: the recipe's.")]
+Account = Annotated[
+    str | None, typer.Option(help="Account that pays; default: that of the recipe, or of the run.")
+]
 Cameras = Annotated[
     list[str] | None,
     typer.Option(help="Camera that draws; repeat it for several; default: the run's."),
@@ -48,10 +50,16 @@ Admission = Annotated[
     ),
 ]
 Workers = Annotated[
-    int, typer.Option(min=1, max=256, help="Number of processes that share the shards.")
+    int,
+    typer.Option(min=1, max=256, help="Number of processes; each takes whole shards of the run."),
 ]
 TrustCode = Annotated[
-    bool, typer.Option("--trust-code", help="Import the environment MODULE:CLASS of the run.")
+    bool,
+    typer.Option(
+        "--trust-code",
+        help="Allow importing the environment code that the run names as MODULE:CLASS. "
+        "Trust whoever gave you the run.",
+    ),
 ]
 SigningKeyLabel = Annotated[
     str | None,

@@ -28,7 +28,11 @@ NoLedger = Annotated[
 ]
 Published = Annotated[
     Path | None,
-    typer.Option("--checkpoint", help="Checkpoint of the run that was kept elsewhere."),
+    typer.Option(
+        "--checkpoint",
+        help="Copy of the run's file `checkpoint` (its signed log head) that you saved earlier; "
+        "verify checks that the log still begins with it.",
+    ),
 ]
 
 
@@ -119,10 +123,14 @@ def verify(
 def audit(
     run: RunPath,
     confidence: Annotated[
-        float, typer.Option(help="Probability with which wrong episodes show (0 to 1).")
+        float,
+        typer.Option(
+            help="Probability of finding a wrong episode if --fraction of them is wrong (0 to 1)."
+        ),
     ] = 0.95,
     fraction: Annotated[
-        float, typer.Option(help="Share of wrong episodes to detect (0 to 1).")
+        float,
+        typer.Option(help="Smallest share of wrong episodes that the audit must detect (0 to 1)."),
     ] = 0.05,
     nonce: Annotated[
         str | None, typer.Option(help="Your own random text; default: a new one.")
@@ -180,7 +188,10 @@ def prove(
         Path | None, typer.Option(help="Older checkpoint: prove that the log grew from it.")
     ] = None,
 ) -> None:
-    """Write a proof of one episode, or of the log's growth, that needs neither run nor ledger."""
+    """Write a file that proves one episode, or that the log only grew since a checkpoint.
+
+    Others check it with `sandbox verify FILE`, without the run or the ledger.
+    """
     from sandbox import api, jsonfile
     from sandbox.cli import show
     from sandbox.verification import prove as proofs

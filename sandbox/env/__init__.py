@@ -10,7 +10,10 @@ from sandbox.env.geometry import axes, clip, dot, yaw
 from sandbox.env.hand import Hand
 from sandbox.env.loop import SandboxEnv
 from sandbox.env.policy import Actions, Policy, Vector, policy
+from sandbox.env.probe import Probe
+from sandbox.env.pushing import PushPlanner
 from sandbox.env.regulator import regulator
+from sandbox.env.rotors import Pilot, Rotors
 from sandbox.env.snapshots import Snapshot
 from sandbox.env.task import HAPPENS, Observation
 from sandbox.observation import Element
@@ -27,7 +30,11 @@ __all__ = [
     "Hand",
     "Integer",
     "Observation",
+    "Pilot",
     "Policy",
+    "Probe",
+    "PushPlanner",
+    "Rotors",
     "SandboxEnv",
     "Snapshot",
     "Uniform",

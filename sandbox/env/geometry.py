@@ -8,6 +8,7 @@ import numpy as np
 
 Two = tuple[float, float]
 Three = tuple[float, float, float]
+Rectangle = tuple[float, float, float, float]  # Centre x, y, and half extents x, y.
 
 
 def yaw(body: Sequence[float]) -> float:
@@ -44,7 +45,51 @@ def distance(point: Two, a: Two, b: Two) -> float:
     return math.hypot(x - part * dx, y - part * dy)
 
 
-def area_inside(corners: Sequence[Two], rectangle: tuple[float, float, float, float]) -> float:
+def inside(point: Two, frame: Three, unit_m: float = 1.0) -> Two:
+    """Turn world coordinates [m] into those of a frame in the plane.
+
+    Args:
+        point: in the world.
+        frame: its origin x, y [m], and its yaw [rad].
+        unit_m: unit of length inside it.
+    """
+    x, y, turn = frame
+    dx, dy, cos, sin = point[0] - x, point[1] - y, math.cos(turn), math.sin(turn)
+    return (dx * cos + dy * sin) / unit_m, (dy * cos - dx * sin) / unit_m
+
+
+def outside(point: Two, frame: Three, unit_m: float = 1.0) -> Two:
+    """Turn coordinates of a frame in the plane into those of the world [m]; see `inside`."""
+    x, y, turn = frame
+    px, py, cos, sin = *(c * unit_m for c in point), math.cos(turn), math.sin(turn)
+    return x + px * cos - py * sin, y + px * sin + py * cos
+
+
+def clear_of(rectangles: Sequence[Rectangle], a: Two, b: Two, margin: float) -> bool:
+    """Return whether 20 points on the line from `a` to `b` are that far from upright rectangles."""
+    for part in range(1, 21):
+        x, y = a[0] + (b[0] - a[0]) * part / 20, a[1] + (b[1] - a[1]) * part / 20
+        for cx, cy, w, h in rectangles:
+            if math.hypot(max(abs(x - cx) - w, 0.0), max(abs(y - cy) - h, 0.0)) < margin:
+                return False
+    return True
+
+
+def round_about(a: Two, b: Two, middle: Two, radius: float, step_rad: float = 0.35) -> Two:
+    """Return the next place on a ring around `middle` on the way from `a` to `b`.
+
+    It is `b` itself if `a` is in the same direction from the middle, by 0.05 rad.
+    """
+    here = math.atan2(a[1] - middle[1], a[0] - middle[0])
+    there = math.atan2(b[1] - middle[1], b[0] - middle[0])
+    turn = math.remainder(there - here, math.tau)
+    if abs(turn) < 0.05:
+        return b
+    angle = here + math.copysign(min(abs(turn), step_rad), turn)
+    return (middle[0] + radius * math.cos(angle), middle[1] + radius * math.sin(angle))
+
+
+def area_inside(corners: Sequence[Two], rectangle: Rectangle) -> float:
     """Return the area of a polygon, counterclockwise, inside an upright rectangle.
 
     Green's theorem with both coordinates clamped to the rectangle: -sum over edges of the integral

@@ -25,8 +25,10 @@ class Recipe(BaseModel):
     Attributes:
         format: version of the file format, 1.
         environment: name of the environment, such as push_t, or MODULE:CLASS.
-        scenario: name of the scenario that varies its factors; None varies the layout alone.
-        split: split of the scenario, such as train; None is the scenario without one.
+        scenario: name of the scenario that varies its factors; without one only the layout varies:
+            where things are at the start.
+        split: split of the scenario, such as train; without one the scenario's own ranges, which
+            may include what the splits hold out.
         policies: policy to its weight; each episode draws one policy. A function of your own is
             called MODULE:FUNCTION.
         episodes: number of episodes.

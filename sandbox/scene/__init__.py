@@ -17,6 +17,13 @@ from sandbox.scene.bodies import (
     Robot,
     robot,
 )
+from sandbox.scene.cabinet import (
+    CABINET_BAR,
+    CABINET_BOLT_M,
+    CABINET_LEVER_M,
+    cabinet,
+    cabinet_latch,
+)
 from sandbox.scene.panda import (
     PANDA_CAMERA,
     PANDA_FINGERS,
@@ -28,7 +35,8 @@ from sandbox.scene.panda import (
     panda_moved,
     panda_room,
 )
-from sandbox.scene.parts import X, Y, Z, box, rim, shade, slab, sliding
+from sandbox.scene.parts import X, Y, Z, box, railed_table, rim, shade, slab, sliding
+from sandbox.scene.quadrotor import Airframe, quadrotor
 from sandbox.scene.scene import Engine, Scene, movable
 from sandbox.scene.shapes import (
     GREY,
@@ -40,6 +48,7 @@ from sandbox.scene.shapes import (
     ShapeKind,
     Texture,
     Vec3,
+    euler,
     image,
     mesh,
     tilted,
@@ -48,6 +57,9 @@ from sandbox.scene.shapes import (
 from sandbox.scene.view import Camera, Light, orbit, sun
 
 __all__ = [
+    "CABINET_BAR",
+    "CABINET_BOLT_M",
+    "CABINET_LEVER_M",
     "GREY",
     "LYING",
     "PANDA_CAMERA",
@@ -55,6 +67,7 @@ __all__ = [
     "PANDA_JOINTS",
     "PANDA_LIMITS",
     "PANDA_OPEN_M",
+    "Airframe",
     "Body",
     "Camera",
     "Engine",
@@ -79,6 +92,9 @@ __all__ = [
     "Z",
     "asset",
     "box",
+    "cabinet",
+    "cabinet_latch",
+    "euler",
     "image",
     "mesh",
     "movable",
@@ -87,6 +103,8 @@ __all__ = [
     "panda_joints",
     "panda_moved",
     "panda_room",
+    "quadrotor",
+    "railed_table",
     "rim",
     "robot",
     "shade",

@@ -72,6 +72,34 @@ def rim(
     ]
 
 
+def railed_table(
+    half_m: float,
+    rail_m: float,
+    high_m: float,
+    color: Rgba,
+    *,
+    fence_m: float = 0.0,
+    signs: tuple[int, int] = (-1, 1),
+) -> Body:
+    """Return a body `table`: a square top at z = 0 with rails of darker wood.
+
+    Args:
+        half_m: half the length of each side.
+        rail_m: thickness of the rails.
+        high_m: height of the rails.
+        color: of the top.
+        fence_m: height of the rails as other bodies feel them; 0 means as high as they look.
+        signs: as `rim` has it.
+    """
+    wood, edge = shade(color, 0.55, 0.45, 0.35), half_m - rail_m / 2
+    at, half, sides = (edge, edge), rail_m / 2, (half_m, half_m - rail_m)
+    shapes = [box((half_m, half_m, 0.02), (0.0, 0.0, -0.02), color)]
+    shapes += rim(at, half, sides, high_m / 2, wood, signs=signs, collides=not fence_m)
+    if fence_m:
+        shapes += rim(at, half, sides, fence_m / 2, wood, signs=signs, visible=False)
+    return Body("table", tuple(shapes), material=Material(1.0))
+
+
 def sliding(
     name: str,
     shapes: tuple[Shape, ...],

@@ -50,6 +50,16 @@ def tilted(x: float, y: float, z: float, pitch_rad: float) -> Pose:
     return Pose((x, y, z), (0.0, math.sin(pitch_rad / 2), 0.0, math.cos(pitch_rad / 2)))
 
 
+def euler(roll_rad: float, pitch_rad: float, heading_rad: float) -> Quat:
+    """Return the quaternion of a turn about x, then y, then z of the world."""
+    turns = (
+        (math.cos(angle / 2), math.sin(angle / 2)) for angle in (roll_rad, pitch_rad, heading_rad)
+    )
+    (a, b), (c, d), (e, g) = turns
+    x, y = b * c * e - a * d * g, a * d * e + b * c * g
+    return (x, y, a * c * g - b * d * e, a * c * e + b * d * g)
+
+
 @dataclass(frozen=True)
 class Texture:
     """The texture of a shape; make one from an image file with `image()`.

@@ -22,8 +22,8 @@ class Generation:
     Args:
         recipe: what to generate.
         scenario: the recipe's scenario as it was recorded; None reads the scenario's file.
-        trust_code: whether to import an environment that the recipe calls MODULE:CLASS: whoever
-            wrote the recipe does.
+        trust_code: whether to import the environment and the policies that the recipe names as
+            MODULE:NAME. Whoever wrote the recipe may.
 
     Attributes:
         env: the environment that is simulated.
@@ -32,7 +32,7 @@ class Generation:
     def __init__(
         self, recipe: Recipe, scenario: Scenario | None = None, trust_code: bool = True
     ) -> None:
-        for name in recipe.policies:
+        for name in recipe.policies if trust_code else ():
             find(name)
         self._recipe = recipe
         self.env = rollout.make(recipe, Meter(prices.current()), scenario, trust_code)

@@ -54,8 +54,9 @@ class Audit:
         if self.report.unseen:
             drawn += f" ({', '.join(self.report.unseen)} could not be compared)"
         if self.report.faults:
-            failed = ", ".join(map(str, sorted(self.report.failed))) or "none by itself"
-            return f"FAILED: {drawn}; wrong: {failed}."
+            failed = ", ".join(map(str, sorted(self.report.failed)))
+            which = f"wrong episodes: {failed}" if failed else "no single episode is wrong"
+            return f"FAILED: {drawn}; {which}."
         if len(self.replayed) == self.episodes:
             return f"{drawn}, all of them, and all are as recorded."
         return (
