@@ -32,25 +32,25 @@ def surface(x: float, y: float) -> float:
 
 
 @pytest.fixture
-def world() -> World:
+def hills() -> World:
     top = Camera("top", (AT[0], AT[1], 3.0), (AT[0], AT[1], 0.0), (0.0, 1.0, 0.0), fov_deg=14)
     world = World()
     world.build(Scene((Body("hills", (SHAPE,), pose=Pose(BODY)),), (top,)))
     return world
 
 
-def test_rays_meet_it_where_its_heights_are(world: World) -> None:
+def test_rays_meet_it_where_its_heights_are(hills: World) -> None:
     places = np.random.default_rng(5).uniform(-0.35, 0.35, (200, 2)) + AT[:2]
     for x, y in places.tolist():
-        hit = pybullet.rayTest((x, y, 3.0), (x, y, 0.0), physicsClientId=world._client)[0]  # pyright: ignore[reportPrivateUsage]
+        hit = pybullet.rayTest((x, y, 3.0), (x, y, 0.0), physicsClientId=hills._client)[0]  # pyright: ignore[reportPrivateUsage]
         assert hit[3][2] == pytest.approx(surface(x, y), abs=2e-4)
 
 
 @pytest.mark.parametrize("renderer", [Rasterizer(), TinyRenderer()], ids=["raster", "tiny"])
-def test_pictures_show_it_where_its_heights_are(world: World, renderer: Renderer) -> None:
-    camera, picture = world.scene.camera("top"), Picture.empty(64)
-    renderer.load(world.scene)
-    renderer.draw(world.poses(), camera, picture)
+def test_pictures_show_it_where_its_heights_are(hills: World, renderer: Renderer) -> None:
+    camera, picture = hills.scene.camera("top"), Picture.empty(64)
+    renderer.load(hills.scene)
+    renderer.draw(hills.poses(), camera, picture)
     tangent = np.tan(np.radians(camera.fov_deg / 2))
     shift = 0.5 if renderer.name == "tiny" else 0.0  # It samples a pixel's lower left corner.
     errors: list[float] = []

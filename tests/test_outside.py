@@ -309,7 +309,7 @@ def test_a_recipe_and_its_scenario_call_their_world_the_same(package: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("environment", "says"),
+    ("called", "says"),
     [
         ("nothing.here:World", "there is no module 'nothing.here'"),
         ("json:JSONDecoder", "JSONDecoder is no class that inherits from SandboxEnv"),
@@ -317,10 +317,8 @@ def test_a_recipe_and_its_scenario_call_their_world_the_same(package: Path) -> N
         ("beam_bal", "no environment is called 'beam_bal'. Did you mean 'beam_ball'?"),
     ],
 )
-def test_a_recipe_of_what_is_not_there_is_one_line(
-    environment: str, says: str, package: Path
-) -> None:
-    write(package, {"own.yaml": RECIPE.format(environment=environment)})
+def test_a_recipe_of_what_is_not_there_is_one_line(called: str, says: str, package: Path) -> None:
+    write(package, {"own.yaml": RECIPE.format(environment=called)})
     done = cli(package, "generate", "own.yaml", "--out", "run")
     assert done.returncode == 2
     assert says in " ".join(done.stderr.split())

@@ -39,7 +39,7 @@ def generate(folder: Path, seed: int = 5, key: SigningKey | None = None) -> None
 
 
 @pytest.fixture(scope="module")
-def signed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def signed_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A signed run, another one, and their ledger and keys."""
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
@@ -51,14 +51,14 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def signed_run(signed: Path, tmp_path: Path) -> Path:
+def signed_run(signed_folder: Path, tmp_path: Path) -> Path:
     for name in ("home", "run", "other"):
-        shutil.copytree(signed / name, tmp_path / name)
+        shutil.copytree(signed_folder / name, tmp_path / name)
     return tmp_path / "run"
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A signed run of one episode, small enough to flip each of its bytes."""
     folder = tmp_path_factory.mktemp("one")
     with pytest.MonkeyPatch.context() as patch:
@@ -68,9 +68,9 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def small_run(small: Path, tmp_path: Path) -> Path:
+def small_run(small_folder: Path, tmp_path: Path) -> Path:
     for name in ("home", "run"):
-        shutil.copytree(small / name, tmp_path / name)
+        shutil.copytree(small_folder / name, tmp_path / name)
     return tmp_path / "run"
 
 
@@ -224,7 +224,7 @@ def test_a_forgery_is_noticed_however_much_of_the_rest_is_forged_too(
         assert "checkpoint: not signed" in said
     else:
         assert "checkpoint: signed by default" in said
-        assert "whom you do not trust" in said
+        assert "which you do not trust" in said
     if change == "truncate":
         assert "3 episodes where the recipe says 4" in said
     elif change == "edit":
@@ -250,9 +250,7 @@ def test_the_log_and_checkpoint_of_another_run_are_noticed(signed_run: Path) -> 
     assert any(fault.startswith("checkpoint: says") for fault in faults)
 
 
-def test_a_published_checkpoint_tells_rewritten_from_appended(
-    signed_run: Path, signed: Path
-) -> None:
+def test_a_published_checkpoint_tells_rewritten_from_appended(signed_run: Path) -> None:
     key, folder = keys.load(), Folder(signed_run)
     leaves = folder.leaves(folder.kept())
     early = log.checkpoint(folder.run, leaves[:3])

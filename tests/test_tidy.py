@@ -222,9 +222,18 @@ def fixtures(path: Path) -> Iterator[str]:
             yield function.name
 
 
+def parameters(path: Path) -> Iterator[str]:
+    """Yield the names that tests of a file are parametrized by."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.parametrize":
+            names = ast.walk(node.args[0])
+            yield from (n.value for n in names if isinstance(n, ast.Constant))
+
+
 def test_a_fixtures_name_means_one_thing() -> None:
     known = Counter(name for path in TESTS for name in fixtures(path))
     assert [name for name, count in known.items() if count > 1] == []
+    assert {name for path in TESTS for name in parameters(path)} & {*known} == set()
 
 
 @pytest.mark.parametrize("path", TESTS, ids=lambda p: p.name)

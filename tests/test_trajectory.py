@@ -139,7 +139,7 @@ with ShardWriter.resume(path, SCHEMA, HEADER, sync=False) as writer:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def twelve_ramps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished shard of 12 ramps, not to be changed."""
     return write(tmp_path_factory.mktemp("finished"), 12)
 
@@ -181,16 +181,16 @@ def test_any_bits_survive_the_disk(
         assert bits(reader.read(0)) == bits(episode)
 
 
-def test_plain_h5py_sees_flat_columns_at_the_root_and_nothing_else(finished: Path) -> None:
-    with h5py.File(finished) as file:
+def test_plain_h5py_sees_flat_columns_at_the_root_and_nothing_else(twelve_ramps: Path) -> None:
+    with h5py.File(twelve_ramps) as file:
         assert sorted(file) == sorted((*SCHEMA.names, "ep_len", "ep_offset"))
         start, count = int(file["ep_offset"][3]), int(file["ep_len"][3])
         assert file["reward"][start : start + count].tolist() == list(range(count))
         assert len(file["reward"]) == sum(len(ramp(n)) for n in range(12))
 
 
-def test_columns_of_an_episode_are_read_alone(finished: Path) -> None:
-    with ShardReader(finished) as reader:
+def test_columns_of_an_episode_are_read_alone(twelve_ramps: Path) -> None:
+    with ShardReader(twelve_ramps) as reader:
         rows = reader.arrays(-1, ["reward"])
         assert list(rows) == ["reward"]
         assert rows["reward"].tolist() == ramp(11).rows["reward"].tolist()
@@ -208,19 +208,19 @@ def test_a_shard_without_an_episode_is_a_shard(tmp_path: Path) -> None:
 # The bytes depend on the episodes alone.
 
 
-def test_the_bytes_of_a_shard_tell_no_time(tmp_path: Path, finished: Path) -> None:
-    time.sleep(max(0.0, finished.stat().st_mtime + 1.1 - time.time()))  # HDF5 counts seconds.
-    assert write(tmp_path, 12).read_bytes() == finished.read_bytes()
+def test_the_bytes_of_a_shard_tell_no_time(tmp_path: Path, twelve_ramps: Path) -> None:
+    time.sleep(max(0.0, twelve_ramps.stat().st_mtime + 1.1 - time.time()))  # HDF5 counts seconds.
+    assert write(tmp_path, 12).read_bytes() == twelve_ramps.read_bytes()
 
 
-def test_another_process_writes_the_same_bytes(tmp_path: Path, finished: Path) -> None:
+def test_another_process_writes_the_same_bytes(tmp_path: Path, twelve_ramps: Path) -> None:
     path = tmp_path / "shard-00000.h5"
     output(APPEND, path, 12, 0)
-    assert path.read_bytes() == finished.read_bytes()
+    assert path.read_bytes() == twelve_ramps.read_bytes()
 
 
 def test_a_run_killed_at_random_keeps_what_it_said_and_ends_in_the_same_bytes(
-    tmp_path: Path, finished: Path
+    tmp_path: Path, twelve_ramps: Path
 ) -> None:
     path, chance = tmp_path / "shard-00000.h5", random.Random(7)
     for count in range(1, 13):
@@ -237,7 +237,7 @@ def test_a_run_killed_at_random_keeps_what_it_said_and_ends_in_the_same_bytes(
             assert len(reader) > said
             for n in range(len(reader)):
                 assert bits(reader.read(n)) == bits(ramp(n))
-    assert finish(path, 12).read_bytes() == finished.read_bytes()
+    assert finish(path, 12).read_bytes() == twelve_ramps.read_bytes()
 
 
 KILL_AT_EVERY_LINE = """
@@ -301,30 +301,32 @@ def test_a_kill_at_any_line_of_the_writer_ends_in_the_same_bytes(tmp_path: Path)
     assert int(kills) > 20
 
 
-def test_a_kill_while_resuming_loses_nothing(tmp_path: Path, finished: Path) -> None:
+def test_a_kill_while_resuming_loses_nothing(tmp_path: Path, twelve_ramps: Path) -> None:
     path = interrupted(tmp_path, 5)
     for name in ("shard-00000.h5.part.new", "shard-00000.episodes.jsonl.new"):
         (tmp_path / name).write_bytes(b"half a file")
-    assert finish(path, 12).read_bytes() == finished.read_bytes()
+    assert finish(path, 12).read_bytes() == twelve_ramps.read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "shard-00000.episodes.jsonl",
         "shard-00000.h5",
     ]
 
 
-def test_a_torn_line_and_a_line_not_counted_are_no_episodes(tmp_path: Path, finished: Path) -> None:
+def test_a_torn_line_and_a_line_not_counted_are_no_episodes(
+    tmp_path: Path, twelve_ramps: Path
+) -> None:
     path = interrupted(tmp_path, 5)
     with sidecar(path).open("a") as lines:
         lines.write(json.dumps({"episode": 5, "digest": "0" * 64}) + '\n{"episode": 6, "di')
     with ShardReader(part(path)) as reader:
         assert len(reader) == 5
-    assert finish(path, 12).read_bytes() == finished.read_bytes()
+    assert finish(path, 12).read_bytes() == twelve_ramps.read_bytes()
 
 
-def test_a_header_that_is_not_whole_is_no_episode(tmp_path: Path, finished: Path) -> None:
+def test_a_header_that_is_not_whole_is_no_episode(tmp_path: Path, twelve_ramps: Path) -> None:
     path = tmp_path / "shard-00000.h5"
-    part(path).write_bytes(finished.read_bytes()[:40])
-    assert finish(path, 12).read_bytes() == finished.read_bytes()
+    part(path).write_bytes(twelve_ramps.read_bytes()[:40])
+    assert finish(path, 12).read_bytes() == twelve_ramps.read_bytes()
 
 
 def test_a_damaged_episode_is_named_and_nothing_is_written(tmp_path: Path) -> None:
@@ -357,10 +359,10 @@ def test_another_header_or_schema_is_not_gone_on_with(tmp_path: Path) -> None:
         ShardWriter(path, SCHEMA, HEADER)
 
 
-def test_a_finished_shard_is_not_written_again(finished: Path) -> None:
+def test_a_finished_shard_is_not_written_again(twelve_ramps: Path) -> None:
     for begin in (ShardWriter, ShardWriter.resume):
         with pytest.raises(InvalidInputError, match="is finished"):
-            begin(finished, SCHEMA, HEADER)
+            begin(twelve_ramps, SCHEMA, HEADER)
 
 
 # While it grows.
@@ -399,7 +401,7 @@ def test_this_process_reads_a_shard_that_it_writes(tmp_path: Path) -> None:
 
 
 def test_episodes_held_back_are_committed_together_and_give_the_same_bytes(
-    tmp_path: Path, finished: Path
+    tmp_path: Path, twelve_ramps: Path
 ) -> None:
     path = tmp_path / "shard-00000.h5"
     buffer, seen, kept = EpisodeBuffer(SCHEMA, 60), list[int](), list[dict[str, Any]]()
@@ -415,7 +417,7 @@ def test_episodes_held_back_are_committed_together_and_give_the_same_bytes(
         assert writer.held > 0
     assert 3 < len(set(seen)) < 8
     assert writer.records == kept
-    assert path.read_bytes() == finished.read_bytes()
+    assert path.read_bytes() == twelve_ramps.read_bytes()
 
 
 def test_what_is_held_back_when_a_writer_is_left_is_lost_and_nothing_else(tmp_path: Path) -> None:
@@ -657,8 +659,8 @@ def test_a_schema_that_is_none_is_refused(data: object, why: str) -> None:
 # Files that nobody should believe.
 
 
-def test_a_file_cut_anywhere_is_refused_whole(tmp_path: Path, finished: Path) -> None:
-    data, path = finished.read_bytes(), tmp_path / "cut.h5"
+def test_a_file_cut_anywhere_is_refused_whole(tmp_path: Path, twelve_ramps: Path) -> None:
+    data, path = twelve_ramps.read_bytes(), tmp_path / "cut.h5"
     for length in (0, 1, 8, 47, 48, 100, 511, *range(1000, len(data), 900), len(data) - 1):
         path.write_bytes(data[:length])
         with pytest.raises(FormatError, match=r"cut\.h5"):
@@ -800,10 +802,10 @@ def _more_rows(file: h5py.File) -> None:
     ],
 )
 def test_a_contrived_file_is_refused(
-    tmp_path: Path, finished: Path, change: Callable[[h5py.File], None], why: str
+    tmp_path: Path, twelve_ramps: Path, change: Callable[[h5py.File], None], why: str
 ) -> None:
     path = tmp_path / "contrived.h5"
-    path.write_bytes(finished.read_bytes())
+    path.write_bytes(twelve_ramps.read_bytes())
     with h5py.File(path, "r+") as file:
         change(file)
     with pytest.raises(FormatError, match=why) as caught:
