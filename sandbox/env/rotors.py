@@ -29,7 +29,7 @@ class Rotors:
 
     Args:
         world: holds the body.
-        name: of the body, made by `sandbox.scene.quadrotor`.
+        name: of the body, made by `sandbox.scene.drone`.
         airframe: of the body.
         hz: control steps a second.
 
