@@ -71,7 +71,7 @@ class Quadrotor(SandboxEnv):
         x, y, z = *rng.uniform(-0.7, 0.7, 2).tolist(), rng.uniform(0.4, 1.3)
         heading, (roll, pitch) = rng.uniform(-math.pi, math.pi), rng.uniform(-0.15, 0.15, 2)
         pose = sc.Pose((x, y, z), sc.euler(roll, pitch, heading))
-        drone = sc.quadrotor("drone", _airframe(f), pose, f.rgba("body_color"))
+        drone = sc.drone("drone", _airframe(f), pose, f.rgba("body_color"))
         way = rng.uniform((-0.7, -0.7, 0.4), (0.7, 0.7, 1.3), (MARKERS - 1, 3)).tolist()
         way.append((f.goal_x_m, f.goal_y_m, f.goal_z_m))
         color, wide = f.rgba("floor_color"), HALF_M + 0.2

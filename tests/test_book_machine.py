@@ -163,7 +163,7 @@ class BookMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory(dir=MEMORY)
-        self.priced = mock.patch.object(prices, "schedules", return_value=SCHEDULES)
+        self.priced = mock.patch("sandbox.prices.schedule.schedules", return_value=SCHEDULES)
         self.priced.start()
         self.now, self.version = 1000, "1"
         self.book = self.opened()

@@ -164,13 +164,11 @@ def audit(
         )
     if not as_json:
         show.audit(found, refund)
-    refunded: dict[str, Any] = {}
-    if refund and found.report.failed:
-        refunded = _refund(run, found)
-        if not as_json:
-            show.refunded(refunded)
+    refunded = _refund(run, found) if refund and found.report.failed else {}
     if as_json:
         print(json.dumps({**audits.as_json(found), **refunded}))
+    elif refunded:
+        show.refunded(refunded)
     if found.report.faults:
         raise typer.Exit(1)
 

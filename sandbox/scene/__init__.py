@@ -24,6 +24,7 @@ from sandbox.scene.cabinet import (
     cabinet,
     cabinet_latch,
 )
+from sandbox.scene.drone import Airframe, drone
 from sandbox.scene.panda import (
     PANDA_CAMERA,
     PANDA_FINGERS,
@@ -36,7 +37,6 @@ from sandbox.scene.panda import (
     panda_room,
 )
 from sandbox.scene.parts import X, Y, Z, box, railed_table, rim, shade, slab, sliding
-from sandbox.scene.quadrotor import Airframe, quadrotor
 from sandbox.scene.scene import Engine, Scene, movable
 from sandbox.scene.shapes import (
     GREY,
@@ -94,6 +94,7 @@ __all__ = [
     "box",
     "cabinet",
     "cabinet_latch",
+    "drone",
     "euler",
     "image",
     "mesh",
@@ -103,7 +104,6 @@ __all__ = [
     "panda_joints",
     "panda_moved",
     "panda_room",
-    "quadrotor",
     "railed_table",
     "rim",
     "robot",

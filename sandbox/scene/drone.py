@@ -49,7 +49,7 @@ class Airframe:
         return ((s, s, z), (s, -s, z), (-s, -s, z), (-s, s, z))
 
 
-def quadrotor(name: str, airframe: Airframe, pose: Pose, color: Rgba) -> Body:
+def drone(name: str, airframe: Airframe, pose: Pose, color: Rgba) -> Body:
     """Return a cross, a canopy and four rotors; one unseen box collides for them all."""
     side = airframe.side_m
     hull = Shape("box", (side, side, airframe.HULL_M), visible=False)
