@@ -67,9 +67,10 @@ def _path(error: ValidationError) -> list[str]:
 
 def _is_key(part: str) -> bool:
     """Return whether a part of a location is a key of the document, not a type such as `float`."""
-    return (
-        part not in ("float", "int", "str", "bool") and "[" not in part and not part[:1].isupper()
+    named = part in ("float", "int", "str", "bool") or part.startswith(
+        ("constrained-", "function-")
     )
+    return not named and "[" not in part and not part[:1].isupper()
 
 
 def _short(value: Any) -> str:

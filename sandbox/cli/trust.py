@@ -26,6 +26,7 @@ Unsigned = Annotated[bool, typer.Option("--unsigned", help="Accept a run that no
 NoLedger = Annotated[
     bool, typer.Option("--no-ledger", help="Do not compare charges with the ledger.")
 ]
+Refund = Annotated[bool, typer.Option("--refund", help="Refund the episodes that fail.")]
 Published = Annotated[
     Path | None,
     typer.Option(
@@ -139,9 +140,7 @@ def audit(
     checkpoint: Published = None,
     unsigned: Unsigned = False,
     no_ledger: NoLedger = False,
-    refund: Annotated[
-        bool, typer.Option("--refund", help="Refund the episodes that fail.")
-    ] = False,
+    refund: Refund = False,
     trust_code: TrustCode = False,
     workers: Workers = 1,
     as_json: Json = False,
