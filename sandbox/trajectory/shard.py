@@ -6,7 +6,6 @@
 
 from pathlib import Path
 
-from sandbox.durable import sync_folder as sync_folder  # For `run.folder`, until it uses `durable`.
 from sandbox.errors import FormatError
 
 PART = ".part"
