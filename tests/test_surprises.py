@@ -16,7 +16,7 @@ from sandbox.sources.surprises import pairs, planned
 WORLDS = ("billiards", "dominoes", "ramp_occluder", "tower")
 
 
-def recorded(name: str, path: Path, episodes: int = 8, **changes: Any) -> Folder:
+def recorded(name: str, path: Path, episodes: int = 5, **changes: Any) -> Folder:
     given = {"policies": {"scripted": 1.0}, "labels": True, "image_size": 32}
     wanted = recipe(name, episodes=episodes, observation=["proprio", "pixels"], **(given | changes))
     sandbox.generate(wanted, path)
