@@ -27,6 +27,7 @@ class Episode:
         noise: standard deviation of the noise on actions.
         noise_rng: draws that noise.
         actions: the action given in each step so far.
+        worth: what the last state was worth; see `reward`.
         touched_at: the first row at which bodies of the state had touched, or -1.
         over: whether no step may follow.
     """
@@ -40,6 +41,7 @@ class Episode:
     noise: float = 0.0
     noise_rng: np.random.Generator | None = None
     actions: list[list[float]] = field(default_factory=list[list[float]])
+    worth: float = 0.0
     touched_at: int = -1
     over: bool = False
 

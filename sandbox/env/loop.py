@@ -13,22 +13,19 @@ from numpy.typing import NDArray
 from sandbox import digest
 from sandbox import observation as modality
 from sandbox import scenario as scenarios
-from sandbox.env import declared, disturb, snapshots
+from sandbox.env import declared, disturb, snapshots, start
 from sandbox.env import options as asked
+from sandbox.env import reward as rewards
 from sandbox.env.episode import Episode
 from sandbox.env.pictures import Pictures
 from sandbox.env.snapshots import Snapshot
 from sandbox.env.task import Observation, Task
 from sandbox.errors import InvalidInputError, SandboxError
 from sandbox.meter import Meter
-from sandbox.scenario import factors
-from sandbox.scenario.camera import with_cameras
 from sandbox.scenario.disturbance import Disturbance
 from sandbox.scenario.factors import Values, VariationSpace
 from sandbox.scene import Scene
 from sandbox.world import World
-
-_LAYOUT = 1  # Spawn key of the layout stream; factors.stream() has 0, the noise on actions 2.
 
 
 class SandboxEnv(Task):
@@ -48,6 +45,7 @@ class SandboxEnv(Task):
         account: who pays, in the ledger; None counts work without paying, for replay.
         budget: credits that this environment may spend in its life; None sets no limit.
         render_mode: `rgb_array` or None.
+        reward: `dense`, or `sparse`: -1 until success, then 0.
         labels: whether the world adds up contact impulses for `labels`.
         meter: counts and pays in place of `account` and `budget`.
 
@@ -63,8 +61,6 @@ class SandboxEnv(Task):
     Raises:
         UnknownNameError, InvalidInputError: a keyword is not valid.
     """
-
-    # The loop -----------------------------------------------------------------------------------
 
     def __init_subclass__(cls, abstract: bool = False) -> None:
         """Check what a class declares; `abstract=True` marks one that is only inherited from."""
@@ -87,6 +83,7 @@ class SandboxEnv(Task):
         render_mode: str | None = None,
         labels: bool = False,
         meter: Meter | None = None,
+        reward: str = "dense",
     ) -> None:
         self.keywords: dict[str, Any] = {
             "scenario": scenario,
@@ -96,6 +93,7 @@ class SandboxEnv(Task):
             "camera": camera,
             "renderer": renderer,
             "render_mode": render_mode,
+            "reward": rewards.checked(reward),
         }
         plain = {"format": scenarios.FORMAT, "environment": self.name()}
         self.scenario, where = scenarios.load(plain if scenario is None else scenario)
@@ -109,7 +107,7 @@ class SandboxEnv(Task):
         self.modalities = modality.names(observation)
         self.render_mode = asked.render_mode(render_mode)
         self.meter = asked.meter(account, budget) if meter is None else meter
-        self.max_steps = self._limited()
+        self.max_steps = start.limit(self)
         self.physics_steps = self.physics_hz // self.control_hz
         self.variation_space = VariationSpace(self.factors)
         self.action_space = spaces.Box(-1.0, 1.0, (self.action_size,), np.float32)
@@ -117,6 +115,7 @@ class SandboxEnv(Task):
         self.world.feels = labels
         size, drawn = modality.checked_size(image_size), render_mode is not None
         self.pictures = Pictures(self.modalities, camera, size, renderer, drawn, self.world)
+        self._reward = reward
         self._observe_as(single=isinstance(observation, str))
         self._places = self.places()
         self.log_bytes, self.whole_episodes = 0, False
@@ -145,9 +144,9 @@ class SandboxEnv(Task):
         changes = asked.variation(options, self.factors)
         super().reset(seed=seed)
         episode_seed = int(self.np_random.integers(2**63)) if seed is None else int(seed)
-        values = self._values(episode_seed, *changes)
-        disturbances = self._disturbances(episode_seed, values, options)
-        scene = self._laid_out(values, episode_seed)
+        values = start.values(self, episode_seed, *changes)
+        disturbances = start.disturbances(self, episode_seed, values, options)
+        scene = start.scene(self, values, episode_seed)
         disturb.check(disturbances, scene, self.state_bodies)
         self.pictures.load(scene)
         self.settle()
@@ -160,13 +159,14 @@ class SandboxEnv(Task):
         with self._uncharged_if_refused():
             arrived = self._arrive(charged)
             declared.check_first(self)
+        rewards.begin(self)
         return arrived
 
     @final
     def check(self) -> None:
         """Refuse a class, camera or file that does not fit seed 0's scene; nothing is charged."""
         declared.rehearse(type(self))
-        self.pictures.load(self._laid_out(self._values(0, [], {}), 0))
+        self.pictures.load(start.scene(self, start.values(self, 0), 0))
 
     @final
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -198,7 +198,9 @@ class SandboxEnv(Task):
                 "remaining": self.meter.balance,
                 "needed": self._step_cost.amount,
             }
-        return observation, self.reward(), terminated, truncated, info
+        failed = terminated and not info["success"]
+        earned = rewards.earned(self, self._reward, info["success"], failed)
+        return observation, earned, terminated, truncated, info
 
     @final
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
@@ -366,36 +368,6 @@ class SandboxEnv(Task):
         )
         return self.meter.charge(reset)
 
-    def _limited(self) -> int:
-        """Return the number of steps after which an episode is truncated."""
-        limit, usual = self.scenario.limit_s, self.max_episode_steps()
-        steps = usual if limit is None else round(limit * self.control_hz)
-        if not 0 < steps <= usual:
-            raise InvalidInputError(
-                f"limit_s {limit!r}: {self.name()} lasts a step to {self.limit_s} s; give as much."
-            )
-        return steps
-
-    def _laid_out(self, values: Values, seed: int) -> Scene:
-        """Return the scene of an episode."""
-        layout = np.random.SeedSequence(seed, spawn_key=(_LAYOUT,))
-        scene = self.scene(values, np.random.default_rng(layout))
-        if scene.engine.physics_hz != self.physics_hz:  # A step would have another length.
-            raise InvalidInputError(
-                f"{self.name()}: scene() has an engine of {scene.engine.physics_hz} Hz, but "
-                f"physics_hz is {self.physics_hz}. Give it engine=self.engine(f)."
-            )
-        return with_cameras(scene, self.scenario.cameras)
-
-    def _disturbances(
-        self, seed: int, values: Values, options: Mapping[str, Any] | None
-    ) -> list[Disturbance]:
-        """Return the disturbances of an episode, those of the scenario or those given, drawn."""
-        given, it = asked.disturbances(options, self.factors), self.scenario
-        if given is not None:
-            it = it.model_copy(update={"disturbances": given})
-        return it.happenings(self.factors, values, seed)
-
     def _disturb(self) -> None:
         """Apply the disturbances that are due in this step, before its action."""
         now = [one for step, one in self.episode.due if step == self.t]
@@ -411,7 +383,7 @@ class SandboxEnv(Task):
         Raises:
             InvalidInputError: it cannot follow. Nothing was done.
         """
-        scene = disturb.carried_over(self._laid_out(values, self.seed), self.world)
+        scene = disturb.carried_over(start.scene(self, values, self.seed), self.world)
         self.world.become(scene)
         self.values = values
         self.changes.append((self.t + 1, values))
@@ -441,10 +413,3 @@ class SandboxEnv(Task):
         if name == "factors":
             return np.array([self.values[e.name] for e in self.elements_of(name)], np.float32)
         return self.pictures.column(name)
-
-    def _values(self, seed: int, names: list[str], changes: dict[str, Any]) -> Values:
-        """Draw the factors: the scenario's, then those to vary freely, then those given."""
-        drawn = dict(self.scenario.sample(self.factors, seed, self.split))
-        for name in names:
-            drawn[name] = factors.sample(self.factors[name], factors.stream(seed, name))
-        return scenarios.with_values(Values(drawn), changes, self.factors)

@@ -33,6 +33,8 @@ class Recipe(BaseModel):
             called MODULE:FUNCTION.
         episodes: number of episodes.
         seed: seed of the whole run; episode i depends on (seed, i) alone.
+        reward: `dense` pays progress, and a step costs until success; `sparse` is -1 until success,
+            then 0.
         observation: columns that the environment observes.
         labels: whether to log contacts and events: the columns `contact_impulse` and `event.*`.
         image_size: width and height of pictures [pixels].
@@ -57,6 +59,7 @@ class Recipe(BaseModel):
     policies: dict[PolicyName | OwnPolicy, Annotated[float, Field(gt=0, allow_inf_nan=False)]]
     episodes: Annotated[int, Field(ge=1, le=MAX_EPISODES)]
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    reward: Literal["dense", "sparse"] = "dense"
     observation: list[Modality] = ["proprio"]
     labels: bool = False
     image_size: Annotated[int, Field(ge=8, le=1024)] = 64
