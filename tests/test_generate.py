@@ -24,7 +24,7 @@ from sandbox.errors import (
 )
 from sandbox.ledger import Ledger
 from sandbox.ledger.statement import statement
-from sandbox.run.recipe import EpisodeChance, changed
+from sandbox.run.recipe import changed
 from sandbox.run.recipe import load as load_recipe
 from sandbox.run.workers import sharing
 from sandbox.sources import rollout
@@ -108,13 +108,6 @@ def test_an_episode_depends_on_the_seed_and_its_place_alone(tmp_path: Path) -> N
     for column in ("state", "action"):
         short, long = rows_of(tmp_path / "short", column), rows_of(tmp_path / "long", column)
         assert all(a.tobytes() == b.tobytes() for a, b in zip(short, long, strict=False))
-
-
-def test_policies_are_drawn_by_weight() -> None:
-    wanted = recipe(policies={"random": 3.0, "scripted": 1.0}, episodes=1)
-    drawn = [EpisodeChance(wanted, n).policy for n in range(2000)]
-    assert drawn.count("random") / 2000 == pytest.approx(0.75, abs=0.03)
-    assert len({EpisodeChance(wanted, n).seed for n in range(2000)}) == 2000
 
 
 def start(folder: Path, *options: str) -> subprocess.Popen[bytes]:

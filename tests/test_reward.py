@@ -83,7 +83,7 @@ def test_a_restored_state_earns_the_same_again() -> None:
 
 
 def test_a_reward_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(UnknownNameError, match="no reward is called 'spars'. Did you mean 'spars"):
+    with pytest.raises(UnknownNameError, match="no reward is called 'spars'"):
         made("push_t", reward="spars")
 
 
