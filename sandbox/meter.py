@@ -7,6 +7,7 @@ from typing import Protocol
 from sandbox.errors import BudgetExhaustedError, InvalidInputError
 from sandbox.prices import UNITS, PriceSchedule, credits, plus
 
+PORTION = 16  # Steps for which credit is reserved at first; each further portion doubles.
 UNLIMITED = 2**63 - 1  # Microcredits; the balance of what has no limit.
 
 
@@ -105,7 +106,7 @@ class Meter:
         self._spent = 0
         self._limit: float = 0  # What this episode may spend before it must reserve more.
         self._held: dict[str, int] = {}  # Microcredits per meter unit.
-        self._step, self._bound = self.price({}), 0
+        self._step, self._bound, self._portion = self.price({}), 0, PORTION
         self._tally: dict[Cost, int] = {}
         self._episode: bytes | None = None
 
@@ -139,6 +140,7 @@ class Meter:
             )
         self._held, self._spent, self._tally = {}, 0, {}
         self._step, self._bound = step, first.amount + steps * step.amount
+        self._portion = PORTION
         self._episode = episode_id  # Before credit is held, so that void() releases it.
         if self.funds is not None:
             sure = plus(first.charges, step.charges, at_least)
@@ -299,7 +301,10 @@ class Meter:
         return self._spent + cost.amount <= self._limit
 
     def _hold(self, episode_id: bytes, sure: Mapping[str, int], amount: int) -> bool:
-        """Reserve `sure`, and as many further steps as account and budget can pay.
+        """Reserve `sure`, and a portion of the steps to come that account and budget can pay.
+
+        Others may need the credit: the portion is small at first and doubles, and an account gives
+        a part of what is free at most.
 
         Args:
             episode_id: 16 bytes.
@@ -314,6 +319,7 @@ class Meter:
         more = self._bound - sum(self._held.values()) - sum(sure.values())
         more = more if left is None else min(more, left - amount)
         times = max(0, more // self._step.amount) if self._step.amount else 0
+        times, self._portion = min(times, self._portion), 2 * self._portion
         held = self.funds.reserve(episode_id, sure, self._step.charges, times, version)
         if held < 0:
             return False
