@@ -134,8 +134,8 @@ def test_what_stops_one_of_several_processes_is_said_and_the_rest_is_kept(tmp_pa
     quoted = sandbox.quote(recipe("billiards", episodes=1)).amount
     Ledger().grant("lab", 2 * quoted)
     wanted = recipe("billiards", episodes=6, shard_episodes=2, account="lab", admission="greedy")
-    with pytest.raises(BudgetExhaustedError, match="sandbox ledger grant lab"):
-        sandbox.generate(wanted, tmp_path / "run", workers=2)
+    ended = sandbox.generate(wanted, tmp_path / "run", workers=2).ended
+    assert "sandbox ledger grant lab" in ended
     book = Ledger()
     assert (
         0
@@ -158,8 +158,7 @@ def test_a_safe_run_needs_credit_for_all_of_it_and_a_greedy_one_for_an_episode(
         sandbox.generate(recipe("billiards", account="lab"), tmp_path / "safe")
     with opened(recipe("billiards", account="lab", admission="greedy"), tmp_path / "greedy") as run:
         run.check_funds(run.quote())
-        with pytest.raises(BudgetExhaustedError):
-            run.generate()
+        assert run.generate().ended
     balance = Ledger().balance("lab")
     assert (balance.posted_micro, balance.pending_micro) == (0, 0)
     assert sum(len(ShardReader(path)) for path in shards(tmp_path / "greedy")) == 2

@@ -1,8 +1,7 @@
 """The episode loop: check, pay, act, simulate, observe. Subclasses cannot change it."""
 
 import uuid
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, Self, final
 
 import gymnasium
@@ -13,14 +12,17 @@ from numpy.typing import NDArray
 from sandbox import digest
 from sandbox import observation as modality
 from sandbox import scenario as scenarios
-from sandbox.env import declared, disturb, snapshots, start
+from sandbox.env import declared, disturb, exits, observed, past, snapshots, start
 from sandbox.env import options as asked
 from sandbox.env import reward as rewards
+from sandbox.env.costs import Costs
 from sandbox.env.episode import Episode
+from sandbox.env.exits import Stage
+from sandbox.env.past import Past
 from sandbox.env.pictures import Pictures
 from sandbox.env.snapshots import Snapshot
 from sandbox.env.task import Observation, Task
-from sandbox.errors import InvalidInputError, SandboxError
+from sandbox.errors import InvalidInputError
 from sandbox.meter import Meter
 from sandbox.scenario.disturbance import Disturbance
 from sandbox.scenario.factors import Values, VariationSpace
@@ -52,6 +54,9 @@ class SandboxEnv(Task):
     Attributes:
         keywords: those of the constructor, by which a branch is made.
         episode: what the loop remembers of the episode under way.
+        past: what was simulated in it, thrown away or not.
+        costs: what its rows cost.
+        closed: whether close() was called.
         meter: counts what an episode costs.
         pictures: what is photographed.
         columns: the names of what is observed.
@@ -118,10 +123,10 @@ class SandboxEnv(Task):
         self._reward = reward
         self._observe_as(single=isinstance(observation, str))
         self._places = self.places()
-        self.log_bytes, self.whole_episodes = 0, False
+        self.log_bytes, self.whole_episodes, self.closed = 0, False, False
         self.episode, self.t, self.row = Episode(over=True), -1, list[float]()
         self.values = Values({})
-        self._step_cost = self.meter.price({})
+        self.costs, self.past = Costs.of(self), Past()
         self._ours = frozenset((*vars(self), "_ours"))  # Every other attribute is the task's.
 
     @final
@@ -140,27 +145,33 @@ class SandboxEnv(Task):
             BudgetExhaustedError: the reset and a first step cannot be paid. Nothing was done.
             InvalidInputError, UnknownNameError: the options are not valid. Nothing was done.
         """
+        exits.refuse_closed(self, "reset")
         asked.checked_seed(seed)
         changes = asked.variation(options, self.factors)
         super().reset(seed=seed)
         episode_seed = int(self.np_random.integers(2**63)) if seed is None else int(seed)
-        values = start.values(self, episode_seed, *changes)
-        disturbances = start.disturbances(self, episode_seed, values, options)
-        scene = start.scene(self, values, episode_seed)
-        disturb.check(disturbances, scene, self.state_bodies)
-        self.pictures.load(scene)
-        self.settle()
-        charged = self._open()
-        begun = Episode.begun(episode_seed, values, disturbances, scene.digest, hz=self.control_hz)
-        self.variation_space.set_value(values)
-        self.episode, self.values, self.t = begun, values, 0
-        self._build(scene)
-        self.started()
-        with self._uncharged_if_refused():
+        stage = Stage.PREPARE
+        try:
+            begun, values, scene = self._prepared(episode_seed, changes, options)
+            stage = Stage.SETTLE
+            self.settle()
+            stage, self.costs = Stage.PAY, Costs.of(self)
+            whole, steps = self.whole_episodes, self.max_steps
+            charged = self.costs.open(self.meter, steps, uuid.uuid4().bytes, whole=whole)
+            self.variation_space.set_value(values)
+            self.episode, self.values, self.t, self.past = begun, values, 0, Past()
+            stage = Stage.BUILD
+            self.world.build(scene)
+            self.world.watch(self.state_bodies, self.state_joints)
+            self.pictures.begin()
+            self.started()
             arrived = self._arrive(charged)
             declared.check_first(self)
-        rewards.begin(self)
-        return arrived
+            rewards.begin(self)
+            return arrived
+        except BaseException as error:
+            exits.reset_failed(self, stage, error)
+            raise
 
     @final
     def check(self) -> None:
@@ -177,66 +188,73 @@ class SandboxEnv(Task):
             BudgetExhaustedError: the step cannot be paid; after a top-up it can.
         """
         numbers = asked.numbers(action, self.action_size)
-        episode = self.episode
+        episode, meter, cost = self.episode, self.meter, self.costs.step
         if episode.over:
-            raise InvalidInputError("step() outside an episode: call reset() first.")
-        charged = self.meter.charge(self._step_cost)
-        episode.actions.append(numbers)
-        if episode.due:
-            self._disturb()
-        self.act(episode.applied(numbers) if episode.late or episode.noise else numbers)
-        self.world.step(self.physics_steps)
-        self.t += 1
-        observation, info = self._arrive(charged)
-        terminated = self.terminated()
-        truncated = self.t >= self.max_steps
-        episode.over = terminated or truncated
-        if self.t < self.max_steps and not self.meter.affords(self._step_cost):
-            truncated = True
-            info["budget"] = {
-                "reason": "exhausted",
-                "remaining": self.meter.balance,
-                "needed": self._step_cost.amount,
-            }
-        failed = terminated and not info["success"]
-        earned = rewards.earned(self, self._reward, info["success"], failed)
-        return observation, earned, terminated, truncated, info
+            exits.refuse_outside(self, "step")
+        before, paid = (self.t, self.row, meter.times(cost)), False
+        try:
+            if episode.starved:
+                self.costs.demand(meter, drawn=self.pictures.has_frame())
+            charged = meter.charge(cost)
+            paid = True
+            episode.actions.append(numbers)
+            if episode.due:
+                self._disturb()
+            self.act(episode.applied(numbers) if episode.late or episode.noise else numbers)
+            self.world.step(self.physics_steps)
+            self.t += 1
+            observation, info = self._arrive(charged)
+            terminated = self.terminated()
+            failed = terminated and not info["success"]
+            reward = rewards.earned(self, self._reward, info["success"], failed)
+            truncated = self.t >= self.max_steps
+            if not truncated:
+                lack = self.costs.lack(meter, drawn=self.pictures.has_frame())
+                episode.starved = lack is not None
+                if lack is not None:
+                    info["budget"] = lack
+            episode.over = terminated or truncated
+            return observation, reward, terminated, truncated or episode.starved, info
+        except BaseException as error:
+            exits.step_failed(self, error, *before, refused=not paid)
+            raise
 
     @final
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
         """Return this row's RGB picture, uint8 (size, size, 3); one not drawn yet is charged."""
         if self.render_mode is None:
             return None
-        if self.t < 0:
-            raise InvalidInputError("render() before the first episode: call reset() first.")
+        if self.closed or self.t < 0 or self.episode.failed:
+            exits.refuse_outside(self, "render")
         if not self.pictures.has_frame():
-            if not self.meter.is_open:
-                raise InvalidInputError("render() after close(): call reset() first.")
-            self.meter.charge_extra(self.meter.price({"pixel": self.pictures.size**2}))
+            exits.draw_frame(self)
         return self.pictures.frame().copy()
 
     @final
     def settle(self) -> None:
         """Post the cost of this episode, with a digest of the work as evidence."""
         if self.t >= 0 and self.meter.is_open:
-            evidence: dict[str, Any] = {
-                "environment": self.name(),
-                "seed": self.seed,
-                "factors": self.values.plain(),
-                "scene": self.scene_digest,
-                "steps": self.t,
-                "actions": self.episode.actions,
-                "state": self.row,
-            }
-            self.meter.settle(digest.sha256(evidence))
+            self.meter.settle(digest.sha256(self.evidence()))
+
+    @final
+    def evidence(self) -> dict[str, Any]:
+        """Return what was done in this episode: its digest is posted with the charge.
+
+        Together with the world and its scenario it says all that was simulated, also what
+        `restore` threw away, so that the charge can be derived again: a reset, `simulated` steps,
+        a row after each, and `frames` pictures.
+        """
+        return past.evidence(self)
 
     @final
     def close(self) -> None:
-        """Post what is owed and close the Bullet clients."""
-        self.settle()
-        self.world.close()
-        self.episode.over = True
-        super().close()
+        """Post what is owed and close the Bullet client; it cannot be reset again."""
+        try:
+            self.settle()
+        finally:
+            self.closed = self.episode.over = True
+            self.world.close()
+            super().close()
 
     @final
     def log(self, row_bytes: int) -> None:
@@ -318,55 +336,22 @@ class SandboxEnv(Task):
 
     def _observe_as(self, single: bool) -> None:
         """Name the columns that are observed, and make their space."""
-        drawn = self.pictures.columns
-        self.columns = tuple(
-            column
-            for name in self.modalities
-            for column in (
-                [name] if name in modality.NUMBERS else [c for c in drawn if drawn[c][1] == name]
-            )
-        )
-        every: dict[str, spaces.Space[Any]] = {
-            column: modality.space(
-                drawn[column][1] if column in drawn else column,
-                self.pictures.size,
-                self.elements_of(column),
-            )
-            for column in self.columns
-        }
+        self.columns = observed.columns(self.modalities, self.pictures)
+        every = observed.space(self)
         self._single = single and self.columns[0] in modality.MODALITIES
-        self.observation_space = every[self.columns[0]] if self._single else spaces.Dict(every)
+        self.observation_space = every[self.columns[0]] if self._single else every
 
-    def _build(self, scene: Scene) -> None:
-        """Build the scene."""
-        with self._uncharged_if_refused():
-            self.world.build(scene)
-            self.world.watch(self.state_bodies, self.state_joints)
-            self.pictures.begin()
-
-    @contextmanager
-    def _uncharged_if_refused(self) -> Generator[None]:
-        """Charge nothing for an episode that is refused when it begins, and end it."""
-        try:
-            yield
-        except SandboxError:
-            self.meter.void()
-            self.t, self.episode.over = -1, True
-            raise
-
-    def _open(self) -> int:
-        """Open the meter for an episode, charge the reset, and return what was charged."""
-        price = self.meter.price
-        reset = price({"reset": 1, **self.work()})
-        self._step_cost = step = price({"physics_step": self.physics_steps, **self.work()})
-        self.meter.open(
-            reset,
-            step,
-            self.max_steps,
-            uuid.uuid4().bytes,
-            at_least=self.max_steps if self.whole_episodes else 1,
-        )
-        return self.meter.charge(reset)
+    def _prepared(
+        self, seed: int, changes: tuple[list[str], dict[str, Any]], options: dict[str, Any] | None
+    ) -> tuple[Episode, Values, Scene]:
+        """Return an episode to begin, its factors and its scene, which can be drawn."""
+        values = start.values(self, seed, *changes)
+        disturbances = start.disturbances(self, seed, values, options)
+        scene = start.scene(self, values, seed)
+        disturb.check(disturbances, scene, self.state_bodies)
+        self.pictures.load(scene)
+        begun = Episode.begun(seed, values, disturbances, scene.digest, hz=self.control_hz)
+        return begun, values, scene
 
     def _disturb(self) -> None:
         """Apply the disturbances that are due in this step, before its action."""
