@@ -1,4 +1,4 @@
-"""What an episode starts from: its factors, its scene, its disturbances, its longest length."""
+"""What an episode starts from: scenario, factors, scene, disturbances, and its longest length."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -8,7 +8,7 @@ import numpy as np
 from sandbox import scenario as scenarios
 from sandbox.env import options as asked
 from sandbox.errors import InvalidInputError
-from sandbox.scenario import factors
+from sandbox.scenario import Scenario, factors
 from sandbox.scenario.camera import with_cameras
 from sandbox.scenario.disturbance import Disturbance
 from sandbox.scenario.factors import Values
@@ -18,6 +18,25 @@ if TYPE_CHECKING:
     from sandbox.env.loop import SandboxEnv
 
 _LAYOUT = 1  # Spawn key of the layout stream; factors.stream() has 0, the noise on actions 2.
+
+
+def scenario(
+    env: "SandboxEnv", given: str | Mapping[str, Any] | None, split: str | None
+) -> Scenario:
+    """Return the scenario of an environment; None varies nothing but the layout.
+
+    Raises:
+        UnknownNameError, InvalidInputError: it is for another environment, or not valid.
+    """
+    plain = {"format": scenarios.FORMAT, "environment": env.name()}
+    found, where = scenarios.load(plain if given is None else given)
+    if found.environment not in (env.name(), env.written()):
+        raise InvalidInputError(
+            f"{where}: this scenario is for {found.environment!r}, not {env.name()!r}."
+        )
+    found.check(env.factors, where)
+    found.settings(split)
+    return found
 
 
 def limit(env: "SandboxEnv") -> int:
