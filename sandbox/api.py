@@ -40,7 +40,7 @@ def open_run(path: PathLike, *, trust_code: bool = False) -> Folder:
         trust_code: whether a replay may import the environment code that the run names as
             MODULE:CLASS.
     """
-    return Folder(Path(path), trust_code)
+    return Folder(path, trust_code)
 
 
 def quote(
@@ -366,7 +366,7 @@ def _carry_out(
 ) -> Bill:
     """Quote a run, refuse what cannot be paid, and make its missing episodes."""
     watcher = watcher or Watcher()
-    run = Run(source, Path(out), ledger, key or keys.default())
+    run = Run(source, out, ledger, key or keys.default())
     try:
         quoted = run.quote()
         run.check_funds(quoted)

@@ -6,14 +6,14 @@ from typing import TypeVar, cast
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from sandbox import validation
+from sandbox import files, validation
 from sandbox.errors import InvalidInputError
 
 MAX_BYTES = 1_000_000
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def read(path: Path, model: type[Model]) -> Model:
+def read(path: str | Path, model: type[Model]) -> Model:
     """Read a YAML file and validate it as a `model`.
 
     Raises:
@@ -40,20 +40,15 @@ def read(path: Path, model: type[Model]) -> Model:
         ) from None
 
 
-def _text(path: Path) -> str:
+def _text(path: str | Path) -> str:
+    data = files.read(files.place(path), MAX_BYTES, InvalidInputError)
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise InvalidInputError(f"{path}: larger than {MAX_BYTES} bytes; this is no document.")
         return data.decode()
-    except OSError as error:
-        raise InvalidInputError(f"{path}: cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise InvalidInputError(f"{path}: this is not UTF-8 text.") from None
 
 
-def _refuse_twice(path: Path, node: yaml.Node | None, seen: set[int]) -> None:
+def _refuse_twice(path: str | Path, node: yaml.Node | None, seen: set[int]) -> None:
     """Refuse a mapping that has a key twice, of which YAML would silently keep the last."""
     if node is None or id(node) in seen:
         return

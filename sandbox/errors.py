@@ -39,5 +39,9 @@ class FormatError(SandboxError):
     """A trajectory file or run folder is damaged, foreign, or of another format version."""
 
 
+class UnreadableError(SandboxError):
+    """A file cannot be read here and now, and may be good: no permission, memory or descriptor."""
+
+
 class RunConflictError(SandboxError):
     """The run folder belongs to another recipe, or another process is writing it."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from sandbox import durable
+from sandbox import durable, files
 from sandbox.errors import FormatError
 
 MAX_LEVELS = 32
@@ -32,19 +32,20 @@ class JsonFile:
         return self.raw == encode(self.data)
 
 
-def read(path: Path) -> JsonFile:
+def read(path: str | Path) -> JsonFile:
     """Read a JSON object from a file that anybody may have written.
 
     Raises:
         FormatError: the file holds no object, a key twice, a number that is not finite, text that
             is not Unicode, or more than MAX_LEVELS levels.
     """
+    path = files.place(path)
+    raw = files.read(path)
     try:
-        raw = path.read_bytes()
         data = json.loads(raw.decode(), object_pairs_hook=_unique)
         json.dumps(data, ensure_ascii=False, allow_nan=False).encode()
-    except (OSError, ValueError, RecursionError) as error:
-        raise FormatError(f"{path}: cannot be read: {error}.") from None
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path}: cannot be read: {str(error)[:200]}.") from None
     if not isinstance(data, dict):
         raise FormatError(f"{path}: holds no JSON object.")
     if _levels(data) > MAX_LEVELS:
@@ -52,13 +53,13 @@ def read(path: Path) -> JsonFile:
     return JsonFile(path, raw, cast(dict[str, Any], data))
 
 
-def write(path: Path, data: Any) -> None:
+def write(path: str | Path, data: Any) -> None:
     """Write a JSON file whole or not at all; return when the disk has it.
 
     Raises:
         SandboxError: the file cannot be written.
     """
-    durable.replace(path, encode(data))
+    durable.replace(files.place(path), encode(data))
 
 
 def encode(data: Any) -> bytes:

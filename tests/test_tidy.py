@@ -16,6 +16,7 @@ import sandbox
 ROOT = Path(__file__).parent.parent
 FLOORS = [  # A room imports from lower floors alone; rooms of one floor do not know each other.
     ["errors"],
+    ["files"],
     ["content", "digest", "durable", "importing", "observation", "validation", "wrappers"],
     ["document", "jsonfile"],
     ["scene", "prices", "evidence"],

@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from sandbox import content, durable
+from sandbox import content, durable, files
 from sandbox.errors import InvalidInputError, SandboxError
 from sandbox.evidence.note import SigningKey, VerifierKey
 
@@ -122,7 +122,7 @@ def _tried(path: Path) -> VerifierKey | str:
 
 def verifier(text: str) -> VerifierKey:
     """Return the public key given as its text, as the path of a `.pub` file, or as a label."""
-    path = Path(text) if text.endswith(".pub") else None
+    path = files.place(text) if text.endswith(".pub") else None
     if path is None and _LABEL.fullmatch(text):  # A key's text contains a plus, a label cannot.
         path = _path(text, "pub")
     return VerifierKey.parse(text) if path is None else _read(path)

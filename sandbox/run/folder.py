@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sandbox import jsonfile
+from sandbox import files, jsonfile
 from sandbox.errors import FormatError, InvalidInputError
 from sandbox.evidence import log
 from sandbox.jsonfile import JsonFile
@@ -22,7 +22,6 @@ from sandbox.trajectory import Episode, ShardReader, shards
 
 RUN, MANIFEST = "run.json", "manifest.json"
 BOOKING = ".ledger.json"  # No part of the dataset: another ledger gives the same bytes.
-MAX_OPEN = 64  # Shards that one folder keeps open.
 _HEADER_BYTES = 4096  # A growing shard of this size has no header yet.
 _HEX = re.compile("[0-9a-f]{32} [0-9a-f]{16}")
 
@@ -98,7 +97,7 @@ class Folder:
     """A run folder, or a single trajectory file. Reads each part once; writes nothing.
 
     Finished files do not change, so they are parsed once. A growing shard is read again whenever
-    it is asked for. Not for use by two threads at once, nor across a fork.
+    it is asked for. Several threads may use it, and a process that is forked.
 
     Args:
         path: the folder; it need not exist yet.
@@ -106,8 +105,8 @@ class Folder:
             MODULE:CLASS. Environments of this library and of installed packages always are.
     """
 
-    def __init__(self, path: Path, trust_code: bool = False) -> None:
-        self.path, self.trust_code = path, trust_code
+    def __init__(self, path: str | Path, trust_code: bool = False) -> None:
+        self.path, self.trust_code = files.place(path), trust_code
         self._finished: dict[Path, Shard] = {}
         self._costs: dict[Path, list[Usage]] = {}
 
@@ -205,7 +204,6 @@ class Folder:
             known = Shard(path, ShardReader(path))
             if not known.growing:
                 self._finished[path] = known
-                self._close_surplus()
         return known
 
     def records(self) -> Iterator[Record]:
@@ -302,11 +300,6 @@ class Folder:
         if not shard.growing:
             self._costs[shard.path] = found
         return found
-
-    def _close_surplus(self) -> None:
-        """Close the files of the shards that were opened first, beyond MAX_OPEN."""
-        if len(self._finished) > MAX_OPEN:
-            list(self._finished.values())[-MAX_OPEN - 1].reader.close()
 
 
 def file_digest(path: Path) -> str:

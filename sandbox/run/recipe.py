@@ -114,7 +114,7 @@ class Recipe(BaseModel):
 def load(name: str) -> Recipe:
     """Read a recipe by the name of its file, or by a path that ends in .yaml."""
     if name.endswith((".yaml", ".yml")):
-        return document.read(Path(name), Recipe)
+        return document.read(name, Recipe)
     known = content.listing("datasets").found
     if name not in known:
         raise UnknownNameError("recipe", name, known)

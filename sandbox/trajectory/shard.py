@@ -6,6 +6,7 @@
 
 from pathlib import Path
 
+from sandbox import files
 from sandbox.errors import FormatError
 
 PART = ".part"
@@ -21,7 +22,7 @@ def sidecar_path(path: Path) -> Path:
     return path.with_name(f"{path.name.removesuffix(PART).removesuffix('.h5')}.episodes.jsonl")
 
 
-def shards(run: Path, *, missing_ok: bool = False) -> list[Path]:
+def shards(run: str | Path, *, missing_ok: bool = False) -> list[Path]:
     """Return the paths of a run's shards in order; a growing shard has its `.part` name.
 
     Args:
@@ -31,6 +32,7 @@ def shards(run: Path, *, missing_ok: bool = False) -> list[Path]:
     Raises:
         FormatError: there is no shard.
     """
+    run = files.place(run)
     if run.is_file():
         return [run]
     found: dict[str, Path] = {}

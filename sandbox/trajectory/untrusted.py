@@ -5,34 +5,55 @@ other people, and claim sizes that no memory holds. The layout needs none of thi
 """
 
 import ctypes
+import errno
 import json
 import math
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import h5py
 import numpy as np
 
+from sandbox import files
 from sandbox.errors import FormatError
 from sandbox.trajectory import layout
 from sandbox.trajectory.schema import FORMAT_VERSION, INDEX, Column, Schema
 
 READ_ATTEMPTS = 27  # HDF5 then sleeps 0.1 s in all.
 CHUNK_BYTES_LIMIT = 1 << 28  # The largest size of an unpacked chunk.
+_PASSING = (
+    *(errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.ENOMEM, errno.EIO),
+    *(errno.EAGAIN, errno.EBUSY, errno.ESTALE),
+)
 SAFE_FILTERS = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_FLETCHER32, layout.ZSTD)
 
 
 def open_file(path: Path, *, growing: bool) -> h5py.File:
-    """Open an HDF5 file for reading; FormatError if it is not one."""
-    if not path.is_file():
-        raise FormatError(f"{path}: there is no such file; give a trajectory file.")
-    try:
-        return _open_growing(path) if growing else h5py.File(path, "r")
-    except (OSError, RuntimeError, ValueError) as error:
-        raise FormatError(
-            f"{path}: cannot be read as HDF5: {layout.one_line(error)}. It is no trajectory file, "
-            "or damaged; generate it again, or restore it from a copy."
-        ) from error
+    """Open an HDF5 file for reading.
+
+    Raises:
+        FormatError: it is no HDF5 file, or damaged.
+        UnreadableError: it cannot be opened here and now.
+    """
+    with files.opened(path) as file:  # HDF5 then opens what was checked, by its descriptor.
+        checked = Path(f"/dev/fd/{file.fileno()}")
+        try:
+            return _open_growing(checked) if growing else h5py.File(checked, "r")
+        except (OSError, RuntimeError, ValueError, MemoryError) as error:
+            if is_passing(error):
+                raise files.unreadable(path, error) from None
+            what = layout.one_line(error).replace(str(checked), path.name)
+            raise FormatError(
+                f"{path}: cannot be read as HDF5: {what}. It is no trajectory file, or damaged; "
+                "generate it again, or restore it from a copy."
+            ) from error
+
+
+def is_passing(error: BaseException) -> TypeGuard[OSError | MemoryError]:
+    """Return whether an error says nothing about the file: another time, it may be read."""
+    if isinstance(error, OSError):
+        return error.errno in _PASSING
+    return isinstance(error, MemoryError)
 
 
 def _open_growing(path: Path) -> h5py.File:
