@@ -6,13 +6,16 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import platformdirs
 
 from sandbox import files
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 _PACKAGE = Path(__file__).resolve().parent
 _GROUPS = {  # Of entry points, by content folder.
@@ -173,6 +176,8 @@ def _offers(kind: str) -> tuple[tuple[Listed, ...], tuple[str, ...]]:
     A Listed of a scenario or recipe is a folder of them: see `_files`.
     """
     found, faults = list[Listed](), list[str]()
+    from importlib import metadata  # 25 ms, which most commands do not need.
+
     points = metadata.entry_points(group=_GROUPS[kind])
     for point in sorted(points, key=lambda p: (_origin(p), p.name)):
         text = f"the entry point {point.name} = {point.value} of {_origin(point)}"
@@ -184,7 +189,7 @@ def _offers(kind: str) -> tuple[tuple[Listed, ...], tuple[str, ...]]:
     return tuple(found), tuple(faults)
 
 
-def _environment(point: metadata.EntryPoint, text: str) -> Listed | str:
+def _environment(point: "EntryPoint", text: str) -> Listed | str:
     """Return the environment that an entry point offers, or what is wrong with it."""
     if not _SNAKE.fullmatch(point.name):
         return f"{text} is not used: write its name in snake_case, such as my_world."
@@ -198,7 +203,7 @@ def _environment(point: metadata.EntryPoint, text: str) -> Listed | str:
     return Listed(point.name, where, path, _origin(point), module, name)
 
 
-def _folder(point: metadata.EntryPoint, text: str) -> Listed | str:
+def _folder(point: "EntryPoint", text: str) -> Listed | str:
     """Return the folder that an entry point offers, or what is wrong with it."""
     folders = list(_folders(point.value))
     if not folders:
@@ -214,7 +219,7 @@ def _files(kind: str, offers: tuple[Listed, ...]) -> Iterator[Listed]:
             yield Listed(name, f"{path.name} of {one.origin}", path, one.origin)
 
 
-def _origin(point: metadata.EntryPoint) -> str:
+def _origin(point: "EntryPoint") -> str:
     return f"{point.dist.name} {point.dist.version}" if point.dist else "an installed package"
 
 

@@ -1,7 +1,13 @@
-"""Other people's tools take every environment as it is."""
+"""Other people's tools take every environment as it is.
+
+The long version (SANDBOX_SOAK=1, `make soak`) tries every world in every way; the short one tries
+every world in one way, and one world in every way.
+"""
 
 import multiprocessing
+import os
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import gymnasium
@@ -12,12 +18,27 @@ from gymnasium.vector import AutoresetMode
 from sandbox import catalogue
 from sandbox.wrappers import EndsOnSuccess
 
+SOAK = "SANDBOX_SOAK" in os.environ
+LEARNED = [
+    ("cartpole_swingup", 40.0),
+    ("panda_reach", 4.0),
+]  # Return gained by PPO.
+
 
 def gym_id(name: str) -> str:
     return f"sandbox:{catalogue.gym_id(name)}"
 
 
-@pytest.mark.parametrize("observation", ["proprio", "pixels"])
+def crossed(ways: Iterable[Any]) -> list[tuple[str, Any]]:
+    """Return worlds with ways to try them: every world in the first way, push_t in every way."""
+    worlds, (first, *rest) = catalogue.environments(), ways
+    return [
+        *((world, first) for world in worlds),
+        *((world, way) for world in worlds for way in rest if SOAK or world == "push_t"),
+    ]
+
+
+@pytest.mark.parametrize(("environment", "observation"), crossed(["proprio", "pixels"]))
 def test_stable_baselines_checker_finds_nothing(environment: str, observation: str) -> None:
     from stable_baselines3.common.env_checker import check_env
 
@@ -29,7 +50,7 @@ def test_stable_baselines_checker_finds_nothing(environment: str, observation: s
 
 
 @pytest.mark.filterwarnings("default")  # TorchRL's own, about itself.
-@pytest.mark.parametrize("observation", ["proprio", "pixels"])
+@pytest.mark.parametrize(("environment", "observation"), crossed(["proprio", "pixels"]))
 def test_torchrl_checker_finds_nothing(environment: str, observation: str) -> None:
     from torchrl.envs import GymWrapper
     from torchrl.envs.utils import check_env_specs
@@ -39,7 +60,7 @@ def test_torchrl_checker_finds_nothing(environment: str, observation: str) -> No
     env.close()
 
 
-@pytest.mark.parametrize("mode", list(AutoresetMode))
+@pytest.mark.parametrize(("environment", "mode"), crossed(AutoresetMode))
 def test_vectors_of_every_mode_are_the_same_in_one_process_and_in_processes_of_their_own(
     environment: str, mode: AutoresetMode
 ) -> None:
@@ -82,7 +103,7 @@ def vector_rows(name: str, mode: AutoresetMode, how: str, **keywords: Any) -> li
     return rows
 
 
-@pytest.mark.parametrize(("name", "gain"), [("cartpole_swingup", 40.0), ("panda_reach", 4.0)])
+@pytest.mark.parametrize(("name", "gain"), LEARNED if SOAK else LEARNED[:1])
 def test_a_short_run_of_ppo_learns_something(name: str, gain: float) -> None:
     import torch
     from stable_baselines3 import PPO

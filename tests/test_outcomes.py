@@ -12,7 +12,7 @@ from sandbox.env import SandboxEnv, policies
 from sandbox.run import recipe
 from sandbox.run.recipe import EpisodeChance
 
-EPISODES = {"dominoes": 16, "pour": 20, "ramp_occluder": 60, "tower": 30}  # 200 in a soak.
+EPISODES = {"dominoes": 10, "pour": 10, "ramp_occluder": 60, "tower": 16}  # 200 in a soak.
 LATER_S = 3.0  # Simulated seconds after the end, in which all comes to rest.
 Row = dict[str, list[float]]
 

@@ -16,7 +16,7 @@ from sandbox.scenario.factors import Color
 from sandbox.scene import movable
 
 SOAK = "SANDBOX_SOAK" in os.environ
-EPISODES = 200 if SOAK else 3
+EPISODES = 200 if SOAK else 2
 POLICIES = ("random", "ou_noise", "scripted", "scripted_noisy", "play")
 
 

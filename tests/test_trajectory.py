@@ -29,6 +29,7 @@ from sandbox.trajectory import (
     ShardReader,
     ShardWriter,
     StorageError,
+    layout,
     shards,
 )
 
@@ -211,6 +212,21 @@ def test_a_shard_without_an_episode_is_a_shard(tmp_path: Path) -> None:
 def test_the_bytes_of_a_shard_tell_no_time(tmp_path: Path, twelve_ramps: Path) -> None:
     time.sleep(max(0.0, twelve_ramps.stat().st_mtime + 1.1 - time.time()))  # HDF5 counts seconds.
     assert write(tmp_path, 12).read_bytes() == twelve_ramps.read_bytes()
+
+
+def test_the_bytes_of_a_shard_do_not_depend_on_when_python_frees_its_columns(
+    tmp_path: Path, twelve_ramps: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[h5py.Dataset] = []
+    create = layout.create_column
+
+    def holding(*given: Any, **more: Any) -> h5py.Dataset:
+        held.append(create(*given, **more))
+        return held[-1]
+
+    monkeypatch.setattr(layout, "create_column", holding)
+    assert write(tmp_path, 12).read_bytes() == twelve_ramps.read_bytes()
+    assert held
 
 
 def test_another_process_writes_the_same_bytes(tmp_path: Path, twelve_ramps: Path) -> None:

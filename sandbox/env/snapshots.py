@@ -70,7 +70,7 @@ def branch(env: E, disturbances: Sequence[Mapping[str, Any]], account: str | Non
     """
     if env.t < 0:
         raise InvalidInputError("branch() before the first episode: call reset() first.")
-    keywords = {**env.keywords, "account": account}
+    keywords: dict[str, Any] = {**env.keywords, "account": account}
     keywords["scenario"] = env.scenario.model_dump()  # Its file may be another by now.
     twin = type(env)(**keywords)
     twin.world.feels = env.world.feels

@@ -9,11 +9,8 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation, localcontext
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from sandbox import digest, document
+from sandbox import digest
 from sandbox.errors import InvalidInputError, UnknownNameError
 
 UNITS = ("physics_step", "pixel", "raw_byte", "reset")
@@ -63,27 +60,12 @@ class PriceSchedule:
         return digest.sha256([self.version, self.effective_from.isoformat(), dict(self.rates)])
 
 
-class _Rates(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    physics_step: Annotated[int, Field(ge=0)]
-    pixel: Annotated[int, Field(ge=0)]
-    raw_byte: Annotated[int, Field(ge=0)]
-    reset: Annotated[int, Field(ge=0)]
-
-
-class _Document(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    format: Literal[1]
-    version: Annotated[str, Field(min_length=1)]
-    effective_from: datetime.date
-    rates: _Rates
-
-
 def read(path: Path) -> PriceSchedule:
     """Read a schedule from a YAML file; InvalidInputError names the file, line, key and rule."""
-    found = document.read(path, _Document)
+    from sandbox import document  # Pydantic and YAML take 60 ms, and most commands
+    from sandbox.prices.file import Document  # read no schedule.
+
+    found = document.read(path, Document)
     if found.version != path.stem:
         raise InvalidInputError(
             f"{path}: version: {found.version!r} is not the file's name, {path.stem!r}; rename one."

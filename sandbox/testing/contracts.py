@@ -22,7 +22,6 @@ from sandbox.observation import MODALITIES
 from sandbox.scene import movable
 
 OF_ACTIONS = ("action_delay_steps", "action_noise")  # Factors that are not of the scene.
-SEEDS, SUCCEEDS = 20, 18  # Of so many episodes the scripted policy succeeds in so many at least.
 VARIED: dict[str, Any] = {"variation": ["all"]}
 
 
@@ -31,9 +30,11 @@ class WorldContract:
 
     Attributes:
         world: the class that keeps them.
+        seeds: how many episodes the scripted policy is tried in.
     """
 
     world: type[SandboxEnv]
+    seeds = 20
 
     @contextmanager
     def made(self, **keywords: Any) -> "Generator[SandboxEnv]":
@@ -168,11 +169,11 @@ class WorldContract:
                     _, _, ended, cut, _ = env.step(action)
                     over = ended or cut
 
-    def test_the_scripted_policy_succeeds_in_at_least_18_of_20_seeds(self) -> None:
+    def test_the_scripted_policy_succeeds_in_nine_of_ten_seeds(self) -> None:
         """The task can be done, and `scripted` does it."""
         with self.made() as env:
-            done = sum(_scripted(env, seed) for seed in range(SEEDS))
-        assert done >= SUCCEEDS, f"it succeeds in {done}."
+            done = sum(_scripted(env, seed) for seed in range(self.seeds))
+        assert done >= 0.9 * self.seeds, f"it succeeds in {done} of {self.seeds}."
 
     def test_an_episode_of_fixed_length_never_ends_sooner(self) -> None:
         """`fixed_length` is true if, and only if, no episode terminates."""

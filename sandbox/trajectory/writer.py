@@ -291,6 +291,7 @@ class ShardWriter:
                 made = layout.create_column(target, column, count, filters, chunked=chunked)
                 as_stored = chunked and not layout.is_small(column)
                 layout.copy_column(source[column.name], made, as_stored)
+                made.flush()  # Now, not when Python frees it: that is where its chunks lie.
         trim(path)
 
 

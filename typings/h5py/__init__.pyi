@@ -35,6 +35,7 @@ class Dataset:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     chunks: tuple[int, ...] | None
+    def flush(self) -> None: ...
 
 class Group:
     id: h5f.FileID
