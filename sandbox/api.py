@@ -4,6 +4,8 @@ Only the functions that simulate import a simulator, and when they are called.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,8 @@ def quote(
 ) -> Quote:
     """Return what a recipe will cost: exact where episodes have a fixed length, else at most.
 
+    Where it is not exact, some episodes of each policy are tried, for an expectation.
+
     Args:
         recipe: name of a recipe, path of a YAML file, the same as a mapping, or a Recipe.
         split: split of the scenario, instead of the recipe's.
@@ -61,14 +65,13 @@ def quote(
     Raises:
         InvalidInputError: the recipe is not valid.
     """
+    from sandbox.sources.expectation import expected
     from sandbox.sources.generation import Generation
 
     wanted = recipes.of(recipe, split=split, episodes=episodes, seed=seed)
-    source = Generation(wanted)
-    try:
-        return source.quote(0, prices.current())
-    finally:
-        source.close()
+    with closing(Generation(wanted)) as source:
+        quoted = source.quote(0, prices.current())
+        return quoted if quoted.exact else replace(quoted, expected=expected(source, wanted))
 
 
 def generate(

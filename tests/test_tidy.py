@@ -17,7 +17,16 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [  # A room imports from lower floors alone; rooms of one floor do not know each other.
     ["errors"],
     ["files"],
-    ["content", "digest", "durable", "importing", "observation", "validation", "wrappers"],
+    [
+        "content",
+        "digest",
+        "durable",
+        "importing",
+        "observation",
+        "processes",
+        "validation",
+        "wrappers",
+    ],
     ["document", "jsonfile"],
     ["scene", "prices", "evidence"],
     ["scenario", "renderer", "meter", "trajectory"],

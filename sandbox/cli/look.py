@@ -223,5 +223,5 @@ def _environment(name: str, env: "type[SandboxEnv]") -> dict[str, Any]:
         "steps": env.max_episode_steps(),
         "hz": env.control_hz,
         "factors": len(env.factors),
-        "summary": (env.__doc__ or "").strip().splitlines()[0],
+        "summary": (env.__doc__ or "").strip().partition("\n")[0],
     }

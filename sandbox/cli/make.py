@@ -93,6 +93,7 @@ def quote(
             "quantities": quoted.quantities,
             "charge_micro": quoted.amount,
             "exact": quoted.exact,
+            "expected_micro": quoted.amount if quoted.exact else quoted.expected,
             "price_version": prices.current().version,
         }
         print(json.dumps(facts))

@@ -60,7 +60,9 @@ def gallery(out: str | Path, names: Iterable[str] | None = None) -> Path:
         durable.replace(out / "gallery.png", png(_side_by_side(strips)))
         durable.replace(page, text(list(strips)).encode())
     except OSError as error:
-        raise SandboxError(f"{out}: the gallery cannot be written: {error}.") from error
+        raise SandboxError(
+            f"{out}: the gallery cannot be written: {error.strerror or error}."
+        ) from error
     return page
 
 

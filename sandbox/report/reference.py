@@ -52,7 +52,9 @@ def write(out: str | Path, pages: Mapping[str, tuple[str, str]]) -> list[Path]:
             old = path.read_text("utf-8") if path.exists() else f"# {title}\n\n{_BEGIN}\n{_END}\n"
             durable.replace(path, filled(old, text).encode())
     except OSError as error:
-        raise SandboxError(f"{out}: the reference cannot be written: {error}.") from error
+        raise SandboxError(
+            f"{out}: the reference cannot be written: {error.strerror or error}."
+        ) from error
     return paths
 
 
