@@ -11,9 +11,10 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from sandbox.errors import FormatError, SandboxError, UnreadableError
+from sandbox.errors import FormatError, InvalidInputError, SandboxError, UnreadableError
 
 MOST_BYTES = 64 << 20  # Of a file that is read whole.
+_LONGEST_NAME = 255  # Bytes that a file system allows.
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # A pipe would block.
 _REMEDIES = {
     errno.EMFILE: "close other files, or raise the limit with `ulimit -n`",
@@ -36,12 +37,19 @@ def place(path: str | os.PathLike[str]) -> Path:
     """Return the path that is meant now: absolute, with `~` replaced by the user's folder.
 
     Raises:
+        InvalidInputError: no file can have that name.
         SandboxError: there is no such user, or the current folder is gone.
     """
     try:
-        return Path(os.path.abspath(Path(path).expanduser()))
+        found = Path(os.path.abspath(Path(path).expanduser()))
+        longest = max(len(os.fsencode(part)) for part in found.parts)
     except (RuntimeError, OSError) as error:
         raise SandboxError(f"{path}: {error} Give an absolute path.") from None
+    except ValueError:
+        longest, found = _LONGEST_NAME + 1, Path()
+    if longest > _LONGEST_NAME or "\0" in str(found):
+        raise InvalidInputError(f"{str(path)[:80]!r}: no file has such a name; give another.")
+    return found
 
 
 def opened(path: Path, kind: type[SandboxError] = FormatError) -> BinaryIO:
@@ -123,5 +131,5 @@ def _refusal(path: Path, error: OSError | ValueError, kind: type[SandboxError]) 
     if number == errno.ENXIO:
         return kind(f"{path}: is a socket, where a file is wanted; put the file there.")
     if number == errno.ENAMETOOLONG or isinstance(error, ValueError):
-        return kind(f"{str(path)[:80]!r}...: no file has such a name; give another.")
+        return kind(f"{str(path)[:80]!r}: no file has such a name; give another.")
     return unreadable(path, error)

@@ -41,16 +41,27 @@ def read(path: str | Path) -> JsonFile:
     """
     path = files.place(path)
     raw = files.read(path)
-    try:
-        data = json.loads(raw.decode(), object_pairs_hook=_unique)
-        json.dumps(data, ensure_ascii=False, allow_nan=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path}: cannot be read: {str(error)[:200]}.") from None
+    data = parse(raw, path)
     if not isinstance(data, dict):
         raise FormatError(f"{path}: holds no JSON object.")
-    if _levels(data) > MAX_LEVELS:
-        raise FormatError(f"{path}: has more than {MAX_LEVELS} levels; restore it from a copy.")
     return JsonFile(path, raw, cast(dict[str, Any], data))
+
+
+def parse(text: str | bytes, where: object) -> object:
+    """Return what a JSON text says that anybody may have written.
+
+    Raises:
+        FormatError: about `where`: it is no JSON, or has what `read` refuses.
+    """
+    try:
+        text = text.decode() if isinstance(text, bytes) else text
+        data = json.loads(text, object_pairs_hook=_unique)
+        json.dumps(data, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{where}: cannot be read: {str(error)[:200]}.") from None
+    if _levels(data) > MAX_LEVELS:
+        raise FormatError(f"{where}: has more than {MAX_LEVELS} levels; restore it from a copy.")
+    return data
 
 
 def write(path: str | Path, data: Any) -> None:
@@ -71,8 +82,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return a JSON object; ValueError if a key is there twice, because JSON keeps the last."""
     made = dict(pairs)
     if len(made) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(k for k in keys if keys.count(k) > 1)!r} is there twice")
+        seen: set[str] = set()
+        again = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise ValueError(f"the key {again[:80]!r} is there twice")
     return made
 
 

@@ -291,7 +291,9 @@ def _keys(trusted: list[str] | None) -> "list[VerifierKey]":
 
 
 def _text(path: Path) -> str:
+    from sandbox import files
+
     try:
-        return path.read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"{path}: cannot be read: {error}.") from None
+        return files.read(files.place(path), kind=InvalidInputError).decode()
+    except UnicodeDecodeError:
+        raise InvalidInputError(f"{path}: is not UTF-8 text.") from None

@@ -73,6 +73,8 @@ class Recipe(BaseModel):
     def _some_policy(cls, value: dict[str, float]) -> dict[str, float]:
         if not value:
             raise ValueError("name at least one policy")
+        if not math.isfinite(sum(value.values())):
+            raise ValueError("the weights add to infinity; give smaller ones")
         return value
 
     @field_validator("observation")

@@ -268,6 +268,7 @@ class Run:
             jsonfile.write(self.path / BOOKING, booking)
         if not self.folder.exists:
             jsonfile.write(self.path / RUN, self.identity.plain)
+        files.refuse_links(self.path, self.path / "shards")
         (self.path / "shards").mkdir(exist_ok=True)
 
     def _check_folder(self) -> None:

@@ -1,18 +1,17 @@
 """Read one shard, finished or growing, and check everything that the file says."""
 
-import json
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from sandbox import files
+from sandbox import files, jsonfile
 from sandbox.errors import FormatError, UnreadableError
 from sandbox.trajectory import layout, untrusted
 from sandbox.trajectory.episode import Episode
@@ -21,6 +20,8 @@ from sandbox.trajectory.schema import INDEX, Schema
 from sandbox.trajectory.shard import PART, sidecar_path
 
 DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError)
+MOST_EPISODES = 10_000_000  # Of a growing shard, which has spare entries.
+MOST_RECORDS_BYTES = 1 << 30  # Of the records of a shard.
 BLOCK_BYTES = 4 << 20  # Read at once when episodes are read in order.
 CURE = "Restore it from a copy, or generate it again."
 
@@ -63,12 +64,18 @@ class ShardReader:
         try:
             with self._damage("its header is damaged"), self.session() as file:
                 texts = untrusted.texts(file, growing=self.growing)
-                self.schema = Schema.from_json(json.loads(texts["schema"]))
+                self.schema = Schema.from_json(
+                    cast(Any, jsonfile.parse(texts["schema"], "its schema"))
+                )
                 self.header = untrusted.objects(f"[{texts['header']}]", "its header")[0]
                 untrusted.check_names(file, self.schema)
-                self._read_index(file)
+                known = (
+                    None if self.growing else untrusted.objects(texts["episodes"], "its records")
+                )
+                self._read_index(file, known)
                 self._check_columns()  # Needs the index; columns may be empty before it.
-                self.records = self._records(texts)
+                untrusted.check_room(self.lengths, self.schema.row_bytes, file)
+                self.records = self._records() if known is None else known
         except BaseException:
             self.close()
             raise
@@ -120,7 +127,7 @@ class ShardReader:
         """Return a message if the sidecar's records differ from the shard's, else ""."""
         path = sidecar_path(self.path)
         ours = b"".join(layout.dumps(r, "a record").encode() + b"\n" for r in self.records)
-        theirs = path.read_bytes() if path.exists() else b""
+        theirs = files.read(path, MOST_RECORDS_BYTES) if path.exists() else b""
         if not self.growing and theirs != ours:
             lines = zip(theirs.split(b"\n"), ours.split(b"\n"), strict=False)
             line = next((n for n, (a, b) in enumerate(lines, 1) if a != b), len(self) + 1)
@@ -253,10 +260,16 @@ class ShardReader:
                 raise files.unreadable(self.path, error) from None
             raise FormatError(f"{self.path}: {what}: {layout.one_line(error)}. {CURE}") from error
 
-    def _read_index(self, file: h5py.File) -> None:
+    def _read_index(self, file: h5py.File, records: Sequence[object] | None) -> None:
         """Read the committed episodes' lengths and offsets; a growing shard has spare entries."""
         index = [untrusted.column(file, column) for column in INDEX]
         stored = min(column.stored() for column in index)
+        if records is not None and len(records) != stored:
+            raise FormatError(
+                f"it has {len(records)} records for {stored} episodes; it is damaged."
+            )
+        if stored > MOST_EPISODES:
+            raise FormatError(f"it declares {stored:,} episodes; it is damaged, or made to harm.")
         lengths, offsets = (column.rows(0, stored).astype(np.int64) for column in index)
         if self.growing:
             lengths = lengths[: int((lengths > 0).cumprod().sum())]
@@ -283,13 +296,6 @@ class ShardReader:
             self._columns[name] = untrusted.column(self._file, self.schema[name])
         return self._columns[name]
 
-    def _records(self, texts: dict[str, str]) -> list[dict[str, Any]]:
-        """Return the records, from a finished shard's attribute or a growing shard's sidecar."""
-        if self.growing:
-            return untrusted.sidecar(sidecar_path(self.path), len(self))
-        records = untrusted.objects(texts["episodes"], "its records")
-        if len(records) != len(self):
-            raise FormatError(
-                f"it has {len(records)} records for {len(self)} episodes; it is damaged."
-            )
-        return records
+    def _records(self) -> list[dict[str, Any]]:
+        """Return the records in a growing shard's sidecar."""
+        return untrusted.sidecar(sidecar_path(self.path), len(self), MOST_RECORDS_BYTES)

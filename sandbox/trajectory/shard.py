@@ -4,12 +4,14 @@
 `shard-00000.episodes.jsonl` has the episodes' records, one line of canonical JSON each.
 """
 
+import re
 from pathlib import Path
 
 from sandbox import files
 from sandbox.errors import FormatError
 
 PART = ".part"
+_NAME = re.compile(r"shard-(\d{5}|[1-9]\d{5,})\.h5(\.part)?")
 
 
 def part_path(path: Path) -> Path:
@@ -37,7 +39,8 @@ def shards(run: str | Path, *, missing_ok: bool = False) -> list[Path]:
         return [run]
     found: dict[str, Path] = {}
     for path in (*run.glob(f"shards/shard-*.h5{PART}"), *run.glob("shards/shard-*.h5")):
-        found[path.name.removesuffix(PART)] = path  # A finished shard replaces its `.part`.
+        if _NAME.fullmatch(path.name):  # Not a copy that somebody made beside it.
+            found[path.name.removesuffix(PART)] = path  # A finished shard replaces its `.part`.
     if not found and not missing_ok:
         raise FormatError(
             f"{run}: {'no shards/shard-*.h5 here' if run.exists() else 'does not exist'}; give the "

@@ -254,7 +254,7 @@ class ShardWriter:
         try:
             reader = ShardReader(part)
         except FormatError:
-            if sidecar.exists() and b"\n" in sidecar.read_bytes():
+            if sidecar.exists() and b"\n" in files.read(sidecar):
                 raise
             return None  # Its writer died before it had written the header.
         found = {"schema": reader.schema.to_json(), "header": reader.header}
