@@ -4,6 +4,8 @@ Only the functions that simulate import a simulator, and when they are called.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,7 @@ def open_run(path: PathLike, *, trust_code: bool = False) -> Folder:
         trust_code: whether a replay may import the environment code that the run names as
             MODULE:CLASS.
     """
-    return Folder(Path(path), trust_code)
+    return Folder(path, trust_code)
 
 
 def quote(
@@ -52,6 +54,8 @@ def quote(
 ) -> Quote:
     """Return what a recipe will cost: exact where episodes have a fixed length, else at most.
 
+    Where it is not exact, some episodes of each policy are tried, for an expectation.
+
     Args:
         recipe: name of a recipe, path of a YAML file, the same as a mapping, or a Recipe.
         split: split of the scenario, instead of the recipe's.
@@ -61,14 +65,13 @@ def quote(
     Raises:
         InvalidInputError: the recipe is not valid.
     """
+    from sandbox.sources.expectation import expected
     from sandbox.sources.generation import Generation
 
     wanted = recipes.of(recipe, split=split, episodes=episodes, seed=seed)
-    source = Generation(wanted)
-    try:
-        return source.quote(0, prices.current())
-    finally:
-        source.close()
+    with closing(Generation(wanted)) as source:
+        quoted = source.quote(0, prices.current())
+        return quoted if quoted.exact else replace(quoted, expected=expected(source, wanted))
 
 
 def generate(
@@ -367,7 +370,7 @@ def _carry_out(
 ) -> Bill:
     """Quote a run, refuse what cannot be paid, and make its missing episodes."""
     watcher = watcher or Watcher()
-    run = Run(source, Path(out), ledger, key or keys.default())
+    run = Run(source, out, ledger, key or keys.default())
     try:
         quoted = run.quote()
         run.check_funds(quoted)

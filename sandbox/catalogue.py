@@ -198,7 +198,10 @@ def _imported(one: Listed) -> "type[SandboxEnv]":
     """Return an environment's class; whatever goes wrong is one line."""
     from sandbox.env import SandboxEnv, declared
 
+    package = one.module.rpartition(".")[0]
     try:
+        if package:  # Waits for another thread that imports it, as the next line does not.
+            importlib.import_module(package)
         found: Any = getattr(importlib.import_module(one.module), one.class_name, None)
     except SandboxError as error:
         raise InvalidInputError(f"{one.where}: {error}") from error

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
+from sandbox import files
+
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
@@ -152,13 +154,19 @@ def module_file(module: str) -> Path | None:
 def home() -> Path:
     """Return the folder of the ledger: $SANDBOX_HOME, else the platform's user data folder."""
     named = os.environ.get("SANDBOX_HOME")
-    return Path(named) if named else platformdirs.user_data_path("worldmodel-sandbox")
+    return _placed(named) if named else platformdirs.user_data_path("worldmodel-sandbox")
 
 
 def cache() -> Path:
     """Return the folder of what can be made again: below $SANDBOX_HOME, else the platform's."""
     named = os.environ.get("SANDBOX_HOME")
-    return Path(named) / "cache" if named else platformdirs.user_cache_path("worldmodel-sandbox")
+    return _placed(named) / "cache" if named else platformdirs.user_cache_path("worldmodel-sandbox")
+
+
+@functools.cache
+def _placed(named: str) -> Path:
+    """Return $SANDBOX_HOME as it was meant when it was first read: later, the folder may change."""
+    return files.place(named)
 
 
 @functools.cache  # What is installed does not change while a process runs.

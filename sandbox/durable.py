@@ -1,7 +1,8 @@
 """Files that survive a crash: each is written whole or not at all, and synced with its folder.
 
 A file is durable only when the disk has its bytes and the folder's entry that names it, so every
-function here syncs both.
+function here syncs both. None writes through a link: a link in a stranger's folder could lead to a
+file of yours.
 """
 
 import os
@@ -9,6 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from sandbox.errors import SandboxError
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_MORE = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def replace(path: Path, data: bytes) -> None:
@@ -19,16 +23,20 @@ def replace(path: Path, data: bytes) -> None:
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)
+        with os.fdopen(os.open(temporary, _NEW, 0o666), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        temporary.replace(path)  # A link of that name is replaced, not followed.
         sync_folder(path.parent)
     except OSError as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise SandboxError(f"{path}: cannot be written: {error.strerror}.") from error
+        raise SandboxError(
+            f"{path}: cannot be written: {error.strerror}. Make room or get permission there, or "
+            "name another place."
+        ) from error
 
 
 def create(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -44,7 +52,7 @@ def create(path: Path, data: bytes, mode: int = 0o644) -> None:
         OSError: the file cannot be written; none is left.
     """
     temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
-    fd = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+    fd = os.open(temporary, _NEW, mode)
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(data)
@@ -70,7 +78,7 @@ def append(path: Path, offset: int, data: bytes) -> None:
         SandboxError: the file cannot be written; its first `offset` bytes are unchanged.
     """
     try:
-        with path.open("ab") as file:
+        with os.fdopen(os.open(path, _MORE, 0o666), "ab") as file:
             file.truncate(offset)
             file.write(data)
             file.flush()

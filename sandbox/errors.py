@@ -3,9 +3,27 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_LONGEST_NAME = 80  # To compare longer ones takes quadratic time.
+MOST_CHARACTERS = 2000  # Of a message; what anybody wrote may be quoted in it.
+
+
+def line(text: str) -> str:
+    """Return a text as one line that any terminal prints: cut, without what controls terminals."""
+    cut = text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 3]}..."
+    if cut.isascii() and cut.isprintable():
+        return cut
+    return "".join(c if c.isprintable() else _spelled(c) for c in cut)
+
+
+def _spelled(character: str) -> str:
+    return " " if character == "\n" else character.encode("unicode_escape").decode()
+
 
 class SandboxError(Exception):
     """An error that a user can put right; the CLI prints it and exits with status 2."""
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(line(str(message)))
 
 
 class InvalidInputError(SandboxError):
@@ -17,6 +35,7 @@ class UnknownNameError(InvalidInputError):
 
     def __init__(self, kind: str, name: object, known: Iterable[str], where: str = "") -> None:
         names = sorted(known)
+        name = name if len(str(name)) <= _LONGEST_NAME else f"{str(name)[:_LONGEST_NAME]}..."
         near = get_close_matches(str(name), names, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         place = f"{where}: " if where else ""
@@ -37,6 +56,10 @@ class LockedError(LedgerError):
 
 class FormatError(SandboxError):
     """A trajectory file or run folder is damaged, foreign, or of another format version."""
+
+
+class UnreadableError(SandboxError):
+    """A file cannot be read here and now, and may be good: no permission, memory or descriptor."""
 
 
 class RunConflictError(SandboxError):

@@ -27,14 +27,15 @@ class _Finder:
 
     def __init__(self, library: str, module: str, function: str) -> None:
         self._library, self._call = library, (module, function)
+        self._found = False
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return the library's spec with a loader that calls the function; None for others."""
-        if fullname != self._library:
+        if fullname != self._library or self._found:
             return None
-        sys.meta_path.remove(self)  # type: ignore[arg-type]
+        self._found = True  # It stays: a list that shrinks makes imports of other threads fail.
         for finder in sys.meta_path:
             spec = finder.find_spec(fullname, path, target)
             if spec is not None:

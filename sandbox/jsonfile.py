@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from sandbox import durable
+from sandbox import durable, files
 from sandbox.errors import FormatError
 
 MAX_LEVELS = 32
@@ -32,33 +32,45 @@ class JsonFile:
         return self.raw == encode(self.data)
 
 
-def read(path: Path) -> JsonFile:
+def read(path: str | Path) -> JsonFile:
     """Read a JSON object from a file that anybody may have written.
 
     Raises:
         FormatError: the file holds no object, a key twice, a number that is not finite, text that
             is not Unicode, or more than MAX_LEVELS levels.
     """
-    try:
-        raw = path.read_bytes()
-        data = json.loads(raw.decode(), object_pairs_hook=_unique)
-        json.dumps(data, ensure_ascii=False, allow_nan=False).encode()
-    except (OSError, ValueError, RecursionError) as error:
-        raise FormatError(f"{path}: cannot be read: {error}.") from None
+    path = files.place(path)
+    raw = files.read(path)
+    data = parse(raw, path)
     if not isinstance(data, dict):
         raise FormatError(f"{path}: holds no JSON object.")
-    if _levels(data) > MAX_LEVELS:
-        raise FormatError(f"{path}: has more than {MAX_LEVELS} levels; restore it from a copy.")
     return JsonFile(path, raw, cast(dict[str, Any], data))
 
 
-def write(path: Path, data: Any) -> None:
+def parse(text: str | bytes, where: object) -> object:
+    """Return what a JSON text says that anybody may have written.
+
+    Raises:
+        FormatError: about `where`: it is no JSON, or has what `read` refuses.
+    """
+    try:
+        text = text.decode() if isinstance(text, bytes) else text
+        data = json.loads(text, object_pairs_hook=_unique)
+        json.dumps(data, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{where}: cannot be read: {str(error)[:200]}.") from None
+    if _levels(data) > MAX_LEVELS:
+        raise FormatError(f"{where}: has more than {MAX_LEVELS} levels; restore it from a copy.")
+    return data
+
+
+def write(path: str | Path, data: Any) -> None:
     """Write a JSON file whole or not at all; return when the disk has it.
 
     Raises:
         SandboxError: the file cannot be written.
     """
-    durable.replace(path, encode(data))
+    durable.replace(files.place(path), encode(data))
 
 
 def encode(data: Any) -> bytes:
@@ -70,8 +82,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return a JSON object; ValueError if a key is there twice, because JSON keeps the last."""
     made = dict(pairs)
     if len(made) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(k for k in keys if keys.count(k) > 1)!r} is there twice")
+        seen: set[str] = set()
+        again = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise ValueError(f"the key {again[:80]!r} is there twice")
     return made
 
 

@@ -62,7 +62,7 @@ def more(error: ValidationError) -> str:
 def _path(error: ValidationError) -> list[str]:
     """Return the keys to the fault, without the names of types that pydantic tried in turn."""
     parts = error.errors(include_url=False)[0]["loc"]
-    return [str(part) for part in parts if isinstance(part, int) or _is_key(part)]
+    return [str(part)[:80] for part in parts if isinstance(part, int) or _is_key(part)]
 
 
 def _is_key(part: str) -> bool:

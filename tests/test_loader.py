@@ -4,16 +4,28 @@ import os
 import pickle
 import runpy
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from running import python
 from torch.utils.data import DataLoader
 
+from sandbox import open_run
 from sandbox.dataset.windows import Windows
 from sandbox.errors import FormatError, InvalidInputError, UnknownNameError
-from sandbox.trajectory import Column, Episode, EpisodeBuffer, Schema, ShardReader, ShardWriter
+from sandbox.trajectory import (
+    Column,
+    Episode,
+    EpisodeBuffer,
+    Schema,
+    ShardReader,
+    ShardWriter,
+    shards,
+)
 
 LENGTHS = (6, 3, 20, 1, 9, 4, 31, 5)  # Rows of the episodes.
 SCHEMA = Schema(
@@ -42,6 +54,12 @@ def ramp(number: int, rows: int) -> Episode:
     buffer.arrays["step_idx"][:] = t
     buffer.arrays["episode_idx"][:] = number
     return buffer.episode(rows - 1, {"charge_micro": rows})
+
+
+def rewards(windows: Windows) -> list[float]:
+    """The rewards of all windows in order, read in one batch."""
+    found = windows.__getitems__(range(len(windows)))
+    return torch.cat([one["reward"] for one in found]).tolist()
 
 
 def write(run: Path, *, finished: bool = True, schema: Schema = SCHEMA) -> Path:
@@ -193,11 +211,115 @@ def test_a_shard_finished_meanwhile_is_read_on(tmp_path: Path) -> None:
     assert windows[-1]["reward"].tolist() == [1, 2, 3, 4]
 
 
-def test_another_process_after_a_fork_opens_files_of_its_own(ramps: Path) -> None:
-    windows = Windows(ramps, 4, ("reward",))
-    mine = windows._reader(0)
-    windows._process = os.getpid() + 1  # As in a child.
-    assert windows._reader(0) is not mine
+def test_a_forked_process_opens_files_of_its_own_whatever_other_threads_do(ramps: Path) -> None:
+    windows = Windows(ramps, 4, ("reward", "pixels"))
+    wanted = rewards(windows)
+    over = threading.Event()
+
+    def read() -> None:
+        while not over.is_set():
+            rewards(windows)
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    try:
+        for _ in range(5):
+            child = os.fork()
+            if not child:
+                os._exit(0 if rewards(windows) == wanted else 1)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        over.set()
+        reading.join()
+
+
+def test_several_threads_read_the_rows_of_one(ramps: Path) -> None:
+    windows = Windows(ramps, 2, ("reward", "pixels"))
+    wanted = rewards(windows)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: rewards(windows), range(40)))
+    assert all(one == wanted for one in found)
+
+
+def test_several_threads_read_the_episodes_of_one(ramps: Path) -> None:
+    folder = open_run(ramps)
+    wanted = [episode.digest for episode in folder.episodes()]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda n: folder.episode(n % 8).digest, range(80)))
+    assert found == wanted * 10
+
+
+def test_training_reads_more_shards_than_the_process_may_open_files(tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    for n in range(40):
+        with ShardWriter(tmp_path / f"shards/shard-{n:05d}.h5", SCHEMA, {}, sync=False) as writer:
+            writer.append(ramp(n, 4))
+    code = (
+        "import os, resource; from sandbox.dataset.windows import Windows\n"
+        f"windows, others = (Windows({str(tmp_path)!r}, 2, ('step_idx',)) for _ in range(2))\n"
+        "limit = len(os.listdir('/proc/self/fd')) + 20\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))\n"
+        "for them in (windows, others):\n"
+        "    for k in range(len(them)): them[k]\n"
+        "    them.__getitems__(range(len(them)))\n"
+        "held = [open(os.devnull) for _ in range(limit - len(os.listdir('/proc/self/fd')) - 1)]\n"
+        "windows[0]\n"
+        "print(len(held))\n"
+    )
+    done = python("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0
+
+
+READING = """
+import os, resource, sys
+from sandbox.errors import UnreadableError
+from sandbox.trajectory import ShardReader
+reader = ShardReader({path!r})
+reader.close()
+{first}
+try:
+    reader.arrays(0)
+except UnreadableError as error:
+    resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+    os.write(1, str(error).encode())
+"""
+CONDITIONS = {  # What is done before a shard is read, and what the error says.
+    "Too many open files": "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 99))",
+    "Permission denied": "os.chmod({path!r}, 0); os.geteuid() or os.seteuid(65534)",
+    "Cannot allocate memory": "used = int(open('/proc/self/statm').read().split()[0]) * 4096\n"
+    "resource.setrlimit(resource.RLIMIT_AS, (used + (40 << 20), -1))",
+}
+
+
+@pytest.mark.parametrize("named", CONDITIONS)
+def test_what_the_machine_lacks_is_no_damage_of_the_file(named: str, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    for above in list(tmp_path.parents)[:3]:
+        above.chmod(0o755)
+    path = str(tmp_path / "big.h5")
+    columns = (Column("pixels", "uint8", (640, 640, 3), "zeros", "1"), *SCHEMA.columns[1:])
+    buffer = EpisodeBuffer(Schema(columns), 80)
+    buffer.arrays["step_idx"][:] = np.arange(80)
+    buffer.arrays["truncated"][-1] = True
+    with ShardWriter(Path(path), Schema(columns), {}, sync=False) as writer:
+        writer.append(buffer.episode(79, {"charge_micro": 0}))
+    done = python("-c", READING.format(path=path, first=CONDITIONS[named].format(path=path)))
+    assert f"{path}: cannot be read: {named}; " in done.stdout, done.stdout + done.stderr
+    assert "damaged" not in done.stdout
+
+
+@pytest.mark.parametrize("written", ["run", "~/run"])
+def test_a_path_means_what_it_meant_when_it_was_given(
+    written: str, ramps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(ramps.parent))
+    monkeypatch.chdir(ramps.parent)
+    windows, folder, reader = Windows(written, 4, ("reward",)), open_run(written), shards(written)[0]
+    monkeypatch.chdir(tmp_path)
+    assert rewards(windows) == rewards(Windows(ramps, 4, ("reward",)))
+    assert folder.count() == len(LENGTHS)
+    assert reader == shards(ramps)[0]
 
 
 def test_spawned_workers_read_what_one_process_reads(ramps: Path) -> None:

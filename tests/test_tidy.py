@@ -16,7 +16,18 @@ import sandbox
 ROOT = Path(__file__).parent.parent
 FLOORS = [  # A room imports from lower floors alone; rooms of one floor do not know each other.
     ["errors"],
-    ["content", "digest", "durable", "importing", "observation", "sb3", "validation", "wrappers"],
+    ["files"],
+    [
+        "content",
+        "digest",
+        "durable",
+        "importing",
+        "observation",
+        "processes",
+        "sb3",
+        "validation",
+        "wrappers",
+    ],
     ["document", "jsonfile"],
     ["scene", "prices", "evidence"],
     ["scenario", "renderer", "meter", "trajectory"],

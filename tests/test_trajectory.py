@@ -836,7 +836,7 @@ def test_what_is_no_shard_is_refused(tmp_path: Path) -> None:
         ShardReader(text)
     with pytest.raises(FormatError, match="no such file"):
         ShardReader(tmp_path / "absent.h5")
-    with pytest.raises(FormatError, match="no such file"):
+    with pytest.raises(FormatError, match="is a folder, where a file is wanted"):
         ShardReader(tmp_path)
     with h5py.File(tmp_path / "foreign.h5", "w") as file:
         file.create_group("data/demo_0")

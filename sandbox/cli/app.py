@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sandbox.cli import ledger, look, make, trust
-from sandbox.cli.options import CHECK, LOOK, MAKE, PAY, Json
+from sandbox.cli.options import CHECK, LOOK, MAKE, PAY, Json, path
 
 
 def _version(wanted: bool) -> None:
@@ -48,7 +48,14 @@ for command in (look.schema, look.gallery):
 
 @app.command(rich_help_panel=LOOK)
 def reference(
-    out: Annotated[Path, typer.Argument(help="Folder of the pages.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            parser=path,
+            help="Folder of the pages.",
+            show_default=False,
+        ),
+    ],
     as_json: Json = False,
 ) -> None:
     """Write the reference pages of commands, Python functions, recipes and scenarios."""

@@ -2,21 +2,57 @@
 
 import os
 import sys
+from contextlib import suppress
+from typing import NoReturn
 
-from sandbox.errors import SandboxError
+from sandbox.errors import SandboxError, line
 
 
 def main() -> None:
     """Run the command line; an error that a user can fix is one line on stderr and status 2."""
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # Looking for any takes 25 ms.
+    _prepare_streams()
     from sandbox.cli.app import app
 
     try:
-        app()
+        try:
+            app()
+        finally:
+            _flush()
     except SandboxError as error:
-        from rich.console import Console
-        from rich.markup import escape
+        _end(str(error))
+    except BrokenPipeError:  # Such as `| head`: who reads has seen enough.
+        sys.exit(141)
+    except OSError as error:  # What the system refuses, and no message of ours foresaw.
+        where = f"{error.filename}: " if error.filename else ""
+        _end(f"{where}{error.strerror or error}. Look at the disk and its permissions.")
+    except MemoryError:
+        _end("there is not enough memory. Close other programs, or ask for less at a time.")
 
-        console = Console(stderr=True, soft_wrap=True)
-        console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
-        sys.exit(2)
+
+def _flush() -> None:
+    """Hand on what was printed; OSError if a pipe or a disk does not take it."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError, ValueError):  # Python would try once more when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+
+
+def _end(message: str) -> NoReturn:
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(stderr=True, soft_wrap=True)
+    console.print(f"[bold red]error:[/] {escape(line(message))}", highlight=False)
+    sys.exit(2)
+
+
+def _prepare_streams() -> None:
+    """Let every character be printed where a terminal knows few, and nothing where none is."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or stream.closed:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")

@@ -16,6 +16,7 @@ from sandbox.cli.options import (
     RunPath,
     TrustCode,
     listed,
+    path,
 )
 
 if TYPE_CHECKING:
@@ -31,7 +32,12 @@ class Document(StrEnum):
 
 def inspect(
     run: Annotated[
-        Path, typer.Argument(help="A run folder, or a trajectory file.", show_default=False)
+        Path,
+        typer.Argument(
+            parser=path,
+            help="A run folder, or a trajectory file.",
+            show_default=False,
+        ),
     ],
     as_json: Json = False,
 ) -> None:
@@ -51,7 +57,9 @@ def preview(
     run: RunPath,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder to write into; default: RUN/preview.", show_default=False),
+        typer.Option(
+            parser=path, help="Folder to write into; default: RUN/preview.", show_default=False
+        ),
     ] = None,
     episodes: Annotated[int, typer.Option(help="Number of episodes to show.")] = 6,
     columns: Columns = None,
@@ -85,7 +93,9 @@ def coverage(
     run: RunPath,
     out: Annotated[
         Path | None,
-        typer.Option(help="The picture; default: RUN/coverage.png.", show_default=False),
+        typer.Option(
+            parser=path, help="The picture; default: RUN/coverage.png.", show_default=False
+        ),
     ] = None,
     trust_code: TrustCode = False,
     as_json: Json = False,
@@ -95,18 +105,26 @@ def coverage(
     from sandbox.cli import show
     from sandbox.report import coverage as covering
 
+    picture = out or run / "coverage.png"
+    covering.ending(picture)
     found = covering.measure(api.open_run(run, trust_code=trust_code))
     if as_json:
         print(json.dumps(covering.plain(found)))
         return
-    picture = out or run / "coverage.png"
     covering.draw(found, picture)
     show.coverage(found)
     show.paths("Picture", [picture])
 
 
 def gallery(
-    out: Annotated[Path, typer.Argument(help="Folder to write into.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            parser=path,
+            help="Folder to write into.",
+            show_default=False,
+        ),
+    ],
     as_json: Json = False,
 ) -> None:
     """Write the reference page of every environment: films, cameras, factors, events."""
@@ -205,5 +223,5 @@ def _environment(name: str, env: "type[SandboxEnv]") -> dict[str, Any]:
         "steps": env.max_episode_steps(),
         "hz": env.control_hz,
         "factors": len(env.factors),
-        "summary": (env.__doc__ or "").strip().splitlines()[0],
+        "summary": (env.__doc__ or "").strip().partition("\n")[0],
     }

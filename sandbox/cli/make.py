@@ -27,6 +27,7 @@ from sandbox.cli.options import (
     TrustCode,
     listed,
     making,
+    path,
 )
 
 if TYPE_CHECKING:
@@ -38,7 +39,12 @@ if TYPE_CHECKING:
 def generate(
     name: RecipeName,
     out: Annotated[
-        Path | None, typer.Option(help="The run folder; default: runs/RECIPE.", show_default=False)
+        Path | None,
+        typer.Option(
+            parser=path,
+            help="The run folder; default: runs/RECIPE.",
+            show_default=False,
+        ),
     ] = None,
     split: Split = None,
     episodes: Episodes = None,
@@ -87,6 +93,7 @@ def quote(
             "quantities": quoted.quantities,
             "charge_micro": quoted.amount,
             "exact": quoted.exact,
+            "expected_micro": quoted.amount if quoted.exact else quoted.expected,
             "price_version": prices.current().version,
         }
         print(json.dumps(facts))

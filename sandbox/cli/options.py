@@ -1,6 +1,7 @@
 """Options and arguments that several commands share."""
 
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -12,11 +13,31 @@ import typer
 if TYPE_CHECKING:
     from sandbox.evidence.note import SigningKey
 
+
+def path(text: str) -> Path:
+    """Return a path with `~` replaced by the user's folder, which not every shell does."""
+    return Path(os.path.expanduser(text))
+
+
 MAKE, LOOK, CHECK, PAY = "Make data", "Look at it", "Check it", "Pay for it"  # Groups of --help.
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
-RunPath = Annotated[Path, typer.Argument(help="A run folder.", show_default=False)]
-OutPath = Annotated[Path, typer.Option(help="The new run folder.", show_default=False)]
+RunPath = Annotated[
+    Path,
+    typer.Argument(
+        parser=path,
+        help="A run folder.",
+        show_default=False,
+    ),
+]
+OutPath = Annotated[
+    Path,
+    typer.Option(
+        parser=path,
+        help="The new run folder.",
+        show_default=False,
+    ),
+]
 RecipeName = Annotated[
     str, typer.Argument(help="A recipe's name, or a path ending in .yaml.", show_default=False)
 ]

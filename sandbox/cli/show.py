@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sandbox import prices
+from sandbox.errors import line
 
 if TYPE_CHECKING:
     from sandbox.report.coverage import Coverage
@@ -21,7 +22,23 @@ if TYPE_CHECKING:
     from sandbox.verification.prove import Proof
     from sandbox.verification.report import Report
 
-OUT = Console(soft_wrap=False)
+
+class _Out(Console):
+    """Prints for a person at a terminal, and whole lines into pipes and files."""
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal; elsewhere as many as anything needs."""
+        known = self.is_terminal or self._environ.get("COLUMNS", "").isdigit()
+        return super().width if known else _NO_TERMINAL
+
+    @width.setter
+    def width(self, width: int) -> None:
+        self._width = width
+
+
+_NO_TERMINAL = 10_000
+OUT = _Out(highlight=False)
 _UNITS = {
     "physics_step": "physics steps",
     "pixel": "pixels",
@@ -31,8 +48,8 @@ _UNITS = {
 
 
 def note(text: str) -> None:
-    """Print a line."""
-    OUT.print(escape(text))
+    """Print a line; it is not cut where the terminal ends, so that a path in it can be copied."""
+    OUT.print(escape(line(text)), soft_wrap=True)
 
 
 def table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -91,6 +108,11 @@ def quote(recipe: "Recipe", quoted: "Quote", done: int) -> None:
     kept = f", {done} kept already" if done else ""
     title = f"Quote: {left} episodes of {recipe.environment}{kept}; account {recipe.account}"
     items(title, quoted.quantities, "exactly" if quoted.exact else "at most")
+    if quoted.expected is not None:
+        note(
+            f"Expected: about {prices.credits(quoted.expected)} credits, from the usual lengths of "
+            "this recipe's policies, which were tried."
+        )
 
 
 def bill(bill: "Bill", folder: Path) -> None:
@@ -106,16 +128,18 @@ def bill(bill: "Bill", folder: Path) -> None:
 def report(report: "Report") -> None:
     """Print what verifying found."""
     for text in report.notes:
-        OUT.print(f"[yellow]note:[/] {escape(text)}")
+        OUT.print(f"[yellow]note:[/] {escape(line(text))}", soft_wrap=True)
     for fault in report.faults[:20]:
-        OUT.print(f"[bold red]fault:[/] {escape(fault)}", soft_wrap=True)
+        OUT.print(f"[bold red]fault:[/] {escape(line(fault))}", soft_wrap=True)
     if len(report.faults) > 20:
         note(f"and {len(report.faults) - 20} faults more.")
     for text in report.checked:
         OUT.print(f"[green]checked:[/] {escape(text)}", soft_wrap=True, highlight=False)
-    verdict = "[bold red]FAILED[/]" if report.faults else "[bold green]VERIFIED[/]"
+    verdict = "[bold green]VERIFIED[/]:"
+    if report.faults:
+        verdict = f"[bold red]FAILED[/]: {escape(report.counted())}; of"
     OUT.print(
-        f"{verdict}: {report.episodes:,} episodes ({report.rows:,} rows) re-hashed, "
+        f"{verdict} {report.episodes:,} episodes ({report.rows:,} rows) re-hashed, "
         f"{report.replayed:,} simulated again bit for bit, "
         f"{prices.credits(report.charge_micro)} credits added up.",
         soft_wrap=True,

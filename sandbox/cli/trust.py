@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sandbox.cli.options import Json, RunPath, SigningKeyLabel, TrustCode, Workers
+from sandbox.cli.options import Json, RunPath, SigningKeyLabel, TrustCode, Workers, path
 from sandbox.errors import FormatError, InvalidInputError, SandboxError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ Published = Annotated[
     Path | None,
     typer.Option(
         "--checkpoint",
+        parser=path,
         help="Copy of the run's file `checkpoint` (its signed log head) that you saved earlier; "
         "verify checks that the log still begins with it.",
     ),
@@ -90,7 +91,14 @@ def recover(run: RunPath, key: SigningKeyLabel = None, as_json: Json = False) ->
 
 
 def verify(
-    run: Annotated[Path, typer.Argument(help="A run folder, or a proof file.", show_default=False)],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            parser=path,
+            help="A run folder, or a proof file.",
+            show_default=False,
+        ),
+    ],
     sample: Annotated[
         int | None,
         typer.Option(min=0, help="Number of episodes to replay, evenly spread; default: all."),
@@ -174,7 +182,14 @@ def audit(
 
 def prove(
     run: RunPath,
-    out: Annotated[Path, typer.Option(help="The proof file to write.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Option(
+            parser=path,
+            help="The proof file to write.",
+            show_default=False,
+        ),
+    ],
     episode: Annotated[
         int | None, typer.Option(min=0, help="Number of the episode to prove.")
     ] = None,
@@ -182,7 +197,11 @@ def prove(
         int | None, typer.Option(min=0, help="Row of that episode to prove as well.")
     ] = None,
     since: Annotated[
-        Path | None, typer.Option(help="Older checkpoint: prove that the log grew from it.")
+        Path | None,
+        typer.Option(
+            parser=path,
+            help="Older checkpoint: prove that the log grew from it.",
+        ),
     ] = None,
 ) -> None:
     """Write a file that proves one episode, or that the log only grew since a checkpoint.
@@ -272,7 +291,9 @@ def _keys(trusted: list[str] | None) -> "list[VerifierKey]":
 
 
 def _text(path: Path) -> str:
+    from sandbox import files
+
     try:
-        return path.read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"{path}: cannot be read: {error}.") from None
+        return files.read(files.place(path), kind=InvalidInputError).decode()
+    except UnicodeDecodeError:
+        raise InvalidInputError(f"{path}: is not UTF-8 text.") from None

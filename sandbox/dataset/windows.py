@@ -1,8 +1,6 @@
 """Windows of consecutive rows for PyTorch, from a trajectory file or a run."""
 
-import os
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from sandbox import files
 from sandbox.errors import FormatError, InvalidInputError
 from sandbox.run.folder import Folder
 from sandbox.trajectory import Column, Schema, ShardReader
@@ -29,7 +28,8 @@ class Windows(Dataset[dict[str, Tensor]]):
     episode's last row alone, which can only be the last row of a window.
 
     Windows can be pickled, forked and spawned: every process opens the files for itself when it
-    first reads. A growing run is read as it is now; make new windows to see more.
+    first reads. Several threads may read them. A growing run is read as it is now; make new windows
+    to see more.
 
     Args:
         path: a trajectory file, or the folder of a run.
@@ -55,10 +55,9 @@ class Windows(Dataset[dict[str, Tensor]]):
                 f"windows of length {length}, stride {stride} and columns {columns!r}: give a "
                 "length and stride of at least 1 and a list of at least one column."
             )
-        self.path, self.length, self.stride = Path(path), length, stride
+        self.path, self.length, self.stride = files.place(path), length, stride
         self._paths = Folder(self.path).paths()
         self._readers: dict[int, ShardReader] = {}
-        self._process = os.getpid()
         self._shard, self._first, lengths, schema = self._index()
         self.columns: tuple[Column, ...] = tuple(schema[name] for name in columns)
         counts = np.maximum(0, (lengths - length) // stride + 1)
@@ -82,16 +81,21 @@ class Windows(Dataset[dict[str, Tensor]]):
         """Return several windows, read in the order in which they lie on disk."""
         shard, row = self._places(np.asarray(indices, np.int64))
         order = np.lexsort((row, shard)).tolist()
+        made = {
+            c.name: np.empty((len(order), self.length, *c.shape), c.dtype) for c in self.columns
+        }
+        for n in np.unique(shard).tolist():
+            mine = [k for k in order if shard[k] == n]
+            reader = self._reader(n)
+            with reader.session():
+                for name, values in made.items():
+                    for k in mine:
+                        reader.fill(name, int(row[k]), values[k])
         batch: list[dict[str, Tensor]] = [{} for _ in order]
-        with ExitStack() as sessions:
-            for n in np.unique(shard).tolist():
-                sessions.enter_context(self._reader(n).session())
-            for column in self.columns:
-                values = np.empty((len(order), self.length, *column.shape), column.dtype)
-                for k in order:
-                    self._reader(int(shard[k])).fill(column.name, int(row[k]), values[k])
-                for window, tensor in zip(batch, _tensor(column, values), strict=True):
-                    window[column.name] = tensor
+        for column in self.columns:
+            tensors = _tensor(column, made[column.name])
+            for window, tensor in zip(batch, tensors, strict=True):
+                window[column.name] = tensor
         return batch
 
     def __getstate__(self) -> dict[str, Any]:
@@ -129,9 +133,7 @@ class Windows(Dataset[dict[str, Tensor]]):
         return shard, first, lengths, schema
 
     def _reader(self, shard: int) -> ShardReader:
-        """Return this process's own reader of a shard."""
-        if self._process != os.getpid():
-            self._readers, self._process = {}, os.getpid()
+        """Return the reader of a shard."""
         if shard not in self._readers:
             self._readers[shard] = ShardReader(self._paths[shard])
         return self._readers[shard]

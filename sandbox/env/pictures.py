@@ -172,8 +172,8 @@ def _rasterizer() -> Renderer:
         from sandbox.renderer.rasterizer import Rasterizer
     except ImportError as error:
         warnings.warn(
-            f"numba cannot be imported ({error}): Bullet's TinyRenderer draws instead, 10 to 200 "
-            "times slower, and what it draws is marked as its own. Install numba.",
+            f"numba cannot compile ({error}): Bullet's TinyRenderer draws instead, 10 to 200 "
+            "times slower, and what it draws is marked as its own. Install numba, or let it work.",
             stacklevel=4,
         )
         return TinyRenderer()

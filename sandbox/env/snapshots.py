@@ -77,7 +77,9 @@ def branch(env: E, disturbances: Sequence[Mapping[str, Any]], account: str | Non
     """
     if env.t < 0:
         raise InvalidInputError("branch() before the first episode: call reset() first.")
-    twin = type(env)(**env.keywords, account=account)
+    keywords: dict[str, Any] = {**env.keywords, "account": account}
+    keywords["scenario"] = env.scenario.model_dump()  # Its file may be another by now.
+    twin = type(env)(**keywords)
     twin.world.feels = env.world.feels
     known = [one.plain() for one in env.disturbances]
     values = env.changes[0][1].plain()

@@ -4,11 +4,12 @@ import os
 import re
 from pathlib import Path
 
-from sandbox import content, durable
+from sandbox import content, durable, files
 from sandbox.errors import InvalidInputError, SandboxError
 from sandbox.evidence.note import SigningKey, VerifierKey
 
 DEFAULT = "default"
+MOST_BYTES = 64 * 1024  # Of a key file.
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -69,17 +70,21 @@ def load(label: str = DEFAULT) -> SigningKey:
         SandboxError: the public half cannot be written.
     """
     path = _path(label, "key")
-    try:
-        mode, text = path.stat().st_mode, path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    if not path.exists():
         remedy = f"Make one with `sandbox keys new {label}`."
-        raise InvalidInputError(f"{path}: there is no such key. {remedy}") from None
-    except OSError as error:
-        raise InvalidInputError(f"{path}: cannot be read: {error.strerror}.") from None
+        raise InvalidInputError(f"{path}: there is no such key. {remedy}")
+    with files.opened(path, InvalidInputError) as file:
+        found = os.fstat(file.fileno())
+    if found.st_uid not in (os.geteuid(), 0):
+        raise InvalidInputError(
+            f"{path}: belongs to another user, who may know this key. Make one of your own."
+        )
+    if found.st_mode & 0o077:
+        raise InvalidInputError(f"{path}: others may read this key. Do `chmod 600 {path}`.")
+    try:
+        text = files.read(path, MOST_BYTES, InvalidInputError).decode()
     except UnicodeDecodeError:
         raise InvalidInputError(f"{path}: is no key; restore it from a copy.") from None
-    if os.name == "posix" and mode & 0o077:
-        raise InvalidInputError(f"{path}: others may read this key. Do `chmod 600 {path}`.")
     try:
         key = SigningKey.parse(text)
     except InvalidInputError as error:
@@ -122,7 +127,7 @@ def _tried(path: Path) -> VerifierKey | str:
 
 def verifier(text: str) -> VerifierKey:
     """Return the public key given as its text, as the path of a `.pub` file, or as a label."""
-    path = Path(text) if text.endswith(".pub") else None
+    path = files.place(text) if text.endswith(".pub") else None
     if path is None and _LABEL.fullmatch(text):  # A key's text contains a plus, a label cannot.
         path = _path(text, "pub")
     return VerifierKey.parse(text) if path is None else _read(path)
@@ -130,9 +135,11 @@ def verifier(text: str) -> VerifierKey:
 
 def _read(path: Path) -> VerifierKey:
     try:
-        return VerifierKey.parse(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, InvalidInputError) as error:
-        raise InvalidInputError(f"{path}: no public key: {error}") from None
+        text = files.read(path, MOST_BYTES, InvalidInputError).decode()
+        return VerifierKey.parse(text)
+    except (UnicodeDecodeError, InvalidInputError) as error:
+        said = str(error).removeprefix(f"{path}: ")
+        raise InvalidInputError(f"{path}: no public key: {said}") from None
 
 
 def _checked(label: str) -> str:

@@ -10,12 +10,13 @@ was spent, is no leaf: a line of the checkpoint names it.
 from pathlib import Path
 from typing import Any
 
-from sandbox import digest, durable
+from sandbox import digest, durable, files
 from sandbox.errors import FormatError, RunConflictError
 from sandbox.evidence import merkle
 from sandbox.evidence.note import Checkpoint, SigningKey, sign
 
 LOG, CHECKPOINT = "log", "checkpoint"
+MOST_CHECKPOINT_BYTES = 64 * 1024
 _LINE = 65  # 64 hex digits and a line feed.
 
 
@@ -38,10 +39,7 @@ def read(folder: Path) -> list[bytes]:
         FormatError: the log is damaged.
     """
     path = folder / LOG
-    try:
-        data = path.read_bytes() if path.exists() else b""
-    except OSError as error:
-        raise FormatError(f"{path}: cannot be read: {error.strerror}.") from None
+    data = files.read(path) if path.exists() or path.is_symlink() else b""
     lines = [data[n : n + _LINE] for n in range(0, len(data) - len(data) % _LINE, _LINE)]
     try:
         leaves = [bytes.fromhex(line[:-1].decode("ascii")) for line in lines]
@@ -95,12 +93,10 @@ def checkpoint_text(folder: Path) -> str:
         FormatError: the file is missing or cannot be read as text.
     """
     path = folder / CHECKPOINT
+    if not path.exists():
+        raise FormatError(f"{path}: missing; `sandbox recover` writes it.")
     try:
-        return path.read_bytes().decode()
-    except FileNotFoundError:
-        raise FormatError(f"{path}: missing; `sandbox recover` writes it.") from None
-    except OSError as error:
-        raise FormatError(f"{path}: cannot be read: {error.strerror}.") from None
+        return files.read(path, MOST_CHECKPOINT_BYTES).decode()
     except UnicodeDecodeError:
         raise FormatError(f"{path}: is not UTF-8 text; restore it from a copy.") from None
 
@@ -114,6 +110,14 @@ def write_checkpoint(folder: Path, made: Checkpoint, key: SigningKey | None) -> 
         SandboxError: the checkpoint cannot be written.
     """
     path, text = folder / CHECKPOINT, made.text
-    if key is None and path.exists() and path.read_bytes().startswith(f"{text}\n".encode()):
+    if key is None and _begins_so(path, f"{text}\n".encode()):
         return
     durable.replace(path, (text if key is None else sign(text, key)).encode())
+
+
+def _begins_so(path: Path, text: bytes) -> bool:
+    """Return whether a checkpoint file begins with a text."""
+    try:
+        return path.exists() and files.read(path, MOST_CHECKPOINT_BYTES).startswith(text)
+    except FormatError:  # What is no file of that kind is replaced.
+        return False

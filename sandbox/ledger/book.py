@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
-from sandbox import content
+from sandbox import content, files
 from sandbox.errors import InvalidInputError, LedgerError, UnknownNameError
 from sandbox.ledger import posting, proof, rules
 from sandbox.ledger.account import Account, Balance, Mode, Usage
@@ -45,13 +45,13 @@ class Ledger:
 
     def __init__(
         self,
-        path: Path | None = None,
+        path: str | Path | None = None,
         clock: Callable[[], float] = time.time,
         *,
         read_only: bool = False,
         vfs: str | None = None,
     ) -> None:
-        self.path = path or content.home() / "ledger.db"
+        self.path = content.home() / "ledger.db" if path is None else files.place(path)
         self._store = Store(self.path, read_only=read_only, vfs=vfs)
         self._clock = clock
         self._swept: dict[str, tuple[int, int]] = {}  # By account; see rules.sweep.

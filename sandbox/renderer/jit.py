@@ -8,6 +8,9 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
 
+if cast(Any, numba).config.DISABLE_JIT:
+    raise ImportError("NUMBA_DISABLE_JIT is set, and in Python alone a picture takes minutes")
+
 P = ParamSpec("P")
 R = TypeVar("R")
 

@@ -1,5 +1,6 @@
 """Measure what a run covers of its world, warn of what trains badly, and draw it."""
 
+import io
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -10,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sandbox import catalogue
+from sandbox import catalogue, durable, files
 from sandbox.env import SandboxEnv
+from sandbox.errors import InvalidInputError
 from sandbox.report.summary import policies
 from sandbox.run.folder import Folder
 from sandbox.run.record import Record
@@ -203,10 +205,29 @@ def _split_warnings(
     return [f"{n} episodes lie in the split {name!r}." for name, n in leaked.items() if n]
 
 
-def draw(found: Coverage, path: Path) -> None:
-    """Draw a coverage: visited places, what moved, actions, and returns by policy."""
+def ending(path: Path) -> str:
+    """Return the kind of picture that a path asks for by its ending; InvalidInputError if none."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    known = sorted(FigureCanvasBase.get_supported_filetypes())
+    kind = path.suffix.removeprefix(".").lower()
+    if kind not in known:
+        raise InvalidInputError(
+            f"{path}: a picture cannot end in {path.suffix!r}; use one of {', '.join(known)}."
+        )
+    return kind
+
+
+def draw(found: Coverage, path: str | Path) -> None:
+    """Draw a coverage: visited places, what moved, actions, and returns by policy.
+
+    Raises:
+        InvalidInputError: the path has no ending of a picture.
+        SandboxError: it cannot be written.
+    """
     from matplotlib.figure import Figure
 
+    path = files.place(path)
     bodies = sorted(found.places, key=lambda name: -found.occupancy[name])[:4]
     columns = max(2, math.ceil((len(bodies) + 3) / 2))
     figure: Any = Figure(figsize=(4.2 * columns, 7.2), layout="constrained")
@@ -239,4 +260,6 @@ def draw(found: Coverage, path: Path) -> None:
     axis.tick_params(axis="x", labelsize=8)
     for axis in axes:
         axis.set_visible(False)
-    figure.savefig(path, dpi=110)
+    made = io.BytesIO()
+    figure.savefig(made, format=ending(path), dpi=110)
+    durable.replace(path, made.getvalue())

@@ -1,6 +1,7 @@
 """Write the reference page of the environments: films, cameras, factors, events."""
 
 import inspect
+import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
@@ -10,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from sandbox import catalogue
+from sandbox import catalogue, durable, files
 from sandbox.env import SandboxEnv
 from sandbox.errors import SandboxError
-from sandbox.report.preview import GAP, INK, PAPER, colored
+from sandbox.report.preview import GAP, INK, PAPER, colored, png
 from sandbox.scenario import factors
 from sandbox.scenario.factors import Color, Factor, Integer, Value
 
@@ -30,7 +31,7 @@ COLORS: tuple[Value, ...] = (
 )
 
 
-def gallery(out: Path, names: Iterable[str] | None = None) -> Path:
+def gallery(out: str | Path, names: Iterable[str] | None = None) -> Path:
     """Write `environments.md` and its pictures into a folder; return the page's path.
 
     Each environment has NAME.png (its cameras and factors), NAME_strip.png (moments of an episode)
@@ -43,21 +44,25 @@ def gallery(out: Path, names: Iterable[str] | None = None) -> Path:
     Raises:
         SandboxError: the folder cannot be written.
     """
+    out = files.place(out)
     page = out / "environments.md"
     try:
         out.mkdir(parents=True, exist_ok=True)
         strips: dict[str, Image.Image] = {}
         every = (name for name, _ in catalogue.importable()) if names is None else names
         for name in every:
-            picture(name).save(out / f"{name}.png", optimize=True)
+            durable.replace(out / f"{name}.png", png(picture(name)))
             frames = filmed(name)
             strips[name] = strip(frames)
-            strips[name].save(out / f"{name}_strip.png", optimize=True)
-            _film(frames, catalogue.environment(name).control_hz, out / f"{name}.gif")
-        _side_by_side(strips).save(out / "gallery.png", optimize=True)
-        page.write_text(text(list(strips)))
+            durable.replace(out / f"{name}_strip.png", png(strips[name]))
+            film = _film(frames, catalogue.environment(name).control_hz)
+            durable.replace(out / f"{name}.gif", film)
+        durable.replace(out / "gallery.png", png(_side_by_side(strips)))
+        durable.replace(page, text(list(strips)).encode())
     except OSError as error:
-        raise SandboxError(f"{out}: the gallery cannot be written: {error}.") from error
+        raise SandboxError(
+            f"{out}: the gallery cannot be written: {error.strerror or error}."
+        ) from error
     return page
 
 
@@ -110,14 +115,16 @@ def strip(frames: Sequence[NDArray[np.uint8]]) -> Image.Image:
     return sheet
 
 
-def _film(frames: Sequence[NDArray[np.uint8]], hz: int, path: Path) -> None:
-    """Write a GIF that lasts as long as the episode, at most FILM_S."""
+def _film(frames: Sequence[NDArray[np.uint8]], hz: int) -> bytes:
+    """Return a GIF that lasts as long as the episode, at most FILM_S."""
     every = math.ceil(len(frames) / FILM_FRAMES)
     shown = [Image.fromarray(frame) for frame in frames[::every]]
     shown = [image.quantize(64, dither=Image.Dither.NONE) for image in shown]
     each_ms = round(1000 * min(len(frames) / hz, FILM_S) / len(shown))
     times = [each_ms] * (len(shown) - 1) + [1000]  # It rests at the end.
-    shown[0].save(path, save_all=True, append_images=shown[1:], duration=times, loop=0)
+    made = io.BytesIO()
+    shown[0].save(made, "GIF", save_all=True, append_images=shown[1:], duration=times, loop=0)
+    return made.getvalue()
 
 
 def _side_by_side(strips: Mapping[str, Image.Image]) -> Image.Image:

@@ -1,6 +1,8 @@
 """Draw a run: a contact sheet (PNG) and a film (MP4) of its cameras and modalities."""
 
+import io
 import itertools
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from sandbox import catalogue
+from sandbox import catalogue, durable, files
 from sandbox.errors import FormatError, InvalidInputError, SandboxError
 from sandbox.observation import PICTURES
 from sandbox.run import recipe as recipes
@@ -45,7 +47,7 @@ Film = NDArray[np.uint8]  # (T + 1, size, size, 3)
 
 def preview(
     folder: Folder,
-    out: Path,
+    out: str | Path,
     episodes: int = 6,
     columns: Sequence[str] | None = None,
     camera: Sequence[str] | None = None,
@@ -67,6 +69,8 @@ def preview(
         InvalidInputError: a value that is not valid.
         FormatError: the run cannot be read, or cannot be replayed.
     """
+    out = files.place(out)
+    files.refuse_links(folder.path, out)
     if episodes < 1:
         raise InvalidInputError(f"--episodes {episodes}: give at least 1.")
     shown = list(itertools.islice(folder.episodes(), episodes))
@@ -82,10 +86,12 @@ def preview(
     hz = catalogue.environment(recipe.environment, folder.trust_code).control_hz
     try:
         out.mkdir(parents=True, exist_ok=True)
-        contact_sheet(films).save(sheet)
-        write_film(film, [f for _, f in films], hz)
+        durable.replace(sheet, png(contact_sheet(films)))
+        durable.replace(film, movie([f for _, f in films], hz))
     except OSError as error:
-        raise SandboxError(f"{out}: the preview cannot be written: {error}.") from error
+        raise SandboxError(
+            f"{out}: the preview cannot be written: {error.strerror or error}."
+        ) from error
     return [sheet, film]
 
 
@@ -107,10 +113,18 @@ def contact_sheet(episodes: Sequence[tuple[Episode, Mapping[str, Film]]]) -> Ima
     return sheet
 
 
-def write_film(path: Path, episodes: Sequence[Mapping[str, Film]], fps: float) -> None:
-    """Write a film of episodes as H.264; an episode that has ended shows its last picture.
+def png(image: Image.Image) -> bytes:
+    """Return an image as a PNG file's bytes."""
+    made = io.BytesIO()
+    image.save(made, "PNG", optimize=True)
+    return made.getvalue()
 
-    Episodes stand side by side, three in a row. With several columns, each column has a row.
+
+def movie(episodes: Sequence[Mapping[str, Film]], fps: float) -> bytes:
+    """Return a film of episodes as the bytes of an MP4 file, H.264.
+
+    An episode that has ended shows its last picture. Episodes stand side by side, three in
+    a row. With several columns, each column has a row.
     """
     names = list(episodes[0])
     if len(names) == 1:
@@ -118,6 +132,16 @@ def write_film(path: Path, episodes: Sequence[Mapping[str, Film]], fps: float) -
     else:
         rows = [[e[name] for e in episodes[:3]] for name in names]
     size = (len(rows[0]) * FILM_CELL, len(rows) * FILM_CELL)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "film.mp4"
+        _write_film(path, rows, names, size, fps)
+        return path.read_bytes()
+
+
+def _write_film(
+    path: Path, rows: list[list[Film]], names: list[str], size: tuple[int, int], fps: float
+) -> None:
+    """Write a film of rows of films, each with its name if there are several."""
     writer = imageio_ffmpeg.write_frames(str(path), size, fps=fps, codec="libx264", quality=7)
     writer.send(None)
     try:

@@ -9,6 +9,7 @@ from typing import Any, cast, get_args
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
+from sandbox import durable, files
 from sandbox.errors import SandboxError
 from sandbox.run.recipe import Recipe
 from sandbox.scenario import Scenario
@@ -30,7 +31,7 @@ Row = Sequence[str]
 Schema = Mapping[str, Any]
 
 
-def write(out: Path, pages: Mapping[str, tuple[str, str]]) -> list[Path]:
+def write(out: str | Path, pages: Mapping[str, tuple[str, str]]) -> list[Path]:
     """Write generated text into Markdown pages, and keep what stands around it.
 
     Args:
@@ -43,14 +44,17 @@ def write(out: Path, pages: Mapping[str, tuple[str, str]]) -> list[Path]:
     Raises:
         SandboxError: the folder cannot be read or written.
     """
+    out = files.place(out)
     paths = [out / f"{name}.md" for name in pages]
     try:
         out.mkdir(parents=True, exist_ok=True)
         for path, (title, text) in zip(paths, pages.values(), strict=True):
-            old = path.read_text() if path.exists() else f"# {title}\n\n{_BEGIN}\n{_END}\n"
-            path.write_text(filled(old, text))
+            old = path.read_text("utf-8") if path.exists() else f"# {title}\n\n{_BEGIN}\n{_END}\n"
+            durable.replace(path, filled(old, text).encode())
     except OSError as error:
-        raise SandboxError(f"{out}: the reference cannot be written: {error}.") from error
+        raise SandboxError(
+            f"{out}: the reference cannot be written: {error.strerror or error}."
+        ) from error
     return paths
 
 

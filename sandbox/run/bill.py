@@ -21,12 +21,14 @@ class Quote:
         amount: price of that work [microcredits].
         exact: whether the bill will be the same to the microcredit.
         episode: work of one episode per meter unit, at most.
+        expected: price to be expected [microcredits], where it is known; None otherwise.
     """
 
     quantities: dict[str, int]
     amount: int
     exact: bool
     episode: dict[str, int]
+    expected: int | None = None
 
 
 @dataclass

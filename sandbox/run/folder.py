@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from sandbox import jsonfile
+from sandbox import files, jsonfile
 from sandbox.errors import FormatError, InvalidInputError
 from sandbox.evidence import log
 from sandbox.jsonfile import JsonFile
@@ -23,7 +23,6 @@ from sandbox.trajectory import Episode, ShardReader, shards
 RUN, MANIFEST = "run.json", "manifest.json"
 ENDED, ENDS = "ended", ("credit", "budget")  # In a manifest: why a run ended early.
 BOOKING = ".ledger.json"  # No part of the dataset: another ledger gives the same bytes.
-MAX_OPEN = 64  # Shards that one folder keeps open.
 _HEADER_BYTES = 4096  # A growing shard of this size has no header yet.
 _HEX = re.compile("[0-9a-f]{32} [0-9a-f]{16}")
 
@@ -101,7 +100,7 @@ class Folder:
     """A run folder, or a single trajectory file. Reads each part once; writes nothing.
 
     Finished files do not change, so they are parsed once. A growing shard is read again whenever
-    it is asked for. Not for use by two threads at once, nor across a fork.
+    it is asked for. Several threads may use it, and a process that is forked.
 
     Args:
         path: the folder; it need not exist yet.
@@ -109,8 +108,8 @@ class Folder:
             MODULE:CLASS. Environments of this library and of installed packages always are.
     """
 
-    def __init__(self, path: Path, trust_code: bool = False) -> None:
-        self.path, self.trust_code = path, trust_code
+    def __init__(self, path: str | Path, trust_code: bool = False) -> None:
+        self.path, self.trust_code = files.place(path), trust_code
         self._finished: dict[Path, Shard] = {}
         self._costs: dict[Path, list[Usage]] = {}
 
@@ -221,7 +220,6 @@ class Folder:
             known = Shard(path, ShardReader(path))
             if not known.growing:
                 self._finished[path] = known
-                self._close_surplus()
         return known
 
     def records(self) -> Iterator[Record]:
@@ -329,16 +327,11 @@ class Folder:
             self._costs[shard.path] = found
         return found
 
-    def _close_surplus(self) -> None:
-        """Close the files of the shards that were opened first, beyond MAX_OPEN."""
-        if len(self._finished) > MAX_OPEN:
-            list(self._finished.values())[-MAX_OPEN - 1].reader.close()
-
 
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with files.opened(path) as file:
+        return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
 
 
 def _is_headless(path: Path) -> bool:

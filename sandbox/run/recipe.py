@@ -1,5 +1,6 @@
 """A recipe: what to generate, read from YAML and validated."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -77,6 +78,8 @@ class Recipe(BaseModel):
     def _some_policy(cls, value: dict[str, float]) -> dict[str, float]:
         if not value:
             raise ValueError("name at least one policy")
+        if not math.isfinite(sum(value.values())):
+            raise ValueError("the weights add to infinity; give smaller ones")
         return value
 
     @field_validator("observation")
@@ -118,7 +121,7 @@ class Recipe(BaseModel):
 def load(name: str) -> Recipe:
     """Read a recipe by the name of its file, or by a path that ends in .yaml."""
     if name.endswith((".yaml", ".yml")):
-        return document.read(Path(name), Recipe)
+        return document.read(name, Recipe)
     known = content.listing("datasets").found
     if name not in known:
         raise UnknownNameError("recipe", name, known)

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from sandbox import jsonfile, prices
+from sandbox import files, jsonfile, prices
 from sandbox.errors import BudgetExhaustedError, FormatError, RunConflictError
 from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Lease, Ledger, Usage
@@ -47,14 +47,14 @@ class Run:
     def __init__(
         self,
         source: Source,
-        path: Path,
+        path: str | Path,
         ledger: Ledger | None = None,
         key: SigningKey | None = None,
     ) -> None:
-        self.source, self.path, self.key = source, path, key
+        self.source, self.path, self.key = source, files.place(path), key
         self.ledger = ledger or Ledger()
         self.recipe = source.origin.recipe
-        self.folder = Folder(path)
+        self.folder = Folder(self.path)
         version = self.folder.identity.price_version if self.folder.exists else None
         self.schedule = prices.current() if version is None else prices.load(version)
         self.identity = Identity.of(source.origin, self.schedule)
@@ -313,6 +313,7 @@ class Run:
             jsonfile.write(self.path / BOOKING, booking)
         if not self.folder.exists:
             jsonfile.write(self.path / RUN, self.identity.plain)
+        files.refuse_links(self.path, self.path / "shards")
         (self.path / "shards").mkdir(exist_ok=True)
 
     def _check_folder(self) -> None:

@@ -79,7 +79,7 @@ def settle(
     return done
 
 
-def recover(path: Path, ledger: Ledger, key: SigningKey | None = None) -> Settlement:
+def recover(path: str | Path, ledger: Ledger, key: SigningKey | None = None) -> Settlement:
     """Finish or void what a crash left in a run folder; twice changes nothing.
 
     Raises:
@@ -88,7 +88,7 @@ def recover(path: Path, ledger: Ledger, key: SigningKey | None = None) -> Settle
     """
     folder = Folder(path)
     folder.identity  # noqa: B018  # Refuse what is no run before a lock is made in it.
-    with lock(path), lock_lease(folder, ledger):
+    with lock(folder.path), lock_lease(folder, ledger):
         return settle(folder, ledger, key)
 
 

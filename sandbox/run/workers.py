@@ -1,6 +1,5 @@
 """Several processes share the shards of one run."""
 
-import multiprocessing
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,6 +11,7 @@ from typing import Any
 
 from sandbox.errors import BudgetExhaustedError, SandboxError
 from sandbox.ledger import Ledger
+from sandbox.processes import spawning
 from sandbox.run.bill import Bill
 from sandbox.run.locks import lock, lock_lease
 from sandbox.run.record import Record
@@ -38,17 +38,17 @@ def _share(run: Run, progress: Progress, workers: int) -> None:
     Raises:
         SandboxError: a worker failed or died. The others are stopped; what they kept stays.
     """
-    context = multiprocessing.get_context("spawn")
     processes: Processes = {}
     allowance = None if run.allowance is None else run.allowance // workers
     try:
-        for n in range(workers):
-            receiver, sender = context.Pipe(duplex=False)
-            part = (n, run.source, run.path, run.ledger, workers, sender, allowance)
-            process = context.Process(target=_work, args=part, name=f"worker {n}", daemon=True)
-            process.start()
-            sender.close()  # So that the pipe ends when the worker does.
-            processes[receiver] = process
+        with spawning() as context:
+            for n in range(workers):
+                receiver, sender = context.Pipe(duplex=False)
+                part = (n, run.source, run.path, run.ledger, workers, sender, allowance)
+                process = context.Process(target=_work, args=part, name=f"worker {n}", daemon=True)
+                process.start()
+                sender.close()  # So that the pipe ends when the worker does.
+                processes[receiver] = process
         _listen(run, processes, progress)
     finally:
         for receiver, process in processes.items():
@@ -103,26 +103,32 @@ def _work(
     """Run a worker process: make every `workers`-th shard."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent says when to stop.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    run = Run(source, path, ledger)
-    run.allowance = allowance
+    with suppress(KeyboardInterrupt, _OrphanedError):
+        run = Run(source, path, ledger)
+        run.allowance = allowance
+        try:
+            _send(sender, _made(run, worker, workers, sender))
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            run.close()
+
+
+def _made(run: Run, worker: int, workers: int, sender: Connection) -> Message:
+    """Make a worker's shards; return what the parent is told at the end."""
 
     def report(record: Record, _: Bill) -> None:
         _send(sender, ("kept", record))
 
     try:
-        with lock(path, worker=worker), lock_lease(run.folder, ledger, worker):
+        with lock(run.path, worker=worker), lock_lease(run.folder, run.ledger, worker):
             run.make_some(worker, workers, report)
-        _send(sender, ("done", run.bill.already))
+    except _OrphanedError:
+        raise
     except SandboxError as error:
         exhausted = isinstance(error, BudgetExhaustedError)
         kind = BudgetExhaustedError if exhausted else SandboxError
-        with suppress(_OrphanedError):
-            _send(sender, ("exhausted" if exhausted else "failed", kind(str(error))))
-    except KeyboardInterrupt:
-        pass
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        run.close()
+        return "exhausted" if exhausted else "failed", kind(str(error))
+    return "done", run.bill.already
 
 
 def _send(sender: Connection, message: Message) -> None:

@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
@@ -180,7 +179,7 @@ def _given(data: Mapping[str, Any]) -> tuple[Scenario, str]:
 
 def _read(name: str) -> tuple[Scenario, str]:
     if name.endswith((".yaml", ".yml")):
-        return document.read(Path(name), Scenario), name
+        return document.read(name, Scenario), name
     known = content.listing("scenarios").found
     if name not in known:
         raise UnknownNameError("scenario", name, known)

@@ -68,7 +68,7 @@ def planned(
     branches: list[dict[str, Any]] = []
     replay = Replay(folder.recipe, folder.scenario, folder.trust_code)
     try:
-        for kind in IMPOSSIBLE if kinds is None else kinds:
+        for kind in _possible(folder) if kinds is None else kinds:
             drawn = _pairs(folder, replay, kind, during, rng)
             found = list(itertools.islice(drawn, wanted))
             if len(found) < wanted and kinds is None:
@@ -84,6 +84,11 @@ def planned(
     if not pasts:
         raise InvalidInputError(_too_few(folder, 0, "any surprise", during, wanted))
     return {"run": folder.run, "pasts": pasts, "branches": branches}
+
+
+def _possible(folder: Folder) -> list[str]:
+    """Return the kinds of surprises for which a run has the columns: `ghost` needs labels."""
+    return [kind for kind in IMPOSSIBLE if kind != "ghost" or folder.recipe.labels]
 
 
 def _too_few(folder: Folder, found: int, kind: str, during: str | None, wanted: int) -> str:

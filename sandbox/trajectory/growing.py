@@ -51,7 +51,8 @@ class Growing:
             self._offsets, self._lengths = (self._columns.pop(n) for n in ("ep_offset", "ep_len"))
             self._file.swmr_mode = True  # No dataset or attribute can be added after this.
             self._fd = self._file.id.get_vfd_handle()
-            self._lines = sidecar.open("wb", buffering=0)
+            sidecar.unlink(missing_ok=True)  # If it is a link, what it leads to stays.
+            self._lines = sidecar.open("xb", buffering=0)
         except BaseException:
             self._file.close()
             raise

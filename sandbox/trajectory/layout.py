@@ -7,7 +7,7 @@ pinned, and nothing comes from the process.
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -160,14 +160,20 @@ class StoredColumn:
     h5py's indexing costs 50-100 us a call, two thirds of it for building the same dataspaces each
     time. Two threads must not use a column at once.
 
+    Args:
+        dataset: the column in the file.
+        look: called with the first row and their number before rows are read; it may refuse them.
+
     Attributes:
         extent: the number of rows that the file claims to have.
         row: the shape of a row.
         dtype: the NumPy type of the values.
     """
 
-    def __init__(self, dataset: h5py.Dataset) -> None:
-        self._id = dataset.id
+    def __init__(
+        self, dataset: h5py.Dataset, look: Callable[[int, int], None] | None = None
+    ) -> None:
+        self._id, self._look = dataset.id, look
         self._chunks = dataset.chunks
         self._type = dataset.id.get_type()
         self._space = dataset.id.get_space()
@@ -198,6 +204,8 @@ class StoredColumn:
     def read(self, start: int, values: NDArray[Any]) -> None:
         """Read the rows from `start` into `values`, C-contiguous and of the column's type."""
         if len(values):
+            if self._look is not None:
+                self._look(start, len(values))
             self._select(start, len(values))
             self._id.read(_space((len(values), *self.row)), self._space, values, self._type)
 

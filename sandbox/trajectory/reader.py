@@ -1,23 +1,27 @@
 """Read one shard, finished or growing, and check everything that the file says."""
 
-import json
+import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from sandbox.errors import FormatError
+from sandbox import files, jsonfile
+from sandbox.errors import FormatError, UnreadableError
 from sandbox.trajectory import layout, untrusted
 from sandbox.trajectory.episode import Episode
+from sandbox.trajectory.handles import HANDLES
 from sandbox.trajectory.schema import INDEX, Schema
 from sandbox.trajectory.shard import PART, sidecar_path
 
 DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError)
+MOST_EPISODES = 10_000_000  # Of a growing shard, which has spare entries.
+MOST_RECORDS_BYTES = 1 << 30  # Of the records of a shard.
 BLOCK_BYTES = 4 << 20  # Read at once when episodes are read in order.
 CURE = "Restore it from a copy, or generate it again."
 
@@ -29,7 +33,9 @@ class ShardReader:
     one cache among all open handles of a file in a process, so that an older handle would show
     stale data to a newer one. A shard that is finished meanwhile is read by its final name.
 
-    Two threads must not use a reader at once, nor two processes after a fork.
+    Several threads may use a reader: one reads while the others wait. A process that was forked
+    opens the file for itself. Beyond a number of open files, see `handles`, the one that was used
+    longest ago is closed, and opened again when it is read.
 
     Args:
         path: the path of the file.
@@ -44,23 +50,32 @@ class ShardReader:
 
     Raises:
         FormatError: the file is not a trajectory file, damaged, or of another format version.
+        UnreadableError: it cannot be opened here and now.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: str | Path) -> None:
+        self.path = files.place(path)
         self._file: h5py.File | None = None
+        self._lock, self._sessions = threading.RLock(), 0
         self._columns: dict[str, layout.StoredColumn] = {}
         self._next, self._block_of = 0, range(0)
         self._block: dict[str, NDArray[Any]] = {}
+        HANDLES.know(self)
         try:
             with self._damage("its header is damaged"), self.session() as file:
                 texts = untrusted.texts(file, growing=self.growing)
-                self.schema = Schema.from_json(json.loads(texts["schema"]))
+                self.schema = Schema.from_json(
+                    cast(Any, jsonfile.parse(texts["schema"], "its schema"))
+                )
                 self.header = untrusted.objects(f"[{texts['header']}]", "its header")[0]
                 untrusted.check_names(file, self.schema)
-                self._read_index(file)
+                known = (
+                    None if self.growing else untrusted.objects(texts["episodes"], "its records")
+                )
+                self._read_index(file, known)
                 self._check_columns()  # Needs the index; columns may be empty before it.
-                self.records = self._records(texts)
+                untrusted.check_room(self.lengths, self.schema.row_bytes, file)
+                self.records = self._records() if known is None else known
         except BaseException:
             self.close()
             raise
@@ -81,7 +96,8 @@ class ShardReader:
             FormatError: the episode is damaged.
             IndexError: the shard has no such episode.
         """
-        rows = self._in_turn(i)
+        with self._lock:
+            rows = self._in_turn(i)
         with self._damage(f"episode {i} is damaged"):
             episode = Episode(rows, self.records[i])
             digest = self.records[i].get("digest")
@@ -111,7 +127,7 @@ class ShardReader:
         """Return a message if the sidecar's records differ from the shard's, else ""."""
         path = sidecar_path(self.path)
         ours = b"".join(layout.dumps(r, "a record").encode() + b"\n" for r in self.records)
-        theirs = path.read_bytes() if path.exists() else b""
+        theirs = files.read(path, MOST_RECORDS_BYTES) if path.exists() else b""
         if not self.growing and theirs != ours:
             lines = zip(theirs.split(b"\n"), ours.split(b"\n"), strict=False)
             line = next((n for n, (a, b) in enumerate(lines, 1) if a != b), len(self) + 1)
@@ -152,24 +168,49 @@ class ShardReader:
 
     @contextmanager
     def session(self) -> Generator[h5py.File]:
-        """Keep the file open during the block, also that of a growing shard; yield it."""
-        if self._file is not None:
-            yield self._file
-            return
-        self._file = self._open()
-        try:
-            yield self._file
-        finally:
-            if self.growing:
-                self.close()
+        """Keep the file open during the block, also that of a growing shard; yield it.
+
+        Other threads wait.
+        """
+        with self._lock:
+            if self._file is None:
+                self._file = self._open()
+            self._sessions += 1
+            try:
+                if self._sessions == 1 and not self.growing:
+                    HANDLES.used(self)
+                yield self._file
+            finally:
+                self._sessions -= 1
+                if self.growing and not self._sessions:
+                    self.close()
 
     def close(self) -> None:
         """Close the file; the next read opens it again."""
+        with self._lock:
+            self._columns.clear()
+            self.forget()
+            file, self._file = self._file, None
+            if file is not None:
+                file.close()
+        HANDLES.closed(self)
+
+    def close_if_idle(self) -> bool:
+        """Close the file if it is open and nobody reads it; return whether it was closed."""
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            idle = self._file is not None and not self._sessions
+            if idle:
+                self.close()
+            return idle
+        finally:
+            self._lock.release()
+
+    def forked(self) -> None:
+        """Forget the file of the process that this one was forked from."""
+        self._lock, self._sessions, self._file = threading.RLock(), 0, None
         self._columns.clear()
-        self.forget()
-        file, self._file = self._file, None
-        if file is not None:
-            file.close()
 
     def forget(self) -> None:
         """Free the rows that were read ahead; the file stays open."""
@@ -187,6 +228,15 @@ class ShardReader:
         self.close()
 
     def _open(self) -> h5py.File:
+        """Open the file; where the process has no descriptor left, close idle ones first."""
+        try:
+            return self._open_by_name()
+        except UnreadableError:
+            if not HANDLES.close_idle():
+                raise
+        return self._open_by_name()
+
+    def _open_by_name(self) -> h5py.File:
         """Open the file, by its final name if the shard was finished meanwhile."""
         try:
             return untrusted.open_file(self.path, growing=self.growing)
@@ -206,12 +256,20 @@ class ShardReader:
                 raise
             raise FormatError(f"{self.path}: {error}") from error
         except DAMAGE as error:
+            if untrusted.is_passing(error):
+                raise files.unreadable(self.path, error) from None
             raise FormatError(f"{self.path}: {what}: {layout.one_line(error)}. {CURE}") from error
 
-    def _read_index(self, file: h5py.File) -> None:
+    def _read_index(self, file: h5py.File, records: Sequence[object] | None) -> None:
         """Read the committed episodes' lengths and offsets; a growing shard has spare entries."""
         index = [untrusted.column(file, column) for column in INDEX]
         stored = min(column.stored() for column in index)
+        if records is not None and len(records) != stored:
+            raise FormatError(
+                f"it has {len(records)} records for {stored} episodes; it is damaged."
+            )
+        if stored > MOST_EPISODES:
+            raise FormatError(f"it declares {stored:,} episodes; it is damaged, or made to harm.")
         lengths, offsets = (column.rows(0, stored).astype(np.int64) for column in index)
         if self.growing:
             lengths = lengths[: int((lengths > 0).cumprod().sum())]
@@ -238,13 +296,6 @@ class ShardReader:
             self._columns[name] = untrusted.column(self._file, self.schema[name])
         return self._columns[name]
 
-    def _records(self, texts: dict[str, str]) -> list[dict[str, Any]]:
-        """Return the records, from a finished shard's attribute or a growing shard's sidecar."""
-        if self.growing:
-            return untrusted.sidecar(sidecar_path(self.path), len(self))
-        records = untrusted.objects(texts["episodes"], "its records")
-        if len(records) != len(self):
-            raise FormatError(
-                f"it has {len(records)} records for {len(self)} episodes; it is damaged."
-            )
-        return records
+    def _records(self) -> list[dict[str, Any]]:
+        """Return the records in a growing shard's sidecar."""
+        return untrusted.sidecar(sidecar_path(self.path), len(self), MOST_RECORDS_BYTES)

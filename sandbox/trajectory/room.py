@@ -39,8 +39,9 @@ def reserve(fd: int, start: int, size: int) -> None:
 
 
 def check(path: Path, size: int) -> None:
-    """Create an empty file; OSError if the disk has no room for `size` bytes."""
-    with path.open("wb") as file:
+    """Create an empty file, replacing an old one; OSError without room for `size` bytes."""
+    path.unlink(missing_ok=True)  # If it is a link, what it leads to stays.
+    with path.open("xb") as file:
         reserve(file.fileno(), 0, size)
         file.truncate(0)
 

@@ -4,11 +4,14 @@
 `shard-00000.episodes.jsonl` has the episodes' records, one line of canonical JSON each.
 """
 
+import re
 from pathlib import Path
 
+from sandbox import files
 from sandbox.errors import FormatError
 
 PART = ".part"
+_NAME = re.compile(r"shard-(\d{5}|[1-9]\d{5,})\.h5(\.part)?")
 
 
 def part_path(path: Path) -> Path:
@@ -21,7 +24,7 @@ def sidecar_path(path: Path) -> Path:
     return path.with_name(f"{path.name.removesuffix(PART).removesuffix('.h5')}.episodes.jsonl")
 
 
-def shards(run: Path, *, missing_ok: bool = False) -> list[Path]:
+def shards(run: str | Path, *, missing_ok: bool = False) -> list[Path]:
     """Return the paths of a run's shards in order; a growing shard has its `.part` name.
 
     Args:
@@ -31,11 +34,13 @@ def shards(run: Path, *, missing_ok: bool = False) -> list[Path]:
     Raises:
         FormatError: there is no shard.
     """
+    run = files.place(run)
     if run.is_file():
         return [run]
     found: dict[str, Path] = {}
     for path in (*run.glob(f"shards/shard-*.h5{PART}"), *run.glob("shards/shard-*.h5")):
-        found[path.name.removesuffix(PART)] = path  # A finished shard replaces its `.part`.
+        if _NAME.fullmatch(path.name):  # Not a copy that somebody made beside it.
+            found[path.name.removesuffix(PART)] = path  # A finished shard replaces its `.part`.
     if not found and not missing_ok:
         raise FormatError(
             f"{run}: {'no shards/shard-*.h5 here' if run.exists() else 'does not exist'}; give the "

@@ -5,34 +5,59 @@ other people, and claim sizes that no memory holds. The layout needs none of thi
 """
 
 import ctypes
-import json
+import errno
 import math
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
+from sandbox import files, jsonfile
 from sandbox.errors import FormatError
 from sandbox.trajectory import layout
+from sandbox.trajectory.chunks import Chunks
 from sandbox.trajectory.schema import FORMAT_VERSION, INDEX, Column, Schema
 
 READ_ATTEMPTS = 27  # HDF5 then sleeps 0.1 s in all.
+EPISODE_BYTES = 1 << 28  # An episode that is larger unpacked must be in a file of some size:
+MOST_PACKED = 1000  # no more bytes of rows than so many for each byte of it.
 CHUNK_BYTES_LIMIT = 1 << 28  # The largest size of an unpacked chunk.
-SAFE_FILTERS = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_FLETCHER32, layout.ZSTD)
+_PASSING = (
+    *(errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.ENOMEM, errno.EIO),
+    *(errno.EAGAIN, errno.EBUSY, errno.ESTALE),
+)
+PACKING = (h5py.h5z.FILTER_DEFLATE, layout.ZSTD)
+SAFE_FILTERS = (*PACKING, h5py.h5z.FILTER_FLETCHER32)
 
 
 def open_file(path: Path, *, growing: bool) -> h5py.File:
-    """Open an HDF5 file for reading; FormatError if it is not one."""
-    if not path.is_file():
-        raise FormatError(f"{path}: there is no such file; give a trajectory file.")
-    try:
-        return _open_growing(path) if growing else h5py.File(path, "r")
-    except (OSError, RuntimeError, ValueError) as error:
-        raise FormatError(
-            f"{path}: cannot be read as HDF5: {layout.one_line(error)}. It is no trajectory file, "
-            "or damaged; generate it again, or restore it from a copy."
-        ) from error
+    """Open an HDF5 file for reading.
+
+    Raises:
+        FormatError: it is no HDF5 file, or damaged.
+        UnreadableError: it cannot be opened here and now.
+    """
+    with files.opened(path) as file:  # HDF5 then opens what was checked, by its descriptor.
+        checked = Path(f"/dev/fd/{file.fileno()}")
+        try:
+            return _open_growing(checked) if growing else h5py.File(checked, "r")
+        except (OSError, RuntimeError, ValueError, MemoryError) as error:
+            if is_passing(error):
+                raise files.unreadable(path, error) from None
+            what = layout.one_line(error).replace(str(checked), path.name)
+            raise FormatError(
+                f"{path}: cannot be read as HDF5: {what}. It is no trajectory file, or damaged; "
+                "generate it again, or restore it from a copy."
+            ) from error
+
+
+def is_passing(error: BaseException) -> TypeGuard[OSError | MemoryError]:
+    """Return whether an error says nothing about the file: another time, it may be read."""
+    if isinstance(error, OSError):
+        return error.errno in _PASSING
+    return isinstance(error, MemoryError)
 
 
 def _open_growing(path: Path) -> h5py.File:
@@ -49,8 +74,30 @@ def _open_growing(path: Path) -> h5py.File:
     return h5py.File(h5py.h5f.open(bytes(path), mode, fapl=access))
 
 
+def check_room(sizes: NDArray[np.int64], row_bytes: int, file: h5py.File) -> None:
+    """Refuse episodes of rows that no such file can hold, before there is memory for them.
+
+    Args:
+        sizes: number of rows of each episode.
+        row_bytes: bytes of a row.
+        file: the file.
+
+    Raises:
+        FormatError: an episode is large, and the file is too small for all that it declares.
+    """
+    largest = int(sizes.max(initial=0)) * row_bytes
+    declared, stored = float(sizes.astype(float).sum()) * row_bytes, file.id.get_filesize()
+    if largest > EPISODE_BYTES and declared > stored * MOST_PACKED:
+        raise FormatError(
+            f"it declares {declared:,.0f} bytes of rows in {stored:,} bytes; it is damaged, or "
+            "made to harm."
+        )
+
+
 def texts(file: h5py.File, *, growing: bool) -> dict[str, str]:
     """Return the JSON texts of the root attributes, after checking format version and seal."""
+    if cast(Any, file).userblock_size:
+        raise FormatError("it begins with something else than HDF5; it is foreign.")
     version = _number(file, "format_version")
     if version is None:
         raise FormatError("it has no format_version; this HDF5 file is no trajectory file of ours.")
@@ -72,7 +119,7 @@ def texts(file: h5py.File, *, growing: bool) -> dict[str, str]:
 
 def objects(text: str, what: str) -> list[dict[str, Any]]:
     """Return the list of objects in a JSON text; FormatError, about `what`, if it is not one."""
-    data = json.loads(text)
+    data: Any = jsonfile.parse(text, what)
     if not isinstance(data, list) or any(type(i) is not dict for i in cast(list[Any], data)):
         raise FormatError(f"{what}: no list of objects; it is damaged.")
     return cast(list[dict[str, Any]], data)
@@ -91,12 +138,9 @@ def check_names(file: h5py.File, schema: Schema) -> None:
         raise FormatError(f"it has no column {missing[0]!r}, which its schema has; it is damaged.")
 
 
-def sidecar(path: Path, count: int) -> list[dict[str, Any]]:
+def sidecar(path: Path, count: int, most: int) -> list[dict[str, Any]]:
     """Return the first `count` records of a growing shard; ignore what follows them."""
-    try:
-        lines = path.read_bytes().split(b"\n")[:-1]
-    except FileNotFoundError:
-        lines = []
+    lines = files.read(path, most).split(b"\n")[:-1] if path.exists() else []
     if len(lines) < count:
         raise FormatError(
             f"{path.name} beside it has {len(lines)} of the {count} records; restore it from a "
@@ -116,10 +160,12 @@ def column(file: h5py.File, column: Column) -> layout.StoredColumn:
     if plan.get_layout() == h5py.h5d.VIRTUAL or plan.get_external_count():
         raise FormatError(f"column {column.name!r} is kept in other files; copy it into this one.")
     filters = [plan.get_filter(i)[0] for i in range(plan.get_nfilters())]
-    if any(number not in SAFE_FILTERS for number in filters):
+    packed = [number for number in filters if number in PACKING]
+    safe = len(packed) < 2 and len(set(filters)) == len(filters)
+    if not safe or any(number not in SAFE_FILTERS for number in filters):
         raise FormatError(
-            f"column {column.name!r} is stored with HDF5 filters {filters}; only Zstd, gzip and "
-            "Fletcher32 are read. Store it again, for instance with h5repack."
+            f"column {column.name!r} is stored with HDF5 filters {filters}; only Zstd or gzip, and "
+            "Fletcher32, are read, each once. Store it again, for instance with h5repack."
         )
     expected = (np.dtype(column.dtype), len(column.shape) + 1, column.shape)
     if (dataset.dtype, dataset.ndim, dataset.shape[1:]) != expected:
@@ -131,7 +177,8 @@ def column(file: h5py.File, column: Column) -> layout.StoredColumn:
     unpacked = dataset.dtype.itemsize * math.prod(dataset.chunks or ())
     if unpacked > max(CHUNK_BYTES_LIMIT, row_bytes):
         raise FormatError(f"column {column.name!r} has chunks of {dataset.chunks}; too large.")
-    return layout.StoredColumn(dataset)
+    look = Chunks(dataset, filters).check if packed else None
+    return layout.StoredColumn(dataset, look)
 
 
 def _number(file: h5py.File, name: str) -> int | None:

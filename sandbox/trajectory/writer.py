@@ -11,6 +11,7 @@ from typing import Any, Self
 import h5py
 import numpy as np
 
+from sandbox import files
 from sandbox.durable import sync_folder
 from sandbox.errors import FormatError, InvalidInputError, SandboxError, UnknownNameError
 from sandbox.trajectory import layout
@@ -52,7 +53,7 @@ class ShardWriter:
 
     def __init__(
         self,
-        path: Path,
+        path: str | Path,
         schema: Schema,
         header: Mapping[str, Any],
         compression: str = "zstd",
@@ -61,9 +62,9 @@ class ShardWriter:
         hold_bytes: int = 0,
     ) -> None:
         self._prepare(path, schema, header, compression, sync, hold_bytes)
-        if part_path(path).exists():
+        if part_path(self.path).exists():
             raise InvalidInputError(
-                f"{part_path(path)}: a shard is growing here; nothing was done. Use "
+                f"{part_path(self.path)}: a shard is growing here; nothing was done. Use "
                 "ShardWriter.resume, or another folder."
             )
         self._begin(())
@@ -71,7 +72,7 @@ class ShardWriter:
     @classmethod
     def resume(
         cls,
-        path: Path,
+        path: str | Path,
         schema: Schema,
         header: Mapping[str, Any],
         compression: str = "zstd",
@@ -189,7 +190,7 @@ class ShardWriter:
 
     def _prepare(
         self,
-        path: Path,
+        path: str | Path,
         schema: Schema,
         header: Mapping[str, Any],
         compression: str,
@@ -197,6 +198,7 @@ class ShardWriter:
         hold_bytes: int,
     ) -> None:
         """Check and keep the arguments; write nothing."""
+        path = files.place(path)
         if compression not in layout.FILTERS:
             raise UnknownNameError("compression", compression, layout.FILTERS)
         if path.exists():
@@ -252,7 +254,7 @@ class ShardWriter:
         try:
             reader = ShardReader(part)
         except FormatError:
-            if sidecar.exists() and b"\n" in sidecar.read_bytes():
+            if sidecar.exists() and b"\n" in files.read(sidecar):
                 raise
             return None  # Its writer died before it had written the header.
         found = {"schema": reader.schema.to_json(), "header": reader.header}

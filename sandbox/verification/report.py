@@ -1,6 +1,7 @@
 """What verifying a run found."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 
@@ -20,6 +21,7 @@ class Report:
             as recorded.
         unseen: columns that a replay does not compare.
         notes: what was not checked, and why.
+        kinds: what the faults are about, with how many there are of each.
     """
 
     episodes: int = 0
@@ -32,6 +34,29 @@ class Report:
     diverged: list[int] = field(default_factory=list[int])
     unseen: list[str] = field(default_factory=list[str])
     notes: list[str] = field(default_factory=list[str])
+    kinds: dict[str, int] = field(default_factory=dict[str, int])
+
+    @contextmanager
+    def about(self, kind: str) -> Generator[None]:
+        """Count the faults that are added meanwhile as faults of a kind."""
+        before, known = len(self.faults), sum(self.kinds.values())
+        yield
+        added = len(self.faults) - before - (sum(self.kinds.values()) - known)
+        if added:
+            self.kinds[kind] = self.kinds.get(kind, 0) + added
+
+    def fail(self, episode: int, fault: str, where: str) -> None:
+        """Add what is wrong with an episode; `where` names its file."""
+        kind = "episodes replayed" if episode in self.diverged else "episodes recorded"
+        with self.about(kind):
+            self.faults.append(f"{where}: episode {episode}: {fault}")
+        self.failed[episode] = fault
+
+    def counted(self) -> str:
+        """Return how many faults there are, and of what kind, such as "2 faults (1 of the log)"."""
+        count = len(self.faults)
+        of = ", ".join(f"{number} of the {kind}" for kind, number in self.kinds.items())
+        return f"{count} fault{'' if count == 1 else 's'}{f' ({of})' if of else ''}"
 
     def add(self, other: "Report") -> None:
         """Add what was found in the shards after these."""
@@ -43,6 +68,8 @@ class Report:
         self.failed |= other.failed
         self.diverged += other.diverged
         self.unseen += [name for name in other.unseen if name not in self.unseen]
+        for kind, number in other.kinds.items():
+            self.kinds[kind] = self.kinds.get(kind, 0) + number
         self.notes += [note for note in other.notes if note not in self.notes]
 
 

@@ -1,15 +1,15 @@
 """Check the shards of a run, episode by episode, with one process or several."""
 
-import multiprocessing
 import signal
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sandbox.errors import FormatError, SandboxError
+from sandbox.errors import FormatError, SandboxError, UnreadableError
 from sandbox.evidence import log
 from sandbox.ledger import Usage
+from sandbox.processes import spawning
 from sandbox.run import bill
 from sandbox.run.folder import Folder, Shard
 from sandbox.run.identity import Identity
@@ -80,9 +80,11 @@ def check(job: Job, folder: Folder, found: Found, progress: Progress, workers: i
         finally:
             checker.close()
         return
-    context = multiprocessing.get_context("spawn")
-    start = (job, folder.path)
-    with ProcessPoolExecutor(min(workers, len(paths)), context, _start_worker, start) as pool:
+    start, count = (job, folder.path), min(workers, len(paths))
+    with (
+        spawning() as context,
+        ProcessPoolExecutor(count, context, _start_worker, start) as pool,
+    ):
         for part in pool.map(_check_one, paths, range(len(paths))):
             found.add(part)
             progress(found.report)
@@ -165,11 +167,12 @@ class Checker:
             schema = shard.reader.schema
             found.usages.append(bill.usage(identity.run, identity.parent, record, schema))
             fault = self._fault(shard.reader.read(n), record, index)
+        except UnreadableError:
+            raise
         except SandboxError as error:
             fault = str(error)
         if fault:
-            found.report.faults.append(f"{shard.path.name}: episode {index}: {fault}")
-            found.report.failed[index] = fault
+            found.report.fail(index, fault, shard.path.name)
 
     def _fault(self, episode: Episode, record: Record, index: int) -> str:
         """Return what is wrong with an episode, or ""; replay it if it is chosen."""

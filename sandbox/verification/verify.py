@@ -40,6 +40,25 @@ def verify(
     report = found.report
     trust = Trust.here() if trust is None else trust
     chosen = _spread(folder, sample) if chosen is None else chosen
+    chosen = _check_run(folder, trust, chosen, report)
+    with report.about("shards"):
+        shards.check(Job(identity, chosen, trust.trust_code), folder, found, progress, workers)
+    leaves = [identity.leaf, *found.leaves]
+    with report.about("files"):
+        _check_count(folder, report)
+        manifest = _check_files(folder, found, leaves)
+    with report.about("log"):
+        history.check(folder, leaves, trust, report, manifest)
+    with report.about("charges"):
+        charges.check(folder, found.usages, trust.ledger, report)
+    return report
+
+
+def _check_run(
+    folder: Folder, trust: Trust, chosen: frozenset[int], report: Report
+) -> frozenset[int]:
+    """Check what run.json says; return which of the chosen episodes can be replayed."""
+    identity = folder.identity
     strange = catalogue.is_strange(identity.recipe.environment)
     if strange and not trust.trust_code:
         chosen = frozenset[int]()
@@ -52,16 +71,11 @@ def verify(
     foreign = [name for name in identity.recipe.policies if ":" in name]
     if foreign:
         report.notes.append(f"the actions of {', '.join(foreign)} were taken as recorded.")
-    _check_identity(folder, report)
-    if trust.trust_code or not strange:
-        _check_code(folder, report)
-    shards.check(Job(identity, chosen, trust.trust_code), folder, found, progress, workers)
-    _check_count(folder, report)
-    leaves = [identity.leaf, *found.leaves]
-    manifest = _check_files(folder, found, leaves)
-    history.check(folder, leaves, trust, report, manifest)
-    charges.check(folder, found.usages, trust.ledger, report)
-    return report
+    with report.about("identity"):
+        _check_identity(folder, report)
+        if trust.trust_code or not strange:
+            _check_code(folder, report)
+    return chosen
 
 
 def _note_engine(folder: Folder, report: Report) -> None:

@@ -1,0 +1,135 @@
+"""The one way in for files that anybody may have written, and what a path means.
+
+A stranger's folder can hold a link to a file of yours, a pipe that never ends, a device without an
+end, a name that is a folder. Here, nothing but a regular file of limited size is opened, and
+whatever goes wrong is one line that names the file.
+"""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from sandbox.errors import FormatError, InvalidInputError, SandboxError, UnreadableError
+
+MOST_BYTES = 64 << 20  # Of a file that is read whole.
+_LONGEST_NAME = 255  # Bytes that a file system allows.
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # A pipe would block.
+_REMEDIES = {
+    errno.EMFILE: "close other files, or raise the limit with `ulimit -n`",
+    errno.ENFILE: "the whole machine has too many; close other programs",
+    errno.EACCES: "ask its owner for permission",
+    errno.EPERM: "ask its owner for permission",
+    errno.EAGAIN: "another process holds it; wait for it",
+    errno.ENOMEM: "close other programs, or use a machine with more memory",
+}
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def place(path: str | os.PathLike[str]) -> Path:
+    """Return the path that is meant now: absolute, with `~` replaced by the user's folder.
+
+    Raises:
+        InvalidInputError: no file can have that name.
+        SandboxError: there is no such user, or the current folder is gone.
+    """
+    try:
+        found = Path(os.path.abspath(Path(path).expanduser()))
+        longest = max(len(os.fsencode(part)) for part in found.parts)
+    except (RuntimeError, OSError) as error:
+        raise SandboxError(f"{path}: {error} Give an absolute path.") from None
+    except ValueError:
+        longest, found = _LONGEST_NAME + 1, Path()
+    if longest > _LONGEST_NAME or "\0" in str(found):
+        raise InvalidInputError(f"{str(path)[:80]!r}: no file has such a name; give another.")
+    return found
+
+
+def opened(path: Path, kind: type[SandboxError] = FormatError) -> BinaryIO:
+    """Open a regular file for reading; nothing else is opened, and no link is followed.
+
+    Args:
+        path: the file.
+        kind: what is raised if the file is not what it should be.
+
+    Raises:
+        FormatError (or `kind`): there is no such file, or it is a link, a folder, a pipe, a device.
+        UnreadableError: it cannot be opened here and now.
+    """
+    try:
+        fd = os.open(path, _FLAGS)
+    except (OSError, ValueError) as error:
+        raise _refusal(path, error, kind) from None
+    form = stat.S_IFMT(os.fstat(fd).st_mode)
+    if form != stat.S_IFREG:
+        os.close(fd)
+        found = _KINDS.get(form, "no regular file")
+        raise kind(f"{path}: is {found}, where a file is wanted; put the file there.")
+    return os.fdopen(fd, "rb")
+
+
+def read(path: Path, most: int = MOST_BYTES, kind: type[SandboxError] = FormatError) -> bytes:
+    """Return the bytes of a regular file.
+
+    Args:
+        path: the file.
+        most: size above which it is refused [bytes].
+        kind: what is raised if the file is not what it should be.
+
+    Raises:
+        FormatError (or `kind`): as `opened`; or the file is too large.
+        UnreadableError: it cannot be read here and now.
+    """
+    with opened(path, kind) as file:
+        try:
+            data = file.read(most + 1)
+        except (OSError, MemoryError) as error:
+            raise unreadable(path, error) from None
+    if len(data) > most:
+        raise kind(f"{path}: larger than {most:,} bytes; such a file is not read.")
+    return data
+
+
+def refuse_links(root: Path, path: Path) -> None:
+    """Refuse a path inside a folder that is a link, or leads through one: it may lead anywhere.
+
+    Raises:
+        FormatError: it is one. Nothing was written.
+    """
+    if not path.is_relative_to(root):
+        return
+    parts = path.relative_to(root).parts
+    for n in range(1, len(parts) + 1):
+        if root.joinpath(*parts[:n]).is_symlink():
+            raise FormatError(
+                f"{root.joinpath(*parts[:n])}: is a link, through which nothing is written. "
+                "Remove it, or name another place."
+            )
+
+
+def unreadable(path: Path, error: OSError | MemoryError) -> UnreadableError:
+    """Return the error of a file that cannot be read here and now; the file may be good."""
+    number = errno.ENOMEM if isinstance(error, MemoryError) else error.errno or 0
+    what = os.strerror(number) if number else " ".join(str(error).split())
+    remedy = _REMEDIES.get(number, "look at the disk, then try again")
+    return UnreadableError(f"{path}: cannot be read: {what}; {remedy}.")
+
+
+def _refusal(path: Path, error: OSError | ValueError, kind: type[SandboxError]) -> SandboxError:
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.ENOENT, errno.ENOTDIR):
+        return kind(f"{path}: there is no such file.")
+    if number == errno.ELOOP:
+        return kind(f"{path}: is a link, which is not followed; put the file itself there.")
+    if number == errno.ENXIO:
+        return kind(f"{path}: is a socket, where a file is wanted; put the file there.")
+    if number == errno.ENAMETOOLONG or isinstance(error, ValueError):
+        return kind(f"{str(path)[:80]!r}: no file has such a name; give another.")
+    return unreadable(path, error)

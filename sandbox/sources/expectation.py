@@ -1,0 +1,53 @@
+"""What a recipe will probably cost, from the usual lengths of its policies' episodes."""
+
+from contextlib import closing
+
+import numpy as np
+
+from sandbox import prices
+from sandbox.env import SandboxEnv
+from sandbox.env.policies import find
+from sandbox.meter import Meter
+from sandbox.observation import PICTURES
+from sandbox.run import recipe as recipes
+from sandbox.run.recipe import Recipe
+from sandbox.sources import rollout
+from sandbox.sources.generation import Generation
+
+TRIED = 6  # Episodes of each policy.
+
+
+def expected(source: Generation, recipe: Recipe) -> int:
+    """Return what the episodes of a recipe will probably cost [microcredits].
+
+    Each policy is tried for some episodes without pictures, which nobody pays for.
+    """
+    steps, longest = _usual_steps(recipe), source.env.longest()
+    rows = {unit: round(recipe.episodes * (steps + 1) * n) for unit, n in source.env.work().items()}
+    physics = round(recipe.episodes * steps * source.env.physics_steps)
+    resets = recipe.episodes * longest["reset"]
+    return prices.current().cost({"physics_step": physics, **rows, "reset": resets})
+
+
+def _usual_steps(recipe: Recipe) -> float:
+    """Return the mean length of an episode [steps], over the mixture of policies."""
+    shown = [name for name in recipe.observation if name not in PICTURES]
+    tried = recipes.changed(recipe, observation=shown or ["proprio"], labels=False)
+    total = sum(recipe.policies.values())
+    with closing(rollout.make(tried, Meter(prices.current()), trust_code=True)) as env:
+        return sum(
+            weight / total * float(np.mean([_steps(env, name, n, recipe) for n in range(TRIED)]))
+            for name, weight in recipe.policies.items()
+            if weight
+        )
+
+
+def _steps(env: SandboxEnv, policy: str, number: int, recipe: Recipe) -> int:
+    """Return how many steps an episode of a policy takes."""
+    streams = np.random.SeedSequence(recipe.seed, spawn_key=(number,)).spawn(2)
+    env.reset(seed=int(streams[0].generate_state(1, np.uint64)[0] >> np.uint64(1)))
+    act, over = find(policy)(env, np.random.default_rng(streams[1])), False
+    while not over:
+        _, _, ended, cut, _ = env.step(act())
+        over = ended or cut
+    return env.t

@@ -1,0 +1,188 @@
+"""What a stranger may hand over: every way in refuses it in one line, and writes nowhere else."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from running import SHORT, cli, recipe
+
+import sandbox
+from sandbox.errors import InvalidInputError, SandboxError
+from sandbox.run import recipe as recipes
+
+GOOD = "format: 1\nenvironment: billiards\npolicies: {random: 1}\nepisodes: 3\n"
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A run that a stranger made, in two shards."""
+    path = tmp_path_factory.mktemp("hostile") / "run"
+    before, os.environ["SANDBOX_HOME"] = os.environ.get("SANDBOX_HOME"), str(path.parent / "home")
+    sandbox.generate(recipe("billiards", scenario=SHORT, shard_episodes=2), path)
+    yield path
+    os.environ.pop("SANDBOX_HOME")
+    if before is not None:
+        os.environ["SANDBOX_HOME"] = before
+
+
+@pytest.fixture
+def copied(given: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be changed."""
+    return shutil.copytree(given, tmp_path / "copied")
+
+
+FILES = ("run.json", "manifest.json", "log", "checkpoint", ".ledger.json", "shards/shard-00000.h5")
+FILES += ("shards/shard-00000.episodes.jsonl",)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("form", ["pipe", "device", "folder", "link", "huge"])
+def test_a_file_of_a_run_that_is_none_is_refused_at_once(
+    form: str, name: str, copied: Path
+) -> None:
+    path = copied / name
+    content = path.read_bytes()
+    path.unlink()
+    elsewhere = copied.parent / "elsewhere"
+    elsewhere.write_bytes(content)
+    if form == "pipe":
+        os.mkfifo(path)
+    elif form == "folder":
+        path.mkdir()
+    elif form == "huge":
+        with path.open("wb") as file:
+            file.truncate(1 << 40)
+    else:
+        path.symlink_to(elsewhere if form == "link" else "/dev/zero")
+    for command in (("verify", "--sample", "0"), ("recover",), ("inspect",), ("preview",)):
+        done = cli(command[0], copied, *command[1:])
+        assert "Traceback" not in done.stderr
+        assert done.returncode in (0, 1, 2)
+        assert len(done.stderr.splitlines()) <= 1
+    verified = cli("verify", copied, "--sample", "0")
+    assert verified.returncode in (1, 2)
+    assert path.name in verified.stdout + verified.stderr
+    assert elsewhere.read_bytes() == content
+
+
+def test_nothing_is_written_through_links_of_a_run(given: Path, copied: Path) -> None:
+    precious = copied.parent / "precious"
+    precious.write_text("mine")
+    names = ["coverage.png", "preview/contact_sheet.png", "preview/preview.mp4", ".lock"]
+    names += [".manifest.json.tmp", ".checkpoint.tmp", "manifest.json", "checkpoint", "log"]
+    names += ["shards/shard-00001.h5.part.new", "shards/shard-00001.h5.finished"]
+    names += ["shards/shard-00001.episodes.jsonl.new", ".coverage.png.tmp"]
+    (copied / "preview").mkdir()
+    for name in names:
+        (copied / name).unlink(missing_ok=True)
+        (copied / name).symlink_to(precious)
+    for command in ("recover", "coverage", "preview"):
+        cli(command, copied)
+    shutil.rmtree(copied / "shards")
+    (copied / "shards").mkdir()
+    for name in names[9:]:
+        (copied / name).unlink(missing_ok=True)
+        (copied / name).symlink_to(precious)
+    cli("generate", cli_recipe(copied.parent), "--out", copied)
+    assert precious.read_text() == "mine"
+
+
+def test_nothing_is_written_into_a_folder_that_is_a_link(given: Path, copied: Path) -> None:
+    outside = copied.parent / "outside"
+    outside.mkdir()
+    (copied / "preview").symlink_to(outside)
+    assert "is a link" in cli("preview", copied, "--episodes", "1").stderr
+    shutil.rmtree(copied / "shards")
+    (copied / "manifest.json").unlink()
+    (copied / "log").unlink()
+    (copied / "checkpoint").unlink()
+    (copied / "shards").symlink_to(outside)
+    done = cli("generate", cli_recipe(copied.parent), "--out", copied)
+    assert (done.returncode, "is a link" in done.stderr) == (2, True), done.stderr
+    assert os.listdir(outside) == []
+
+
+def cli_recipe(folder: Path) -> Path:
+    path = folder / "recipe.yaml"
+    wanted = recipe("billiards", scenario=SHORT, shard_episodes=2)
+    path.write_text(json.dumps(wanted.model_dump(mode="json", exclude_none=True)))
+    return path
+
+
+def test_a_stray_copy_is_no_data(copied: Path) -> None:
+    shards = copied / "shards"
+    for name in ("shard-00000 (1).h5", "shard-00000.copy.h5", "shard-1.h5", "shard-x.h5.part"):
+        shutil.copy(shards / "shard-00000.h5", shards / name)
+    assert sandbox.open_run(copied).count() == 3
+    assert sandbox.verify(copied, sample=0).faults == []
+
+
+def test_workers_run_nothing_of_the_current_folder(tmp_path: Path) -> None:
+    for name in ("pickle", "numpy", "sandbox", "yaml", "multiprocessing", "encodings"):
+        (tmp_path / f"{name}.py").write_text("open('was_run', 'w')\n")
+    command = Path(sys.executable).with_name("sandbox")
+    if not command.exists():
+        pytest.fail("the console script is missing")
+    (tmp_path / "r.yaml").write_text(f"{GOOD}scenario: {SHORT}\nshard_episodes: 1\n")
+    for words in (
+        ["generate", "r.yaml", "--out", "run", "--workers", "2"],
+        ["verify", "run", "--workers", "2"],
+    ):
+        done = subprocess.run([command, *words], cwd=tmp_path, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "was_run").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("seed: !!int ''", ":5: .*the tag"),
+        ("seed: " + "9" * 5000, ":5: seed: must be a whole number"),
+        ("seed: 010", ":5: 010: some read it as octal"),
+        ("seed: 1:30", ":5: seed: must be a whole number"),
+        ("labels: yes", ":5: labels: must be true or false"),
+        ("account: &a [*a]", ":5: an alias that holds itself"),
+        ("account: &a {x: 1}\ncamera: {<<: *a}", ":6: a merge"),
+        ("\n".join(f"k{n}: 1" for n in range(20_000)), "more than 20,000 parts"),
+        ("account: " + "[" * 100, "more than 20,000 parts, or 32 levels"),
+        ("camera: " + "[" * 5000 + "]" * 5000, "more than 20,000 parts, or 32 levels"),
+        (
+            "a: &a [1,1,1,1,1,1,1,1,1,1]\n"
+            + "".join(
+                f"{b}: &{b} [{','.join([f'*{a}'] * 10)}]\n"
+                for a, b in zip("abcd", "bcde", strict=True)
+            ),
+            "more than 20,000 parts",
+        ),
+        ("? [a]\n: 1", "a key that is no text"),
+        ("1: 2", "the key '1' is no text"),
+        ('account: "\\ud800"', "is not Unicode text"),
+        ("account: " + "x" * 300_000, "larger than"),
+        (f"y{'z' * 70_000}: 1", "is not a known key"),
+        ("environment: " + "x" * 70_000, "there twice"),
+    ],
+)
+def test_yaml_means_what_it_says_and_stays_small(text: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(f"{GOOD}{text}\n")
+    with pytest.raises(InvalidInputError, match=says) as error:
+        recipes.load(str(path))
+    assert len(str(error.value)) < 2100
+
+
+def test_weights_that_add_to_infinity_are_refused() -> None:
+    with pytest.raises(InvalidInputError, match="add to infinity"):
+        recipes.of({**recipe().model_dump(), "policies": {"random": 1e308, "play": 1e308}})
+
+
+@pytest.mark.parametrize("path", ["a" * 300 + ".yaml", "a\0b.yaml", "a" * 300 + "/b.yaml"])
+def test_a_name_that_no_file_has_is_one_line(path: str) -> None:
+    with pytest.raises(SandboxError, match="no file has such a name"):
+        recipes.load(path)
+    with pytest.raises(SandboxError):
+        sandbox.open_run(path).recipe  # noqa: B018

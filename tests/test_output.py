@@ -1,0 +1,231 @@
+"""What the command line prints, wherever it prints, and how it ends when it cannot go on."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import pytest
+from running import SHORT, cli, recipe
+
+import sandbox
+from sandbox.errors import MOST_CHARACTERS, SandboxError, UnknownNameError
+from sandbox.ledger import Ledger
+
+COMMAND = [sys.executable, "-m", "sandbox"]
+ASCII = {
+    "LC_ALL": "POSIX",
+    "PYTHONUTF8": "0",
+    "PYTHONCOERCECLOCALE": "0",
+    "PYTHONIOENCODING": "",
+}
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A run of three episodes of 40 steps."""
+    path = tmp_path_factory.mktemp("output") / "run"
+    before, os.environ["SANDBOX_HOME"] = os.environ.get("SANDBOX_HOME"), str(path.parent / "home")
+    sandbox.generate(recipe("billiards", scenario=SHORT), path)
+    yield path
+    os.environ.pop("SANDBOX_HOME")
+    if before is not None:
+        os.environ["SANDBOX_HOME"] = before
+
+
+def process(
+    *arguments: str | Path, limit: str = "", **environ: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process of its own, in a shell that first sets a limit."""
+    line = " ".join(f"'{part}'" for part in [*COMMAND, *map(str, arguments)])
+    return subprocess.run(
+        ["sh", "-c", f"{limit} {line}"],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        env={**os.environ, **environ},
+        check=False,
+    )
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line in which a command says what a user can put right; its status is 2."""
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.returncode == 2, done.stdout + done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def test_a_path_is_whole_where_nobody_reads_at_a_terminal(short: Path, tmp_path: Path) -> None:
+    deep = tmp_path.joinpath(*["a_folder_with_a_long_name"] * 6)
+    for done, path in (
+        (cli("coverage", short, "--out", deep.with_name("a.png")), deep.with_name("a.png")),
+        (cli("recover", tmp_path), tmp_path),
+        (cli("generate", "billiards_pixels", "--out", deep, "--episodes", "0"), None),
+        (cli("prove", short, "--episode", "0", "--out", tmp_path / "p.json"), tmp_path / "p.json"),
+    ):
+        assert path is None or str(path) in done.stdout + done.stderr
+    made = cli("generate", cli_recipe(tmp_path), "--out", deep)
+    assert f"Run: {deep}\n" in made.stdout, made.stderr
+    drawn = cli("preview", deep, "--image-size", "16", "--episodes", "1")
+    assert f"Preview: {deep}/preview/preview.mp4\n" in drawn.stdout
+    faults = cli("verify", deep, "--no-ledger", "--sample", "0")
+    assert max(map(len, faults.stdout.splitlines())) > 80
+
+
+def cli_recipe(folder: Path, **changes: object) -> Path:
+    """A recipe in a file."""
+    path = folder / "recipe.yaml"
+    wanted = recipe("billiards", scenario=SHORT, **changes)
+    path.write_text(json.dumps(wanted.model_dump(mode="json", exclude_none=True)))
+    return path
+
+
+def test_an_ascii_terminal_shows_every_path_and_table(short: Path, tmp_path: Path) -> None:
+    out = tmp_path / "gr\u00fc\u00df \u2603"
+    for command in (
+        ("generate", cli_recipe(tmp_path), "--out", out),
+        ("inspect", out),
+        ("verify", out, "--sample", "1"),
+        ("factors", "push_t"),
+        ("inspect", tmp_path / "\u2603"),
+    ):
+        done = process(*command, **ASCII)
+        assert "Traceback" not in done.stderr, done.stderr
+        assert done.returncode == (2 if command[-1] == tmp_path / "\u2603" else 0), done.stderr
+        assert (done.stdout + done.stderr).isascii()
+    assert sandbox.verify(out, sample=0).faults == []
+
+
+@pytest.mark.parametrize("command", ["envs", "scenarios", "factors push_t", "quote push_t_demo"])
+def test_commands_do_without_docstrings_and_assertions(command: str) -> None:
+    done = process(*command.split(), PYTHONOPTIMIZE="2")
+    assert done.returncode == 0, done.stderr
+
+
+def test_without_a_compiler_the_second_renderer_draws(short: Path, tmp_path: Path) -> None:
+    done = process(
+        *("preview", short, "--out", tmp_path / "p", "--image-size", "16", "--episodes", "1"),
+        NUMBA_DISABLE_JIT="1",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Bullet's TinyRenderer draws instead" in done.stderr
+    assert (tmp_path / "p" / "contact_sheet.png").stat().st_size > 1000
+
+
+def test_a_run_without_labels_has_surprises_of_the_kinds_that_need_none(
+    short: Path, tmp_path: Path
+) -> None:
+    done = cli("surprises", short, "--out", tmp_path / "pairs", "--pairs", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    kinds = {record.branch["kind"] for record in sandbox.open_run(tmp_path / "pairs").records()}  # type: ignore[index]
+    assert {kind.partition(":")[0] for kind in kinds} > {"same", "vanish", "recolor"}
+    assert "ghost" not in {kind.partition(":")[0] for kind in kinds}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("coverage RUN --out TMP/a.xyz", "a picture cannot end in '.xyz'; use one of "),
+        ("coverage RUN --out TMP/folder.png", "Is a directory"),
+        ("coverage RUN --out /sys/a.png", "cannot be written: "),
+        ("preview RUN --out TMP/file", "the preview cannot be written: File exists"),
+        ("preview RUN --out /sys/a", "the preview cannot be written: "),
+        ("prove RUN --episode 0 --out TMP/folder.png", "Is a directory"),
+        ("prove RUN --episode 0 --out TMP/none/a.json", "No such file or directory"),
+        ("generate TMP/recipe.yaml --out TMP/file", "cannot be written: File exists"),
+        ("generate TMP/recipe.yaml --out TMP/file/run", "cannot be written: Not a directory"),
+        ("generate TMP/recipe.yaml --out /sys/run", "cannot be written: "),
+        ("generate TMP/folder.png.yaml", "there is no such file"),
+        ("gallery TMP/file", "the gallery cannot be written: File exists"),
+        ("reference /sys/docs", "the reference cannot be written: "),
+    ],
+)
+def test_what_cannot_be_written_is_one_line(
+    arguments: str, said: str, short: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "file").touch()
+    cli_recipe(tmp_path)
+    words = arguments.replace("RUN", str(short)).replace("TMP", str(tmp_path)).split()
+    assert said in one_line(cli(*words))
+
+
+@pytest.mark.parametrize("command", ["generate", "coverage", "prove"])
+def test_a_disk_that_takes_no_more_is_one_line(command: str, short: Path, tmp_path: Path) -> None:
+    """A process that may write files of 8 KiB only meets what a full disk gives it."""
+    words: dict[str, list[str | Path]] = {
+        "generate": [cli_recipe(tmp_path), "--out", tmp_path / "new"],
+        "coverage": [short, "--out", tmp_path / "c.png"],
+        "prove": [short, "--episode", "0", "--step", "3", "--out", tmp_path / "p.json"],
+    }
+    small = "ulimit -f 1;" if command == "prove" else "ulimit -f 8;"
+    one_line(process(command, *words[command], limit=small, SANDBOX_HOME=str(tmp_path / "h")))
+
+
+def test_a_full_disk_behind_stdout_is_one_line_and_a_closed_pipe_is_none() -> None:
+    with open("/dev/full", "wb") as nowhere:
+        full = subprocess.run(
+            [*COMMAND, "factors", "push_t"],
+            stdout=nowhere,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (full.returncode, len(full.stderr.splitlines())) == (2, 1), full.stderr
+    assert "No space left on device" in full.stderr
+    line = f"'{sys.executable}' -m sandbox factors push_t | true"
+    ended = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert ended.stderr == ""
+
+
+def test_the_end_of_credit_with_several_workers_is_one_line(tmp_path: Path) -> None:
+    ledger = Ledger()
+    ledger.open_account("lab", "prepaid")
+    ledger.grant("lab", 25_000_000, b"0" * 16)
+    wanted = cli_recipe(tmp_path, account="lab", admission="greedy", episodes=6, shard_episodes=1)
+    done = process("generate", wanted, "--workers", "2", "--out", tmp_path / "run")
+    assert "Traceback" not in done.stderr, done.stderr
+    assert len([line for line in done.stderr.splitlines() if line]) <= 1
+
+
+def test_a_verdict_says_how_many_faults_there_are_and_of_what_kind(
+    short: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-r", short, copy], check=True)
+    path = next(copy.glob("shards/*.h5"))
+    with h5py.File(path, "r+") as file:
+        file["reward"][5] += 1.0
+        file["reward"][60] += 1.0
+    (copy / "checkpoint").write_text("none\n")
+    done = cli("verify", copy, "--no-ledger")
+    (verdict,) = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
+    report = sandbox.verify(copy)
+    assert report.kinds["episodes recorded"] == 2
+    assert report.kinds["log"] == 1
+    assert sum(report.kinds.values()) == len(report.faults)
+    assert "2 of the episodes recorded" in verdict
+    assert "1 of the log" in verdict
+
+
+def test_a_quote_says_what_to_expect_beside_the_most(tmp_path: Path) -> None:
+    wanted = recipe("two_room", episodes=24, policies={"scripted": 1.0})
+    quoted = sandbox.quote(wanted)
+    bill = sandbox.generate(wanted, tmp_path / "run")
+    assert not quoted.exact
+    assert quoted.expected is not None
+    assert quoted.expected < quoted.amount
+    assert abs(quoted.expected - bill.amount) < 0.3 * bill.amount < quoted.amount - bill.amount
+    assert sandbox.quote(recipe("billiards")).expected is None  # Exact: nothing to expect.
+
+
+def test_a_message_is_one_line_of_limited_length_that_controls_no_terminal() -> None:
+    told = str(SandboxError("a\nb\x1b[31m\ud800" + "x" * 70_000))
+    assert told.startswith("a b\\x1b[31m\\ud800xxx")
+    assert len(told) < MOST_CHARACTERS + 20
+    assert len(str(UnknownNameError("factor", "y" * 70_000, ["t_mass_kg"]))) < 200

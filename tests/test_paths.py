@@ -1,0 +1,140 @@
+"""A path means what it meant when it was given, as text or as a Path, whatever becomes current."""
+
+import inspect
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from running import SHORT, cli, python, recipe
+
+import sandbox
+from sandbox.catalogue import environment
+from sandbox.evidence import keys
+from sandbox.ledger import Ledger
+from sandbox.run.settle import recover
+
+RECIPE = (
+    f"format: 1\nenvironment: billiards\nscenario: {SHORT}\n"
+    "policies: {random: 1}\nepisodes: 3\nseed: 1\n"
+)
+Calls = dict[str, Callable[[Callable[[str], Any]], Any]]
+CALLS: Calls = {  # Every public function, in an order in which each finds what it needs.
+    "quote": lambda at: sandbox.quote(at("r.yaml")).amount,
+    "generate": lambda at: sandbox.generate(at("r.yaml"), at("run")).amount,
+    "open_run": lambda at: sandbox.open_run(at("run")).count(),
+    "verify": lambda at: sandbox.verify(at("run"), sample=1).faults,
+    "audit": lambda at: sandbox.audit(at("run"), fraction=0.9, nonce="n").report.faults,
+    "render": lambda at: sandbox.render(at("run"), at("drawn"), image_size=16).episodes,
+    "branch": lambda at: (
+        sandbox.branch(at("run"), at("b"), episode=0, step=2, kinds=["noop"]).episodes
+    ),
+    "surprises": lambda at: (
+        sandbox.surprises(at("run"), at("s"), kinds=["recolor"], pairs=1).episodes
+    ),
+    "Windows": lambda at: len(sandbox.Windows(at("run"), 4, ("reward",))),
+}
+
+
+def test_public_functions_take_text_paths_and_a_tilde_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert {*CALLS} == {*sandbox.__all__}
+    found: list[list[Any]] = []
+    for number, kind in enumerate((str, Path, lambda p: str(Path("~") / p.name))):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "r.yaml").write_text(RECIPE)
+        monkeypatch.setenv("HOME", str(folder))
+
+        def at(name: str, of: Any = kind, under: Path = folder) -> Any:
+            return of(under / name)
+
+        found.append([call(at) for call in CALLS.values()])
+        assert sorted(os.listdir(folder)) == ["b", "drawn", "r.yaml", "run", "s"]
+    assert found[0] == found[1] == found[2]
+
+
+def test_whatever_takes_a_path_takes_text_too() -> None:
+    """By their annotations: what is offered to others never wants a Path alone."""
+    from sandbox import document, files, jsonfile
+    from sandbox.report import coverage, gallery, preview, reference
+    from sandbox.run import folder, run
+    from sandbox.trajectory import ShardReader, ShardWriter, shards
+
+    offered: list[Any] = [getattr(sandbox, name) for name in sandbox.__all__]
+    offered += [Ledger, recover, folder.Folder, run.Run, ShardReader, ShardWriter, shards]
+    offered += [document.read, jsonfile.read, jsonfile.write, files.place]
+    offered += [coverage.draw, gallery.gallery, preview.preview, reference.write]
+    for one in offered:
+        for name, parameter in inspect.signature(one).parameters.items():
+            said = str(parameter.annotation)
+            assert "Path" not in said or "str" in said, f"{one.__name__}({name}: {said})"
+
+
+def test_another_current_folder_changes_no_path_that_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "s.yaml").write_text("format: 1\nenvironment: billiards\nlimit_s: 1.0\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SANDBOX_HOME", "here")
+    made = keys.new()
+    sandbox.generate(recipe(episodes=2), "run")
+    folder, ledger = sandbox.open_run("run"), Ledger("here/ledger.db")
+    env = environment("billiards")(scenario="s.yaml")
+    env.reset(seed=1)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    env.step(env.action_space.sample())
+    twin = env.branch()
+    assert (twin.row, twin.max_steps) == (env.row, env.max_steps)
+    twin.close()
+    env.close()
+    assert folder.count() == 2
+    assert ledger.balance("local") == Ledger().balance("local")
+    assert ledger.balance("local").posted_micro < 0
+    assert keys.load().text == made.text
+    assert sandbox.verify(tmp_path / "run").faults == []
+    assert os.listdir() == []
+
+
+def test_workers_find_the_scenario_of_a_relative_path(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text("format: 1\nenvironment: billiards\nlimit_s: 1.0\n")
+    (tmp_path / "r.yaml").write_text(f"{RECIPE.replace(SHORT, 's.yaml')}shard_episodes: 1\n")
+    code = (
+        "import os, sandbox\n"
+        "if __name__ == '__main__':\n"
+        f"    os.chdir({str(tmp_path)!r})\n"
+        "    print(sandbox.generate('r.yaml', 'run', workers=2).episodes)\n"
+    )
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "it.py").write_text(code)
+    done = python("it.py", cwd=tmp_path / "elsewhere")
+    assert done.stdout == "3\n", done.stderr
+
+
+def test_commands_take_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r.yaml").write_text(RECIPE)
+    done = cli("generate", "~/r.yaml", "--out", "~/run", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["episodes"] == 3
+    for command in (
+        ("inspect", "~/run"),
+        ("verify", "~/run"),
+        ("coverage", "~/run", "--out", "~/c.png"),
+        ("preview", "~/run", "--out", "~/preview", "--image-size", "16", "--episodes", "1"),
+        ("prove", "~/run", "--episode", "0", "--out", "~/proof.json"),
+        ("verify", "~/proof.json"),
+        ("verify", "~/run", "--checkpoint", "~/run/checkpoint"),
+        ("prove", "~/run", "--since", "~/run/checkpoint", "--out", "~/grown.json"),
+        ("recover", "~/run"),
+    ):
+        done = cli(*command)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    assert sorted(name for name in os.listdir() if name[0] != ".") == [
+        *("c.png", "grown.json", "home", "preview", "proof.json", "r.yaml", "run")
+    ]
