@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from sandbox import prices
+from sandbox.dataset import overlap as overlaps
+from sandbox.dataset.overlap import Overlap
 from sandbox.evidence import keys
 from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Ledger
@@ -43,6 +45,21 @@ def open_run(path: PathLike, *, trust_code: bool = False) -> Folder:
             MODULE:CLASS.
     """
     return Folder(path, trust_code)
+
+
+def overlap(test: PathLike, train: PathLike) -> Overlap:
+    """Return what a test run shares with a training run: seeds of episodes, and whole frames.
+
+    It should be nothing; `warnings()` says in sentences what it is.
+
+    Args:
+        test: the run to test with.
+        train: the run to train on.
+
+    Raises:
+        FormatError: a run cannot be read.
+    """
+    return overlaps.overlap(open_run(test), open_run(train))
 
 
 def quote(
