@@ -60,7 +60,7 @@ def verify(
     leaves = [identity.leaf, *found.leaves]
     manifest = _check_files(folder, found, leaves)
     history.check(folder, leaves, trust, report, manifest)
-    charges.check(folder, found.usages, trust.ledger, report)
+    charges.check(folder, found.usages, trust.ledger, report, whole=trust.whole_ledger)
     return report
 
 
