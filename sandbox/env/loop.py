@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from sandbox import digest
 from sandbox import observation as modality
-from sandbox import scenario as scenarios
 from sandbox.env import declared, disturb, exits, observed, past, snapshots, start
 from sandbox.env import options as asked
 from sandbox.env import reward as rewards
@@ -22,7 +21,6 @@ from sandbox.env.past import Past
 from sandbox.env.pictures import Pictures
 from sandbox.env.snapshots import Snapshot
 from sandbox.env.task import Observation, Task
-from sandbox.errors import InvalidInputError
 from sandbox.meter import Meter
 from sandbox.scenario.disturbance import Disturbance
 from sandbox.scenario.factors import Values, VariationSpace
@@ -50,6 +48,7 @@ class SandboxEnv(Task):
         reward: `dense`, or `sparse`: -1 until success, then 0.
         labels: whether the world adds up contact impulses for `labels`.
         meter: counts and pays in place of `account` and `budget`.
+        label: what the charges of its episodes are called in statements, such as sweep-3.
 
     Attributes:
         keywords: those of the constructor, by which a branch is made.
@@ -89,6 +88,7 @@ class SandboxEnv(Task):
         labels: bool = False,
         meter: Meter | None = None,
         reward: str = "dense",
+        label: str | None = None,
     ) -> None:
         self.keywords: dict[str, Any] = {
             "scenario": scenario,
@@ -99,19 +99,13 @@ class SandboxEnv(Task):
             "renderer": renderer,
             "render_mode": render_mode,
             "reward": rewards.checked(reward),
+            "label": asked.checked_label(label),
         }
-        plain = {"format": scenarios.FORMAT, "environment": self.name()}
-        self.scenario, where = scenarios.load(plain if scenario is None else scenario)
-        if self.scenario.environment not in (self.name(), self.written()):
-            raise InvalidInputError(
-                f"{where}: this scenario is for {self.scenario.environment!r}, not {self.name()!r}."
-            )
-        self.scenario.check(self.factors, where)
-        self.scenario.settings(split)
-        self.split = split
+        self.scenario, self.split = start.scenario(self, scenario, split), split
         self.modalities = modality.names(observation)
         self.render_mode = asked.render_mode(render_mode)
-        self.meter = asked.meter(account, budget) if meter is None else meter
+        about = {"environment": self.name(), "scenario": start.named(scenario), "label": label}
+        self.meter = asked.meter(account, budget, about) if meter is None else meter
         self.max_steps = start.limit(self)
         self.physics_steps = self.physics_hz // self.control_hz
         self.variation_space = VariationSpace(self.factors)

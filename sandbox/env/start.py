@@ -20,6 +20,30 @@ if TYPE_CHECKING:
 _LAYOUT = 1  # Spawn key of the layout stream; factors.stream() has 0, the noise on actions 2.
 
 
+def scenario(
+    env: "SandboxEnv", given: str | Mapping[str, Any] | None, split: str | None
+) -> scenarios.Scenario:
+    """Return the scenario of an environment, checked with its split.
+
+    Raises:
+        InvalidInputError, UnknownNameError: it is not valid, or for another environment.
+    """
+    plain = {"format": scenarios.FORMAT, "environment": env.name()}
+    found, where = scenarios.load(plain if given is None else given)
+    if found.environment not in (env.name(), env.written()):
+        raise InvalidInputError(
+            f"{where}: this scenario is for {found.environment!r}, not {env.name()!r}."
+        )
+    found.check(env.factors, where)
+    found.settings(split)
+    return found
+
+
+def named(given: str | Mapping[str, Any] | None) -> str | None:
+    """Return what statements call a scenario: its name, or that it was given as a mapping."""
+    return given if given is None or isinstance(given, str) else "(a mapping)"
+
+
 def limit(env: "SandboxEnv") -> int:
     """Return the number of steps after which an episode is truncated.
 
