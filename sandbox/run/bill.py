@@ -21,12 +21,14 @@ class Quote:
         amount: price of that work [microcredits].
         exact: whether the bill will be the same to the microcredit.
         episode: work of one episode per meter unit, at most.
+        price_version: version of the price schedule.
     """
 
     quantities: dict[str, int]
     amount: int
     exact: bool
     episode: dict[str, int]
+    price_version: str
 
 
 @dataclass
@@ -38,6 +40,7 @@ class Bill:
         amount: price of that work [microcredits].
         episodes: number of episodes kept.
         already: number of those that were charged before this call.
+        price_version: version of the price schedule.
         ended: why the run ended before it had all its episodes, in words; "" if it did not.
     """
 
@@ -45,6 +48,7 @@ class Bill:
     amount: int = 0
     episodes: int = 0
     already: int = 0
+    price_version: str = ""
     ended: str = ""
 
     def add(self, usage: Usage) -> None:
