@@ -165,7 +165,7 @@ def test_workers_run_nothing_of_the_current_folder(tmp_path: Path) -> None:
         ("1: 2", "the key '1' is no text"),
         ('account: "\\ud800"', "is not Unicode text"),
         ("account: " + "x" * 300_000, "larger than"),
-        (f"y{'z' * 70_000}: 1", "is not a known key"),
+        (f"y{'z' * 70_000}: 1", "this is not YAML"),
         ("environment: " + "x" * 70_000, "there twice"),
     ],
 )
