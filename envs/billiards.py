@@ -34,8 +34,8 @@ class Billiards(SandboxEnv):
         left [s].
     Action, float32 (2,) in [-1, 1]: impulse on the cue ball, x and y, in units of what gives it
         2 m/s; only when all balls rest at the beginning of the step, otherwise nothing happens.
-    Reward: 1 in the step in which the object ball is first moved by more than 5 mm, otherwise 0.
-    Ends: truncated after 10 s; success is that the object ball was moved.
+    Reward: for success alone.
+    Ends: truncated after 10 s; success is that the object ball was moved by more than 5 mm.
     """
 
     family = "intuitive physics"
@@ -95,7 +95,7 @@ class Billiards(SandboxEnv):
         """Note that no ball was hit."""
         self.count: int = self.values.n_balls
         self.home: Point | None = None
-        self.hit = self.just_hit = False
+        self.hit = False
 
     def act(self, action: list[float]) -> None:
         if self.rest and (action[0] or action[1]):
@@ -114,14 +114,10 @@ class Billiards(SandboxEnv):
         if self.home is None:
             self.home = (x, y)
         moved = (x - self.home[0]) ** 2 + (y - self.home[1]) ** 2 > 0.005**2
-        self.just_hit = moved and not self.hit
         self.hit = self.hit or moved
 
     def proprio(self) -> tuple[float, ...]:
         return (*self.balls, self.count, self.rest, self.seconds_left())
-
-    def reward(self) -> float:
-        return float(self.just_hit)
 
     def success(self) -> bool:
         return self.hit

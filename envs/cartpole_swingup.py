@@ -26,7 +26,7 @@ class CartpoleSwingup(SandboxEnv):
     Observation (proprio), float32 (5,): 0 cart x [m]; 1:3 cos, sin of the pole's angle from
         upright; 3 cart velocity [m/s]; 4 pole velocity [rad/s].
     Action, float32 (1,) in [-1, 1]: force on the cart along x in units of 12 N.
-    Reward: upright x centred x slow, each 0 to 1, after dm_control's cartpole swingup.
+    Reward: falls short by 1 - upright x centred x slow, each 0 to 1, as dm_control rewards them.
     Ends: truncated after 10 s; success is upright and still for the last second.
     """
 
@@ -89,11 +89,11 @@ class CartpoleSwingup(SandboxEnv):
     def proprio(self) -> tuple[float, ...]:
         return (self.x, self.cos, self.sin, self.speed, self.spin)
 
-    def reward(self) -> float:
+    def shortfall(self) -> float:
         upright = (self.cos + 1) / 2
         centred = (1 + 0.1 ** (self.x / RAIL_HALF_M) ** 2) / 2
         slow = (1 + 0.1 ** (self.spin / 5) ** 2) / 2
-        return upright * centred * slow
+        return 1 - upright * centred * slow
 
     def success(self) -> bool:
         return self.held >= HELD_S * self.control_hz

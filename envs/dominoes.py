@@ -41,7 +41,7 @@ class Dominoes(SandboxEnv):
         tap counts; 102 seconds left [s].
     Action, float32 (2,) in [-1, 1]: tap near the top of the first domino that stands, an impulse x
         and y in units of 0.6 m/s times its mass; only when all rest, otherwise nothing happens.
-    Reward: the share of the dominoes that fell in this step.
+    Reward: progress is the share of the dominoes that have fallen.
     Ends: truncated after 5 s; success is that the last domino has fallen.
     """
 
@@ -106,7 +106,7 @@ class Dominoes(SandboxEnv):
         """Note that no domino has fallen, and that all have stood still for long."""
         self.count: int = self.values.n_dominoes
         self.fallen, self.still = [False] * self.count, REST_ROWS
-        self.newly, self.stopped = 0, False
+        self.stopped = False
 
     def act(self, action: list[float]) -> None:
         if not self.rest or not (action[0] or action[1]) or self.next < 0:
@@ -120,7 +120,7 @@ class Dominoes(SandboxEnv):
     def arrived(self) -> None:
         """Derive which way each domino points, which have fallen, and whether all rest."""
         row, told, fallen = self.row, list[float](), self.fallen
-        before, self.next, fastest, spinning = sum(fallen), -1, 0.0, 0.0
+        self.next, fastest, spinning = -1, 0.0, 0.0
         for n in range(self.count):
             x, y, z, i, j, k, w, *speeds = row[n * BODY_STATE : (n + 1) * BODY_STATE]
             told += (clip(x, -ABOUT_M, ABOUT_M), clip(y, -ABOUT_M, ABOUT_M), min(z, 1.0))
@@ -132,7 +132,6 @@ class Dominoes(SandboxEnv):
             fastest = max(fastest, *speeds[:3], -min(speeds[:3]))
             spinning = max(spinning, *speeds[3:], -min(speeds[3:]))
         self.told = told + [0.0] * (5 * (MOST - self.count))
-        self.newly = sum(fallen) - before
         still = fastest < REST_M_S and spinning < REST_RAD_S
         self.still = self.still + 1 if still else 0
         self.rest = self.still >= REST_ROWS
@@ -141,8 +140,8 @@ class Dominoes(SandboxEnv):
     def proprio(self) -> tuple[float, ...]:
         return (*self.told, self.count, self.rest, self.seconds_left())
 
-    def reward(self) -> float:
-        return self.newly / self.count
+    def progress(self) -> float:
+        return sum(self.fallen) / self.count
 
     def success(self) -> bool:
         return self.fallen[-1]
@@ -162,7 +161,7 @@ class Dominoes(SandboxEnv):
     def scripted(self, rng: np.random.Generator) -> Actions:
         """Tap the first domino that stands, again where the row stopped."""
         while True:
-            yield self._tap(0.8, 0.0)
+            yield self._tap(1.0, 0.0)
 
     def _tap(self, power: float, aside_rad: float) -> Vector:
         """Return a tap along the row at the first domino that stands, if all rest."""

@@ -31,7 +31,7 @@ class Latch(SandboxEnv):
         6:9 middle of the handle [m]; 9:11 end of the lever, x, z [m]; 11 whether it is a door; 12
         seconds left [s].
     Action, float32 (3,) in [-1, 1]: finger velocity x, y, z in units of 0.35 m/s.
-    Reward: how far it is open as a fraction of what is success, 0 to 1.
+    Reward: progress is how far it is open as a fraction of what is success, 0 to 1.
     Ends: terminated when a drawer is open by 12 cm or a door by 0.8 rad, which is success;
         truncated after 20 s.
     """
@@ -156,7 +156,7 @@ class Latch(SandboxEnv):
         lever = (self.lever_end[0], self.lever_end[2])
         return (*self.finger.numbers(), *self.handle, *lever, self.door, self.seconds_left())
 
-    def reward(self) -> float:
+    def progress(self) -> float:
         return max(0.0, min(1.0, self.opened / OPEN[self.door]))
 
     def success(self) -> bool:

@@ -39,8 +39,8 @@ class PandaPickStack(SandboxEnv):
         0 where there is no such cube; 27 seconds left [s].
     Action, float32 (4,) in [-1, 1]: velocity of the fingertips x, y, z in units of 0.25 m/s; what
         the fingers open to, -1 closed, 1 wide open.
-    Reward: 0 to 0.25 for nearness to the cube; in the hand 0.25 to 0.7, as it comes nearer to its
-        place; on its place 0.75, and up to 1 while it rests there, released.
+    Reward: progress is 0 to 0.25 for nearness to the cube; in the hand 0.25 to 0.7, as it comes
+        nearer to its place; on its place 0.75, and up to 1 while it rests there, released.
     Ends: terminated when it has rested there, released, for half a second, which is success;
         truncated after 20 s.
     """
@@ -160,7 +160,7 @@ class PandaPickStack(SandboxEnv):
         cubes += (0.0,) * (5 * (CUBES - self.count))
         return (*self.hand.numbers(), self.opening, *cubes, self.seconds_left())
 
-    def reward(self) -> float:
+    def progress(self) -> float:
         if self.on_base:
             return 0.75 + 0.25 * min(1.0, self.rested / (HELD_S * self.control_hz))
         if self.in_hand:

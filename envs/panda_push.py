@@ -13,7 +13,7 @@ BOX = ((0.28, -0.32, 0.02), (0.62, 0.32, 0.3))  # Lowest and highest place of th
 STARTS = ((0.38, -0.08, 0.12), (0.5, 0.08, 0.2))
 SPREAD_M = (0.05, 0.03)  # Of the disc, along x and y, either way.
 DISC_M = 0.04
-WITHIN_M = 0.03
+WITHIN_M, FAR_M = 0.03, 0.4  # Cube and disc, for success and where progress is 0.
 MOVED_M = 0.01
 
 # The scripted policy.
@@ -30,7 +30,7 @@ class PandaPush(SandboxEnv):
         [m]; 3:6 its velocity [m/s]; 6:9 cube x, y, z [m]; 9:11 cos, sin of the cube's yaw; 11:13
         disc x, y [m]; 13 seconds left [s].
     Action, float32 (3,) in [-1, 1]: velocity of the fingertips x, y, z in units of 0.25 m/s.
-    Reward: minus the horizontal distance of cube and disc [m], at least -1.
+    Reward: progress is 1 - horizontal distance of cube and disc / 0.4 m, 0 to 1.
     Ends: terminated within 3 cm, the cube on the table, which is success; truncated after 15 s.
     """
 
@@ -121,8 +121,8 @@ class PandaPush(SandboxEnv):
             self.seconds_left(),
         )
 
-    def reward(self) -> float:
-        return -min(self.distance, 1.0)
+    def progress(self) -> float:
+        return 1.0 - min(1.0, self.distance / FAR_M)
 
     def success(self) -> bool:
         return self.distance < WITHIN_M and 0.0 < self.cube[2] < 0.06

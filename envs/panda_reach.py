@@ -12,7 +12,7 @@ BOX = ((0.28, -0.32, 0.02), (0.62, 0.32, 0.4))  # Lowest and highest place of th
 GOALS = ((0.32, -0.28, 0.05), (0.58, 0.28, 0.27))
 SPREAD_M = (0.08, 0.16, 0.06)  # Along each axis, either way.
 STARTS = ((0.33, -0.2, 0.32), (0.5, 0.2, 0.38))
-WITHIN_M = 0.02
+WITHIN_M, FAR_M = 0.02, 0.8  # Fingertips and ball, for success and where progress is 0.
 ITERATIONS = 20  # Of the solver; the arm comes to rest within 0.1 mm, with 50 within 0.01 mm.
 
 
@@ -22,7 +22,7 @@ class PandaReach(SandboxEnv):
     Observation (proprio), float32 (16,), world frame: 0:3 point between the fingertips x, y, z
         [m]; 3:6 its velocity [m/s]; 6:9 ball x, y, z [m]; 9:16 angles of the seven joints [rad].
     Action, float32 (3,) in [-1, 1]: velocity of the fingertips x, y, z in units of 0.25 m/s.
-    Reward: minus the distance of fingertips and ball [m], at least -1.
+    Reward: progress is 1 - distance of fingertips and ball / 0.8 m, 0 to 1.
     Ends: terminated within 2 cm, which is success; truncated after 6 s.
     """
 
@@ -94,8 +94,8 @@ class PandaReach(SandboxEnv):
     def proprio(self) -> tuple[float, ...]:
         return (*self.hand.numbers(), *self.goal, *self.row[0:14:2])
 
-    def reward(self) -> float:
-        return -min(self.distance, 1.0)
+    def progress(self) -> float:
+        return 1.0 - min(1.0, self.distance / FAR_M)
 
     def success(self) -> bool:
         return self.distance < WITHIN_M

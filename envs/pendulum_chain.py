@@ -33,7 +33,7 @@ class PendulumChain(SandboxEnv):
         about y, all 0 where there is no such link; 15 number of links; 16 height of the tip above
         the pivot as a fraction of the reach.
     Action, float32 (1,) in [-1, 1]: torque of the stand on the first link, in units of 4 N m.
-    Reward: (1 + height of the tip above the pivot / reach) / 2, 0 to 1, this step.
+    Reward: progress is (1 + height of the tip above the pivot / reach) / 2, 0 to 1.
     Ends: truncated after 10 s; success is that the tip has been above 80 % of its reach for 0.1 s
         on end, once or more often.
     """
@@ -117,7 +117,7 @@ class PendulumChain(SandboxEnv):
     def proprio(self) -> tuple[float, ...]:
         return (*self.links, *self.absent, self.count, self.height)
 
-    def reward(self) -> float:
+    def progress(self) -> float:
         return (1.0 + self.height) / 2
 
     def success(self) -> bool:

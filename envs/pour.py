@@ -29,7 +29,7 @@ class Pour(SandboxEnv):
         6:12 of the beads mean, least and greatest x, then z [m]; 12 seconds left [s].
     Action, float32 (2,) in [-1, 1]: velocity of the cup along x in units of 0.3 m/s; velocity of
         its tilt in units of 1.2 rad/s.
-    Reward: the share of the beads that are in the bowl.
+    Reward: progress is the share of the beads that are in the bowl.
     Ends: truncated after 6 s; success is that at least 60 % of the beads are in the bowl: between
         its walls and below their tops.
     """
@@ -127,7 +127,7 @@ class Pour(SandboxEnv):
         beads_z = (sum(zs) / self.count, min(zs), max(zs))
         return (*cup, self.bowl, self.half, *beads_x, *beads_z, self.seconds_left())
 
-    def reward(self) -> float:
+    def progress(self) -> float:
         return self.share
 
     def success(self) -> bool:

@@ -40,7 +40,7 @@ class PushCubes(SandboxEnv):
         cubes its x, y [m], cos, sin of its yaw, and its mark's x, y [m], all 0 where there is no
         such cube; 50 number of cubes; 51 seconds left [s].
     Action, float32 (2,) in [-1, 1]: finger velocity x, y in units of 0.5 m/s.
-    Reward: mean over the cubes of 1 - distance to the mark / 0.6 m, 0 to 1, this step.
+    Reward: progress is the mean over the cubes of 1 - distance to the mark / 0.6 m, 0 to 1.
     Ends: terminated when every cube is within 3 cm of its mark, however it is turned, which is
         success; truncated after 60 s.
     """
@@ -137,7 +137,7 @@ class PushCubes(SandboxEnv):
     def proprio(self) -> tuple[float, ...]:
         return (*self.finger.at, *self.numbers, self.count, self.seconds_left())
 
-    def reward(self) -> float:
+    def progress(self) -> float:
         if not self.away:
             return 0.0
         return sum(max(0.0, 1.0 - d / FAR_M) for d in self.away.values()) / len(self.away)

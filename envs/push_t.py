@@ -41,7 +41,7 @@ class PushT(SandboxEnv):
         of its bar [m]; 4:6 cos, sin of the T's yaw; 6:8 outline x, y [m]; 8:10 cos, sin of the
         outline's yaw; 10 seconds left [s].
     Action, float32 (2,) in [-1, 1]: finger velocity x, y in units of 0.5 m/s.
-    Reward: overlap of T and outline as a fraction of the T's area, 0 to 1, this step.
+    Reward: progress is the overlap of T and outline as a fraction of the T's area, 0 to 1.
     Ends: terminated at 95 % overlap, which is success; truncated after 30 s.
     """
 
@@ -118,7 +118,7 @@ class PushT(SandboxEnv):
             poses += (x, y, math.cos(turn), math.sin(turn))
         return (*self.finger.at, *poses, self.seconds_left())
 
-    def reward(self) -> float:
+    def progress(self) -> float:
         return self.overlap
 
     def success(self) -> bool:

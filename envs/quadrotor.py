@@ -26,8 +26,7 @@ class Quadrotor(SandboxEnv):
         it and the one after that [m], the last again where there is no other; 27 seconds left [s].
     Action, float32 (4,) in [-1, 1]: thrust of the rotors front left, front right, back right, back
         left; -1 is none, 0 a quarter of the usual weight, 1 twice that.
-    Reward: (markers left behind + 1 / (1 + (distance to the next / 0.3 m)^2)) / 3, 0 to 1; 0 on
-        crashing.
+    Reward: progress is (markers left behind + 1 / (1 + (distance to the next / 0.3 m)^2)) / 3.
     Ends: terminated after 1 s within 10 cm of the last marker, having been so near the others in
         turn, which is success, or on crashing: tilted by more than 90 degrees, or touching the
         floor at more than 1.5 m/s; truncated after 10 s.
@@ -128,8 +127,8 @@ class Quadrotor(SandboxEnv):
     def proprio(self) -> tuple[float, ...]:
         return (*self.rotors.numbers(), *self.ahead, self.seconds_left())
 
-    def reward(self) -> float:
-        return 0.0 if self.crashed else (self.next + 1 / (1 + (self.away / 0.3) ** 2)) / MARKERS
+    def progress(self) -> float:
+        return (self.next + 1 / (1 + (self.away / 0.3) ** 2)) / MARKERS
 
     def success(self) -> bool:
         return self.held >= HELD_S * self.control_hz and not self.crashed

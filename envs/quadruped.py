@@ -20,7 +20,6 @@ LIMITS = ((-0.5, 1.8), (-2.3, -0.3))
 CELLS, CELL_M = 24, (0.24, 0.16)  # Of the rough ground: 5.8 m long, 3.8 m wide.
 START_X_M = -2.0
 FAR_M = 2.5  # Success.
-FAST_M_S = 0.6  # Reward saturates.
 DEPTH_M = UPPER_M * (math.cos(STANCE[0]) + math.cos(STANCE[0] + STANCE[1]))  # Foot below hip.
 LEVEL = 0.56  # How much of a hip's height above the torso's middle its foot makes up for.
 AHEAD, SIDES = {"front": 1, "back": -1}, {"left": 1, "right": -1}
@@ -38,8 +37,7 @@ class Quadruped(SandboxEnv):
         velocities [rad/s]: hip and knee of the legs front left, front right, back left, back right.
     Action, float32 (8,) in [-1, 1]: targets of these joints, from the stance, in units of 0.6 rad
         (hips) and 0.7 rad (knees).
-    Reward: velocity along x in units of 0.6 m/s, times the upright part of the torso's z axis, -1
-        to 1.
+    Reward: progress is the way ahead as a fraction of 2.5 m, -1 to 1.
     Ends: terminated 2.5 m ahead of the start, which is success, or on its back (the torso's z axis
         points down); truncated after 10 s.
     """
@@ -120,8 +118,8 @@ class Quadruped(SandboxEnv):
             *row[14::2],
         )
 
-    def reward(self) -> float:
-        return max(-1.0, min(1.0, self.row[7] / FAST_M_S)) * max(0.0, self.up[2])
+    def progress(self) -> float:
+        return max(-1.0, min(1.0, self.ahead / FAR_M))
 
     def success(self) -> bool:
         return self.ahead >= FAR_M and self.up[2] >= 0.0

@@ -20,7 +20,8 @@ HIGHEST_X_M = -0.95
 SCREEN_M = (-0.28, 0.4, 0.48)  # From x to x, and its height.
 LEFT_X_M = -0.38  # Left of it an object that was hidden is seen again.
 GATE_M_S, OPEN_M_S, OPEN_M = 0.4, 0.8, 0.15
-WAIT_S = 1.8  # How long the scripted policy lifts the object at most.
+WAIT_S = 1.8  # How long the scripted policy lifts the object at most, and
+SPARE_M = 0.045  # how much higher than friction and the highest hill need.
 
 
 class RampOccluder(SandboxEnv):
@@ -32,7 +33,7 @@ class RampOccluder(SandboxEnv):
         object; 10 its shape, as the factor has it; 11 its size [m]; 12 seconds left [s].
     Action, float32 (2,) in [-1, 1]: above 0 opens the gate, for good; velocity of the closed gate
         down the ramp in units of 0.4 m/s, with which the object starts lower or higher.
-    Reward: 1 in the step in which the object reappears on the right, otherwise 0.
+    Reward: for success alone.
     Ends: truncated after 6 s; success is that the object has reappeared on the right: its middle
         is past the end of the track, beyond the screen, from where it cannot come back.
     """
@@ -105,7 +106,7 @@ class RampOccluder(SandboxEnv):
         shape: int = self.values.object_shape
         self.thing = shape, radius = (shape, float(self.values.object_radius_m))
         self.screen = (SCREEN_M[0] + radius, SCREEN_M[1] - radius)
-        self.opened = self.was_hidden = self.left = self.right = self.just_right = False
+        self.opened = self.was_hidden = self.left = self.right = False
         self.driven: tuple[float, float] | None = None
 
     def act(self, action: list[float]) -> None:
@@ -121,16 +122,12 @@ class RampOccluder(SandboxEnv):
         self.hidden = left < x < right and self.row[2] > 0.0
         self.was_hidden = self.was_hidden or self.hidden
         self.left = self.left or (self.was_hidden and x < LEFT_X_M)
-        self.just_right = x > END_X_M and not self.right
-        self.right = self.right or self.just_right
+        self.right = self.right or x > END_X_M
 
     def proprio(self) -> tuple[float, ...]:
         r, flags = self.row, (self.opened, self.hidden)
         seen = (r[0], r[1], r[2], r[7], r[9], r[11], r[13], r[15])
         return (*seen, *flags, *self.thing, self.seconds_left())
-
-    def reward(self) -> float:
-        return float(self.just_right)
 
     def success(self) -> bool:
         return self.right
@@ -148,9 +145,17 @@ class RampOccluder(SandboxEnv):
 
     @policy
     def scripted(self, rng: np.random.Generator) -> Actions:
-        """Take the object as high as the gate goes, and open it."""
+        """Take the object as high as it needs for the highest hill, and open the gate."""
+        f = self.values
+        slides, rolls = (
+            f.object_friction * f.track_friction,
+            f.rolling_friction_m / f.object_radius_m,
+        )
+        lost, slope = rolls if f.object_shape else slides, math.tan(_steep(f))  # Per metre of way.
+        enough = (FOOT_X_M * slope - HILL_M[1] - SPARE_M - lost * HILL_X_M) / (slope - lost)
+        enough = max(enough, HIGHEST_X_M + 0.02)
         while True:
-            high = self.row[0] < HIGHEST_X_M + 0.02 or self.t > WAIT_S * self.control_hz
+            high = self.row[0] < enough or self.t > WAIT_S * self.control_hz
             yield np.array((1.0 if high else -1.0, -1.0), np.float32)
 
 

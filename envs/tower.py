@@ -17,7 +17,7 @@ ASIDE_M = 0.062  # Greatest offset in x and in y from the block below.
 POKE_M_S = 3.0  # What a full component of the action would give the block alone.
 WEAKEST = 0.35  # Length of x and y below which an action is no poke.
 HARD = 0.65  # How the scripted policy pokes, and
-LOOK_S = 2.5  # how long it watches before.
+LOOK_S = 0.6  # how long it watches before.
 REST_M_S, REST_RAD_S = 0.02, 0.1
 ABOUT_M = 3.0  # What is farther off is observed as that far.
 NAMES = tuple(f"block_{n}" for n in range(MOST))
@@ -41,7 +41,7 @@ class Tower(SandboxEnv):
     Action, float32 (3,) in [-1, 1]: a poke, x and y of an impulse in units of 3 m/s times the mass
         of the block that it hits, and which, from the lowest to the highest; x and y shorter than
         0.35 are no poke, and after the first poke nothing happens.
-    Reward: how much of its height above the floor the top block has lost, 0 to 1.
+    Reward: progress is how much of its height above the floor the top block has lost, 0 to 1.
     Ends: truncated after 5 s; success is that the tower has toppled: its top block's middle is
         more than half a block lower than it began.
     """
@@ -147,7 +147,7 @@ class Tower(SandboxEnv):
     def proprio(self) -> tuple[float, ...]:
         return (*self.told, self.count, self.poked, self.seconds_left())
 
-    def reward(self) -> float:
+    def progress(self) -> float:
         return max(0.0, min(1.0, 1.0 - self.height / self.high))
 
     def success(self) -> bool:

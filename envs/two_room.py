@@ -34,7 +34,7 @@ class TwoRoom(SandboxEnv):
         [m/s]; 4:6 goal x, y [m]; 6 x of the wall [m]; 7 its thickness [m]; 8 y of the door [m];
         9 its width [m]; 10 seconds left [s].
     Action, float32 (2,) in [-1, 1]: velocity x, y that the motors seek, in units of 0.15 m/s.
-    Reward: 1 - length of the shortest way to the goal / 1.6 m, 0 to 1, this step.
+    Reward: progress is 1 - length of the shortest way to the goal / 1.6 m, 0 to 1.
     Ends: terminated within 3 cm of the goal, which is success; truncated after 20 s.
     """
 
@@ -119,7 +119,7 @@ class TwoRoom(SandboxEnv):
     def proprio(self) -> tuple[float, ...]:
         return (*self.agent, *self.velocity, *self.still, self.seconds_left())
 
-    def reward(self) -> float:
+    def progress(self) -> float:
         return max(0.0, 1.0 - self.way_m / FARTHEST_M)
 
     def success(self) -> bool:

@@ -112,7 +112,7 @@ def generate(
 
     Raises:
         InvalidInputError: the recipe is not valid. Nothing was done.
-        BudgetExhaustedError: budget or account cannot pay it.
+        BudgetExhaustedError: budget or account cannot pay it; with `greedy`, not one episode.
         RunConflictError: the folder holds something else, or another process is writing it.
     """
     from sandbox.sources.generation import Generation
@@ -189,6 +189,7 @@ def render(
         budget=_credits(budget),
         compression=compression,
         admission=admission,
+        episodes=folder.count() if folder.ended else None,
     )
     return _carry_out(Rendering(wanted, folder), out, ledger, key, workers, watcher)
 

@@ -7,6 +7,7 @@ from typing import Protocol
 from sandbox.errors import BudgetExhaustedError, InvalidInputError
 from sandbox.prices import UNITS, PriceSchedule, credits, plus
 
+PORTION = 16  # Steps for which credit is reserved at first; each further portion doubles.
 UNLIMITED = 2**63 - 1  # Microcredits; the balance of what has no limit.
 
 
@@ -105,7 +106,7 @@ class Meter:
         self._spent = 0
         self._limit: float = 0  # What this episode may spend before it must reserve more.
         self._held: dict[str, int] = {}  # Microcredits per meter unit.
-        self._step, self._bound = self.price({}), 0
+        self._step, self._bound, self._portion = self.price({}), 0, PORTION
         self._tally: dict[Cost, int] = {}
         self._episode: bytes | None = None
 
@@ -139,11 +140,14 @@ class Meter:
             )
         self._held, self._spent, self._tally = {}, 0, {}
         self._step, self._bound = step, first.amount + steps * step.amount
+        self._portion = PORTION
+        self._episode = episode_id  # Before credit is held, so that void() releases it.
         if self.funds is not None:
             sure = plus(first.charges, step.charges, at_least)
             if not self._hold(episode_id, sure, least):
-                raise self._poor(least, "An episode")
-        self._episode = episode_id
+                refusal = self.poor(least, "An episode")
+                self._episode = None
+                raise refusal
         self._set_limit()
 
     @property
@@ -160,21 +164,39 @@ class Meter:
         """
         spent = self._spent + cost.amount
         if spent > self._limit and not self._extend(cost):
-            raise self._poor(cost.amount, "This")
+            raise self.poor(cost.amount)
         self._spent = spent
         tally = self._tally
         tally[cost] = tally.get(cost, 0) + 1
         return cost.amount
 
     def charge_extra(self, cost: Cost) -> int:
-        """Charge work that `open` did not plan for; otherwise like `charge`."""
-        if self.funds is not None and self.funds.limited and not self._extend(cost):
-            raise self._poor(cost.amount, "This")
+        """Charge work that may come at any time; otherwise like `charge`."""
+        if not self.affords_extra(cost):
+            raise self.poor(cost.amount)
         return self.charge(cost)
 
+    def times(self, cost: Cost) -> int:
+        """Return how often a cost was charged in this episode."""
+        return self._tally.get(cost, 0)
+
+    def take_back(self, cost: Cost, times: int) -> None:
+        """Charge a cost only so many times in this episode: what it was charged for was not done.
+
+        It does not matter how far a `charge` came that was interrupted.
+        """
+        self._tally[cost] = times
+        self._spent = sum(one.amount * n for one, n in self._tally.items())
+
     def affords(self, cost: Cost) -> bool:
-        """Return whether `cost` could be charged now."""
+        """Return whether the next step, which costs `cost`, could be charged now."""
         return self._spent + cost.amount <= self._limit or self._extend(cost)
+
+    def affords_extra(self, cost: Cost) -> bool:
+        """Return whether work that may come at any time could be charged now, unit by unit."""
+        if self.funds is not None and self.funds.limited:
+            return self._extend(cost)
+        return self._spent + cost.amount <= self._limit
 
     def top_up(self, amount: int) -> None:
         """Raise the budget by `amount` [microcredits, 0 or more]."""
@@ -232,9 +254,11 @@ class Meter:
         """End the episode without charging it, because its work is discarded."""
         if self._episode is None:
             return
-        if self.funds is not None:
-            self.funds.void(self._episode)
-        self._end(0)
+        try:
+            if self.funds is not None:
+                self.funds.void(self._episode)
+        finally:
+            self._end(0)
 
     def _end(self, spent: int) -> None:
         """Close the episode and reset its counts; add `spent` [microcredits] to the total."""
@@ -277,7 +301,10 @@ class Meter:
         return self._spent + cost.amount <= self._limit
 
     def _hold(self, episode_id: bytes, sure: Mapping[str, int], amount: int) -> bool:
-        """Reserve `sure`, and as many further steps as account and budget can pay.
+        """Reserve `sure`, and a portion of the steps to come that account and budget can pay.
+
+        Others may need the credit: the portion is small at first and doubles, and an account gives
+        a part of what is free at most.
 
         Args:
             episode_id: 16 bytes.
@@ -292,6 +319,7 @@ class Meter:
         more = self._bound - sum(self._held.values()) - sum(sure.values())
         more = more if left is None else min(more, left - amount)
         times = max(0, more // self._step.amount) if self._step.amount else 0
+        times, self._portion = min(times, self._portion), 2 * self._portion
         held = self.funds.reserve(episode_id, sure, self._step.charges, times, version)
         if held < 0:
             return False
@@ -299,20 +327,21 @@ class Meter:
         self._posted = self.funds.posted()
         return True
 
-    def _poor(self, amount: int, what: str) -> BudgetExhaustedError:
+    def poor(self, amount: int, what: str = "This") -> BudgetExhaustedError:
         """Return the error of a cost that cannot be paid; `what` begins its sentence."""
         left = self._budget_left()
-        if left is not None and left < amount:
+        if self._episode is None:
+            has, remedy = "no episode is open", "reset()"
+        elif left is not None and left < amount:
             has, remedy = (
                 f"the budget has {credits(left)} left",
                 "meter.top_up() or a larger budget",
             )
-        elif self.funds is not None:
+        else:
+            assert self.funds is not None, "nothing else limits a meter"
             available = (self.funds.available() or 0) + sum(self._held.values()) - self._spent
             has = f"the account {self.funds.account!r} has {credits(available)}"
             remedy = f"`sandbox ledger grant {self.funds.account} CREDITS`"
-        else:
-            has, remedy = "no episode is open", "reset()"
         return BudgetExhaustedError(
             f"{what} costs {credits(amount)} credits but {has}. Nothing was done. It works again "
             f"after {remedy}."

@@ -30,7 +30,7 @@ def book(tmp_path: Path) -> Ledger:
     return Ledger(tmp_path / "book" / "ledger.db")
 
 
-@pytest.fixture(params=catalogue.environments())
+@pytest.fixture(params=catalogue.environments(), scope="module")  # Tests of a world together.
 def environment(request: pytest.FixtureRequest) -> str:
     """Every environment of the catalogue: a contract over it cannot shrink."""
     return request.param

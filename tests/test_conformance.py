@@ -38,11 +38,11 @@ def crossed(ways: Iterable[Any]) -> list[tuple[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize(("environment", "observation"), crossed(["proprio", "pixels"]))
-def test_stable_baselines_checker_finds_nothing(environment: str, observation: str) -> None:
+@pytest.mark.parametrize(("world", "observation"), crossed(["proprio", "pixels"]))
+def test_stable_baselines_checker_finds_nothing(world: str, observation: str) -> None:
     from stable_baselines3.common.env_checker import check_env
 
-    env = gymnasium.make(gym_id(environment), observation=observation, account=None)
+    env = gymnasium.make(gym_id(world), observation=observation, account=None)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_env(env.unwrapped, warn=True, skip_render_check=True)
@@ -50,25 +50,25 @@ def test_stable_baselines_checker_finds_nothing(environment: str, observation: s
 
 
 @pytest.mark.filterwarnings("default")  # TorchRL's own, about itself.
-@pytest.mark.parametrize(("environment", "observation"), crossed(["proprio", "pixels"]))
-def test_torchrl_checker_finds_nothing(environment: str, observation: str) -> None:
+@pytest.mark.parametrize(("world", "observation"), crossed(["proprio", "pixels"]))
+def test_torchrl_checker_finds_nothing(world: str, observation: str) -> None:
     from torchrl.envs import GymWrapper
     from torchrl.envs.utils import check_env_specs
 
-    env = GymWrapper(gymnasium.make(gym_id(environment), observation=observation, account=None))
+    env = GymWrapper(gymnasium.make(gym_id(world), observation=observation, account=None))
     check_env_specs(env, seed=0)
     env.close()
 
 
-@pytest.mark.parametrize(("environment", "mode"), crossed(AutoresetMode))
+@pytest.mark.parametrize(("world", "mode"), crossed(AutoresetMode))
 def test_vectors_of_every_mode_are_the_same_in_one_process_and_in_processes_of_their_own(
-    environment: str, mode: AutoresetMode
+    world: str, mode: AutoresetMode
 ) -> None:
     # One mode in processes that start from nothing, the others from one that has imported all.
     context = "spawn" if mode == AutoresetMode.SAME_STEP else "forkserver"
     multiprocessing.set_forkserver_preload(["gymnasium", "sandbox.env"])
-    apart = vector_rows(environment, mode, "async", context=context)
-    together = vector_rows(environment, mode, "sync")
+    apart = vector_rows(world, mode, "async", context=context)
+    together = vector_rows(world, mode, "sync")
     assert len(together) == len(apart)
     assert all(np.array_equal(one, other) for one, other in zip(together, apart, strict=True))
 

@@ -40,7 +40,7 @@ class Balls(SandboxEnv, abstract=True):
     def proprio(self) -> Sequence[float]:
         return (self.row[0],)
 
-    def reward(self) -> float:
+    def progress(self) -> float:
         return self.row[0]
 
     def success(self) -> bool:

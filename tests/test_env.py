@@ -126,6 +126,74 @@ def test_render_draws_what_pixels_would_show_and_charges_each_picture_once() -> 
     assert seen.meter.spent == spent
 
 
+class Filmed(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Draws every so many rows as they arrive, as RecordVideo does, inside reset and step."""
+
+    every = 1
+
+    def reset(self, **keywords: Any) -> Any:
+        arrived = self.env.reset(**keywords)
+        self.render()
+        return arrived
+
+    def step(self, action: Any) -> Any:
+        arrived = self.env.step(action)
+        if self.get_wrapper_attr("t") % self.every == 0:
+            self.render()
+        return arrived
+
+
+@pytest.mark.parametrize("every", [1, 2, 50])
+@pytest.mark.parametrize("left", range(0, 40, 3))
+def test_a_film_is_paid_frame_by_frame_and_its_end_is_a_truncation(every: int, left: int) -> None:
+    """Credit for pixels is of a grant of its own, and runs out before the other or after it."""
+    frame, step = 0.0128, 0.24  # 16x16 pixels; 24 physics steps.
+    book = Ledger()
+    others = "physics_step", "raw_byte", "reset"
+    book.grant("lab", prices.micro(0.4) + round((left % 13) / 2 * step * 1e6), meters=others)
+    book.grant("lab", round((2 + left / 4) * frame * 1e6), meters=("pixel",))
+    film = Filmed(make(account="lab", render_mode="rgb_array", image_size=16))
+    film.every = every
+    try:
+        film.reset(seed=0)
+    except BudgetExhaustedError:
+        assert left % 13 < 2
+        return
+    truncated, rows, info = False, 1, {}
+    while not truncated:
+        *_, truncated, info = film.step(STILL)
+        rows += 1
+    env: Any = film.unwrapped
+    frames = 1 + sum(t % every == 0 for t in range(1, rows))
+    assert info["budget"]["needed"] in (round((step + n * frame) * 1e6) for n in (1, 2))
+    assert env.meter.quantities == {
+        "reset": 1,
+        "physics_step": 24 * (rows - 1),
+        "pixel": 256 * frames,
+        "raw_byte": 0,
+    }
+    with pytest.raises(BudgetExhaustedError, match="Nothing was done"):
+        env.step(STILL)
+    book.grant("lab", prices.micro(1))
+    assert not film.step(STILL)[3]
+    film.close()
+    assert book.balance("lab").pending_micro == 0
+    assert book.check() == []
+
+
+def test_a_budget_with_frames_that_the_observation_holds_counts_them_once() -> None:
+    step = cost(None, physics_step=24, pixel=256)
+    keywords = {"observation": "pixels", "image_size": 16, "render_mode": "rgb_array"}
+    env = make(budget=(prices.micro(0.4) + 256 * 50 + 2 * step) / 1e6, **keywords)
+    env.reset(seed=0)
+    env.render()
+    assert not env.step(STILL)[3]
+    env.render()
+    assert env.step(STILL)[3]
+    assert env.render().shape == (16, 16, 3)
+    assert env.meter.remaining == 0
+
+
 def test_pictures_leave_the_state_as_it_was() -> None:
     states = []
     for observation in ("proprio", ["pixels", "segmentation"]):

@@ -24,7 +24,7 @@ from sandbox.errors import (
 )
 from sandbox.ledger import Ledger
 from sandbox.ledger.statement import statement
-from sandbox.run.recipe import EpisodeChance, changed
+from sandbox.run.recipe import changed
 from sandbox.run.recipe import load as load_recipe
 from sandbox.run.workers import sharing
 from sandbox.sources import rollout
@@ -110,13 +110,6 @@ def test_an_episode_depends_on_the_seed_and_its_place_alone(tmp_path: Path) -> N
         assert all(a.tobytes() == b.tobytes() for a, b in zip(short, long, strict=False))
 
 
-def test_policies_are_drawn_by_weight() -> None:
-    wanted = recipe(policies={"random": 3.0, "scripted": 1.0}, episodes=1)
-    drawn = [EpisodeChance(wanted, n).policy for n in range(2000)]
-    assert drawn.count("random") / 2000 == pytest.approx(0.75, abs=0.03)
-    assert len({EpisodeChance(wanted, n).seed for n in range(2000)}) == 2000
-
-
 def start(folder: Path, *options: str) -> subprocess.Popen[bytes]:
     command = "from sandbox.cli import main; main()"
     return subprocess.Popen(
@@ -141,8 +134,8 @@ def test_what_stops_one_of_several_processes_is_said_and_the_rest_is_kept(tmp_pa
     quoted = sandbox.quote(recipe("billiards", episodes=1)).amount
     Ledger().grant("lab", 2 * quoted)
     wanted = recipe("billiards", episodes=6, shard_episodes=2, account="lab", admission="greedy")
-    with pytest.raises(BudgetExhaustedError, match="sandbox ledger grant lab"):
-        sandbox.generate(wanted, tmp_path / "run", workers=2)
+    ended = sandbox.generate(wanted, tmp_path / "run", workers=2).ended
+    assert "sandbox ledger grant lab" in ended
     book = Ledger()
     assert (
         0
@@ -165,8 +158,7 @@ def test_a_safe_run_needs_credit_for_all_of_it_and_a_greedy_one_for_an_episode(
         sandbox.generate(recipe("billiards", account="lab"), tmp_path / "safe")
     with opened(recipe("billiards", account="lab", admission="greedy"), tmp_path / "greedy") as run:
         run.check_funds(run.quote())
-        with pytest.raises(BudgetExhaustedError):
-            run.generate()
+        assert run.generate().ended
     balance = Ledger().balance("lab")
     assert (balance.posted_micro, balance.pending_micro) == (0, 0)
     assert sum(len(ShardReader(path)) for path in shards(tmp_path / "greedy")) == 2

@@ -1,4 +1,4 @@
-"""The commands of the ledger: open, grant, balance, statement, refund, export."""
+"""The commands of the ledger: open, grant, balance, statement, refund, release, export."""
 
 import csv
 import json
@@ -178,6 +178,47 @@ def refund(
         show.note(f"{prices.credits(receipt.amount)} credits given back{again}.")
 
 
+@ledger_app.command()
+def release(
+    account: Annotated[
+        str | None, typer.Argument(help="Account, with those below it; default: all.")
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Also release what living or unknown processes hold."),
+    ] = False,
+    only_list: Annotated[bool, typer.Option("--list", help="Only list; release nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List what is held and by which process; release what ended processes hold."""
+    from sandbox.cli import show
+    from sandbox.ledger import Ledger
+    from sandbox.ledger import holds as held
+
+    book = _reader() if only_list else Ledger()
+    found = held.holds(book, account)
+    done = [] if only_list else held.release(book, account, force=force)
+    freed = {(one.account, one.lease) for one in done}
+    rows: list[dict[str, Any]] = [
+        {
+            "account": one.account,
+            "held_micro": one.amount_micro,
+            "since": one.since.isoformat(timespec="seconds"),
+            "process": str(one.holder or "unknown"),
+            "state": one.state,
+            "run": one.run,
+            "released": (one.account, one.lease) in freed,
+        }
+        for one in found
+    ]
+    if as_json:
+        print(json.dumps(rows))
+        return
+    show.table("Held [credits]", [_held(row) for row in rows])
+    if any(not row["released"] for row in rows) and not only_list:
+        show.note("The rest is held by processes that may live: --force releases it.")
+
+
 @ledger_app.command("export")
 def export_(
     account: Annotated[
@@ -275,6 +316,20 @@ def _print_csv(rows: list[dict[str, Any]]) -> None:
     writer.writeheader()
     for row in rows:
         writer.writerow({**row, "work": json.dumps(row["work"], sort_keys=True)})
+
+
+def _held(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a hold as a terminal has room for it."""
+    from sandbox import prices
+
+    return {
+        "account": row["account"],
+        "credits": prices.credits(row["held_micro"]),
+        "since": row["since"][:16].replace("T", " "),
+        "process": f"{row['process']}, {row['state']}",
+        "run": (row["run"] or "interactive")[:11],
+        "released": "yes" if row["released"] else "no",
+    }
 
 
 def _facts(book: "Ledger", account: str) -> dict[str, Any]:

@@ -262,6 +262,7 @@ def _print_bill(bill: "Bill", folder: Path, as_json: bool) -> None:
             "already_charged": bill.already,
             "quantities": bill.quantities,
             "charge_micro": bill.amount,
+            "ended": bill.ended,
         }
         print(json.dumps(facts))
         return

@@ -120,6 +120,8 @@ def bill(bill: "Bill", folder: Path) -> None:
     items(f"Bill: {bill.episodes} episodes", bill.quantities, "total")
     if bill.already:
         note(f"{bill.already} of them were on the book already; nothing is charged twice.")
+    if bill.ended:
+        note(f"The run ended here, finished: {bill.ended} Then the same command goes on with it.")
     note(f"Run: {folder}")
 
 
@@ -152,7 +154,12 @@ def recovered(done: "Settlement") -> None:
         f"({prices.credits(done.charge_micro)} credits); "
         f"{prices.credits(done.voided_micro)} credits that were held are given back."
     )
-    if not done.finished:
+    if done.ended:
+        note(
+            f"The run ended early, because its {done.ended} was spent; `sandbox generate` goes on "
+            "with it."
+        )
+    elif not done.finished:
         note("The run is not finished; `sandbox generate` goes on with it.")
 
 

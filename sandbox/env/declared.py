@@ -23,7 +23,6 @@ _METHODS = {
     "scene": "def scene(self, f: Values, rng: np.random.Generator) -> Scene",
     "act": "def act(self, action: list[float]) -> None",
     "proprio": "def proprio(self) -> Sequence[float]",
-    "reward": "def reward(self) -> float",
     "success": "def success(self) -> bool",
     "scripted": "def scripted(self, rng: np.random.Generator) -> Policy",
     "play": "def play(self, rng: np.random.Generator) -> Policy",
@@ -89,6 +88,8 @@ def check_class(cls: type[Task]) -> None:
             _refuse(cls, f"has no {name}(); write `{example}`: {means}")
         if not callable(method):
             _refuse(cls, f"{name} is {method!r:.60}; write `{example}`.")
+    if hasattr(cls, "reward"):
+        _refuse(cls, "has a reward; write `def progress(self) -> float` instead: the loop pays it.")
     for name, (rule, example) in _ATTRIBUTES.items():
         if not hasattr(cls, name):
             _refuse(cls, f"has no {name}; write {example}.")

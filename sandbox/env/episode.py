@@ -27,8 +27,11 @@ class Episode:
         noise: standard deviation of the noise on actions.
         noise_rng: draws that noise.
         actions: the action given in each step so far.
+        worth: what the last state was worth; see `reward`.
         touched_at: the first row at which bodies of the state had touched, or -1.
         over: whether no step may follow.
+        starved: whether credit did not suffice for the next step when the last one arrived.
+        failed: the step or reset that did not arrive, and why, in words; "" if all arrived.
     """
 
     seed: int = 0
@@ -40,8 +43,11 @@ class Episode:
     noise: float = 0.0
     noise_rng: np.random.Generator | None = None
     actions: list[list[float]] = field(default_factory=list[list[float]])
+    worth: float = 0.0
     touched_at: int = -1
     over: bool = False
+    starved: bool = False
+    failed: str = ""
 
     @classmethod
     def begun(
@@ -69,6 +75,17 @@ class Episode:
             return late
         noise = self.noise_rng.normal(0.0, self.noise, len(asked)).tolist()
         return [max(-1.0, min(1.0, a + e)) for a, e in zip(late, noise, strict=True)]
+
+    def end(self, what: str, error: BaseException) -> None:
+        """End the episode because of an error; `what` says what did not arrive."""
+        text = " ".join(str(error).split())
+        said = f"{type(error).__name__}{f' ({text:.80})' if text else ''}"
+        self.over, self.failed = True, f"{what} ended in {said} and was not charged"
+
+    def forget_after(self, t: int) -> None:
+        """Forget what was done after step `t`."""
+        del self.actions[t:]
+        self.changes = [change for change in self.changes if change[0] <= t]
 
     def copy(self) -> Self:
         """Return a copy that no later step changes."""

@@ -1,8 +1,7 @@
 """The episode loop: check, pay, act, simulate, observe. Subclasses cannot change it."""
 
 import uuid
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, Self, final
 
 import gymnasium
@@ -12,23 +11,21 @@ from numpy.typing import NDArray
 
 from sandbox import digest
 from sandbox import observation as modality
-from sandbox import scenario as scenarios
-from sandbox.env import declared, disturb, snapshots
+from sandbox.env import declared, disturb, exits, observed, past, snapshots, start
 from sandbox.env import options as asked
+from sandbox.env import reward as rewards
+from sandbox.env.costs import Costs
 from sandbox.env.episode import Episode
+from sandbox.env.exits import Stage
+from sandbox.env.past import Past
 from sandbox.env.pictures import Pictures
 from sandbox.env.snapshots import Snapshot
 from sandbox.env.task import Observation, Task
-from sandbox.errors import InvalidInputError, SandboxError
 from sandbox.meter import Meter
-from sandbox.scenario import factors
-from sandbox.scenario.camera import with_cameras
 from sandbox.scenario.disturbance import Disturbance
 from sandbox.scenario.factors import Values, VariationSpace
 from sandbox.scene import Scene
 from sandbox.world import World
-
-_LAYOUT = 1  # Spawn key of the layout stream; factors.stream() has 0, the noise on actions 2.
 
 
 class SandboxEnv(Task):
@@ -48,12 +45,16 @@ class SandboxEnv(Task):
         account: who pays, in the ledger; None counts work without paying, for replay.
         budget: credits that this environment may spend in its life; None sets no limit.
         render_mode: `rgb_array` or None.
+        reward: `dense`, or `sparse`: -1 until success, then 0.
         labels: whether the world adds up contact impulses for `labels`.
         meter: counts and pays in place of `account` and `budget`.
 
     Attributes:
         keywords: those of the constructor, by which a branch is made.
         episode: what the loop remembers of the episode under way.
+        past: what was simulated in it, thrown away or not.
+        costs: what its rows cost.
+        closed: whether close() was called.
         meter: counts what an episode costs.
         pictures: what is photographed.
         columns: the names of what is observed.
@@ -63,8 +64,6 @@ class SandboxEnv(Task):
     Raises:
         UnknownNameError, InvalidInputError: a keyword is not valid.
     """
-
-    # The loop -----------------------------------------------------------------------------------
 
     def __init_subclass__(cls, abstract: bool = False) -> None:
         """Check what a class declares; `abstract=True` marks one that is only inherited from."""
@@ -87,6 +86,7 @@ class SandboxEnv(Task):
         render_mode: str | None = None,
         labels: bool = False,
         meter: Meter | None = None,
+        reward: str = "dense",
     ) -> None:
         self.keywords: dict[str, Any] = {
             "scenario": scenario,
@@ -96,20 +96,13 @@ class SandboxEnv(Task):
             "camera": camera,
             "renderer": renderer,
             "render_mode": render_mode,
+            "reward": rewards.checked(reward),
         }
-        plain = {"format": scenarios.FORMAT, "environment": self.name()}
-        self.scenario, where = scenarios.load(plain if scenario is None else scenario)
-        if self.scenario.environment not in (self.name(), self.written()):
-            raise InvalidInputError(
-                f"{where}: this scenario is for {self.scenario.environment!r}, not {self.name()!r}."
-            )
-        self.scenario.check(self.factors, where)
-        self.scenario.settings(split)
-        self.split = split
+        self.scenario, self.split = start.scenario(self, scenario, split), split
         self.modalities = modality.names(observation)
         self.render_mode = asked.render_mode(render_mode)
         self.meter = asked.meter(account, budget) if meter is None else meter
-        self.max_steps = self._limited()
+        self.max_steps = start.limit(self)
         self.physics_steps = self.physics_hz // self.control_hz
         self.variation_space = VariationSpace(self.factors)
         self.action_space = spaces.Box(-1.0, 1.0, (self.action_size,), np.float32)
@@ -117,12 +110,13 @@ class SandboxEnv(Task):
         self.world.feels = labels
         size, drawn = modality.checked_size(image_size), render_mode is not None
         self.pictures = Pictures(self.modalities, camera, size, renderer, drawn, self.world)
+        self._reward = reward
         self._observe_as(single=isinstance(observation, str))
         self._places = self.places()
-        self.log_bytes, self.whole_episodes = 0, False
+        self.log_bytes, self.whole_episodes, self.closed = 0, False, False
         self.episode, self.t, self.row = Episode(over=True), -1, list[float]()
         self.values = Values({})
-        self._step_cost = self.meter.price({})
+        self.costs, self.past = Costs.of(self), Past()
         self._ours = frozenset((*vars(self), "_ours"))  # Every other attribute is the task's.
 
     @final
@@ -141,32 +135,39 @@ class SandboxEnv(Task):
             BudgetExhaustedError: the reset and a first step cannot be paid. Nothing was done.
             InvalidInputError, UnknownNameError: the options are not valid. Nothing was done.
         """
+        exits.refuse_closed(self, "reset")
         asked.checked_seed(seed)
         changes = asked.variation(options, self.factors)
         super().reset(seed=seed)
         episode_seed = int(self.np_random.integers(2**63)) if seed is None else int(seed)
-        values = self._values(episode_seed, *changes)
-        disturbances = self._disturbances(episode_seed, values, options)
-        scene = self._laid_out(values, episode_seed)
-        disturb.check(disturbances, scene, self.state_bodies)
-        self.pictures.load(scene)
-        self.settle()
-        charged = self._open()
-        begun = Episode.begun(episode_seed, values, disturbances, scene.digest, hz=self.control_hz)
-        self.variation_space.set_value(values)
-        self.episode, self.values, self.t = begun, values, 0
-        self._build(scene)
-        self.started()
-        with self._uncharged_if_refused():
+        stage = Stage.PREPARE
+        try:
+            begun, values, scene = self._prepared(episode_seed, changes, options)
+            stage = Stage.SETTLE
+            self.settle()
+            stage, self.costs = Stage.PAY, Costs.of(self)
+            whole, steps = self.whole_episodes, self.max_steps
+            charged = self.costs.open(self.meter, steps, uuid.uuid4().bytes, whole=whole)
+            self.variation_space.set_value(values)
+            self.episode, self.values, self.t, self.past = begun, values, 0, Past()
+            stage = Stage.BUILD
+            self.world.build(scene)
+            self.world.watch(self.state_bodies, self.state_joints)
+            self.pictures.begin()
+            self.started()
             arrived = self._arrive(charged)
             declared.check_first(self)
-        return arrived
+            rewards.begin(self)
+            return arrived
+        except BaseException as error:
+            exits.reset_failed(self, stage, error)
+            raise
 
     @final
     def check(self) -> None:
         """Refuse a class, camera or file that does not fit seed 0's scene; nothing is charged."""
         declared.rehearse(type(self))
-        self.pictures.load(self._laid_out(self._values(0, [], {}), 0))
+        self.pictures.load(start.scene(self, start.values(self, 0), 0))
 
     @final
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -177,64 +178,73 @@ class SandboxEnv(Task):
             BudgetExhaustedError: the step cannot be paid; after a top-up it can.
         """
         numbers = asked.numbers(action, self.action_size)
-        episode = self.episode
+        episode, meter, cost = self.episode, self.meter, self.costs.step
         if episode.over:
-            raise InvalidInputError("step() outside an episode: call reset() first.")
-        charged = self.meter.charge(self._step_cost)
-        episode.actions.append(numbers)
-        if episode.due:
-            self._disturb()
-        self.act(episode.applied(numbers) if episode.late or episode.noise else numbers)
-        self.world.step(self.physics_steps)
-        self.t += 1
-        observation, info = self._arrive(charged)
-        terminated = self.terminated()
-        truncated = self.t >= self.max_steps
-        episode.over = terminated or truncated
-        if self.t < self.max_steps and not self.meter.affords(self._step_cost):
-            truncated = True
-            info["budget"] = {
-                "reason": "exhausted",
-                "remaining": self.meter.balance,
-                "needed": self._step_cost.amount,
-            }
-        return observation, self.reward(), terminated, truncated, info
+            exits.refuse_outside(self, "step")
+        before, paid = (self.t, self.row, meter.times(cost)), False
+        try:
+            if episode.starved:
+                self.costs.demand(meter, drawn=self.pictures.has_frame())
+            charged = meter.charge(cost)
+            paid = True
+            episode.actions.append(numbers)
+            if episode.due:
+                self._disturb()
+            self.act(episode.applied(numbers) if episode.late or episode.noise else numbers)
+            self.world.step(self.physics_steps)
+            self.t += 1
+            observation, info = self._arrive(charged)
+            terminated = self.terminated()
+            failed = terminated and not info["success"]
+            reward = rewards.earned(self, self._reward, info["success"], failed)
+            truncated = self.t >= self.max_steps
+            if not truncated:
+                lack = self.costs.lack(meter, drawn=self.pictures.has_frame())
+                episode.starved = lack is not None
+                if lack is not None:
+                    info["budget"] = lack
+            episode.over = terminated or truncated
+            return observation, reward, terminated, truncated or episode.starved, info
+        except BaseException as error:
+            exits.step_failed(self, error, *before, refused=not paid)
+            raise
 
     @final
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
         """Return this row's RGB picture, uint8 (size, size, 3); one not drawn yet is charged."""
         if self.render_mode is None:
             return None
-        if self.t < 0:
-            raise InvalidInputError("render() before the first episode: call reset() first.")
+        if self.closed or self.t < 0 or self.episode.failed:
+            exits.refuse_outside(self, "render")
         if not self.pictures.has_frame():
-            if not self.meter.is_open:
-                raise InvalidInputError("render() after close(): call reset() first.")
-            self.meter.charge_extra(self.meter.price({"pixel": self.pictures.size**2}))
+            exits.draw_frame(self)
         return self.pictures.frame().copy()
 
     @final
     def settle(self) -> None:
         """Post the cost of this episode, with a digest of the work as evidence."""
         if self.t >= 0 and self.meter.is_open:
-            evidence: dict[str, Any] = {
-                "environment": self.name(),
-                "seed": self.seed,
-                "factors": self.values.plain(),
-                "scene": self.scene_digest,
-                "steps": self.t,
-                "actions": self.episode.actions,
-                "state": self.row,
-            }
-            self.meter.settle(digest.sha256(evidence))
+            self.meter.settle(digest.sha256(self.evidence()))
+
+    @final
+    def evidence(self) -> dict[str, Any]:
+        """Return what was done in this episode: its digest is posted with the charge.
+
+        Together with the world and its scenario it says all that was simulated, also what
+        `restore` threw away, so that the charge can be derived again: a reset, `simulated` steps,
+        a row after each, and `frames` pictures.
+        """
+        return past.evidence(self)
 
     @final
     def close(self) -> None:
-        """Post what is owed and close the Bullet clients."""
-        self.settle()
-        self.world.close()
-        self.episode.over = True
-        super().close()
+        """Post what is owed and close the Bullet client; it cannot be reset again."""
+        try:
+            self.settle()
+        finally:
+            self.closed = self.episode.over = True
+            self.world.close()
+            super().close()
 
     @final
     def log(self, row_bytes: int) -> None:
@@ -316,85 +326,22 @@ class SandboxEnv(Task):
 
     def _observe_as(self, single: bool) -> None:
         """Name the columns that are observed, and make their space."""
-        drawn = self.pictures.columns
-        self.columns = tuple(
-            column
-            for name in self.modalities
-            for column in (
-                [name] if name in modality.NUMBERS else [c for c in drawn if drawn[c][1] == name]
-            )
-        )
-        every: dict[str, spaces.Space[Any]] = {
-            column: modality.space(
-                drawn[column][1] if column in drawn else column,
-                self.pictures.size,
-                self.elements_of(column),
-            )
-            for column in self.columns
-        }
+        self.columns = observed.columns(self.modalities, self.pictures)
+        every = observed.space(self)
         self._single = single and self.columns[0] in modality.MODALITIES
-        self.observation_space = every[self.columns[0]] if self._single else spaces.Dict(every)
+        self.observation_space = every[self.columns[0]] if self._single else every
 
-    def _build(self, scene: Scene) -> None:
-        """Build the scene."""
-        with self._uncharged_if_refused():
-            self.world.build(scene)
-            self.world.watch(self.state_bodies, self.state_joints)
-            self.pictures.begin()
-
-    @contextmanager
-    def _uncharged_if_refused(self) -> Generator[None]:
-        """Charge nothing for an episode that is refused when it begins, and end it."""
-        try:
-            yield
-        except SandboxError:
-            self.meter.void()
-            self.t, self.episode.over = -1, True
-            raise
-
-    def _open(self) -> int:
-        """Open the meter for an episode, charge the reset, and return what was charged."""
-        price = self.meter.price
-        reset = price({"reset": 1, **self.work()})
-        self._step_cost = step = price({"physics_step": self.physics_steps, **self.work()})
-        self.meter.open(
-            reset,
-            step,
-            self.max_steps,
-            uuid.uuid4().bytes,
-            at_least=self.max_steps if self.whole_episodes else 1,
-        )
-        return self.meter.charge(reset)
-
-    def _limited(self) -> int:
-        """Return the number of steps after which an episode is truncated."""
-        limit, usual = self.scenario.limit_s, self.max_episode_steps()
-        steps = usual if limit is None else round(limit * self.control_hz)
-        if not 0 < steps <= usual:
-            raise InvalidInputError(
-                f"limit_s {limit!r}: {self.name()} lasts a step to {self.limit_s} s; give as much."
-            )
-        return steps
-
-    def _laid_out(self, values: Values, seed: int) -> Scene:
-        """Return the scene of an episode."""
-        layout = np.random.SeedSequence(seed, spawn_key=(_LAYOUT,))
-        scene = self.scene(values, np.random.default_rng(layout))
-        if scene.engine.physics_hz != self.physics_hz:  # A step would have another length.
-            raise InvalidInputError(
-                f"{self.name()}: scene() has an engine of {scene.engine.physics_hz} Hz, but "
-                f"physics_hz is {self.physics_hz}. Give it engine=self.engine(f)."
-            )
-        return with_cameras(scene, self.scenario.cameras)
-
-    def _disturbances(
-        self, seed: int, values: Values, options: Mapping[str, Any] | None
-    ) -> list[Disturbance]:
-        """Return the disturbances of an episode, those of the scenario or those given, drawn."""
-        given, it = asked.disturbances(options, self.factors), self.scenario
-        if given is not None:
-            it = it.model_copy(update={"disturbances": given})
-        return it.happenings(self.factors, values, seed)
+    def _prepared(
+        self, seed: int, changes: tuple[list[str], dict[str, Any]], options: dict[str, Any] | None
+    ) -> tuple[Episode, Values, Scene]:
+        """Return an episode to begin, its factors and its scene, which can be drawn."""
+        values = start.values(self, seed, *changes)
+        disturbances = start.disturbances(self, seed, values, options)
+        scene = start.scene(self, values, seed)
+        disturb.check(disturbances, scene, self.state_bodies)
+        self.pictures.load(scene)
+        begun = Episode.begun(seed, values, disturbances, scene.digest, hz=self.control_hz)
+        return begun, values, scene
 
     def _disturb(self) -> None:
         """Apply the disturbances that are due in this step, before its action."""
@@ -411,7 +358,7 @@ class SandboxEnv(Task):
         Raises:
             InvalidInputError: it cannot follow. Nothing was done.
         """
-        scene = disturb.carried_over(self._laid_out(values, self.seed), self.world)
+        scene = disturb.carried_over(start.scene(self, values, self.seed), self.world)
         self.world.become(scene)
         self.values = values
         self.changes.append((self.t + 1, values))
@@ -441,10 +388,3 @@ class SandboxEnv(Task):
         if name == "factors":
             return np.array([self.values[e.name] for e in self.elements_of(name)], np.float32)
         return self.pictures.column(name)
-
-    def _values(self, seed: int, names: list[str], changes: dict[str, Any]) -> Values:
-        """Draw the factors: the scenario's, then those to vary freely, then those given."""
-        drawn = dict(self.scenario.sample(self.factors, seed, self.split))
-        for name in names:
-            drawn[name] = factors.sample(self.factors[name], factors.stream(seed, name))
-        return scenarios.with_values(Values(drawn), changes, self.factors)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from sandbox.env import exits
 from sandbox.env.episode import Episode
 from sandbox.errors import InvalidInputError
 from sandbox.scenario.factors import Values
@@ -26,6 +27,7 @@ class Snapshot:
         world: the simulation.
         episode: what the loop remembers.
         t, row, values: as a task reads them.
+        simulated: number of steps simulated in the episode when it was taken.
         task: the task's own attributes.
     """
 
@@ -34,6 +36,7 @@ class Snapshot:
     t: int
     row: list[float]
     values: Values
+    simulated: int
     task: Mapping[str, Any]
 
 
@@ -41,7 +44,8 @@ def take(env: "SandboxEnv") -> Snapshot:
     """Return the state that an environment is in."""
     task = {name: copy.copy(value) for name, value in env.remembered().items()}
     kept = env.world.save()
-    return Snapshot(kept, env.episode.copy(), env.t, list(env.row), env.values, task)
+    simulated = env.past.simulated(env.t)
+    return Snapshot(kept, env.episode.copy(), env.t, list(env.row), env.values, simulated, task)
 
 
 def restore(env: "SandboxEnv", snapshot: Snapshot) -> None:
@@ -50,10 +54,13 @@ def restore(env: "SandboxEnv", snapshot: Snapshot) -> None:
     Raises:
         InvalidInputError: it is another episode, or a body has come, gone or changed its shape.
     """
+    if env.closed or env.episode.failed:
+        exits.refuse_outside(env, "restore")
     looks = env.world.scene
     env.world.load(snapshot.world)
     if env.world.scene is not looks:
         env.pictures.load(env.world.scene)
+    env.past.go_back(env.episode.actions, snapshot.simulated, snapshot.t)
     env.episode = snapshot.episode.copy()
     env.episode.over = False
     env.t, env.row, env.values = snapshot.t, list(snapshot.row), snapshot.values
@@ -77,13 +84,22 @@ def branch(env: E, disturbances: Sequence[Mapping[str, Any]], account: str | Non
     known = [one.plain() for one in env.disturbances]
     values = env.changes[0][1].plain()
     options = {"variation_values": values, "disturbances": [*known, *disturbances]}
-    twin.reset(seed=env.seed, options=options)
-    for action in env.episode.actions:
-        twin.step(np.array(action, np.float32))
-    if twin.row != env.row:
+    try:
+        twin.reset(seed=env.seed, options=options)
+        for action in env.episode.actions:
+            twin.step(np.array(action, np.float32))
+        _check_reached(twin, env)
+    except BaseException:
+        twin.meter.void()  # Nobody gets what was simulated.
         twin.close()
+        raise
+    return twin
+
+
+def _check_reached(twin: "SandboxEnv", env: "SandboxEnv") -> None:
+    """Refuse a replay that is not at the state of the environment that it is of."""
+    if twin.row != env.row:
         raise InvalidInputError(
             f"branch() at step {env.t}: the replay did not reach the same state; a disturbance "
             "before now, or restore(), changed it."
         )
-    return twin

@@ -87,10 +87,6 @@ class Task(gymnasium.Env[Observation, Vector]):
         """Return the numbers that `elements` names."""
 
     @abstractmethod
-    def reward(self) -> float:
-        """Return the reward received on arriving at this state."""
-
-    @abstractmethod
     def success(self) -> bool:
         """Return whether the task is done in this state."""
 
@@ -101,6 +97,20 @@ class Task(gymnasium.Env[Observation, Vector]):
     @abstractmethod
     def play(self, rng: np.random.Generator) -> Policy:
         """Return a policy that explores without a goal: it seeks contact, or what moves most."""
+
+    def progress(self) -> float:
+        """Return how much of the task is done, usually 0 to 1; the dense reward pays its increase.
+
+        By default 0: only success counts.
+        """
+        return 0.0
+
+    def shortfall(self) -> float:
+        """Return how far this state is from what is wanted, 0 to 1: what the dense reward costs.
+
+        By default 1 until success, so that waiting costs.
+        """
+        return float(not self.success())
 
     def terminated(self) -> bool:
         """Return whether the episode ends in this state: on success, unless its length is fixed."""

@@ -3,7 +3,8 @@
 The first leaf is run.json, then follow the records of the episodes in order, and last, when the run
 is finished, manifest.json. A leaf's data is the deterministic CBOR of the JSON. One signature thus
 covers the recipe, every row (a record has the root of its episode's tree), every charge and every
-file. The log is only ever appended to.
+file. The log is only ever appended to. The manifest of a run that ended early, because its credit
+was spent, is no leaf: a line of the checkpoint names it.
 """
 
 from pathlib import Path
@@ -72,9 +73,17 @@ def append(folder: Path, leaves: list[bytes]) -> None:
     durable.append(folder / LOG, len(known) * _LINE, lines)
 
 
-def checkpoint(run: str, leaves: list[bytes]) -> Checkpoint:
-    """Return the checkpoint of a run over the leaf hashes of its log."""
-    return Checkpoint(origin(run), len(leaves), merkle.root(leaves))
+def checkpoint(run: str, leaves: list[bytes], ended: Any = None) -> Checkpoint:
+    """Return the checkpoint of a run over the leaf hashes of its log.
+
+    Args:
+        run: id of the run.
+        leaves: the leaf hashes.
+        ended: the manifest of a run that ended before it had all its episodes. It is no leaf, for
+            the run may go on; a further line of the checkpoint, which is signed, has its hash.
+    """
+    extra = () if ended is None else (f"ended {leaf(ended).hex()}",)
+    return Checkpoint(origin(run), len(leaves), merkle.root(leaves), extra)
 
 
 def checkpoint_text(folder: Path) -> str:

@@ -139,16 +139,20 @@ class Checkpoint:
         origin: the name of the log.
         size: the number of leaves.
         root: the root of the tree over them, 32 bytes.
+        extra: further lines, which are signed too.
     """
 
     origin: str
     size: int
     root: bytes
+    extra: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
         """The checkpoint as the text of a note."""
-        return f"{self.origin}\n{self.size}\n{_base64(self.root)}\n"
+        return "".join(
+            f"{line}\n" for line in (self.origin, self.size, _base64(self.root), *self.extra)
+        )
 
     @classmethod
     def parse(cls, text: str) -> "Checkpoint":
@@ -166,7 +170,7 @@ class Checkpoint:
         root = _unbase64(digest)
         if root is None or len(root) != 32:
             raise FormatError(f"a checkpoint's root is {digest[:80]!r}, not 32 bytes in base64.")
-        return cls(origin, int(size), root)
+        return cls(origin, int(size), root, tuple(lines[3:-1]))
 
 
 def sign(text: str, key: SigningKey) -> str:

@@ -16,9 +16,10 @@ from typing import cast
 
 from sandbox import content, files
 from sandbox.errors import InvalidInputError, LedgerError, UnknownNameError
-from sandbox.ledger import burn, posting, proof, rules
+from sandbox.ledger import posting, proof, rules
 from sandbox.ledger.account import Account, Balance, Mode, Usage
 from sandbox.ledger.burn import OVERAGE
+from sandbox.ledger.holder import Holder
 from sandbox.ledger.pages import Pages
 from sandbox.ledger.rules import HOLD_S
 from sandbox.ledger.sqlite import Store
@@ -102,7 +103,7 @@ class Ledger:
         check_amount("an overdraft", overdraft)
         if mode == "postpaid" and overdraft:
             raise InvalidInputError("a postpaid account has no limit, so no overdraft either.")
-        with self._turn() as (pages, now):
+        with self.turn() as (pages, now):
             return self._opened(pages, rules.checked_name(name), mode, overdraft, now)
 
     def account(self, name: str) -> Account:
@@ -112,7 +113,7 @@ class Ledger:
             InvalidInputError: the name is not valid.
             UnknownNameError: the account is not open.
         """
-        with self._reading() as (pages, now):
+        with self.reading() as (pages, now):
             return self._account(pages, name, now)
 
     def accounts(self, below: str | None = None) -> list[Account]:
@@ -149,7 +150,7 @@ class Ledger:
         check_amount("a grant", amount, least=1)
         facts = rules.grant_facts(priority, effective, expires, meters, source)
         id = uuid.uuid4().bytes if id is None else checked_id(id)
-        with self._turn() as (pages, now):
+        with self.turn() as (pages, now):
             if not pages.account(rules.checked_name(account)):
                 mode: Mode = "postpaid" if account == "local" else "prepaid"
                 self._opened(pages, account, mode, 0, now)
@@ -166,7 +167,7 @@ class Ledger:
 
     def balance(self, account: str) -> Balance:
         """Return the balance of an account, without expired credit; books nothing."""
-        with self._reading() as (pages, now):
+        with self.reading() as (pages, now):
             payer = self._account(pages, account, now)
             self._sweep(pages, account, now)
             pots = [pages.pot(account, pot) for pot in (OVERAGE, *pages.grants(account))]
@@ -177,11 +178,12 @@ class Ledger:
 
     def shortfall(self, account: str, charges: Charges) -> int:
         """Return how much an account lacks to pay some charges [microcredits]; 0 if it can pay."""
-        with self._reading() as (pages, now):
+        with self.reading() as (pages, now):
             payer = self._account(pages, account, now)
             self._sweep(pages, account, now)
-            lots, room = rules.lots(pages, account, now), rules.overdraft(pages, payer)
-            return burn.covered(charges, lots, room)[1]
+            found = rules.missing(pages, payer, charges, now)
+            dead = found and rules.bury(pages, account, now)
+            return rules.missing(pages, payer, charges, now) if dead else found
 
     # Two phases -----------------------------------------------------------------------------------
 
@@ -196,6 +198,8 @@ class Ledger:
         price_version: str,
         run: str | None = None,
         timeout_s: int = HOLD_S,
+        share: int = 1,
+        holder: Holder | None = None,
     ) -> int:
         """Reserve `first` and, as many times as possible up to `times`, `more`.
 
@@ -208,31 +212,29 @@ class Ledger:
             price_version: the schedule under which the work will be posted.
             run: the id of the run that the credit is for, or None.
             timeout_s: when the hold expires, 1 s to 30 days from now.
+            share: leave credit for others: of what could be reserved beside `first`, take no more
+                than one part in so many.
+            holder: the process that holds the credit; None is this one.
 
         Returns:
             How many times `more` is reserved; -1 if not even `first` can be. A postpaid account
             has no limit: nothing is booked and `times` is returned.
         """
         more = more or {}
-        for charges in (first, more):
-            for amount in charges.values():
-                check_amount("a reservation", amount)
-        if type(times) is not int or times < 0:
-            raise InvalidInputError(f"a reservation of {times!r} times: give 0 or more.")
+        rules.check_reservation(first, more, times)
         checked_id(lease)
         rules.checked_texts(price_version=price_version, run=run)
         lasts = 1000 * rules.checked_timeout(timeout_s)
-        with self._turn() as (pages, now):
+        with self.turn() as (pages, now):
             payer = self._account(pages, account, now)
             if payer.mode == "postpaid":
                 return times
             self._sweep(pages, account, now)
-            lots, room = rules.lots(pages, account, now), rules.overdraft(pages, payer)
-            held = rules.most(first, more, times, lots, room)
+            held = rules.portion(pages, payer, first, more, times, share, now)
             if held < 0:
                 return -1
-            parts, _ = burn.covered(plus(first, more, held), lots, room)
-            facts = {"price_version": price_version}
+            parts = rules.parts(pages, payer, plus(first, more, held), now)
+            facts = {"price_version": price_version, "holder": (holder or Holder.me()).plain}
             rules.hold(pages, account, lease, parts, now, lasts, facts, run)
             return held
 
@@ -260,7 +262,7 @@ class Ledger:
         """
         priced = [posting.priced(usage) for usage in usages]
         prefix = None if lease is None else rules.checked_prefix(lease)
-        with self._turn() as (pages, now):
+        with self.turn() as (pages, now):
             payer = self._account(pages, account, now)
             self._sweep(pages, account, now)
             holds = [] if prefix is None else pages.held(prefix, account)
@@ -273,7 +275,7 @@ class Ledger:
     def void(self, account: str, lease: bytes) -> None:
         """Release what an account holds under a lease."""
         checked_id(lease)
-        with self._turn() as (pages, now):
+        with self.turn() as (pages, now):
             self._account(pages, account, now)
             rules.release(pages, pages.held(lease, account), now)
 
@@ -290,7 +292,7 @@ class Ledger:
         """
         rules.checked_prefix(prefix)
         rules.checked_texts(run=run)
-        with self._turn() as (pages, now):
+        with self.turn() as (pages, now):
             if account is not None:
                 self._account(pages, account, now)
             holds = pages.held(prefix, account, run)
@@ -319,7 +321,7 @@ class Ledger:
         rules.checked_texts(reason=reason)
         if amount is not None:
             check_amount("a refund", amount, least=1)
-        with self._turn() as (pages, now):
+        with self.turn() as (pages, now):
             booked = pages.find(post)
             if booked is None or booked.move.kind != "post":
                 raise LedgerError(f"{post.hex()} is no post on this book. Nothing was booked.")
@@ -376,7 +378,7 @@ class Ledger:
     # Parts of a transaction -----------------------------------------------------------------------
 
     @contextmanager
-    def _turn(self) -> Generator[tuple[Pages, int]]:
+    def turn(self) -> Generator[tuple[Pages, int]]:
         """Yield the pages of a transaction, and the ledger's time [ms since 1970].
 
         Raises:
@@ -392,7 +394,7 @@ class Ledger:
             yield pages, max(now, last)
 
     @contextmanager
-    def _reading(self) -> Generator[tuple[Pages, int]]:
+    def reading(self) -> Generator[tuple[Pages, int]]:
         """Yield pages that are never written, and the ledger's time [ms since 1970]."""
         with self._store.reading() as pages:
             yield pages, max(self._now(), pages.tail()[2])

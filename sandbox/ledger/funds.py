@@ -4,9 +4,12 @@ from collections.abc import Callable, Mapping
 
 from sandbox.ledger.account import Usage
 from sandbox.ledger.book import Ledger
+from sandbox.ledger.holder import Holder
 from sandbox.ledger.transfer import Charges
 from sandbox.meter import Receipt
 from sandbox.prices import plus
+
+SHARE = 4  # An environment takes at most a quarter of the credit that is free, at a time.
 
 
 class AccountFunds:
@@ -38,7 +41,7 @@ class AccountFunds:
             self._ledger.void(self.account, episode_id)
             self._episode = episode_id
         return self._ledger.reserve(
-            self.account, episode_id, first, more, times, price_version=version
+            self.account, episode_id, first, more, times, price_version=version, share=SHARE
         )
 
     def finish(
@@ -65,7 +68,7 @@ class Lease:
         account: the account that pays.
         name: the name of the lease, 16 bytes.
         run: the id of the run.
-        episodes: how many episodes to reserve for at once, if there is credit.
+        episodes: how many episodes to reserve for at once at most, if there is credit.
         batch: how many episodes to post at once.
 
     Attributes:
@@ -82,6 +85,7 @@ class Lease:
         self.limited = ledger.account(account).mode == "prepaid"
         self._ledger, self.account, self._run = ledger, account, run
         self._name, self._size, self._batch = name, episodes, batch
+        self._portion = 1  # Episodes to reserve for next; it doubles up to `episodes`.
         self._left = 0  # How many more episodes that cost `_whole` are reserved.
         self._whole: Charges = {}
         self._waiting: list[Usage] = []
@@ -116,15 +120,18 @@ class Lease:
 
     def _hold(self, whole: Charges, version: str) -> int:
         """Reserve one episode and more if possible; return how many more, -1 if not even one."""
-        return self._ledger.reserve(
+        held = self._ledger.reserve(
             self.account,
             self._name,
             first=whole,
             more=whole,
-            times=max(1, min(self._size, self.to_come)) - 1,
+            times=max(1, min(self._portion, self.to_come)) - 1,
             price_version=version,
             run=self._run,
+            holder=Holder.starter(),  # It posts what a worker leaves.
         )
+        self._portion = min(2 * self._portion, self._size)
+        return held
 
     def finish(
         self, episode_id: bytes, evidence: str, quantities: Mapping[str, int], version: str

@@ -156,6 +156,14 @@ class Pages:
         )
         return list(self._booked(f"{where} AND {_UNRESOLVED} ORDER BY seq", account, *seen, now))
 
+    def open_holds(self, now: int, accounts: Iterable[str]) -> list[Booked]:
+        """Return the open reservations of some accounts that have not expired, oldest first."""
+        where = (
+            "AS t WHERE account IN (SELECT value FROM json_each(?)) AND kind = 'reserve' AND "
+            f"expires > ? AND {_UNRESOLVED} ORDER BY seq"
+        )
+        return list(self._booked(where, json.dumps(sorted(accounts)), now))
+
     def of_run(self, run: str) -> list[Booked]:
         """Return a run's posts, their refunds, and its open reservations."""
         kinds = f"kind IN ('post', 'refund') OR (kind = 'reserve' AND {_UNRESOLVED})"

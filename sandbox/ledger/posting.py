@@ -71,7 +71,12 @@ class Purse:
     def __init__(self, pages: Pages, payer: Account, holds: Sequence[Booked], now: int) -> None:
         self._pages, self._payer, self._holds, self._now = pages, payer, holds, now
         self.aside: Parts = rules.release(pages, holds, now)
-        self._lots, self._room = rules.lots(pages, payer.name, now), rules.overdraft(pages, payer)
+        self._look()
+
+    def _look(self) -> None:
+        """Look up the credit that is free now."""
+        self._lots = rules.lots(self._pages, self._payer.name, self._now)
+        self._room = rules.overdraft(self._pages, self._payer)
 
     def post(self, usages: Sequence[PricedUsage]) -> list[Receipt]:
         """Post the work of episodes, each once; raises as `Ledger.post` does."""
@@ -106,6 +111,9 @@ class Purse:
     def _pay(self, one: PricedUsage) -> Parts:
         """Take the price of an episode from the account; return the parts that pay."""
         parts, missing = burn.covered(one.charges, self._lots, self._room, self.aside)
+        if missing and rules.bury(self._pages, self._payer.name, self._now):
+            self._look()
+            parts, missing = burn.covered(one.charges, self._lots, self._room, self.aside)
         if missing:
             name = self._payer.name
             raise BudgetExhaustedError(

@@ -9,6 +9,7 @@ from sandbox.errors import InvalidInputError, LedgerError, UnknownNameError
 from sandbox.ledger import burn
 from sandbox.ledger.account import Account
 from sandbox.ledger.burn import OVERAGE, Lot
+from sandbox.ledger.holder import Holder, State
 from sandbox.ledger.pages import Pages
 from sandbox.ledger.rows import LATEST_MS, is_text
 from sandbox.ledger.transfer import ANY, LARGEST, Booked, Charges, Move, Parts, check_amount, named
@@ -54,6 +55,14 @@ def checked_prefix(lease: bytes) -> bytes:
             "of somebody else."
         )
     return lease
+
+
+def check_reservation(first: Charges, more: Charges, times: int) -> None:
+    """Refuse to reserve `first` and `times` over `more` if they are no amounts or no number."""
+    for amount in (*first.values(), *more.values()):
+        check_amount("a reservation", amount)
+    if type(times) is not int or times < 0:
+        raise InvalidInputError(f"a reservation of {times!r} times: give 0 or more.")
 
 
 def checked_timeout(seconds: int) -> int:
@@ -177,6 +186,19 @@ def sweep(pages: Pages, account: str, seen: tuple[int, int], now: int) -> bool:
     return not late
 
 
+def bury(pages: Pages, account: str, now: int) -> bool:
+    """Release what processes of this machine hold that have ended; return whether there was any."""
+    dead = [hold for hold in pages.open_holds(now, [account]) if state(hold) == "dead"]
+    release(pages, dead, now)
+    return bool(dead)
+
+
+def state(hold: Booked) -> State:
+    """Return whether the process lives that holds a reservation."""
+    holder = Holder.parse(hold.move.facts.get("holder"))
+    return "unknown" if holder is None else holder.state
+
+
 def lots(pages: Pages, account: str, now: int) -> list[Lot]:
     """Return the usable credit of an account's grants, in burn order."""
     found: list[Lot] = []
@@ -208,15 +230,26 @@ def overdraft(pages: Pages, account: Account) -> int | None:
     return max(0, posted - pending + account.overdraft)
 
 
-def most(first: Charges, more: Charges, times: int, lots: list[Lot], room: int | None) -> int:
-    """Return how many times `more` is covered beside `first`, up to `times`.
+def missing(pages: Pages, payer: Account, charges: Charges, now: int) -> int:
+    """Return how much an account lacks to pay some charges [microcredits]; 0 if it can pay."""
+    return burn.covered(charges, lots(pages, payer.name, now), overdraft(pages, payer))[1]
 
-    Returns -1 if `first` alone is not covered. `room` is the overdraft [microcredits] or None.
+
+def parts(pages: Pages, payer: Account, charges: Charges, now: int) -> Parts:
+    """Return the parts of an account's credit that pay some charges."""
+    return burn.covered(charges, lots(pages, payer.name, now), overdraft(pages, payer))[0]
+
+
+def most(pages: Pages, payer: Account, first: Charges, more: Charges, times: int, now: int) -> int:
+    """Return how many times an account can pay `more` beside `first`, up to `times`.
+
+    Returns -1 if `first` alone cannot be paid.
     """
+    credit, room = lots(pages, payer.name, now), overdraft(pages, payer)
 
     def covers(n: int) -> bool:
         charges = plus(first, more, n)
-        return sum(charges.values()) <= LARGEST and not burn.covered(charges, lots, room)[1]
+        return sum(charges.values()) <= LARGEST and not burn.covered(charges, credit, room)[1]
 
     if not covers(0):
         return -1
@@ -225,6 +258,19 @@ def most(first: Charges, more: Charges, times: int, lots: list[Lot], room: int |
         middle = (low + high + 1) // 2 if high != times or low else high
         low, high = (middle, high) if covers(middle) else (low, middle - 1)
     return low
+
+
+def portion(
+    pages: Pages, payer: Account, first: Charges, more: Charges, times: int, share: int, now: int
+) -> int:
+    """Return how many times to reserve `more` beside `first`; see `Ledger.reserve`.
+
+    Releases what ended processes of this machine hold if it is needed.
+    """
+    held = most(pages, payer, first, more, times * share, now)
+    if held < times * share and bury(pages, payer.name, now):
+        held = most(pages, payer, first, more, times * share, now)
+    return held if held < 0 else held // share
 
 
 def exists(pages: Pages, move: Move) -> bool:

@@ -40,12 +40,14 @@ class Bill:
         amount: price of that work [microcredits].
         episodes: number of episodes kept.
         already: number of those that were charged before this call.
+        ended: why the run ended before it had all its episodes, in words; "" if it did not.
     """
 
     quantities: dict[str, int] = field(default_factory=lambda: dict.fromkeys(prices.UNITS, 0))
     amount: int = 0
     episodes: int = 0
     already: int = 0
+    ended: str = ""
 
     def add(self, usage: Usage) -> None:
         """Add what one episode cost."""

@@ -21,6 +21,7 @@ from sandbox.scenario import Scenario
 from sandbox.trajectory import Episode, ShardReader, shards
 
 RUN, MANIFEST = "run.json", "manifest.json"
+ENDED, ENDS = "ended", ("credit", "budget")  # In a manifest: why a run ended early.
 BOOKING = ".ledger.json"  # No part of the dataset: another ledger gives the same bytes.
 _HEADER_BYTES = 4096  # A growing shard of this size has no header yet.
 _HEX = re.compile("[0-9a-f]{32} [0-9a-f]{16}")
@@ -79,11 +80,13 @@ class Kept:
 
     Attributes:
         records: records of the episodes, in order, up to the first that is missing.
-        usages: what each kept episode costs the run, in order; those after a gap included.
+        every: records of all episodes, those after a gap included.
+        usages: what each of them costs the run, in order.
         growing: whether a shard is not finished.
     """
 
     records: list[Record] = field(default_factory=list[Record])
+    every: list[Record] = field(default_factory=list[Record])
     usages: list[Usage] = field(default_factory=list[Usage])
     growing: bool = False
 
@@ -154,8 +157,21 @@ class Folder:
 
     @property
     def finished(self) -> bool:
-        """Return whether the run has its manifest."""
+        """Return whether the run has its manifest: all its episodes, or those until it ended."""
         return (self.path / MANIFEST).exists()
+
+    @property
+    def ended(self) -> str:
+        """Why the run ended before it had all its episodes: credit or budget; "" if it did not.
+
+        Raises:
+            FormatError: the manifest is damaged.
+        """
+        path = self.path / MANIFEST
+        why = jsonfile.read(path).data.get(ENDED, "") if path.exists() else ""
+        if why not in ("", *ENDS):
+            raise FormatError(f"{path}: ended is {why!r:.60}, not {' or '.join(ENDS)}.")
+        return why
 
     def check_finished(self) -> None:
         """Refuse a run that is not finished (FormatError)."""
@@ -234,7 +250,7 @@ class Folder:
                 episode = shard.reader.read(number - first)
                 if episode.record.get("episode", number) == number:
                     return episode
-                if self.finished:
+                if self.finished and not self.ended:
                     raise FormatError(
                         f"{shard.path}: another episode stands where {number} should be."
                     )
@@ -264,6 +280,7 @@ class Folder:
                 every[record.episode] = (record, usage)
         numbers = sorted(every)
         found.usages = [every[n][1] for n in numbers]
+        found.every = [every[n][0] for n in numbers]
         found.records = [every[n][0] for place, n in enumerate(numbers) if n == place]
         return found
 
@@ -271,10 +288,19 @@ class Folder:
         """Return the log's leaves of the identity and of the episodes kept."""
         return [self.identity.leaf, *kept.leaves]
 
-    def manifest(self, records: list[Record], usages: list[Usage]) -> dict[str, Any]:
-        """Return the manifest of a finished run: its files, its bill, what was posted for it."""
+    def manifest(
+        self, records: list[Record], usages: list[Usage], ended: str = ""
+    ) -> dict[str, Any]:
+        """Return the manifest of a finished run: its files, its bill, what was posted for it.
+
+        Args:
+            records: the records of its episodes.
+            usages: what each of them costs.
+            ended: why it ended early, one of ENDS; "" if it has all its episodes.
+        """
         posted, amount = bill.total(usages)
         return {
+            **({ENDED: ended} if ended else {}),
             "format": self.identity.format,
             "run": self.run,
             "parent": self.identity.parent,

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from sandbox import content, digest, document, validation
 from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.observation import PICTURES
+from sandbox.run import mixture
 
 FORMAT = 1
 MAX_EPISODES = 100_000_000
@@ -29,10 +30,13 @@ class Recipe(BaseModel):
             where things are at the start.
         split: split of the scenario, such as train; without one the scenario's own ranges, which
             may include what the splits hold out.
-        policies: policy to its weight; each episode draws one policy. A function of your own is
-            called MODULE:FUNCTION.
+        policies: policy to its weight. Episodes have them in exactly that proportion, in an order
+            by chance. A function of your own is called MODULE:FUNCTION.
         episodes: number of episodes.
-        seed: seed of the whole run; episode i depends on (seed, i) alone.
+        seed: seed of the whole run. Episode i depends on it, on i, and on the names of the
+            environment, the scenario and the split: two splits share no start.
+        reward: `dense` pays progress, and a step costs until success; `sparse` is -1 until
+            success, then 0.
         observation: columns that the environment observes.
         labels: whether to log contacts and events: the columns `contact_impulse` and `event.*`.
         image_size: width and height of pictures [pixels].
@@ -57,6 +61,7 @@ class Recipe(BaseModel):
     policies: dict[PolicyName | OwnPolicy, Annotated[float, Field(gt=0, allow_inf_nan=False)]]
     episodes: Annotated[int, Field(ge=1, le=MAX_EPISODES)]
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    reward: Literal["dense", "sparse"] = "dense"
     observation: list[Modality] = ["proprio"]
     labels: bool = False
     image_size: Annotated[int, Field(ge=8, le=1024)] = 64
@@ -172,7 +177,10 @@ def with_pictures(
 
 
 class EpisodeChance:
-    """The random choices of one episode of a run; they depend on (seed, index) alone.
+    """The random choices of one episode of a run.
+
+    They depend on the recipe's seed, environment, scenario, split and policies, and on the
+    episode's index: no episode of one split is the twin of one of another.
 
     Attributes:
         seed: seed of the episode's reset.
@@ -181,18 +189,9 @@ class EpisodeChance:
     """
 
     def __init__(self, recipe: Recipe, index: int) -> None:
-        streams = [np.random.SeedSequence(recipe.seed, spawn_key=(index, n)) for n in range(3)]
-        self.seed = int(streams[0].generate_state(1, np.uint64)[0] >> np.uint64(1))
-        self.policy = _pick(recipe.policies, np.random.default_rng(streams[1]).random())
-        self.policy_rng = np.random.default_rng(streams[2])
-
-
-def _pick(weights: Mapping[str, float], chance: float) -> str:
-    """Return the name at `chance` (0 to 1) of the cumulative weights, names sorted."""
-    names = sorted(weights)
-    total, reached = math.fsum(weights.values()), 0.0
-    for name in names:
-        reached += weights[name]
-        if chance * total < reached:
-            return name
-    return names[-1]
+        named = digest.sha256([recipe.seed, recipe.environment, recipe.scenario, recipe.split])
+        root = int(named, 16)
+        seed, acting = (np.random.SeedSequence(root, spawn_key=(index, n)) for n in range(2))
+        self.seed = int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1))
+        self.policy = mixture.policy(recipe.policies, (root,), index)
+        self.policy_rng = np.random.default_rng(acting)

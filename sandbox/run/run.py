@@ -10,7 +10,7 @@ from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Lease, Ledger, Usage
 from sandbox.run import bill, identity
 from sandbox.run.bill import Bill, Quote
-from sandbox.run.folder import BOOKING, RUN, Folder
+from sandbox.run.folder import BOOKING, MANIFEST, RUN, Folder
 from sandbox.run.identity import Identity
 from sandbox.run.interrupts import Uninterrupted
 from sandbox.run.locks import check_ledger, lock, lock_lease
@@ -61,6 +61,7 @@ class Run:
         self.bill = Bill()
         self._lease: Lease | None = None
         self._charged = 0  # Episodes charged in the shard under way.
+        self.allowance: int | None = None  # Of the budget, what may be spent here [microcredits].
 
     @property
     def id(self) -> str:
@@ -87,14 +88,16 @@ class Run:
         """
         work = f"{self.recipe.episodes - self.done()} episodes ({bill.in_words(quoted.quantities)})"
         work += f" cost {'' if quoted.exact else 'up to '}{prices.credits(quoted.amount)} credits"
-        budget = None if self.recipe.budget is None else prices.micro(self.recipe.budget)
-        if budget is not None and quoted.amount + self.bill.amount > budget:
+        budget, greedy = self._budget(), self.recipe.admission == "greedy"
+        if greedy and self.done():
+            return  # It goes on as far as it can, and ends with what it has.
+        least = quoted.episode if greedy and quoted.amount else quoted.quantities
+        spent = bill.total(self.folder.kept().usages)[1] if self.folder.exists else 0
+        if budget is not None and spent + self.schedule.cost(least) > budget:
             raise BudgetExhaustedError(
                 f"{work} but the budget is {prices.credits(budget)}. Nothing was done. Give a "
                 "larger --budget, or ask for fewer --episodes."
             )
-        greedy = self.recipe.admission == "greedy"
-        least = quoted.episode if greedy and quoted.amount else quoted.quantities
         account, charges = self.recipe.account, self.schedule.charges(least)
         short = self.ledger.shortfall(account, charges)
         if short and self.folder.exists:
@@ -119,22 +122,33 @@ class Run:
         none of which is charged. Ctrl-C waits for the episodes under way, a second one does not.
         The finished run has the bytes of one that was never interrupted.
 
+        A greedy run whose credit or budget is spent ends with the episodes that it has, finished
+        and shorter, and goes on when it is generated again.
+
         Args:
             progress: called for each episode that is kept.
             share: makes the missing episodes, by calling `make_some` in other processes; None makes
                 them in this one. The bytes are the same.
+
+        Raises:
+            BudgetExhaustedError: the credit is spent; of a greedy run, before its first episode.
         """
         with lock(self.path, make=True):
             self._begin()
             with lock_lease(self.folder, self.ledger):
                 self._recount(self._settle())
+                ended = ""
                 try:
                     if share is None:
                         self.make_some(0, 1, progress)
                     else:
                         share(self, progress)
+                except BudgetExhaustedError as error:
+                    if self.recipe.admission != "greedy" or not self.bill.episodes:
+                        raise
+                    ended, self.bill.ended = self._why(), str(error)
                 finally:
-                    self._settle()
+                    self._settle(ended)
         return self.bill
 
     def make_some(self, worker: int, workers: int, progress: Progress) -> None:
@@ -173,9 +187,22 @@ class Run:
     def _usage(self, record: Record) -> Usage:
         return bill.usage(self.id, self.identity.parent, record, self.source.schema)
 
-    def _settle(self) -> int:
+    def _settle(self, ended: str = "") -> int:
         """Post, log and sign what is kept; return how many episodes were posted now."""
-        return settle(self.folder, self.ledger, self.key).posted
+        return settle(self.folder, self.ledger, self.key, ended).posted
+
+    def _budget(self) -> int | None:
+        """Return the most that the run may cost [microcredits]; None means no limit."""
+        return None if self.recipe.budget is None else prices.micro(self.recipe.budget)
+
+    def _longest(self) -> dict[str, int]:
+        """Return the work of an episode, at most."""
+        return self.source.quote(0, self.schedule).episode
+
+    def _why(self) -> str:
+        """Return whether it is the credit or the budget that does not pay another episode."""
+        charges = self.schedule.charges(self._longest())
+        return "credit" if self.ledger.shortfall(self.recipe.account, charges) else "budget"
 
     def _recount(self, posted: int) -> None:
         """Count what is kept already; `posted` of it was charged just now."""
@@ -184,6 +211,8 @@ class Run:
         for usage in usages:
             self.bill.add(usage)
         self.bill.already = len(usages) - posted
+        budget = self._budget()
+        self.allowance = None if budget is None else budget - self.bill.amount
 
     def _leased(self, worker: int) -> Lease:
         booking = self.folder.booking()
@@ -235,11 +264,25 @@ class Run:
         self, index: int, buffer: EpisodeBuffer, writer: ShardWriter, progress: Progress
     ) -> None:
         """Make an episode, keep it, then charge it: never the other way round."""
+        self._check_allowance(index)
         record = self.source.make(self.id, index, buffer)
         writer.append(buffer.episode(record.steps, record.plain))
+        if self.allowance is not None:
+            self.allowance -= sum(self._usage(record).charges().values())
         self.source.on_kept()
         if not writer.held:
             self._commit(writer, progress)
+
+    def _check_allowance(self, index: int) -> None:
+        """Refuse an episode that the budget may not pay (BudgetExhaustedError)."""
+        if self.allowance is None:
+            return
+        most = self.schedule.cost(self._longest())
+        if most > self.allowance:
+            raise BudgetExhaustedError(
+                f"episode {index} may cost {prices.credits(most)} credits but the budget has "
+                f"{prices.credits(max(0, self.allowance))} left. Give a larger --budget."
+            )
 
     def _commit(self, writer: ShardWriter, progress: Progress) -> None:
         """Keep the episodes that are held back; charge all that are kept and not charged yet."""
@@ -258,6 +301,8 @@ class Run:
         if self.folder.exists:
             self._check_folder()
             check_ledger(self.folder, self.ledger)
+            if self.folder.ended:  # It goes on.
+                (self.path / MANIFEST).unlink()
         elif any(not path.name.startswith(".") for path in self.path.iterdir()):
             raise RunConflictError(
                 f"{self.path}: this folder holds something that is no run; nothing was done. "

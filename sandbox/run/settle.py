@@ -24,6 +24,7 @@ class Settlement:
         charge_micro: what was charged for them [microcredits].
         voided_micro: what a dead process had reserved and is released [microcredits].
         finished: whether the run has all its episodes.
+        ended: why the run ended before it had them; "" if it did not.
     """
 
     episodes: int = 0
@@ -31,12 +32,21 @@ class Settlement:
     charge_micro: int = 0
     voided_micro: int = 0
     finished: bool = False
+    ended: str = ""
 
 
-def settle(folder: Folder, ledger: Ledger, key: SigningKey | None = None) -> Settlement:
+def settle(
+    folder: Folder, ledger: Ledger, key: SigningKey | None = None, ended: str = ""
+) -> Settlement:
     """Post what is kept and not charged, release what is held, and log; twice changes nothing.
 
     The caller holds the locks of folder and lease: nobody is generating.
+
+    Args:
+        folder: the run.
+        ledger: where it is charged.
+        key: signs the log; None leaves it unsigned.
+        ended: why no further episode is made, one of ENDS; "" for no such reason.
 
     Raises:
         LedgerError: the run is charged in another ledger; nothing was done.
@@ -46,8 +56,11 @@ def settle(folder: Folder, ledger: Ledger, key: SigningKey | None = None) -> Set
     kept, done = folder.kept(), Settlement()
     leaves = folder.leaves(kept)
     done.episodes, done.finished = len(kept.usages), _is_whole(folder, kept)
-    manifest = folder.manifest(kept.records, kept.usages) if done.finished else None
-    if manifest is not None:
+    done.ended = "" if done.finished or not kept.usages else ended or folder.ended
+    manifest = None
+    if done.finished or done.ended:
+        manifest = folder.manifest(kept.every, kept.usages, done.ended)
+    if done.finished:
         leaves.append(log.leaf(manifest))
     _check_log(folder, leaves)
     account = folder.recipe.account
@@ -59,7 +72,8 @@ def settle(folder: Folder, ledger: Ledger, key: SigningKey | None = None) -> Set
     if lease:
         done.voided_micro = ledger.void_all(lease, account, folder.run)
     log.append(folder.path, leaves)
-    log.write_checkpoint(folder.path, log.checkpoint(folder.run, leaves), key)
+    made = log.checkpoint(folder.run, leaves, manifest if done.ended else None)
+    log.write_checkpoint(folder.path, made, key)
     if manifest is not None:
         jsonfile.write(folder.path / MANIFEST, manifest)
     return done

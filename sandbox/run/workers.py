@@ -39,11 +39,12 @@ def _share(run: Run, progress: Progress, workers: int) -> None:
         SandboxError: a worker failed or died. The others are stopped; what they kept stays.
     """
     processes: Processes = {}
+    allowance = None if run.allowance is None else run.allowance // workers
     try:
         with spawning() as context:
             for n in range(workers):
                 receiver, sender = context.Pipe(duplex=False)
-                part = (n, run.source, run.path, run.ledger, workers, sender)
+                part = (n, run.source, run.path, run.ledger, workers, sender, allowance)
                 process = context.Process(target=_work, args=part, name=f"worker {n}", daemon=True)
                 process.start()
                 sender.close()  # So that the pipe ends when the worker does.
@@ -91,13 +92,20 @@ def _receive(receiver: Connection, process: BaseProcess) -> Message:
 
 
 def _work(
-    worker: int, source: Source, path: Path, ledger: Ledger, workers: int, sender: Connection
+    worker: int,
+    source: Source,
+    path: Path,
+    ledger: Ledger,
+    workers: int,
+    sender: Connection,
+    allowance: int | None,
 ) -> None:
     """Run a worker process: make every `workers`-th shard."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent says when to stop.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt, _OrphanedError):
         run = Run(source, path, ledger)
+        run.allowance = allowance
         try:
             _send(sender, _made(run, worker, workers, sender))
         finally:

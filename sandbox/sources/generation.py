@@ -17,7 +17,7 @@ from sandbox.trajectory import EpisodeBuffer
 
 
 class Generation:
-    """New episodes of a recipe; episode i depends on (seed, i) alone.
+    """New episodes of a recipe; episode i depends on the recipe's seed and i alone.
 
     Args:
         recipe: what to generate.

@@ -34,6 +34,11 @@ class Rendering:
 
     def __init__(self, recipe: Recipe, folder: Folder) -> None:
         folder.check_finished()
+        if len(folder.kept().records) < recipe.episodes:
+            raise FormatError(
+                f"{folder.path}: it ended early and lacks episodes in between: `sandbox generate` "
+                "goes on with it."
+            )
         self._recipe, self._folder = recipe, folder
         self._replay = Replay(recipe, folder.scenario, folder.trust_code)
         self._env = self._replay.env

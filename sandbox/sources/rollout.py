@@ -61,6 +61,7 @@ def make(
     env = catalogue.environment(recipe.environment, trust_code)(
         scenario=given if scenario is None else scenario.model_dump(exclude_none=True),
         split=recipe.split,
+        reward=recipe.reward,
         observation=list(recipe.observation),
         image_size=recipe.image_size,
         camera=recipe.camera,

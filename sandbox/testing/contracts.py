@@ -3,13 +3,17 @@
 import hashlib
 import importlib
 import json
+import math
 import os
 import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -17,10 +21,14 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
 from sandbox.env import Policy, SandboxEnv
+from sandbox.env.policies import POLICIES
 from sandbox.errors import InvalidInputError
 from sandbox.observation import MODALITIES
 from sandbox.scene import movable
 
+DISCOUNTS = (1.0, 0.99)  # By which returns are compared.
+FEW = 4  # Episodes in which policies are compared with each other.
+BESIDE_S = 0.3  # So long before success a policy stops, to compare what it earns.
 OF_ACTIONS = ("action_delay_steps", "action_noise")  # Factors that are not of the scene.
 VARIED: dict[str, Any] = {"variation": ["all"]}
 
@@ -145,21 +153,17 @@ class WorldContract:
 
     def test_rewards_are_finite_and_success_is_true_or_false(self) -> None:
         """Every step has a reward that is a number, and says whether the task is done."""
-        rng = np.random.default_rng(0)
-        with self.made() as env:
-            _, info = env.reset(seed=0)
-            over = False
-            while not over:
-                assert isinstance(info["success"], bool | np.bool_), f"{info['success']!r}."
-                _, reward, over, cut, info = env.step(_drawn(env, rng))
-                assert isinstance(reward, int | float | np.floating), f"reward {reward!r}."
-                assert np.isfinite(reward), f"reward {reward!r}."
-                over = over or cut
+        for name in ("scripted", "random", "play"):
+            for it in rollouts(self.world, self.seeds)[name]:
+                for reward, success in zip(it.rewards, it.successes, strict=True):
+                    assert isinstance(success, bool | np.bool_), f"success is {success!r}."
+                    assert isinstance(reward, int | float | np.floating), f"reward {reward!r}."
+                    assert np.isfinite(reward), f"reward {reward!r}."
 
     def test_policies_act_inside_the_action_space(self) -> None:
         """`scripted` and `play` always return an action that the world takes."""
         with self.made() as env:
-            for seed, name in enumerate(("scripted", "play", "play")):
+            for seed, name in enumerate(("scripted", "play")):
                 env.reset(seed=seed, options=VARIED)
                 act: Policy = getattr(env, name)(np.random.default_rng(seed))
                 over = False
@@ -171,19 +175,40 @@ class WorldContract:
 
     def test_the_scripted_policy_succeeds_in_nine_of_ten_seeds(self) -> None:
         """The task can be done, and `scripted` does it."""
-        with self.made() as env:
-            done = sum(_scripted(env, seed) for seed in range(self.seeds))
+        done = sum(it.successes[-1] for it in rollouts(self.world, self.seeds)["scripted"])
         assert done >= 0.9 * self.seeds, f"it succeeds in {done} of {self.seeds}."
+
+    def test_the_scripted_policy_earns_more_than_chance_and_play(self) -> None:
+        """The reward teaches the task: on average, discounted or not, success pays."""
+        found = rollouts(self.world, self.seeds)
+        for discount in DISCOUNTS:
+            mean = {
+                name: np.mean([it.earned(discount) for it in many[:FEW]])
+                for name, many in found.items()
+            }
+            for other in ("random", "play"):
+                told = f"discounted by {discount}, {other} earns {mean[other]:.3f}"
+                assert mean["scripted"] > mean[other], f"{told}, scripted {mean['scripted']:.3f}."
+
+    def test_to_stand_still_beside_the_goal_earns_less_than_to_reach_it(self) -> None:
+        """A policy that stops just before success, and waits, earns less than one that goes on."""
+        with self.made() as env:
+            for seed, it in enumerate(rollouts(self.world, self.seeds)["scripted"][:2]):
+                if not any(it.successes):
+                    continue
+                stops = max(0, it.successes.index(True) - math.ceil(BESIDE_S * env.control_hz))
+                waits = _rolled_out(env, seed, _then_still(it.actions[:stops], env.action_size))
+                for discount in DISCOUNTS if not any(waits.successes) else ():
+                    worse, better = waits.earned(discount), it.earned(discount)
+                    told = f"discounted by {discount}, to stand still from step {stops} on"
+                    assert worse < better, f"{told} earns {worse:.3f}, to go on {better:.3f}."
 
     def test_an_episode_of_fixed_length_never_ends_sooner(self) -> None:
         """`fixed_length` is true if, and only if, no episode terminates."""
-        ends: set[int] = set()
-        with self.made() as env:
-            for seed in range(4):
-                _scripted(env, seed)
-                ends.add(env.t)
-            same = (ends == {env.max_steps}) == env.fixed_length
-            assert same, f"fixed_length is {env.fixed_length}; episodes took {sorted(ends)} steps."
+        found = rollouts(self.world, self.seeds)
+        ends = {len(it.rewards) for many in found.values() for it in many}
+        same = (ends == {self.world.max_episode_steps()}) == self.world.fixed_length
+        assert same, f"fixed_length is {self.world.fixed_length}; steps: {sorted(ends)}."
 
     def test_another_value_of_a_factor_leaves_the_layout_as_it_was(self) -> None:
         """`scene` draws from `rng` alone, in an order that no factor changes."""
@@ -338,14 +363,55 @@ def _outside(env: SandboxEnv, observation: Any) -> str:
     return f"at step {env.t}: {'; '.join(wrong)}."
 
 
-def _scripted(env: SandboxEnv, seed: int) -> bool:
-    """Roll out the scripted policy; return whether it succeeded."""
+@dataclass
+class Rollout:
+    """An episode of one policy.
+
+    Attributes:
+        actions, rewards, successes: what was done, earned and said in each step.
+    """
+
+    actions: list[Any] = field(default_factory=list[Any])
+    rewards: list[float] = field(default_factory=list[float])
+    successes: list[bool] = field(default_factory=list[bool])
+
+    def earned(self, discount: float) -> float:
+        """Return the sum of the rewards, each discounted once more than the one before."""
+        return float(np.dot(self.rewards, discount ** np.arange(len(self.rewards))))
+
+
+@lru_cache(maxsize=1)
+def rollouts(world: type[SandboxEnv], seeds: int) -> dict[str, list[Rollout]]:
+    """Roll out `scripted` for so many seeds, and `random` and `play` for a few of them."""
+    found: dict[str, list[Rollout]] = {}
+    with closing(world(account=None)) as env:
+        for name, count in (("scripted", seeds), ("random", FEW), ("play", FEW)):
+            make = POLICIES[name]
+            found[name] = [_rolled_out(env, seed, make) for seed in range(count)]
+    return found
+
+
+def _rolled_out(
+    env: SandboxEnv, seed: int, make: Callable[[SandboxEnv, np.random.Generator], Policy]
+) -> Rollout:
+    """Roll out one episode of a policy that is made in the episode's first state."""
     env.reset(seed=seed)
-    act = env.scripted(np.random.default_rng(seed))
-    while True:
-        _, _, ended, cut, info = env.step(act())
-        if ended or cut:
-            return bool(info["success"])
+    act, it, over = make(env, np.random.default_rng(seed)), Rollout(), False
+    while not over:
+        it.actions.append(np.array(act()))
+        _, reward, ended, cut, info = env.step(it.actions[-1])
+        it.rewards.append(reward)  # pyright: ignore[reportArgumentType]
+        it.successes.append(info["success"])
+        over = ended or cut
+    return it
+
+
+def _then_still(
+    actions: list[Any], size: int
+) -> Callable[[SandboxEnv, np.random.Generator], Policy]:
+    """Return a policy that repeats actions, and then does nothing."""
+    every = chain(actions, repeat(np.zeros(size, np.float32)))
+    return lambda env, rng: every.__next__
 
 
 def _positions(env: SandboxEnv, state: Any) -> Any:

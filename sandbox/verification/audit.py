@@ -3,6 +3,7 @@
 import hashlib
 import math
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,8 +99,8 @@ def audit(
     nonce = secrets.token_hex(16) if nonce is None else _checked(nonce)
     trust = Trust.here() if trust is None else trust
     catalogue.check_trust(folder.recipe.environment, trust.trust_code)
-    count = folder.recipe.episodes
     folder.check_finished()
+    count = len(_numbers(folder))
     random = sample_size(count, confidence, fraction)
     closed, chosen = _chosen(folder, random, nonce)
     report = verify(folder, None, progress, trust, frozenset(chosen), workers)
@@ -125,19 +126,26 @@ def _checked(nonce: str) -> str:
 
 def _chosen(folder: Folder, random: int, nonce: str) -> tuple[note.Checkpoint, set[int]]:
     """Return the closed log's checkpoint, and the numbers of the episodes to replay."""
-    count = folder.recipe.episodes
     try:
+        numbers = _numbers(folder)
         closed = note.Checkpoint.parse(note.body(log.checkpoint_text(folder.path)))
-        drawn = draw(count, random, nonce, closed.root, closed.size)
-        return closed, {*drawn, _costliest(folder), count - 1}
+        drawn = draw(len(numbers), random, nonce, closed.root, closed.size)
+        return closed, {*(numbers[n] for n in drawn), _costliest(folder), numbers[-1]}
     except FormatError:  # It fails whatever is drawn; verify says why.
         return note.Checkpoint("", 0, b""), set()
 
 
+def _numbers(folder: Folder) -> Sequence[int]:
+    """Return the numbers of a finished run's episodes: those until it ended, if it ended early."""
+    if not folder.ended:
+        return range(folder.recipe.episodes)
+    return [record.episode for record in folder.kept().every]
+
+
 def _costliest(folder: Folder) -> int:
     """Return the number of the episode that cost most, the first of several."""
-    charges = [record.charge_micro for record in folder.kept().records]
-    return max(range(len(charges)), key=charges.__getitem__, default=0)
+    every = folder.kept().every
+    return max(every, key=lambda record: record.charge_micro).episode if every else 0
 
 
 def missed(count: int, wrong: int, sample: int) -> float:

@@ -1,5 +1,8 @@
 """Compare a run's log, checkpoint and published checkpoint with what its shards hold."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from sandbox.errors import FormatError
 from sandbox.evidence import log, note
 from sandbox.run.folder import Folder
@@ -7,7 +10,13 @@ from sandbox.verification.report import Report
 from sandbox.verification.trust import Trust
 
 
-def check(folder: Folder, leaves: list[bytes], trust: Trust, report: Report) -> None:
+def check(
+    folder: Folder,
+    leaves: list[bytes],
+    trust: Trust,
+    report: Report,
+    ended: Mapping[str, Any] | None = None,
+) -> None:
     """Compare the log and its checkpoints with the leaves of what was read.
 
     Args:
@@ -15,8 +24,9 @@ def check(folder: Folder, leaves: list[bytes], trust: Trust, report: Report) -> 
         leaves: the leaves that the log should have.
         trust: which signatures count, and a checkpoint that was published.
         report: takes what is found.
+        ended: the manifest of a run that ended early; None for other runs.
     """
-    made = log.checkpoint(folder.run, leaves)
+    made = log.checkpoint(folder.run, leaves, ended)
     try:
         _check_lines(folder, leaves, report)
         text = log.checkpoint_text(folder.path)
@@ -25,7 +35,8 @@ def check(folder: Folder, leaves: list[bytes], trust: Trust, report: Report) -> 
         if note.body(text) != made.text:
             report.faults.append(
                 f"checkpoint: says {said.size} entries with root {said.root.hex()} in "
-                f"{said.origin}; the run has {made.size} with {made.root.hex()} in {made.origin}."
+                f"{said.origin}{_further(said)}; the run has {made.size} with {made.root.hex()} in "
+                f"{made.origin}{_further(made)}."
             )
         if trust.published is not None:
             _check_published(trust.published, trust, leaves, made.origin, report)
@@ -33,6 +44,10 @@ def check(folder: Folder, leaves: list[bytes], trust: Trust, report: Report) -> 
         report.faults.append(f"checkpoint: {error}")
     if not report.faults:
         report.checked.append(f"log and checkpoint of {made.size} entries, root {made.root.hex()}.")
+
+
+def _further(checkpoint: note.Checkpoint) -> str:
+    return "".join(f", {line}" for line in checkpoint.extra)
 
 
 def _check_lines(folder: Folder, leaves: list[bytes], report: Report) -> None:

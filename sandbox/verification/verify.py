@@ -1,6 +1,6 @@
 """Re-read every byte of a run, recompute digests, trees, signatures and bill, replay episodes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -39,16 +39,16 @@ def verify(
     identity, found = folder.identity, Found()
     report = found.report
     trust = Trust.here() if trust is None else trust
-    chosen = _spread(identity.recipe.episodes, sample) if chosen is None else chosen
+    chosen = _spread(folder, sample) if chosen is None else chosen
     chosen = _check_run(folder, trust, chosen, report)
     with report.about("shards"):
         shards.check(Job(identity, chosen, trust.trust_code), folder, found, progress, workers)
     leaves = [identity.leaf, *found.leaves]
     with report.about("files"):
         _check_count(folder, report)
-        _check_files(folder, found, leaves)
+        manifest = _check_files(folder, found, leaves)
     with report.about("log"):
-        history.check(folder, leaves, trust, report)
+        history.check(folder, leaves, trust, report, manifest)
     with report.about("charges"):
         charges.check(folder, found.usages, trust.ledger, report)
     return report
@@ -120,8 +120,13 @@ def _check_code(folder: Folder, report: Report) -> None:
 
 
 def _check_count(folder: Folder, report: Report) -> None:
-    wanted = folder.recipe.episodes
-    if report.episodes != wanted:
+    wanted, ended = folder.recipe.episodes, _ended(folder)
+    if ended:
+        report.notes.append(
+            f"the run ended after {report.episodes} of {wanted} episodes, because its {ended} was "
+            "spent; `sandbox generate` goes on with it."
+        )
+    if report.episodes != wanted and (not ended or report.episodes > wanted):
         report.faults.append(f"{report.episodes} episodes where the recipe says {wanted}.")
     if report.replayed < report.episodes:
         report.notes.append(
@@ -130,31 +135,55 @@ def _check_count(folder: Folder, report: Report) -> None:
         )
 
 
-def _spread(episodes: int, sample: int | None) -> frozenset[int]:
+def _ended(folder: Folder) -> str:
+    """Return why a run ended early; "" if it did not, or if its manifest is damaged."""
+    try:
+        return folder.ended
+    except FormatError:  # `_check_files` says so.
+        return ""
+
+
+def _spread(folder: Folder, sample: int | None) -> frozenset[int]:
     """Return which episodes to replay: all, or `sample` evenly spread, the last included."""
+    episodes = folder.recipe.episodes
     if sample is None or sample >= episodes:
         return frozenset(range(episodes))
-    return frozenset(round(n) for n in np.linspace(episodes - 1, 0, sample).tolist())
+    numbers: Sequence[int] = range(episodes)
+    if _ended(folder):
+        numbers = [record.episode for record in folder.kept().every]
+    places: list[float] = np.linspace(len(numbers) - 1, 0, min(sample, len(numbers))).tolist()
+    return frozenset(numbers[round(n)] for n in places)
 
 
-def _check_files(folder: Folder, found: Found, leaves: list[bytes]) -> None:
-    """Compare run.json and the manifest with what was read, to the byte; complete the leaves."""
+def _check_files(folder: Folder, found: Found, leaves: list[bytes]) -> Mapping[str, Any] | None:
+    """Compare run.json and the manifest with what was read, to the byte; complete the leaves.
+
+    Returns:
+        The manifest of a run that ended early, which is no leaf; None for other runs.
+    """
     report = found.report
     if not folder.run_json.is_canonical:
         report.faults.append(f"{RUN}: its bytes are not as they are written.")
     path = folder.path / MANIFEST
     if not path.exists():
         report.faults.append(f"there is no {MANIFEST}: the run is not finished.")
-        return
+        return None
     try:
-        manifest = jsonfile.read(path)
+        manifest, ended = jsonfile.read(path), folder.ended
     except FormatError as error:
         report.faults.append(str(error))
-        return
+        return None
     if not manifest.is_canonical:
         report.faults.append(f"{MANIFEST}: its bytes are not as they are written.")
-    leaves.append(log.leaf(manifest.data))
-    _compare_manifest(manifest.data, folder.manifest(found.records, found.usages), report)
+    ours = folder.manifest(found.records, found.usages, ended)
+    _compare_manifest(manifest.data, ours, report)
+    if not ended:
+        leaves.append(log.leaf(manifest.data))
+        return None
+    numbers = [record.episode for record in found.records]
+    whole = next((n for n, number in enumerate(numbers) if n != number), len(numbers))
+    del leaves[1 + whole :]  # The log has the episodes up to the first that is missing.
+    return manifest.data
 
 
 def _compare_manifest(said: Mapping[str, Any], ours: Mapping[str, Any], report: Report) -> None:

@@ -1,0 +1,93 @@
+"""What the rows of an episode cost, and whether the next one can be paid."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from sandbox.meter import Cost, Meter
+from sandbox.prices import plus
+
+if TYPE_CHECKING:
+    from sandbox.env.loop import SandboxEnv
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """The costs of the rows of one episode.
+
+    With a render mode, every row has a frame: the picture that render() draws of it. It is charged
+    when it is drawn, and an episode goes on only while the frames can be paid too.
+
+    Attributes:
+        reset: building the scene, with the first row.
+        step: one step, with its row.
+        picture: one picture of render().
+        first: the reset and its frame.
+        row: a step and its frame.
+        both: the frame of this row, a step, and the frame of the next row.
+    """
+
+    reset: Cost
+    step: Cost
+    picture: Cost
+    first: Cost
+    row: Cost
+    both: Cost
+
+    @classmethod
+    def of(cls, env: "SandboxEnv") -> Self:
+        """Return the costs of an environment's rows under its meter's prices."""
+        price, picture = env.meter.price, {"pixel": env.pictures.size**2}
+        frames = env.render_mode is not None and "pixels" not in env.modalities
+        frame = picture if frames else {}
+        reset = {"reset": 1, **env.work()}
+        step = {"physics_step": env.physics_steps, **env.work()}
+        row = plus(step, frame)
+        return cls(
+            reset=price(reset),
+            step=price(step),
+            picture=price(picture),
+            first=price(plus(reset, frame)),
+            row=price(row),
+            both=price(plus(row, frame)),
+        )
+
+    def open(self, meter: Meter, steps: int, episode: bytes, *, whole: bool) -> int:
+        """Open a meter for an episode and charge the reset; return what was charged.
+
+        Args:
+            meter: pays.
+            steps: number of steps in the longest episode.
+            episode: id of the post that will charge the episode, 16 bytes.
+            whole: whether the episode begins only if all of it can be paid.
+
+        Raises:
+            BudgetExhaustedError: it cannot be paid. Nothing was charged.
+        """
+        meter.open(self.first, self.row, steps, episode, at_least=steps if whole else 1)
+        return meter.charge(self.reset)
+
+    def lack(self, meter: Meter, *, drawn: bool) -> dict[str, Any] | None:
+        """Return why an episode cannot go on, as `info["budget"]`; None if it can.
+
+        Args:
+            meter: pays.
+            drawn: whether the frame of this row is drawn already.
+        """
+        wanted = self._wanted(drawn)
+        if self._can_pay(meter, wanted):
+            return None
+        return {"reason": "exhausted", "remaining": meter.balance, "needed": wanted.amount}
+
+    def demand(self, meter: Meter, *, drawn: bool) -> None:
+        """Refuse to go on (BudgetExhaustedError) where `lack` says that it cannot be paid."""
+        wanted = self._wanted(drawn)
+        if not self._can_pay(meter, wanted):
+            raise meter.poor(wanted.amount)
+
+    def _wanted(self, drawn: bool) -> Cost:
+        return self.row if drawn else self.both
+
+    def _can_pay(self, meter: Meter, wanted: Cost) -> bool:
+        if self.row.amount == self.step.amount:  # No frames: what is held fits step by step.
+            return meter.affords(wanted)
+        return meter.affords_extra(wanted)

@@ -1,0 +1,98 @@
+"""What becomes of an episode when an error leaves a step, a reset or a picture: none is charged."""
+
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from sandbox.errors import InvalidInputError, SandboxError
+
+if TYPE_CHECKING:
+    from sandbox.env.loop import SandboxEnv
+
+
+class Stage(IntEnum):
+    """How far a reset has come: scene prepared, last episode posted, paid, begun."""
+
+    PREPARE = 0
+    SETTLE = 1
+    PAY = 2
+    BUILD = 3
+
+
+def refuse_closed(env: "SandboxEnv", call: str) -> None:
+    """Refuse a call after close() (InvalidInputError)."""
+    if env.closed:
+        raise InvalidInputError(
+            f"{call}() after close(): nothing was done and nothing was charged. Make the "
+            "environment again."
+        )
+
+
+def refuse_outside(env: "SandboxEnv", call: str) -> None:
+    """Refuse a call that needs an episode where there is none (InvalidInputError)."""
+    refuse_closed(env, call)
+    why = f" {env.episode.failed}." if env.episode.failed else ""
+    raise InvalidInputError(f"{call}() outside an episode: call reset() first.{why}")
+
+
+def reset_failed(env: "SandboxEnv", stage: Stage, error: BaseException) -> None:
+    """End the episode that a reset began, uncharged; or the one before, which stays to be posted.
+
+    A reset that is refused before anything is done leaves the episode before as it was.
+    """
+    if stage == Stage.PREPARE and isinstance(error, SandboxError):
+        if env.t >= 0:
+            env.pictures.load(env.world.scene)
+        return
+    try:
+        if stage >= Stage.PAY:
+            env.meter.void()
+    finally:
+        env.episode.end("The last reset", error)
+        if stage == Stage.BUILD:
+            env.t = -1
+
+
+def step_failed(
+    env: "SandboxEnv",
+    error: BaseException,
+    t: int,
+    row: list[float],
+    times: int,
+    *,
+    refused: bool,
+) -> None:
+    """End an episode at the row before a step that did not arrive, which is not charged.
+
+    A step that was refused because it cannot be paid leaves the episode as it was.
+
+    Args:
+        env: the environment.
+        error: what left the step.
+        t: step of the episode before it.
+        row: the state before it.
+        times: how many steps had been charged before it.
+        refused: whether the error came before the step was paid.
+    """
+    refusal = refused and isinstance(error, SandboxError)
+    if not refusal:  # First, for another error may come now.
+        env.episode.end("The last step", error)
+    env.meter.take_back(env.costs.step, times)
+    if refusal:
+        return
+    env.episode.forget_after(t)
+    env.t, env.row, env.values = t, row, env.changes[-1][1]
+
+
+def draw_frame(env: "SandboxEnv") -> None:
+    """Charge the picture that render() returns and draw it; an error leaves it uncharged."""
+    cost, meter = env.costs.picture, env.meter
+    times = meter.times(cost)
+    try:
+        meter.charge_extra(cost)
+        env.pictures.frame()
+        env.past.frames = times + 1
+    except BaseException:
+        meter.take_back(cost, times)
+        env.past.frames = times
+        env.pictures.arrive()
+        raise

@@ -1,0 +1,115 @@
+"""Which policy acts in which episode: in exact proportion, in an order by chance.
+
+After every n episodes each policy has had n times its share of them, rounded down or up. So its
+j-th episode has a window of places: it comes after j / share, and at the latest at (j + 1) / share.
+Serving the earliest deadline first always meets such windows (Baruah et al. 1996, "Proportionate
+progress"). Here chance chooses instead wherever the rest can still be met.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from functools import lru_cache
+
+import numpy as np
+
+BLOCK = 1024  # Episodes that are placed at once, at most.
+AHEAD = 64  # Places that are looked at before chance may choose.
+
+
+def policy(weights: Mapping[str, float], chance: Sequence[int], index: int) -> str:
+    """Return the name of the policy that acts in an episode.
+
+    Args:
+        weights: name of each policy to its weight.
+        chance: what the order depends on.
+        index: the episode's place in its run.
+    """
+    names = sorted(weights)
+    exact = [Fraction(str(weights[name])) for name in names]  # 0.1 as it is written.
+    unit = math.lcm(*(weight.denominator for weight in exact))
+    whole = [int(weight * unit) for weight in exact]
+    common = math.gcd(*whole)
+    order = _order(tuple(share // common for share in whole), tuple(chance))
+    return names[order.policy(index)]
+
+
+class Order:
+    """The places of policies in a run without an end, block by block.
+
+    Args:
+        shares: how many of every `sum(shares)` episodes each policy has, without a common divisor.
+        chance: what the order depends on.
+    """
+
+    def __init__(self, shares: Sequence[int], chance: Sequence[int]) -> None:
+        self._shares, self._chance = shares, chance
+        self._size = min(sum(shares), BLOCK)
+        self._even = self._size == sum(shares)  # Then every block begins as the first one does.
+        self._counts = [0] * len(shares)  # Episodes of each policy in the blocks so far.
+        self._blocks: dict[int, list[int]] = {}
+
+    def policy(self, index: int) -> int:
+        """Return the place in `shares` of the policy that acts in an episode."""
+        number, place = divmod(index, self._size)
+        for missing in (number,) if self._even else range(len(self._blocks), number + 1):
+            if missing not in self._blocks:
+                if self._even:  # The others are made again when they are needed.
+                    self._blocks.clear()
+                self._blocks[missing] = self._placed(missing)
+        return self._blocks[number][place]
+
+    def _placed(self, number: int) -> list[int]:
+        """Return which policy acts in each episode of a block."""
+        counts = [0] * len(self._shares) if self._even else self._counts
+        start = 0 if self._even else number * self._size
+        rng, placed = np.random.default_rng([*self._chance, number]), list[int]()
+        for place in range(start + 1, start + self._size + 1):
+            ready = _ready(self._shares, counts, place)
+            chosen = ready[0]
+            turns: list[int] = rng.permutation(len(ready)).tolist() if len(ready) > 1 else [0]
+            for n in turns:
+                if n == 0 or _can_wait(self._shares, counts, place, ready[n]):
+                    chosen = ready[n]
+                    break
+            counts[chosen] += 1
+            placed.append(chosen)
+        return placed
+
+
+_order = lru_cache(maxsize=8)(Order)
+
+
+def _ready(shares: Sequence[int], counts: Sequence[int], place: int) -> list[int]:
+    """Return the policies whose next episode may come at this place, the earliest deadline first.
+
+    Empty if a deadline was missed.
+    """
+    total, found = sum(shares), list[tuple[int, int]]()
+    for policy, (share, count) in enumerate(zip(shares, counts, strict=True)):
+        latest = -(-(count + 1) * total // share)
+        if latest < place:
+            return []
+        if count * total // share < place:
+            found.append((latest, policy))
+    return [policy for _, policy in sorted(found)]
+
+
+def _can_wait(shares: Sequence[int], counts: Sequence[int], place: int, chosen: int) -> bool:
+    """Return whether all deadlines can surely be met if `chosen` acts at this place.
+
+    It is sure if the others can do without the place that `chosen` would have had, AHEAD places
+    further on at most.
+    """
+    usual, other = list(counts), list(counts)
+    other[chosen] += 1
+    usual[_ready(shares, usual, place)[0]] += 1
+    for later in range(place + 1, place + AHEAD):
+        if usual == other:
+            return True
+        ready = _ready(shares, other, later)
+        if not ready:
+            return False
+        other[ready[0]] += 1
+        usual[_ready(shares, usual, later)[0]] += 1
+    return False
