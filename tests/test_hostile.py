@@ -20,7 +20,7 @@ GOOD = "format: 1\nenvironment: billiards\npolicies: {random: 1}\nepisodes: 3\n"
 
 
 @pytest.fixture(scope="module")
-def stranger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def handed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A run that a stranger made, in two shards."""
     path = tmp_path_factory.mktemp("hostile") / "run"
     before, os.environ["SANDBOX_HOME"] = os.environ.get("SANDBOX_HOME"), str(path.parent / "home")
@@ -32,10 +32,10 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def copied(stranger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def copied(handed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it, to be changed, where the ledger is that charged it."""
-    monkeypatch.setenv("SANDBOX_HOME", str(stranger.parent / "home"))
-    return shutil.copytree(stranger, tmp_path / "copied")
+    monkeypatch.setenv("SANDBOX_HOME", str(handed.parent / "home"))
+    return shutil.copytree(handed, tmp_path / "copied")
 
 
 FILES = ("run.json", "manifest.json", "log", "checkpoint", ".ledger.json", "shards/shard-00000.h5")
@@ -72,7 +72,7 @@ def test_a_file_of_a_run_that_is_none_is_refused_at_once(
     assert elsewhere.read_bytes() == content
 
 
-def test_nothing_is_written_through_links_of_a_run(stranger: Path, copied: Path) -> None:
+def test_nothing_is_written_through_links_of_a_run(handed: Path, copied: Path) -> None:
     precious = copied.parent / "precious"
     precious.write_text("mine")
     names = ["coverage.png", "preview/contact_sheet.png", "preview/preview.mp4", ".lock"]
@@ -94,7 +94,7 @@ def test_nothing_is_written_through_links_of_a_run(stranger: Path, copied: Path)
     assert precious.read_text() == "mine"
 
 
-def test_nothing_is_written_into_a_folder_that_is_a_link(stranger: Path, copied: Path) -> None:
+def test_nothing_is_written_into_a_folder_that_is_a_link(handed: Path, copied: Path) -> None:
     outside = copied.parent / "outside"
     outside.mkdir()
     (copied / "preview").symlink_to(outside)
