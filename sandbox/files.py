@@ -14,6 +14,7 @@ from typing import BinaryIO
 from sandbox.errors import FormatError, InvalidInputError, SandboxError, UnreadableError
 
 MOST_BYTES = 64 << 20  # Of a file that is read whole.
+_HOLES = 100  # A file of which less than one byte in so many is stored is refused.
 _LONGEST_NAME = 255  # Bytes that a file system allows.
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # A pipe would block.
 _REMEDIES = {
@@ -67,11 +68,15 @@ def opened(path: Path, kind: type[SandboxError] = FormatError) -> BinaryIO:
         fd = os.open(path, _FLAGS)
     except (OSError, ValueError) as error:
         raise _refusal(path, error, kind) from None
-    form = stat.S_IFMT(os.fstat(fd).st_mode)
+    found = os.fstat(fd)
+    form = stat.S_IFMT(found.st_mode)
     if form != stat.S_IFREG:
         os.close(fd)
-        found = _KINDS.get(form, "no regular file")
-        raise kind(f"{path}: is {found}, where a file is wanted; put the file there.")
+        what = _KINDS.get(form, "no regular file")
+        raise kind(f"{path}: is {what}, where a file is wanted; put the file there.")
+    if found.st_size > MOST_BYTES and found.st_blocks * 512 * _HOLES < found.st_size:
+        os.close(fd)
+        raise kind(f"{path}: has {found.st_size:,} bytes, most of which are holes; it is no data.")
     return os.fdopen(fd, "rb")
 
 

@@ -13,13 +13,14 @@ from running import SHORT, cli, recipe
 
 import sandbox
 from sandbox.errors import InvalidInputError, SandboxError
+from sandbox.evidence import keys
 from sandbox.run import recipe as recipes
 
 GOOD = "format: 1\nenvironment: billiards\npolicies: {random: 1}\nepisodes: 3\n"
 
 
 @pytest.fixture(scope="module")
-def given(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def handed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A run that a stranger made, in two shards."""
     path = tmp_path_factory.mktemp("hostile") / "run"
     before, os.environ["SANDBOX_HOME"] = os.environ.get("SANDBOX_HOME"), str(path.parent / "home")
@@ -31,9 +32,10 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def copied(given: Path, tmp_path: Path) -> Path:
-    """A copy of it, to be changed."""
-    return shutil.copytree(given, tmp_path / "copied")
+def copied(handed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, to be changed, where the ledger is that charged it."""
+    monkeypatch.setenv("SANDBOX_HOME", str(handed.parent / "home"))
+    return shutil.copytree(handed, tmp_path / "copied")
 
 
 FILES = ("run.json", "manifest.json", "log", "checkpoint", ".ledger.json", "shards/shard-00000.h5")
@@ -59,18 +61,18 @@ def test_a_file_of_a_run_that_is_none_is_refused_at_once(
             file.truncate(1 << 40)
     else:
         path.symlink_to(elsewhere if form == "link" else "/dev/zero")
-    for command in (("verify", "--sample", "0"), ("recover",), ("inspect",), ("preview",)):
+    verified = cli("verify", copied, "--sample", "0")
+    for command in (("recover",), ("inspect",), ("preview",)):
         done = cli(command[0], copied, *command[1:])
         assert "Traceback" not in done.stderr
         assert done.returncode in (0, 1, 2)
         assert len(done.stderr.splitlines()) <= 1
-    verified = cli("verify", copied, "--sample", "0")
     assert verified.returncode in (1, 2)
     assert path.name in verified.stdout + verified.stderr
     assert elsewhere.read_bytes() == content
 
 
-def test_nothing_is_written_through_links_of_a_run(given: Path, copied: Path) -> None:
+def test_nothing_is_written_through_links_of_a_run(handed: Path, copied: Path) -> None:
     precious = copied.parent / "precious"
     precious.write_text("mine")
     names = ["coverage.png", "preview/contact_sheet.png", "preview/preview.mp4", ".lock"]
@@ -92,7 +94,7 @@ def test_nothing_is_written_through_links_of_a_run(given: Path, copied: Path) ->
     assert precious.read_text() == "mine"
 
 
-def test_nothing_is_written_into_a_folder_that_is_a_link(given: Path, copied: Path) -> None:
+def test_nothing_is_written_into_a_folder_that_is_a_link(handed: Path, copied: Path) -> None:
     outside = copied.parent / "outside"
     outside.mkdir()
     (copied / "preview").symlink_to(outside)
@@ -163,7 +165,7 @@ def test_workers_run_nothing_of_the_current_folder(tmp_path: Path) -> None:
         ("1: 2", "the key '1' is no text"),
         ('account: "\\ud800"', "is not Unicode text"),
         ("account: " + "x" * 300_000, "larger than"),
-        (f"y{'z' * 70_000}: 1", "is not a known key"),
+        (f"y{'z' * 70_000}: 1", "this is not YAML"),
         ("environment: " + "x" * 70_000, "there twice"),
     ],
 )
@@ -186,3 +188,127 @@ def test_a_name_that_no_file_has_is_one_line(path: str) -> None:
         recipes.load(path)
     with pytest.raises(SandboxError):
         sandbox.open_run(path).recipe  # noqa: B018
+
+
+STRANGE = {
+    "syntax": "def policy(:",
+    "exits": "raise SystemExit(3)",
+    "number": "policy = 3",
+    "wants_more": "def policy(a, b, c): return None",
+    "returns_none": "def policy(env, rng): return None",
+    "fails_later": "def policy(env, rng): return lambda: 1 / 0",
+    "huge": "def policy(env, rng): return lambda: [10**400] * env.action_size",
+    "longer": "def policy(env, rng): return lambda: [10**5000] * env.action_size",
+    "masked": "import numpy as np\n"
+    "def policy(env, rng): return lambda: np.ma.array(np.zeros(env.action_size), mask=True)",
+}
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+def test_a_policy_that_is_none_is_one_line(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / f"strange_{kind}.py").write_text(STRANGE[kind])
+    monkeypatch.syspath_prepend(tmp_path)
+    wanted = recipe("billiards", scenario=SHORT, policies={f"strange_{kind}:policy": 1.0})
+    with pytest.raises(InvalidInputError, match=r"policy 'strange_|give 2 numbers"):
+        sandbox.generate(wanted, tmp_path / "run")
+
+
+def test_a_branch_imports_no_policy_and_has_a_limited_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tmp_path / "theirs.py"
+    module.write_text("from sandbox.env.policies import POLICIES\npolicy = POLICIES['random']\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    wanted = recipe("billiards", scenario=SHORT, policies={"theirs:policy": 1.0})
+    sandbox.generate(wanted, tmp_path / "run")
+    module.write_text("raise SystemExit('imported')\n")
+    sys.modules.pop("theirs")
+    for trust_code in (False, True):
+        sandbox.branch(
+            *(tmp_path / "run", tmp_path / f"branch{trust_code}"),
+            episode=0,
+            step=3,
+            kinds=["noop"],
+            trust_code=trust_code,
+        )
+    assert "theirs" not in sys.modules
+    many = ("--episode", "0", "--step", "3", "--with", "random", "--k", "1000000000")
+    done = cli("branch", tmp_path / "run", "--out", tmp_path / "many", *many)
+    assert (done.returncode, "give at most" in done.stderr) == (2, True)
+
+
+def test_a_ledger_and_keys_are_their_owners_alone(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    keys.new()
+    sandbox.generate(recipe(episodes=1), tmp_path / "run")
+    modes = {path: path.stat().st_mode & 0o077 for path in (home, home / "keys")}
+    modes |= {path: path.stat().st_mode & 0o077 for path in home.glob("ledger.db*")}
+    modes[home / "keys/default.key"] = (home / "keys/default.key").stat().st_mode & 0o077
+    assert not any(modes.values()), modes
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_key_of_another_owner_is_not_trusted() -> None:
+    keys.new()
+    os.chown(keys.folder() / "default.key", 65534, 65534)
+    with pytest.raises(InvalidInputError, match="belongs to another user"):
+        keys.load()
+
+
+def bomb(path: Path, change: str) -> None:
+    """Make a shard that asks for more memory than it has a right to."""
+    code = f"""
+import sys, zlib, h5py, numpy as np, hdf5plugin
+with h5py.File({str(path)!r}, "r+") as file:
+    old = file["reward"]
+    rows, kind = old.shape, old.dtype
+    del file["reward"]
+    plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plan.set_chunk((64,))
+{change}
+"""
+    done = python("-c", code)
+    assert done.returncode == 0, done.stderr
+
+
+MAKE = """
+    space = h5py.h5s.create_simple(({rows},), (h5py.h5s.UNLIMITED,))
+    made = h5py.h5d.create(file.id, b"reward", h5py.h5t.NATIVE_DOUBLE, space, plan)
+"""
+BOMBS = {
+    "deflate": "    plan.set_deflate(9)"
+    + MAKE.format(rows="rows[0]")
+    + "    made.write_direct_chunk((0,), zlib.compress(bytes(1 << 30), 9))",
+    "repeated": "    plan.set_deflate(9); plan.set_deflate(9)"
+    + MAKE.format(rows="rows[0]")
+    + "    made.write_direct_chunk((0,), zlib.compress(zlib.compress(bytes(1 << 28), 9), 9))",
+    "zstd": "    plan.set_filter(32015, 0, (3,))"
+    + MAKE.format(rows="rows[0]")
+    + "    made.write_direct_chunk((0,), bytes.fromhex('28b52ffde0000000000001'))",
+    "rows": "    plan.set_chunk((1 << 20,)); plan.set_deflate(9)"
+    + MAKE.format(rows="300_000_000")
+    + "    packed = zlib.compress(bytes(8 << 20), 9)\n"
+    + "    for n in range(287): made.write_direct_chunk((n << 20,), packed)\n"
+    + "    file['ep_len'][0] = 300_000_000 - int(file['ep_len'][1:].sum())",
+}
+MEASURED = """
+import resource, sys
+from sandbox.cli import main
+sys.argv = ["sandbox", "verify", {run!r}, "--sample", "0"]
+try:
+    main()
+finally:
+    sys.stdout.write(f"peak {{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}}")
+"""
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_shard_takes_no_more_memory_than_it_has_a_right_to(kind: str, copied: Path) -> None:
+    bomb(copied / "shards" / "shard-00000.h5", BOMBS[kind])
+    done = python("-c", MEASURED.format(run=str(copied)))
+    assert "Traceback" not in done.stderr, done.stderr
+    said, _, peak = done.stdout.rpartition("peak ")
+    assert int(peak) < 500_000, peak  # KiB.
+    assert "shard-00000.h5" in said

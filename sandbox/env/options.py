@@ -102,13 +102,22 @@ def numbers(action: Any, size: int) -> list[float]:
     """
     try:
         vector = np.asarray(action, np.float32)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
+        vector = np.empty(0, np.float32)
+    if np.ma.is_masked(action):  # asarray() would show what the mask hides.
         vector = np.empty(0, np.float32)
     found: list[float] = vector.tolist() if vector.shape == (size,) else [math.nan]
     for number in found:
         if not -1.0 <= number <= 1.0:
             raise InvalidInputError(
-                f"action {action!r}: give {size} numbers, each from -1 to 1. "
+                f"action {_shown(action)}: give {size} numbers, each from -1 to 1. "
                 "Nothing was done and nothing was charged."
             )
     return found
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception:  # An integer of 5,000 digits has no text, and a stranger's class may fail.
+        return f"of the type {type(value).__name__}"

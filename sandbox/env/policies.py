@@ -2,12 +2,13 @@
 
 import importlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
 
 from sandbox.env import Policy, SandboxEnv, Vector
-from sandbox.errors import InvalidInputError
+from sandbox.errors import InvalidInputError, SandboxError
 
 OU_THETA = 0.15  # Pull towards 0 per step, and
 OU_SIGMA = 0.35  # noise per step: stationary deviation 0.66, correlated over about 6 steps.
@@ -49,7 +50,8 @@ def _play(env: SandboxEnv, rng: np.random.Generator) -> Policy:
     return env.play(rng)
 
 
-POLICIES: dict[str, Callable[[SandboxEnv, np.random.Generator], Policy]] = {
+Maker = Callable[[SandboxEnv, np.random.Generator], Policy]
+POLICIES: dict[str, Maker] = {
     "random": _random,
     "ou_noise": _ou_noise,
     "scripted": _scripted,
@@ -58,7 +60,7 @@ POLICIES: dict[str, Callable[[SandboxEnv, np.random.Generator], Policy]] = {
 }
 
 
-def find(name: str) -> Callable[[SandboxEnv, np.random.Generator], Policy]:
+def find(name: str) -> Maker:
     """Return the function that makes a policy: one of POLICIES, or one of yours, MODULE:FUNCTION.
 
     It is called with the environment in its first state, and the generator that it shall draw from.
@@ -71,13 +73,37 @@ def find(name: str) -> Callable[[SandboxEnv, np.random.Generator], Policy]:
     module, _, function = name.partition(":")
     try:
         found: Any = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (Exception, SystemExit) as error:  # Anything may happen in a file of somebody's.
         raise InvalidInputError(
-            f"policy {name!r}: cannot be imported: {error}. Give one of {', '.join(POLICIES)}, or "
-            "MODULE:FUNCTION of a module on your PYTHONPATH."
-        ) from None
+            f"policy {name!r}: cannot be imported: {_said(error)}. Give one of "
+            f"{', '.join(POLICIES)}, or MODULE:FUNCTION of a module on your PYTHONPATH."
+        ) from error
     if not callable(found):
         raise InvalidInputError(
             f"policy {name!r}: is no function of an environment and a generator."
         )
-    return cast(Callable[[SandboxEnv, np.random.Generator], Policy], found)
+    return partial(_yours, name, cast(Maker, found))
+
+
+def _yours(name: str, make: Maker, env: SandboxEnv, rng: np.random.Generator) -> Policy:
+    """Return a policy of somebody's; whatever goes wrong in it is one line."""
+    act: Any = _called(name, make, env, rng)
+    if not callable(act):
+        raise InvalidInputError(
+            f"policy {name!r}: returns {type(act).__name__}; return a function without arguments "
+            "that returns an action."
+        )
+    return partial(_called, name, cast(Policy, act))
+
+
+def _called(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return function(*arguments)
+    except SandboxError:
+        raise
+    except Exception as error:  # Anything may happen in a file of somebody's.
+        raise InvalidInputError(f"policy {name!r}: failed: {_said(error)}.") from error
+
+
+def _said(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())

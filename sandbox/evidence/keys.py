@@ -32,7 +32,8 @@ def new(label: str = DEFAULT, name: str | None = None) -> SigningKey:
     secret, public = _path(label, "key"), _path(label, "pub")
     key = SigningKey.new(label if name is None else name)
     try:
-        folder().mkdir(mode=0o700, parents=True, exist_ok=True)
+        for made in (content.home(), folder()):
+            made.mkdir(mode=0o700, parents=True, exist_ok=True)
         durable.create(secret, f"{key.text}\n".encode(), 0o600)
         try:
             durable.create(public, f"{key.verifier.text}\n".encode(), 0o644)

@@ -186,7 +186,9 @@ class Store:
     def _opened(self) -> apsw.Connection:
         """Open the file for writing; create it and its folder if they do not exist."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self._vfs is None:  # SQLite would let everybody read it.
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise LedgerError(self._full()) from error

@@ -23,7 +23,8 @@ class Generation:
         recipe: what to generate.
         scenario: the recipe's scenario as it was recorded; None reads the scenario's file.
         trust_code: whether to import the environment and the policies that the recipe names as
-            MODULE:NAME. Whoever wrote the recipe may.
+            MODULE:NAME. Whoever wrote the recipe may. With a recorded scenario no policy acts, and
+            none is imported.
 
     Attributes:
         env: the environment that is simulated.
@@ -32,7 +33,7 @@ class Generation:
     def __init__(
         self, recipe: Recipe, scenario: Scenario | None = None, trust_code: bool = True
     ) -> None:
-        for name in recipe.policies if trust_code else ():
+        for name in recipe.policies if trust_code and scenario is None else ():
             find(name)
         self._recipe = recipe
         self.env = rollout.make(recipe, Meter(prices.current()), scenario, trust_code)

@@ -12,6 +12,8 @@ from sandbox.sources.kinds import BY_CHANCE, Look
 from sandbox.sources.replay import Replay
 from sandbox.sources.rollout import Setup
 
+MOST_BRANCHES = 100_000  # Of one episode.
+
 
 def setup(plan: Mapping[str, Any], index: int) -> Setup:
     """Return what episode `index` of a run of branches starts from.
@@ -65,6 +67,8 @@ def planned(folder: Folder, number: int, step: int, kinds: Sequence[str], k: int
         raise InvalidInputError(f"step {step}: the episode has steps 0 to {record.steps - 1}.")
     if k < 1 or not kinds:
         raise InvalidInputError("give at least one kind of branch, and k of at least 1.")
+    if len(kinds) * k > MOST_BRANCHES:
+        raise InvalidInputError(f"k {k}: give at most {MOST_BRANCHES // len(kinds):,}.")
     rng = np.random.default_rng([number, step, k])
     replay = Replay(folder.recipe, folder.scenario, folder.trust_code)
     try:

@@ -128,8 +128,9 @@ def rollout(
         charges[t] = info["charged"]
         if ended or cut:
             break
-        action[t] = step = act()
-        observation, reward, ended, cut, info = env.step(step)
+        step = act()
+        observation, reward, ended, cut, info = env.step(step)  # Refuses what is no action.
+        action[t] = step
         rewards.append(reward)
         charges.append(0)
         t += 1
