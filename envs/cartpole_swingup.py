@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import Actions, SandboxEnv, each, policy, regulator
+from sandbox.env import Actions, PoleOnCart, SandboxEnv, each, policy
 from sandbox.env.factors import Color, Factors, Uniform, Values, handling, looks
 
 FORCE_N = 12.0  # At full action.
@@ -14,10 +14,7 @@ RAIL_HEIGHT_M = 0.85
 UPRIGHT_COS = 0.97  # 14 degrees.
 STILL_RAD_S = 1.0
 HELD_S = 1.0  # Upright and still for so long is success.
-
-# The scripted policy.
-PUMP = 14.0  # Cart acceleration per energy missing, as a fraction of that of standing [m/s^2].
-CATCH_RAD, CATCH_RAD_S = 0.7, 6.0
+CATCH_RAD, CATCH_RAD_S = 0.7, 6.0  # Within these the scripted policy balances the pole.
 
 
 class CartpoleSwingup(SandboxEnv):
@@ -61,7 +58,11 @@ class CartpoleSwingup(SandboxEnv):
         x, swing = rng.uniform(-0.3, 0.3), rng.uniform(-0.15, 0.15)
         ground = sc.slab("ground", (1.5, 0.45, 0.05), (0.80, 0.84, 0.78, 1.0))
         return sc.Scene(
-            bodies=(ground, _rail(), _cartpole(f, x, math.pi + swing)),
+            bodies=(
+                ground,
+                sc.rail(RAIL_HALF_M + 0.18, RAIL_HEIGHT_M),
+                _cartpole(f, x, math.pi + swing),
+            ),
             cameras=(
                 sc.orbit("main", (0.0, 0.0, 0.72), 4.0, f.camera_pitch_deg, fov_deg=46),
                 sc.orbit("side", (0.0, 0.0, 0.72), 4.0, 20, yaw_deg=-55, fov_deg=46),
@@ -104,38 +105,19 @@ class CartpoleSwingup(SandboxEnv):
 
     @policy
     def scripted(self, rng: np.random.Generator) -> Actions:
-        """Pump the pole's energy up to that of standing, then catch and balance it.
-
-        The swing-up is that of Astrom and Furuta (2000), with the cart's acceleration as input.
-        """
-        f, gain = self.values, self._gain()
-        pole, gravity, half = f.pole_mass_kg, f.gravity_m_s2, f.pole_length_m / 2
-        inertia, standing = pole * f.pole_length_m**2 / 3, 2 * pole * gravity * half
+        """Pump the pole's energy up to that of standing, then catch and balance it."""
+        f = self.values
+        model = PoleOnCart(
+            f.cart_mass_kg, f.pole_mass_kg, f.pole_length_m / 2, f.gravity_m_s2, f.rail_damping
+        )
+        gains = model.gains(1 / self.control_hz)
         while True:
             angle = math.atan2(self.sin, self.cos)
             if abs(angle) < CATCH_RAD and abs(self.spin) < CATCH_RAD_S:
-                force = -float(gain @ np.array([self.x, angle, self.speed, self.spin]))
+                force = -float(gains @ (self.x, angle, self.speed, self.spin))
             else:
-                energy = inertia * self.spin**2 / 2 + pole * gravity * half * (self.cos - 1)
-                pump = PUMP * energy / standing * (1 if self.spin * self.cos >= 0 else -1)
-                wanted = pump - 8.0 * self.x - 2.5 * self.speed
-                inert = f.cart_mass_kg + pole * (1 - 0.75 * self.cos**2)
-                pull = pole * self.sin * (0.75 * gravity * self.cos - half * self.spin**2)
-                force = inert * wanted + pull + f.rail_damping * self.speed
+                force = model.pump(self.x, self.speed, self.cos, self.sin, self.spin)
             yield np.array([max(-1.0, min(1.0, force / FORCE_N))], np.float32)
-
-    def _gain(self) -> np.ndarray:
-        """Return the gains of x, angle, velocity and spin that balance the pole."""
-        pole, half = self.values.pole_mass_kg, self.values.pole_length_m / 2
-        total = self.values.cart_mass_kg + pole
-        lean, dt = half * (4 / 3 - pole / total), 1 / self.control_hz
-        a, b = np.zeros((4, 4)), np.zeros((4, 1))
-        a[0, 2] = a[1, 3] = 1.0
-        a[3, 1] = self.values.gravity_m_s2 / lean
-        a[2, 1] = -pole * half * a[3, 1] / total
-        b[2:, 0] = 1 / total * (1 + pole * half / (total * lean)), -1 / (total * lean)
-        q, r = np.diag([1.0, 10.0, 0.3, 0.3]), np.array([[0.02]])
-        return regulator(np.eye(4) + a * dt, b * dt, q, r)[0]
 
     @policy
     def play(self, rng: np.random.Generator) -> Actions:
@@ -148,17 +130,6 @@ class CartpoleSwingup(SandboxEnv):
                 shove, left = side * rng.uniform(0.4, 1.0), int(rng.integers(8, 30))
             left -= 1
             yield np.array([shove], np.float32)
-
-
-def _rail() -> sc.Body:
-    """Return a rail on two posts, too far from everything to touch it."""
-    grey, high, far = (0.45, 0.47, 0.5, 1.0), RAIL_HEIGHT_M / 2, RAIL_HALF_M + 0.18
-    rail = sc.Shape("box", (far, 0.025, 0.025), grey, collides=False)
-    posts = [
-        sc.box((0.04, 0.04, high), (side * far, 0.0, -high), grey, collides=False)
-        for side in (-1, 1)
-    ]
-    return sc.Body("rail", (rail, *posts), pose=sc.turned(0.0, 0.0, RAIL_HEIGHT_M))
 
 
 def _cartpole(f: Values, x: float, angle: float) -> sc.Body:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running import SHORT, cli, recipe
+from running import SHORT, cli, python, recipe
 
 import sandbox
 from sandbox.errors import InvalidInputError, SandboxError

@@ -9,10 +9,10 @@ from sandbox.env.finger import Finger
 from sandbox.env.geometry import axes, clip, dot, yaw
 from sandbox.env.hand import Hand
 from sandbox.env.loop import SandboxEnv
+from sandbox.env.pole import PoleOnCart
 from sandbox.env.policy import Actions, Policy, Vector, policy
 from sandbox.env.probe import Probe
 from sandbox.env.pushing import PushPlanner
-from sandbox.env.regulator import regulator
 from sandbox.env.rotors import Pilot, Rotors
 from sandbox.env.snapshots import Snapshot
 from sandbox.env.task import HAPPENS, Observation
@@ -31,6 +31,7 @@ __all__ = [
     "Integer",
     "Observation",
     "Pilot",
+    "PoleOnCart",
     "Policy",
     "Probe",
     "PushPlanner",
@@ -48,6 +49,5 @@ __all__ = [
     "looks",
     "of_each",
     "policy",
-    "regulator",
     "yaw",
 ]

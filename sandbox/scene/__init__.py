@@ -36,7 +36,7 @@ from sandbox.scene.panda import (
     panda_moved,
     panda_room,
 )
-from sandbox.scene.parts import X, Y, Z, box, railed_table, rim, shade, slab, sliding
+from sandbox.scene.parts import X, Y, Z, box, rail, railed_table, rim, shade, slab, sliding
 from sandbox.scene.scene import Engine, Scene, movable
 from sandbox.scene.shapes import (
     GREY,
@@ -104,6 +104,7 @@ __all__ = [
     "panda_joints",
     "panda_moved",
     "panda_room",
+    "rail",
     "railed_table",
     "rim",
     "robot",

@@ -134,3 +134,14 @@ def sliding(
         links.append(Link(axis, joint, hung, masses_kg[n], parent=parent, position=position))
     base, surface = Pose((0.0, 0.0, high_m)), Material(friction)
     return Body(name, pose=base, material=surface, links=tuple(links))
+
+
+def rail(half_m: float, high_m: float) -> Body:
+    """Return a rail along x on two posts at its ends; nothing touches it [m]."""
+    grey, high = (0.45, 0.47, 0.5, 1.0), high_m / 2
+    bar = Shape("box", (half_m, 0.025, 0.025), grey, collides=False)
+    posts = [
+        box((0.04, 0.04, high), (side * half_m, 0.0, -high), grey, collides=False)
+        for side in (-1, 1)
+    ]
+    return Body("rail", (bar, *posts), pose=Pose((0.0, 0.0, high_m)))
