@@ -1,4 +1,4 @@
-"""The commands of the ledger: open, grant, balance, statement, refund, release, export."""
+"""The commands of the ledger: open, grant, balance, statement, refund, release, check, export."""
 
 import csv
 import json
@@ -217,6 +217,24 @@ def release(
     show.table("Held [credits]", [_held(row) for row in rows])
     if any(not row["released"] for row in rows) and not only_list:
         show.note("The rest is held by processes that may live: --force releases it.")
+
+
+@ledger_app.command()
+def check(as_json: Json = False) -> None:
+    """Derive the whole ledger again from its transfers; `verify` then checks only what is new."""
+    from sandbox.cli import show
+    from sandbox.ledger import checked
+
+    book = _reader()
+    faults, _ = checked.check(book, whole=True)
+    if as_json:
+        print(json.dumps({"ledger": book.where, "faults": faults, "ok": not faults}))
+    else:
+        for text in faults:
+            show.note(f"fault: {text}")
+        show.note(f"{'FAILED' if faults else 'Nothing is wrong'}: {book.where}")
+    if faults:
+        raise typer.Exit(1)
 
 
 @ledger_app.command("export")
