@@ -24,6 +24,10 @@ class AccountFunds:
         """Return how much can be reserved [microcredits]; None means no limit."""
         return self._ledger.balance(self.account).available_micro
 
+    def lack(self, charges: Charges) -> int:
+        """Return how much is missing to reserve some charges [microcredits per meter unit]."""
+        return self._ledger.shortfall(self.account, charges)
+
     def posted(self) -> int | None:
         """Return grants less posts [microcredits]; None means no limit."""
         return self._ledger.balance(self.account).posted_micro if self.limited else None
@@ -94,6 +98,10 @@ class Lease:
     def available(self) -> int | None:
         """Return how much can be reserved [microcredits]; None means no limit."""
         return self._ledger.balance(self.account).available_micro
+
+    def lack(self, charges: Charges) -> int:
+        """Return how much is missing to reserve some charges [microcredits per meter unit]."""
+        return self._ledger.shortfall(self.account, charges)
 
     def posted(self) -> int | None:
         """Return None: the balance is not shown in every step."""

@@ -104,11 +104,14 @@ class Run:
             recover(self.path, self.ledger, self.key)  # A killed process may hold the credit.
             short = self.ledger.shortfall(account, charges)
         if short:
-            has = self.ledger.balance(account).available_micro or 0
+            has, cost = self.ledger.balance(account).available_micro or 0, sum(charges.values())
+            others = (
+                f", of which {prices.credits(cost - short)} can pay for it" if has >= cost else ""
+            )
             raise BudgetExhaustedError(
-                f"{work} but the account {account!r} has {prices.credits(has)}. Nothing was done. "
-                f"Grant credits with `sandbox ledger grant {account} {prices.credits(short)}`, or "
-                "ask for fewer --episodes."
+                f"{work} but the account {account!r} has {prices.credits(has)}{others}. Nothing "
+                f"was done. Grant credits with `sandbox ledger grant {account} "
+                f"{prices.credits(short)}`, or ask for fewer --episodes."
             )
 
     def generate(
