@@ -129,16 +129,29 @@ def statement(
     below: Below = False,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="Print sums instead, by day, run, environment, label or meter.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """List the transfers of an account, oldest first."""
+    """List the transfers of an account, oldest first, or sum what it was charged."""
     from sandbox.cli import show
     from sandbox.ledger import statement as statements
 
-    rows = statements.statement(_reader(), account, below=below)
+    book = _reader()
+    if by is None:
+        rows = statements.statement(book, account, below=below)
+    else:
+        rows = statements.sums(book, account, by, below=below)
     if as_json:
         print(json.dumps(rows))
     elif as_csv:
         _print_csv(rows)
+    elif by is not None:
+        show.table(f"Charges of {account} by {by} [credits]", _sums(rows))
     else:
         show.table(f"Statement of {account} [credits]", _lines(rows, below=below))
 
@@ -326,6 +339,29 @@ def _lines(rows: list[dict[str, Any]], *, below: bool) -> list[dict[str, Any]]:
         unseen = {"account": not below, "overage": not owing}
         shown.append({key: text for key, text in line.items() if not unseen.get(key)})
     return shown
+
+
+def _sums(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return sums as a terminal has room for them, with their total."""
+    from sandbox import prices
+
+    if not rows:
+        return []
+    by = next(iter(rows[0]))
+    lines: list[dict[str, Any]] = [
+        {**row, "charge_micro": prices.credits(row["charge_micro"])} for row in rows
+    ]
+    total = prices.credits(sum(row["charge_micro"] for row in rows))
+    lines.append({by: "in all", "posts": "", "work": {}, "charge_micro": total})
+    return [
+        {
+            by: line[by][:40],
+            "charges": line["posts"],
+            "credits": line["charge_micro"],
+            "work": ", ".join(f"{unit} {n:,}" for unit, n in sorted(line["work"].items())),
+        }
+        for line in lines
+    ]
 
 
 def _print_csv(rows: list[dict[str, Any]]) -> None:

@@ -13,9 +13,18 @@ SHARE = 4  # An environment takes at most a quarter of the credit that is free, 
 
 
 class AccountFunds:
-    """An account of a ledger, with a reservation and a post for each episode."""
+    """An account of a ledger, with a reservation and a post for each episode.
 
-    def __init__(self, ledger: Ledger, account: str) -> None:
+    Args:
+        ledger: the ledger.
+        account: the account that pays.
+        about: what statements say of the episodes; see `account.ABOUT`.
+    """
+
+    def __init__(
+        self, ledger: Ledger, account: str, about: Mapping[str, str | None] | None = None
+    ) -> None:
+        self._about = about or {}
         self.limited = ledger.account(account).mode == "prepaid"
         self._ledger, self.account = ledger, account
         self._episode = b""
@@ -52,7 +61,7 @@ class AccountFunds:
         self, episode_id: bytes, evidence: str, quantities: Mapping[str, int], version: str
     ) -> Receipt:
         """Post the work of an episode once, and release what else it holds."""
-        usage = Usage(episode_id, quantities, version, evidence)
+        usage = Usage(episode_id, quantities, version, evidence, about=self._about)
         return self._ledger.post(self.account, [usage], episode_id)[0]
 
     def void(self, episode_id: bytes) -> None:

@@ -75,6 +75,7 @@ def usage(run: str, parent: str | None, record: Record, schema: Schema) -> Usage
         run=run,
         episode=record.episode,
         parent=parent,
+        about={"environment": record.environment, "scenario": record.scenario},
     )
 
 
