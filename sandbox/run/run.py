@@ -8,6 +8,7 @@ from sandbox import files, jsonfile, prices
 from sandbox.errors import BudgetExhaustedError, FormatError, RunConflictError
 from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Lease, Ledger, Usage
+from sandbox.prices import PriceSchedule
 from sandbox.run import bill, identity
 from sandbox.run.bill import Bill, Quote
 from sandbox.run.folder import BOOKING, MANIFEST, RUN, Folder
@@ -34,6 +35,7 @@ class Run:
         path: the folder; made if it does not exist.
         ledger: where the run is charged; None is this machine's ledger.
         key: signs the run's log; None leaves it unsigned.
+        schedule: the prices; None is what the run began under, or for a new one the current.
 
     Attributes:
         source, path, ledger, key: as given.
@@ -50,15 +52,18 @@ class Run:
         path: str | Path,
         ledger: Ledger | None = None,
         key: SigningKey | None = None,
+        schedule: PriceSchedule | None = None,
     ) -> None:
         self.source, self.path, self.key = source, files.place(path), key
         self.ledger = ledger or Ledger()
         self.recipe = source.origin.recipe
         self.folder = Folder(self.path)
         version = self.folder.identity.price_version if self.folder.exists else None
-        self.schedule = prices.current() if version is None else prices.load(version)
+        if schedule is None:
+            schedule = prices.current() if version is None else prices.load(version)
+        self.schedule = schedule
         self.identity = Identity.of(source.origin, self.schedule)
-        self.bill = Bill()
+        self.bill = Bill(price_version=schedule.version)
         self._lease: Lease | None = None
         self._charged = 0  # Episodes charged in the shard under way.
         self.allowance: int | None = None  # Of the budget, what may be spent here [microcredits].
@@ -210,7 +215,7 @@ class Run:
     def _recount(self, posted: int) -> None:
         """Count what is kept already; `posted` of it was charged just now."""
         usages = self.folder.kept().usages
-        self.bill = Bill()
+        self.bill = Bill(price_version=self.schedule.version)
         for usage in usages:
             self.bill.add(usage)
         self.bill.already = len(usages) - posted
