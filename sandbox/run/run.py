@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 from sandbox import files, jsonfile, prices
@@ -154,7 +155,8 @@ class Run:
                 except BudgetExhaustedError as error:
                     if self.recipe.admission != "greedy" or not self.bill.episodes:
                         raise
-                    ended, self.bill.ended = self._why(), str(error)
+                    said = str(error).replace(" Nothing was done.", "")
+                    ended, self.bill.ended = self._why(), said
                 finally:
                     self._settle(ended)
         return self.bill
@@ -203,13 +205,14 @@ class Run:
         """Return the most that the run may cost [microcredits]; None means no limit."""
         return None if self.recipe.budget is None else prices.micro(self.recipe.budget)
 
+    @cached_property
     def _longest(self) -> dict[str, int]:
-        """Return the work of an episode, at most."""
+        """The work of an episode, at most."""
         return self.source.quote(0, self.schedule).episode
 
     def _why(self) -> str:
         """Return whether it is the credit or the budget that does not pay another episode."""
-        charges = self.schedule.charges(self._longest())
+        charges = self.schedule.charges(self._longest)
         return "credit" if self.ledger.shortfall(self.recipe.account, charges) else "budget"
 
     def _recount(self, posted: int) -> None:
@@ -285,7 +288,7 @@ class Run:
         """Refuse an episode that the budget may not pay (BudgetExhaustedError)."""
         if self.allowance is None:
             return
-        most = self.schedule.cost(self._longest())
+        most = self.schedule.cost(self._longest)
         if most > self.allowance:
             raise BudgetExhaustedError(
                 f"episode {index} may cost {prices.credits(most)} credits but the budget has "
