@@ -315,7 +315,11 @@ def test_a_path_means_what_it_meant_when_it_was_given(
 ) -> None:
     monkeypatch.setenv("HOME", str(ramps.parent))
     monkeypatch.chdir(ramps.parent)
-    windows, folder, reader = Windows(written, 4, ("reward",)), open_run(written), shards(written)[0]
+    windows, folder, reader = (
+        Windows(written, 4, ("reward",)),
+        open_run(written),
+        shards(written)[0],
+    )
     monkeypatch.chdir(tmp_path)
     assert rewards(windows) == rewards(Windows(ramps, 4, ("reward",)))
     assert folder.count() == len(LENGTHS)
