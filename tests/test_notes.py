@@ -2,6 +2,7 @@
 
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,11 +64,13 @@ def test_the_published_checkpoint_is_read_and_written_alike() -> None:
     assert len(signatures[0].signature) == 64
 
 
-def test_a_checkpoint_is_three_lines_and_others_are_left_to_their_owners() -> None:
+def test_a_checkpoint_is_three_lines_and_keeps_those_after_them() -> None:
     text = "sandbox/run\n42\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"
     assert CHECKPOINT.text == text
     assert Checkpoint.parse(text) == CHECKPOINT
-    assert Checkpoint.parse(f"{text}an extension\n") == CHECKPOINT
+    longer = Checkpoint.parse(f"{text}an extension\n")
+    assert longer == replace(CHECKPOINT, extra=("an extension",))
+    assert longer.text == f"{text}an extension\n"
 
 
 def test_the_body_of_a_checkpoint_is_its_text_whether_it_is_signed_or_not() -> None:

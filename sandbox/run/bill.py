@@ -21,6 +21,7 @@ class Quote:
         amount: price of that work [microcredits].
         exact: whether the bill will be the same to the microcredit.
         episode: work of one episode per meter unit, at most.
+        price_version: version of the price schedule.
         expected: price to be expected [microcredits], where it is known; None otherwise.
         price_version: version of the price schedule.
     """
