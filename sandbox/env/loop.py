@@ -187,12 +187,7 @@ class SandboxEnv(Task):
                 self.costs.demand(meter, drawn=self.pictures.has_frame())
             charged = meter.charge(cost)
             paid = True
-            episode.actions.append(numbers)
-            if episode.due:
-                self._disturb()
-            self.act(episode.applied(numbers) if episode.late or episode.noise else numbers)
-            self.world.step(self.physics_steps)
-            self.t += 1
+            self.advance(numbers)
             observation, info = self._arrive(charged)
             terminated = self.terminated()
             failed = terminated and not info["success"]
@@ -270,21 +265,37 @@ class SandboxEnv(Task):
 
     @final
     def snapshot(self) -> Snapshot:
-        """Return this state, for a planner to restore within this episode; inexact.
+        """Return this state, for a planner to restore within this episode.
 
-        Bullet's saved states do not replay bit for bit: steps taken after restore() are no
-        evidence. Motor targets are not saved: act before you simulate.
+        Bullet keeps about 114 KiB for it until it is released: at the end of a `with` block, by
+        `release()`, when nothing refers to it any more, and at the next reset.
+
+        Raises:
+            InvalidInputError: outside an episode, or the task remembers what cannot be copied.
         """
         return snapshots.take(self)
 
     @final
-    def restore(self, snapshot: Snapshot) -> None:
+    def restore(self, snapshot: Snapshot, *, exact: bool = False) -> None:
         """Go back to a state of this episode; work that was done since stays paid for.
 
+        All that has state comes back: bodies, motors, streams, flags, what the task remembers.
+        While nothing touches, the same actions then give the same bytes. In contact they differ,
+        because Bullet forgets what its solver knew (by centimetres in some worlds), and a branch
+        off such a state is refused.
+
+        Args:
+            snapshot: of this episode.
+            exact: whether to build the scene again and replay the actions, which is charged and
+                takes as long as they took, and gives the same bytes in contact too. Snapshots of
+                other processes can be restored so, after a reset to the same episode.
+
         Raises:
-            InvalidInputError: it is another episode, or a body has come, gone or changed its shape.
+            InvalidInputError: it is of another episode, was released, or a body has come, gone or
+                changed its shape. Nothing was done.
+            BudgetExhaustedError: the replay cannot be paid. Nothing was done.
         """
-        snapshots.restore(self, snapshot)
+        snapshots.restore(self, snapshot, exact=exact)
 
     @final
     def remembered(self) -> dict[str, Any]:
@@ -363,13 +374,29 @@ class SandboxEnv(Task):
         self.values = values
         self.changes.append((self.t + 1, values))
 
-    def _arrive(self, charged: int) -> tuple[Observation, dict[str, Any]]:
-        """Read the state once, and observe it."""
+    @final
+    def advance(self, numbers: list[float]) -> None:
+        """Simulate one step with an action that is checked and paid; use `step`."""
+        episode = self.episode
+        episode.actions.append(numbers)
+        if episode.due:
+            self._disturb()
+        self.act(episode.applied(numbers) if episode.late or episode.noise else numbers)
+        self.world.step(self.physics_steps)
+        self.t += 1
+
+    @final
+    def look(self) -> None:
+        """Read the state once, and derive from it what loop and task remember; use `step`."""
         self.row = self.world.read()
         if self.world.feels and self.episode.touched_at < 0 and self.touches():
             self.episode.touched_at = self.t
         self.pictures.arrive()
         self.arrived()
+
+    def _arrive(self, charged: int) -> tuple[Observation, dict[str, Any]]:
+        """Read the state once, and observe it."""
+        self.look()
         if self._single:
             observation = self._observe(self.columns[0])
         else:
