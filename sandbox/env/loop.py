@@ -1,5 +1,6 @@
 """The episode loop: check, pay, act, simulate, observe. Subclasses cannot change it."""
 
+import os
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Self, final
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from sandbox import digest
 from sandbox import observation as modality
-from sandbox.env import declared, disturb, exits, observed, past, snapshots, start
+from sandbox.env import copying, declared, disturb, exits, observed, past, snapshots, start
 from sandbox.env import options as asked
 from sandbox.env import reward as rewards
 from sandbox.env.costs import Costs
@@ -55,6 +56,8 @@ class SandboxEnv(Task):
         past: what was simulated in it, thrown away or not.
         costs: what its rows cost.
         closed: whether close() was called.
+        paying: the keywords that made the meter; None if it was given.
+        process: number of the process that began its episodes.
         meter: counts what an episode costs.
         pictures: what is photographed.
         columns: the names of what is observed.
@@ -101,6 +104,7 @@ class SandboxEnv(Task):
         self.scenario, self.split = start.scenario(self, scenario, split), split
         self.modalities = modality.names(observation)
         self.render_mode = asked.render_mode(render_mode)
+        self.paying = None if meter is not None else {"account": account, "budget": budget}
         self.meter = asked.meter(account, budget) if meter is None else meter
         self.max_steps = start.limit(self)
         self.physics_steps = self.physics_hz // self.control_hz
@@ -114,6 +118,7 @@ class SandboxEnv(Task):
         self._observe_as(single=isinstance(observation, str))
         self._places = self.places()
         self.log_bytes, self.whole_episodes, self.closed = 0, False, False
+        self.process = os.getpid()
         self.episode, self.t, self.row = Episode(over=True), -1, list[float]()
         self.values = Values({})
         self.costs, self.past = Costs.of(self), Past()
@@ -136,6 +141,8 @@ class SandboxEnv(Task):
             InvalidInputError, UnknownNameError: the options are not valid. Nothing was done.
         """
         exits.refuse_closed(self, "reset")
+        copying.refuse_elsewhere(self, "reset")
+        self.process = os.getpid()
         asked.checked_seed(seed)
         changes = asked.variation(options, self.factors)
         super().reset(seed=seed)
@@ -179,7 +186,7 @@ class SandboxEnv(Task):
         """
         numbers = asked.numbers(action, self.action_size)
         episode, meter, cost = self.episode, self.meter, self.costs.step
-        if episode.over:
+        if episode.over or self.process != os.getpid():
             exits.refuse_outside(self, "step")
         before, paid = (self.t, self.row, meter.times(cost)), False
         try:
@@ -209,7 +216,7 @@ class SandboxEnv(Task):
         """Return this row's RGB picture, uint8 (size, size, 3); one not drawn yet is charged."""
         if self.render_mode is None:
             return None
-        if self.closed or self.t < 0 or self.episode.failed:
+        if self.closed or self.t < 0 or self.episode.failed or copying.is_elsewhere(self):
             exits.refuse_outside(self, "render")
         if not self.pictures.has_frame():
             exits.draw_frame(self)
@@ -218,7 +225,7 @@ class SandboxEnv(Task):
     @final
     def settle(self) -> None:
         """Post the cost of this episode, with a digest of the work as evidence."""
-        if self.t >= 0 and self.meter.is_open:
+        if self.t >= 0 and self.meter.is_open and not copying.is_elsewhere(self):
             self.meter.settle(digest.sha256(self.evidence()))
 
     @final
@@ -245,6 +252,10 @@ class SandboxEnv(Task):
     def log(self, row_bytes: int) -> None:
         """Prepare to log episodes: charge so many bytes a row, and begin only whole episodes."""
         self.log_bytes, self.whole_episodes = row_bytes, True
+
+    @final
+    def __reduce__(self) -> tuple[Any, ...]:
+        return copying.reduced(self)
 
     # Returning to a state -----------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
-from sandbox.env import exits, start
+from sandbox.env import copying, exits, start
 from sandbox.env import reward as rewards
 from sandbox.env.episode import Episode
 from sandbox.errors import InvalidInputError
@@ -71,7 +71,7 @@ def _nothing() -> None:
 
 def take(env: "SandboxEnv") -> Snapshot:
     """Return the state that an environment is in."""
-    if env.t < 0 or env.closed or env.episode.failed:
+    if env.t < 0 or env.closed or env.episode.failed or copying.is_elsewhere(env):
         exits.refuse_outside(env, "snapshot")
     kept = env.world.save()
     return Snapshot(
@@ -118,7 +118,7 @@ def restore(env: "SandboxEnv", snapshot: Snapshot, *, exact: bool = False) -> No
         InvalidInputError: see `SandboxEnv.restore`.
         BudgetExhaustedError: an exact restore cannot be paid. Nothing was done.
     """
-    if env.closed or env.episode.failed or env.t < 0:
+    if env.closed or env.episode.failed or env.t < 0 or copying.is_elsewhere(env):
         exits.refuse_outside(env, "restore")
     if exact:
         _replay(env, snapshot)
