@@ -66,6 +66,10 @@ class Costs:
         meter.open(self.first, self.row, steps, episode, at_least=steps if whole else 1)
         return meter.charge(self.reset)
 
+    def replay(self, env: "SandboxEnv", steps: int) -> Cost:
+        """Return the cost of building the scene again and simulating so many steps, unobserved."""
+        return env.meter.price({"reset": 1, "physics_step": steps * env.physics_steps})
+
     def lack(self, meter: Meter, *, drawn: bool) -> dict[str, Any] | None:
         """Return why an episode cannot go on, as `info["budget"]`; None if it can.
 

@@ -3,6 +3,7 @@
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from sandbox.env import copying
 from sandbox.errors import InvalidInputError, SandboxError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def refuse_closed(env: "SandboxEnv", call: str) -> None:
 def refuse_outside(env: "SandboxEnv", call: str) -> None:
     """Refuse a call that needs an episode where there is none (InvalidInputError)."""
     refuse_closed(env, call)
+    copying.refuse_elsewhere(env, call)
     why = f" {env.episode.failed}." if env.episode.failed else ""
     raise InvalidInputError(f"{call}() outside an episode: call reset() first.{why}")
 

@@ -1,5 +1,6 @@
 """The episode loop: check, pay, act, simulate, observe. Subclasses cannot change it."""
 
+import os
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Self, final
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from sandbox import digest
 from sandbox import observation as modality
-from sandbox.env import declared, disturb, exits, observed, past, snapshots, start
+from sandbox.env import copying, declared, disturb, exits, observed, past, snapshots, start
 from sandbox.env import options as asked
 from sandbox.env import reward as rewards
 from sandbox.env.costs import Costs
@@ -56,6 +57,8 @@ class SandboxEnv(Task):
         past: what was simulated in it, thrown away or not.
         costs: what its rows cost.
         closed: whether close() was called.
+        paying: the keywords that made the meter; None if it was given.
+        process: number of the process that began its episodes.
         meter: counts what an episode costs.
         pictures: what is photographed.
         columns: the names of what is observed.
@@ -104,6 +107,9 @@ class SandboxEnv(Task):
         self.scenario, self.split = start.scenario(self, scenario, split), split
         self.modalities = modality.names(observation)
         self.render_mode = asked.render_mode(render_mode)
+        self.paying = (
+            None if meter is not None else {"account": account, "budget": budget, "label": label}
+        )
         about = {"environment": self.name(), "scenario": start.named(scenario), "label": label}
         self.meter = asked.meter(account, budget, about) if meter is None else meter
         self.max_steps = start.limit(self)
@@ -118,6 +124,7 @@ class SandboxEnv(Task):
         self._observe_as(single=isinstance(observation, str))
         self._places = self.places()
         self.log_bytes, self.whole_episodes, self.closed = 0, False, False
+        self.process = os.getpid()
         self.episode, self.t, self.row = Episode(over=True), -1, list[float]()
         self.values = Values({})
         self.costs, self.past = Costs.of(self), Past()
@@ -140,6 +147,8 @@ class SandboxEnv(Task):
             InvalidInputError, UnknownNameError: the options are not valid. Nothing was done.
         """
         exits.refuse_closed(self, "reset")
+        copying.refuse_elsewhere(self, "reset")
+        self.process = os.getpid()
         asked.checked_seed(seed)
         changes = asked.variation(options, self.factors)
         super().reset(seed=seed)
@@ -183,7 +192,7 @@ class SandboxEnv(Task):
         """
         numbers = asked.numbers(action, self.action_size)
         episode, meter, cost = self.episode, self.meter, self.costs.step
-        if episode.over:
+        if episode.over or self.process != os.getpid():
             exits.refuse_outside(self, "step")
         before, paid = (self.t, self.row, meter.times(cost)), False
         try:
@@ -191,12 +200,7 @@ class SandboxEnv(Task):
                 self.costs.demand(meter, drawn=self.pictures.has_frame())
             charged = meter.charge(cost)
             paid = True
-            episode.actions.append(numbers)
-            if episode.due:
-                self._disturb()
-            self.act(episode.applied(numbers) if episode.late or episode.noise else numbers)
-            self.world.step(self.physics_steps)
-            self.t += 1
+            self.advance(numbers)
             observation, info = self._arrive(charged)
             terminated = self.terminated()
             failed = terminated and not info["success"]
@@ -218,7 +222,7 @@ class SandboxEnv(Task):
         """Return this row's RGB picture, uint8 (size, size, 3); one not drawn yet is charged."""
         if self.render_mode is None:
             return None
-        if self.closed or self.t < 0 or self.episode.failed:
+        if self.closed or self.t < 0 or self.episode.failed or copying.is_elsewhere(self):
             exits.refuse_outside(self, "render")
         if not self.pictures.has_frame():
             exits.draw_frame(self)
@@ -227,7 +231,7 @@ class SandboxEnv(Task):
     @final
     def settle(self) -> None:
         """Post the cost of this episode, with a digest of the work as evidence."""
-        if self.t >= 0 and self.meter.is_open:
+        if self.t >= 0 and self.meter.is_open and not copying.is_elsewhere(self):
             self.meter.settle(digest.sha256(self.evidence()))
 
     @final
@@ -255,6 +259,10 @@ class SandboxEnv(Task):
         """Prepare to log episodes: charge so many bytes a row, and begin only whole episodes."""
         self.log_bytes, self.whole_episodes = row_bytes, True
 
+    @final
+    def __reduce__(self) -> tuple[Any, ...]:
+        return copying.reduced(self)
+
     # Returning to a state -----------------------------------------------------------------------
 
     @final
@@ -274,21 +282,37 @@ class SandboxEnv(Task):
 
     @final
     def snapshot(self) -> Snapshot:
-        """Return this state, for a planner to restore within this episode; inexact.
+        """Return this state, for a planner to restore within this episode.
 
-        Bullet's saved states do not replay bit for bit: steps taken after restore() are no
-        evidence. Motor targets are not saved: act before you simulate.
+        Bullet keeps about 114 KiB for it until it is released: at the end of a `with` block, by
+        `release()`, when nothing refers to it any more, and at the next reset.
+
+        Raises:
+            InvalidInputError: outside an episode, or the task remembers what cannot be copied.
         """
         return snapshots.take(self)
 
     @final
-    def restore(self, snapshot: Snapshot) -> None:
+    def restore(self, snapshot: Snapshot, *, exact: bool = False) -> None:
         """Go back to a state of this episode; work that was done since stays paid for.
 
+        All that has state comes back: bodies, motors, streams, flags, what the task remembers.
+        While nothing touches, the same actions then give the same bytes. In contact they differ,
+        because Bullet forgets what its solver knew (by centimetres in some worlds), and a branch
+        off such a state is refused.
+
+        Args:
+            snapshot: of this episode.
+            exact: whether to build the scene again and replay the actions, which is charged and
+                takes as long as they took, and gives the same bytes in contact too. Snapshots of
+                other processes can be restored so, after a reset to the same episode.
+
         Raises:
-            InvalidInputError: it is another episode, or a body has come, gone or changed its shape.
+            InvalidInputError: it is of another episode, was released, or a body has come, gone or
+                changed its shape. Nothing was done.
+            BudgetExhaustedError: the replay cannot be paid. Nothing was done.
         """
-        snapshots.restore(self, snapshot)
+        snapshots.restore(self, snapshot, exact=exact)
 
     @final
     def remembered(self) -> dict[str, Any]:
@@ -367,13 +391,29 @@ class SandboxEnv(Task):
         self.values = values
         self.changes.append((self.t + 1, values))
 
-    def _arrive(self, charged: int) -> tuple[Observation, dict[str, Any]]:
-        """Read the state once, and observe it."""
+    @final
+    def advance(self, numbers: list[float]) -> None:
+        """Simulate one step with an action that is checked and paid; use `step`."""
+        episode = self.episode
+        episode.actions.append(numbers)
+        if episode.due:
+            self._disturb()
+        self.act(episode.applied(numbers) if episode.late or episode.noise else numbers)
+        self.world.step(self.physics_steps)
+        self.t += 1
+
+    @final
+    def look(self) -> None:
+        """Read the state once, and derive from it what loop and task remember; use `step`."""
         self.row = self.world.read()
         if self.world.feels and self.episode.touched_at < 0 and self.touches():
             self.episode.touched_at = self.t
         self.pictures.arrive()
         self.arrived()
+
+    def _arrive(self, charged: int) -> tuple[Observation, dict[str, Any]]:
+        """Read the state once, and observe it."""
+        self.look()
         if self._single:
             observation = self._observe(self.columns[0])
         else:

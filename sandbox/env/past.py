@@ -19,6 +19,9 @@ class Past:
         steps: number of steps simulated up to the last restore.
         since: step of the episode at which it went on after that restore.
         frames: number of pictures that render() drew.
+        rebuilds: number of exact restores: each is charged as building the scene again.
+        replayed: number of steps simulated by them, without a row after each.
+        inexact: whether a state was gone back to that no replay of the actions may reach.
     """
 
     restores: int = 0
@@ -26,6 +29,9 @@ class Past:
     steps: int = 0
     since: int = 0
     frames: int = 0
+    rebuilds: int = 0
+    replayed: int = 0
+    inexact: bool = False
 
     def simulated(self, t: int) -> int:
         """Return how many steps were simulated until step `t` of the episode was reached."""
@@ -47,6 +53,16 @@ class Past:
         self.steps, self.since = self.steps + len(since), t
         self.restores += 1
 
+    def rebuild(self, actions: list[list[float]], to: int, t: int) -> None:
+        """Note that a snapshot is restored exactly: its `t` steps are simulated again.
+
+        The arguments are those of `go_back`.
+        """
+        self.go_back(actions, to, t)
+        self.steps += t
+        self.inexact = False
+        self.rebuilds, self.replayed = self.rebuilds + 1, self.replayed + t
+
 
 def evidence(env: "SandboxEnv") -> dict[str, Any]:
     """Return what was done in an environment's episode; see `SandboxEnv.evidence`."""
@@ -64,4 +80,6 @@ def evidence(env: "SandboxEnv") -> dict[str, Any]:
         "frames": past.frames,
         "restores": past.restores,
         "thrown_away": past.thrown_away,
+        "rebuilds": past.rebuilds,
+        "replayed": past.replayed,
     }

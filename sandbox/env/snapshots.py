@@ -1,17 +1,21 @@
 """Returning to a state: exactly, by replaying the episode, or fast and inexactly."""
 
 import copy
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
-from sandbox.env import exits
+from sandbox.env import copying, exits, start
+from sandbox.env import reward as rewards
 from sandbox.env.episode import Episode
 from sandbox.errors import InvalidInputError
 from sandbox.scenario.factors import Values
-from sandbox.world.world import Kept
+from sandbox.world import World
+from sandbox.world.saved import Kept
 
 if TYPE_CHECKING:
     from sandbox.env.loop import SandboxEnv
@@ -19,54 +23,191 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound="SandboxEnv")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Snapshot:
     """A state of an episode under way; see `SandboxEnv.snapshot`.
 
+    Used as a context, it is released at the end; so it is when nothing refers to it any more.
+    Pickled, it has what `restore(exact=True)` needs, and no more.
+
     Attributes:
-        world: the simulation.
+        of: world, factors and disturbances of the episode, which a replay needs.
+        world: the simulation; None if it was pickled.
         episode: what the loop remembers.
         t, row, values: as a task reads them.
         simulated: number of steps simulated in the episode when it was taken.
+        inexact: whether it was taken after an inexact restore.
         task: the task's own attributes.
+        stream: the environment's own stream.
+        release: frees what Bullet keeps of it; it can be restored exactly alone after that.
     """
 
-    world: Kept
+    of: Mapping[str, Any]
+    world: Kept | None
     episode: Episode
     t: int
     row: list[float]
     values: Values
     simulated: int
+    inexact: bool
     task: Mapping[str, Any]
+    stream: np.random.Generator | None
+    release: Callable[[], None]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def __getstate__(self) -> dict[str, Any]:
+        nothing: dict[str, Any] = {"world": None, "task": {}, "stream": None, "release": _nothing}
+        return {**self.__dict__, **nothing}
+
+
+def _nothing() -> None:
+    """Release nothing: a snapshot of another process has no state in Bullet."""
 
 
 def take(env: "SandboxEnv") -> Snapshot:
     """Return the state that an environment is in."""
-    task = {name: copy.copy(value) for name, value in env.remembered().items()}
+    if env.t < 0 or env.closed or env.episode.failed or copying.is_elsewhere(env):
+        exits.refuse_outside(env, "snapshot")
     kept = env.world.save()
-    simulated = env.past.simulated(env.t)
-    return Snapshot(kept, env.episode.copy(), env.t, list(env.row), env.values, simulated, task)
+    return Snapshot(
+        of=_origin(env),
+        world=kept,
+        episode=env.episode.copy(),
+        t=env.t,
+        row=list(env.row),
+        values=env.values,
+        simulated=env.past.simulated(env.t),
+        inexact=env.past.inexact,
+        task=_copied(env, env.remembered()),
+        stream=copy.deepcopy(env._np_random),  # pyright: ignore[reportPrivateUsage]
+        release=partial(_release, env.world, weakref.ref(kept)),
+    )
 
 
-def restore(env: "SandboxEnv", snapshot: Snapshot) -> None:
+def _release(world: World, kept: "weakref.ref[Kept]") -> None:
+    found = kept()
+    if found is not None:
+        world.free(found)
+
+
+def _copied(env: "SandboxEnv", task: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a task's attributes that no later step changes, however deep they are.
+
+    What belongs to the environment (its world, its values) stays the same object.
+    """
+    ours: list[Any] = [env, *(value for name, value in vars(env).items() if name not in task)]
+    memo = {id(one): one for one in ours}
+    try:
+        return {name: copy.deepcopy(value, memo) for name, value in task.items()}
+    except TypeError as error:
+        raise InvalidInputError(
+            f"{env.name()} has an attribute that cannot be copied ({error}), so that no snapshot "
+            "can hold it. Nothing was done. Keep numbers, lists, arrays and generators in it."
+        ) from error
+
+
+def restore(env: "SandboxEnv", snapshot: Snapshot, *, exact: bool = False) -> None:
     """Put an environment back into a state of the same episode.
 
     Raises:
-        InvalidInputError: it is another episode, or a body has come, gone or changed its shape.
+        InvalidInputError: see `SandboxEnv.restore`.
+        BudgetExhaustedError: an exact restore cannot be paid. Nothing was done.
     """
-    if env.closed or env.episode.failed:
+    if env.closed or env.episode.failed or env.t < 0 or copying.is_elsewhere(env):
         exits.refuse_outside(env, "restore")
+    if exact:
+        _replay(env, snapshot)
+        return
+    if snapshot.world is None:
+        raise InvalidInputError(
+            "restore() takes a snapshot of this process; this one comes from another. Nothing was "
+            "done. Use exact=True after a reset to the same episode."
+        )
     looks = env.world.scene
     env.world.load(snapshot.world)
     if env.world.scene is not looks:
         env.pictures.load(env.world.scene)
     env.past.go_back(env.episode.actions, snapshot.simulated, snapshot.t)
+    for name in [name for name in env.remembered() if name not in snapshot.task]:
+        delattr(env, name)
+    for name, value in _copied(env, snapshot.task).items():
+        setattr(env, name, value)
+    _take_over(env, snapshot)
+    env.past.inexact = True
+
+
+def _take_over(env: "SandboxEnv", snapshot: Snapshot) -> None:
+    """Give the loop what it remembered when a snapshot was taken."""
     env.episode = snapshot.episode.copy()
     env.episode.over = False
     env.t, env.row, env.values = snapshot.t, list(snapshot.row), snapshot.values
-    for name, value in snapshot.task.items():
-        setattr(env, name, copy.copy(value))
+    if snapshot.stream is not None:
+        env._np_random = copy.deepcopy(snapshot.stream)  # pyright: ignore[reportPrivateUsage]
     env.pictures.arrive()
+
+
+def _origin(env: "SandboxEnv") -> dict[str, Any]:
+    """Return what an episode starts from, in plain data."""
+    return {
+        "environment": env.name(),
+        "seed": env.seed,
+        "scene": env.scene_digest,
+        "factors": env.changes[0][1].plain(),
+        "disturbances": [one.plain() for one in env.disturbances],
+        "labels": env.world.feels,
+    }
+
+
+def _replay(env: "SandboxEnv", snapshot: Snapshot) -> None:
+    """Build the scene again and replay the actions before a snapshot, which is charged."""
+    ours = _origin(env)
+    unlike = [key for key, value in ours.items() if snapshot.of.get(key) != value]
+    if unlike:
+        raise InvalidInputError(
+            f"restore(exact=True) to a snapshot of another episode: another {', '.join(unlike)}. "
+            "Nothing was done. Reset to the same episode first."
+        )
+    if snapshot.inexact:
+        raise InvalidInputError(
+            "restore(exact=True) to a snapshot that was taken after an inexact restore(), which no "
+            "replay reaches. Nothing was done."
+        )
+    env.meter.charge_extra(env.costs.replay(env, snapshot.t))
+    left = env.episode
+    try:
+        env.past.rebuild(left.actions, snapshot.simulated, snapshot.t)
+        _rebuilt(env, snapshot)
+        if env.row != snapshot.row:
+            raise InvalidInputError(
+                f"restore(exact=True) did not reach the state at step {snapshot.t}: made by "
+                "another version, on another machine, or changed from outside. Reset to go on."
+            )
+    except BaseException as error:
+        env.episode.end("The last restore", error)
+        raise
+    _take_over(env, snapshot)
+
+
+def _rebuilt(env: "SandboxEnv", snapshot: Snapshot) -> None:
+    """Build the scene of the episode again, and take the actions that led to a snapshot."""
+    known, values = env.disturbances, env.changes[0][1]
+    scene = start.scene(env, values, env.seed)
+    env.episode = Episode.begun(env.seed, values, known, scene.digest, hz=env.control_hz)
+    env.values, env.t = values, 0
+    env.pictures.load(scene)
+    env.world.build(scene)
+    env.world.watch(env.state_bodies, env.state_joints)
+    env.started()
+    env.look()
+    rewards.begin(env)
+    for action in snapshot.episode.actions:
+        env.advance(action)
+        env.look()
 
 
 def branch(env: E, disturbances: Sequence[Mapping[str, Any]], account: str | None) -> E:

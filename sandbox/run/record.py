@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
@@ -43,9 +43,9 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="allow")
 
     run: str
-    episode: int
+    episode: Annotated[int, Field(ge=0, lt=2**31)]
     environment: str
-    seed: int
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
     scenario: str | None
     split: str | None
     scenario_digest: str
@@ -56,13 +56,13 @@ class Record(BaseModel):
     engine: dict[str, str]
     renderer: dict[str, str] | None
     views: list[str]
-    cameras: dict[str, Any]
+    cameras: dict[str, dict[str, Any]]
     price_version: str
-    steps: int = Field(ge=0)
-    charges: dict[str, int]
-    charge_micro: int
+    steps: Annotated[int, Field(ge=0, lt=2**31)]
+    charges: dict[str, Annotated[int, Field(ge=0, lt=2**53)]]
+    charge_micro: Annotated[int, Field(ge=0, lt=2**63)]
     success: bool
-    total_reward: float = Field(alias="return")
+    total_reward: float = Field(alias="return", allow_inf_nan=False)
     branch: dict[str, Any] | None = None
     digest: str | None = None
 

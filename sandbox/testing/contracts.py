@@ -25,6 +25,7 @@ from sandbox.env.policies import POLICIES
 from sandbox.errors import InvalidInputError
 from sandbox.observation import MODALITIES
 from sandbox.scene import movable
+from sandbox.testing import returning
 
 DISCOUNTS = (1.0, 0.99)  # By which returns are compared.
 FEW = 4  # Episodes in which policies are compared with each other.
@@ -79,6 +80,19 @@ class WorldContract:
         )
         assert done.returncode == 0, f"the other process cannot make it: {done.stderr[-500:]}"
         assert done.stdout.split()[-1] == here, "the bytes differ."
+
+    def test_a_snapshot_brings_back_all_that_has_state(self) -> None:
+        """While nothing touches, the same actions give the same bytes after `restore`."""
+        with self.made(labels=True) as env:
+            for seed in range(2):
+                fault = returning.fault(env, seed, exact=False)
+                assert not fault, f"at seed {seed} {fault}"
+
+    def test_an_exact_restore_gives_the_same_bytes_in_contact_too(self) -> None:
+        """`restore(exact=True)` replays the episode."""
+        with self.made(labels=True) as env:
+            fault = returning.fault(env, 3, exact=True)
+            assert not fault, fault
 
     def test_another_seed_gives_other_bytes(self) -> None:
         """Episodes are not all the same."""

@@ -28,6 +28,20 @@ class _Motors(NamedTuple):
     call: Callable[..., None] | None  # Sets the targets; None for torques.
 
 
+class Held(NamedTuple):
+    """What drives hold.
+
+    Attributes:
+        targets: by body and links, in the order in which they were set last.
+        torques: by body and joints.
+        thrusts: by body.
+    """
+
+    targets: dict[tuple[str, tuple[str, ...]], tuple[float, ...]]
+    torques: dict[tuple[int, tuple[int, ...]], list[float]]
+    thrusts: dict[str, tuple[tuple[Vector, Vector], ...]]
+
+
 class Drives:
     """The motors and thrusts of one client's bodies.
 
@@ -44,6 +58,23 @@ class Drives:
         self.torques: dict[tuple[int, tuple[int, ...]], list[float]] = {}
         self._motors: dict[tuple[str, tuple[str, ...]], _Motors] = {}
         self._thrusts: dict[str, tuple[tuple[Vector, Vector], ...]] = {}
+        self._targets: dict[tuple[str, tuple[str, ...]], tuple[float, ...]] = {}
+
+    def held(self) -> Held:
+        """Return what the drives hold now."""
+        return Held(dict(self._targets), dict(self.torques), dict(self._thrusts))
+
+    def hold(self, held: Held) -> None:
+        """Hold what was held before; a motor that was off is off again."""
+        for body, links in [key for key in self._targets if key not in held.targets]:
+            motors = self._grouped(body, links)
+            off = [0.0] * len(motors.joints)
+            if motors.call is not None:
+                motors.call(**{motors.target: off}, forces=off)
+        self._targets.clear()
+        for (body, links), targets in held.targets.items():
+            self.drive(body, links, targets)
+        self.torques, self._thrusts = dict(held.torques), dict(held.thrusts)
 
     def forget_limits(self) -> None:
         """Look the motors up again when they are driven next: their limits have changed."""
@@ -52,6 +83,7 @@ class Drives:
     def forget(self, body: str, uid: int) -> None:
         """Forget the motors, torques and thrusts of a body that is taken away."""
         self._thrusts.pop(body, None)
+        self._targets = {key: found for key, found in self._targets.items() if key[0] != body}
         self._motors = {key: found for key, found in self._motors.items() if key[0] != body}
         self.torques = {key: t for key, t in self.torques.items() if key[0] != uid}
 
@@ -77,6 +109,8 @@ class Drives:
                 for torque, limit in zip(targets, motors.forces, strict=True)
             ]
         else:
+            self._targets.pop(key, None)
+            self._targets[key] = tuple(targets)
             motors.call(**{motors.target: targets})
 
     def _grouped(self, body: str, links: tuple[str, ...]) -> _Motors:

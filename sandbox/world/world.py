@@ -11,8 +11,9 @@ from sandbox import scene as sc
 from sandbox.errors import InvalidInputError
 from sandbox.world import build, bullet
 from sandbox.world.bullet import pybullet
-from sandbox.world.drives import Drives
+from sandbox.world.drives import Drives, Held
 from sandbox.world.roster import Roster, motors
+from sandbox.world.saved import Kept, Saved
 
 F64 = NDArray[np.float64]
 BODY_STATE = 13  # Pose, linear velocity [m/s], angular velocity [rad/s]; all in the world frame.
@@ -28,27 +29,6 @@ class Contact:
     a: str
     b: str
     normal_force_n: float
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A state that `World.save` kept in memory.
-
-    Attributes:
-        number: Bullet's, of the state of bodies and joints.
-        population: as the world has it.
-        scene: as it was then.
-        ghosts: as the world has them.
-        painted: as the world has them.
-        impulses: as the world has them.
-    """
-
-    number: int
-    population: int
-    scene: sc.Scene
-    ghosts: tuple[str, ...]
-    painted: tuple[str, ...]
-    impulses: dict[tuple[str, str], float]
 
 
 class World:
@@ -74,7 +54,9 @@ class World:
 
     def __init__(self) -> None:
         self._client = bullet.connect()
-        self._close = weakref.finalize(self, bullet.disconnect, self._client)
+        self._saved = Saved(self._client)
+        self._close = weakref.finalize(self, _end, self._client, self._saved)
+        self._built = object()
         self._roster = Roster(self._client)
         self._drives = Drives(self._client, self._roster)
         self._bodies_read: list[int | None] = []
@@ -91,6 +73,8 @@ class World:
 
     def build(self, scene: sc.Scene) -> None:
         """Remove every body and build `scene`."""
+        self._saved.free()  # What was kept of another scene cannot be gone back to.
+        self._built = object()
         look = build.reset(self._client, scene.engine)
         self.scene = scene
         self._roster.clear()
@@ -282,22 +266,53 @@ class World:
         return body in self._roster.ids
 
     def save(self) -> Kept:
-        """Keep this state in memory, for search: it does not replay exactly."""
-        number = pybullet.saveState(self._client)
-        ghosts, painted = tuple(self.ghosts), tuple(self.painted)
-        impulses = dict(self.impulses)
-        return Kept(number, self.population, self.scene, ghosts, painted, impulses)
+        """Keep this state in memory, for search, until the object is freed or gone.
+
+        In contact it does not replay exactly: Bullet forgets what its solver knew.
+        """
+        kept = Kept(
+            number=self._saved.save(),
+            built=self._built,
+            population=self.population,
+            scene=self.scene,
+            ghosts=tuple(self.ghosts),
+            painted=tuple(self.painted),
+            impulses=dict(self.impulses),
+            held=self.drives_held(),
+        )
+        self._saved.watch(kept)
+        return kept
+
+    def drives_held(self) -> Held:
+        """Return the targets of motors, the torques and the thrusts."""
+        return self._drives.held()
+
+    def free(self, kept: Kept) -> None:
+        """Free a state that was kept; nothing if it is free already."""
+        if self._saved.has(kept):
+            self._saved.free([kept.number])
 
     def load(self, kept: Kept) -> None:
-        """Go back to a state that was kept since the scene was built, except for motor targets.
+        """Go back to a state that was kept since the scene was built.
 
         Raises:
-            InvalidInputError: a body has come, gone or changed its shape since.
+            InvalidInputError: it is of another scene or world, or free, or a body has come, gone
+                or changed its shape since. Nothing was done.
         """
+        if kept.built is not self._built:
+            raise InvalidInputError(
+                "restore() goes back within the episode of this environment in which the snapshot "
+                "was taken; this one is of another. Nothing was done. Use exact=True after a reset "
+                "to the same episode."
+            )
+        if not self._saved.has(kept):
+            raise InvalidInputError(
+                "restore() to a snapshot that was released. Nothing was done. Take another."
+            )
         if self.population != kept.population:
             raise InvalidInputError(
                 "restore() goes back within an episode while no body comes, goes or changes its "
-                "shape; use branch() instead."
+                "shape. Nothing was done. Use exact=True, or branch()."
             )
         pybullet.restoreState(kept.number, physicsClientId=self._client)
         for ghost in [name for name in self.ghosts if name not in kept.ghosts]:
@@ -305,6 +320,7 @@ class World:
         self.painted, self.impulses = list(kept.painted), dict(kept.impulses)
         if self.scene is not kept.scene:
             self.become(kept.scene)
+        self._drives.hold(kept.held)
 
     def become(self, scene: sc.Scene) -> None:
         """Continue as a scene with other surfaces, masses, damping, motors, gravity or looks.
@@ -426,3 +442,9 @@ class World:
 
     def _joint(self, body: str, link: str) -> int:
         return self._roster.joint(body, link)
+
+
+def _end(client: int, saved: Saved) -> None:
+    """Free what a client keeps, and close it."""
+    saved.free()
+    bullet.disconnect(client)

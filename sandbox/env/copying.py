@@ -1,0 +1,55 @@
+"""Copies of environments: a fresh one can be copied, a used one has a simulation and a bill."""
+
+import copy
+import os
+from typing import TYPE_CHECKING, Any
+
+from sandbox.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from sandbox.env.loop import SandboxEnv
+
+_AFTER = ("log_bytes", "whole_episodes", "spec")  # What is set after an environment was made.
+
+
+def reduced(env: "SandboxEnv") -> tuple[Any, ...]:
+    """Return how pickle and copy make an environment again: by its constructor.
+
+    Raises:
+        InvalidInputError: it has had an episode, or is closed.
+    """
+    if env.world.builds or env.closed:
+        raise InvalidInputError(
+            f"{type(env).__name__}: an environment is not copied, pickled or sent to another "
+            "process after its first reset: two would own one simulation and one bill. Use "
+            "branch() for a second one at this state, or copy it before."
+        )
+    keywords = {**env.keywords, "labels": env.world.feels, **_paying(env)}
+    after = {name: vars(env)[name] for name in _AFTER if name in vars(env)}
+    return _made, (type(env), keywords), after
+
+
+def _paying(env: "SandboxEnv") -> dict[str, Any]:
+    """Return the keywords that say who pays; a meter that was given is copied with its counts."""
+    if env.paying is not None:
+        return dict(env.paying)
+    schedule = env.meter.schedule  # Never changes, and cannot be copied.
+    return {"meter": copy.deepcopy(env.meter, {id(schedule): schedule})}
+
+
+def _made(kind: type[Any], keywords: dict[str, Any]) -> Any:
+    return kind(**keywords)
+
+
+def is_elsewhere(env: "SandboxEnv") -> bool:
+    """Return whether the episode belongs to the process that this one was forked from."""
+    return bool(env.world.builds) and env.process != os.getpid()
+
+
+def refuse_elsewhere(env: "SandboxEnv", call: str) -> None:
+    """Refuse a call in a process that was forked after the first reset (InvalidInputError)."""
+    if is_elsewhere(env):
+        raise InvalidInputError(
+            f"{call}() in a process that was forked after the first reset: the simulation and the "
+            "bill are the other process's. Nothing was done. Make an environment here."
+        )
