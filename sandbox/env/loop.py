@@ -107,11 +107,9 @@ class SandboxEnv(Task):
         self.scenario, self.split = start.scenario(self, scenario, split), split
         self.modalities = modality.names(observation)
         self.render_mode = asked.render_mode(render_mode)
-        self.paying = (
-            None if meter is not None else {"account": account, "budget": budget, "label": label}
-        )
-        about = {"environment": self.name(), "scenario": start.named(scenario), "label": label}
-        self.meter = asked.meter(account, budget, about) if meter is None else meter
+        self.paying = None if meter else dict(account=account, budget=budget, label=label)
+        about = start.about(self, scenario, label)
+        self.meter = meter or asked.meter(account, budget, about)
         self.max_steps = start.limit(self)
         self.physics_steps = self.physics_hz // self.control_hz
         self.variation_space = VariationSpace(self.factors)

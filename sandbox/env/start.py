@@ -39,9 +39,12 @@ def scenario(
     return found
 
 
-def named(given: str | Mapping[str, Any] | None) -> str | None:
-    """Return what statements call a scenario: its name, or that it was given as a mapping."""
-    return given if given is None or isinstance(given, str) else "(a mapping)"
+def about(
+    env: "SandboxEnv", scenario: str | Mapping[str, Any] | None, label: str | None
+) -> dict[str, str | None]:
+    """Return what statements say of an environment's charges: the names that were given."""
+    named = scenario if scenario is None or isinstance(scenario, str) else "(a mapping)"
+    return {"environment": env.name(), "scenario": named, "label": label}
 
 
 def limit(env: "SandboxEnv") -> int:
