@@ -4,13 +4,9 @@ import os
 import tempfile
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-from benchmarks import evidence, rendering, replaying, rivals, stepping, trajectory
-from sandbox import catalogue
-
-CONSOLE = Console()
+from benchmarks import evidence, pricing, rendering, replaying, rivals, stepping, trajectory
+from benchmarks.tables import show
+from sandbox import catalogue, prices
 
 
 def main() -> None:
@@ -23,6 +19,9 @@ def main() -> None:
         show("The same in turn with a rival's", rivals.steps(names))
         show("Reset", stepping.resets(names))
         show("Meter + hash + ledger, beside simulation", evidence.steps(names, here))
+        for schedule in prices.schedules():
+            title = f"Credits per CPU second, price schedule {schedule.version}"
+            show(title, pricing.follow(here, schedule))
         show("Posts in the book", evidence.transfers(here))
         show("Verification without replay", evidence.verifying(names, here))
         trajectory.main()
@@ -32,16 +31,6 @@ def main() -> None:
         show("Generating with pictures, and without", rendering.generating(here))
         show("Generating and verifying, state only", replaying.speeds(names, here))
         show("Replay in another process", replaying.thousand(names, here))
-
-
-def show(title: str, rows: list[dict[str, str]]) -> None:
-    """Print rows that share their keys."""
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for key in rows[0]:
-        table.add_column(key)
-    for row in rows:
-        table.add_row(*row.values())
-    CONSOLE.print(table)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Learn to predict the next frame from a frame and an action, from a recorded run.
 
-    python examples/next_frame.py RUN [--steps 300]
+    python examples/next_frame.py RUN [--steps 300] [--test OTHER_RUN]
 
 A small convolutional network predicts the *change* of the picture. The baseline to beat is the
 frame itself: most of a picture stays as it is.
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+import sandbox
 from sandbox.dataset.windows import Windows
 
 
@@ -46,13 +47,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Learn to predict the next frame of a run.")
     parser.add_argument("run", help="folder of a run, or a trajectory file, with `pixels`")
     parser.add_argument("--steps", type=int, default=300, help="optimiser steps")
+    parser.add_argument("--test", help="folder of another run, to test on; default: RUN itself")
     options = parser.parse_args()
     torch.set_num_threads(2)
     torch.manual_seed(0)  # pyright: ignore[reportUnknownMemberType]
 
     windows = Windows(options.run, length=2, columns=("pixels", "action"))
     loader = DataLoader(windows, batch_size=32, shuffle=True)
-    frame, action, after = pairs(next(iter(DataLoader(windows, batch_size=256, shuffle=True))))
+    seen = windows
+    if options.test is not None:
+        seen = Windows(options.test, length=2, columns=("pixels", "action"))
+        for warning in sandbox.overlap(options.test, options.run).warnings():
+            print(f"warning: {warning}")
+    frame, action, after = pairs(next(iter(DataLoader(seen, batch_size=256, shuffle=True))))
     model = NextFrame(action.shape[1])
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
 

@@ -9,7 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sandbox import prices
+from sandbox import prices as schedules
+from sandbox.dataset import overlap as overlaps
+from sandbox.dataset.overlap import Overlap
 from sandbox.evidence import keys
 from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Ledger
@@ -45,12 +47,28 @@ def open_run(path: PathLike, *, trust_code: bool = False) -> Folder:
     return Folder(path, trust_code)
 
 
+def overlap(test: PathLike, train: PathLike) -> Overlap:
+    """Return what a test run shares with a training run: seeds of episodes, and whole frames.
+
+    It should be nothing; `warnings()` says in sentences what it is.
+
+    Args:
+        test: the run to test with.
+        train: the run to train on.
+
+    Raises:
+        FormatError: a run cannot be read.
+    """
+    return overlaps.overlap(open_run(test), open_run(train))
+
+
 def quote(
     recipe: RecipeLike,
     *,
     split: str | None = None,
     episodes: int | None = None,
     seed: int | None = None,
+    prices: str | None = None,
 ) -> Quote:
     """Return what a recipe will cost: exact where episodes have a fixed length, else at most.
 
@@ -61,6 +79,7 @@ def quote(
         split: split of the scenario, instead of the recipe's.
         episodes: number of episodes, instead of the recipe's.
         seed: seed of the run, instead of the recipe's.
+        prices: version or .yaml file of a price schedule; None is the current one.
 
     Raises:
         InvalidInputError: the recipe is not valid.
@@ -69,9 +88,11 @@ def quote(
     from sandbox.sources.generation import Generation
 
     wanted = recipes.of(recipe, split=split, episodes=episodes, seed=seed)
+    schedule = schedules.chosen(prices)
     with closing(Generation(wanted)) as source:
-        quoted = source.quote(0, prices.current())
-        return quoted if quoted.exact else replace(quoted, expected=expected(source, wanted))
+        quoted = source.quote(0, schedule)
+        known = None if quoted.exact else expected(source, wanted, schedule)
+        return replace(quoted, expected=known)
 
 
 def generate(
@@ -85,6 +106,7 @@ def generate(
     budget: Credits | None = None,
     compression: str | None = None,
     admission: str | None = None,
+    prices: str | None = None,
     workers: int = 1,
     key: SigningKey | None = None,
     ledger: Ledger | None = None,
@@ -102,6 +124,8 @@ def generate(
         budget: most that the run may cost [credits].
         compression: zstd, gzip or none, instead of the recipe's.
         admission: safe or greedy, instead of the recipe's.
+        prices: version or .yaml file of a price schedule; None is what the run began under, or
+            for a new run the current one.
         workers: number of processes that share the shards; the bytes are the same.
         key: signs the run's log; None is this machine's default key, if there is one.
         ledger: where the run is charged; None is this machine's ledger.
@@ -127,7 +151,7 @@ def generate(
         compression=compression,
         admission=admission,
     )
-    return _carry_out(Generation(wanted), out, ledger, key, workers, watcher)
+    return _carry_out(Generation(wanted), out, ledger, key, prices, workers, watcher)
 
 
 def render(
@@ -143,6 +167,7 @@ def render(
     compression: str | None = None,
     admission: str | None = None,
     trust_code: bool = False,
+    prices: str | None = None,
     workers: int = 1,
     key: SigningKey | None = None,
     ledger: Ledger | None = None,
@@ -164,6 +189,8 @@ def render(
         compression: zstd, gzip or none, instead of the run's.
         admission: safe or greedy, instead of the run's.
         trust_code: whether to import an environment that the run calls MODULE:CLASS.
+        prices: version or .yaml file of a price schedule; None is what the run began under, or
+            for a new run the current one.
         workers: number of processes that share the shards; the bytes are the same.
         key: signs the run's log; None is this machine's default key, if there is one.
         ledger: where the run is charged; None is this machine's ledger.
@@ -191,7 +218,7 @@ def render(
         admission=admission,
         episodes=folder.count() if folder.ended else None,
     )
-    return _carry_out(Rendering(wanted, folder), out, ledger, key, workers, watcher)
+    return _carry_out(Rendering(wanted, folder), out, ledger, key, prices, workers, watcher)
 
 
 def branch(
@@ -205,6 +232,7 @@ def branch(
     account: str | None = None,
     budget: Credits | None = None,
     trust_code: bool = False,
+    prices: str | None = None,
     workers: int = 1,
     key: SigningKey | None = None,
     ledger: Ledger | None = None,
@@ -223,6 +251,8 @@ def branch(
         account: account that pays, instead of the run's.
         budget: most that the new run may cost [credits].
         trust_code: whether to import an environment that the run calls MODULE:CLASS.
+        prices: version or .yaml file of a price schedule; None is what the run began under, or
+            for a new run the current one.
         workers: number of processes that share the shards; the bytes are the same.
         key: signs the run's log; None is this machine's default key, if there is one.
         ledger: where the run is charged; None is this machine's ledger.
@@ -241,7 +271,7 @@ def branch(
     folder = open_run(run, trust_code=trust_code)
     plan = planned(folder, episode, step, kinds, k)
     changes = {"account": account, "budget": _credits(budget)}
-    return _carry_out(_branching(folder, plan, changes), out, ledger, key, workers, watcher)
+    return _carry_out(_branching(folder, plan, changes), out, ledger, key, prices, workers, watcher)
 
 
 def surprises(
@@ -255,6 +285,7 @@ def surprises(
     account: str | None = None,
     budget: Credits | None = None,
     trust_code: bool = False,
+    prices: str | None = None,
     workers: int = 1,
     key: SigningKey | None = None,
     ledger: Ledger | None = None,
@@ -272,6 +303,8 @@ def surprises(
         account: account that pays, instead of the run's.
         budget: most that the new run may cost [credits].
         trust_code: whether to import an environment that the run calls MODULE:CLASS.
+        prices: version or .yaml file of a price schedule; None is what the run began under, or
+            for a new run the current one.
         workers: number of processes that share the shards; the bytes are the same.
         key: signs the run's log; None is this machine's default key, if there is one.
         ledger: where the run is charged; None is this machine's ledger.
@@ -290,7 +323,7 @@ def surprises(
     folder = open_run(run, trust_code=trust_code)
     plan = planned(folder, kinds, pairs, during, seed)
     changes = {"account": account, "budget": _credits(budget)}
-    return _carry_out(_branching(folder, plan, changes), out, ledger, key, workers, watcher)
+    return _carry_out(_branching(folder, plan, changes), out, ledger, key, prices, workers, watcher)
 
 
 def verify(
@@ -357,7 +390,7 @@ def _branching(folder: Folder, plan: Mapping[str, Any], changes: Mapping[str, An
 
 def _credits(budget: Credits | None) -> float | None:
     """Return an amount of credits, checked."""
-    return None if budget is None else prices.micro(budget) / prices.MICRO
+    return None if budget is None else schedules.micro(budget) / schedules.MICRO
 
 
 def _carry_out(
@@ -365,12 +398,14 @@ def _carry_out(
     out: PathLike,
     ledger: Ledger | None,
     key: SigningKey | None,
+    prices: str | None,
     workers: int,
     watcher: Watcher | None,
 ) -> Bill:
     """Quote a run, refuse what cannot be paid, and make its missing episodes."""
     watcher = watcher or Watcher()
-    run = Run(source, out, ledger, key or keys.default())
+    priced = None if prices is None else schedules.chosen(prices)
+    run = Run(source, out, ledger, key or keys.default(), priced)
     try:
         quoted = run.quote()
         run.check_funds(quoted)

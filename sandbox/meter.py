@@ -51,6 +51,10 @@ class Funds(Protocol):
         """Return how much can be reserved [microcredits]; None means no limit."""
         ...
 
+    def lack(self, charges: Mapping[str, int]) -> int:
+        """Return how much is missing to reserve some charges [microcredits per meter unit]."""
+        ...
+
     def posted(self) -> int | None:
         """Return grants less posts [microcredits]; None means no limit."""
         ...
@@ -145,7 +149,7 @@ class Meter:
         if self.funds is not None:
             sure = plus(first.charges, step.charges, at_least)
             if not self._hold(episode_id, sure, least):
-                refusal = self.poor(least, "An episode")
+                refusal = self.poor(Cost({}, sure, least), "An episode")
                 self._episode = None
                 raise refusal
         self._set_limit()
@@ -164,7 +168,7 @@ class Meter:
         """
         spent = self._spent + cost.amount
         if spent > self._limit and not self._extend(cost):
-            raise self.poor(cost.amount)
+            raise self.poor(cost)
         self._spent = spent
         tally = self._tally
         tally[cost] = tally.get(cost, 0) + 1
@@ -173,7 +177,7 @@ class Meter:
     def charge_extra(self, cost: Cost) -> int:
         """Charge work that may come at any time; otherwise like `charge`."""
         if not self.affords_extra(cost):
-            raise self.poor(cost.amount)
+            raise self.poor(cost)
         return self.charge(cost)
 
     def times(self, cost: Cost) -> int:
@@ -290,11 +294,7 @@ class Meter:
         left = self._budget_left()
         if left is not None and left < cost.amount:
             return False
-        wanted: Mapping[str, int] = cost.charges
-        for spent, times in self._tally.items():
-            wanted = plus(wanted, spent.charges, times)
-        need = {u: n - self._held.get(u, 0) for u, n in wanted.items()}
-        need = {u: n for u, n in need.items() if n > 0}
+        need = self._needed(cost)
         if need and not self._hold(self._episode, need, cost.amount):
             return False
         self._set_limit()
@@ -327,22 +327,36 @@ class Meter:
         self._posted = self.funds.posted()
         return True
 
-    def poor(self, amount: int, what: str = "This") -> BudgetExhaustedError:
+    def poor(self, cost: Cost, what: str = "This") -> BudgetExhaustedError:
         """Return the error of a cost that cannot be paid; `what` begins its sentence."""
         left = self._budget_left()
         if self._episode is None:
             has, remedy = "no episode is open", "reset()"
-        elif left is not None and left < amount:
-            has, remedy = (
-                f"the budget has {credits(left)} left",
-                "meter.top_up() or a larger budget",
-            )
+        elif left is not None and left < cost.amount:
+            has = f"the budget has {credits(left)} left"
+            remedy = "meter.top_up() or a larger budget"
         else:
             assert self.funds is not None, "nothing else limits a meter"
             available = (self.funds.available() or 0) + sum(self._held.values()) - self._spent
             has = f"the account {self.funds.account!r} has {credits(available)}"
+            if available >= cost.amount:  # Of other meter units.
+                has += f", of which {credits(cost.amount - self._lack(cost))} can pay for it: the "
+                has += "rest is for other meter units"
             remedy = f"`sandbox ledger grant {self.funds.account} CREDITS`"
         return BudgetExhaustedError(
-            f"{what} costs {credits(amount)} credits but {has}. Nothing was done. It works again "
-            f"after {remedy}."
+            f"{what} costs {credits(cost.amount)} credits but {has}. Nothing was done. It works "
+            f"again after {remedy}."
         )
+
+    def _lack(self, cost: Cost) -> int:
+        """Return how much the account lacks to pay a cost [microcredits]."""
+        assert self.funds is not None, "the caller checked this"
+        return min(cost.amount, self.funds.lack(self._needed(cost)))
+
+    def _needed(self, cost: Cost) -> dict[str, int]:
+        """Return what is to be reserved before `cost` can be charged, per meter unit."""
+        wanted: Mapping[str, int] = cost.charges
+        for spent, times in self._tally.items():
+            wanted = plus(wanted, spent.charges, times)
+        need = {u: n - self._held.get(u, 0) for u, n in wanted.items()}
+        return {u: n for u, n in need.items() if n > 0}

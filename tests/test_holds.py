@@ -18,7 +18,7 @@ from running import cli, recipe
 
 import sandbox
 from sandbox import prices
-from sandbox.errors import UnknownNameError
+from sandbox.errors import BudgetExhaustedError, UnknownNameError
 from sandbox.ledger import AccountFunds, Ledger, Usage
 from sandbox.ledger import holder as holders
 from sandbox.ledger.holder import Holder
@@ -244,3 +244,26 @@ def test_a_run_whose_hold_was_forced_from_it_pays_from_what_there_is(tmp_path: A
     sandbox.generate(recipe(account="lab", episodes=4), tmp_path / "run", watcher=Watcher())
     assert not sandbox.verify(tmp_path / "run").faults
     assert book.balance("lab").pending_micro == 0
+
+
+def test_credit_for_other_meters_is_not_said_to_be_there(tmp_path: Path) -> None:
+    book = Ledger()
+    book.grant("lab", prices.micro(49.55), meters=["pixel", "raw_byte"])
+    book.grant("lab", prices.micro(0.3))
+    said = (
+        r"An episode costs 0\.64 credits but the account 'lab' has 49\.85, of which 0\.30 can pay "
+        r"for it: the rest is for other meter units\. Nothing was done"
+    )
+    with pytest.raises(BudgetExhaustedError, match=said):
+        made().reset(seed=0)
+    book.grant("lab", prices.micro(0.5))
+    env = made()
+    env.reset(seed=0)
+    assert env.step(STILL)[3]
+    with pytest.raises(BudgetExhaustedError, match=r"This costs 0\.24 .*of which 0\.16 can pay"):
+        env.step(STILL)
+    env.close()
+    work = recipe("billiards", episodes=1, account="lab")
+    with pytest.raises(BudgetExhaustedError, match=r"has 49\.71, of which .* can pay for it\. Not"):
+        sandbox.generate(work, tmp_path / "run")
+    assert book.check() == []

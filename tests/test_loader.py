@@ -309,13 +309,17 @@ def test_what_the_machine_lacks_is_no_damage_of_the_file(named: str, tmp_path: P
     assert "damaged" not in done.stdout
 
 
-@pytest.mark.parametrize("given", ["run", "~/run"])
+@pytest.mark.parametrize("written", ["run", "~/run"])
 def test_a_path_means_what_it_meant_when_it_was_given(
-    given: str, ramps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    written: str, ramps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(ramps.parent))
     monkeypatch.chdir(ramps.parent)
-    windows, folder, reader = Windows(given, 4, ("reward",)), open_run(given), shards(given)[0]
+    windows, folder, reader = (
+        Windows(written, 4, ("reward",)),
+        open_run(written),
+        shards(written)[0],
+    )
     monkeypatch.chdir(tmp_path)
     assert rewards(windows) == rewards(Windows(ramps, 4, ("reward",)))
     assert folder.count() == len(LENGTHS)

@@ -1,4 +1,4 @@
-"""The commands of the ledger: open, grant, balance, statement, refund, release, export."""
+"""The commands of the ledger: open, grant, balance, statement, refund, release, check, export."""
 
 import csv
 import json
@@ -129,16 +129,29 @@ def statement(
     below: Below = False,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="Print sums instead, by day, run, environment, label or meter.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """List the transfers of an account, oldest first."""
+    """List the transfers of an account, oldest first, or sum what it was charged."""
     from sandbox.cli import show
     from sandbox.ledger import statement as statements
 
-    rows = statements.statement(_reader(), account, below=below)
+    book = _reader()
+    if by is None:
+        rows = statements.statement(book, account, below=below)
+    else:
+        rows = statements.sums(book, account, by, below=below)
     if as_json:
         print(json.dumps(rows))
     elif as_csv:
         _print_csv(rows)
+    elif by is not None:
+        show.table(f"Charges of {account} by {by} [credits]", _sums(rows))
     else:
         show.table(f"Statement of {account} [credits]", _lines(rows, below=below))
 
@@ -217,6 +230,24 @@ def release(
     show.table("Held [credits]", [_held(row) for row in rows])
     if any(not row["released"] for row in rows) and not only_list:
         show.note("The rest is held by processes that may live: --force releases it.")
+
+
+@ledger_app.command()
+def check(as_json: Json = False) -> None:
+    """Derive the whole ledger again from its transfers; `verify` then checks only what is new."""
+    from sandbox.cli import show
+    from sandbox.ledger import checked
+
+    book = _reader()
+    faults, _ = checked.check(book, whole=True)
+    if as_json:
+        print(json.dumps({"ledger": book.where, "faults": faults, "ok": not faults}))
+    else:
+        for text in faults:
+            show.note(f"fault: {text}")
+        show.note(f"{'FAILED' if faults else 'Nothing is wrong'}: {book.where}")
+    if faults:
+        raise typer.Exit(1)
 
 
 @ledger_app.command("export")
@@ -308,6 +339,29 @@ def _lines(rows: list[dict[str, Any]], *, below: bool) -> list[dict[str, Any]]:
         unseen = {"account": not below, "overage": not owing}
         shown.append({key: text for key, text in line.items() if not unseen.get(key)})
     return shown
+
+
+def _sums(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return sums as a terminal has room for them, with their total."""
+    from sandbox import prices
+
+    if not rows:
+        return []
+    by = next(iter(rows[0]))
+    lines: list[dict[str, Any]] = [
+        {**row, "charge_micro": prices.credits(row["charge_micro"])} for row in rows
+    ]
+    total = prices.credits(sum(row["charge_micro"] for row in rows))
+    lines.append({by: "in all", "posts": "", "work": {}, "charge_micro": total})
+    return [
+        {
+            by: line[by][:40],
+            "charges": line["posts"],
+            "credits": line["charge_micro"],
+            "work": ", ".join(f"{unit} {n:,}" for unit, n in sorted(line["work"].items())),
+        }
+        for line in lines
+    ]
 
 
 def _print_csv(rows: list[dict[str, Any]]) -> None:

@@ -97,6 +97,15 @@ def coverage(
             parser=path, help="The picture; default: RUN/coverage.png.", show_default=False
         ),
     ] = None,
+    train: Annotated[
+        Path | None,
+        typer.Option(
+            "--train",
+            parser=path,
+            help="The run that a model is trained on: warn of what this one shares with it.",
+            show_default=False,
+        ),
+    ] = None,
     trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
@@ -107,7 +116,9 @@ def coverage(
 
     picture = out or run / "coverage.png"
     covering.ending(picture)
-    found = covering.measure(api.open_run(run, trust_code=trust_code))
+    found = covering.measure(
+        api.open_run(run, trust_code=trust_code), None if train is None else api.open_run(train)
+    )
     if as_json:
         print(json.dumps(covering.plain(found)))
         return

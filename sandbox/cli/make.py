@@ -19,6 +19,7 @@ from sandbox.cli.options import (
     Json,
     Making,
     OutPath,
+    Prices,
     RecipeName,
     Renderer,
     RunPath,
@@ -79,22 +80,23 @@ def quote(
     episodes: Episodes = None,
     seed: Seed = None,
     account: Account = None,
+    prices: Prices = None,
     as_json: Json = False,
 ) -> None:
     """Print what a recipe will cost: exactly if its episodes have a fixed length, else at most."""
-    from sandbox import api, prices
+    from sandbox import api
     from sandbox.cli import show
     from sandbox.run import recipe as recipes
 
     wanted = recipes.of(name, split=split, episodes=episodes, seed=seed, account=account)
-    quoted = api.quote(wanted)
+    quoted = api.quote(wanted, prices=prices)
     if as_json:
         facts = {
             "quantities": quoted.quantities,
             "charge_micro": quoted.amount,
             "exact": quoted.exact,
             "expected_micro": quoted.amount if quoted.exact else quoted.expected,
-            "price_version": prices.current().version,
+            "price_version": quoted.price_version,
         }
         print(json.dumps(facts))
     else:

@@ -51,6 +51,13 @@ Budget = Annotated[str | None, typer.Option(help="Most that the run may cost [cr
 Account = Annotated[
     str | None, typer.Option(help="Account that pays; default: that of the recipe, or of the run.")
 ]
+Prices = Annotated[
+    str | None,
+    typer.Option(
+        help="Price schedule: a version, or a path ending in .yaml; default: what the run began "
+        "under, or the current one."
+    ),
+]
 Cameras = Annotated[
     list[str] | None,
     typer.Option(help="Camera that draws; repeat it for several; default: the run's."),
@@ -100,6 +107,7 @@ class Making:
     Attributes:
         budget: most that the run may cost [credits].
         account: name of the account that pays.
+        prices: version or file of the price schedule.
         workers: number of processes that share the shards.
         key: label of the key that signs.
         as_json: whether to print JSON.
@@ -107,6 +115,7 @@ class Making:
 
     budget: Budget = None
     account: Account = None
+    prices: Prices = None
     workers: Workers = 1
     key: SigningKeyLabel = None
     as_json: Json = False
@@ -117,6 +126,7 @@ class Making:
         return {
             "budget": self.budget,
             "account": self.account,
+            "prices": self.prices,
             "workers": self.workers,
             "key": self._key(),
         }

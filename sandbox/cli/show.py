@@ -84,9 +84,9 @@ def pairs(found: "Sequence[Pair]") -> None:
         note(f"Pairs whose surprise never shows; leave them out: episodes {'; '.join(alike)}.")
 
 
-def items(title: str, quantities: Mapping[str, int], total: str) -> None:
-    """Print what work costs, unit by unit."""
-    schedule = prices.current()
+def items(title: str, quantities: Mapping[str, int], total: str, version: str) -> None:
+    """Print what work costs under a version of the prices, unit by unit."""
+    schedule = prices.load(version)
     drawn = Table(title=escape(title), title_justify="left", title_style="bold", show_footer=True)
     drawn.add_column("work", footer=total)
     drawn.add_column("quantity", justify="right")
@@ -107,7 +107,7 @@ def quote(recipe: "Recipe", quoted: "Quote", done: int) -> None:
     left = recipe.episodes - done
     kept = f", {done} kept already" if done else ""
     title = f"Quote: {left} episodes of {recipe.environment}{kept}; account {recipe.account}"
-    items(title, quoted.quantities, "exactly" if quoted.exact else "at most")
+    items(title, quoted.quantities, "exactly" if quoted.exact else "at most", quoted.price_version)
     if quoted.expected is not None:
         note(
             f"Expected: about {prices.credits(quoted.expected)} credits, from the usual lengths of "
@@ -117,7 +117,7 @@ def quote(recipe: "Recipe", quoted: "Quote", done: int) -> None:
 
 def bill(bill: "Bill", folder: Path) -> None:
     """Print what a run cost, and where it is."""
-    items(f"Bill: {bill.episodes} episodes", bill.quantities, "total")
+    items(f"Bill: {bill.episodes} episodes", bill.quantities, "total", bill.price_version)
     if bill.already:
         note(f"{bill.already} of them were on the book already; nothing is charged twice.")
     if bill.ended:

@@ -1,7 +1,7 @@
 """The commands that check a run: verify, audit, prove, recover, keys."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -107,6 +107,10 @@ def verify(
     checkpoint: Published = None,
     unsigned: Unsigned = False,
     no_ledger: NoLedger = False,
+    whole_ledger: Annotated[
+        bool,
+        typer.Option("--whole-ledger", help="Derive the whole ledger again, not what is new."),
+    ] = False,
     trust_code: TrustCode = False,
     workers: Workers = 1,
     as_json: Json = False,
@@ -119,6 +123,7 @@ def verify(
         _verify_proof(run, key, unsigned, as_json)
         return
     trust = _trust(key, checkpoint, no_ledger, unsigned, trust_code)
+    trust = replace(trust, whole_ledger=whole_ledger)
     with progress.verifying(run, as_json) as bar:
         report = api.verify(run, sample=sample, trust=trust, workers=workers, progress=bar)
     if as_json:

@@ -86,7 +86,7 @@ class Costs:
         """Refuse to go on (BudgetExhaustedError) where `lack` says that it cannot be paid."""
         wanted = self._wanted(drawn)
         if not self._can_pay(meter, wanted):
-            raise meter.poor(wanted.amount)
+            raise meter.poor(wanted)
 
     def _wanted(self, drawn: bool) -> Cost:
         return self.row if drawn else self.both

@@ -49,6 +49,7 @@ class SandboxEnv(Task):
         reward: `dense`, or `sparse`: -1 until success, then 0.
         labels: whether the world adds up contact impulses for `labels`.
         meter: counts and pays in place of `account` and `budget`.
+        label: what the charges of its episodes are called in statements, such as sweep-3.
 
     Attributes:
         keywords: those of the constructor, by which a branch is made.
@@ -90,6 +91,7 @@ class SandboxEnv(Task):
         labels: bool = False,
         meter: Meter | None = None,
         reward: str = "dense",
+        label: str | None = None,
     ) -> None:
         self.keywords: dict[str, Any] = {
             "scenario": scenario,
@@ -100,12 +102,14 @@ class SandboxEnv(Task):
             "renderer": renderer,
             "render_mode": render_mode,
             "reward": rewards.checked(reward),
+            "label": asked.checked_label(label),
         }
         self.scenario, self.split = start.scenario(self, scenario, split), split
         self.modalities = modality.names(observation)
         self.render_mode = asked.render_mode(render_mode)
         self.paying = None if meter is not None else {"account": account, "budget": budget}
-        self.meter = asked.meter(account, budget) if meter is None else meter
+        about = {"environment": self.name(), "scenario": start.named(scenario), "label": label}
+        self.meter = asked.meter(account, budget, about) if meter is None else meter
         self.max_steps = start.limit(self)
         self.physics_steps = self.physics_hz // self.control_hz
         self.variation_space = VariationSpace(self.factors)

@@ -18,10 +18,25 @@ from sandbox.scenario.factors import Factors
 OPTIONS = ("variation", "variation_values", "disturbances")
 
 
-def meter(account: str | None, budget: float | None) -> Meter:
-    """Return a meter that an account of the ledger pays, or nobody, up to a budget [credits]."""
-    funds = AccountFunds(Ledger(), account) if account is not None else None
+def meter(account: str | None, budget: float | None, about: Mapping[str, str | None]) -> Meter:
+    """Return a meter that an account of the ledger pays, or nobody.
+
+    Args:
+        account: who pays; None counts work without paying.
+        budget: the most that it may spend [credits]; None sets no limit.
+        about: what statements say of the episodes: environment, scenario, label.
+    """
+    funds = AccountFunds(Ledger(), account, about) if account is not None else None
     return Meter(prices.current(), funds, None if budget is None else prices.micro(budget))
+
+
+def checked_label(label: str | None) -> str | None:
+    """Return a label; InvalidInputError if it is no short line of text."""
+    if label is not None and (
+        type(label) is not str or not 0 < len(label) <= 100 or not label.isprintable()
+    ):
+        raise InvalidInputError(f"label {label!r:.60}: give 1 to 100 printable characters.")
+    return label
 
 
 def render_mode(mode: str | None) -> str | None:

@@ -39,6 +39,11 @@ def scenario(
     return found
 
 
+def named(given: str | Mapping[str, Any] | None) -> str | None:
+    """Return what statements call a scenario: its name, or that it was given as a mapping."""
+    return given if given is None or isinstance(given, str) else "(a mapping)"
+
+
 def limit(env: "SandboxEnv") -> int:
     """Return the number of steps after which an episode is truncated.
 

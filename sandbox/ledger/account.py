@@ -1,11 +1,12 @@
 """Accounts, their balances, and the work that they are charged for."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from sandbox import prices
 
+ABOUT = ("environment", "scenario", "label")  # What a post may say of an episode, besides.
 Mode = Literal["prepaid", "postpaid"]
 
 
@@ -53,6 +54,7 @@ class Usage:
         run: the id of the run that the episode belongs to, or None.
         episode: the number of the episode in its run, or None.
         parent: the id of the run from which the episode was rendered, or None.
+        about: what statements say of it, by the names of ABOUT; it identifies nothing.
     """
 
     id: bytes
@@ -62,6 +64,7 @@ class Usage:
     run: str | None = None
     episode: int | None = None
     parent: str | None = None
+    about: Mapping[str, str | None] = field(default_factory=dict[str, str | None])
 
     def charges(self) -> dict[str, int]:
         """Return the price of the work [microcredits per meter unit]."""

@@ -21,6 +21,7 @@ from sandbox.ledger.account import Account, Balance, Mode, Usage
 from sandbox.ledger.burn import OVERAGE
 from sandbox.ledger.holder import Holder
 from sandbox.ledger.pages import Pages
+from sandbox.ledger.proof import Point
 from sandbox.ledger.rules import HOLD_S
 from sandbox.ledger.sqlite import Store
 from sandbox.ledger.transfer import ANY, Booked, Charges, Move, check_amount, checked_id, named
@@ -368,8 +369,13 @@ class Ledger:
         Raises:
             LedgerError: the file cannot be opened or is not a ledger. Damage in it is returned.
         """
+        return self.checked(None)[0]
+
+    def checked(self, since: Point | None) -> tuple[list[str], Point | None]:
+        """Check what came after a point; return the faults, and without any the new point."""
         with self._store.reading() as pages:
-            return proof.faults(pages)
+            found = proof.faults(pages, since)
+            return found, None if found else proof.point(pages)
 
     def close(self) -> None:
         """Close the file; the next call opens it again."""

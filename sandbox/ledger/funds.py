@@ -13,9 +13,18 @@ SHARE = 4  # An environment takes at most a quarter of the credit that is free, 
 
 
 class AccountFunds:
-    """An account of a ledger, with a reservation and a post for each episode."""
+    """An account of a ledger, with a reservation and a post for each episode.
 
-    def __init__(self, ledger: Ledger, account: str) -> None:
+    Args:
+        ledger: the ledger.
+        account: the account that pays.
+        about: what statements say of the episodes; see `account.ABOUT`.
+    """
+
+    def __init__(
+        self, ledger: Ledger, account: str, about: Mapping[str, str | None] | None = None
+    ) -> None:
+        self._about = about or {}
         self.limited = ledger.account(account).mode == "prepaid"
         self._ledger, self.account = ledger, account
         self._episode = b""
@@ -23,6 +32,10 @@ class AccountFunds:
     def available(self) -> int | None:
         """Return how much can be reserved [microcredits]; None means no limit."""
         return self._ledger.balance(self.account).available_micro
+
+    def lack(self, charges: Charges) -> int:
+        """Return how much is missing to reserve some charges [microcredits per meter unit]."""
+        return self._ledger.shortfall(self.account, charges)
 
     def posted(self) -> int | None:
         """Return grants less posts [microcredits]; None means no limit."""
@@ -48,7 +61,7 @@ class AccountFunds:
         self, episode_id: bytes, evidence: str, quantities: Mapping[str, int], version: str
     ) -> Receipt:
         """Post the work of an episode once, and release what else it holds."""
-        usage = Usage(episode_id, quantities, version, evidence)
+        usage = Usage(episode_id, quantities, version, evidence, about=self._about)
         return self._ledger.post(self.account, [usage], episode_id)[0]
 
     def void(self, episode_id: bytes) -> None:
@@ -94,6 +107,10 @@ class Lease:
     def available(self) -> int | None:
         """Return how much can be reserved [microcredits]; None means no limit."""
         return self._ledger.balance(self.account).available_micro
+
+    def lack(self, charges: Charges) -> int:
+        """Return how much is missing to reserve some charges [microcredits per meter unit]."""
+        return self._ledger.shortfall(self.account, charges)
 
     def posted(self) -> int | None:
         """Return None: the balance is not shown in every step."""

@@ -173,6 +173,30 @@ class Pages:
         """Return the refunds of the post with a transfer number."""
         return list(self._booked("WHERE corrects = ? ORDER BY seq", post))
 
+    def numbered(self, seq: int) -> Booked | None:
+        """Return the transfer with a number, or None."""
+        return next(self._booked("WHERE seq = ?", seq), None)
+
+    def is_resolved(self, hold: int, until: int) -> bool:
+        """Return whether a transfer up to number `until` closes the hold with a number."""
+        sql = "SELECT 1 FROM transfer WHERE resolves = ? AND seq <= ?"
+        return bool(self.rows(sql, hold, until))
+
+    def pots(self, until: int) -> list[tuple[Any, ...]]:
+        """Return (account, pot, posted, pending, entries) after transfer `until`, sorted.
+
+        The balances are sums of entries.
+        """
+        sql = (
+            "SELECT account, pot, sum(posted), sum(pending), count(*) FROM entry "
+            "WHERE transfer <= ? GROUP BY account, pot ORDER BY account, pot"
+        )
+        return self.rows(sql, until)
+
+    def opened(self, until: int) -> list[Booked]:
+        """Return the openings of accounts up to transfer `until`."""
+        return list(self._booked("WHERE kind = 'open' AND seq <= ? ORDER BY seq", until))
+
     def transfers(self, accounts: Iterable[str] | None = None) -> Iterator[Booked]:
         """Yield all transfers in order, or only those of some accounts."""
         if accounts is None:
@@ -184,13 +208,22 @@ class Pages:
         for row in self.raw(where, *values):
             yield booked_of(row)
 
+    def until(self, seq: int) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of the transfers up to a number, unchecked, with all columns."""
+        return self.raw("WHERE seq <= ? ORDER BY seq", seq)
+
+    def after(self, seq: int) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of the transfers after a number, unchecked, with all columns."""
+        return self.raw("WHERE seq > ? ORDER BY seq", seq)
+
     def raw(self, where: str = "ORDER BY seq", *values: Any) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of transfers, unchecked, with all columns."""
         return self._read(f"SELECT {_COLUMNS}, at, link FROM transfer {where}", *values)
 
-    def entries(self) -> Iterator[tuple[Any, ...]]:
-        """Yield all entries in the order of their transfers."""
-        for row in self._read("SELECT * FROM entry ORDER BY transfer, account, pot"):
+    def entries(self, after: int = 0) -> Iterator[tuple[Any, ...]]:
+        """Yield the entries of the transfers after a number, in the order of these."""
+        sql = "SELECT * FROM entry WHERE transfer > ? ORDER BY transfer, account, pot"
+        for row in self._read(sql, after):
             if [type(value) for value in row] != [str, *[int] * 6]:
                 raise LedgerError(f"the entry {row!r}: damaged. Restore a copy.")
             yield row

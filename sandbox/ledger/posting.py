@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sandbox.errors import BudgetExhaustedError, InvalidInputError, LedgerError
 from sandbox.ledger import burn, rules
-from sandbox.ledger.account import Account, Usage
+from sandbox.ledger.account import ABOUT, Account, Usage
 from sandbox.ledger.burn import OVERAGE
 from sandbox.ledger.pages import Pages
 from sandbox.ledger.transfer import (
@@ -137,6 +137,7 @@ class Purse:
             "price_version": usage.price_version,
             "episode": usage.episode,
             "parent": usage.parent,
+            **{name: said for name in ABOUT if (said := usage.about.get(name)) is not None},
         }
         return Move(
             id=usage.id,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sandbox import prices
+from sandbox import digest, prices
 from sandbox.errors import LedgerError, SandboxError
 from sandbox.ledger import schema
 from sandbox.ledger.burn import OVERAGE
@@ -14,11 +14,30 @@ from sandbox.ledger.rows import booked_of
 from sandbox.ledger.transfer import ANY, Booked, charge_id, legs
 
 
+@dataclass(frozen=True)
+class Point:
+    """A point up to which a ledger was checked, from its first transfer on.
+
+    Attributes:
+        ledger: id of the ledger.
+        transfers: number of transfers up to it.
+        link: the link of the last of them, 32 bytes in hex.
+        balances: SHA-256 of all balances there, and of how many entries made them.
+    """
+
+    ledger: str
+    transfers: int
+    link: str
+    balances: str
+
+
 @dataclass
 class _Replay:
     """The state after the transfers so far.
 
     Attributes:
+        pages: the ledger, for what came before `since`.
+        since: number of the transfer up to which the ledger is trusted; 0 trusts nothing.
         pots: (account, pot) to posted and pending balance [microcredits].
         accounts: name to mode and overdraft of the opened accounts.
         booked: number to transfer, for the kinds that later transfers can refer to.
@@ -26,6 +45,8 @@ class _Replay:
         refunded: the number of a post to how much of it was refunded [microcredits].
     """
 
+    pages: Pages
+    since: int = 0
     pots: dict[tuple[str, int], tuple[int, int]] = field(
         default_factory=lambda: defaultdict[tuple[str, int], tuple[int, int]](lambda: (0, 0))
     )
@@ -34,31 +55,73 @@ class _Replay:
     resolved: set[int] = field(default_factory=set[int])
     refunded: dict[int, int] = field(default_factory=lambda: defaultdict[int, int](int))
 
+    def transfer(self, seq: int) -> Booked | None:
+        """Return the transfer with a number that later ones can refer to, or None."""
+        if seq > self.since:
+            return self.booked.get(seq)
+        if seq not in self.booked:
+            found = self.pages.numbered(seq)
+            if found is None or found.move.kind not in _REFERRED:
+                return None
+            self.booked[seq] = found
+        return self.booked[seq]
+
+    def is_resolved(self, hold: int) -> bool:
+        """Return whether a hold is closed."""
+        old = hold <= self.since and self.pages.is_resolved(hold, self.since)
+        return old or hold in self.resolved
+
+    def refund(self, post: int, amount: int) -> int:
+        """Add a refund of a post; return how much of it was refunded in all [microcredits]."""
+        if post <= self.since and post not in self.refunded:
+            old = [one for one in self.pages.corrections(post) if one.seq <= self.since]
+            self.refunded[post] = sum(one.move.amount for one in old)
+        self.refunded[post] += amount
+        return self.refunded[post]
+
+
+_REFERRED = ("reserve", "post", "grant")
+
 
 def replayed(pages: Pages) -> dict[tuple[str, int], tuple[int, int]]:
     """Return (account, pot) to posted and pending balance, derived from the transfers alone."""
-    replay = _Replay()
+    replay = _Replay(pages)
     for booked in pages.transfers():
         _apply(replay, booked)
     return dict(replay.pots)
 
 
-def faults(pages: Pages) -> list[str]:
-    """Return one sentence for each thing that disagrees or cannot be read."""
-    parts: tuple[Callable[[Pages], Iterator[str]], ...] = (
-        _check_file,
-        _check_id,
-        _check_schema,
-        _check_book,
+def faults(pages: Pages, since: Point | None = None) -> list[str]:
+    """Return one sentence for each thing that disagrees or cannot be read.
+
+    Args:
+        pages: the ledger.
+        since: a point up to which it was checked; only what came after it is. None checks all.
+    """
+    parts: tuple[Callable[[], Iterator[str]], ...] = (
+        lambda: _check_file(pages) if since is None else iter(()),
+        lambda: _check_id(pages, since),
+        lambda: _check_schema(pages),
+        lambda: _check_book(pages, since),
     )
     found: list[str] = []
     for part in parts:
         try:
-            for text in part(pages):
+            for text in part():
                 found.append(text)
         except (LedgerError, *DAMAGE) as error:
             found.append(f"the file: {error}")
     return found
+
+
+def point(pages: Pages) -> Point:
+    """Return the point at the ledger's last transfer."""
+    seq, link, _ = pages.tail()
+    return Point(pages.ledger_id(), seq, link.hex(), _balances(pages, seq))
+
+
+def _balances(pages: Pages, until: int) -> str:
+    return digest.sha256([list(row) for row in pages.pots(until)])
 
 
 def _check_file(pages: Pages) -> Iterator[str]:
@@ -66,9 +129,10 @@ def _check_file(pages: Pages) -> Iterator[str]:
         yield f"the file: {text}."
 
 
-def _check_id(pages: Pages) -> Iterator[str]:
-    pages.ledger_id()  # Raises if it is missing.
-    yield from ()
+def _check_id(pages: Pages, since: Point | None) -> Iterator[str]:
+    found = pages.ledger_id()  # Raises if it is missing.
+    if since is not None and since.ledger != found:
+        yield f"it is the ledger {found}; the one that was checked before is {since.ledger}."
 
 
 def _check_schema(pages: Pages) -> Iterator[str]:
@@ -76,9 +140,41 @@ def _check_schema(pages: Pages) -> Iterator[str]:
         yield f"the file: {text}"
 
 
-def _check_book(pages: Pages) -> Iterator[str]:
-    replay, entries, link, last_at = _Replay(), _Entries(pages), FIRST_LINK, 0
-    for number, row in enumerate(pages.raw(), 1):
+def _check_point(pages: Pages, since: Point, last: Booked | None) -> Iterator[str]:
+    """Check that the ledger still has what it had at a point: its links and its balances."""
+    link = FIRST_LINK
+    for row in pages.until(since.transfers):
+        link = linked(link, row[:-1])
+    if last is None or link.hex() != since.link or last.link != link:
+        yield (
+            f"transfer {since.transfers}: it is not what it was when the ledger was checked up to "
+            "it: the ledger was rewritten, or an older copy was restored."
+        )
+    elif _balances(pages, since.transfers) != since.balances:
+        yield f"the balances after transfer {since.transfers} are not those that were checked."
+
+
+def _begun(pages: Pages, since: Point) -> _Replay:
+    """Return the state at a point."""
+    replay = _Replay(pages, since.transfers)
+    for account, pot, posted, pending, _ in pages.pots(since.transfers):
+        replay.pots[account, pot] = posted, pending
+    for opened in pages.opened(since.transfers):
+        facts = opened.move.facts
+        replay.accounts[opened.move.account] = (facts["mode"], facts["overdraft"])
+    return replay
+
+
+def _check_book(pages: Pages, since: Point | None) -> Iterator[str]:
+    replay, link, last_at, first = _Replay(pages), FIRST_LINK, 0, 0
+    if since is not None and since.transfers:
+        last, first = pages.numbered(since.transfers), since.transfers
+        yield from _check_point(pages, since, last)
+        if last is None:
+            return
+        replay, link, last_at = _begun(pages, since), last.link, last.at
+    entries = _Entries(pages, first)
+    for number, row in enumerate(pages.after(first), first + 1):
         for text in (*_check_chain(row, number, link, last_at), *_check_row(replay, entries, row)):
             yield f"transfer {row[0]}: {text}"
         link, last_at = row[-1], row[-2]
@@ -100,8 +196,8 @@ class _Entries:
         strays: how many entries were skipped because their transfer does not exist.
     """
 
-    def __init__(self, pages: Pages) -> None:
-        self._rows = pages.entries()
+    def __init__(self, pages: Pages, after: int) -> None:
+        self._rows = pages.entries(after)
         self._next = next(self._rows, None)
         self.strays = 0
 
@@ -126,7 +222,7 @@ def _apply(replay: _Replay, booked: Booked) -> list[Entry]:
         after = (before[0] + posted, before[1] + pending)
         replay.pots[account, pot] = after
         entries.append((account, pot, posted, pending, *after))
-    if move.kind in ("reserve", "post", "grant"):
+    if move.kind in _REFERRED:
         replay.booked[booked.seq] = booked
     return sorted(entries)
 
@@ -178,11 +274,11 @@ def _check_kind(replay: _Replay, booked: Booked) -> Iterator[str]:
 def _check_release(replay: _Replay, booked: Booked) -> Iterator[str]:
     """Check that a void or expiry releases one open hold, whole."""
     move = booked.move
-    hold = replay.booked.get(move.resolves or 0)
+    hold = replay.transfer(move.resolves or 0)
     ours = (move.account, move.amount, move.parts, move.lease)
     if (
         hold is None
-        or move.resolves in replay.resolved
+        or replay.is_resolved(move.resolves or 0)
         or ours != (hold.move.account, hold.move.amount, hold.move.parts, hold.move.lease)
     ):
         yield f"it does not give back the hold {move.resolves}, once and whole."
@@ -211,12 +307,11 @@ def _check_post(booked: Booked) -> Iterator[str]:
 def _check_refund(replay: _Replay, booked: Booked) -> Iterator[str]:
     """Check that a refund refers to a post, and that no post is refunded beyond its amount."""
     move = booked.move
-    post = replay.booked.get(move.corrects or 0)
+    post = replay.transfer(move.corrects or 0)
     if post is None or post.move.kind != "post" or post.move.account != move.account:
         yield f"it corrects {move.corrects}, which is no post of its account."
         return
-    replay.refunded[post.seq] += move.amount
-    if replay.refunded[post.seq] > post.move.amount:
+    if replay.refund(post.seq, move.amount) > post.move.amount:
         yield f"more was given back of post {post.seq} than it cost."
 
 
@@ -224,7 +319,7 @@ def _check_pots(replay: _Replay, booked: Booked) -> Iterator[str]:
     """Check that each part comes from a grant of the account that pays the part's unit."""
     move = booked.move
     for unit, pot in move.parts:
-        grant = replay.booked.get(pot)
+        grant = replay.transfer(pot)
         if pot == OVERAGE:
             continue
         if grant is None or grant.move.kind != "grant" or grant.move.account != move.account:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, cast
 
 from sandbox.errors import LedgerError
+from sandbox.ledger.account import ABOUT
 from sandbox.ledger.transfer import Booked, Move
 
 LATEST_MS = 2**43  # Times are below this [ms since 1970]: 2248-09-26.
@@ -64,6 +65,9 @@ def facts_of(kind: str, text: str) -> dict[str, Any]:
     if type(read) is not dict:
         raise ValueError(f"its facts are {_short(read)}, no object")
     facts = cast("dict[str, Any]", read)
+    for name in ABOUT if kind == "post" else ():
+        if not is_text(facts.get(name, "")):
+            raise ValueError(f"its {name} is {_short(facts[name])}")
     for name, is_right in _FACTS[kind].items():
         if name not in facts or not is_right(facts[name]):
             raise ValueError(f"its {name} is {_short(facts.get(name, 'missing'))}")

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from sandbox.errors import InvalidInputError, LedgerError, UnknownNameError
 from sandbox.ledger import burn
-from sandbox.ledger.account import Account
+from sandbox.ledger.account import ABOUT, Account
 from sandbox.ledger.burn import OVERAGE, Lot
 from sandbox.ledger.holder import Holder, State
 from sandbox.ledger.pages import Pages
@@ -287,7 +287,7 @@ def exists(pages: Pages, move: Move) -> bool:
         old, new = getattr(found.move, name), getattr(move, name)
         if old != new and not (name == "run" and move.kind == "refund"):
             differ.append(f"{name} {old!r} is not {new!r}")
-    for name in sorted({*found.move.facts, *move.facts}):
+    for name in sorted({*found.move.facts, *move.facts} - {*ABOUT}):
         old, new = found.move.facts.get(name), move.facts.get(name)
         if old != new:
             differ.append(f"{name} {old!r} is not {new!r}")

@@ -13,7 +13,7 @@ import apsw
 
 from sandbox.errors import LedgerError
 from sandbox.ledger import locks, schema
-from sandbox.ledger.pages import Draft, Pages
+from sandbox.ledger.pages import DAMAGE, Draft, Pages
 from sandbox.ledger.schema import APPLICATION_ID, FORMAT
 
 BUSY_MS = 30_000
@@ -35,6 +35,8 @@ class Store:
         self.path, self.read_only, self._vfs = path, read_only, vfs
         self._connection: apsw.Connection | None = None
         self._frozen = False  # Opened as immutable: the folder is read-only.
+        self._file: tuple[int, int] | None = None  # Device and number of the file that is open.
+        self._id: str | None = None  # Of the ledger that was used first; no other takes its place.
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "read_only": self.read_only}
@@ -89,6 +91,7 @@ class Store:
             connection.transaction_mode = mode
             try:
                 with connection:  # Never nested, which would only make a savepoint.
+                    self._check_id(connection)
                     yield connection
             finally:
                 if self._frozen:  # Open it again next time: somebody may write by then.
@@ -131,6 +134,7 @@ class Store:
 
     def _open(self) -> apsw.Connection:
         """Return the open connection; open and check the file if there is none."""
+        self._check_there()
         if self._connection is not None:
             return self._connection
         connection = self._opened_read_only() if self.read_only else self._opened()
@@ -146,9 +150,38 @@ class Store:
         except BaseException:
             connection.close()
             raise
-        self._connection = connection
+        self._connection, self._file = connection, _file(self.path)
         _OPEN.add(self)
         return connection
+
+    def _check_there(self) -> None:
+        """Refuse to go on where the file was deleted or replaced: bookings would be lost with it.
+
+        SQLite would go on writing to a file that nobody finds any more.
+        """
+        there = None if self._id is None else _file(self.path)
+        if self._id is not None and there is None:
+            self.close()
+            raise LedgerError(
+                f"{self.path}: the ledger was deleted or moved while it was in use. Nothing was "
+                "booked. Restore it, and do the same again: nothing is charged twice."
+            )
+        if self._connection is not None and there is not None and there != self._file:
+            self.close()  # It is opened again, if it is the same ledger.
+
+    def _check_id(self, connection: apsw.Connection) -> None:
+        """Refuse another ledger than the one that was used first."""
+        try:
+            found = Pages(connection).ledger_id()
+        except (LedgerError, *DAMAGE):
+            return  # Whoever reads it says so.
+        if self._id is None:
+            self._id = found
+        elif found != self._id:
+            raise LedgerError(
+                f"{self.path}: the ledger was replaced by another while it was in use: it is "
+                f"{found}, not {self._id}. Nothing was booked. Restore it, and do the same again."
+            )
 
     def _opened(self) -> apsw.Connection:
         """Open the file for writing; create it and its folder if they do not exist."""
@@ -209,6 +242,15 @@ class Store:
             sql("INSERT INTO ledger VALUES (?)", os.urandom(16).hex())
             sql(f"PRAGMA application_id = {APPLICATION_ID}")
             sql(f"PRAGMA user_version = {FORMAT}")
+
+
+def _file(path: Path) -> tuple[int, int] | None:
+    """Return the device and number of a file; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _is_full(path: Path) -> bool:

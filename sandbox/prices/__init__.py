@@ -1,13 +1,12 @@
 """Price schedules: what work costs."""
 
+from sandbox.prices.local import chosen, current, load
 from sandbox.prices.schedule import (
     MAX_CREDITS,
     MICRO,
     UNITS,
     PriceSchedule,
     credits,
-    current,
-    load,
     micro,
     plus,
     read,
@@ -19,6 +18,7 @@ __all__ = [
     "MICRO",
     "UNITS",
     "PriceSchedule",
+    "chosen",
     "credits",
     "current",
     "load",

@@ -16,6 +16,7 @@ from sandbox.errors import InvalidInputError, UnknownNameError
 UNITS = ("physics_step", "pixel", "raw_byte", "reset")
 MICRO = 1_000_000  # Microcredits in a credit; this never changes.
 MAX_CREDITS = 10**12
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _FOLDER = Path(__file__).parent
 _NUMBER = re.compile(r"(\d{1,3}(,\d{3})+|\d*)(\.\d*)?(e[+-]?\d{1,2})?", re.ASCII | re.IGNORECASE)
 
@@ -66,6 +67,11 @@ def read(path: Path) -> PriceSchedule:
     from sandbox.prices.file import Document  # read no schedule.
 
     found = document.read(path, Document)
+    if not is_version(found.version):
+        raise InvalidInputError(
+            f"{path}: version: {found.version!r:.60}: use 1 to 64 letters, digits and . _ -, the "
+            "first a letter or digit."
+        )
     if found.version != path.stem:
         raise InvalidInputError(
             f"{path}: version: {found.version!r} is not the file's name, {path.stem!r}; rename one."
@@ -81,12 +87,9 @@ def schedules() -> tuple[PriceSchedule, ...]:
     return tuple(sorted(found, key=lambda s: (s.effective_from, s.version)))
 
 
-def load(version: str) -> PriceSchedule:
-    """Return the schedule called `version`; UnknownNameError if it does not exist."""
-    for schedule in schedules():
-        if schedule.version == version:
-            return schedule
-    raise UnknownNameError("price schedule", version, [s.version for s in schedules()])
+def is_version(text: str) -> bool:
+    """Return whether a text can be the version of a schedule."""
+    return _VERSION.fullmatch(text) is not None
 
 
 def current(on: datetime.date | None = None) -> PriceSchedule:

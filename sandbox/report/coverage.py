@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox import catalogue, durable, files
+from sandbox.dataset.overlap import overlap
 from sandbox.env import SandboxEnv
 from sandbox.errors import InvalidInputError
 from sandbox.report.summary import policies
@@ -65,8 +66,13 @@ class Coverage:
     warnings: list[str] = field(default_factory=list[str])
 
 
-def measure(folder: Folder) -> Coverage:
+def measure(folder: Folder, train: Folder | None = None) -> Coverage:
     """Return what a run covers of its world.
+
+    Args:
+        folder: the run.
+        train: the run that a model is trained on, if this one is to test it; what both share is
+            among the warnings.
 
     Raises:
         FormatError: the run cannot be read.
@@ -81,6 +87,7 @@ def measure(folder: Folder) -> Coverage:
     seen.tell(found)
     found.warnings = [*_warnings(found), *_seed_warnings(records)]
     found.warnings += _split_warnings(records, scenario, env, recipe.split)
+    found.warnings += [] if train is None else overlap(folder, train).warnings()
     return found
 
 

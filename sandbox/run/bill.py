@@ -22,12 +22,14 @@ class Quote:
         exact: whether the bill will be the same to the microcredit.
         episode: work of one episode per meter unit, at most.
         expected: price to be expected [microcredits], where it is known; None otherwise.
+        price_version: version of the price schedule.
     """
 
     quantities: dict[str, int]
     amount: int
     exact: bool
     episode: dict[str, int]
+    price_version: str
     expected: int | None = None
 
 
@@ -40,6 +42,7 @@ class Bill:
         amount: price of that work [microcredits].
         episodes: number of episodes kept.
         already: number of those that were charged before this call.
+        price_version: version of the price schedule.
         ended: why the run ended before it had all its episodes, in words; "" if it did not.
     """
 
@@ -47,6 +50,7 @@ class Bill:
     amount: int = 0
     episodes: int = 0
     already: int = 0
+    price_version: str = ""
     ended: str = ""
 
     def add(self, usage: Usage) -> None:
@@ -75,6 +79,7 @@ def usage(run: str, parent: str | None, record: Record, schema: Schema) -> Usage
         run=run,
         episode=record.episode,
         parent=parent,
+        about={"environment": record.environment, "scenario": record.scenario},
     )
 
 

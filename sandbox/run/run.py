@@ -2,12 +2,14 @@
 
 import secrets
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 from sandbox import files, jsonfile, prices
 from sandbox.errors import BudgetExhaustedError, FormatError, RunConflictError
 from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Lease, Ledger, Usage
+from sandbox.prices import PriceSchedule
 from sandbox.run import bill, identity
 from sandbox.run.bill import Bill, Quote
 from sandbox.run.folder import BOOKING, MANIFEST, RUN, Folder
@@ -34,6 +36,7 @@ class Run:
         path: the folder; made if it does not exist.
         ledger: where the run is charged; None is this machine's ledger.
         key: signs the run's log; None leaves it unsigned.
+        schedule: the prices; None is what the run began under, or for a new one the current.
 
     Attributes:
         source, path, ledger, key: as given.
@@ -50,15 +53,18 @@ class Run:
         path: str | Path,
         ledger: Ledger | None = None,
         key: SigningKey | None = None,
+        schedule: PriceSchedule | None = None,
     ) -> None:
         self.source, self.path, self.key = source, files.place(path), key
         self.ledger = ledger or Ledger()
         self.recipe = source.origin.recipe
         self.folder = Folder(self.path)
         version = self.folder.identity.price_version if self.folder.exists else None
-        self.schedule = prices.current() if version is None else prices.load(version)
+        if schedule is None:
+            schedule = prices.current() if version is None else prices.load(version)
+        self.schedule = schedule
         self.identity = Identity.of(source.origin, self.schedule)
-        self.bill = Bill()
+        self.bill = Bill(price_version=schedule.version)
         self._lease: Lease | None = None
         self._charged = 0  # Episodes charged in the shard under way.
         self.allowance: int | None = None  # Of the budget, what may be spent here [microcredits].
@@ -104,11 +110,14 @@ class Run:
             recover(self.path, self.ledger, self.key)  # A killed process may hold the credit.
             short = self.ledger.shortfall(account, charges)
         if short:
-            has = self.ledger.balance(account).available_micro or 0
+            has, cost = self.ledger.balance(account).available_micro or 0, sum(charges.values())
+            others = (
+                f", of which {prices.credits(cost - short)} can pay for it" if has >= cost else ""
+            )
             raise BudgetExhaustedError(
-                f"{work} but the account {account!r} has {prices.credits(has)}. Nothing was done. "
-                f"Grant credits with `sandbox ledger grant {account} {prices.credits(short)}`, or "
-                "ask for fewer --episodes."
+                f"{work} but the account {account!r} has {prices.credits(has)}{others}. Nothing "
+                f"was done. Grant credits with `sandbox ledger grant {account} "
+                f"{prices.credits(short)}`, or ask for fewer --episodes."
             )
 
     def generate(
@@ -146,7 +155,8 @@ class Run:
                 except BudgetExhaustedError as error:
                     if self.recipe.admission != "greedy" or not self.bill.episodes:
                         raise
-                    ended, self.bill.ended = self._why(), str(error)
+                    said = str(error).replace(" Nothing was done.", "")
+                    ended, self.bill.ended = self._why(), said
                 finally:
                     self._settle(ended)
         return self.bill
@@ -195,19 +205,20 @@ class Run:
         """Return the most that the run may cost [microcredits]; None means no limit."""
         return None if self.recipe.budget is None else prices.micro(self.recipe.budget)
 
+    @cached_property
     def _longest(self) -> dict[str, int]:
-        """Return the work of an episode, at most."""
+        """The work of an episode, at most."""
         return self.source.quote(0, self.schedule).episode
 
     def _why(self) -> str:
         """Return whether it is the credit or the budget that does not pay another episode."""
-        charges = self.schedule.charges(self._longest())
+        charges = self.schedule.charges(self._longest)
         return "credit" if self.ledger.shortfall(self.recipe.account, charges) else "budget"
 
     def _recount(self, posted: int) -> None:
         """Count what is kept already; `posted` of it was charged just now."""
         usages = self.folder.kept().usages
-        self.bill = Bill()
+        self.bill = Bill(price_version=self.schedule.version)
         for usage in usages:
             self.bill.add(usage)
         self.bill.already = len(usages) - posted
@@ -277,7 +288,7 @@ class Run:
         """Refuse an episode that the budget may not pay (BudgetExhaustedError)."""
         if self.allowance is None:
             return
-        most = self.schedule.cost(self._longest())
+        most = self.schedule.cost(self._longest)
         if most > self.allowance:
             raise BudgetExhaustedError(
                 f"episode {index} may cost {prices.credits(most)} credits but the budget has "

@@ -9,6 +9,7 @@ from sandbox.env import SandboxEnv
 from sandbox.env.policies import find
 from sandbox.meter import Meter
 from sandbox.observation import PICTURES
+from sandbox.prices import PriceSchedule
 from sandbox.run import recipe as recipes
 from sandbox.run.recipe import Recipe
 from sandbox.sources import rollout
@@ -17,7 +18,7 @@ from sandbox.sources.generation import Generation
 TRIED = 6  # Episodes of each policy.
 
 
-def expected(source: Generation, recipe: Recipe) -> int:
+def expected(source: Generation, recipe: Recipe, schedule: PriceSchedule) -> int:
     """Return what the episodes of a recipe will probably cost [microcredits].
 
     Each policy is tried for some episodes without pictures, which nobody pays for.
@@ -26,7 +27,7 @@ def expected(source: Generation, recipe: Recipe) -> int:
     rows = {unit: round(recipe.episodes * (steps + 1) * n) for unit, n in source.env.work().items()}
     physics = round(recipe.episodes * steps * source.env.physics_steps)
     resets = recipe.episodes * longest["reset"]
-    return prices.current().cost({"physics_step": physics, **rows, "reset": resets})
+    return schedule.cost({"physics_step": physics, **rows, "reset": resets})
 
 
 def _usual_steps(recipe: Recipe) -> float:

@@ -49,7 +49,8 @@ class Generation:
         longest = self.env.longest()
         count = self._recipe.episodes - done
         quantities = {unit: count * quantity for unit, quantity in longest.items()}
-        return Quote(quantities, schedule.cost(quantities), self.env.fixed_length, longest)
+        amount, exact = schedule.cost(quantities), self.env.fixed_length
+        return Quote(quantities, amount, exact, longest, schedule.version)
 
     def pay_from(self, lease: Lease, schedule: PriceSchedule) -> None:
         """Pay for the episodes to come from a lease."""

@@ -59,7 +59,7 @@ class Rendering:
         quantities = drawn(self.schema, sum(lengths[done:]))
         whole = {unit: quantities.get(unit, 0) for unit in prices.UNITS}
         longest = drawn(self.schema, max(lengths))
-        return Quote(whole, schedule.cost(quantities), exact=True, episode=longest)
+        return Quote(whole, schedule.cost(quantities), True, longest, schedule.version)
 
     def pay_from(self, lease: Lease, schedule: PriceSchedule) -> None:
         """Pay for the pictures to come from a lease."""

@@ -5,13 +5,20 @@ from collections.abc import Sequence
 
 from sandbox import prices
 from sandbox.errors import SandboxError
-from sandbox.ledger import Ledger, Usage
+from sandbox.ledger import Ledger, Usage, checked
 from sandbox.ledger.transfer import Booked
 from sandbox.run.folder import BOOKING, Folder
 from sandbox.verification.report import Report
 
 
-def check(folder: Folder, usages: Sequence[Usage], ledger: Ledger | None, report: Report) -> None:
+def check(
+    folder: Folder,
+    usages: Sequence[Usage],
+    ledger: Ledger | None,
+    report: Report,
+    *,
+    whole: bool = False,
+) -> None:
     """Compare what a run's episodes cost with what its ledger says.
 
     Args:
@@ -19,6 +26,7 @@ def check(folder: Folder, usages: Sequence[Usage], ledger: Ledger | None, report
         usages: what each of its episodes is to be charged for.
         ledger: the ledger; None checks nothing.
         report: takes what is found.
+        whole: check the ledger from its first transfer, not from where it was checked last.
     """
     if ledger is None:
         report.notes.append("charges were not compared with a ledger.")
@@ -34,7 +42,7 @@ def check(folder: Folder, usages: Sequence[Usage], ledger: Ledger | None, report
                 f"{ledger.id}: set SANDBOX_HOME to that one's folder, or give --no-ledger."
             )
             return
-        wrong = [f"ledger: {text}" for text in ledger.check()]
+        wrong = [f"ledger: {text}" for text in checked.check(ledger, whole=whole)[0]]
         booked = ledger.of_run(identity.run)
     except SandboxError as error:
         report.faults.append(f"ledger: {error}")

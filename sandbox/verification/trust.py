@@ -19,6 +19,8 @@ class Trust:
         published: a checkpoint of this run that was kept elsewhere, as a note; or None.
         trust_code: whether to import an environment that the run calls MODULE:CLASS; if not, its
             episodes are not replayed.
+        whole_ledger: whether to check the ledger from its first transfer, not from where this
+            machine checked it last.
     """
 
     ledger: Ledger | None
@@ -26,6 +28,7 @@ class Trust:
     signed: bool = False
     published: str | None = None
     trust_code: bool = False
+    whole_ledger: bool = False
 
     @classmethod
     def here(cls) -> "Trust":

@@ -1,0 +1,134 @@
+"""An operator's own prices: checked, installed, fixed in a run's identity, and never changed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import pytest
+from running import cli, recipe
+
+import sandbox
+from sandbox import prices
+from sandbox.errors import InvalidInputError, RunConflictError, UnknownNameError
+from sandbox.ledger import Ledger
+from sandbox.ledger.statement import statement
+from sandbox.prices import local
+
+SCHEDULE = """format: 1
+version: {version}
+effective_from: 2026-01-01
+rates:
+  physics_step: {step}
+  pixel: 7
+  raw_byte: 0
+  reset: 1000
+"""
+
+
+def written(folder: Path, version: str = "lab-2026", step: int = 20_000) -> Path:
+    path = folder / f"{version}.yaml"
+    path.write_text(SCHEDULE.format(version=version, step=step))
+    return path
+
+
+def test_a_run_keeps_the_prices_of_its_operator(tmp_path: Path) -> None:
+    path, wanted = written(tmp_path), recipe("billiards", episodes=2)
+    quoted = sandbox.quote(wanted, prices=str(path))
+    work = {"physics_step": quoted.quantities["physics_step"], "reset": 2}
+    assert quoted.amount == work["physics_step"] * 20_000 + 2 * 1000
+    bill = sandbox.generate(wanted, tmp_path / "run", prices=str(path))
+    assert (bill.amount, bill.price_version) == (quoted.amount, "lab-2026")
+    identity = sandbox.open_run(tmp_path / "run").identity
+    assert identity.prices == prices.load("lab-2026").digest
+    assert sandbox.verify(tmp_path / "run").faults == []
+    assert sandbox.generate(wanted, tmp_path / "run").amount == bill.amount  # As it began.
+    with pytest.raises(RunConflictError, match="price_version"):
+        sandbox.generate(wanted, tmp_path / "run", prices="1")
+    other = sandbox.generate(wanted, tmp_path / "other")
+    assert other.amount == prices.load("1").cost(other.quantities)
+    assert sandbox.open_run(tmp_path / "other").run != identity.run
+    assert Ledger().check() == []
+
+
+def test_a_schedule_that_has_priced_something_cannot_be_replaced(tmp_path: Path) -> None:
+    first = written(tmp_path)
+    sandbox.generate(recipe(episodes=1), tmp_path / "run", prices=str(first))
+    (tmp_path / "b").mkdir()
+    with pytest.raises(InvalidInputError, match="another price schedule 'lab-2026'"):
+        sandbox.quote(recipe(episodes=1), prices=str(written(tmp_path / "b", step=5)))
+    written(local.folder(), step=5)  # By hand: it shows.
+    faults = sandbox.verify(tmp_path / "run", sample=0).faults
+    assert any("its prices are not those of version 'lab-2026'" in fault for fault in faults)
+    with pytest.raises(RunConflictError, match="another prices"):
+        sandbox.generate(recipe(episodes=1), tmp_path / "run")
+
+
+def test_the_default_prices_new_runs_and_environments(tmp_path: Path) -> None:
+    written(tmp_path)
+    assert cli("prices", "use", tmp_path / "lab-2026.yaml").returncode == 0
+    assert prices.current().version == "lab-2026"
+    env: Any = gymnasium.make("sandbox:sandbox/PushT-v0")
+    env.reset(seed=0)
+    assert env.step([0.0, 0.0])[4]["charged"] == 24 * 20_000
+    env.close()
+    posts = [line for line in statement(Ledger(), "local") if line["kind"] == "post"]
+    assert posts[0]["price_version"] == "lab-2026"
+    assert sandbox.generate(recipe(episodes=1), tmp_path / "run").price_version == "lab-2026"
+    listed = json.loads(cli("prices", "list", "--json").stdout)
+    assert [row["version"] for row in listed if row["current"]] == ["lab-2026"]
+    assert {row["version"]: row["whose"] for row in listed}["1"] == "the package's"
+    assert cli("prices", "use").returncode == 0
+    assert prices.current().version != "lab-2026"
+    (local.folder() / "default").write_text("gone\n")
+    with pytest.raises(UnknownNameError, match="no price schedule is called 'gone'"):
+        prices.current()
+
+
+def test_commands_show_and_check_and_take_prices(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    assert json.loads(cli("prices", "show", "1", "--json").stdout)["rates"]["pixel"] == 50
+    assert json.loads(cli("prices", "check", path, "--json").stdout)["version"] == "lab-2026"
+    assert not local.folder().exists()  # Nothing was installed.
+    made = ("cartpole_swingup_states", "--episodes", "1", "--prices", str(path), "--json")
+    quoted = json.loads(cli("quote", *made).stdout)
+    done = cli("generate", *made, "--out", tmp_path / "run")
+    assert quoted["price_version"] == "lab-2026"
+    assert json.loads(done.stdout)["charge_micro"] <= quoted["charge_micro"]
+    assert "20,000" in cli("quote", *made[:-1]).stdout
+    again = cli("generate", *made[:3], "--out", tmp_path / "run").stdout
+    assert "20,000" in again  # The bill is printed at the run's own prices.
+
+
+@pytest.mark.parametrize(
+    ("version", "text", "says"),
+    [
+        ("1", SCHEDULE.format(version='"1"', step=3), "another price schedule '1'"),
+        ("other", SCHEDULE.format(version="lab", step=3), "is not the file's name"),
+        ("lab", SCHEDULE.format(version="lab", step=-3), "rates"),
+        ("lab", SCHEDULE.format(version="lab", step=3) + "  joule: 3\n", "joule"),
+        ("lab", SCHEDULE.format(version="lab", step=3).replace("  reset: 1000\n", ""), "reset"),
+        ("lab", "format: 1\n", "version"),
+        ("-lab", SCHEDULE.format(version="-lab", step=3), "the first a letter or digit"),
+    ],
+)
+def test_a_schedule_that_is_not_valid_is_refused_in_one_line(
+    tmp_path: Path, version: str, text: str, says: str
+) -> None:
+    path = tmp_path / f"{version}.yaml"
+    path.write_text(text)
+    done = cli("prices", "check", "--", path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in " ".join(done.stderr.split())
+    with pytest.raises(InvalidInputError):
+        sandbox.quote(recipe(episodes=1), prices=str(path))
+    assert not local.folder().exists()
+
+
+def test_an_unknown_schedule_says_which_there_are(tmp_path: Path) -> None:
+    for name in ("3000", "../../etc/passwd", "x/y"):
+        with pytest.raises(UnknownNameError, match="no price schedule is called"):
+            prices.load(name)
+    done = cli("prices", "show", "11")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Known: 1" in " ".join(done.stderr.split())
