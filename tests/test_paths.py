@@ -34,6 +34,7 @@ CALLS: Calls = {  # Every public function, in an order in which each finds what 
     "surprises": lambda at: (
         sandbox.surprises(at("run"), at("s"), kinds=["recolor"], pairs=1).episodes
     ),
+    "overlap": lambda at: sandbox.overlap(at("run"), at("b")).warnings(),
     "Windows": lambda at: len(sandbox.Windows(at("run"), 4, ("reward",))),
 }
 
