@@ -1,6 +1,6 @@
 """Promises that every environment of the catalogue keeps; `sandbox.testing` has most of them.
 
-The long version (SANDBOX_SOAK=1, `make soak`) tries the scripted policy in 100 episodes, not in 10.
+The long version (SANDBOX_SOAK=1, `make soak`) tries the scripted policy in 100 episodes, not in 6.
 """
 
 import os
@@ -17,7 +17,7 @@ from sandbox.testing import WorldContract
 class TestEveryWorld(WorldContract):
     """What an author's world must pass, ours pass too."""
 
-    seeds = 100 if "SANDBOX_SOAK" in os.environ else 10
+    seeds = 100 if "SANDBOX_SOAK" in os.environ else 6
 
     @pytest.fixture(autouse=True)
     def _each(self, environment: str) -> None:

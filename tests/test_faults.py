@@ -193,7 +193,7 @@ def operations(folder: Path) -> int:
 
 def points(folder: Path) -> list[int]:
     every = list(range(operations(folder)))
-    return every if SOAK else random.Random(0).sample(every, min(len(every), 30))
+    return every if SOAK else random.Random(0).sample(every, min(len(every), 15))
 
 
 @pytest.mark.parametrize("error", ["full", "io"])

@@ -1,6 +1,7 @@
 """A greedy run that has spent its credit is a finished, shorter run, and goes on after a grant."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def verified(path: Path, **keywords: Any) -> Any:
     return report
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, 2] if "SANDBOX_SOAK" in os.environ else [2])
 def test_a_run_that_spent_its_credit_is_finished_and_goes_on(tmp_path: Path, workers: int) -> None:
     keys.new()
     book, run = granted(4.5), tmp_path / "run"

@@ -475,7 +475,10 @@ def test_a_full_disk_is_said_to_be_full_whatever_sqlite_calls_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SQLite calls it an I/O error when there is no room for its shared memory."""
-    (tmp_path / "ledger.db").mkdir()  # Cannot be opened.
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(LedgerError, match="Is a directory"):
+        Ledger(tmp_path / "folder").balance("local")
+    (tmp_path / "ledger.db-wal").mkdir()  # So that SQLite cannot open its log.
     with pytest.raises(LedgerError, match="cannot be opened or written"):
         Ledger(tmp_path / "ledger.db").balance("local")
     disk = os.statvfs(tmp_path)

@@ -101,7 +101,7 @@ def test_an_ascii_terminal_shows_every_path_and_table(short: Path, tmp_path: Pat
     assert sandbox.verify(out, sample=0).faults == []
 
 
-@pytest.mark.parametrize("command", ["envs", "scenarios", "factors push_t", "quote push_t_demo"])
+@pytest.mark.parametrize("command", ["envs", "factors push_t", "schema recipe"])
 def test_commands_do_without_docstrings_and_assertions(command: str) -> None:
     done = process(*command.split(), PYTHONOPTIMIZE="2")
     assert done.returncode == 0, done.stderr

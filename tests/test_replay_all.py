@@ -53,7 +53,7 @@ def test_disturbed_episodes_and_branches_of_every_world_replay(
         "extends": f"{environment}_varied",
     }
     if not SOAK:
-        scenario["limit_s"] = 2.0
+        scenario["limit_s"] = 1.0
     path = tmp_path / "disturbed.yaml"
     path.write_text(json.dumps(scenario | {"disturbances": disturbances(environment, free)}))
     wanted = recipe(

@@ -124,10 +124,10 @@ def peak() -> int:
 
 @pytest.mark.parametrize("how", ["forgotten", "released", "in a block"])
 def test_snapshots_are_freed(how: str) -> None:
-    """3,000 of them would keep 340 MB."""
+    """800 of them would keep 90 MB."""
     env = made("cartpole_swingup")
     env.reset(seed=0)
-    for n in range(3000):
+    for n in range(1000):
         if n == 200:
             before = peak()
         kept = env.snapshot()
@@ -151,7 +151,7 @@ def test_a_world_that_is_closed_or_built_again_keeps_nothing() -> None:
         env = made("cartpole_swingup")
         for seed in range(2):
             env.reset(seed=seed)
-            held = [env.snapshot() for _ in range(500)]
+            held = [env.snapshot() for _ in range(150)]
         env.close()
         env.close()
         before = before or peak()

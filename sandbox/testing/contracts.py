@@ -28,7 +28,7 @@ from sandbox.scene import movable
 from sandbox.testing import returning
 
 DISCOUNTS = (1.0, 0.99)  # By which returns are compared.
-FEW = 4  # Episodes in which policies are compared with each other.
+FEW = 3  # Episodes in which policies are compared with each other.
 BESIDE_S = 0.3  # So long before success a policy stops, to compare what it earns.
 OF_ACTIONS = ("action_delay_steps", "action_noise")  # Factors that are not of the scene.
 VARIED: dict[str, Any] = {"variation": ["all"]}
