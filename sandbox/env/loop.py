@@ -47,6 +47,8 @@ class SandboxEnv(Task):
         budget: credits that this environment may spend in its life; None sets no limit.
         render_mode: `rgb_array` or None.
         reward: `dense`, or `sparse`: -1 until success, then 0.
+        actions: `clip` takes an action outside [-1, 1] as the nearest inside, which is logged;
+            `refuse` refuses it.
         labels: whether the world adds up contact impulses for `labels`.
         meter: counts and pays in place of `account` and `budget`.
         label: what the charges of its episodes are called in statements, such as sweep-3.
@@ -91,6 +93,7 @@ class SandboxEnv(Task):
         labels: bool = False,
         meter: Meter | None = None,
         reward: str = "dense",
+        actions: str = "clip",
         label: str | None = None,
     ) -> None:
         self.keywords: dict[str, Any] = {
@@ -102,14 +105,14 @@ class SandboxEnv(Task):
             "renderer": renderer,
             "render_mode": render_mode,
             "reward": rewards.checked(reward),
+            "actions": asked.actions_outside(actions),
             "label": asked.checked_label(label),
         }
         self.scenario, self.split = start.scenario(self, scenario, split), split
         self.modalities = modality.names(observation)
         self.render_mode = asked.render_mode(render_mode)
         self.paying = None if meter else dict(account=account, budget=budget, label=label)
-        about = start.about(self, scenario, label)
-        self.meter = meter or asked.meter(account, budget, about)
+        self.meter = meter or asked.meter(account, budget, start.about(self, scenario, label))
         self.max_steps = start.limit(self)
         self.physics_steps = self.physics_hz // self.control_hz
         self.variation_space = VariationSpace(self.factors)
@@ -118,7 +121,6 @@ class SandboxEnv(Task):
         self.world.feels = labels
         size, drawn = modality.checked_size(image_size), render_mode is not None
         self.pictures = Pictures(self.modalities, camera, size, renderer, drawn, self.world)
-        self._reward = reward
         self._observe_as(single=isinstance(observation, str))
         self._places = self.places()
         self.log_bytes, self.whole_episodes, self.closed = 0, False, False
@@ -185,10 +187,10 @@ class SandboxEnv(Task):
         """Check, pay, act, in that order: a refused step costs nothing and changes nothing.
 
         Raises:
-            InvalidInputError: an action outside the action space, or a step after the end.
+            InvalidInputError: an action that is not finite, or a step after the end.
             BudgetExhaustedError: the step cannot be paid; after a top-up it can.
         """
-        numbers = asked.numbers(action, self.action_size)
+        numbers = asked.numbers(action, self.action_size, self.keywords["actions"])
         episode, meter, cost = self.episode, self.meter, self.costs.step
         if episode.over or self.process != os.getpid():
             exits.refuse_outside(self, "step")
@@ -201,8 +203,9 @@ class SandboxEnv(Task):
             self.advance(numbers)
             observation, info = self._arrive(charged)
             terminated = self.terminated()
-            failed = terminated and not info["success"]
-            reward = rewards.earned(self, self._reward, info["success"], failed)
+            done = bool(info["success"])
+            failed = terminated and not done
+            reward = rewards.earned(self, self.keywords["reward"], done, failed)
             truncated = self.t >= self.max_steps
             if not truncated:
                 lack = self.costs.lack(meter, drawn=self.pictures.has_frame())
@@ -416,11 +419,13 @@ class SandboxEnv(Task):
             observation = self._observe(self.columns[0])
         else:
             observation = {name: self._observe(name) for name in self.columns}
+        success = np.bool_(self.success())
         info = {
             "state": np.array(self.row),
-            "success": self.success(),
-            "charged": charged,
-            "balance": self.meter.balance,
+            "success": success,
+            "is_success": success,  # As Stable-Baselines3 and LeRobot call it.
+            "charged": np.int64(charged),
+            "balance": np.int64(self.meter.balance),
         }
         return observation, info
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from sandbox import prices, validation
@@ -15,6 +16,7 @@ from sandbox.scenario import factors
 from sandbox.scenario.disturbance import Disturbance
 from sandbox.scenario.factors import Factors
 
+OUTSIDE = ("clip", "refuse")
 OPTIONS = ("variation", "variation_values", "disturbances")
 
 
@@ -94,26 +96,52 @@ def disturbances(options: Mapping[str, Any] | None, known: Factors) -> list[Dist
     return found
 
 
-def numbers(action: Any, size: int) -> list[float]:
-    """Return an action's float32 values as numbers.
+def actions_outside(what: str) -> str:
+    """Return how actions outside [-1, 1] are taken; UnknownNameError if there is no such way."""
+    if what not in OUTSIDE:
+        raise UnknownNameError("way to take actions", what, OUTSIDE)
+    return what
+
+
+def numbers(action: Any, size: int, outside: str = "clip") -> list[float]:
+    """Return an action's float32 values as numbers from -1 to 1.
+
+    Args:
+        action: what `step` was given.
+        size: how many numbers it must have.
+        outside: `clip` takes finite numbers outside [-1, 1] as the nearest end; `refuse` refuses
+            them.
 
     Raises:
-        InvalidInputError: it is outside the action space.
+        InvalidInputError: it has another shape, a number that is not finite, or one outside.
     """
-    try:
-        vector = np.asarray(action, np.float32)
-    except (TypeError, ValueError, OverflowError):
-        vector = np.empty(0, np.float32)
-    if np.ma.is_masked(action):  # asarray() would show what the mask hides.
-        vector = np.empty(0, np.float32)
+    vector = _vector(action)
     found: list[float] = vector.tolist() if vector.shape == (size,) else [math.nan]
-    for number in found:
+    for n, number in enumerate(found):
         if not -1.0 <= number <= 1.0:
+            if outside == "clip" and math.isfinite(number):
+                found[n] = math.copysign(1.0, number)
+                continue
+            kind = "finite numbers" if outside == "clip" else "numbers, each from -1 to 1"
             raise InvalidInputError(
-                f"action {_shown(action)}: give {size} numbers, each from -1 to 1. "
-                "Nothing was done and nothing was charged."
+                f"action {_shown(action)}: give {size} {kind}. Nothing was done and nothing was "
+                "charged."
             )
     return found
+
+
+def _vector(action: Any) -> NDArray[np.float32]:
+    """Return an action as float32, finite where it is; empty if it is no array of numbers."""
+    if np.ma.is_masked(action):  # asarray() would show what the mask hides.
+        return np.empty(0, np.float32)
+    try:
+        given = np.asarray(action)
+        if given.dtype != np.float32:  # 1e300 is finite, and float32 has no such number.
+            given = np.asarray(action, np.float64)
+            given = np.where(np.isfinite(given), np.clip(given, -2.0, 2.0), given)
+        return given.astype(np.float32, copy=False)
+    except (TypeError, ValueError, OverflowError):
+        return np.empty(0, np.float32)
 
 
 def _shown(value: Any) -> str:

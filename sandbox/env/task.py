@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, NoReturn, final
 
 import gymnasium
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sandbox import content
 from sandbox.env.episode import Episode
 from sandbox.env.policy import Policy, Vector
+from sandbox.errors import InvalidInputError
 from sandbox.observation import Element
 from sandbox.scenario.factors import Color, Factors, Values
 from sandbox.scene import Engine, Light, Scene, sun
@@ -193,6 +194,44 @@ class Task(gymnasium.Env[Observation, Vector]):
         fallen = min(self.row[2 : len(self.state_bodies) * BODY_STATE : BODY_STATE], default=0.0)
         happens = (self.touches(), first, fallen < -OFF_M, self.success())
         return matrix, [*happens, *self.happening()]
+
+    # What other libraries call by name ----------------------------------------------------------
+
+    @property
+    def task(self) -> str:
+        """Name of the task, as LeRobot asks for it."""
+        return self.name()
+
+    @property
+    def task_description(self) -> str:
+        """What is to be done, in a sentence."""
+        return (type(self).__doc__ or self.name()).strip().partition("\n")[0]
+
+    @property
+    def _max_episode_steps(self) -> int:
+        return self.max_steps
+
+    def _set_state(self, *_: Any, **__: Any) -> NoReturn:
+        self._refuse_recorded()
+
+    def _set_goal_state(self, *_: Any, **__: Any) -> NoReturn:
+        self._refuse_recorded()
+
+    def reset_options_from_dataset(self, *_: Any, **__: Any) -> NoReturn:
+        """Refuse to start at a state of a dataset, as stable-worldmodel's evaluation asks.
+
+        Raises:
+            InvalidInputError: always. Without this method the evaluation would start elsewhere and
+                say nothing.
+        """
+        self._refuse_recorded()
+
+    def _refuse_recorded(self) -> NoReturn:
+        raise InvalidInputError(
+            f"{self.name()}: an episode cannot start at a recorded state yet: the contacts would "
+            "not be those of the recording, and a score from there would be wrong. Nothing was "
+            "done. Start with reset(seed=...), or go on from a state with branch()."
+        )
 
     def started(self) -> None:
         """Prepare what the task remembers; called when a scene is built, before the first row."""

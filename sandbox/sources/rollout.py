@@ -128,9 +128,8 @@ def rollout(
         charges[t] = info["charged"]
         if ended or cut:
             break
-        step = act()
-        observation, reward, ended, cut, info = env.step(step)  # Refuses what is no action.
-        action[t] = step
+        observation, reward, ended, cut, info = env.step(act())  # Refuses what is no action.
+        action[t] = env.episode.actions[-1]  # Inside the action space.
         rewards.append(reward)
         charges.append(0)
         t += 1

@@ -100,8 +100,8 @@ class WorldContract:
             assert lived(env, 5, seed=1) != lived(env, 5, seed=2), "seeds 1 and 2 are the same."
 
     def test_a_refused_step_costs_nothing_and_changes_nothing(self) -> None:
-        """An action outside the action space is refused before anything is done."""
-        with self.made() as env:
+        """What is no action of the world is refused before anything is done."""
+        with self.made(actions="refuse") as env:
             env.reset(seed=0)
             size, good = env.action_size, np.zeros(env.action_size, np.float32)
             env.step(good)
@@ -113,6 +113,18 @@ class WorldContract:
             after = (env.world.physics_steps, env.meter.spent, env.t, env.world.read())
             assert after == before, "a refused step changed something."
             env.step(good)
+
+    def test_an_action_outside_the_action_space_is_taken_as_the_nearest_inside(self) -> None:
+        """Planners and policies of other libraries overshoot; what is applied is recorded."""
+        rows: list[Any] = []
+        with self.made() as env:
+            for scale in (1.0, 1.5, 1e300):
+                env.reset(seed=0)
+                info: dict[str, Any] = {}
+                for sign in (1.0, -1.0):
+                    _, _, _, _, info = env.step(np.full(env.action_size, sign * scale))
+                rows.append((info["state"].tobytes(), env.episode.actions))
+            assert rows[0] == rows[1] == rows[2], "an action outside does something else."
 
     def test_the_meter_counts_what_the_world_did(self) -> None:
         """The meter's physics steps and resets are those of the simulation."""
