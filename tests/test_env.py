@@ -314,16 +314,17 @@ def test_vector_environments_step_and_reset(asynchronous: bool) -> None:
     envs.close()
 
 
-def test_info_is_plain_numbers_and_arrays() -> None:
+def test_info_holds_scalars_and_arrays() -> None:
     env = make()
     _, info = env.reset(seed=0)
     assert {k: type(v) for k, v in info.items() if k != "state"} == {
-        "success": bool,
-        "charged": int,
-        "balance": int,
+        "success": np.bool_,
+        "is_success": np.bool_,
+        "charged": np.int64,
+        "balance": np.int64,
     }
     assert info["state"].shape == (len(env.state_names()),)
-    json.dumps({k: v for k, v in info.items() if k != "state"})
+    json.dumps({k: v.item() for k, v in info.items() if k != "state"})
 
 
 def test_several_cameras_give_a_column_each() -> None:

@@ -82,7 +82,7 @@ def test_lerobots_names_are_there(environment: str) -> None:
     told: Any = env
     assert told.task == environment
     assert told.task_description.endswith(".")
-    assert len(told.task_description) > 15
+    assert len(told.task_description) > 10
     assert told._max_episode_steps == told.max_episode_steps()
     env.close()
 
