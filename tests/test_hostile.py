@@ -211,7 +211,7 @@ def test_a_policy_that_is_none_is_one_line(
     (tmp_path / f"strange_{kind}.py").write_text(STRANGE[kind])
     monkeypatch.syspath_prepend(tmp_path)
     wanted = recipe("billiards", scenario=SHORT, policies={f"strange_{kind}:policy": 1.0})
-    with pytest.raises(InvalidInputError, match=r"policy 'strange_|give 2 numbers"):
+    with pytest.raises(InvalidInputError, match=r"policy 'strange_|give 2 finite numbers"):
         sandbox.generate(wanted, tmp_path / "run")
 
 
