@@ -77,6 +77,7 @@ def test_a_run_that_spent_its_credit_is_finished_and_goes_on(tmp_path: Path, wor
     assert book.balance("lab").posted_micro == round(24.5 * EACH) - 9 * EACH
 
 
+@pytest.mark.skipif("SANDBOX_SOAK" not in os.environ, reason="long: run `make soak`")
 def test_a_budget_ends_a_greedy_run_and_a_larger_one_goes_on(tmp_path: Path) -> None:
     run = tmp_path / "run"
     rich = wanted(account="local")

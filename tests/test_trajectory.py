@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import random
 import subprocess
 import sys
@@ -235,6 +236,7 @@ def test_another_process_writes_the_same_bytes(tmp_path: Path, twelve_ramps: Pat
     assert path.read_bytes() == twelve_ramps.read_bytes()
 
 
+@pytest.mark.skipif("SANDBOX_SOAK" not in os.environ, reason="long: run `make soak`")
 def test_a_run_killed_at_random_keeps_what_it_said_and_ends_in_the_same_bytes(
     tmp_path: Path, twelve_ramps: Path
 ) -> None:
