@@ -28,6 +28,7 @@ class Episode:
         noise_rng: draws that noise.
         actions: the action given in each step so far.
         worth: what the last state was worth; see `reward`.
+        longest: steps of the longest episode, in which the reward is counted.
         touched_at: the first row at which bodies of the state had touched, or -1.
         over: whether no step may follow.
         starved: whether credit did not suffice for the next step when the last one arrived.
@@ -44,6 +45,7 @@ class Episode:
     noise_rng: np.random.Generator | None = None
     actions: list[list[float]] = field(default_factory=list[list[float]])
     worth: float = 0.0
+    longest: int = 0
     touched_at: int = -1
     over: bool = False
     starved: bool = False

@@ -132,14 +132,15 @@ def numbers(action: Any, size: int, outside: str = "clip") -> list[float]:
 
 def _vector(action: Any) -> NDArray[np.float32]:
     """Return an action as float32, finite where it is; empty if it is no array of numbers."""
+    if type(action) is np.ndarray and action.dtype == np.float32:  # As policies return it.
+        return action
     if np.ma.is_masked(action):  # asarray() would show what the mask hides.
         return np.empty(0, np.float32)
     try:
-        given = np.asarray(action)
-        if given.dtype != np.float32:  # 1e300 is finite, and float32 has no such number.
-            given = np.asarray(action, np.float64)
-            given = np.where(np.isfinite(given), np.clip(given, -2.0, 2.0), given)
-        return given.astype(np.float32, copy=False)
+        given = np.asarray(action, np.float64)
+        if np.isfinite(given).all():  # 1e300 is finite, and float32 has no such number.
+            given = np.clip(given, -2.0, 2.0)
+        return given.astype(np.float32)
     except (TypeError, ValueError, OverflowError):
         return np.empty(0, np.float32)
 

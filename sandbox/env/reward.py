@@ -31,6 +31,7 @@ def checked(kind: str) -> str:
 def begin(task: "Task") -> None:
     """Remember what the first state is worth."""
     task.episode.worth = task.progress() + task.success()
+    task.episode.longest = task.max_episode_steps()
 
 
 def earned(task: "Task", kind: str, done: bool, failed: bool) -> float:
@@ -45,6 +46,7 @@ def earned(task: "Task", kind: str, done: bool, failed: bool) -> float:
     left = task.max_steps - task.t if failed else 0
     if kind == "sparse":
         return float(done) - 1.0 - left
-    before, task.episode.worth = task.episode.worth, task.progress() + done
-    gained = task.max_episode_steps() * (task.episode.worth - before)
+    episode, worth = task.episode, task.progress() + done
+    gained = episode.longest * (worth - episode.worth)
+    episode.worth = worth
     return gained - task.shortfall() - left

@@ -11,7 +11,7 @@ from sandbox.meter import Meter
 from sandbox.observation import PICTURES
 from sandbox.prices import PriceSchedule
 from sandbox.run import recipe as recipes
-from sandbox.run.recipe import Recipe
+from sandbox.run.recipe import EpisodeChance, Recipe
 from sandbox.sources import rollout
 from sandbox.sources.generation import Generation
 
@@ -45,9 +45,9 @@ def _usual_steps(recipe: Recipe) -> float:
 
 def _steps(env: SandboxEnv, policy: str, number: int, recipe: Recipe) -> int:
     """Return how many steps an episode of a policy takes."""
-    streams = np.random.SeedSequence(recipe.seed, spawn_key=(number,)).spawn(2)
-    env.reset(seed=int(streams[0].generate_state(1, np.uint64)[0] >> np.uint64(1)))
-    act, over = find(policy)(env, np.random.default_rng(streams[1])), False
+    chance = EpisodeChance(recipe, number)
+    env.reset(seed=chance.seed)
+    act, over = find(policy)(env, chance.policy_rng), False
     while not over:
         _, _, ended, cut, _ = env.step(act())
         over = ended or cut
