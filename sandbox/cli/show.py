@@ -1,6 +1,5 @@
 """What the command line prints: tables, bills, reports."""
 
-import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -70,12 +69,14 @@ def table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def pairs(found: "Sequence[Pair]") -> None:
     """Print how soon the members of pairs part, by kind of surprise."""
+    from statistics import median_low
+
     rows: list[dict[str, Any]] = []
     for kind in dict.fromkeys(pair.kind.partition(":")[0] for pair in found):
         mine = [pair for pair in found if pair.kind.partition(":")[0] == kind]
         late = sorted(pair.parts_at - pair.step for pair in mine if pair.parts_at is not None)
         row = {"surprise": kind, "pairs": len(mine)}
-        row |= {"rows_until_they_part": statistics.median_low(late) if late else "-"}
+        row |= {"rows_until_they_part": median_low(late) if late else "-"}
         row |= {"at_most": max(late) if late else "-", "never": len(mine) - len(late)}
         rows.append(row)
     table("Pairs", rows)

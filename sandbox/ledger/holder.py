@@ -1,7 +1,6 @@
 """Which process holds credit, and whether it is still there."""
 
 import functools
-import multiprocessing
 import os
 import socket
 from dataclasses import asdict, dataclass
@@ -38,6 +37,8 @@ class Holder:
     @classmethod
     def starter(cls) -> Self:
         """Return the process that started this one as a worker; without one, this process."""
+        import multiprocessing  # Only workers need it.
+
         parent = multiprocessing.parent_process()
         pid = None if parent is None else parent.pid
         return cls._of(os.getpid() if pid is None else pid)
