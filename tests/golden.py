@@ -9,7 +9,6 @@ import argparse
 import hashlib
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import h5py
 import hdf5plugin  # noqa: F401  # Registers the Zstandard filter.
+from running import cli
 
 FILE = Path(__file__).with_name("golden.json")
 DATASETS = Path(__file__).parent.parent / "datasets"
@@ -34,14 +34,7 @@ def made(recipe: str, home: Path) -> tuple[dict[str, Any], str]:
     """Generate a recipe's first episodes; return their digests, and the CPU's name."""
     out = home / recipe
     options = ["--episodes", str(EPISODES), "--seed", str(SEED), "--json", "--out", str(out)]
-    command = [sys.executable, "-c", "from sandbox.cli import main; main()", "generate", recipe]
-    done = subprocess.run(
-        [*command, *options],
-        env={**os.environ, "SANDBOX_HOME": str(home / "home")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = cli("generate", recipe, *options)
     assert done.returncode == 0, f"generate {recipe}: {done.stderr}"
     bill = json.loads(done.stdout.splitlines()[-1])
     (shard,) = sorted(out.glob("shards/*.h5"))
@@ -86,6 +79,7 @@ def main() -> None:
     write = parser.parse_args().write
     before, found, cpus, differ = known(), {}, set[str](), list[str]()
     with tempfile.TemporaryDirectory() as home:
+        os.environ["SANDBOX_HOME"] = home
         for recipe in recipes():
             found[recipe], cpu = made(recipe, Path(home))
             cpus.add(cpu)

@@ -2,11 +2,14 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
+from itertools import groupby
 from pathlib import Path
 
 import pytest
+from running import cli
 
 ROOT = Path(__file__).parent.parent
 ELSEWHERE = ["add_a_world.md"]  # A package of its own: test_outside.py installs and runs it.
@@ -21,28 +24,47 @@ NOT_HERE = re.compile(
 )  # The machine's, not the test's.
 
 
+PLAIN = re.compile(r"sandbox ([^$|;&<>]*?)(?: > (\S+))?")  # A command that needs no shell.
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
-def test_the_code_blocks_run(path: Path, tmp_path: Path) -> None:
-    scripts = str(Path(sys.executable).parent)
-    env = {
-        **os.environ,
-        "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONWARNINGS": "error::DeprecationWarning",
-    }
+def test_the_code_blocks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
     for kind, name, text in BLOCK.findall(path.read_text()):
         if kind == "yaml":
-            (tmp_path / name).write_text(text)
-            continue
-        if kind == "sh":
-            lines = [line for line in text.splitlines() if not NOT_HERE.match(line)]
-            command = ["bash", "-euo", "pipefail", "-c", "\n".join(lines)]
+            Path(name).write_text(text)
+        elif kind == "sh":
+            run_lines([line for line in text.splitlines() if not NOT_HERE.match(line)])
         else:
-            command = [sys.executable, "-c", text]
-        done = subprocess.run(
-            command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+            exec(compile(text, path.name, "exec"), {"__name__": "__main__"})
+
+
+def run_lines(lines: list[str]) -> None:
+    """Run the lines of a block: commands of ours in this process, all else by a shell."""
+    lines = [line.partition("  #")[0].strip() for line in lines]
+    for plain, some in groupby(lines, lambda line: PLAIN.fullmatch(line) is not None):
+        if not plain:
+            shell("\n".join(some))
+            continue
+        for found in filter(None, map(PLAIN.fullmatch, some)):
+            done = cli(*shlex.split(found[1]))
+            assert done.returncode == 0, f"{found[0]}\n{done.stdout}\n{done.stderr}"
+            if found[2]:
+                Path(found[2]).write_text(done.stdout)
+
+
+def shell(text: str) -> None:
+    """Run a block as a shell does, with this Python's commands."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", text],
+        env={**os.environ, "PATH": path, "PYTHONWARNINGS": "error::DeprecationWarning"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
 
 
 def test_the_readme_names_the_commands_of_a_newcomer() -> None:
