@@ -1,10 +1,11 @@
 """Recipes to run, runs to look into, and fresh processes to run things in."""
 
 import io
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -85,3 +86,32 @@ def cli(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     finally:
         sys.argv = before
     return subprocess.CompletedProcess(command, status, out.getvalue(), error.getvalue())
+
+
+MANY = """
+import json, sys
+from running import cli
+done = [cli(*command) for command in json.loads(sys.argv[1])]
+json.dump([[one.returncode, one.stdout, one.stderr] for one in done], sys.stdout)
+"""
+
+
+def clis(
+    *commands: Sequence[str | Path], cwd: Path | None = None, **environ: str
+) -> list[subprocess.CompletedProcess[str]]:
+    """Run commands of the command line one after another, in one fresh process for all."""
+    words = json.dumps([list(map(str, command)) for command in commands])
+    path = os.pathsep.join([environ.pop("PYTHONPATH", ""), str(TESTS)]).lstrip(os.pathsep)
+    done = subprocess.run(
+        [sys.executable, "-c", MANY, words],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": path, **environ},
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    told = zip(commands, json.loads(done.stdout), strict=True)
+    return [subprocess.CompletedProcess(list(command), *one) for command, one in told]

@@ -3,12 +3,14 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from running import clis
 
 from sandbox import catalogue
 
@@ -61,7 +63,13 @@ def python(code: str, folder: Path) -> Done:
     return run(sys.executable, "-c", code, cwd=folder, path=folder)
 
 
-def cli(folder: Path, *arguments: str) -> Done:
+def cli(folder: Path, *commands: str) -> list[Done]:
+    """Run commands, each written as in a shell, in one fresh process for all."""
+    return clis(*map(shlex.split, commands), cwd=folder, PYTHONPATH=str(folder))
+
+
+def alone(folder: Path, *arguments: str) -> Done:
+    """Run one command in a process of its own, with what is printed before it begins."""
     code = "from sandbox.cli import main; main()"
     return run(sys.executable, "-c", code, *arguments, cwd=folder, path=folder)
 
@@ -95,7 +103,10 @@ def stranger(tmp_path: Path) -> Path:
 
 
 def test_the_page_is_a_package_that_installs_generates_and_verifies(tmp_path: Path) -> None:
-    venv, project = tmp_path / "venv", write(tmp_path / "project", page_files())
+    files = page_files()
+    tried = files["tests/test_world.py"]
+    files["tests/test_world.py"] = f"{tried.rstrip()}\n    seeds = 3\n"  # Not 20, to be quick.
+    venv, project = tmp_path / "venv", write(tmp_path / "project", files)
     run(sys.executable, "-m", "venv", "--without-pip", venv, cwd=tmp_path)
     site = next(venv.glob("lib/python*/site-packages"))
     borrowed = [path for path in sys.path if path.endswith("site-packages")]
@@ -127,8 +138,8 @@ def test_the_code_of_the_page_has_the_house_style(tmp_path: Path) -> None:
 
 
 def test_names_are_understood_as_people_write_them(package: Path) -> None:
-    for name in ("beam_ball", "BeamBall", "beam-ball", "BeamBall-v0", "sandbox/BeamBall-v0"):
-        done = cli(package, "factors", name, "--json")
+    names = ("beam_ball", "BeamBall", "beam-ball", "BeamBall-v0", "sandbox/BeamBall-v0")
+    for done in cli(package, *(f"factors {name} --json" for name in names)):
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)[0]["factor"] == "ball_mass_kg"
     for name in ("PushT", "push-t", "PushT-v0", "sandbox:sandbox/PushT-v0", "Cheetah2D"):
@@ -204,7 +215,7 @@ def test_broken_packages_are_named_in_a_line_each_and_harm_no_other(package: Pat
     listed = "\n".join(f"{name} = {value}" for name, value in points.items())
     more = "[sandbox.scenarios]\nbad = bad.scenarios\nnone = bad.none\n"
     offer(package, f"[sandbox.environments]\n{listed}\n{more}", "broken", "2.0")
-    done = cli(package, "envs", "--json")
+    done = alone(package, "envs", "--json")
     names = [row["environment"] for row in json.loads(done.stdout)]
     assert names == sorted([*catalogue.environments(), "beam_ball"])
     for says in (
@@ -220,10 +231,9 @@ def test_broken_packages_are_named_in_a_line_each_and_harm_no_other(package: Pat
     ):
         assert sum(says in line for line in done.stderr.splitlines()) == 1, (says, done.stderr)
     assert len(done.stderr.splitlines()) == 9, done.stderr
-    told = cli(package, "scenarios", "--json")
+    told, made = alone(package, "scenarios", "--json"), alone(package, "factors", "raises")
     assert "beam_ball_varied" in told.stdout
     assert "bad.yaml:1: " in told.stderr
-    made = cli(package, "factors", "raises")
     assert (made.returncode, made.stderr.count("error:")) == (2, 1)
 
 
@@ -239,7 +249,7 @@ def test_a_broken_file_of_envs_is_named_and_harms_no_other(tmp_path: Path) -> No
         "    control_hz = 10\n    limit_s = 2.0\n",
     }
     write(tmp_path, {f"envs/{name}.py": text for name, text in files.items()})
-    done = cli(tmp_path, "envs", "--json")
+    done = alone(tmp_path, "envs", "--json")
     assert [row["environment"] for row in json.loads(done.stdout)] == catalogue.environments()
     lines = done.stderr.splitlines()
     assert len(lines) == 4, done.stderr
@@ -259,70 +269,69 @@ def test_a_broken_file_of_envs_is_named_and_harms_no_other(tmp_path: Path) -> No
 def test_a_stranger_is_imported_for_its_own_recipe_and_otherwise_only_if_told(
     stranger: Path,
 ) -> None:
-    imported = stranger / "imported"
-    done = cli(stranger, "generate", "own.yaml", "--out", "run")
+    imported, branch = (
+        stranger / "imported",
+        "branch run --episode 0 --step 3 --with same --out new",
+    )
+    (done,) = cli(stranger, "generate own.yaml --out run")
     assert done.returncode == 0, done.stderr
     assert imported.exists()
     imported.unlink()
-    report = json.loads(cli(stranger, "verify", "run", "--json").stdout)
+    others = ("audit run", "preview run", "coverage run", "render run --out new", branch)
+    verified, *refused = cli(stranger, "verify run --json", *others, "surprises run --out new")
+    report = json.loads(verified.stdout)
     assert (report["ok"], report["episodes"], report["replayed"]) == (True, 2, 0)
     assert "no episode was simulated again: the environment strange:BeamBall" in report["notes"][0]
-    for command in (
-        ("audit", "run"),
-        ("preview", "run"),
-        ("coverage", "run"),
-        ("render", "run", "--out", "new"),
-        ("branch", "run", "--episode", "0", "--step", "3", "--with", "same", "--out", "new"),
-        ("surprises", "run", "--out", "new"),
-    ):
-        done = cli(stranger, *command)
-        assert done.returncode == 2, command
+    for done in refused:
+        assert done.returncode == 2, done
         assert done.stderr.count("is somebody's code and was not imported. Give --trust-code") == 1
         assert "Traceback" not in done.stderr
     assert not imported.exists()
     assert not (stranger / "new").exists()
-    told = json.loads(cli(stranger, "verify", "run", "--trust-code", "--json").stdout)
-    assert (told["ok"], told["replayed"], imported.exists()) == (True, 2, True)
-    branch = ("branch", "run", "--episode", "0", "--step", "3", "--with", "same", "--out", "new")
-    for command in (("audit", "run"), ("coverage", "run"), branch, ("verify", "new")):
-        done = cli(stranger, *command, "--trust-code")
-        assert done.returncode == 0, done.stderr
+    trusted = ("verify run --json", "audit run", "coverage run", branch, "verify new")
+    told = cli(stranger, *(f"{command} --trust-code" for command in trusted))
+    report = json.loads(told[0].stdout)
+    assert (report["ok"], report["replayed"], imported.exists()) == (True, 2, True)
+    assert [done.returncode for done in told] == [0] * 5, told
 
 
 def test_a_listed_class_needs_no_trust_however_its_recipe_calls_it(package: Path) -> None:
     write(package, {"own.yaml": RECIPE.format(environment="beam_ball.world:BeamBall")})
-    assert cli(package, "generate", "own.yaml", "--out", "run").returncode == 0
-    report = json.loads(cli(package, "verify", "run", "--json").stdout)
+    made, verified = cli(package, "generate own.yaml --out run", "verify run --json")
+    assert made.returncode == 0, made.stderr
+    report = json.loads(verified.stdout)
     assert (report["ok"], report["replayed"]) == (True, 2)
     shutil.rmtree(package / "fake-1.0.dist-info")  # And where it is not installed, with trust.
-    report = json.loads(cli(package, "verify", "run", "--trust-code", "--json").stdout)
+    (verified,) = cli(package, "verify run --trust-code --json")
+    report = json.loads(verified.stdout)
     assert (report["ok"], report["replayed"]) == (True, 2)
 
 
 def test_a_recipe_and_its_scenario_call_their_world_the_same(package: Path) -> None:
     text = RECIPE.format(environment="beam_ball.world:BeamBall")
     write(package, {"own.yaml": f"{text}scenario: beam_ball_varied\n"})
-    done = cli(package, "generate", "own.yaml", "--out", "run")
+    (done,) = cli(package, "generate own.yaml --out run")
     assert done.returncode == 2
     assert "write the same in both" in done.stderr.replace("\n", " ")
     assert not (package / "run").exists()
 
 
-@pytest.mark.parametrize(
-    ("called", "says"),
-    [
-        ("nothing.here:World", "there is no module 'nothing.here'"),
-        ("json:JSONDecoder", "JSONDecoder is no class that inherits from SandboxEnv"),
-        ("beam_ball.world:Nothing", "Nothing is no class that inherits from SandboxEnv"),
-        ("beam_bal", "no environment is called 'beam_bal'. Did you mean 'beam_ball'?"),
-    ],
-)
-def test_a_recipe_of_what_is_not_there_is_one_line(called: str, says: str, package: Path) -> None:
-    write(package, {"own.yaml": RECIPE.format(environment=called)})
-    done = cli(package, "generate", "own.yaml", "--out", "run")
-    assert done.returncode == 2
-    assert says in " ".join(done.stderr.split())
-    assert "Traceback" not in done.stderr
+NOT_THERE = {
+    "nothing.here:World": "there is no module 'nothing.here'",
+    "json:JSONDecoder": "JSONDecoder is no class that inherits from SandboxEnv",
+    "beam_ball.world:Nothing": "Nothing is no class that inherits from SandboxEnv",
+    "beam_bal": "no environment is called 'beam_bal'. Did you mean 'beam_ball'?",
+}
+
+
+def test_a_recipe_of_what_is_not_there_is_one_line(package: Path) -> None:
+    recipes = {f"{n}.yaml": RECIPE.format(environment=name) for n, name in enumerate(NOT_THERE)}
+    write(package, recipes)
+    found = cli(package, *(f"generate {recipe} --out run" for recipe in recipes))
+    for done, says in zip(found, NOT_THERE.values(), strict=True):
+        assert done.returncode == 2
+        assert says in " ".join(done.stderr.split())
+        assert "Traceback" not in done.stderr
     assert not (package / "run").exists()
 
 
