@@ -97,13 +97,16 @@ json.dump([[one.returncode, one.stdout, one.stderr] for one in done], sys.stdout
 
 
 def clis(
-    *commands: Sequence[str | Path], cwd: Path | None = None, **environ: str
+    *commands: Sequence[str | Path],
+    cwd: Path | None = None,
+    by: str | Path = sys.executable,
+    **environ: str,
 ) -> list[subprocess.CompletedProcess[str]]:
-    """Run commands of the command line one after another, in one fresh process for all."""
+    """Run commands of the command line one after another, in one fresh process `by` a Python."""
     words = json.dumps([list(map(str, command)) for command in commands])
     path = os.pathsep.join([environ.pop("PYTHONPATH", ""), str(TESTS)]).lstrip(os.pathsep)
     done = subprocess.run(
-        [sys.executable, "-c", MANY, words],
+        [by, "-c", MANY, words],
         capture_output=True,
         text=True,
         errors="replace",
