@@ -29,9 +29,9 @@ test: .venv/dev  # Each core takes a share of the tests, and what another has no
 soak: .venv/dev  # The long versions: every byte flipped, a hundred kills, every write failed.
 	SANDBOX_SOAK=1 $(BIN)/python -m pytest --timeout=0 tests/test_tamper.py tests/test_faults.py \
 		tests/test_recover.py tests/test_book_machine.py tests/test_outcomes.py \
-		tests/test_replay_all.py tests/test_render_bytes.py tests/test_fuzz.py tests/test_contracts.py \
+		tests/test_replay_all.py tests/test_render_bytes.py tests/test_render_twins.py tests/test_fuzz.py tests/test_contracts.py \
 		tests/test_conformance.py tests/test_surprises.py tests/test_greedy.py tests/test_exits.py \
-		tests/test_trajectory.py
+		tests/test_trajectory.py tests/test_hostile.py tests/test_generate.py
 
 .venv-swm/done: pyproject.toml constraints.txt tests/swm/requirements.txt
 	@test -x .venv-swm/bin/python || $(PYTHON) -m venv .venv-swm

@@ -17,11 +17,11 @@ from sandbox.sources.generation import Generation
 
 TESTS = Path(__file__).parent
 KILLED = TESTS / "killed.yaml"  # A recipe of many short episodes, to be interrupted anywhere.
-SHORT = str(TESTS / "short_billiards.yaml")  # A scenario of episodes of 40 steps.
+SHORT = str(TESTS / "short_billiards.yaml")  # A scenario of 30 steps.
 
 
 def recipe(environment: str = "cartpole_swingup", **changes: object) -> Recipe:
-    """A small recipe without pictures."""
+    """A small recipe without pictures, of short episodes where there is a scenario of these."""
     given: dict[str, object] = {
         "format": 1,
         "environment": environment,
@@ -29,6 +29,8 @@ def recipe(environment: str = "cartpole_swingup", **changes: object) -> Recipe:
         "episodes": 3,
         "seed": 5,
     }
+    short = TESTS / f"short_{environment}.yaml"
+    given |= {"scenario": str(short)} if short.exists() else {}
     return Recipe.model_validate({**given, **changes})
 
 

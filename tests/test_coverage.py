@@ -21,7 +21,7 @@ def made(path: Path, name: str = "billiards", **changes: Any) -> Folder:
 
 def test_a_run_is_measured_drawn_and_told(tmp_path: Path) -> None:
     mixed = {"random": 1.0, "scripted": 1.0, "play": 1.0}
-    run = made(tmp_path / "run", labels=True, episodes=6, policies=mixed)
+    run = made(tmp_path / "run", labels=True, episodes=6, policies=mixed, scenario=None)
     found = measure(run)
     assert (found.episodes, found.rows) == (6, 6 * 151)
     assert found.moved["ball_0"] == 1.0

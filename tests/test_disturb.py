@@ -353,7 +353,8 @@ def scripted_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SANDBOX_HOME", str(folder / "home"))
         sandbox.generate(
-            recipe("billiards", policies={"scripted": 1.0}, labels=True), folder / "run"
+            recipe("billiards", scenario=None, policies={"scripted": 1.0}, labels=True),
+            folder / "run",
         )
     return folder / "run"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import fuzzing
 import pytest
-from running import SHORT, cli, recipe
+from running import cli, recipe
 
 import sandbox
 from sandbox import document, jsonfile
@@ -44,7 +44,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("fuzz") / "run"
     before, os.environ["SANDBOX_HOME"] = os.environ.get("SANDBOX_HOME"), str(path.parent / "home")
     keys.new()
-    sandbox.generate(recipe("billiards", scenario=SHORT, shard_episodes=2), path)
+    sandbox.generate(recipe("billiards", shard_episodes=2), path)
     yield path
     os.environ.pop("SANDBOX_HOME")
     if before is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import cli, content, recipe
+from running import SHORT, cli, content, recipe
 
 import sandbox
 from sandbox import prices
@@ -130,6 +130,7 @@ def test_a_killed_greedy_run_without_credit_is_finished_by_generating_it(tmp_pat
 def test_the_commands_say_why_it_ended_and_recover_leaves_it_so(tmp_path: Path) -> None:
     granted(2.2)
     text = "format: 1\nenvironment: billiards\npolicies: {random: 1}\nepisodes: 5\nseed: 5\n"
+    text += f"scenario: {SHORT}\n"
     (tmp_path / "paid.yaml").write_text(text)
     run = tmp_path / "run"
     command = ("generate", tmp_path / "paid.yaml", "--out", run, "--account", "lab")

@@ -24,7 +24,7 @@ def handed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A run that a stranger made, in two shards."""
     path = tmp_path_factory.mktemp("hostile") / "run"
     before, os.environ["SANDBOX_HOME"] = os.environ.get("SANDBOX_HOME"), str(path.parent / "home")
-    sandbox.generate(recipe("billiards", scenario=SHORT, shard_episodes=2), path)
+    sandbox.generate(recipe("billiards", shard_episodes=2), path)
     yield path
     os.environ.pop("SANDBOX_HOME")
     if before is not None:
@@ -40,10 +40,13 @@ def copied(handed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 FILES = ("run.json", "manifest.json", "log", "checkpoint", ".ledger.json", "shards/shard-00000.h5")
 FILES += ("shards/shard-00000.episodes.jsonl",)
+FORMS = ("pipe", "device", "folder", "link", "huge")
+COMMANDS = ("recover", "inspect", "preview")
+SOAK = "SANDBOX_SOAK" in os.environ  # The long version tries every command on every one.
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("form", ["pipe", "device", "folder", "link", "huge"])
+@pytest.mark.parametrize("form", FORMS)
 def test_a_file_of_a_run_that_is_none_is_refused_at_once(
     form: str, name: str, copied: Path
 ) -> None:
@@ -62,8 +65,9 @@ def test_a_file_of_a_run_that_is_none_is_refused_at_once(
     else:
         path.symlink_to(elsewhere if form == "link" else "/dev/zero")
     verified = cli("verify", copied, "--sample", "0")
-    for command in (("recover",), ("inspect",), ("preview",)):
-        done = cli(command[0], copied, *command[1:])
+    turn = FILES.index(name) + FORMS.index(form)
+    for command in COMMANDS if SOAK else [COMMANDS[turn % 3]]:
+        done = cli(command, copied)
         assert "Traceback" not in done.stderr
         assert done.returncode in (0, 1, 2)
         assert len(done.stderr.splitlines()) <= 1
@@ -111,7 +115,7 @@ def test_nothing_is_written_into_a_folder_that_is_a_link(handed: Path, copied: P
 
 def cli_recipe(folder: Path) -> Path:
     path = folder / "recipe.yaml"
-    wanted = recipe("billiards", scenario=SHORT, shard_episodes=2)
+    wanted = recipe("billiards", shard_episodes=2)
     path.write_text(json.dumps(wanted.model_dump(mode="json", exclude_none=True)))
     return path
 
@@ -210,7 +214,7 @@ def test_a_policy_that_is_none_is_one_line(
 ) -> None:
     (tmp_path / f"strange_{kind}.py").write_text(STRANGE[kind])
     monkeypatch.syspath_prepend(tmp_path)
-    wanted = recipe("billiards", scenario=SHORT, policies={f"strange_{kind}:policy": 1.0})
+    wanted = recipe("billiards", policies={f"strange_{kind}:policy": 1.0})
     with pytest.raises(InvalidInputError, match=r"policy 'strange_|give 2 finite numbers"):
         sandbox.generate(wanted, tmp_path / "run")
 
@@ -221,7 +225,7 @@ def test_a_branch_imports_no_policy_and_has_a_limited_number(
     module = tmp_path / "theirs.py"
     module.write_text("from sandbox.env.policies import POLICIES\npolicy = POLICIES['random']\n")
     monkeypatch.syspath_prepend(tmp_path)
-    wanted = recipe("billiards", scenario=SHORT, policies={"theirs:policy": 1.0})
+    wanted = recipe("billiards", policies={"theirs:policy": 1.0})
     sandbox.generate(wanted, tmp_path / "run")
     module.write_text("raise SystemExit('imported')\n")
     sys.modules.pop("theirs")

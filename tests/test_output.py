@@ -9,7 +9,7 @@ from pathlib import Path
 
 import h5py
 import pytest
-from running import SHORT, cli, clis, recipe
+from running import cli, clis, recipe
 
 import sandbox
 from sandbox.errors import MOST_CHARACTERS, SandboxError, UnknownNameError
@@ -29,7 +29,7 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A run of three episodes of 40 steps."""
     path = tmp_path_factory.mktemp("output") / "run"
     before, os.environ["SANDBOX_HOME"] = os.environ.get("SANDBOX_HOME"), str(path.parent / "home")
-    sandbox.generate(recipe("billiards", scenario=SHORT), path)
+    sandbox.generate(recipe("billiards"), path)
     yield path
     os.environ.pop("SANDBOX_HOME")
     if before is not None:
@@ -80,7 +80,7 @@ def test_a_path_is_whole_where_nobody_reads_at_a_terminal(short: Path, tmp_path:
 def cli_recipe(folder: Path, **changes: object) -> Path:
     """A recipe in a file."""
     path = folder / "recipe.yaml"
-    wanted = recipe("billiards", scenario=SHORT, **changes)
+    wanted = recipe("billiards", **changes)
     path.write_text(json.dumps(wanted.model_dump(mode="json", exclude_none=True)))
     return path
 

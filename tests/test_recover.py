@@ -32,7 +32,7 @@ from sandbox.trajectory import ShardReader, shards
 from sandbox.verification.trust import Trust
 
 SOAK = "SANDBOX_SOAK" in os.environ
-KILLS = 100 if SOAK else 6
+KILLS = 100 if SOAK else 5
 FUNDS = prices.micro(5000)
 
 # The command line, posting and holding in small batches, in the workers that it spawns too. Told

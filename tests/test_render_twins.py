@@ -1,6 +1,7 @@
 """The rasteriser against two renderers that are not ours: Bullet's OpenGL and its TinyRenderer."""
 
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,6 +21,7 @@ from sandbox.scene import Body, Pose, Scene, Shape, orbit, robot
 from sandbox.world import TinyRenderer, World, tiny
 
 SIZE = 256
+SOAK = "SANDBOX_SOAK" in os.environ
 # OpenGL keeps depth in 24 bits of 1 / z: a near plane that is too near blurs what is far.
 NEAR_M = 0.2
 Posed = tuple[Scene, NDArray[np.float64]]
@@ -122,7 +124,7 @@ def arm(moved: int) -> Posed:
 
 SCENES = [
     *(pytest.param(environment, name, id=name) for name in catalogue.environments()),
-    *(pytest.param(arm, moved, id=f"arm {moved}") for moved in range(3)),
+    *(pytest.param(arm, moved, id=f"arm {moved}") for moved in (range(3) if SOAK else (1,))),
 ]
 
 

@@ -91,11 +91,11 @@ def test_surprises_that_cannot_be_are_refused(tmp_path: Path) -> None:
 def test_the_command_makes_pairs_and_says_when_they_part(tmp_path: Path) -> None:
     run = recorded("dominoes", tmp_path / "run", 3)
     done = cli(
-        "surprises", run.path, "--with", "vanish,reshape", "--pairs", "2", "--out", tmp_path / "p"
+        "surprises", run.path, "--with", "vanish,reshape", "--pairs", "1", "--out", tmp_path / "p"
     )
     assert done.returncode == 0, done.stderr
     assert "rows until they part" in done.stdout
-    assert len(pairs(Folder(tmp_path / "p"))) == 4
+    assert len(pairs(Folder(tmp_path / "p"))) == 2
     refused = cli("surprises", run.path, "--pairs", "99", "--out", tmp_path / "q")
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert not (tmp_path / "q").exists()

@@ -501,8 +501,10 @@ print(len(writer.records) if writer else 0)
 """
 
 
-@pytest.mark.parametrize("hold", [0, 100_000])
-@pytest.mark.parametrize("limit", [0, 3000, 2_200_000, 2_300_000, 2_400_000])
+@pytest.mark.parametrize(
+    ("limit", "hold"),
+    [(0, 0), (3000, 0), (2_200_000, 100_000), (2_300_000, 0), (2_300_000, 100_000), (2_400_000, 0)],
+)
 def test_a_full_disk_keeps_what_was_committed(tmp_path: Path, limit: int, hold: int) -> None:
     path, goal = tmp_path / "shard-00000.h5", tmp_path / "goal"
     done = int(output(FULL, path, limit, hold))

@@ -9,7 +9,17 @@ from sandbox.errors import InvalidInputError
 if TYPE_CHECKING:
     from sandbox.env.loop import SandboxEnv
 
+process = os.getpid()  # Of this process: asking the system takes longer than to read it here.
 _AFTER = ("log_bytes", "whole_episodes", "spec")  # What is set after an environment was made.
+
+
+def _forked() -> None:
+    global process
+    process = os.getpid()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def reduced(env: "SandboxEnv") -> tuple[Any, ...]:
@@ -43,7 +53,7 @@ def _made(kind: type[Any], keywords: dict[str, Any]) -> Any:
 
 def is_elsewhere(env: "SandboxEnv") -> bool:
     """Return whether the episode belongs to the process that this one was forked from."""
-    return bool(env.world.builds) and env.process != os.getpid()
+    return bool(env.world.builds) and env.process != process
 
 
 def refuse_elsewhere(env: "SandboxEnv", call: str) -> None:

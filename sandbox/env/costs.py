@@ -24,6 +24,7 @@ class Costs:
         first: the reset and its frame.
         row: a step and its frame.
         both: the frame of this row, a step, and the frame of the next row.
+        framed: whether rows have frames.
     """
 
     reset: Cost
@@ -32,6 +33,7 @@ class Costs:
     first: Cost
     row: Cost
     both: Cost
+    framed: bool
 
     @classmethod
     def of(cls, env: "SandboxEnv") -> Self:
@@ -49,6 +51,7 @@ class Costs:
             first=price(plus(reset, frame)),
             row=price(row),
             both=price(plus(row, frame)),
+            framed=frames,
         )
 
     def open(self, meter: Meter, steps: int, episode: bytes, *, whole: bool) -> int:
@@ -77,6 +80,8 @@ class Costs:
             meter: pays.
             drawn: whether the frame of this row is drawn already.
         """
+        if not self.framed and meter.affords(self.step):  # After every step: be quick.
+            return None
         wanted = self._wanted(drawn)
         if self._can_pay(meter, wanted):
             return None
@@ -92,6 +97,6 @@ class Costs:
         return self.row if drawn else self.both
 
     def _can_pay(self, meter: Meter, wanted: Cost) -> bool:
-        if self.row.amount == self.step.amount:  # No frames: what is held fits step by step.
+        if not self.framed:  # What is held fits step by step.
             return meter.affords(wanted)
         return meter.affords_extra(wanted)

@@ -1,6 +1,5 @@
 """The episode loop: check, pay, act, simulate, observe. Subclasses cannot change it."""
 
-import os
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Self, final
@@ -123,8 +122,8 @@ class SandboxEnv(Task):
         self.pictures = Pictures(self.modalities, camera, size, renderer, drawn, self.world)
         self._observe_as(single=isinstance(observation, str))
         self._places = self.places()
-        self.log_bytes, self.whole_episodes, self.closed = 0, False, False
-        self.process = os.getpid()
+        self.log_bytes, self.whole_episodes, self.closed, self.done = 0, False, False, False
+        self.process = copying.process
         self.episode, self.t, self.row = Episode(over=True), -1, list[float]()
         self.values = Values({})
         self.costs, self.past = Costs.of(self), Past()
@@ -148,7 +147,7 @@ class SandboxEnv(Task):
         """
         exits.refuse_closed(self, "reset")
         copying.refuse_elsewhere(self, "reset")
-        self.process = os.getpid()
+        self.process = copying.process
         asked.checked_seed(seed)
         changes = asked.variation(options, self.factors)
         super().reset(seed=seed)
@@ -192,7 +191,7 @@ class SandboxEnv(Task):
         """
         numbers = asked.numbers(action, self.action_size, self.keywords["actions"])
         episode, meter, cost = self.episode, self.meter, self.costs.step
-        if episode.over or self.process != os.getpid():
+        if episode.over or self.process != copying.process:
             exits.refuse_outside(self, "step")
         before, paid = (self.t, self.row, meter.times(cost)), False
         try:
@@ -203,9 +202,8 @@ class SandboxEnv(Task):
             self.advance(numbers)
             observation, info = self._arrive(charged)
             terminated = self.terminated()
-            done = bool(info["success"])
-            failed = terminated and not done
-            reward = rewards.earned(self, self.keywords["reward"], done, failed)
+            failed = terminated and not self.done
+            reward = rewards.earned(self, self.keywords["reward"], failed)
             truncated = self.t >= self.max_steps
             if not truncated:
                 lack = self.costs.lack(meter, drawn=self.pictures.has_frame())
@@ -419,7 +417,8 @@ class SandboxEnv(Task):
             observation = self._observe(self.columns[0])
         else:
             observation = {name: self._observe(name) for name in self.columns}
-        success = np.bool_(self.success())
+        self.done = bool(self.success())
+        success = np.bool_(self.done)
         info = {
             "state": np.array(self.row),
             "success": success,

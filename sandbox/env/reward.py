@@ -30,23 +30,22 @@ def checked(kind: str) -> str:
 
 def begin(task: "Task") -> None:
     """Remember what the first state is worth."""
-    task.episode.worth = task.progress() + task.success()
+    task.episode.worth = task.progress() + task.done
     task.episode.longest = task.max_episode_steps()
 
 
-def earned(task: "Task", kind: str, done: bool, failed: bool) -> float:
+def earned(task: "Task", kind: str, failed: bool) -> float:
     """Return the reward of the step that led to this state.
 
     Args:
         task: the environment.
         kind: one of KINDS.
-        done: whether the task is done in this state.
-        failed: whether the episode ends here though it is not.
+        failed: whether the episode ends here though the task is not done.
     """
     left = task.max_steps - task.t if failed else 0
     if kind == "sparse":
-        return float(done) - 1.0 - left
-    episode, worth = task.episode, task.progress() + done
+        return float(task.done) - 1.0 - left
+    episode, worth = task.episode, task.progress() + task.done
     gained = episode.longest * (worth - episode.worth)
     episode.worth = worth
     return gained - task.shortfall() - left

@@ -49,6 +49,7 @@ class Task(gymnasium.Env[Observation, Vector]):
         world: the simulation.
         values: values of the factors in this episode.
         row: the numbers of the state.
+        done: whether the task is done in this state, as `success` says.
         t: steps taken in this episode; -1 before the first one.
         max_steps: steps after which an episode is truncated.
     """
@@ -68,6 +69,7 @@ class Task(gymnasium.Env[Observation, Vector]):
     world: World
     values: Values
     row: list[float]
+    done: bool
     t: int
     max_steps: int
     _places: dict[str | tuple[str, str], int]
@@ -111,11 +113,11 @@ class Task(gymnasium.Env[Observation, Vector]):
 
         By default 1 until success, so that waiting costs.
         """
-        return float(not self.success())
+        return float(not self.done)
 
     def terminated(self) -> bool:
         """Return whether the episode ends in this state: on success, unless its length is fixed."""
-        return not self.fixed_length and self.success()
+        return not self.fixed_length and self.done
 
     def happening(self) -> Sequence[bool]:
         """Return whether each of `events` holds in this state."""

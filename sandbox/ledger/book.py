@@ -12,23 +12,21 @@ import uuid
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from sandbox import content, files
 from sandbox.errors import InvalidInputError, LedgerError, UnknownNameError
-from sandbox.ledger import posting, rules
+from sandbox.ledger import posting, proof, rules
 from sandbox.ledger.account import Account, Balance, Mode, Usage
 from sandbox.ledger.burn import OVERAGE
 from sandbox.ledger.holder import Holder
 from sandbox.ledger.pages import Pages
+from sandbox.ledger.proof import Point
 from sandbox.ledger.rules import HOLD_S
 from sandbox.ledger.sqlite import Store
 from sandbox.ledger.transfer import ANY, Booked, Charges, Move, check_amount, checked_id, named
 from sandbox.meter import Receipt
 from sandbox.prices import credits, plus
-
-if TYPE_CHECKING:
-    from sandbox.ledger.proof import Point
 
 SKEW_MS = 60_000  # How far the clock may be behind the last transfer, whose time is then used.
 PRIORITY = 100
@@ -373,10 +371,8 @@ class Ledger:
         """
         return self.checked(None)[0]
 
-    def checked(self, since: "Point | None") -> "tuple[list[str], Point | None]":
+    def checked(self, since: Point | None) -> tuple[list[str], Point | None]:
         """Check what came after a point; return the faults, and without any the new point."""
-        from sandbox.ledger import proof  # Only checks need it.
-
         with self._store.reading() as pages:
             found = proof.faults(pages, since)
             return found, None if found else proof.point(pages)

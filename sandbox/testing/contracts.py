@@ -9,11 +9,8 @@ import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
-from functools import lru_cache
-from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -21,14 +18,13 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
 from sandbox.env import Policy, SandboxEnv
-from sandbox.env.policies import POLICIES
 from sandbox.errors import InvalidInputError
 from sandbox.observation import MODALITIES
 from sandbox.scene import movable
 from sandbox.testing import returning
+from sandbox.testing.rollouts import FEW, rolled_out, rollouts, then_still
 
 DISCOUNTS = (1.0, 0.99)  # By which returns are compared.
-FEW = 3  # Episodes in which policies are compared with each other.
 BESIDE_S = 0.3  # So long before success a policy stops, to compare what it earns.
 OF_ACTIONS = ("action_delay_steps", "action_noise")  # Factors that are not of the scene.
 VARIED: dict[str, Any] = {"variation": ["all"]}
@@ -218,7 +214,7 @@ class WorldContract:
                 if not any(it.successes):
                     continue
                 stops = max(0, it.successes.index(True) - math.ceil(BESIDE_S * env.control_hz))
-                waits = _rolled_out(env, seed, _then_still(it.actions[:stops], env.action_size))
+                waits = rolled_out(env, seed, then_still(it.actions[:stops], env.action_size))
                 for discount in DISCOUNTS if not any(waits.successes) else ():
                     worse, better = waits.earned(discount), it.earned(discount)
                     told = f"discounted by {discount}, to stand still from step {stops} on"
@@ -402,57 +398,6 @@ def _outside(env: SandboxEnv, observation: Any) -> str:
         if not np.float32(e.low) <= x <= np.float32(e.high)
     ]
     return f"at step {env.t}: {'; '.join(wrong)}."
-
-
-@dataclass
-class Rollout:
-    """An episode of one policy.
-
-    Attributes:
-        actions, rewards, successes: what was done, earned and said in each step.
-    """
-
-    actions: list[Any] = field(default_factory=list[Any])
-    rewards: list[float] = field(default_factory=list[float])
-    successes: list[bool] = field(default_factory=list[bool])
-
-    def earned(self, discount: float) -> float:
-        """Return the sum of the rewards, each discounted once more than the one before."""
-        return float(np.dot(self.rewards, discount ** np.arange(len(self.rewards))))
-
-
-@lru_cache(maxsize=1)
-def rollouts(world: type[SandboxEnv], seeds: int) -> dict[str, list[Rollout]]:
-    """Roll out `scripted` for so many seeds, and `random` and `play` for a few of them."""
-    found: dict[str, list[Rollout]] = {}
-    with closing(world(account=None)) as env:
-        for name, count in (("scripted", seeds), ("random", FEW), ("play", FEW)):
-            make = POLICIES[name]
-            found[name] = [_rolled_out(env, seed, make) for seed in range(count)]
-    return found
-
-
-def _rolled_out(
-    env: SandboxEnv, seed: int, make: Callable[[SandboxEnv, np.random.Generator], Policy]
-) -> Rollout:
-    """Roll out one episode of a policy that is made in the episode's first state."""
-    env.reset(seed=seed)
-    act, it, over = make(env, np.random.default_rng(seed)), Rollout(), False
-    while not over:
-        it.actions.append(np.array(act()))
-        _, reward, ended, cut, info = env.step(it.actions[-1])
-        it.rewards.append(reward)  # pyright: ignore[reportArgumentType]
-        it.successes.append(info["success"])
-        over = ended or cut
-    return it
-
-
-def _then_still(
-    actions: list[Any], size: int
-) -> Callable[[SandboxEnv, np.random.Generator], Policy]:
-    """Return a policy that repeats actions, and then does nothing."""
-    every = chain(actions, repeat(np.zeros(size, np.float32)))
-    return lambda env, rng: every.__next__
 
 
 def _positions(env: SandboxEnv, state: Any) -> Any:
