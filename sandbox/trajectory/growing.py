@@ -28,8 +28,8 @@ class Growing:
         sidecar: path of the records' file; an existing file is replaced.
         schema: the columns.
         texts: the JSON texts of the root attributes.
-        compression: one of COMPRESSIONS, for the columns with large rows; those with small rows
-            are stored raw until the shard is finished.
+        compression: one of COMPRESSIONS, for pictures; numbers are stored raw until the shard is
+            finished.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Growing:
         self._file.close()
 
     def _column(self, column: Column, compression: str) -> layout.StoredColumn:
-        kind = "none" if layout.is_small(column) else compression
+        kind = compression if layout.is_packed(column) else "none"
         use = layout.filters(column, kind)
         return layout.StoredColumn(layout.create_column(self._file, column, 0, use))
 

@@ -68,9 +68,9 @@ def filters(column: Column, compression: str) -> Mapping[str, Any]:
     return _ZSTD if compression == "zstd" else _GZIP
 
 
-def is_small(column: Column) -> bool:
-    """Return whether a column's rows are too small to compress while the shard grows."""
-    return chunk_rows(column.row_bytes) >= FRAME_CHUNK_ROWS
+def is_packed(column: Column) -> bool:
+    """Return whether a column is compressed while the shard grows: pictures, if they are large."""
+    return column.is_picture and chunk_rows(column.row_bytes) < FRAME_CHUNK_ROWS
 
 
 def create(path: Path, size: int) -> tuple[h5py.File, Room]:

@@ -294,7 +294,7 @@ class ShardWriter:
             for column in (*self.schema.columns, *INDEX):
                 count, filters = episodes if column in INDEX else rows, layout.filters(column, kind)
                 made = layout.create_column(target, column, count, filters, chunked=chunked)
-                as_stored = chunked and not layout.is_small(column)
+                as_stored = chunked and layout.is_packed(column)
                 layout.copy_column(source[column.name], made, as_stored)
                 if column not in INDEX:
                     made.dims[0].attach_scale(scale)
