@@ -25,6 +25,7 @@ def main() -> None:
         show("Posts in the book", evidence.transfers(here))
         show("Verification without replay", evidence.verifying(names, here))
         trajectory.main()
+        show("Numbers in a shard, by how they are stored", trajectory.numbers(here))
         show("Pictures against TinyRenderer's without shadows", rendering.pictures())
         show("Pictures against others', colour alone, with shadows", rivals.pictures())
         show("What a picture costs", rendering.plot(Path("runs/picture_cost.png")))

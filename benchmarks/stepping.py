@@ -5,7 +5,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from sandbox import catalogue, prices
+from sandbox import catalogue, digest, prices
 from sandbox.env import SandboxEnv, Vector
 from sandbox.ledger import Lease, Ledger
 from sandbox.meter import Meter
@@ -14,7 +14,7 @@ from sandbox.run.recipe import EpisodeChance, Recipe
 from sandbox.run.record import Record
 from sandbox.run.run import BATCH, CHUNK, HOLD_BYTES
 from sandbox.sources import columns, rollout
-from sandbox.sources.rollout import Setup
+from sandbox.sources.setup import Setup
 from sandbox.trajectory import EpisodeBuffer, ShardWriter
 from sandbox.world import World
 
@@ -55,7 +55,7 @@ class Stepping:
     """
 
     def __init__(self, name: str, folder: Path) -> None:
-        self.recipe, self.run = recipe(name, policies={"play": 1.0}), f"bench {name}"
+        self.recipe, self.run = recipe(name, policies={"play": 1.0}), digest.sha256(["bench", name])
         self.rehearsal = rollout.make(self.recipe, Meter(prices.current()))
         lease = Lease(Ledger(folder / "ledger.db"), "local", bytes(16), self.run, CHUNK, BATCH)
         self.lease = lease
@@ -91,7 +91,7 @@ class Stepping:
             return lambda: next(taken)
 
         count, success = rollout.rollout(env, policy, self.buffer, chance.seed)
-        rollout.finish(env, self.buffer, count, index)
+        rollout.finish(env, self.buffer, count, self.run, index)
         setup = Setup(chance.seed, chance.policy, {}, [])
         record = rollout.record(
             env, self.recipe, self.run, index, setup, self.buffer, count, success

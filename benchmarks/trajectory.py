@@ -1,14 +1,25 @@
 """How fast episodes are written and read, and how large they are on disk."""
 
+import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
-from sandbox.trajectory import Column, Episode, EpisodeBuffer, Schema, ShardReader, ShardWriter
+import sandbox
+from sandbox.trajectory import (
+    Column,
+    Episode,
+    EpisodeBuffer,
+    Schema,
+    ShardReader,
+    ShardWriter,
+    layout,
+)
 
 LENGTHS = (101, 301)  # Rows of an episode: short for this project, and as long as PushT's.
 
@@ -63,6 +74,59 @@ def draw(pixels: Any, rng: np.random.Generator) -> None:
         frame[place[0] : place[0] + 12, place[1] : place[1] + 12] = (200, 60, 40)
 
 
+Rule = Callable[[Column, str], Mapping[str, Any]]
+ZSTD = layout.filters(Column("pixels", "uint8", (1, 1, 3), "", "1"), "zstd")
+RULES: dict[str, Rule] = {  # Of numbers; pictures are Zstandard in each.
+    "Zstandard (format 1)": lambda column, kind: ZSTD,
+    "gzip and shuffle (format 2)": layout.filters,
+    "nothing": lambda column, kind: ZSTD if column.is_picture else {},
+}
+NUMBERS = {"push_t": 12, "pour": 8, "two_room": 20}  # Worlds, and episodes of each.
+ROUNDS = 5
+
+
+def numbers(folder: Path) -> list[dict[str, str]]:
+    """Return what each way to store numbers costs, in turn over the same episodes: medians."""
+    return [
+        {"world": world, "numbers by": rule, **figures}
+        for world in NUMBERS
+        for rule, figures in _stored(world, folder).items()
+    ]
+
+
+def _stored(world: str, folder: Path) -> dict[str, dict[str, str]]:
+    policies = {"play": 1.0}
+    wanted = {"format": 1, "environment": world, "episodes": NUMBERS[world], "policies": policies}
+    sandbox.generate({**wanted, "scenario": f"{world}_varied"}, folder / f"numbers-{world}")
+    with ShardReader(folder / f"numbers-{world}" / "shards" / "shard-00000.h5") as reader:
+        every, columns = [reader.read(n) for n in range(len(reader))] * 4, reader.schema
+    found: dict[str, list[tuple[float, ...]]] = {rule: [] for rule in RULES}
+    for _ in range(ROUNDS):
+        for rule, filters in RULES.items():
+            with tempfile.TemporaryDirectory() as at, mock.patch.object(layout, "filters", filters):
+                found[rule].append(_costs(Path(at) / "shard-00000.h5", every, columns))
+    return {rule: _told(costs) for rule, costs in found.items()}
+
+
+def _costs(path: Path, every: list[Episode], columns: Schema) -> tuple[float, ...]:
+    """Return part of raw size, us a row to write and to read and check, windows a second."""
+    appending, finishing, _ = append(path, every, columns, "zstd", sync=False)
+    with ShardReader(path) as reader:
+        reading, rows = seconds(lambda: [reader.read(n) for n in range(len(reader))]), reader.rows
+    size = path.stat().st_size / (rows * columns.row_bytes)
+    return size, (appending + finishing) / rows * 1e6, reading / rows * 1e6, loaded(path)
+
+
+def _told(costs: list[tuple[float, ...]]) -> dict[str, str]:
+    size, writing, reading, loading = map(statistics.median, zip(*costs, strict=True))
+    return {
+        "of raw size": f"{size:.2f}",
+        "write [us/row]": f"{writing:.1f}",
+        "read, check [us/row]": f"{reading:.1f}",
+        "windows/s": f"{loading:,.0f}",
+    }
+
+
 def seconds(work: Callable[[], object]) -> float:
     """Return how long `work` takes [s]."""
     began = time.perf_counter()
@@ -100,7 +164,8 @@ def report(columns: Schema, length: int, count: int, compression: str, sync: boo
         with ShardReader(path) as reader:
             reading = seconds(lambda: [reader.read(n) for n in range(len(reader))])
         size = path.stat().st_size
-        loading = windows(path) if pixels else ""
+        taken = loaded(path, ("pixels", "state", "action")) if pixels else 0.0
+        loading = f"   load {taken:6,.0f} windows/s" if pixels else ""
     rows = count * length
     return (
         f"{title:<34} append {rows / appending:>9,.0f} rows/s   finish {rows / finishing:>9,.0f}"
@@ -110,15 +175,15 @@ def report(columns: Schema, length: int, count: int, compression: str, sync: boo
     )
 
 
-def windows(path: Path) -> str:
-    """Return how fast random batches of 32 windows of 16 rows load in this process."""
+def loaded(path: Path, columns: tuple[str, ...] = ("state", "action")) -> float:
+    """Return how many windows of 16 rows load a second in this process, in batches of 32."""
     from sandbox.dataset.windows import Windows
 
-    data = Windows(path, 16, ("pixels", "state", "action"))
+    data = Windows(path, 16, columns)
     order = np.random.default_rng(0).permutation(len(data))[: 32 * 40].reshape(-1, 32).tolist()
     data.__getitems__(order[0])
     taken = seconds(lambda: [data.__getitems__(batch) for batch in order])
-    return f"   load {len(order) * 32 / taken:6,.0f} windows/s"
+    return len(order) * 32 / taken
 
 
 def main() -> None:

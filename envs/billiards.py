@@ -45,6 +45,7 @@ class Billiards(SandboxEnv):
     fixed_length = True
     action_size = 2
     state_bodies = NAMES
+    state_measures = ("object_ball_moved",)
     events = ("all_rest", "object_ball_moved")
     elements = (
         *of_each(
@@ -118,6 +119,9 @@ class Billiards(SandboxEnv):
 
     def proprio(self) -> tuple[float, ...]:
         return (*self.balls, self.count, self.rest, self.seconds_left())
+
+    def measured(self) -> tuple[float, ...]:
+        return (self.hit,)
 
     def success(self) -> bool:
         return self.hit

@@ -34,6 +34,7 @@ class CartpoleSwingup(SandboxEnv):
     fixed_length = True
     action_size = 1
     state_joints = (("cartpole", "cart"), ("cartpole", "pole"))
+    state_measures = ("held_steps",)
     events = ("upright",)
     elements = (
         *each("cart_x", "m", -1.3, 1.3),
@@ -89,6 +90,9 @@ class CartpoleSwingup(SandboxEnv):
 
     def proprio(self) -> tuple[float, ...]:
         return (self.x, self.cos, self.sin, self.speed, self.spin)
+
+    def measured(self) -> tuple[float, ...]:
+        return (self.held,)
 
     def shortfall(self) -> float:
         upright = (self.cos + 1) / 2

@@ -51,6 +51,7 @@ class Dominoes(SandboxEnv):
     fixed_length = True
     action_size = 2
     state_bodies = NAMES
+    state_measures = ("fallen", "last_fallen", "still_steps")
     events = ("all_rest", "first_fallen", "last_fallen", "stopped")
     elements = (
         *of_each(
@@ -139,6 +140,9 @@ class Dominoes(SandboxEnv):
 
     def proprio(self) -> tuple[float, ...]:
         return (*self.told, self.count, self.rest, self.seconds_left())
+
+    def measured(self) -> tuple[float, ...]:
+        return (sum(self.fallen), self.fallen[-1], self.still)
 
     def progress(self) -> float:
         return sum(self.fallen) / self.count

@@ -37,6 +37,7 @@ class PandaPickStack(SandboxEnv):
         [m]; 3:6 its velocity [m/s]; 6 opening of the fingers [m]; 7:27 for each of four cubes, the
         one to pick first and the one to stack on second, x, y, z [m] and cos, sin of its yaw, all
         0 where there is no such cube; 27 seconds left [s].
+    Goal, float64 (3,): where the middle of the first cube is when it stands on the second.
     Action, float32 (4,) in [-1, 1]: velocity of the fingertips x, y, z in units of 0.25 m/s; what
         the fingers open to, -1 closed, 1 wide open.
     Reward: progress is 0 to 0.25 for nearness to the cube; in the hand 0.25 to 0.7, as it comes
@@ -51,6 +52,8 @@ class PandaPickStack(SandboxEnv):
     action_size = 4
     state_bodies = NAMES
     state_joints = Hand.joints
+    state_measures = (*Hand.measures, "in_hand", "rested_steps")
+    goal_names = ("x [m]", "y [m]", "z [m]")
     events = ("in_hand", "lifted", "on_base", "base_moved")
     elements = (
         *Hand.elements(-0.1, 0.7),
@@ -159,6 +162,12 @@ class PandaPickStack(SandboxEnv):
             cubes += (math.cos(turn), math.sin(turn))
         cubes += (0.0,) * (5 * (CUBES - self.count))
         return (*self.hand.numbers(), self.opening, *cubes, self.seconds_left())
+
+    def measured(self) -> tuple[float, ...]:
+        return (*self.hand.tip, self.in_hand, self.rested)
+
+    def wanted(self) -> sc.Vec3:
+        return self.place
 
     def progress(self) -> float:
         if self.on_base:

@@ -29,6 +29,7 @@ class PandaPush(SandboxEnv):
     Observation (proprio), float32 (14,), world frame: 0:3 point between the fingertips x, y, z
         [m]; 3:6 its velocity [m/s]; 6:9 cube x, y, z [m]; 9:11 cos, sin of the cube's yaw; 11:13
         disc x, y [m]; 13 seconds left [s].
+    Goal, float64 (2,): the disc's middle.
     Action, float32 (3,) in [-1, 1]: velocity of the fingertips x, y, z in units of 0.25 m/s.
     Reward: progress is 1 - horizontal distance of cube and disc / 0.4 m, 0 to 1.
     Ends: terminated within 3 cm, the cube on the table, which is success; truncated after 15 s.
@@ -40,6 +41,8 @@ class PandaPush(SandboxEnv):
     action_size = 3
     state_bodies = ("cube",)
     state_joints = Hand.joints
+    state_measures = Hand.measures
+    goal_names = ("x [m]", "y [m]")
     events = ("hand_on_cube", "cube_moved", "cube_out_of_reach")
     elements = (
         *Hand.elements(-0.1, 0.7),
@@ -120,6 +123,12 @@ class PandaPush(SandboxEnv):
             *self.goal,
             self.seconds_left(),
         )
+
+    def measured(self) -> list[float]:
+        return self.hand.tip
+
+    def wanted(self) -> tuple[float, float]:
+        return self.goal
 
     def progress(self) -> float:
         return 1.0 - min(1.0, self.distance / FAR_M)

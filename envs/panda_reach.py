@@ -21,6 +21,7 @@ class PandaReach(SandboxEnv):
 
     Observation (proprio), float32 (16,), world frame: 0:3 point between the fingertips x, y, z
         [m]; 3:6 its velocity [m/s]; 6:9 ball x, y, z [m]; 9:16 angles of the seven joints [rad].
+    Goal, float64 (3,): the ball.
     Action, float32 (3,) in [-1, 1]: velocity of the fingertips x, y, z in units of 0.25 m/s.
     Reward: progress is 1 - distance of fingertips and ball / 0.8 m, 0 to 1.
     Ends: terminated within 2 cm, which is success; truncated after 6 s.
@@ -31,6 +32,8 @@ class PandaReach(SandboxEnv):
     limit_s = 6.0
     action_size = 3
     state_joints = Hand.joints
+    state_measures = Hand.measures
+    goal_names = ("x [m]", "y [m]", "z [m]")
     events = ("near_goal", "hand_low")
     elements = (
         *Hand.elements(-0.05, 0.8),
@@ -93,6 +96,12 @@ class PandaReach(SandboxEnv):
 
     def proprio(self) -> tuple[float, ...]:
         return (*self.hand.numbers(), *self.goal, *self.row[0:14:2])
+
+    def measured(self) -> list[float]:
+        return self.hand.tip
+
+    def wanted(self) -> sc.Vec3:
+        return self.goal
 
     def progress(self) -> float:
         return 1.0 - min(1.0, self.distance / FAR_M)

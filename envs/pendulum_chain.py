@@ -49,6 +49,7 @@ class PendulumChain(SandboxEnv):
     fixed_length = True
     action_size = 1
     state_joints = tuple(("chain", name) for name in NAMES)
+    state_measures = ("held_steps", "reached")
     events = ("tip_above_pivot", "tip_up")
     elements = (
         *of_each(
@@ -116,6 +117,9 @@ class PendulumChain(SandboxEnv):
 
     def proprio(self) -> tuple[float, ...]:
         return (*self.links, *self.absent, self.count, self.height)
+
+    def measured(self) -> tuple[float, ...]:
+        return (self.held, self.reached)
 
     def progress(self) -> float:
         return (1.0 + self.height) / 2

@@ -27,6 +27,7 @@ class Pour(SandboxEnv):
     Observation (proprio), float32 (13,), world frame: 0 cup x [m]; 1 its tilt towards +x [rad];
         2 its velocity [m/s]; 3 its tilt's velocity [rad/s]; 4 bowl x [m]; 5 half its width [m];
         6:12 of the beads mean, least and greatest x, then z [m]; 12 seconds left [s].
+    Goal, float64 (2,): the bowl's middle and half its width, as observed.
     Action, float32 (2,) in [-1, 1]: velocity of the cup along x in units of 0.3 m/s; velocity of
         its tilt in units of 1.2 rad/s.
     Reward: progress is the share of the beads that are in the bowl.
@@ -42,6 +43,8 @@ class Pour(SandboxEnv):
     action_size = 2
     state_bodies = NAMES
     state_joints = (("cup", "slide"), ("cup", "tilt"))
+    state_measures = ("cup.x",)
+    goal_names = ("bowl_x [m]", "bowl_half [m]")
     events = ("pouring", "spilled", "contained")
     elements = (
         Element("cup_x", "m", -0.5, 0.3),
@@ -126,6 +129,12 @@ class Pour(SandboxEnv):
         beads_x = (sum(xs) / self.count, min(xs), max(xs))
         beads_z = (sum(zs) / self.count, min(zs), max(zs))
         return (*cup, self.bowl, self.half, *beads_x, *beads_z, self.seconds_left())
+
+    def measured(self) -> tuple[float, ...]:
+        return (self.start + self.joint("cup", "slide")[0],)
+
+    def wanted(self) -> tuple[float, ...]:
+        return (self.bowl, self.half)
 
     def progress(self) -> float:
         return self.share

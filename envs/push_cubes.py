@@ -39,6 +39,7 @@ class PushCubes(SandboxEnv):
     Observation (proprio), float32 (52,), world frame: 0:2 finger x, y [m]; 2:50 for each of eight
         cubes its x, y [m], cos, sin of its yaw, and its mark's x, y [m], all 0 where there is no
         such cube; 50 number of cubes; 51 seconds left [s].
+    Goal, float64 (16,): the marks of the eight cubes, 0 where there is no such cube.
     Action, float32 (2,) in [-1, 1]: finger velocity x, y in units of 0.5 m/s.
     Reward: progress is the mean over the cubes of 1 - distance to the mark / 0.6 m, 0 to 1.
     Ends: terminated when every cube is within 3 cm of its mark, however it is turned, which is
@@ -51,6 +52,7 @@ class PushCubes(SandboxEnv):
     action_size = 2
     state_bodies = NAMES
     state_joints = Finger.joints
+    goal_names = tuple(f"{name}_{axis} [m]" for name in NAMES for axis in "xy")
     events = ("finger_on_cube", "cube_on_cube", "one_at_mark")
     elements = (
         *each("finger_x finger_y", "m", -0.45, 0.45),
@@ -136,6 +138,10 @@ class PushCubes(SandboxEnv):
 
     def proprio(self) -> tuple[float, ...]:
         return (*self.finger.at, *self.numbers, self.count, self.seconds_left())
+
+    def wanted(self) -> list[float]:
+        there = [c for mark in self.marks[: self.count] for c in mark]
+        return there + [0.0] * (2 * (CUBES - self.count))
 
     def progress(self) -> float:
         if not self.away:

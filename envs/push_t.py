@@ -40,6 +40,7 @@ class PushT(SandboxEnv):
     Observation (proprio), float32 (11,), world frame: 0:2 finger x, y [m]; 2:4 T x, y, the middle
         of its bar [m]; 4:6 cos, sin of the T's yaw; 6:8 outline x, y [m]; 8:10 cos, sin of the
         outline's yaw; 10 seconds left [s].
+    Goal, float64 (3,): pose of the outline.
     Action, float32 (2,) in [-1, 1]: finger velocity x, y in units of 0.5 m/s.
     Reward: progress is the overlap of T and outline as a fraction of the T's area, 0 to 1.
     Ends: terminated at 95 % overlap, which is success; truncated after 30 s.
@@ -52,6 +53,7 @@ class PushT(SandboxEnv):
     state_bodies = ("t",)
     events = ("finger_on_t", "half_covered")
     state_joints = Finger.joints
+    goal_names = ("x [m]", "y [m]", "yaw [rad]")
     elements = (
         *each("finger_x finger_y", "m", -0.4, 0.4),
         *each("t_x t_y", "m", -0.45, 0.45),
@@ -117,6 +119,9 @@ class PushT(SandboxEnv):
         for x, y, turn in (self.t_pose, self.goal):
             poses += (x, y, math.cos(turn), math.sin(turn))
         return (*self.finger.at, *poses, self.seconds_left())
+
+    def wanted(self) -> Three:
+        return self.goal
 
     def progress(self) -> float:
         return self.overlap

@@ -24,6 +24,7 @@ class Quadrotor(SandboxEnv):
         body's z axis; 9:11 cos, sin of yaw; 11:14 angular velocity in the body's frame [rad/s];
         14:18 thrust of the rotors, in the units of the action; 18:27 the next marker, the one after
         it and the one after that [m], the last again where there is no other; 27 seconds left [s].
+    Goal, float64 (3,): the next marker.
     Action, float32 (4,) in [-1, 1]: thrust of the rotors front left, front right, back right, back
         left; -1 is none, 0 a quarter of the usual weight, 1 twice that.
     Reward: progress is (markers left behind + 1 / (1 + (distance to the next / 0.3 m)^2)) / 3.
@@ -37,6 +38,11 @@ class Quadrotor(SandboxEnv):
     limit_s = 10.0
     action_size = 4
     state_bodies = ("drone",)
+    state_measures = (
+        *(f"rotor_{n}.thrust" for n in range(4)),
+        *("markers_behind", "held_steps", "crashed"),
+    )
+    goal_names = ("x [m]", "y [m]", "z [m]")
     events = ("at_marker", "in_ground_effect", "crashed")
     elements = (
         *Rotors.elements(1.3, -0.2, 2.0),
@@ -126,6 +132,12 @@ class Quadrotor(SandboxEnv):
 
     def proprio(self) -> tuple[float, ...]:
         return (*self.rotors.numbers(), *self.ahead, self.seconds_left())
+
+    def measured(self) -> tuple[float, ...]:
+        return (*self.rotors.thrusts, self.next, self.held, self.crashed)
+
+    def wanted(self) -> Three:
+        return self.markers[self.next]
 
     def progress(self) -> float:
         return (self.next + 1 / (1 + (self.away / 0.3) ** 2)) / MARKERS

@@ -48,6 +48,7 @@ class Quadruped(SandboxEnv):
     action_size = 8
     state_bodies = ("robot",)
     state_joints = tuple(("robot", name) for name in JOINTS)
+    state_measures = ("start.x", "start.y")
     events = ("feet_down", "body_down", "on_its_back")
     elements = (
         *each("x y", "m", -25.0, 25.0),
@@ -114,9 +115,12 @@ class Quadruped(SandboxEnv):
             *(math.cos(self.heading), math.sin(self.heading)),
             *[dot(row[7:10], axis) for axis in frame],
             *[dot(row[10:13], axis) for axis in frame],
-            *[angle - rest for angle, rest in zip(row[13::2], STANCE * 4, strict=True)],
-            *row[14::2],
+            *[angle - rest for angle, rest in zip(row[13:29:2], STANCE * 4, strict=True)],
+            *row[14:29:2],
         )
+
+    def measured(self) -> tuple[float, ...]:
+        return self.start
 
     def progress(self) -> float:
         return max(-1.0, min(1.0, self.ahead / FAR_M))

@@ -46,6 +46,7 @@ class RampOccluder(SandboxEnv):
     action_size = 2
     state_bodies = ("object",)
     state_joints = (("gate", "slide"), ("gate", "bar"))
+    state_measures = ("opened", "was_hidden", "seen_left", "seen_right")
     events = ("opened", "hidden", "seen_left", "seen_right")
     elements = (
         Element("object_x", "m", -1.5, 1.5),
@@ -128,6 +129,9 @@ class RampOccluder(SandboxEnv):
         r, flags = self.row, (self.opened, self.hidden)
         seen = (r[0], r[1], r[2], r[7], r[9], r[11], r[13], r[15])
         return (*seen, *flags, *self.thing, self.seconds_left())
+
+    def measured(self) -> tuple[float, ...]:
+        return (self.opened, self.was_hidden, self.left, self.right)
 
     def success(self) -> bool:
         return self.right

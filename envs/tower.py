@@ -52,6 +52,7 @@ class Tower(SandboxEnv):
     fixed_length = True
     action_size = 3
     state_bodies = NAMES
+    state_measures = ("poked", "first_height", "toppled_below")
     events = ("poked", "toppled", "fell_alone", "at_rest")
     elements = (
         *of_each(
@@ -146,6 +147,9 @@ class Tower(SandboxEnv):
 
     def proprio(self) -> tuple[float, ...]:
         return (*self.told, self.count, self.poked, self.seconds_left())
+
+    def measured(self) -> tuple[float, ...]:
+        return (self.poked, self.high, self.low)
 
     def progress(self) -> float:
         return max(0.0, min(1.0, 1.0 - self.height / self.high))

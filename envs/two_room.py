@@ -33,6 +33,7 @@ class TwoRoom(SandboxEnv):
     Observation (proprio), float32 (11,), world frame: 0:2 agent x, y [m]; 2:4 its velocity x, y
         [m/s]; 4:6 goal x, y [m]; 6 x of the wall [m]; 7 its thickness [m]; 8 y of the door [m];
         9 its width [m]; 10 seconds left [s].
+    Goal, float64 (2,): the mark.
     Action, float32 (2,) in [-1, 1]: velocity x, y that the motors seek, in units of 0.15 m/s.
     Reward: progress is 1 - length of the shortest way to the goal / 1.6 m, 0 to 1.
     Ends: terminated within 3 cm of the goal, which is success; truncated after 20 s.
@@ -44,6 +45,7 @@ class TwoRoom(SandboxEnv):
     limit_s = 20.0
     action_size = 2
     state_joints = (("agent", "x"), ("agent", "y"))
+    goal_names = ("x [m]", "y [m]")
     events = ("at_wall", "in_door", "in_goal_room")
     elements = (
         *each("agent_x agent_y", "m", -0.45, 0.45),
@@ -118,6 +120,9 @@ class TwoRoom(SandboxEnv):
 
     def proprio(self) -> tuple[float, ...]:
         return (*self.agent, *self.velocity, *self.still, self.seconds_left())
+
+    def wanted(self) -> Point:
+        return self.goal
 
     def progress(self) -> float:
         return max(0.0, 1.0 - self.way_m / FARTHEST_M)

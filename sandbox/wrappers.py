@@ -1,10 +1,12 @@
 """Gymnasium wrappers for other libraries."""
 
-from typing import Any, SupportsFloat
+from collections.abc import Mapping
+from typing import Any, SupportsFloat, cast
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.utils import RecordConstructorArgs
 
 from sandbox.errors import BudgetExhaustedError
 
@@ -83,6 +85,67 @@ class IdlesOnBudget(gymnasium.Wrapper[Any, Any, Any, Any]):
         info = {**info, "charged": 0, "idle": np.bool_(True), "budget": why}
         self._idle, self._last = True, (observation, info)
         return observation, dict(info)
+
+
+class LeRobotNames(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+    """Name what is observed as LeRobot does: `pixels`, `agent_pos` and `environment_state`.
+
+    `agent_pos` is `proprio`. `environment_state` is `info["state"]`, float64, which is privileged.
+    The pixels of several cameras are a Dict by camera. Other observations keep their names.
+
+    Args:
+        env: an environment of this library, whatever it observes.
+        environment_state: whether to observe the state.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any], environment_state: bool = True) -> None:
+        RecordConstructorArgs.__init__(self, environment_state=environment_state)
+        gymnasium.Wrapper.__init__(self, env)
+        self._columns: tuple[str, ...] = self.get_wrapper_attr("columns")
+        self._state = len(self.get_wrapper_attr("state_names")()) if environment_state else 0
+        space = self._named(self.env.observation_space)
+        if self._state:
+            space["environment_state"] = spaces.Box(-np.inf, np.inf, (self._state,), np.float64)
+        self.observation_space = _dict_space(space)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self._observed(observation, info), info
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Take a step."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return self._observed(observation, info), reward, terminated, truncated, info
+
+    def _observed(self, observation: Any, info: dict[str, Any]) -> dict[str, Any]:
+        named = self._named(observation)
+        if self._state:  # A row in which nothing was simulated has none; see IdlesOnBudget.
+            named["environment_state"] = info.get("state", np.zeros(self._state)).copy()
+        return named
+
+    def _named(self, seen: Any) -> dict[str, Any]:
+        """Return what is observed, or its space, by LeRobot's names."""
+        several = isinstance(seen, dict | spaces.Dict)
+        by_column = cast(Any, seen) if several else {self._columns[0]: seen}
+        named: dict[str, Any] = {}
+        for name in self._columns:
+            kind, _, camera = name.partition(".")
+            if kind == "pixels" and camera:
+                named.setdefault("pixels", {})[camera] = by_column[name]
+            else:
+                named["agent_pos" if name == "proprio" else name] = by_column[name]
+        return named
+
+
+def _dict_space(by_name: Mapping[str, Any]) -> spaces.Dict:
+    """Return a Dict space of spaces, some in Dicts of their own."""
+    named: dict[str, spaces.Space[Any]] = {}
+    for name, one in by_name.items():
+        named[name] = _dict_space(cast(Any, one)) if isinstance(one, dict) else one
+    return spaces.Dict(named)
 
 
 def _zeros(space: Any) -> Any:  # Of Gymnasium's spaces, the types are partly unknown.

@@ -185,7 +185,7 @@ def test_any_bits_survive_the_disk(
 
 def test_plain_h5py_sees_flat_columns_at_the_root_and_nothing_else(twelve_ramps: Path) -> None:
     with h5py.File(twelve_ramps) as file:
-        assert sorted(file) == sorted((*SCHEMA.names, "ep_len", "ep_offset"))
+        assert sorted(file) == sorted((*SCHEMA.names, "ep_len", "ep_offset", "row"))
         start, count = int(file["ep_offset"][3]), int(file["ep_len"][3])
         assert file["reward"][start : start + count].tolist() == list(range(count))
         assert len(file["reward"]) == sum(len(ramp(n)) for n in range(12))
@@ -205,6 +205,13 @@ def test_columns_of_an_episode_are_read_alone(twelve_ramps: Path) -> None:
 def test_a_shard_without_an_episode_is_a_shard(tmp_path: Path) -> None:
     with ShardReader(write(tmp_path, 0)) as reader:
         assert (len(reader), reader.rows, reader.records) == (0, 0, [])
+
+
+def test_no_column_takes_a_name_that_is_the_files_own(tmp_path: Path) -> None:
+    taken = Schema((*SCHEMA.columns, Column("row", "int64", (), "t", "1")))
+    with pytest.raises(FormatError, match="that name is the file's own"):
+        ShardWriter(tmp_path / "shard-00000.h5", taken, {}, sync=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 # The bytes depend on the episodes alone.
@@ -726,7 +733,7 @@ def _group(file: h5py.File) -> None:
 
 
 def _version(file: h5py.File) -> None:
-    file.attrs["format_version"] = 2
+    file.attrs["format_version"] = 3
 
 
 def _no_version(file: h5py.File) -> None:

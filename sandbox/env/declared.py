@@ -18,6 +18,12 @@ from sandbox.scenario.factors import Factors, Integer, Values
 if TYPE_CHECKING:
     from sandbox.env.loop import SandboxEnv
 
+_NUMBERED = {  # Methods that return numbers, and what names these.
+    "proprio": "elements",
+    "happening": "events",
+    "measured": "state_measures",
+    "wanted": "goal_names",
+}
 SAMPLED = 32  # Scenes with all factors drawn, in which a body that is declared may turn up.
 _METHODS = {
     "scene": "def scene(self, f: Values, rng: np.random.Generator) -> Scene",
@@ -71,6 +77,14 @@ _ATTRIBUTES: dict[str, tuple[Callable[[Any], bool], str]] = {  # Of each a rule,
     ),
     "state_bodies": (_are_texts, 'state_bodies = ("ball",), a tuple of names of bodies'),
     "state_joints": (_are_joints, 'state_joints = (("cart", "wheel"),), a tuple of (body, link)'),
+    "state_measures": (
+        _are_texts,
+        'state_measures = ("tip.x",), a tuple of names of what measured() returns',
+    ),
+    "goal_names": (
+        _are_texts,
+        'goal_names = ("x [m]",), a tuple of names of what wanted() returns',
+    ),
     "events": (_are_texts, 'events = ("goal",), a tuple of names of what happening() returns'),
 }
 
@@ -102,6 +116,7 @@ def check_class(cls: type[Task]) -> None:
 def _check_names(cls: type[Task]) -> None:
     elements = [one.name for one in cls.elements]
     named = {"state_bodies": cls.state_bodies, "state_joints": cls.state_joints}
+    named |= {"state_measures": cls.state_measures, "goal_names": cls.goal_names}
     for what, names in {**named, "events": cls.events, "elements": elements}.items():
         for n, name in enumerate(names):
             if name in names[:n]:
@@ -109,6 +124,10 @@ def _check_names(cls: type[Task]) -> None:
     for name in cls.events:
         if name in HAPPENS:
             _refuse(cls, f"events has {name!r}, which every world has; leave it out.")
+    known = cls.state_names()[: len(cls.state_names()) - len(cls.state_measures)]
+    for name in cls.state_measures:
+        if name in known:
+            _refuse(cls, f"state_measures has {name!r}, which the state has already; leave it out.")
     if not cls.state_bodies and not cls.state_joints:
         _refuse(cls, "state_bodies and state_joints are empty; name the bodies or joints that move")
 
@@ -155,7 +174,7 @@ def check_first(env: "SandboxEnv") -> None:
     if _is_checked(cls):
         return
     _check_scene(env)
-    for method, of in (("proprio", "elements"), ("happening", "events")):
+    for method, of in _NUMBERED.items():
         given, wanted = len(getattr(env, method)()), len(getattr(cls, of))
         if given != wanted:
             _refuse(

@@ -26,6 +26,7 @@ class Hand:
 
     Attributes:
         joints: what a task logs in `state_joints`.
+        measures: what it logs in `state_measures`: `tip`.
         tip: point between the fingertips [m].
         velocity: velocity of that point [m/s].
         target: where the arm is driven to.
@@ -34,6 +35,7 @@ class Hand:
 
     SPEED_M_S = 0.25  # At full action.
     joints: ClassVar = tuple(("panda", link) for link in (*PANDA_JOINTS, *PANDA_FINGERS))
+    measures: ClassVar = ("tip.x", "tip.y", "tip.z")
     _DRIVEN = (*PANDA_JOINTS, *PANDA_FINGERS)
 
     def __init__(self, world: World, box: tuple[Vec3, Vec3], hz: int) -> None:

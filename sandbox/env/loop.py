@@ -409,6 +409,7 @@ class SandboxEnv(Task):
             self.episode.touched_at = self.t
         self.pictures.arrive()
         self.arrived()
+        self.row += map(float, self.measured())
 
     def _arrive(self, charged: int) -> tuple[Observation, dict[str, Any]]:
         """Read the state once, and observe it."""
@@ -426,6 +427,8 @@ class SandboxEnv(Task):
             "charged": np.int64(charged),
             "balance": np.int64(self.meter.balance),
         }
+        if self.goal_names:
+            info["goal"] = np.array(self.wanted(), np.float64)
         return observation, info
 
     def _observe(self, name: str) -> NDArray[Any]:

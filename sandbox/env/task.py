@@ -39,6 +39,9 @@ class Task(gymnasium.Env[Observation, Vector]):
         action_size: number of numbers in an action, each in [-1, 1].
         state_bodies: bodies in `info["state"]` and the `state` column, in this order.
         state_joints: joints after them, each as body and link.
+        state_measures: names of the numbers after those, which `measured` returns.
+        goal_names: names of the numbers of the goal, which `wanted` returns, each with its unit,
+            such as `x [m]`; () where there is no goal.
         events: names of the flags that `happening` returns, row by row.
 
     Two factors mean the same in every environment that has them. `action_delay_steps` applies each
@@ -65,6 +68,8 @@ class Task(gymnasium.Env[Observation, Vector]):
     action_size: ClassVar[int]
     state_bodies: ClassVar[tuple[str, ...]] = ()
     state_joints: ClassVar[tuple[tuple[str, str], ...]] = ()
+    state_measures: ClassVar[tuple[str, ...]] = ()
+    goal_names: ClassVar[tuple[str, ...]] = ()
     events: ClassVar[tuple[str, ...]] = ()
     world: World
     values: Values
@@ -121,6 +126,19 @@ class Task(gymnasium.Env[Observation, Vector]):
 
     def happening(self) -> Sequence[bool]:
         """Return whether each of `events` holds in this state."""
+        return ()
+
+    def measured(self) -> Sequence[float]:
+        """Return the numbers that `state_measures` names.
+
+        The task measures by them, and no body or joint of the state tells them: the place of a
+        link, a flag that stays set, a count of steps. They follow those of bodies and joints in the
+        state.
+        """
+        return ()
+
+    def wanted(self) -> Sequence[float]:
+        """Return the numbers of the goal, which `goal_names` names, world frame."""
         return ()
 
     # What a subclass may use -------------------------------------------------------------------
@@ -289,4 +307,5 @@ class Task(gymnasium.Env[Observation, Vector]):
         return (
             *(f"{b}.{part}" for b in cls.state_bodies for part in body),
             *(f"{b}.{j}.{part}" for b, j in cls.state_joints for part in ("position", "velocity")),
+            *cls.state_measures,
         )

@@ -120,10 +120,9 @@ class _Seen:
         """Add an episode."""
         state = episode.rows["state"].astype(np.float64)
         self.rows += len(state)
-        self._low, self._high = (
-            np.minimum(self._low, state.min(axis=0)),
-            np.maximum(self._high, state.max(axis=0)),
-        )
+        wide = state.shape[1]  # Of an older format it lacks what the task measures by.
+        self._low[:wide] = np.minimum(self._low[:wide], state.min(axis=0))
+        self._high[:wide] = np.maximum(self._high[:wide], state.max(axis=0))
         for name, at in self._bodies.items():
             pose = state[state[:, at + 3 : at + 7].any(axis=1), at : at + 3]
             if len(pose):
@@ -144,6 +143,7 @@ class _Seen:
         found.spread = {
             name: [float(low), float(high)]
             for name, low, high in zip(self._names, self._low, self._high, strict=True)
+            if low <= high
         }
         found.events = {name: n / max(1, self.rows) for name, n in self._events.items()}
         found.contact_rate = found.events.get("contact")

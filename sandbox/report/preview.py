@@ -20,7 +20,6 @@ from sandbox.run import recipe as recipes
 from sandbox.run.folder import Folder
 from sandbox.run.recipe import Recipe
 from sandbox.run.record import Record
-from sandbox.sources import columns as rows
 from sandbox.sources.replay import Replay
 from sandbox.trajectory import Episode, EpisodeBuffer
 
@@ -191,12 +190,12 @@ def _films(episode: Episode) -> dict[str, Film]:
 
 def _redrawn(recipe: Recipe, folder: Folder, episodes: Sequence[Episode]) -> list[Episode]:
     """Replay episodes with the pictures of another recipe."""
-    with closing(Replay(recipe, folder.scenario, folder.trust_code)) as replay:
+    plan = folder.identity.plan
+    with closing(Replay(recipe, folder.scenario, folder.trust_code, plan)) as replay:
         env, drawn = replay.env, list[Episode]()
-        schema = rows.schema(env)
         for episode in episodes:
             record = Record.parse(episode.record)
-            buffer = EpisodeBuffer(schema, env.max_steps + 1)
+            buffer = EpisodeBuffer(replay.schema, env.max_steps + 1)
             steps, _, fault = replay.simulate(episode, record, buffer)
             if fault:
                 raise FormatError(f"episode {record.episode}: {fault}")

@@ -43,7 +43,8 @@ class Recipe(BaseModel):
         camera: name of the camera that draws, or a list of several. The columns of a list are
             called `pixels.main` and so on.
         renderer: `raster`, or `tiny` for Bullet's TinyRenderer.
-        compression: compression of the columns.
+        compression: compression of pictures; numbers are compressed by gzip, or with `none` not at
+            all.
         shard_episodes: number of episodes in a shard.
         account: account that pays.
         budget: most that the run may cost [credits]; None is what the account has.

@@ -263,7 +263,14 @@ class Run:
 
     def _check_shard(self, path: Path, episodes: int) -> None:
         """Refuse a finished shard with another number of episodes; remove what it grew from."""
-        held = len(self.folder.shard(path).reader)
+        reader = self.folder.shard(path).reader
+        if reader.schema != self.source.schema:
+            raise FormatError(
+                f"{path}: its columns are those of another version of this program, or of the "
+                f"environment (trajectory format {reader.version}). Finish the run with that "
+                "version, or generate into another folder."
+            )
+        held = len(reader)
         if held != episodes:
             raise FormatError(
                 f"{path}: holds {held} episodes where the recipe says {episodes}; generate into "

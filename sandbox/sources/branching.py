@@ -20,12 +20,14 @@ from sandbox.run.bill import Quote
 from sandbox.run.folder import Folder
 from sandbox.run.recipe import Recipe
 from sandbox.run.record import Record
-from sandbox.sources import plan as plans
-from sandbox.sources import rollout
+from sandbox.sources import columns, rollout, setup
 from sandbox.sources.generation import Generation
 from sandbox.trajectory import Episode, EpisodeBuffer
 
-_MAY_DIFFER = ("episode_idx", "action", "truncated", "terminated")  # Columns of the shared past.
+_MAY_DIFFER = (  # Columns of the shared past. A row costs more when its text is longer.
+    *("run", "episode_idx", "reset_options", "charge"),
+    *("action", "truncated", "terminated"),
+)
 
 
 class Branching:
@@ -42,7 +44,8 @@ class Branching:
         self._generation = Generation(recipe, folder.scenario, folder.trust_code)
         self._env = self._generation.env
         self.origin = replace(self._generation.origin, plan=plan)
-        self.schema = self._generation.schema
+        self.schema = columns.schema(self._env, plan)
+        self._env.log(self.schema.row_bytes)
         self.max_rows = self._generation.max_rows
         self._last: tuple[int, Episode] | None = None  # The past that was read last.
 
@@ -68,14 +71,14 @@ class Branching:
         Raises:
             FormatError: the past is not what was recorded. It is not charged.
         """
-        setup, env = plans.setup(self._plan, index), self._env
-        assert setup.branch is not None, "a branch comes from somewhere"
-        past, step = self._past(int(setup.branch["episode"])), int(setup.branch["step"])
-        actions = _Actions(past, setup.policy, step, (self._recipe.seed, index))
-        steps, success = rollout.rollout(env, actions, buffer, setup.seed, setup.options)
-        rollout.finish(env, buffer, steps, index)
+        start, env = setup.of_branch(self._plan, index), self._env
+        assert start.branch is not None, "a branch comes from somewhere"
+        past, step = self._past(int(start.branch["episode"])), int(start.branch["step"])
+        actions = _Actions(past, start.policy, step, (self._recipe.seed, index))
+        steps, success = rollout.rollout(env, actions, buffer, start.seed, start.options)
+        rollout.finish(env, buffer, steps, run, index)
         _check_past(past, buffer, step)
-        return rollout.record(env, self._recipe, run, index, setup, buffer, steps, success)
+        return rollout.record(env, self._recipe, run, index, start, buffer, steps, success)
 
     def on_kept(self) -> None:
         """End the episode in the meter; the run posts it."""
@@ -121,7 +124,8 @@ def _check_past(past: Episode, buffer: EpisodeBuffer, step: int) -> None:
     for name, column in past.rows.items():
         if name in _MAY_DIFFER:
             continue
-        if column[: step + 1].tobytes() != buffer.arrays[name][: step + 1].tobytes():
+        again = columns.narrowed(buffer.arrays[name], column)
+        if column[: step + 1].tobytes() != again[: step + 1].tobytes():
             raise FormatError(
                 f"the past differs from what was recorded, in column {name!r}: another determinism "
                 "class, or another version of the environment. Nothing was charged."

@@ -1,9 +1,15 @@
 """The columns of an environment's episodes: what each means, in which unit."""
 
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
 from sandbox.env import HAPPENS, SandboxEnv
 from sandbox.observation import NUMBERS
 from sandbox.scenario.factors import Color, Integer
-from sandbox.trajectory import Column, Schema
+from sandbox.sources import setup
+from sandbox.trajectory import FORMAT_VERSION, Column, Schema
 
 _EVENTS = (  # Meanings of HAPPENS.
     "whether bodies of the state touched since the row before",
@@ -23,9 +29,20 @@ _NUMBERS = {
 }
 
 
-def schema(env: SandboxEnv) -> Schema:
-    """Return the columns of a run: what each means, in what unit, element by element."""
-    state = env.state_names()
+def schema(
+    env: SandboxEnv, plan: Mapping[str, Any] | None = None, version: int = FORMAT_VERSION
+) -> Schema:
+    """Return the columns of a run: what each means, in what unit, element by element.
+
+    Args:
+        env: the environment.
+        plan: the plan of a run of branches; None for other runs.
+        version: of the trajectory format. Version 1 has no goal and nothing but `variation.*` of
+            what an episode starts from, and its state ends with the joints.
+    """
+    state, new = env.state_names(), version > 1
+    if not new:
+        state = state[: len(state) - len(env.state_measures)]
     return Schema(
         (
             *(_numbers(name, env) or _picture(name, env) for name in env.columns),
@@ -34,10 +51,12 @@ def schema(env: SandboxEnv) -> Schema:
                 "state",
                 "float64",
                 (len(state),),
-                "privileged: bodies and joints, world frame; all 0 for a body that is not there",
-                "m, m/s, rad, rad/s",
+                "privileged: bodies, joints, what the task measures by; world frame; all 0 for a "
+                "body that is not there",
+                "m, m/s, rad, rad/s; counts and flags 1",
                 state,
             ),
+            *(_goal(env) if new else ()),
             Column(
                 "action",
                 "float32",
@@ -53,10 +72,25 @@ def schema(env: SandboxEnv) -> Schema:
             Column("charge", "int64", (), "what arriving at this row cost", "microcredit"),
             Column("step_idx", "int32", (), "steps since the episode's reset", "1"),
             Column("episode_idx", "int64", (), "the episode's place in its run", "1"),
+            *(setup.columns(env, plan) if new else ()),
             *_labels(env),
             *(_variation(name, env) for name in env.factors),
         )
     )
+
+
+def narrowed(array: NDArray[Any], recorded: NDArray[Any]) -> NDArray[Any]:
+    """Return a column without the numbers at the end of a row that an older format lacks."""
+    older = array.ndim == recorded.ndim == 2 and recorded.shape[1] < array.shape[1]
+    return array[:, : recorded.shape[1]] if older else array
+
+
+def _goal(env: SandboxEnv) -> list[Column]:
+    """Return the column of the goal, if there is one."""
+    names, meaning = env.goal_names, "what the task wants, world frame"
+    if not names:
+        return []
+    return [Column("goal", "float64", (len(names),), meaning, "see elements", names)]
 
 
 def _labels(env: SandboxEnv) -> list[Column]:

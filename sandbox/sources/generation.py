@@ -12,7 +12,7 @@ from sandbox.run.recipe import EpisodeChance, Recipe
 from sandbox.run.record import Record
 from sandbox.scenario import Scenario
 from sandbox.sources import columns, rollout
-from sandbox.sources.rollout import Setup
+from sandbox.sources.setup import Setup
 from sandbox.trajectory import EpisodeBuffer
 
 
@@ -67,7 +67,7 @@ class Generation:
         steps, success = rollout.rollout(
             env, lambda env: policy(env, chance.policy_rng), buffer, seed=chance.seed
         )
-        rollout.finish(env, buffer, steps, index)
+        rollout.finish(env, buffer, steps, run, index)
         setup = Setup(chance.seed, chance.policy, {}, [])
         return rollout.record(env, self._recipe, run, index, setup, buffer, steps, success)
 

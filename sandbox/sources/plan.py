@@ -1,37 +1,17 @@
 """The plan of a run of branches: which recorded pasts, and what happens after each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from sandbox.errors import FormatError, InvalidInputError
+from sandbox.errors import InvalidInputError
 from sandbox.run.folder import Folder
 from sandbox.run.record import Record
 from sandbox.sources.kinds import BY_CHANCE, Look
 from sandbox.sources.replay import Replay
-from sandbox.sources.rollout import Setup
 
 MOST_BRANCHES = 100_000  # Of one episode.
-
-
-def setup(plan: Mapping[str, Any], index: int) -> Setup:
-    """Return what episode `index` of a run of branches starts from.
-
-    Raises:
-        FormatError: the plan has no such episode, or is damaged.
-    """
-    try:
-        one = plan["branches"][index]
-        past = plan["pasts"][one["past"]]
-        extra = [] if one["disturbance"] is None else [one["disturbance"]]
-        branch = {"run": plan["run"]} | {key: past[key] for key in ("episode", "step")}
-        branch |= {key: one[key] for key in ("past", "kind")}
-        branch["impossible"] = one["impossible"] or past["impossible"]
-        disturbances = [*past["disturbances"], *extra]
-        return Setup(past["seed"], f"branch:{one['kind']}", past["factors"], disturbances, branch)
-    except (LookupError, TypeError) as error:
-        raise FormatError(f"the plan of branches has no {error}; restore it from a copy.") from None
 
 
 def past(record: Record, step: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from sandbox.run.bill import Quote, drawn, fault, is_view
 from sandbox.run.folder import Folder
 from sandbox.run.recipe import Recipe
 from sandbox.run.record import Record
-from sandbox.sources import columns, rollout
+from sandbox.sources import columns, rollout, setup
 from sandbox.sources.replay import Replay, first_difference
 from sandbox.trajectory import Episode, EpisodeBuffer
 from sandbox.world import engine
@@ -40,12 +40,14 @@ class Rendering:
                 "goes on with it."
             )
         self._recipe, self._folder = recipe, folder
-        self._replay = Replay(recipe, folder.scenario, folder.trust_code)
-        self._env = self._replay.env
         known = folder.identity
+        self._replay = Replay(recipe, folder.scenario, folder.trust_code, known.plan)
+        self._env = self._replay.env
         made = rollout.origin(self._env, recipe)
         self.origin = replace(made, parent=known.run, plan=known.plan)
-        self.schema = columns.schema(self._env)
+        self.schema = self._replay.schema
+        older = min(shard.reader.version for shard in folder.shards())
+        self._recorded = columns.schema(self._env, known.plan, older)
         self.max_rows = self._env.max_steps + 1
         self._lease: Lease | None = None
         self._held = False
@@ -87,6 +89,7 @@ class Rendering:
             wrong = self._difference(episode, buffer, steps)
         if wrong or success != record.success:
             raise FormatError(f"episode {index}: {wrong or 'its success is not what was said.'}")
+        setup.fill(buffer.arrays, self._env, run, steps)  # Of this run, not of the old one.
         return self._record(record, run, buffer)
 
     def on_kept(self) -> None:
@@ -116,12 +119,15 @@ class Rendering:
     def _difference(self, episode: Episode, buffer: EpisodeBuffer, steps: int) -> str:
         """Return where an episode differs from its replay, pictures and price aside, or ""."""
         views = {column.name for column in self.schema.columns if is_view(column)}
-        names = sorted(set(buffer.arrays) - views - {"charge"})
+        names = sorted(set(self._recorded.names) - views - {"charge", "run"})
         missing = [name for name in names if name not in episode.rows]
         if missing:
             return f"it has no column {missing[0]!r}."
-        again = buffer.episode(steps, {"charge_micro": self._env.meter.spent})
-        return first_difference({name: episode.rows[name] for name in names}, again.rows)
+        again = buffer.episode(steps, {"charge_micro": self._env.meter.spent}).rows
+        recorded = {name: episode.rows[name] for name in names}
+        return first_difference(
+            recorded, {name: columns.narrowed(again[name], recorded[name]) for name in names}
+        )
 
     def _record(self, old: Record, run: str, buffer: EpisodeBuffer) -> Record:
         """Return the record that the episode would have had with these pictures from the start."""

@@ -1,6 +1,6 @@
 """Simulate a recorded episode again, and find where it differs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,8 @@ from sandbox.meter import Meter
 from sandbox.run.recipe import EpisodeChance, Recipe
 from sandbox.run.record import Record
 from sandbox.scenario import Scenario
-from sandbox.sources import rollout
-from sandbox.trajectory import Episode, EpisodeBuffer, Rows
+from sandbox.sources import columns, rollout
+from sandbox.trajectory import FORMAT_VERSION, Episode, EpisodeBuffer, Rows
 
 
 class Replay:
@@ -25,14 +25,26 @@ class Replay:
         recipe: what the environment observes.
         scenario: the scenario as it was recorded: its file may have been edited since.
         trust_code: whether to import an environment that the recipe calls MODULE:CLASS.
+        plan: the plan of a run of branches; None for other runs.
+        version: of the trajectory format in which the rows are made, and counted.
 
     Attributes:
         env: the environment.
+        schema: the columns.
     """
 
-    def __init__(self, recipe: Recipe, scenario: Scenario, trust_code: bool = False) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        scenario: Scenario,
+        trust_code: bool = False,
+        plan: Mapping[str, Any] | None = None,
+        version: int = FORMAT_VERSION,
+    ) -> None:
         meter = Meter(prices.current())
         self.env: SandboxEnv = rollout.make(recipe, meter, scenario, trust_code)
+        self.schema = columns.schema(self.env, plan, version)
+        self.env.log(self.schema.row_bytes)
 
     def close(self) -> None:
         """Release the simulator."""
@@ -75,7 +87,7 @@ class Replay:
             )
         except (SandboxError, KeyError, TypeError) as error:
             return 0, False, f"cannot be replayed: {error}"
-        rollout.finish(env, buffer, steps, record.episode)
+        rollout.finish(env, buffer, steps, record.run, record.episode)
         if env.scene_digest != record.scene_digest:
             return steps, success, "its record names another scene than its seed and factors give."
         return steps, success, ""

@@ -1,7 +1,6 @@
 """Roll out one episode: the environment of a recipe, the rows of an episode, its record."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,33 +13,10 @@ from sandbox.run.recipe import Recipe
 from sandbox.run.record import Record
 from sandbox.run.source import Origin
 from sandbox.scenario import FORMAT, Scenario
-from sandbox.sources import columns
+from sandbox.sources import columns, setup
+from sandbox.sources.setup import Setup
 from sandbox.trajectory import EpisodeBuffer
 from sandbox.world import engine
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What an episode starts from.
-
-    Attributes:
-        seed: seed of its reset.
-        policy: name of the policy that acts.
-        factors: value of each factor, plain JSON.
-        disturbances: what happens during it, plain JSON.
-        branch: which recorded episode it branches off; None if it is no branch.
-    """
-
-    seed: int
-    policy: str
-    factors: Mapping[str, Any]
-    disturbances: list[dict[str, Any]]
-    branch: Mapping[str, Any] | None = None
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The options of the reset that gives these factors and disturbances."""
-        return {"variation_values": self.factors, "disturbances": self.disturbances}
 
 
 def make(
@@ -110,7 +86,8 @@ def rollout(
     observation, info = env.reset(seed=seed, options=dict(options or {}))
     pairs = [(rows[name], name) for name in env.columns]
     views = [(rows[name], camera) for name, camera in columns.views(env).items()]
-    state, action = rows["state"], rows["action"]
+    state, action, goal = rows["state"], rows["action"], rows.get("goal")
+    width = state.shape[1]  # Of an older format it lacks the numbers at its end.
     events = [rows[f"event.{n}"] for n, _ in columns.events(env)] if env.world.feels else []
     rewards, charges = [0.0], [0]
     act = policy(env)
@@ -124,7 +101,9 @@ def rollout(
             rows["contact_impulse"][t], happening = env.labels()
             for column, holds in zip(events, happening, strict=True):
                 column[t] = holds
-        state[t] = info["state"]
+        state[t] = info["state"][:width]
+        if goal is not None:
+            goal[t] = info["goal"]
         charges[t] = info["charged"]
         if ended or cut:
             break
@@ -139,9 +118,10 @@ def rollout(
     return t, bool(info["success"])
 
 
-def finish(env: SandboxEnv, buffer: EpisodeBuffer, steps: int, index: int) -> None:
-    """Fill the columns that are constant, or count, along an episode."""
+def finish(env: SandboxEnv, buffer: EpisodeBuffer, steps: int, run: str, index: int) -> None:
+    """Fill the columns that are constant, or count, along an episode of a run."""
     rows = buffer.arrays
+    setup.fill(rows, env, run, steps)
     rows["step_idx"][: steps + 1] = np.arange(steps + 1)
     rows["episode_idx"][: steps + 1] = index
     for row, values in env.changes:
@@ -154,7 +134,7 @@ def record(
     recipe: Recipe,
     run: str,
     index: int,
-    setup: Setup,
+    start: Setup,
     buffer: EpisodeBuffer,
     steps: int,
     success: bool,
@@ -164,14 +144,14 @@ def record(
         "run": run,
         "episode": index,
         "environment": recipe.environment,
-        "seed": setup.seed,
+        "seed": start.seed,
         "scenario": recipe.scenario,
         "split": recipe.split,
         "scenario_digest": env.scenario.digest,
         "factors": env.changes[0][1].plain(),
         "disturbances": [one.plain() for one in env.disturbances],
         "scene_digest": env.scene_digest,
-        "policy": setup.policy,
+        "policy": start.policy,
         "engine": engine(),
         "renderer": env.pictures.drawn_by,
         "views": list(env.pictures.cameras),
@@ -183,8 +163,8 @@ def record(
         "success": success,
         "return": float(buffer.arrays["reward"][: steps + 1].sum()),
     }
-    if setup.branch is not None:
-        data["branch"] = {**setup.branch, "prefix_micro": prefix(setup.branch, buffer)}
+    if start.branch is not None:
+        data["branch"] = {**start.branch, "prefix_micro": prefix(start.branch, buffer)}
     return Record.parse(data)
 
 

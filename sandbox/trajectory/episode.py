@@ -16,10 +16,8 @@ from sandbox.evidence import merkle
 from sandbox.trajectory.schema import REQUIRED, Schema
 
 Rows = Mapping[str, NDArray[Any]]
-CONSTANT = (
-    "variation.",
-    "episode_idx",
-)  # Prefixes of columns whose bytes are hashed once for each episode.
+CONSTANT = ("episode_idx", "reset_options", "run", "seed")  # Hashed once for each episode, as is
+VARIATION = "variation."  # what begins so.
 INLINE_BYTES = 2048  # A leaf has the BLAKE3 of a column's row that is longer.
 
 
@@ -72,9 +70,9 @@ class Episode:
         """Return the leaf of row `t`: the data of its leaf hash, without RFC 6962's first byte 0.
 
         It is the byte 1, a head of 32 bytes that is the same for all rows, `t` as uint32, and then
-        the row's bytes of each column, sorted by name. Columns whose names begin with `variation.`
-        or `episode_idx` are in the head instead. More than 2,048 bytes are replaced by their
-        BLAKE3, which takes half the time of SHA-256 on a picture and is as hard to forge.
+        the row's bytes of each column, sorted by name. The columns of CONSTANT, and those whose
+        names begin with `variation.`, are in the head instead. More than 2,048 bytes are replaced
+        by their BLAKE3, which takes half the time of SHA-256 on a picture and is as hard to forge.
 
         The head is the SHA-256 of the canonical JSON `[run, episode]` of the record (null where it
         has none), a line feed, and the bytes of the columns in the head, sorted by name. All
@@ -90,7 +88,7 @@ class Episode:
         parts = [_count_bytes(rows)]
         for name in sorted(self.rows):
             array = _plain(self.rows[name])
-            if name.startswith(CONSTANT):
+            if name in CONSTANT or name.startswith(VARIATION):
                 head.update(array.data)
             else:
                 parts.append(_row_bytes(array))

@@ -8,7 +8,6 @@ moment leaves the committed episodes whole.
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -29,8 +28,8 @@ class Growing:
         sidecar: path of the records' file; an existing file is replaced.
         schema: the columns.
         texts: the JSON texts of the root attributes.
-        filters: HDF5 filters of the columns with large rows; columns with small rows are stored
-            raw until the shard is finished.
+        compression: one of COMPRESSIONS, for pictures; numbers are stored raw until the shard is
+            finished.
     """
 
     def __init__(
@@ -39,7 +38,7 @@ class Growing:
         sidecar: Path,
         schema: Schema,
         texts: Mapping[str, str],
-        filters: Mapping[str, Any],
+        compression: str,
     ) -> None:
         self.episodes = self.rows = 0
         columns = (*schema.columns, *INDEX)
@@ -47,7 +46,7 @@ class Growing:
         self._file, self._room = layout.create(path, self._once)
         try:
             layout.write_texts(self._file, texts)
-            self._columns = {c.name: self._column(c, filters) for c in columns}
+            self._columns = {c.name: self._column(c, compression) for c in columns}
             self._offsets, self._lengths = (self._columns.pop(n) for n in ("ep_offset", "ep_len"))
             self._file.swmr_mode = True  # No dataset or attribute can be added after this.
             self._fd = self._file.id.get_vfd_handle()
@@ -83,8 +82,9 @@ class Growing:
         self._lines.close()
         self._file.close()
 
-    def _column(self, column: Column, filters: Mapping[str, Any]) -> layout.StoredColumn:
-        use: Mapping[str, Any] = {} if layout.is_small(column) else filters
+    def _column(self, column: Column, compression: str) -> layout.StoredColumn:
+        kind = compression if layout.is_packed(column) else "none"
+        use = layout.filters(column, kind)
         return layout.StoredColumn(layout.create_column(self._file, column, 0, use))
 
     def _write_rows(self, episodes: Sequence[EpisodeRows], count: int) -> None:

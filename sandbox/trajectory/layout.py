@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from sandbox.errors import FormatError, SandboxError
 from sandbox.trajectory.room import Room, check
-from sandbox.trajectory.schema import FORMAT_VERSION, Column
+from sandbox.trajectory.schema import FORMAT_VERSION, ROW, Column
 
 FRAME_CHUNK_BYTES = 192 << 10  # Fast to write and to read at random: notes/hdf5.md.
 FRAME_CHUNK_ROWS = 64
@@ -27,12 +27,9 @@ SMALL_CHUNK_BYTES = 16 << 10  # For columns with small rows; each append rewrite
 COPY_BYTES = 4 << 20
 INDEX_BYTES = 64 << 10
 ZSTD = int(hdf5plugin.ZSTD_ID)
-FILTERS: Mapping[str, dict[str, Any]] = {
-    "zstd": {"compression": ZSTD, "compression_opts": (1,), "fletcher32": True},
-    "gzip": {"compression": "gzip", "compression_opts": 1, "fletcher32": True},
-    "none": {},
-}
-COMPRESSIONS = tuple(FILTERS)
+COMPRESSIONS = ("zstd", "gzip", "none")
+_ZSTD = {"compression": ZSTD, "compression_opts": (1,), "fletcher32": True}
+_GZIP = {"compression": "gzip", "compression_opts": 1, "fletcher32": True}
 TEXTS = ("schema", "header", "episodes")  # Root attributes, JSON.
 SEAL = "seal"  # SHA-256 over the texts: HDF5 has no checksum of long attributes.
 
@@ -62,9 +59,18 @@ def chunk_rows(row_bytes: int) -> int:
     return max(1, frames)
 
 
-def is_small(column: Column) -> bool:
-    """Return whether a column's rows are too small to compress while the shard grows."""
-    return chunk_rows(column.row_bytes) >= FRAME_CHUNK_ROWS
+def filters(column: Column, compression: str) -> Mapping[str, Any]:
+    """Return the HDF5 filters of a column: of numbers only those that every HDF5 library has."""
+    if compression == "none":
+        return {}
+    if not column.is_picture:
+        return {**_GZIP, "shuffle": True}
+    return _ZSTD if compression == "zstd" else _GZIP
+
+
+def is_packed(column: Column) -> bool:
+    """Return whether a column is compressed while the shard grows: pictures, if they are large."""
+    return column.is_picture and chunk_rows(column.row_bytes) < FRAME_CHUNK_ROWS
 
 
 def create(path: Path, size: int) -> tuple[h5py.File, Room]:
@@ -113,6 +119,15 @@ def create_column(
         **room,
         **filters,
     )
+
+
+def create_scale(file: h5py.File, rows: int, compression: str) -> h5py.Dataset:
+    """Create the dimension scale of the rows, which counts them; return it."""
+    chunked = compression != "none"
+    scale = create_column(file, ROW, rows, filters(ROW, compression), chunked=chunked)
+    StoredColumn(scale).write(0, np.arange(rows, dtype=np.int64))
+    scale.make_scale(ROW.name)
+    return scale
 
 
 def write_texts(file: h5py.File, texts: Mapping[str, str]) -> None:

@@ -16,7 +16,7 @@ from sandbox.errors import FormatError, UnreadableError
 from sandbox.trajectory import layout, untrusted
 from sandbox.trajectory.episode import Episode
 from sandbox.trajectory.handles import HANDLES
-from sandbox.trajectory.schema import INDEX, Schema
+from sandbox.trajectory.schema import INDEX, ROW, Schema
 from sandbox.trajectory.shard import PART, sidecar_path
 
 DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError)
@@ -41,6 +41,7 @@ class ShardReader:
         path: the path of the file.
 
     Attributes:
+        version: the format version of the file.
         schema: the columns.
         header: the writer's JSON about the whole shard.
         records: one for each episode, with its `digest`.
@@ -63,12 +64,13 @@ class ShardReader:
         HANDLES.know(self)
         try:
             with self._damage("its header is damaged"), self.session() as file:
+                self.version = untrusted.version(file)
                 texts = untrusted.texts(file, growing=self.growing)
                 self.schema = Schema.from_json(
                     cast(Any, jsonfile.parse(texts["schema"], "its schema"))
                 )
                 self.header = untrusted.objects(f"[{texts['header']}]", "its header")[0]
-                untrusted.check_names(file, self.schema)
+                untrusted.check_names(file, self.schema, scaled=self._is_scaled)
                 known = (
                     None if self.growing else untrusted.objects(texts["episodes"], "its records")
                 )
@@ -122,6 +124,22 @@ class ShardReader:
             for name, values in made.items():
                 self.fill(name, start, values)
         return made
+
+    @property
+    def _is_scaled(self) -> bool:
+        """Return whether the file has a dimension scale that counts its rows."""
+        return self.version > 1 and not self.growing
+
+    def own_fault(self) -> str:
+        """Return a message if the file's own column `row` does not count its rows, else ""."""
+        if not self._is_scaled:
+            return ""
+        with self._damage("its rows are not counted"), self.session() as file:
+            scale = untrusted.column(file, ROW)
+            counted = scale.stored() >= scale.extent == self.rows
+            if counted and np.array_equal(scale.rows(0, self.rows), np.arange(self.rows)):
+                return ""
+        return f"{self.path.name}: its column {ROW.name!r} does not count its rows."
 
     def sidecar_fault(self) -> str:
         """Return a message if the sidecar's records differ from the shard's, else ""."""

@@ -10,8 +10,10 @@ from typing import Any, cast
 import numpy as np
 
 from sandbox.errors import FormatError, UnknownNameError
+from sandbox.observation import PICTURES
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # What is written.
+READABLE = (1, 2)
 DTYPES = (
     "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()  # noqa: SIM905
 )
@@ -72,6 +74,11 @@ class Column:
             )
 
     @property
+    def is_picture(self) -> bool:
+        """Return whether the column holds pictures, by its name; others hold numbers."""
+        return self.name.split(".")[0] in PICTURES
+
+    @property
     def row_bytes(self) -> int:
         """The size of one row, uncompressed [bytes]."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
@@ -107,6 +114,7 @@ INDEX = (  # Columns with one entry for each episode.
     Column("ep_len", "int32", (), "rows of the episode, T+1", "1"),
     Column("ep_offset", "int64", (), "its first row", "1"),
 )
+ROW = Column("row", "int64", (), "place of the row in this file, the scale of every column", "1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from sandbox import files, jsonfile
 from sandbox.errors import FormatError
 from sandbox.trajectory import layout
 from sandbox.trajectory.chunks import Chunks
-from sandbox.trajectory.schema import FORMAT_VERSION, INDEX, Column, Schema
+from sandbox.trajectory.schema import INDEX, READABLE, ROW, Column, Schema
 
 READ_ATTEMPTS = 27  # HDF5 then sleeps 0.1 s in all.
 EPISODE_BYTES = 1 << 28  # An episode that is larger unpacked must be in a file of some size:
@@ -29,7 +29,7 @@ _PASSING = (
     *(errno.EAGAIN, errno.EBUSY, errno.ESTALE),
 )
 PACKING = (h5py.h5z.FILTER_DEFLATE, layout.ZSTD)
-SAFE_FILTERS = (*PACKING, h5py.h5z.FILTER_FLETCHER32)
+SAFE_FILTERS = (*PACKING, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_SHUFFLE)
 
 
 def open_file(path: Path, *, growing: bool) -> h5py.File:
@@ -94,18 +94,24 @@ def check_room(sizes: NDArray[np.int64], row_bytes: int, file: h5py.File) -> Non
         )
 
 
-def texts(file: h5py.File, *, growing: bool) -> dict[str, str]:
-    """Return the JSON texts of the root attributes, after checking format version and seal."""
+def version(file: h5py.File) -> int:
+    """Return a file's format version; FormatError if it has none, or one that cannot be read."""
     if cast(Any, file).userblock_size:
         raise FormatError("it begins with something else than HDF5; it is foreign.")
-    version = _number(file, "format_version")
-    if version is None:
+    found = _number(file, "format_version")
+    if found is None:
         raise FormatError("it has no format_version; this HDF5 file is no trajectory file of ours.")
-    if version != FORMAT_VERSION:
+    if found not in READABLE:
+        known = " and ".join(map(str, READABLE))
         raise FormatError(
-            f"it is of format version {version}; this program reads {FORMAT_VERSION}. Use the "
-            "version that wrote it."
+            f"it is of format version {found}; this program reads {known}. Use the version that "
+            "wrote it, or a newer one."
         )
+    return found
+
+
+def texts(file: h5py.File, *, growing: bool) -> dict[str, str]:
+    """Return the JSON texts of the root attributes, after checking their seal."""
     found: dict[str, str] = {}
     for name in layout.TEXTS[:2] if growing else layout.TEXTS:
         text = _text(file, name)
@@ -125,9 +131,16 @@ def objects(text: str, what: str) -> list[dict[str, Any]]:
     return cast(list[dict[str, Any]], data)
 
 
-def check_names(file: h5py.File, schema: Schema) -> None:
-    """Refuse a file that does not have exactly the columns of the schema and the index."""
-    found, names = list(file), [column.name for column in (*schema.columns, *INDEX)]
+def check_names(file: h5py.File, schema: Schema, *, scaled: bool) -> None:
+    """Refuse a file that does not have exactly the columns of the schema and its own.
+
+    Args:
+        file: the file.
+        schema: the columns of the schema.
+        scaled: whether a dimension scale counts its rows.
+    """
+    own = (*INDEX, ROW) if scaled else INDEX
+    found, names = list(file), [column.name for column in (*schema.columns, *own)]
     strange = [name for name in found if name not in names]
     if strange:
         raise FormatError(
@@ -164,8 +177,8 @@ def column(file: h5py.File, column: Column) -> layout.StoredColumn:
     safe = len(packed) < 2 and len(set(filters)) == len(filters)
     if not safe or any(number not in SAFE_FILTERS for number in filters):
         raise FormatError(
-            f"column {column.name!r} is stored with HDF5 filters {filters}; only Zstd or gzip, and "
-            "Fletcher32, are read, each once. Store it again, for instance with h5repack."
+            f"column {column.name!r} is stored with HDF5 filters {filters}; only Zstd or gzip, "
+            "Shuffle and Fletcher32 are read, each once. Store it again, as with h5repack."
         )
     expected = (np.dtype(column.dtype), len(column.shape) + 1, column.shape)
     if (dataset.dtype, dataset.ndim, dataset.shape[1:]) != expected:

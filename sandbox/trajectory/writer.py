@@ -20,7 +20,7 @@ from sandbox.trajectory.growing import Growing
 from sandbox.trajectory.layout import StorageError, storage_error
 from sandbox.trajectory.reader import ShardReader
 from sandbox.trajectory.room import trim
-from sandbox.trajectory.schema import INDEX, Schema
+from sandbox.trajectory.schema import INDEX, ROW, Schema
 from sandbox.trajectory.shard import part_path, sidecar_path
 
 FAILURES = (OSError, RuntimeError)  # What h5py raises when the disk fails.
@@ -37,8 +37,9 @@ class ShardWriter:
         path: the path of the finished shard, `.../shard-00000.h5`.
         schema: the columns.
         header: plain JSON about the whole shard.
-        compression: `zstd` (level 1; readers must import hdf5plugin), `gzip` (level 1; any reader
-            works), or `none` (contiguous; the fastest to read).
+        compression: of pictures: `zstd` (level 1; readers must import hdf5plugin), `gzip` (level 1;
+            any reader works), or `none` (contiguous, numbers too; the fastest to read). Numbers are
+            compressed by gzip, which any reader has.
         sync: whether a commit waits for the disk, to survive a power loss; without it an episode
             survives a kill of the process only.
         hold_bytes: how many bytes of rows to hold back and commit together; 0 commits each episode.
@@ -199,8 +200,10 @@ class ShardWriter:
     ) -> None:
         """Check and keep the arguments; write nothing."""
         path = files.place(path)
-        if compression not in layout.FILTERS:
-            raise UnknownNameError("compression", compression, layout.FILTERS)
+        if compression not in layout.COMPRESSIONS:
+            raise UnknownNameError("compression", compression, layout.COMPRESSIONS)
+        if ROW.name in schema.names:
+            raise FormatError(f"a column is called {ROW.name!r}; that name is the file's own.")
         if path.exists():
             raise InvalidInputError(
                 f"{path}: this shard is finished; nothing was done. Read it with ShardReader, or "
@@ -225,8 +228,8 @@ class ShardWriter:
         new_part, new_sidecar = (f.with_name(f"{f.name}.new") for f in (part, sidecar))
         sync, self._sync = self._sync, False
         try:
-            filters = layout.FILTERS[self.compression]
-            self._growing = Growing(new_part, new_sidecar, self.schema, self._texts, filters)
+            kind = self.compression
+            self._growing = Growing(new_part, new_sidecar, self.schema, self._texts, kind)
             for episode in episodes:
                 self.append(episode)
             self.commit()
@@ -279,19 +282,26 @@ class ShardWriter:
 
     def _finish(self, path: Path, texts: Mapping[str, str], rows: int, episodes: int) -> None:
         """Write the finished shard to `path` from the growing one."""
-        filters, chunked = layout.FILTERS[self.compression], self.compression != "none"
+        kind, chunked = self.compression, self.compression != "none"
         part = part_path(self.path)
-        once, _ = layout.append_bytes((*self.schema.columns, *INDEX))
+        once, _ = layout.append_bytes((*self.schema.columns, *INDEX, ROW))
         size = part.stat().st_size * 65 // 64 + len(texts["episodes"]) + once
+        size += ROW.row_bytes * rows
         target, _ = layout.create(path, size)
         with h5py.File(part, "r") as source, target:
             layout.write_texts(target, texts)
+            scale = layout.create_scale(target, rows, kind)
             for column in (*self.schema.columns, *INDEX):
-                count = episodes if column in INDEX else rows
+                count, filters = episodes if column in INDEX else rows, layout.filters(column, kind)
                 made = layout.create_column(target, column, count, filters, chunked=chunked)
-                as_stored = chunked and not layout.is_small(column)
+                as_stored = chunked and layout.is_packed(column)
                 layout.copy_column(source[column.name], made, as_stored)
+                if column not in INDEX:
+                    made.dims[0].attach_scale(scale)
                 made.flush()  # Now, not when Python frees it: that is where its chunks lie.
+            target["ep_offset"].make_scale("ep_offset")
+            target["ep_len"].dims[0].attach_scale(target["ep_offset"])
+            scale.flush()
         trim(path)
 
 

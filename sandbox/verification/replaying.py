@@ -4,9 +4,9 @@ from sandbox.env import SandboxEnv
 from sandbox.run.identity import Identity
 from sandbox.run.recipe import EpisodeChance
 from sandbox.run.record import Record
-from sandbox.sources import columns, plan, rollout
+from sandbox.sources import rollout, setup
 from sandbox.sources.replay import Replay, Witness, first_difference
-from sandbox.sources.rollout import Setup
+from sandbox.sources.setup import Setup
 from sandbox.trajectory import Episode, EpisodeBuffer
 from sandbox.verification import records
 from sandbox.verification.report import Report
@@ -21,13 +21,15 @@ class Replaying:
         identity: the run.
         trust_code: whether its environment may be imported.
         report: takes the note that pictures cannot be compared.
+        version: of the trajectory format in which the run is.
     """
 
-    def __init__(self, identity: Identity, trust_code: bool, report: Report) -> None:
+    def __init__(self, identity: Identity, trust_code: bool, report: Report, version: int) -> None:
         self._identity = identity
-        self._replay = Replay(identity.recipe, identity.scenario, trust_code)
+        recipe, scenario = identity.recipe, identity.scenario
+        self._replay = Replay(recipe, scenario, trust_code, identity.plan, version)
         env = self._replay.env
-        self._buffer = EpisodeBuffer(columns.schema(env), env.max_steps + 1)
+        self._buffer = EpisodeBuffer(self._replay.schema, env.max_steps + 1)
         self._unseen: list[str] = []
         ours, theirs = env.pictures.drawn_by, identity.renderer
         if ours != theirs:
@@ -68,7 +70,7 @@ class Replaying:
         """Return what the recipe, or the plan of branches, has at a place; and who watches."""
         identity = self._identity
         if identity.plan is not None:  # Its actions up to the step are another run's.
-            return plan.setup(identity.plan, index), None
+            return setup.of_branch(identity.plan, index), None
         chance = EpisodeChance(identity.recipe, index)
         drawn = identity.scenario.sample(env.factors, chance.seed, identity.recipe.split)
         happens = identity.scenario.happenings(env.factors, drawn, chance.seed)

@@ -14,7 +14,7 @@ from sandbox.run import bill
 from sandbox.run.folder import Folder, Shard
 from sandbox.run.identity import Identity
 from sandbox.run.record import Record
-from sandbox.trajectory import Episode
+from sandbox.trajectory import FORMAT_VERSION, Episode
 from sandbox.verification import records
 from sandbox.verification.report import Progress, Report
 
@@ -124,6 +124,7 @@ class Checker:
         self.job, self.found = job, found
         self._folder, self._progress = folder, progress
         self._replaying: Replaying | None = None
+        self._version = FORMAT_VERSION
 
     def close(self) -> None:
         """Release the simulator."""
@@ -135,9 +136,10 @@ class Checker:
         report, first = self.found.report, number * self.job.identity.recipe.shard_episodes
         try:
             shard = self._folder.shard(path)
+            self._version = shard.reader.version
             self._check_header(shard, number)
-            beside = shard.reader.sidecar_fault()
-            report.faults += [beside] if beside else []
+            for fault in (shard.reader.own_fault(), shard.reader.sidecar_fault()):
+                report.faults += [fault] if fault else []
             for n in range(len(shard.reader)):
                 self._check_episode(shard, n, first + n)
                 self._progress(report)
@@ -207,5 +209,6 @@ class Checker:
             from sandbox.verification.replaying import Replaying
 
             job, report = self.job, self.found.report
-            self._replaying = Replaying(job.identity, job.trust_code, report)
+            version = self._version
+            self._replaying = Replaying(job.identity, job.trust_code, report, version)
         return self._replaying.difference(episode, record, index)

@@ -28,14 +28,23 @@ class AttributeManager:
         dtype: np.dtype[Any] | None = None,
     ) -> None: ...
 
+class DimensionProxy:
+    label: str
+    def attach_scale(self, scale: Dataset) -> None: ...
+
+class DimensionManager:
+    def __getitem__(self, axis: int) -> DimensionProxy: ...
+
 class Dataset:
     id: h5d.DatasetID
+    dims: DimensionManager
     name: str
     ndim: int
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     chunks: tuple[int, ...] | None
     def flush(self) -> None: ...
+    def make_scale(self, name: str = "") -> None: ...
 
 class Group:
     id: h5f.FileID

@@ -1,0 +1,153 @@
+"""What an episode starts from, and the columns that say it in every row.
+
+`seed`, `variation.*` and `reset_options` are what `env.reset` takes; `run` names the run, whose
+recipe names environment, scenario and split.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sandbox.env import SandboxEnv
+from sandbox.errors import FormatError
+from sandbox.scenario.disturbance import Disturbance
+from sandbox.trajectory import Column
+
+RUN_BYTES = 32
+_LONGEST = 24  # Characters of a number in JSON.
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What an episode starts from.
+
+    Attributes:
+        seed: seed of its reset.
+        policy: name of the policy that acts.
+        factors: value of each factor, plain JSON.
+        disturbances: what happens during it, plain JSON.
+        branch: which recorded episode it branches off; None if it is no branch.
+    """
+
+    seed: int
+    policy: str
+    factors: Mapping[str, Any]
+    disturbances: list[dict[str, Any]]
+    branch: Mapping[str, Any] | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of the reset that gives these factors and disturbances."""
+        return {"variation_values": self.factors, "disturbances": self.disturbances}
+
+
+def of_branch(plan: Mapping[str, Any], index: int) -> Setup:
+    """Return what episode `index` of a run of branches starts from.
+
+    Raises:
+        FormatError: the plan has no such episode, or is damaged.
+    """
+    try:
+        one = plan["branches"][index]
+        past = plan["pasts"][one["past"]]
+        extra = [] if one["disturbance"] is None else [one["disturbance"]]
+        branch = {"run": plan["run"]} | {key: past[key] for key in ("episode", "step")}
+        branch |= {key: one[key] for key in ("past", "kind")}
+        branch["impossible"] = one["impossible"] or past["impossible"]
+        disturbances = [*past["disturbances"], *extra]
+        return Setup(past["seed"], f"branch:{one['kind']}", past["factors"], disturbances, branch)
+    except (LookupError, TypeError) as error:
+        raise FormatError(f"the plan of branches has no {error}; restore it from a copy.") from None
+
+
+def columns(env: SandboxEnv, plan: Mapping[str, Any] | None) -> tuple[Column, ...]:
+    """Return the columns that say what an episode starts from.
+
+    Args:
+        env: the environment, whose scenario says how long `reset_options` can be.
+        plan: the plan of a run of branches; None for other runs.
+    """
+    size = _longest_of(env.scenario.disturbances) if plan is None else _longest_in(plan)
+    return (
+        Column("seed", "int64", (), "seed of the episode's reset", "1"),
+        Column("run", "uint8", (RUN_BYTES,), "id of the run, its 64 hex digits as bytes", "1"),
+        Column(
+            "reset_options",
+            "uint8",
+            (size,),
+            "JSON for reset(): disturbances, and first values of the factors that they change",
+            "ASCII, then spaces",
+        ),
+    )
+
+
+def fill(rows: Mapping[str, NDArray[Any]], env: SandboxEnv, run: str, steps: int) -> None:
+    """Fill those of these columns that there are, in an episode's first `steps` + 1 rows."""
+    if "seed" not in rows:  # An older format.
+        return
+    happening = [one.plain() for one in env.disturbances]
+    text, options = _text(happening, env.changes[0][1].plain()), rows["reset_options"]
+    assert len(text) <= options.shape[1], "the schema has room for the longest"
+    rows["seed"][: steps + 1] = env.seed
+    rows["run"][: steps + 1] = np.frombuffer(bytes.fromhex(run), np.uint8)
+    options[: steps + 1] = np.frombuffer(text.ljust(options.shape[1]).encode(), np.uint8)
+
+
+def _text(disturbances: Sequence[Mapping[str, Any]], values: Mapping[str, Any]) -> str:
+    """Return the options of a reset that the columns `variation.*` do not give, as JSON.
+
+    The columns give a factor's value at their row, so the text has the first value of a factor that
+    changes during the episode.
+    """
+    changed = _changed(disturbances)
+    options: dict[str, Any] = {"disturbances": disturbances}
+    if changed:
+        options["variation_values"] = {name: values[name] for name in changed}
+    return json.dumps(options, separators=(",", ":"))
+
+
+def _changed(disturbances: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the factors that disturbances change, plain JSON."""
+    return sorted({name for one in disturbances for name in one.get("change") or ()})
+
+
+def _longest_of(disturbances: Sequence[Disturbance]) -> int:
+    """Return how long the text can be when every range of these disturbances is drawn."""
+    plain = [one.plain() for one in disturbances]
+    for one in plain:  # Whatever a factor is set to, a number or three bytes is drawn.
+        if "change" in one:
+            one["change"] = dict.fromkeys(one["change"], 0.0)
+    drawn = _text([], {}).replace("[]", "")
+    size = len(drawn) + _longest(plain)
+    changed = dict.fromkeys(_changed(plain), 0.0)
+    return size + (len(',"variation_values":') + _longest(changed) if changed else 0)
+
+
+def _longest_in(plan: Mapping[str, Any]) -> int:
+    """Return the length of the longest text of a run of branches; FormatError if it is damaged."""
+    try:
+        every = [of_branch(plan, n) for n in range(len(plan["branches"]))]
+        return max((len(_text(one.disturbances, one.factors)) for one in every), default=1)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise FormatError(
+            f"the plan of branches cannot be read: {error}; restore it from a copy."
+        ) from None
+
+
+def _longest(value: Any) -> int:
+    """Return how long the JSON of plain data can be when every range in it is drawn."""
+    if isinstance(value, dict):
+        items = cast(dict[str, Any], value)
+        if list(items) == ["uniform"]:
+            return _LONGEST
+        size = sum(len(json.dumps(key)) + _longest(item) + 2 for key, item in items.items())
+        return size + 2
+    if isinstance(value, list):
+        return sum(_longest(item) + 1 for item in cast(list[Any], value)) + 2
+    if isinstance(value, str):
+        return len(json.dumps(value))
+    return _LONGEST
