@@ -50,7 +50,7 @@ def verify(
     with report.about("log"):
         history.check(folder, leaves, trust, report, manifest)
     with report.about("charges"):
-        charges.check(folder, found.usages, trust.ledger, report, whole=trust.whole_ledger)
+        charges.check(folder, found.usages, trust, report)
     return report
 
 
