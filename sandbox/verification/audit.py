@@ -93,9 +93,7 @@ def audit(
         InvalidInputError: a confidence, fraction or nonce that cannot be, or an environment whose
             code is not trusted.
     """
-    for name, value in (("confidence", confidence), ("fraction", fraction)):
-        if not 0 < value < 1:
-            raise InvalidInputError(f"{name} {value!r}: give a number between 0 and 1.")
+    _check_shares(confidence=confidence, fraction=fraction)
     nonce = secrets.token_hex(16) if nonce is None else _checked(nonce)
     trust = Trust.here() if trust is None else trust
     catalogue.check_trust(folder.recipe.environment, trust.trust_code)
@@ -118,6 +116,12 @@ def audit(
         confidence=confidence,
         wrong_below=wrong_below(count, random, confidence),
     )
+
+
+def _check_shares(**shares: float) -> None:
+    for name, value in shares.items():
+        if not 0 < value < 1:
+            raise InvalidInputError(f"{name} {value!r}: give a number between 0 and 1.")
 
 
 def _checked(nonce: str) -> str:
