@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -107,7 +107,7 @@ def _of_floats(library: Any, name: str, count: int = 1) -> Callable[..., float]:
 
 def _of_numpy() -> Iterator[tuple[str, bytes]]:
     """Yield what NumPy draws and computes."""
-    rng = np.random.default_rng(0)
+    rng, linear = np.random.default_rng(0), cast(Any, np.linalg)  # Whose types are unknown.
     yield "normal", rng.normal(0.0, 1.0, 16 * COUNT).tobytes()
     yield "uniform", rng.uniform(-1.0, 1.0, COUNT).tobytes()
     yield "random", rng.random(COUNT).tobytes()
@@ -119,7 +119,7 @@ def _of_numpy() -> Iterator[tuple[str, bytes]]:
         turn, at = frame[:3, :3], frame[:3, 3]
         yield "products", (frame @ frame).tobytes() + (turn @ at).tobytes() + (at @ at).tobytes()
         yield "turned", (points @ turn.T).tobytes()
-        yield "norm", bytes(np.asarray(np.linalg.norm(at)))
-        yield "solved", np.linalg.inv(frame).tobytes() + np.linalg.solve(turn, at).tobytes()
-    trigonometric = (np.sin, np.cos, np.tan)
-    yield "of arrays", b"".join(f(np.array(_spread(-4.0, 4.0))).tobytes() for f in trigonometric)
+        yield "norm", linear.norm(at).tobytes()
+        yield "solved", linear.inv(frame).tobytes() + linear.solve(turn, at).tobytes()
+    angles = np.array(_spread(-4.0, 4.0))
+    yield "of arrays", np.concatenate([np.sin(angles), np.cos(angles), np.tan(angles)]).tobytes()
