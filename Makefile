@@ -38,7 +38,7 @@ soak: .venv/dev $(OLDEST)  # The long versions: every byte flipped, a hundred ki
 		tests/test_recover.py tests/test_book_machine.py tests/test_outcomes.py \
 		tests/test_replay_all.py tests/test_render_bytes.py tests/test_fuzz.py tests/test_contracts.py \
 		tests/test_conformance.py tests/test_surprises.py tests/test_greedy.py tests/test_exits.py \
-		tests/test_trajectory.py tests/test_golden.py tests/test_assets.py tests/test_glibc.py
+		tests/test_trajectory.py tests/test_golden.py tests/test_assets.py
 	PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -n auto --dist worksteal --ignore tests/test_oldest.py
 
 .venv-swm/done: pyproject.toml constraints.txt tests/swm/requirements.txt
