@@ -4,7 +4,9 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 DEMO := runs/push_t_demo
 
-.PHONY: demo test soak swm check fix bench docs clean
+OLDEST := .venv/gymnasium-1.2.2
+
+.PHONY: demo test soak swm rllib check fix bench docs clean
 
 .venv/core: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -16,6 +18,11 @@ DEMO := runs/push_t_demo
 	$(PIP) -e ".[train,dev]"
 	@touch $@ .venv/core
 
+$(OLDEST): .venv/dev Makefile  # The oldest Gymnasium that is promised, before the newest on the path.
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --upgrade \
+		--target $@ gymnasium==1.2.2
+	@touch $@
+
 demo: .venv/core
 	$(BIN)/sandbox keys new --exist-ok
 	$(BIN)/sandbox generate push_t_demo --out $(DEMO)
@@ -23,15 +30,16 @@ demo: .venv/core
 	$(BIN)/sandbox preview $(DEMO)
 	@echo "Dataset: $(DEMO)/shards  Contact sheet and film: $(DEMO)/preview"
 
-test: .venv/dev  # Each core takes a share of the tests, and what another has not begun.
+test: .venv/dev $(OLDEST)  # Each core takes a share of the tests, and what another has not begun.
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-soak: .venv/dev  # The long versions: every byte flipped, a hundred kills, every write failed.
-	SANDBOX_SOAK=1 $(BIN)/python -m pytest --timeout=0 tests/test_tamper.py tests/test_faults.py \
-		tests/test_recover.py tests/test_book_machine.py tests/test_outcomes.py \
-		tests/test_replay_all.py tests/test_render_bytes.py tests/test_render_twins.py tests/test_fuzz.py tests/test_contracts.py \
-		tests/test_conformance.py tests/test_surprises.py tests/test_greedy.py tests/test_exits.py \
-		tests/test_trajectory.py tests/test_hostile.py tests/test_generate.py
+# Files whose tests have a long version.
+LONG := assets book_machine conformance contracts exits faults fuzz generate golden greedy hostile \
+	ledger_file outcomes recover render_bytes render_twins replay_all surprises tamper trajectory
+
+soak: .venv/dev $(OLDEST)  # The long versions: every byte flipped, a hundred kills, every write failed.
+	SANDBOX_SOAK=1 $(BIN)/python -m pytest --timeout=0 $(patsubst %,tests/test_%.py,$(LONG))
+	PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -n auto --dist worksteal --ignore tests/test_oldest.py
 
 .venv-swm/done: pyproject.toml constraints.txt tests/swm/requirements.txt
 	@test -x .venv-swm/bin/python || $(PYTHON) -m venv .venv-swm
@@ -41,6 +49,16 @@ soak: .venv/dev  # The long versions: every byte flipped, a hundred kills, every
 
 swm: .venv-swm/done  # stable-worldmodel, as released, drives the environments: 3 GB of packages.
 	.venv-swm/bin/python -m pytest tests/swm
+
+.venv-rllib/done: pyproject.toml constraints.txt tests/rllib/requirements.txt
+	@test -x .venv-rllib/bin/python || $(PYTHON) -m venv .venv-rllib
+	grep -v "^gymnasium==" constraints.txt > .venv-rllib/constraints.txt
+	.venv-rllib/bin/python -m pip --disable-pip-version-check install --quiet \
+		-c .venv-rllib/constraints.txt -r tests/rllib/requirements.txt -e .
+	@touch $@
+
+rllib: .venv-rllib/done  # RLlib, as released, trains for two iterations: 1 GB of packages.
+	.venv-rllib/bin/python -m pytest tests/rllib
 
 check: .venv/dev
 	$(BIN)/ruff check .
@@ -59,4 +77,4 @@ docs: .venv/dev  # The generated pages: minutes, for every world is drawn.
 	$(BIN)/sandbox reference docs
 
 clean:
-	rm -rf .venv .venv-swm build dist runs
+	rm -rf .venv .venv-swm .venv-rllib build dist runs

@@ -12,6 +12,7 @@ from sandbox import importing
 
 if TYPE_CHECKING:
     from sandbox.api import (
+        Trust,
         audit,
         branch,
         generate,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Trust",
     "Windows",
     "audit",
     "branch",
@@ -42,7 +44,7 @@ importing.after("gymnasium", "sandbox.catalogue", "register")
 
 
 def __getattr__(name: str) -> Any:
-    """Return a function of the library, imported when it is first used."""
+    """Return a function or class of the library, imported when it is first used."""
     if name not in __all__:
         raise AttributeError(f"module 'sandbox' has no attribute {name!r}")
     where = "sandbox.dataset.windows" if name == "Windows" else "sandbox.api"

@@ -50,6 +50,10 @@ class LedgerError(SandboxError):
     """The ledger refuses: an unknown account, a reused id, no ledger file."""
 
 
+class NoLedgerError(LedgerError):
+    """There is no ledger file where one is looked for."""
+
+
 class LockedError(LedgerError):
     """Another process holds a lock of the ledger; nothing was done."""
 

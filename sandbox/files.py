@@ -92,14 +92,22 @@ def read(path: Path, most: int = MOST_BYTES, kind: type[SandboxError] = FormatEr
         FormatError (or `kind`): as `opened`; or the file is too large.
         UnreadableError: it cannot be read here and now.
     """
-    with opened(path, kind) as file:
-        try:
-            data = file.read(most + 1)
-        except (OSError, MemoryError) as error:
-            raise unreadable(path, error) from None
+    data = begin(path, most + 1, kind)
     if len(data) > most:
         raise kind(f"{path}: larger than {most:,} bytes; such a file is not read.")
     return data
+
+
+def begin(path: Path, count: int, kind: type[SandboxError] = FormatError) -> bytes:
+    """Return the first `count` bytes of a regular file, or all if it has fewer; raises as `read`.
+
+    Python makes room for all that it is asked for, so no more is asked for than there is.
+    """
+    with opened(path, kind) as file:
+        try:
+            return file.read(min(count, os.fstat(file.fileno()).st_size + 1))
+        except (OSError, MemoryError) as error:
+            raise unreadable(path, error) from None
 
 
 def refuse_links(root: Path, path: Path) -> None:

@@ -1,20 +1,74 @@
 """Files of a run that are changed where their structure is: JSON, logs, notes, keys, HDF5."""
 
 import json
+import os
 import random
+import re
+import resource
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
+from sandbox.errors import SandboxError
+
+LONGEST_S = 10.0  # That a file may take, and how many bytes of memory.
+LARGEST = 1 << 30
+WANTED_MORE = re.compile("MemoryError|memory|allocat", re.IGNORECASE)  # What says that it did.
 VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 2**31, 2**63, -(2**63), 10**30, 1.5, -0.0, 1e308, "", "x", "0"),
     *("\ud800", "\x1b[31m", "../../x", "a" * 5000, "é", [], {}, [[]], [None], {"": None}),
     *({"a": {"b": {"c": []}}}, [1] * 2000, "2026-13-01", "random", "push_t", "os:system"),
 )
+
+
+@contextmanager
+def room_for(more: int) -> Generator[None]:
+    """Refuse this process, and those it starts, memory beyond what it has and `more` bytes."""
+    has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (has + more, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def refusal(read: Callable[[], Any]) -> str:
+    """What a reader says that refuses a file, or ""; it has the time and memory of one file."""
+    began, said = time.monotonic(), ""
+    try:
+        with room_for(LARGEST):
+            read()
+    except SandboxError as error:
+        said = str(error)
+    assert time.monotonic() - began < LONGEST_S, said
+    assert not WANTED_MORE.search(said), said
+    return said
+
+
+def become(path: Path, form: str) -> None:
+    """Make a path a pipe, a device, a folder, a link or a huge file; `elsewhere` has its bytes."""
+    elsewhere = path.with_name("elsewhere")
+    elsewhere.write_bytes(path.read_bytes())
+    path.unlink()
+    if form == "pipe":
+        os.mkfifo(path)
+    elif form == "folder":
+        path.mkdir()
+    elif form == "huge":
+        with path.open("wb") as file:
+            file.truncate(1 << 40)
+    else:
+        path.symlink_to(elsewhere if form == "link" else "/dev/zero")
+
+
+FORMS = ("pipe", "device", "folder", "link", "huge")
 
 
 def anywhere(data: Any, chance: random.Random) -> Any:

@@ -1,7 +1,8 @@
 """Three episodes of every recipe, as digests that must never change.
 
-`python tests/golden.py` generates them and compares them with `golden.json`. With `--write` it
-writes what it found, and adds this machine's CPU to the CPUs that gave the same bytes.
+`python tests/golden.py` generates them and compares them with `golden.json`; with names of recipes,
+it compares only these. With `--write` it writes what it found, and adds this machine to those that
+gave the same bytes, by the fingerprint of its mathematics.
 The shards are read with h5py alone, so that a fault in our reader cannot hide one in the writer.
 """
 
@@ -18,6 +19,8 @@ import h5py
 import hdf5plugin  # noqa: F401  # Registers the Zstandard filter.
 from running import cli
 
+from sandbox.world import determinism
+
 FILE = Path(__file__).with_name("golden.json")
 DATASETS = Path(__file__).parent.parent / "datasets"
 EPISODES, SEED = 3, 13
@@ -31,7 +34,7 @@ def recipes() -> list[str]:
 
 
 def made(recipe: str, home: Path) -> tuple[dict[str, Any], str]:
-    """Generate a recipe's first episodes; return their digests, and the CPU's name."""
+    """Generate a recipe's first episodes; return their digests, and whose mathematics it were."""
     out = home / recipe
     options = ["--episodes", str(EPISODES), "--seed", str(SEED), "--json", "--out", str(out)]
     done = cli("generate", recipe, *options)
@@ -42,19 +45,19 @@ def made(recipe: str, home: Path) -> tuple[dict[str, Any], str]:
         named = [name for name in file if name not in NAMES_CODE]
         columns = {name: _sha(file[name][()].tobytes()) for name in named}
         records = json.loads(bytes(file.attrs["episodes"]))
-    cpu = records[0]["engine"]["cpu"]
+    mathematics = records[0]["engine"]["mathematics"]
     records = [{k: v for k, v in r.items() if k not in NAMES_CODE + NAMES_MACHINE} for r in records]
     kept = ("episodes", "quantities", "charge_micro")
     return {
         "columns": columns,
         "records": [_sha(json.dumps(record, sort_keys=True).encode()) for record in records],
         "bill": {key: bill[key] for key in kept},
-    }, cpu
+    }, mathematics
 
 
 def known() -> dict[str, Any]:
     """Return what the file says; nothing yet if there is none."""
-    return json.loads(FILE.read_text()) if FILE.exists() else {"cpus": [], "recipes": {}}
+    return json.loads(FILE.read_text()) if FILE.exists() else {"machines": {}, "recipes": {}}
 
 
 def differences(recipe: str, found: dict[str, Any]) -> list[str]:
@@ -76,20 +79,25 @@ def _sha(data: bytes) -> str:
 def main() -> None:
     """Compare, or write."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipe", nargs="*", help="compare only these")
     parser.add_argument("--write", action="store_true", help="write what was found")
-    write = parser.parse_args().write
-    before, found, cpus, differ = known(), {}, set[str](), list[str]()
+    given = parser.parse_args()
+    chosen, write = given.recipe or recipes(), given.write
+    before, found, machines, differ = known(), {}, set[str](), list[str]()
     with tempfile.TemporaryDirectory() as home:
         os.environ["SANDBOX_HOME"] = home
-        for recipe in recipes():
-            found[recipe], cpu = made(recipe, Path(home))
-            cpus.add(cpu)
+        for recipe in chosen:
+            found[recipe], mathematics = made(recipe, Path(home))
+            machines.add(mathematics)
             differ += differences(recipe, found[recipe])
-            print(recipe, "differs" if differences(recipe, found[recipe]) else "same", flush=True)
-    if write:
-        agreed = set(before["cpus"]) if found == before["recipes"] else set[str]()
-        text = json.dumps({"cpus": sorted(agreed | cpus), "recipes": found}, indent=1)
-        FILE.write_text(text + "\n")
+            same = "differs" if differences(recipe, found[recipe]) else "same"
+            print(recipe, same, mathematics, flush=True)
+    if write and chosen == recipes():
+        agreed = before["machines"] if found == before["recipes"] else {}
+        (mathematics,) = machines
+        here = sorted({*agreed.get(mathematics, []), determinism.machine()})
+        agreed = {**agreed, mathematics: here}
+        FILE.write_text(json.dumps({"machines": agreed, "recipes": found}, indent=1) + "\n")
     elif differ:
         sys.exit("\n".join(differ))
 

@@ -21,6 +21,7 @@ from sandbox import jsonfile, prices
 from sandbox.env import policies
 from sandbox.errors import FormatError, InvalidInputError, LedgerError
 from sandbox.evidence import keys, log
+from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Ledger
 from sandbox.ledger.statement import statement
 from sandbox.run.folder import BOOKING, Folder
@@ -229,7 +230,7 @@ def test_damaged_bytes_and_another_machine_are_no_reason_to_refund(
     trust = Trust(Ledger(read_only=True), keys.trusted(), signed=True)
     found = strict(tmp_path / "run", trust)
     with monkeypatch.context() as patch:
-        patch.setattr("sandbox.world.engine", lambda: {"class": "another"})
+        patch.setattr("sandbox.world.determinism.variables", lambda theirs: None)
         assert refund(Folder(tmp_path / "run"), found, Ledger()) == (0, [1, 4])
     lie(tmp_path / "honest", None)
     with h5py.File(shards(tmp_path / "honest")[0], "r+") as file:
@@ -394,7 +395,13 @@ def test_a_proof_of_an_episode_and_a_row_holds_without_run_and_ledger(
         done = cli("verify", tmp_path / "proof.json", "--key", key)
         assert done.returncode == 0, done.stdout
         assert "its row 7 is the one given" in done.stdout
-        assert cli("verify", tmp_path / "proof.json").returncode == 1  # Signed by a stranger.
+        done = cli("verify", tmp_path / "proof.json")
+        assert (done.returncode, "the signature of lab was not checked" in done.stdout) == (0, True)
+        other = SigningKey.new("lab").verifier.text
+        done = cli("verify", tmp_path / "proof.json", "--key", other)
+        assert (done.returncode, "by no key that is required" in done.stdout) == (1, True)
+        done = cli("verify", tmp_path / "proof.json", "--ledger")
+        assert (done.returncode, "says nothing of a ledger" in done.stderr) == (2, True)
 
 
 def test_whatever_is_changed_in_a_proof_is_noticed(lab_run: Path) -> None:

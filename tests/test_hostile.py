@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import fuzzing
 import pytest
 from running import SHORT, cli, python, recipe
 
@@ -40,32 +41,20 @@ def copied(handed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 FILES = ("run.json", "manifest.json", "log", "checkpoint", ".ledger.json", "shards/shard-00000.h5")
 FILES += ("shards/shard-00000.episodes.jsonl",)
-FORMS = ("pipe", "device", "folder", "link", "huge")
 COMMANDS = ("recover", "inspect", "preview")
 SOAK = "SANDBOX_SOAK" in os.environ  # The long version tries every command on every one.
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", fuzzing.FORMS)
 def test_a_file_of_a_run_that_is_none_is_refused_at_once(
     form: str, name: str, copied: Path
 ) -> None:
     path = copied / name
     content = path.read_bytes()
-    path.unlink()
-    elsewhere = copied.parent / "elsewhere"
-    elsewhere.write_bytes(content)
-    if form == "pipe":
-        os.mkfifo(path)
-    elif form == "folder":
-        path.mkdir()
-    elif form == "huge":
-        with path.open("wb") as file:
-            file.truncate(1 << 40)
-    else:
-        path.symlink_to(elsewhere if form == "link" else "/dev/zero")
+    fuzzing.become(path, form)
     verified = cli("verify", copied, "--sample", "0")
-    turn = FILES.index(name) + FORMS.index(form)
+    turn = FILES.index(name) + fuzzing.FORMS.index(form)
     for command in COMMANDS if SOAK else [COMMANDS[turn % 3]]:
         done = cli(command, copied)
         assert "Traceback" not in done.stderr
@@ -73,7 +62,7 @@ def test_a_file_of_a_run_that_is_none_is_refused_at_once(
         assert len(done.stderr.splitlines()) <= 1
     assert verified.returncode in (1, 2)
     assert path.name in verified.stdout + verified.stderr
-    assert elsewhere.read_bytes() == content
+    assert path.with_name("elsewhere").read_bytes() == content
 
 
 def test_nothing_is_written_through_links_of_a_run(handed: Path, copied: Path) -> None:
@@ -111,6 +100,23 @@ def test_nothing_is_written_into_a_folder_that_is_a_link(handed: Path, copied: P
     done = cli("generate", cli_recipe(copied.parent), "--out", copied)
     assert (done.returncode, "is a link" in done.stderr) == (2, True), done.stderr
     assert os.listdir(outside) == []
+
+
+def test_a_run_may_be_named_by_a_link_and_nothing_in_it_is_followed(copied: Path) -> None:
+    named = copied.parent / "named"
+    named.symlink_to(copied)
+    for command in ("verify", "inspect", "recover", "coverage"):
+        assert cli(command, named).returncode == 0
+    assert not (copied / "coverage.png").is_symlink()
+    outside = copied.parent / "outside"
+    (copied / "shards").rename(outside)
+    (copied / "shards").symlink_to(outside)
+    before = {path.name: path.read_bytes() for path in outside.iterdir()}
+    for command in ("verify", "inspect", "recover", "coverage", "preview", "audit"):
+        for run in (copied, named):
+            done = cli(command, run)
+            assert (done.returncode, "shards: is a link" in done.stderr) == (2, True), done
+    assert {path.name: path.read_bytes() for path in outside.iterdir()} == before
 
 
 def cli_recipe(folder: Path) -> Path:

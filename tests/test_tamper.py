@@ -76,7 +76,8 @@ def small_run(small_folder: Path, tmp_path: Path) -> Path:
 
 def check(run: Path, published: str | None = None) -> Report:
     """Everything but the replay."""
-    trust = Trust(Ledger(read_only=True), keys.trusted(), signed=True, published=published)
+    required = {"signed": True, "charged": True}
+    trust = Trust(Ledger(read_only=True), keys.trusted(), published=published, **required)
     return sandbox.verify(run, sample=0, trust=trust)
 
 
@@ -224,7 +225,7 @@ def test_a_forgery_is_noticed_however_much_of_the_rest_is_forged_too(
         assert "checkpoint: not signed" in said
     else:
         assert "checkpoint: signed by default" in said
-        assert "which you do not trust" in said
+        assert "by no key that is required" in said
     if change == "truncate":
         assert "3 episodes where the recipe says 4" in said
     elif change == "edit":
@@ -298,20 +299,16 @@ def test_a_signature_stays_when_nobody_signs_again(signed_run: Path) -> None:
     assert content(signed_run) == before
 
 
-def test_a_missing_signature_is_a_fault_where_there_are_keys_and_else_a_note(
+def test_a_missing_signature_is_a_fault_where_one_is_required_and_else_a_note(
     signed_run: Path,
 ) -> None:
     path = signed_run / log.CHECKPOINT
     path.write_bytes(path.read_bytes().split(b"\n\n")[0] + b"\n")
-    assert any(
-        "not signed; give --unsigned" in fault
-        for fault in sandbox.verify(signed_run, sample=0).faults
-    )
-    assert cli("verify", signed_run, "--sample", "0").returncode == 1
-    assert cli("verify", signed_run, "--sample", "0", "--unsigned").returncode == 0
-    report = sandbox.verify(signed_run, sample=0, trust=Trust(Ledger(read_only=True)))
-    assert report.faults == []
-    assert "not signed: anybody could have made this run's log." in report.notes
+    for command in (("verify", "--sample", "0"), ("audit", "--fraction", "0.9")):
+        done = cli(command[0], signed_run, *command[1:], "--key", "default")
+        assert (done.returncode, "checkpoint: not signed, and a" in done.stdout) == (1, True)
+        done = cli(command[0], signed_run, *command[1:])
+        assert (done.returncode, "not signed: anybody could have" in done.stdout) == (0, True)
 
 
 @pytest.mark.parametrize("signed", [True, False])

@@ -22,6 +22,7 @@ FLOORS = [  # A room imports from lower floors alone; rooms of one floor do not 
         "digest",
         "durable",
         "importing",
+        "mathematics",
         "observation",
         "processes",
         "sb3",
@@ -64,6 +65,33 @@ OWNERS = {
     "platformdirs": ["content"],
     "typer": ["cli"],
     "rich": ["cli"],
+}
+OPENERS = re.compile(  # Calls that open a file by its path, and so follow links and wait for pipes.
+    r"open|.*\b(open|fopen|read_text|read_bytes|File|FileIO|imread|load_scene|load_mesh|Connection)"
+    r"|(ET|ElementTree)\.(iter)?parse|(np|numpy)\.(load|fromfile|memmap|genfromtxt)\w*"
+)
+NO_FILE = ("self.costs.open", "meter.open", "pages.open")  # These open accounts.
+MAY_OPEN = {  # Who opens files otherwise than by `files`, and why that is safe.
+    "files": "is the way in",
+    "durable": "writes",
+    "catalogue": "the files of worlds, which are code that is going to run",
+    "cli.entry": "the null device",
+    "ledger.holder": "what the system says of processes",
+    "ledger.schema": "an empty ledger in memory",
+    "ledger.sqlite": "the ledger of this user",
+    "prices.local": "the choice of this user",
+    "renderer.geometry": "Pillow opens what `files` has opened",
+    "renderer.jit": "its own source",
+    "renderer.mesh": "its own cache; trimesh reads bytes that `files` has read",
+    "report.preview": "a film that it has just made, in a folder of its own",
+    "report.reference": "pages of this user",
+    "trajectory.growing": "writes a file that must not exist",
+    "trajectory.layout": "HDF5 makes a file",
+    "trajectory.room": "writes a file that it has just made",
+    "trajectory.untrusted": "HDF5 opens the descriptor that `files` has opened",
+    "trajectory.writer": "reads back what it has written",
+    "world.bullet": "its own program, and the null device",
+    "world.determinism": "what the system says of the processor",
 }
 LONGEST_FUNCTION, LONGEST_FILE = 50, 450
 TESTS = sorted(ROOT.glob("tests/*.py"))
@@ -189,6 +217,22 @@ def test_a_library_is_imported_by_its_owner_alone(library: str, owners: list[str
         if any(name.split(".")[0] == library for name in imports(path))
     }
     assert users <= set(owners), users
+
+
+def opens(path: Path) -> Iterator[str]:
+    """Yield the calls of a file that open a file by its path."""
+    calls = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
+    for name in (ast.unparse(node.func) for node in calls):
+        if OPENERS.fullmatch(name.replace("\n", "")) and name not in NO_FILE:
+            yield name
+
+
+def test_what_a_stranger_may_have_written_is_opened_one_way() -> None:
+    """By `files.opened` and `files.read`, which follow no link and wait for no pipe."""
+    found = {module(path).removeprefix("sandbox."): {*opens(path)} for path in SOURCES}
+    others = {name: calls for name, calls in found.items() if calls and name not in MAY_OPEN}
+    assert others == {}
+    assert [name for name in MAY_OPEN if not found[name]] == []
 
 
 def length(function: ast.FunctionDef, path: Path) -> int:

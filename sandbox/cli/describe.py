@@ -15,7 +15,6 @@ import sandbox
 from sandbox import api
 from sandbox.report.reference import parsed, table
 from sandbox.run.watcher import Watcher
-from sandbox.verification.trust import Trust
 
 TYPES = {  # Types of arguments and options, in words.
     "str": "text",
@@ -111,13 +110,14 @@ def _default(parameter: Parameter) -> str:
 
 def functions() -> str:
     """Return the public functions of the library, and what they return, in Markdown."""
-    names = [name for name in vars(api) if name in sandbox.__all__]  # In the order of the file.
+    public = [name for name in vars(api) if name in sandbox.__all__]  # In the order of the file.
+    names = [name for name in public if inspect.isfunction(getattr(api, name))]
     lines: list[str] = []
-    for name in (*names, "Windows"):
+    for name in (*names, "Windows", "Trust"):
         lines += [f"## sandbox.{name}", "", *_function(getattr(sandbox, name))]
     lines += ["## What they return and take", ""]
     made = [inspect.signature(getattr(api, name)).return_annotation for name in names]
-    for found in dict.fromkeys((*made, Trust, Watcher)):
+    for found in dict.fromkeys((*made, Watcher)):
         lines += _class(found)
     return "\n".join(lines)
 
@@ -126,7 +126,7 @@ def _function(function: Callable[..., Any]) -> list[str]:
     """Return the description of a function, or of how an object of a class is made."""
     text, sections = parsed(function)
     signature = inspect.signature(function)
-    said = sections.get("Args", {})
+    said = sections.get("Args") or sections.get("Attributes", {})
     rows = [
         (f"`{key}`", f"`{_spelled(one.annotation)}`", _value(one), said.get(key, ""))
         for key, one in signature.parameters.items()

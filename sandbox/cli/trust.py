@@ -1,7 +1,7 @@
 """The commands that check a run: verify, audit, prove, recover, keys."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,20 +11,23 @@ from sandbox.cli.options import Json, RunPath, SigningKeyLabel, TrustCode, Worke
 from sandbox.errors import FormatError, InvalidInputError, SandboxError
 
 if TYPE_CHECKING:
-    from sandbox.evidence.note import VerifierKey
     from sandbox.verification.trust import Trust
 
 keys_app = typer.Typer(help="Make and list the keys that sign the logs of runs.")
 
-Trusted = Annotated[
+KeysRequired = Annotated[
     list[str] | None,
     typer.Option(
         "--key", help="Public key whose signature is required: its text, its file or its label."
     ),
 ]
-Unsigned = Annotated[bool, typer.Option("--unsigned", help="Accept a run that nobody signed.")]
-NoLedger = Annotated[
-    bool, typer.Option("--no-ledger", help="Do not compare charges with the ledger.")
+LedgerRequired = Annotated[
+    bool | None,
+    typer.Option(
+        "--ledger/--no-ledger",
+        help="Require the ledger that charged the run, or read none; default: compare charges if "
+        "this machine's ledger made them.",
+    ),
 ]
 Refund = Annotated[bool, typer.Option("--refund", help="Refund the episodes that fail.")]
 Published = Annotated[
@@ -103,10 +106,9 @@ def verify(
         int | None,
         typer.Option(min=0, help="Number of episodes to replay, evenly spread; default: all."),
     ] = None,
-    key: Trusted = None,
+    key: KeysRequired = None,
     checkpoint: Published = None,
-    unsigned: Unsigned = False,
-    no_ledger: NoLedger = False,
+    ledger: LedgerRequired = None,
     whole_ledger: Annotated[
         bool,
         typer.Option("--whole-ledger", help="Derive the whole ledger again, not what is new."),
@@ -120,10 +122,9 @@ def verify(
     from sandbox.cli import progress, show
 
     if run.is_file():
-        _verify_proof(run, key, unsigned, as_json)
+        _verify_proof(run, key, ledger, as_json)
         return
-    trust = _trust(key, checkpoint, no_ledger, unsigned, trust_code)
-    trust = replace(trust, whole_ledger=whole_ledger)
+    trust = _trust(key, checkpoint, ledger, trust_code, whole_ledger)
     with progress.verifying(run, as_json) as bar:
         report = api.verify(run, sample=sample, trust=trust, workers=workers, progress=bar)
     if as_json:
@@ -149,10 +150,9 @@ def audit(
     nonce: Annotated[
         str | None, typer.Option(help="Your own random text; default: a new one.")
     ] = None,
-    key: Trusted = None,
+    key: KeysRequired = None,
     checkpoint: Published = None,
-    unsigned: Unsigned = False,
-    no_ledger: NoLedger = False,
+    ledger: LedgerRequired = None,
     refund: Refund = False,
     trust_code: TrustCode = False,
     workers: Workers = 1,
@@ -163,7 +163,7 @@ def audit(
     from sandbox.cli import progress, show
     from sandbox.verification import audit as audits
 
-    trust = _trust(key, checkpoint, no_ledger, unsigned, trust_code)
+    trust = _trust(key, checkpoint, ledger, trust_code)
     with progress.verifying(run, as_json) as bar:
         found = api.audit(
             run,
@@ -241,14 +241,17 @@ def _refund(run: Path, found: Any) -> dict[str, Any]:
         return {"refunded_micro": 0, "refund_error": str(error)}
 
 
-def _verify_proof(path: Path, trusted: list[str] | None, unsigned: bool, as_json: bool) -> None:
+def _verify_proof(
+    path: Path, required: list[str] | None, ledger: bool | None, as_json: bool
+) -> None:
     from sandbox import jsonfile
     from sandbox.cli import show
     from sandbox.verification import prove as proofs
 
-    known = _keys(trusted)
-    signed = bool(known) and not unsigned
-    found = proofs.check(jsonfile.read(path).data, known, signed=signed)
+    if ledger:
+        raise InvalidInputError(f"{path}: a proof says nothing of a ledger; leave --ledger out.")
+    trust = _trust(required, None, False, False)
+    found = proofs.check(jsonfile.read(path).data, trust.keys, signed=trust.signed)
     if as_json:
         print(json.dumps({**asdict(found), "ok": not found.faults}))
     else:
@@ -258,22 +261,20 @@ def _verify_proof(path: Path, trusted: list[str] | None, unsigned: bool, as_json
 
 
 def _trust(
-    trusted: list[str] | None,
+    required: list[str] | None,
     published: Path | None,
-    no_ledger: bool,
-    unsigned: bool,
+    ledger: bool | None,
     trust_code: bool,
+    whole_ledger: bool = False,
 ) -> "Trust":
-    from sandbox.ledger import Ledger
     from sandbox.verification.trust import Trust
 
-    known = _keys(trusted)
-    return Trust(
-        ledger=None if no_ledger else Ledger(read_only=True),
-        keys=known,
-        signed=bool(known) and not unsigned,
+    return Trust.here(
+        ledger=ledger,
+        key=required or (),
         published=None if published is None else _checkpoint(published),
         trust_code=trust_code,
+        whole_ledger=whole_ledger,
     )
 
 
@@ -287,12 +288,6 @@ def _checkpoint(path: Path) -> str:
     except FormatError as error:
         raise InvalidInputError(f"{path}: {error}") from None
     return text
-
-
-def _keys(trusted: list[str] | None) -> "list[VerifierKey]":
-    from sandbox.evidence import keys
-
-    return [keys.verifier(text) for text in trusted] if trusted else keys.trusted()
 
 
 def _text(path: Path) -> str:

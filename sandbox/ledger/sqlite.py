@@ -11,7 +11,7 @@ from typing import Any
 
 import apsw
 
-from sandbox.errors import LedgerError
+from sandbox.errors import LedgerError, NoLedgerError
 from sandbox.ledger import locks, schema
 from sandbox.ledger.pages import DAMAGE, Draft, Pages
 from sandbox.ledger.schema import APPLICATION_ID, FORMAT
@@ -200,7 +200,7 @@ class Store:
     def _opened_read_only(self) -> apsw.Connection:
         """Open the file for reading; in a read-only folder, open it as immutable."""
         if not self.path.is_file():
-            raise LedgerError(f"{self.path}: there is no ledger here.")
+            raise NoLedgerError(f"{self.path}: there is no ledger here.")
         uri, flags = self.path.resolve().as_uri(), apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
         connection = apsw.Connection(uri, flags=flags)
         try:

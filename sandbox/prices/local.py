@@ -4,7 +4,7 @@ import datetime
 import functools
 from pathlib import Path
 
-from sandbox import content, durable
+from sandbox import content, document, durable, files
 from sandbox.errors import InvalidInputError, SandboxError, UnknownNameError
 from sandbox.prices import schedule as shipped
 from sandbox.prices.schedule import PriceSchedule
@@ -124,9 +124,10 @@ def install(path: Path) -> PriceSchedule:
     """
     found = check(path)
     if all(one.version != found.version for one in shipped.schedules()):
+        data = files.read(files.place(path), document.MAX_BYTES, InvalidInputError)
         try:
             folder().mkdir(parents=True, exist_ok=True)
-            durable.replace(folder() / f"{found.version}.yaml", path.read_bytes())
+            durable.replace(folder() / f"{found.version}.yaml", data)
         except OSError as error:
             raise SandboxError(
                 f"{folder()}: cannot be written: {error.strerror or error}. Nothing was done."

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sandbox import files
 from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.renderer import mesh, urdf
 from sandbox.renderer.arrays import (
@@ -28,7 +29,6 @@ from sandbox.renderer.mesh import Mesh
 from sandbox.scene import GREY, Body, Camera, Pose, Robot, Scene, Shape, Texture, asset
 
 F64 = NDArray[np.float64]
-LARGEST_IMAGE = 4096  # Pixels in width and height.
 
 
 @dataclass(frozen=True)
@@ -261,14 +261,16 @@ def _image(path: str, sha256: str) -> NDArray[np.uint8]:
     """Return an image's pixels, uint8 (h, w, 3); `sha256` is only a key of the cache."""
     file = asset(path)
     try:
-        with Image.open(file) as opened:
-            if max(opened.size) > LARGEST_IMAGE:
+        with files.opened(file, InvalidInputError) as data, Image.open(data) as opened:
+            if max(opened.size) > mesh.LARGEST_IMAGE:
                 raise InvalidInputError(
                     f"{file}: {opened.size[0]} x {opened.size[1]} pixels; a texture has at most "
-                    f"{LARGEST_IMAGE} in width and height."
+                    f"{mesh.LARGEST_IMAGE} in width and height."
                 )
             return np.asarray(opened.convert("RGB"))
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except InvalidInputError:
+        raise
+    except Exception as error:  # Its parsers raise errors of any type.
         raise InvalidInputError(f"{file}: cannot be read as an image: {error}.") from error
 
 

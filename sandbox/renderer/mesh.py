@@ -1,6 +1,7 @@
 """Triangle meshes: made from shapes, or read from files, decimated and cached."""
 
 import hashlib
+import io
 import os
 import warnings
 import zipfile
@@ -14,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sandbox import content
+from sandbox import content, files
 from sandbox.errors import InvalidInputError
+from sandbox.scene import assets
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -28,6 +30,7 @@ CACHE_VERSION = 3
 # Decimation tries these until at most ABOUT times the wanted triangles are left. With 300 triangles
 # a link the Panda keeps 99 % of its silhouette; with 7 alone it keeps 95 %.
 AGGRESSIVENESS, ABOUT = (3, 5, 7), 1.1
+LARGEST_IMAGE = 4096  # Pixels in width and height.
 SHADES = 12  # Colours from images are rounded to so many steps of red, green and blue.
 LOOKS = (".mtl", ".png", ".jpg", ".jpeg")  # Files from which an OBJ file takes its colours.
 SUFFIXES = (".obj", ".stl", ".ply", ".off")
@@ -126,15 +129,16 @@ def _loaded(path: Path, count: int | None, *_: int) -> tuple[Mesh, ...]:
         raise InvalidInputError(
             f"{path}: no mesh of a kind that is read; convert it to one of {', '.join(SUFFIXES)}."
         )
-    key = hashlib.sha256(path.read_bytes())
+    data = assets.read(path)
+    key = hashlib.sha256(data)
     for beside in sorted(path.parent.iterdir()) if path.suffix.lower() == ".obj" else ():
         if beside.suffix.lower() in LOOKS:
-            key.update(beside.read_bytes())
+            key.update(assets.read(beside))
     key.update(f"{CACHE_VERSION} {DECIMATOR} {count}".encode())
     kept = content.cache() / "meshes" / f"{key.hexdigest()}.npz"
     found = _from_cache(kept)
     if found is None:
-        whole = _read(path)  # A decimated closed mesh counts as closed.
+        whole = _read(path, data)  # A decimated closed mesh counts as closed.
         found = (*_simplified(*whole, count), _is_closed(whole[1]))
         _to_cache(kept, found)
     vertices, faces, colors, closed = found
@@ -148,16 +152,37 @@ def _loaded(path: Path, count: int | None, *_: int) -> tuple[Mesh, ...]:
     return tuple(meshes)
 
 
-def _read(path: Path) -> tuple[F64, I64, F64]:
+class _Beside:
+    """Finds for trimesh the files that a mesh names: in the mesh's folder, and nowhere else."""
+
+    def __init__(self, path: Path) -> None:
+        self._folder, self.file_name = path.parent, path.name
+
+    def get(self, name: str) -> bytes:
+        """Return the bytes of a file; InvalidInputError if it is not to be read."""
+        path = files.place(self._folder / name.strip())
+        if not path.is_relative_to(self._folder):
+            raise InvalidInputError(f"{path}: is not in the folder of the mesh that names it.")
+        files.refuse_links(self._folder, path)
+        return assets.read(path)
+
+    __getitem__ = get
+
+
+def _read(path: Path, data: bytes) -> tuple[F64, I64, F64]:
     """Return a file's welded vertices, faces, and face colours; alpha is -1 without colour."""
     import trimesh
 
     try:
-        parts = trimesh.load_scene(path, process=False).dump()
+        kind, beside = path.suffix.lower().removeprefix("."), _Beside(path)
+        scene = trimesh.load_scene(io.BytesIO(data), kind, beside, process=False)
+        parts = scene.dump()
         pieces = [
             (np.asarray(p.vertices, float), np.asarray(p.faces, np.int64), _colors(p))
             for p in parts
         ]
+    except InvalidInputError:
+        raise
     except Exception as error:  # Its parsers raise errors of any type.
         raise InvalidInputError(f"{path}: cannot be read as a mesh: {error}.") from error
     pieces = [piece for piece in pieces if len(piece[1])]
@@ -184,11 +209,16 @@ def _colors(part: Any) -> F64:
     colors = np.tile(np.asarray(material.main_color, float) / 255.0, (count, 1))
     image = getattr(material, "image", None)
     if image is not None and look.uv is not None:
-        texels = np.asarray(image.convert("RGB"), float) / 255.0
+        if max(image.size) > LARGEST_IMAGE:
+            raise InvalidInputError(
+                f"{material.name}: an image of {image.size[0]} x {image.size[1]} pixels; one has "
+                f"at most {LARGEST_IMAGE} in width and height."
+            )
+        texels = np.asarray(image.convert("RGB"))
         u, v = np.moveaxis(np.asarray(look.uv, float)[part.faces].mean(axis=1) % 1.0, -1, 0)
         rows = ((1.0 - v) * texels.shape[0]).astype(int).clip(0, texels.shape[0] - 1)
         columns = (u * texels.shape[1]).astype(int).clip(0, texels.shape[1] - 1)
-        colors[:, :3] = np.round(texels[rows, columns] * SHADES) / SHADES
+        colors[:, :3] = np.round(texels[rows, columns] / 255.0 * SHADES) / SHADES
     return colors
 
 

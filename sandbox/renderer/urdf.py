@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from sandbox.errors import InvalidInputError
-from sandbox.scene import GREY, Pose, Quat, Rgba, Robot, Shape, Vec3, asset
+from sandbox.scene import GREY, Pose, Quat, Rgba, Robot, Shape, Vec3, asset, assets
 
 Shapes = tuple[Shape, ...]
 
@@ -22,7 +22,7 @@ def visuals(robot: Robot) -> dict[str, Shapes]:
         InvalidInputError: the file is not a URDF, or has changed since the scene was made.
     """
     path = asset(robot.urdf)
-    data = path.read_bytes()
+    data = assets.read(path)
     if hashlib.sha256(data).hexdigest() != robot.sha256:
         raise InvalidInputError(f"{path}: has changed since the scene of {robot.name!r} was made.")
     return _visuals(path, data)
@@ -31,7 +31,7 @@ def visuals(robot: Robot) -> dict[str, Shapes]:
 @lru_cache(maxsize=64)
 def _visuals(path: Path, data: bytes) -> dict[str, Shapes]:
     try:
-        root = ET.fromstring(data)
+        root = assets.parsed_urdf(path, data)
         materials = {m.get("name", ""): color for m in root.iter("material") if (color := _rgba(m))}
         links = {link.attrib["name"]: link for link in root.findall("link")}
         children: dict[str, list[str]] = {name: [] for name in links}
@@ -45,7 +45,7 @@ def _visuals(path: Path, data: bytes) -> dict[str, Shapes]:
             name: tuple(_shape(visual, materials, path) for visual in links[name].findall("visual"))
             for name in _depth_first(base, children)
         }
-    except (ET.ParseError, KeyError, ValueError) as error:
+    except (LookupError, ValueError) as error:
         raise InvalidInputError(f"{path}: not a URDF that can be drawn: {error!r}.") from error
 
 
@@ -90,11 +90,10 @@ def _geometry(it: ET.Element, path: Path) -> Shape:
 
 def _find(name: str, urdf: Path) -> Path:
     """Return the path of a mesh: below the URDF's folder, or below a folder above it."""
-    relative = name.partition("://")[2] or name
-    for folder in (urdf.parent, *urdf.parent.parents):
-        if (folder / relative).is_file():
-            return folder / relative
-    raise InvalidInputError(f"{urdf}: its mesh {name!r} is not beside it, nor above it.")
+    found = assets.named(name, urdf)
+    if found is None:
+        raise InvalidInputError(f"{urdf}: its mesh {name!r} is not beside it, nor above it.")
+    return found
 
 
 def _origin(it: ET.Element | None) -> Pose:

@@ -1,6 +1,7 @@
 """Factors: the named, typed, bounded parameters that a scenario may vary, and their space."""
 
 import zlib
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -204,7 +205,8 @@ class VariationSpace(spaces.Dict):
 
     def __init__(self, factors: Factors) -> None:
         leaves: dict[str, spaces.Space[Any]] = {n: VariationLeaf(f) for n, f in factors.items()}
-        super().__init__(leaves, sort_keys=False)  # pyright: ignore[reportUnknownMemberType]
+        # Before 1.4, Gymnasium sorts the keys of every mapping but this.
+        super().__init__(OrderedDict(leaves))  # pyright: ignore[reportUnknownMemberType]
 
     def names(self) -> list[str]:
         """Return the names of the factors."""

@@ -32,11 +32,15 @@ def shards(run: str | Path, *, missing_ok: bool = False) -> list[Path]:
         missing_ok: return no path, instead of raising, if there is no shard.
 
     Raises:
-        FormatError: there is no shard.
+        FormatError: there is no shard, or `shards` is a link. The run's folder may be one.
     """
     run = files.place(run)
     if run.is_file():
         return [run]
+    if (run / "shards").is_symlink():
+        raise FormatError(
+            f"{run / 'shards'}: is a link, which is not followed; put the folder itself there."
+        )
     found: dict[str, Path] = {}
     for path in (*run.glob(f"shards/shard-*.h5{PART}"), *run.glob("shards/shard-*.h5")):
         if _NAME.fullmatch(path.name):  # Not a copy that somebody made beside it.

@@ -4,7 +4,7 @@ import hashlib
 import math
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sandbox import catalogue
@@ -93,16 +93,16 @@ def audit(
         InvalidInputError: a confidence, fraction or nonce that cannot be, or an environment whose
             code is not trusted.
     """
-    for name, value in (("confidence", confidence), ("fraction", fraction)):
-        if not 0 < value < 1:
-            raise InvalidInputError(f"{name} {value!r}: give a number between 0 and 1.")
+    _check_shares(confidence=confidence, fraction=fraction)
     nonce = secrets.token_hex(16) if nonce is None else _checked(nonce)
     trust = Trust.here() if trust is None else trust
     catalogue.check_trust(folder.recipe.environment, trust.trust_code)
+    catalogue.code(folder.recipe.environment)  # Refuses one that is not there.
     folder.check_finished()
     count = len(_numbers(folder))
     random = sample_size(count, confidence, fraction)
     closed, chosen = _chosen(folder, random, nonce)
+    trust = replace(trust, exact=True)  # What cannot be replayed shows nothing.
     report = verify(folder, None, progress, trust, frozenset(chosen), workers)
     return Audit(
         run=folder.run,
@@ -116,6 +116,12 @@ def audit(
         confidence=confidence,
         wrong_below=wrong_below(count, random, confidence),
     )
+
+
+def _check_shares(**shares: float) -> None:
+    for name, value in shares.items():
+        if not 0 < value < 1:
+            raise InvalidInputError(f"{name} {value!r}: give a number between 0 and 1.")
 
 
 def _checked(nonce: str) -> str:
@@ -241,11 +247,11 @@ def refund(folder: Folder, audit: Audit, ledger: Ledger) -> tuple[int, list[int]
     Raises:
         LedgerError: the run was charged in another ledger. Nothing was refunded.
     """
-    from sandbox.world import engine  # Only whoever replays needs a simulator.
+    from sandbox.world import determinism  # Only whoever replays needs a simulator.
 
     check_ledger(folder, ledger)
     given, identity = 0, folder.identity
-    ours = identity.engine.get("class") == engine()["class"]
+    ours = determinism.variables(identity.engine) is not None
     ours = ours and identity.code == catalogue.code(identity.recipe.environment)
     due = {usage.episode: usage for usage in folder.kept().usages if ours}
     left: list[int] = []

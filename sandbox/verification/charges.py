@@ -4,53 +4,76 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from sandbox import prices
-from sandbox.errors import SandboxError
+from sandbox.errors import NoLedgerError, SandboxError
 from sandbox.ledger import Ledger, Usage, checked
 from sandbox.ledger.transfer import Booked
 from sandbox.run.folder import BOOKING, Folder
 from sandbox.verification.report import Report
+from sandbox.verification.trust import Trust
 
 
-def check(
-    folder: Folder,
-    usages: Sequence[Usage],
-    ledger: Ledger | None,
-    report: Report,
-    *,
-    whole: bool = False,
-) -> None:
+def check(folder: Folder, usages: Sequence[Usage], trust: Trust, report: Report) -> None:
     """Compare what a run's episodes cost with what its ledger says.
+
+    A run may have been made elsewhere: what another ledger charged is unknown here, unless the
+    ledger is required. What the ledger here says of the run must be right all the same.
 
     Args:
         folder: the run.
         usages: what each of its episodes is to be charged for.
-        ledger: the ledger; None checks nothing.
+        trust: the ledger, and whether it must be the one that charged the run.
         report: takes what is found.
-        whole: check the ledger from its first transfer, not from where it was checked last.
     """
+    ledger = trust.ledger
     if ledger is None:
         report.notes.append("charges were not compared with a ledger.")
         return
-    identity = folder.identity
     try:
-        booking = folder.booking()
-        if booking is None:
-            report.faults.append(f"{BOOKING}: missing: no ledger was named.")
-        elif booking.ledger != ledger.id:
-            report.faults.append(
-                f"charged in the ledger {booking.ledger}, and this one ({ledger.where}) is "
-                f"{ledger.id}: set SANDBOX_HOME to that one's folder, or give --no-ledger."
-            )
-            return
-        wrong = [f"ledger: {text}" for text in checked.check(ledger, whole=whole)[0]]
-        booked = ledger.of_run(identity.run)
+        elsewhere = _elsewhere(folder, ledger)
+        if not elsewhere:
+            faults = checked.check(ledger, whole=trust.whole_ledger)[0]
+            report.faults += [f"ledger: {text}" for text in faults]
+        booked = ledger.of_run(folder.run)
+    except NoLedgerError as error:
+        elsewhere, booked = str(error).rstrip("."), list[Booked]()
     except SandboxError as error:
         report.faults.append(f"ledger: {error}")
         return
-    report.faults += wrong
+    if elsewhere and trust.charged:
+        report.faults.append(
+            f"{elsewhere}: set SANDBOX_HOME to the folder of the ledger that charged the run, or "
+            "give --no-ledger."
+        )
+        return
+    if elsewhere:
+        report.notes.append(f"charges were not checked: {elsewhere}. --ledger requires that.")
+    _check_booked(folder, booked, usages, report, part=bool(elsewhere))
+
+
+def _elsewhere(folder: Folder, ledger: Ledger) -> str:
+    """Return why this is not known to be the ledger that charged a run, or ""."""
+    booking, here = folder.booking(), ledger.id
+    if booking is None:
+        return f"{BOOKING} is missing, so that nothing says which ledger charged the run"
+    if booking.ledger == here:
+        return ""
+    return f"the run was charged in the ledger {booking.ledger}, and {ledger.where} is {here}"
+
+
+def _check_booked(
+    folder: Folder,
+    booked: Sequence[Booked],
+    usages: Sequence[Usage],
+    report: Report,
+    *,
+    part: bool,
+) -> None:
+    """Compare what a ledger booked for a run with what is due; `part`: another ledger did, too."""
+    identity = folder.identity
     charged = [one for one in booked if one.move.kind == "post"]
     posts = [one for one in charged if one.move.facts.get("parent") == identity.parent]
-    _compare(posts, identity.recipe.account, usages, report)
+    if posts or not part:
+        _compare(posts, identity.recipe.account, usages, report, part=part)
     _note_others(charged, posts, [one for one in booked if one.move.kind == "refund"], report)
     holds = [one for one in booked if one.move.kind == "reserve"]
     if holds:
@@ -61,13 +84,19 @@ def check(
 
 
 def _compare(
-    posts: Sequence[Booked], account: str, usages: Sequence[Usage], report: Report
+    posts: Sequence[Booked],
+    account: str,
+    usages: Sequence[Usage],
+    report: Report,
+    *,
+    part: bool,
 ) -> None:
+    """Compare posts with what is due; `part`: only episodes that both have."""
     due = {usage.id: usage for usage in usages}
     found = {post.move.id: post for post in posts}
     before = len(report.faults)
     free = [str(usage.episode) for id, usage in due.items() if id not in found]
-    if free:
+    if free and not part:
         report.faults.append(f"ledger: {_listed('episode', free)} not charged.")
     for id, usage in due.items():
         if id not in found:
@@ -75,7 +104,7 @@ def _compare(
         if wrong := _difference(found[id], account, usage):
             report.faults.append(f"ledger: the charge of episode {usage.episode}: {wrong}")
     for id, post in found.items():
-        if id not in due:
+        if id not in due and not part:
             episode = post.move.facts.get("episode")
             report.faults.append(f"ledger: charged for episode {episode}, which is not there.")
     if len(due) != len(usages):

@@ -69,7 +69,7 @@ def _first_other(known: list[bytes], leaves: list[bytes]) -> int:
 def _check_signature(text: str, trust: Trust, report: Report) -> None:
     if not note.is_signed(text):
         if trust.signed:
-            report.faults.append("checkpoint: not signed; give --unsigned if it need not be.")
+            report.faults.append("checkpoint: not signed, and a signature is required.")
         else:
             report.notes.append("not signed: anybody could have made this run's log.")
         return
@@ -77,14 +77,16 @@ def _check_signature(text: str, trust: Trust, report: Report) -> None:
     known = [(key.name, key.id) for key in signers]
     signed = [(one.name, one.id) for one in note.split(text)[1]]
     names = ", ".join(f"{name}+{id.hex()}" for name, id in signed if (name, id) not in known)
-    if not signers:
-        report.faults.append(
-            f"checkpoint: signed by {names}, which you do not trust; give --key if you do."
-        )
+    if signers:
+        report.checked.append(f"signature of {', '.join(key.name for key in signers)}.")
+    elif trust.signed:
+        report.faults.append(f"checkpoint: signed by {names}, and by no key that is required.")
         return
-    report.checked.append(f"signature of {', '.join(key.name for key in signers)}.")
     if names:
-        report.notes.append(f"the signature of {names} was not checked: you do not trust the key.")
+        report.notes.append(
+            f"the signature of {names} was not checked: the key is not known here. --key requires "
+            "a signature."
+        )
 
 
 def _check_published(

@@ -191,8 +191,13 @@ def _signed(text: str, keys: Sequence[VerifierKey], needed: bool, found: Proof) 
     body, signers = note.verified(text, keys)
     if signers:
         found.shown.append(f"the checkpoint is signed by {', '.join(k.name for k in signers)}.")
+    elif needed:
+        found.faults.append("the checkpoint is signed by no key that is required.")
     else:
-        found.faults.append("the checkpoint is signed by nobody that you trust; give --key.")
+        found.notes.append(
+            f"the signature of {', '.join(one.name for one in note.split(text)[1])} was not "
+            "checked: the key is not known here. --key requires a signature."
+        )
     return note.Checkpoint.parse(body)
 
 

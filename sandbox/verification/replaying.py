@@ -1,5 +1,7 @@
 """Simulate the episodes of a run again, and compare them with what the run recorded."""
 
+from collections.abc import Mapping
+
 from sandbox.env import SandboxEnv
 from sandbox.run.identity import Identity
 from sandbox.run.recipe import EpisodeChance
@@ -10,7 +12,9 @@ from sandbox.sources.setup import Setup
 from sandbox.trajectory import Episode, EpisodeBuffer
 from sandbox.verification import records
 from sandbox.verification.report import Report
+from sandbox.world import determinism
 
+Drawer = Mapping[str, str] | None  # Name and class of a renderer.
 _CHECKED_ELSEWHERE = ("engine", "renderer", "digest")  # Keys that no replay can know.
 
 
@@ -32,7 +36,7 @@ class Replaying:
         self._buffer = EpisodeBuffer(self._replay.schema, env.max_steps + 1)
         self._unseen: list[str] = []
         ours, theirs = env.pictures.drawn_by, identity.renderer
-        if ours != theirs:
+        if not _alike(ours, theirs):
             self._unseen = list(env.pictures.columns)
             report.unseen += self._unseen
             report.notes.append(
@@ -76,6 +80,14 @@ class Replaying:
         happens = identity.scenario.happenings(env.factors, drawn, chance.seed)
         due = Setup(chance.seed, chance.policy, drawn.plain(), [one.plain() for one in happens])
         return due, Witness(episode, chance)
+
+
+def _alike(ours: Drawer, theirs: Drawer) -> bool:
+    """Return whether two renderers draw the same bytes."""
+    if ours is None or theirs is None or ours == theirs:
+        return ours == theirs
+    same = ours["name"] == theirs.get("name")
+    return same and all(determinism.is_ours(one.get("class", "")) for one in (ours, theirs))
 
 
 def _unlike(record: Record, made: Record) -> str:

@@ -19,6 +19,8 @@ class Report:
         failed: number of an episode to what is wrong with it.
         diverged: numbers of the failed episodes whose bytes are whole, but whose work was not done
             as recorded.
+        undecided: number of an episode to how its replay differs, where that proves nothing: in
+            another determinism class than the run's.
         unseen: columns that a replay does not compare.
         notes: what was not checked, and why.
         kinds: what the faults are about, with how many there are of each.
@@ -32,6 +34,7 @@ class Report:
     faults: list[str] = field(default_factory=list[str])
     failed: dict[int, str] = field(default_factory=dict[int, str])
     diverged: list[int] = field(default_factory=list[int])
+    undecided: dict[int, str] = field(default_factory=dict[int, str])
     unseen: list[str] = field(default_factory=list[str])
     notes: list[str] = field(default_factory=list[str])
     kinds: dict[str, int] = field(default_factory=dict[str, int])
@@ -67,6 +70,7 @@ class Report:
         self.faults += other.faults
         self.failed |= other.failed
         self.diverged += other.diverged
+        self.undecided |= other.undecided
         self.unseen += [name for name in other.unseen if name not in self.unseen]
         for kind, number in other.kinds.items():
             self.kinds[kind] = self.kinds.get(kind, 0) + number

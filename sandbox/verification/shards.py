@@ -1,6 +1,7 @@
 """Check the shards of a run, episode by episode, with one process or several."""
 
 import signal
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,11 +31,17 @@ class Job:
         identity: the run that the shards should belong to.
         chosen: numbers of the episodes to simulate again.
         trust_code: whether to import an environment that the run calls MODULE:CLASS.
+        variables: environment variables of the processes in which the mathematics are the run's;
+            none for those of this process.
+        decides: whether a replay that differs is a fault; in another determinism class than the
+            run's it proves nothing.
     """
 
     identity: Identity
     chosen: frozenset[int]
     trust_code: bool = False
+    variables: Mapping[str, str] = field(default_factory=dict[str, str])
+    decides: bool = True
 
 
 @dataclass
@@ -72,7 +79,7 @@ def check(job: Job, folder: Folder, found: Found, progress: Progress, workers: i
         workers: number of processes that share the shards.
     """
     paths = folder.paths(missing_ok=True)
-    if workers == 1 or len(paths) < 2:
+    if not job.variables and (workers == 1 or len(paths) < 2):
         checker = Checker(job, folder, found, progress)
         try:
             for number, path in enumerate(paths):
@@ -80,9 +87,9 @@ def check(job: Job, folder: Folder, found: Found, progress: Progress, workers: i
         finally:
             checker.close()
         return
-    start, count = (job, folder.path), min(workers, len(paths))
+    start, count = (job, folder.path), max(1, min(workers, len(paths)))
     with (
-        spawning() as context,
+        spawning(job.variables) as context,
         ProcessPoolExecutor(count, context, _start_worker, start) as pool,
     ):
         for part in pool.map(_check_one, paths, range(len(paths))):
@@ -184,8 +191,11 @@ class Checker:
         fault = self._misplaced(episode, record, index) or bill.fault(episode, record)
         if fault or index not in self.job.chosen:
             return fault
-        report.replayed += 1
         fault = self._replayed(episode, record, index)
+        if fault and not self.job.decides:
+            report.undecided[index] = fault
+            return ""
+        report.replayed += 1
         if fault:
             report.diverged.append(index)
         return fault

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sandbox.evidence import keys
 from sandbox.evidence.note import VerifierKey
@@ -10,17 +11,21 @@ from sandbox.ledger import Ledger
 
 @dataclass(frozen=True)
 class Trust:
-    """What to believe beside a run's own folder.
+    """What to believe beside a run's own folder, and what to require.
+
+    What is not required is checked where it can be, and noted where it cannot.
 
     Attributes:
-        ledger: where the run was charged; None leaves its charges unchecked.
-        keys: the keys whose signatures count.
+        ledger: where the run may have been charged; None leaves its charges unchecked.
+        keys: the keys whose signatures are checked.
         signed: whether one of them must have signed.
         published: a checkpoint of this run that was kept elsewhere, as a note; or None.
         trust_code: whether to import an environment that the run calls MODULE:CLASS; if not, its
             episodes are not replayed.
         whole_ledger: whether to check the ledger from its first transfer, not from where this
             machine checked it last.
+        charged: whether the ledger must be the one that charged the run.
+        exact: whether each episode must replay bit for bit, in another determinism class too.
     """
 
     ledger: Ledger | None
@@ -29,9 +34,23 @@ class Trust:
     published: str | None = None
     trust_code: bool = False
     whole_ledger: bool = False
+    charged: bool = False
+    exact: bool = False
 
     @classmethod
-    def here(cls) -> "Trust":
-        """Return what this machine trusts: its ledger, and its keys if it has any."""
-        known = keys.trusted()
-        return cls(Ledger(read_only=True), known, signed=bool(known))
+    def here(cls, *, ledger: bool | None = None, key: Sequence[str] = (), **others: Any) -> "Trust":
+        """Return what this machine knows: its ledger, and the public keys in its folder.
+
+        Args:
+            ledger: True requires the ledger that charged the run, False reads none; None compares
+                the charges if this machine's ledger made them.
+            key: public keys of which one must have signed, each as its text, its .pub file or its
+                label; if there are none, no signature is required.
+            others: other attributes.
+
+        Raises:
+            InvalidInputError: a key cannot be read.
+        """
+        known = [keys.verifier(text) for text in key] if key else keys.trusted()
+        book = None if ledger is False else Ledger(read_only=True)
+        return cls(book, known, signed=bool(key), charged=ledger is True, **others)

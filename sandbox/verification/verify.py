@@ -1,6 +1,7 @@
 """Re-read every byte of a run, recompute digests, trees, signatures and bill, replay episodes."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -40,9 +41,10 @@ def verify(
     report = found.report
     trust = Trust.here() if trust is None else trust
     chosen = _spread(folder, sample) if chosen is None else chosen
-    chosen = _check_run(folder, trust, chosen, report)
+    job = _check_run(folder, trust, chosen, report)
     with report.about("shards"):
-        shards.check(Job(identity, chosen, trust.trust_code), folder, found, progress, workers)
+        shards.check(job, folder, found, progress, workers)
+        _note_undecided(report)
     leaves = [identity.leaf, *found.leaves]
     with report.about("files"):
         _check_count(folder, report)
@@ -50,43 +52,66 @@ def verify(
     with report.about("log"):
         history.check(folder, leaves, trust, report, manifest)
     with report.about("charges"):
-        charges.check(folder, found.usages, trust.ledger, report, whole=trust.whole_ledger)
+        charges.check(folder, found.usages, trust, report)
     return report
 
 
-def _check_run(
-    folder: Folder, trust: Trust, chosen: frozenset[int], report: Report
-) -> frozenset[int]:
-    """Check what run.json says; return which of the chosen episodes can be replayed."""
+def _check_run(folder: Folder, trust: Trust, chosen: frozenset[int], report: Report) -> Job:
+    """Check what run.json says; return which of the chosen episodes to replay, and how."""
     identity = folder.identity
-    strange = catalogue.is_strange(identity.recipe.environment)
-    if strange and not trust.trust_code:
+    unknown = _unknown(identity.recipe.environment, trust)
+    if unknown:
         chosen = frozenset[int]()
-        report.notes.append(
-            f"no episode was simulated again: the environment {identity.recipe.environment} is "
-            "somebody's code; give --trust-code to import it."
-        )
-    if chosen:
-        _note_engine(folder, report)
+        report.notes.append(f"no episode was simulated again: {unknown}")
     foreign = [name for name in identity.recipe.policies if ":" in name]
     if foreign:
         report.notes.append(f"the actions of {', '.join(foreign)} were taken as recorded.")
     with report.about("identity"):
         _check_identity(folder, report)
-        if trust.trust_code or not strange:
-            _check_code(folder, report)
-    return chosen
+    if not unknown:
+        _note_code(folder, report)
+    job = Job(identity, chosen, trust.trust_code)
+    return _classed(job, trust, report) if chosen else job
 
 
-def _note_engine(folder: Folder, report: Report) -> None:
-    """Note that episodes are replayed under another determinism class."""
-    from sandbox.world import engine  # Only whoever replays needs a simulator.
+def _unknown(name: str, trust: Trust) -> str:
+    """Return why an environment cannot be simulated here, or ""."""
+    if catalogue.is_strange(name) and not trust.trust_code:
+        return f"the environment {name} is somebody's code; give --trust-code to import it."
+    try:
+        catalogue.code(name)
+    except InvalidInputError as error:
+        return str(error)
+    return ""
 
-    theirs = folder.identity.engine
-    if theirs != engine():
+
+def _classed(job: Job, trust: Trust, report: Report) -> Job:
+    """Return a job that replays in the run's determinism class, if this machine has it."""
+    from sandbox.world import determinism  # Only whoever replays needs a simulator.
+
+    theirs = job.identity.engine
+    variables = determinism.variables(theirs)
+    if variables:
+        told = ", ".join(f"{name}={value!r}" for name, value in variables.items())
         report.notes.append(
-            f"made under determinism class {theirs.get('class')}, replayed under "
-            f"{engine()['class']}: bit-exactness is claimed only inside one class."
+            f"replayed in processes with {told}: there, the mathematics are those of the run."
+        )
+    elif variables is None:
+        report.notes.append(
+            f"made in another determinism class ({determinism.unlike(theirs)}): where a replay "
+            "differs here, that proves nothing."
+        )
+    decides = trust.exact or variables is not None
+    return replace(job, variables=variables or {}, decides=decides)
+
+
+def _note_undecided(report: Report) -> None:
+    """Note which replays differ where that proves nothing."""
+    if report.undecided:
+        number, text = next(iter(report.undecided.items()))
+        report.notes.append(
+            f"{len(report.undecided)} episodes are not verified by replay, for they differ in the "
+            f"class of this machine; the first is episode {number}: {text}"
         )
 
 
@@ -107,16 +132,13 @@ def _check_identity(folder: Folder, report: Report) -> None:
         report.faults.append(f"run.json: {error}")
 
 
-def _check_code(folder: Folder, report: Report) -> None:
+def _note_code(folder: Folder, report: Report) -> None:
     """Note that the environment has been changed since."""
     name = folder.recipe.environment
-    try:
-        if folder.identity.code != catalogue.code(name):
-            report.notes.append(
-                f"made by another version of {catalogue.where(name)}: a difference proves nothing."
-            )
-    except InvalidInputError as error:
-        report.faults.append(f"run.json: {error}")
+    if folder.identity.code != catalogue.code(name):
+        report.notes.append(
+            f"made by another version of {catalogue.where(name)}: a difference proves nothing."
+        )
 
 
 def _check_count(folder: Folder, report: Report) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from sandbox import scene as sc
 from sandbox.errors import InvalidInputError
 from sandbox.renderer import mesh
+from sandbox.scene import assets
 from sandbox.world.bullet import pybullet, quiet
 
 _GEOMETRY = {
@@ -200,6 +201,7 @@ def _colourless(shapes: tuple[sc.Shape, ...]) -> tuple[sc.Shape, ...]:
 def robot(client: int, it: sc.Robot) -> int:
     """Load a robot's URDF into the client and return its id; its motors start off."""
     path = sc.asset(it.urdf)
+    assets.parsed_urdf(path, assets.read(path))
     try:
         with quiet():
             uid = pybullet.loadURDF(

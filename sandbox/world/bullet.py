@@ -1,4 +1,4 @@
-"""The one module that imports PyBullet: clients, and the facts that their results depend on."""
+"""The one module that imports PyBullet: clients, and which build of it this is."""
 
 import contextlib
 import ctypes
@@ -11,8 +11,6 @@ import threading
 from collections.abc import Generator
 from importlib import metadata
 from pathlib import Path
-
-import numpy as np
 
 _STREAMS = {"linux": ("stdout", "stderr"), "darwin": ("__stdoutp", "__stderrp")}
 _ONE_THREAD = threading.RLock()
@@ -70,22 +68,9 @@ def disconnect(client: int) -> None:
 
 
 @functools.cache
-def engine() -> dict[str, str]:
-    """Return the facts that a trajectory's bytes depend on besides its recipe.
-
-    Bit-exact replay was measured on one CPU type at a time, so it is claimed only between runs
-    whose `class` is equal: a digest of PyBullet's compiled file, the versions of NumPy and Python,
-    and the CPU's name.
-    """
-    parts = {
-        "pybullet": metadata.version("pybullet"),
-        "pybullet_binary": _binary_hash(),
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "cpu": _cpu(),
-    }
-    name = hashlib.sha256("\n".join(f"{k}={v}" for k, v in parts.items()).encode()).hexdigest()
-    return {**parts, "class": name[:16]}
+def build() -> dict[str, str]:
+    """Return PyBullet's version and a digest of its compiled file."""
+    return {"pybullet": metadata.version("pybullet"), "pybullet_binary": _binary_hash()}
 
 
 def _binary_hash() -> str:
@@ -94,12 +79,3 @@ def _binary_hash() -> str:
         if file.name.startswith("pybullet.") and file.hash is not None:
             return f"{file.hash.mode}:{file.hash.value}"
     return "sha256:" + hashlib.sha256(Path(pybullet.__file__).read_bytes()).hexdigest()
-
-
-def _cpu() -> str:
-    """Return the CPU's model name, where the system gives it."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return f"{platform.machine()} {line.partition(':')[2].strip()}"
-    return f"{platform.machine()} {platform.processor()}".strip()

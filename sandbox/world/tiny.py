@@ -10,6 +10,7 @@ from sandbox import scene as sc
 from sandbox.renderer import Picture, geometry
 from sandbox.world import build, bullet
 from sandbox.world.bullet import pybullet
+from sandbox.world.determinism import engine
 
 _SHADOW_DISTANCE_M = 3.0
 _SPECULAR = 0.05
@@ -25,9 +26,7 @@ class TinyRenderer:
     """
 
     name: ClassVar[str] = "tiny"
-    determinism: ClassVar[str] = bullet.engine()[
-        "class"
-    ]  # Its bytes are claimed where the simulator's are.
+    determinism: ClassVar[str] = engine()["class"]  # Its bytes are claimed where physics' are.
 
     def __init__(self) -> None:
         self._client = bullet.connect()

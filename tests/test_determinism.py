@@ -1,0 +1,137 @@
+"""What bytes depend on has a name, and whoever has that name simulates the same bytes."""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import h5py
+import pytest
+from running import cli, recipe
+
+import sandbox
+from sandbox import jsonfile, mathematics
+from sandbox.trajectory import shards
+from sandbox.world import determinism
+
+HIDDEN = mathematics.VARIANTS[1]  # glibc without fused multiply-add.
+MAKE = "from sandbox.cli import main; main()"
+WORLD = "pendulum_chain"  # Its bytes depend on how sine and cosine are rounded.
+
+
+def elsewhere(*words: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process with other environment variables."""
+    return subprocess.run(
+        [sys.executable, "-c", MAKE, *map(str, words)],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The same recipe, made by this library of mathematics and by one without FMA."""
+    folder = tmp_path_factory.mktemp("classes")
+    path = folder / "recipe.yaml"
+    path.write_bytes(jsonfile.encode(recipe(WORLD, episodes=2).model_dump(exclude_none=True)))
+    ways: dict[str, Mapping[str, str]] = {"plain": {}, "hidden": HIDDEN}
+    for name, variables in ways.items():
+        out, home = folder / name, str(folder / f"home of {name}")
+        done = elsewhere("generate", path, "--out", out, SANDBOX_HOME=home, **variables)
+        assert done.returncode == 0, done.stderr
+    return {name: folder / name for name in ways}
+
+
+def rows(run: Path) -> dict[str, bytes]:
+    with h5py.File(shards(run)[0]) as file:
+        return {name: file[name][()].tobytes() for name in file}
+
+
+def test_a_fingerprint_is_the_same_in_every_process() -> None:
+    assert mathematics.elsewhere({}) == mathematics.fingerprint()
+    assert len(mathematics.fingerprint()) == 32
+
+
+def test_where_bytes_differ_the_fingerprint_does(runs: dict[str, Path]) -> None:
+    plain, hidden = (sandbox.open_run(runs[name]).identity for name in ("plain", "hidden"))
+    assert plain.engine == determinism.engine()
+    assert hidden.engine["mathematics"] == mathematics.elsewhere(HIDDEN)
+    same = plain.engine == hidden.engine
+    assert (plain.run == hidden.run) == same
+    assert (rows(runs["plain"]) == rows(runs["hidden"])) == same
+    cpu = Path("/proc/cpuinfo")
+    if platform.libc_ver()[0] == "glibc" and " fma " in (cpu.read_text() if cpu.exists() else ""):
+        assert not same
+
+
+def test_verify_takes_the_variant_that_a_run_names(runs: dict[str, Path]) -> None:
+    report = sandbox.verify(runs["hidden"])
+    assert (report.faults, report.replayed, report.undecided) == ([], 2, {})
+    same = sandbox.open_run(runs["hidden"]).identity.engine == determinism.engine()
+    assert any("replayed in processes with GLIBC_TUNABLES" in n for n in report.notes) != same
+    assert sandbox.audit(runs["hidden"], fraction=0.9).report.faults == []
+    done = elsewhere("verify", runs["plain"], **HIDDEN)  # And the other way round.
+    assert (done.returncode, "2 simulated again bit for bit" in done.stdout) == (0, True)
+
+
+def test_a_lie_is_found_in_the_variant_that_a_run_names(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(runs["hidden"], tmp_path / "run"))
+    with h5py.File(shards(run)[0], "r+") as file:
+        file["reward"][5] += 1e-9
+    report = sandbox.verify(run)
+    assert list(report.failed) == [0]
+    assert report.replayed == 1
+
+
+def test_another_class_decides_nothing_unless_it_must(
+    runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mathematics, "VARIANTS", ())  # As if nobody knew how it was made.
+    done = cli("verify", runs["hidden"])
+    assert (done.returncode, "VERIFIED" in done.stdout) == (0, True), done.stdout
+    report = sandbox.verify(runs["hidden"])
+    same = sandbox.open_run(runs["hidden"]).identity.engine == determinism.engine()
+    assert (report.replayed == 2) == same
+    assert report.replayed + len(report.undecided) == 2
+    if not same:
+        assert any("mathematics was" in note for note in report.notes)
+        assert "are not verified by replay" in report.notes[-1] + "".join(report.notes)
+        assert cli("audit", runs["hidden"]).returncode == 1  # Nothing was shown.
+
+
+def test_a_run_of_a_class_by_names_is_compared_as_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("sandbox.sources.rollout.engine", determinism._by_names)
+        sandbox.generate(recipe(WORLD, episodes=1), tmp_path / "run")
+    assert "cpu" in sandbox.open_run(tmp_path / "run").identity.engine
+    report = sandbox.verify(tmp_path / "run")
+    assert (report.faults, len(report.notes), report.replayed) == ([], 1, 1)  # Not signed.
+    assert determinism.variables(determinism._by_names()) == {}
+    other = {**determinism._by_names(), "cpu": "x86_64 Pentium"}
+    assert "cpu was 'x86_64 Pentium' and is" in determinism.unlike(other)
+    assert determinism.variables(other) is None
+    monkeypatch.setattr(determinism, "_cpu", lambda: "x86_64 Pentium")
+    determinism._by_names.cache_clear()
+    report = sandbox.verify(tmp_path / "run")
+    determinism._by_names.cache_clear()
+    assert (report.faults, report.replayed) == ([], 1)  # The same bytes all the same.
+    assert any("cpu was" in note and "proves nothing" in note for note in report.notes)
+
+
+def test_a_class_that_is_not_what_its_parts_say_is_another() -> None:
+    forged = {**determinism.engine(), "class": "0" * 16}
+    assert "class was '0000000000000000'" in determinism.unlike(forged)
+    assert determinism.variables(forged) is None
+
+
+def test_a_machine_says_what_it_is() -> None:
+    assert all(part in determinism.machine() for part in (platform.machine(), "NumPy", "Python"))
