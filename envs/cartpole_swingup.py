@@ -75,7 +75,7 @@ class CartpoleSwingup(SandboxEnv):
 
     def started(self) -> None:
         """Note that the pole is not up."""
-        self.held = 0
+        self.held_steps = 0
 
     def act(self, action: list[float]) -> None:
         self.world.drive("cartpole", ("cart",), (FORCE_N * action[0],))
@@ -86,13 +86,10 @@ class CartpoleSwingup(SandboxEnv):
         angle, self.spin = self.joint("cartpole", "pole")
         self.cos, self.sin = math.cos(angle), math.sin(angle)
         up = self.cos > UPRIGHT_COS and abs(self.spin) < STILL_RAD_S
-        self.held = self.held + 1 if up else 0
+        self.held_steps = self.held_steps + 1 if up else 0
 
     def proprio(self) -> tuple[float, ...]:
         return (self.x, self.cos, self.sin, self.speed, self.spin)
-
-    def measured(self) -> tuple[float, ...]:
-        return (self.held,)
 
     def shortfall(self) -> float:
         upright = (self.cos + 1) / 2
@@ -101,7 +98,7 @@ class CartpoleSwingup(SandboxEnv):
         return 1 - upright * centred * slow
 
     def success(self) -> bool:
-        return self.held >= HELD_S * self.control_hz
+        return self.held_steps >= HELD_S * self.control_hz
 
     def happening(self) -> tuple[bool, ...]:
         """Return whether the pole is upright."""

@@ -136,10 +136,10 @@ class PandaPickStack(SandboxEnv):
         )
         pick, base = self.row[:13], self.row[13:26]
         self.pick, self.base = pick[:3], base[:3]
-        self.place = (base[0], base[1], base[2] + self.size)
+        self.goal = (base[0], base[1], base[2] + self.size)
         self.in_hand = self._holds()
         self.on_base = (
-            abs(pick[2] - self.place[2]) < LEVEL_M
+            abs(pick[2] - self.goal[2]) < LEVEL_M
             and math.dist(pick[:2], base[:2]) < 0.45 * self.size
         )
         still = self.on_base and math.hypot(*pick[7:10]) < STILL_M_S
@@ -166,14 +166,11 @@ class PandaPickStack(SandboxEnv):
     def measured(self) -> tuple[float, ...]:
         return (*self.hand.tip, self.in_hand, self.rested)
 
-    def wanted(self) -> sc.Vec3:
-        return self.place
-
     def progress(self) -> float:
         if self.on_base:
             return 0.75 + 0.25 * min(1.0, self.rested / (HELD_S * self.control_hz))
         if self.in_hand:
-            return 0.25 + 0.45 * (1.0 - math.tanh(5.0 * math.dist(self.pick, self.place)))
+            return 0.25 + 0.45 * (1.0 - math.tanh(5.0 * math.dist(self.pick, self.goal)))
         return 0.25 * (1.0 - math.tanh(5.0 * math.dist(self.hand.tip, self.pick)))
 
     def success(self) -> bool:
@@ -192,7 +189,7 @@ class PandaPickStack(SandboxEnv):
         def carried(up_m: float) -> Sequence[float]:
             """Return where the hand has the cube so far above its place."""
             tip, cube = self.hand.tip, self.pick
-            x, y, z = (p + t - c for p, t, c in zip(self.place, tip, cube, strict=True))
+            x, y, z = (p + t - c for p, t, c in zip(self.goal, tip, cube, strict=True))
             return x, y, z + up_m
 
         while True:

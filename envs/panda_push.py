@@ -127,9 +127,6 @@ class PandaPush(SandboxEnv):
     def measured(self) -> list[float]:
         return self.hand.tip
 
-    def wanted(self) -> tuple[float, float]:
-        return self.goal
-
     def progress(self) -> float:
         return 1.0 - min(1.0, self.distance / FAR_M)
 

@@ -100,9 +100,6 @@ class PandaReach(SandboxEnv):
     def measured(self) -> list[float]:
         return self.hand.tip
 
-    def wanted(self) -> sc.Vec3:
-        return self.goal
-
     def progress(self) -> float:
         return 1.0 - min(1.0, self.distance / FAR_M)
 

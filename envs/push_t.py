@@ -120,9 +120,6 @@ class PushT(SandboxEnv):
             poses += (x, y, math.cos(turn), math.sin(turn))
         return (*self.finger.at, *poses, self.seconds_left())
 
-    def wanted(self) -> Three:
-        return self.goal
-
     def progress(self) -> float:
         return self.overlap
 

@@ -104,10 +104,9 @@ class RampOccluder(SandboxEnv):
 
     def started(self) -> None:
         """Close the gate, note that the object was not seen, and remember what hides it."""
-        shape: int = self.values.object_shape
-        self.thing = shape, radius = (shape, float(self.values.object_radius_m))
+        self.thing = _, radius = (int(self.values.object_shape), float(self.values.object_radius_m))
         self.screen = (SCREEN_M[0] + radius, SCREEN_M[1] - radius)
-        self.opened = self.was_hidden = self.left = self.right = False
+        self.opened = self.was_hidden = self.seen_left = self.seen_right = False
         self.driven: tuple[float, float] | None = None
 
     def act(self, action: list[float]) -> None:
@@ -122,23 +121,20 @@ class RampOccluder(SandboxEnv):
         x, (left, right) = self.row[0], self.screen
         self.hidden = left < x < right and self.row[2] > 0.0
         self.was_hidden = self.was_hidden or self.hidden
-        self.left = self.left or (self.was_hidden and x < LEFT_X_M)
-        self.right = self.right or x > END_X_M
+        self.seen_left = self.seen_left or (self.was_hidden and x < LEFT_X_M)
+        self.seen_right = self.seen_right or x > END_X_M
 
     def proprio(self) -> tuple[float, ...]:
         r, flags = self.row, (self.opened, self.hidden)
         seen = (r[0], r[1], r[2], r[7], r[9], r[11], r[13], r[15])
         return (*seen, *flags, *self.thing, self.seconds_left())
 
-    def measured(self) -> tuple[float, ...]:
-        return (self.opened, self.was_hidden, self.left, self.right)
-
     def success(self) -> bool:
-        return self.right
+        return self.seen_right
 
     def happening(self) -> tuple[bool, ...]:
         """Return whether the gate is open, the object hidden, seen on the left, on the right."""
-        return (self.opened, self.hidden, self.left, self.right)
+        return (self.opened, self.hidden, self.seen_left, self.seen_right)
 
     @policy
     def play(self, rng: np.random.Generator) -> Actions:

@@ -121,9 +121,6 @@ class TwoRoom(SandboxEnv):
     def proprio(self) -> tuple[float, ...]:
         return (*self.agent, *self.velocity, *self.still, self.seconds_left())
 
-    def wanted(self) -> Point:
-        return self.goal
-
     def progress(self) -> float:
         return max(0.0, 1.0 - self.way_m / FARTHEST_M)
 
@@ -160,12 +157,10 @@ class TwoRoom(SandboxEnv):
         Actions that are not applied yet count as done.
         """
         step = SPEED_M_S / self.control_hz
-        x = self.agent[0] + step * sum(float(a[0]) for a in pending)
-        y = self.agent[1] + step * sum(float(a[1]) for a in pending)
+        x, y = (at + step * sum(float(a[n]) for a in pending) for n, at in enumerate(self.agent))
         way = [aim] if straight else self.wide.way((x, y), aim)
-        next_x, next_y = way[0]
-        if len(way) > 1 and math.dist((x, y), way[0]) < CLEAR_M:
-            next_x, next_y = way[1]
+        turned = len(way) > 1 and math.dist((x, y), way[0]) < CLEAR_M
+        next_x, next_y = way[1 if turned else 0]
         away = math.dist((x, y), (next_x, next_y))
         pace = SPEED_M_S if len(way) > 1 else min(SPEED_M_S, away * GAIN_HZ)
         speed = pace / SPEED_M_S / max(away, 1e-9)

@@ -16,6 +16,7 @@ from gymnasium.utils.env_checker import check_env
 from sandbox import catalogue
 from sandbox.env import SandboxEnv
 from sandbox.envs import push_t, two_room
+from sandbox.errors import InvalidInputError
 from sandbox.scenario.factors import Values
 from sandbox.wrappers import IdlesOnBudget, LeRobotNames
 
@@ -182,6 +183,15 @@ def test_a_world_with_a_goal_says_what_it_is(env: SandboxEnv) -> None:
         assert info["goal"].dtype == np.float64
         assert f"Goal, float64 ({len(env.goal_names)},): " in (type(env).__doc__ or "")
         assert all(name.endswith("]") for name in env.goal_names), "each has its unit"
+
+
+def test_what_is_named_and_not_there_is_said_in_a_sentence() -> None:
+    class Lacking(catalogue.environment("two_room")):  # type: ignore[misc]
+        state_measures = ("way_m", "nowhere")
+
+    with closing(Lacking(account=None)) as env:
+        with pytest.raises(InvalidInputError, match=r"has state_measures and no attribute 'no"):
+            env.reset(seed=0)
 
 
 # LeRobot's names ------------------------------------------------------------------------------

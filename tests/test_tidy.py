@@ -257,6 +257,12 @@ def test_functions_and_files_are_short_and_nothing_is_half_done(path: Path) -> N
     assert path.stem not in ("utils", "util", "helpers", "common", "base", "manager", "misc")
 
 
+def test_worlds_are_short() -> None:
+    lines = sorted(path.read_text().count("\n") for path in ROOT.glob("envs/*.py"))
+    assert lines[-1] <= 250
+    assert lines[len(lines) // 2] <= 200
+
+
 def test_the_content_folders_are_no_packages() -> None:
     for folder in ("envs", "scenarios", "datasets"):
         assert (ROOT / folder).is_dir()

@@ -133,13 +133,24 @@ class Task(gymnasium.Env[Observation, Vector]):
 
         The task measures by them, and no body or joint of the state tells them: the place of a
         link, a flag that stays set, a count of steps. They follow those of bodies and joints in the
-        state.
+        state. By default, the attributes that are called so.
         """
-        return ()
+        return [self._named(name, "state_measures", "measured") for name in self.state_measures]
 
     def wanted(self) -> Sequence[float]:
-        """Return the numbers of the goal, which `goal_names` names, world frame."""
-        return ()
+        """Return the numbers of the goal, which `goal_names` names, world frame.
+
+        By default, the attribute `goal`.
+        """
+        return self._named("goal", "goal_names", "wanted") if self.goal_names else ()
+
+    def _named(self, name: str, named: str, method: str) -> Any:
+        if not hasattr(self, name):
+            raise InvalidInputError(
+                f"{self.name()}: has {named} and no attribute {name!r}: set it in started() or "
+                f"arrived(), or write {method}()."
+            )
+        return getattr(self, name)
 
     # What a subclass may use -------------------------------------------------------------------
 
