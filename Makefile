@@ -6,7 +6,7 @@ DEMO := runs/push_t_demo
 
 OLDEST := .venv/gymnasium-1.2.2
 
-.PHONY: demo test soak swm rllib check fix bench docs clean
+.PHONY: demo test soak swm rllib readers check fix bench docs clean
 
 .venv/core: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -60,6 +60,15 @@ swm: .venv-swm/done  # stable-worldmodel, as released, drives the environments: 
 rllib: .venv-rllib/done  # RLlib, as released, trains for two iterations: 1 GB of packages.
 	.venv-rllib/bin/python -m pytest tests/rllib
 
+.venv-readers/done: pyproject.toml constraints.txt tests/readers/requirements.txt
+	@test -x .venv-readers/bin/python || $(PYTHON) -m venv .venv-readers
+	.venv-readers/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt \
+		-r tests/readers/requirements.txt -e .
+	@touch $@
+
+readers: .venv-readers/done  # xarray (by h5netcdf and netCDF4) and pandas read a default shard.
+	.venv-readers/bin/python -m pytest tests/readers
+
 check: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -77,4 +86,4 @@ docs: .venv/dev  # The generated pages: minutes, for every world is drawn.
 	$(BIN)/sandbox reference docs
 
 clean:
-	rm -rf .venv .venv-swm .venv-rllib build dist runs
+	rm -rf .venv .venv-swm .venv-rllib .venv-readers build dist runs

@@ -130,6 +130,18 @@ def create_scale(file: h5py.File, rows: int, compression: str) -> h5py.Dataset:
     return scale
 
 
+def name_rows(dataset: h5py.Dataset, scale: h5py.Dataset | None) -> None:
+    """Name the rows of a column; of a column with one number a row by their scale.
+
+    NetCDF's readers refuse a column of which some dimensions have a scale and others have none; to
+    a dimension without one they give the scale of its size.
+    """
+    if scale is not None and dataset.ndim == 1:
+        dataset.dims[0].attach_scale(scale)
+    elif scale is not None:
+        dataset.dims[0].label = ROW.name
+
+
 def write_texts(file: h5py.File, texts: Mapping[str, str]) -> None:
     """Write the root attributes: format version, JSON texts, and their seal.
 

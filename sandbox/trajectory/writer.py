@@ -296,8 +296,7 @@ class ShardWriter:
                 made = layout.create_column(target, column, count, filters, chunked=chunked)
                 as_stored = chunked and layout.is_packed(column)
                 layout.copy_column(source[column.name], made, as_stored)
-                if column not in INDEX:
-                    made.dims[0].attach_scale(scale)
+                layout.name_rows(made, scale if column not in INDEX else None)
                 made.flush()  # Now, not when Python frees it: that is where its chunks lie.
             target["ep_offset"].make_scale("ep_offset")
             target["ep_len"].dims[0].attach_scale(target["ep_offset"])
