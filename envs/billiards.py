@@ -115,7 +115,8 @@ class Billiards(SandboxEnv):
         if self.home is None:
             self.home = (x, y)
         moved = (x - self.home[0]) ** 2 + (y - self.home[1]) ** 2 > 0.005**2
-        self.hit = self.hit or moved
+        there = any(row[BODY_STATE + 3 : BODY_STATE + 7])  # No quaternion: it was taken away.
+        self.hit = self.hit or (moved and there)
 
     def proprio(self) -> tuple[float, ...]:
         return (*self.balls, self.count, self.rest, self.seconds_left())

@@ -44,6 +44,22 @@ def test_a_kick_gives_a_body_its_speed_at_its_step_and_no_sooner() -> None:
     assert same[4] == pytest.approx(after)
 
 
+def test_no_task_is_done_or_broken_because_a_body_is_taken_away(environment: str) -> None:
+    it = env(environment)
+    it.reset(seed=0)
+    scene = [body.name for body in it.world.scene.bodies]
+    moving = [*it.state_bodies, *(body for body, _ in it.state_joints)]
+    for name in dict.fromkeys(n for n in moving if n in scene):
+        it.reset(seed=0, options={"disturbances": [{"at_s": 3 / it.control_hz, "remove": name}]})
+        for _ in range(4):
+            _, _, ended, _, info = it.step(np.zeros(it.action_size, np.float32))
+            assert not ended
+            assert not info["success"], name
+        assert not it.world.has(name)
+        it.step(np.zeros(it.action_size, np.float32))
+    it.close()
+
+
 def test_a_body_is_taken_away_and_another_comes() -> None:
     it = env(observation="segmentation")
     away = {"at_s": 0.2, "remove": "ball_1"}

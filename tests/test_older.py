@@ -17,7 +17,7 @@ from sandbox.errors import FormatError
 from sandbox.report import coverage
 from sandbox.run.folder import Folder
 from sandbox.sources import columns
-from sandbox.trajectory import FORMAT_VERSION, ShardReader
+from sandbox.trajectory import FORMAT_VERSION, ShardReader, ShardWriter, layout
 from sandbox.verification.trust import Trust
 
 OLDER = Path(__file__).parent / "older"
@@ -90,3 +90,25 @@ def test_a_run_is_not_finished_with_other_columns(
     with pytest.raises(FormatError, match="columns are those of another version"):
         sandbox.generate(wanted, run)
     assert content(run / "shards") == kept
+
+
+def test_a_growing_shard_of_format_1_is_read_and_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "shard-00000.h5"
+    with ShardReader(OLDER / "format_1" / "shards" / path.name) as reader:
+        episodes, schema = [reader.read(n) for n in range(len(reader))], reader.schema
+    with monkeypatch.context() as before:
+        before.setattr(layout, "FORMAT_VERSION", 1)
+        writer = ShardWriter(path, schema, {}, sync=False)
+        writer.append(episodes[0])
+        writer.abandon()
+    with ShardReader(path.with_name(f"{path.name}.part")) as reader:
+        assert (reader.version, reader.read(0).digest) == (1, DIGESTS[0])
+    with ShardWriter.resume(path, schema, {}, sync=False) as writer:
+        for episode in episodes[1:]:
+            writer.append(episode)
+    with ShardReader(path) as reader:
+        assert reader.version == FORMAT_VERSION
+        assert [reader.read(n).digest for n in range(3)] == DIGESTS
+        assert reader.own_fault() == ""

@@ -10,6 +10,7 @@ from sandbox.env.policy import Vector
 from sandbox.observation import Element
 from sandbox.scene import PANDA_FINGERS, PANDA_JOINTS, Vec3, panda_joints, panda_moved
 from sandbox.world import World
+from sandbox.world.world import BODY_STATE
 
 _SPEED_M_S = 3.0  # Faster is observed as this fast.
 
@@ -55,8 +56,12 @@ class Hand:
         )
 
     def look(self) -> None:
-        """Read where the fingertips are; the task calls it in `arrived`."""
-        state = self._world.link("panda", "tip")
+        """Read where the fingertips are; the task calls it in `arrived`.
+
+        Of an arm that was taken away all is 0, as in the state.
+        """
+        there = self._world.has("panda")
+        state = self._world.link("panda", "tip") if there else [0.0] * BODY_STATE
         self.tip, self.velocity = state[:3], state[7:10]
 
     def numbers(self) -> list[float]:
