@@ -14,7 +14,7 @@ from running import content, recipe
 import sandbox
 from sandbox.dataset.windows import Windows
 from sandbox.errors import FormatError
-from sandbox.report import coverage
+from sandbox.report import coverage, preview
 from sandbox.run.folder import Folder
 from sandbox.sources import columns
 from sandbox.trajectory import FORMAT_VERSION, ShardReader, ShardWriter, layout
@@ -75,7 +75,10 @@ def test_it_is_loaded_drawn_branched_and_covered(run: Path, tmp_path: Path) -> N
         for n in range(len(old)):
             assert np.array_equal(old.read(n).rows["pixels"], new.read(n).rows["pixels"])
     sandbox.branch(run, tmp_path / "branches", episode=1, step=4, kinds=["same", "noop"])
-    assert sandbox.verify(tmp_path / "branches").faults == []
+    for made in ("drawn", "branches"):
+        assert sandbox.verify(tmp_path / made).faults == []
+    preview.preview(Folder(run), tmp_path / "seen")
+    assert sandbox.audit(run, trust=NO_LEDGER).report.faults == []
 
 
 def test_a_run_is_not_finished_with_other_columns(

@@ -16,8 +16,8 @@ from sandbox.evidence import merkle
 from sandbox.trajectory.schema import REQUIRED, Schema
 
 Rows = Mapping[str, NDArray[Any]]
-CONSTANT = ("episode_idx", "reset_options", "run", "seed")  # Hashed once for each episode, as is
-VARIATION = "variation."  # what begins so.
+CONSTANT = ("episode_idx", "reset_options", "run", "seed")  # Hashed once for each episode.
+VARIATION = "variation."  # Columns whose names begin so are, too.
 INLINE_BYTES = 2048  # A leaf has the BLAKE3 of a column's row that is longer.
 
 
