@@ -14,8 +14,10 @@ from running import recipe
 import sandbox
 from sandbox import catalogue
 from sandbox.env import SandboxEnv
+from sandbox.run.record import Record
 from sandbox.scenario.disturbance import Disturbance
 from sandbox.sources import setup
+from sandbox.verification.records import start_fault
 
 EVENTFUL: dict[str, Any] = {
     "format": 1,
@@ -140,3 +142,35 @@ def test_numbers_at_their_longest_fit() -> None:
     text = setup._text([Disturbance.model_validate(given).plain()], {})
     assert len(text) <= setup._longest_of([asked])
     assert setup._longest_of([]) == len('{"disturbances":[]}')
+
+
+def forged(rows: Any, name: str, value: Any) -> Any:
+    """Return rows with another value in a column, in all of it or in the last row."""
+    column = rows[name].copy()
+    column[value[0]] = value[1]
+    return {**rows, name: column}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seed", (slice(None), 7)),
+        ("seed", (-1, 7)),
+        ("run", (slice(None), 0)),
+        ("run", (-1, 0)),
+        ("reset_options", (-1, 32)),
+        ("reset_options", (slice(None), 32)),
+        ("reset_options", (slice(None), 255)),
+    ],
+)
+def test_a_start_that_is_not_the_records_is_a_fault_without_a_replay(
+    name: str, value: Any, tmp_path: Path
+) -> None:
+    sandbox.generate(recipe("two_room", scenario=eventful(tmp_path), episodes=1), tmp_path / "run")
+    episode = sandbox.open_run(tmp_path / "run").episode(0)
+    record = Record.parse(episode.record)
+    assert start_fault(episode.rows, record) == ""
+    assert f"its column {name!r} " in start_fault(forged(episode.rows, name, value), record)
+    for odd in ({"change": 5}, {"change": [[]]}):
+        hostile = record.model_copy(update={"disturbances": [odd]})
+        assert "'reset_options'" in start_fault(episode.rows, hostile)

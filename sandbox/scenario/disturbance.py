@@ -1,5 +1,6 @@
 """Disturbances: events of an episode that no action causes, such as pushes and changed factors."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, cast, get_args
 
 import numpy as np
@@ -179,6 +180,24 @@ class Disturbance(Strict):
     def plain(self) -> dict[str, Any]:
         """Return the disturbance as plain JSON."""
         return self.model_dump(exclude_none=True)
+
+
+def reset_options(
+    disturbances: Sequence[Mapping[str, Any]], factors: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the options of a reset that the columns `variation.*` of a row do not give.
+
+    These hold the values at their row, so the first value of a factor that changes is among them.
+
+    Args:
+        disturbances: what happens in the episode, plain JSON.
+        factors: value of each factor at the reset, plain JSON.
+    """
+    changed = sorted({name for one in disturbances for name in one.get("change") or ()})
+    options: dict[str, Any] = {"disturbances": list(disturbances)}
+    if changed:
+        options["variation_values"] = {name: factors.get(name) for name in changed}
+    return options
 
 
 def _sampled(value: Any, rng: np.random.Generator) -> Any:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sandbox.env import SandboxEnv
 from sandbox.errors import FormatError
-from sandbox.scenario.disturbance import Disturbance
+from sandbox.scenario.disturbance import Disturbance, reset_options
 from sandbox.trajectory import Column
 
 RUN_BYTES = 32
@@ -97,34 +97,22 @@ def fill(rows: Mapping[str, NDArray[Any]], env: SandboxEnv, run: str, steps: int
     options[: steps + 1] = np.frombuffer(text.ljust(options.shape[1]).encode(), np.uint8)
 
 
-def _text(disturbances: Sequence[Mapping[str, Any]], values: Mapping[str, Any]) -> str:
-    """Return the options of a reset that the columns `variation.*` do not give, as JSON.
-
-    The columns give a factor's value at their row, so the text has the first value of a factor that
-    changes during the episode.
-    """
-    changed = _changed(disturbances)
-    options: dict[str, Any] = {"disturbances": disturbances}
-    if changed:
-        options["variation_values"] = {name: values[name] for name in changed}
-    return json.dumps(options, separators=(",", ":"))
-
-
-def _changed(disturbances: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the factors that disturbances change, plain JSON."""
-    return sorted({name for one in disturbances for name in one.get("change") or ()})
+def _text(disturbances: Sequence[Mapping[str, Any]], factors: Mapping[str, Any]) -> str:
+    """Return the reset's options, except what `variation.*` gives, as JSON."""
+    return json.dumps(reset_options(disturbances, factors), separators=(",", ":"))
 
 
 def _longest_of(disturbances: Sequence[Disturbance]) -> int:
-    """Return how long the text can be when every range of these disturbances is drawn."""
+    """Return how long the text can be when every range of these disturbances is drawn.
+
+    The rows of every run have this length: another rule needs another trajectory format.
+    """
     plain = [one.plain() for one in disturbances]
     for one in plain:  # Whatever a factor is set to, a number or three bytes is drawn.
         if "change" in one:
             one["change"] = dict.fromkeys(one["change"], 0.0)
-    drawn = _text([], {}).replace("[]", "")
-    size = len(drawn) + _longest(plain)
-    changed = dict.fromkeys(_changed(plain), 0.0)
-    return size + (len(',"variation_values":') + _longest(changed) if changed else 0)
+    changed = {name: 0.0 for one in plain for name in one.get("change", ())}
+    return _longest(reset_options(plain, changed))
 
 
 def _longest_in(plan: Mapping[str, Any]) -> int:
@@ -144,10 +132,10 @@ def _longest(value: Any) -> int:
         items = cast(dict[str, Any], value)
         if list(items) == ["uniform"]:
             return _LONGEST
-        size = sum(len(json.dumps(key)) + _longest(item) + 2 for key, item in items.items())
-        return size + 2
+        sizes = [len(json.dumps(key)) + 1 + _longest(item) for key, item in items.items()]
+        return 2 + sum(sizes) + max(0, len(sizes) - 1)
     if isinstance(value, list):
-        return sum(_longest(item) + 1 for item in cast(list[Any], value)) + 2
-    if isinstance(value, str):
-        return len(json.dumps(value))
-    return _LONGEST
+        sizes = [_longest(item) for item in cast(list[Any], value)]
+        return 2 + sum(sizes) + max(0, len(sizes) - 1)
+    known = len(json.dumps(value))
+    return known if isinstance(value, str) else max(_LONGEST, known)

@@ -1,7 +1,14 @@
 """Compare what an episode's record says with what it should say."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
+
+from sandbox import jsonfile
+from sandbox.errors import FormatError
+from sandbox.run.record import Record
+from sandbox.scenario.disturbance import reset_options
+from sandbox.trajectory import Rows
 
 
 def difference(data: Mapping[str, Any], due: Mapping[str, Any], whose: str) -> str:
@@ -15,4 +22,27 @@ def difference(data: Mapping[str, Any], due: Mapping[str, Any], whose: str) -> s
     for key in sorted(due):
         if data.get(key, ...) != due[key]:
             return f"its record says {key} {data.get(key)!r:.80}, and {whose} {due[key]!r:.80}."
+    return ""
+
+
+def start_fault(rows: Rows, record: Record) -> str:
+    """Return which column of an episode's start is not what its record says, or "".
+
+    A replay compares them too; this needs none.
+    """
+    if "seed" not in rows:  # Format 1.
+        return ""
+    if (rows["seed"] != record.seed).any():
+        return f"its column 'seed' is not the record's {record.seed}."
+    runs, texts = rows["run"], rows["reset_options"]
+    if (runs != runs[0]).any() or runs[0].tobytes().hex() != record.run:
+        return f"its column 'run' is not the record's {record.run}."
+    first = texts[0].tobytes().rstrip(b" ")
+    told: Any = None
+    known: Any = ...
+    with suppress(FormatError, UnicodeDecodeError, TypeError):  # A stranger wrote both.
+        known = reset_options(record.disturbances, record.factors)
+        told = jsonfile.parse(first.decode("ascii"), "reset_options")
+    if (texts != texts[0]).any() or told != known:
+        return "its column 'reset_options' does not say what its record does."
     return ""

@@ -211,7 +211,8 @@ class Checker:
             return f"was priced under {record.price_version!r}, not as the run."
         ours = {"engine": identity.engine, "renderer": identity.renderer}
         ours |= {"scenario_digest": identity.scenario.digest}
-        return records.difference(record.plain, ours, "run.json")
+        fault = records.difference(record.plain, ours, "run.json")
+        return fault or records.start_fault(episode.rows, record)
 
     def _replayed(self, episode: Episode, record: Record, index: int) -> str:
         """Simulate an episode again; return the first difference, or ""."""
