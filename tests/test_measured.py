@@ -189,9 +189,9 @@ def test_what_is_named_and_not_there_is_said_in_a_sentence() -> None:
     class Lacking(catalogue.environment("two_room")):  # type: ignore[misc]
         state_measures = ("way_m", "nowhere")
 
-    with closing(Lacking(account=None)) as env:
-        with pytest.raises(InvalidInputError, match=r"has state_measures and no attribute 'no"):
-            env.reset(seed=0)
+    says = "has state_measures and no attribute 'no"
+    with closing(Lacking(account=None)) as env, pytest.raises(InvalidInputError, match=says):
+        env.reset(seed=0)
 
 
 # LeRobot's names ------------------------------------------------------------------------------
