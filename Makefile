@@ -34,7 +34,7 @@ test: .venv/dev $(OLDEST)  # Each core takes a share of the tests, and what anot
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 # Files whose tests have a long version.
-LONG := assets book_machine conformance contracts exits faults fuzz generate golden greedy hostile \
+LONG := assets book_machine conformance contracts exits faults fuzz generate glibc golden greedy hostile \
 	ledger_file outcomes recover render_bytes render_twins replay_all surprises tamper trajectory
 
 soak: .venv/dev $(OLDEST)  # The long versions: every byte flipped, a hundred kills, every write failed.
