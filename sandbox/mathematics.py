@@ -14,7 +14,7 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -30,16 +30,28 @@ _ANGLES = ("sin", "cos", "tan", "atan", "tanh", "exp")
 _PARTS = ("asin", "acos")
 _SIZES = ("log", "log1p", "sqrt", "cbrt")
 _PAIRS = ("atan2", "fmod", "hypot")
-_FLOATS = (("sinf", "cosf"), ("asinf", "acosf"), ("sqrtf",))
-_FLOAT_PAIRS = ("atan2f", "powf")
+_FLOATS = ("sinf", "cosf", "sqrtf")
 _WAIT_S = 60
 
 
 @functools.cache
 def fingerprint() -> str:
     """Return 32 hex digits that stand for the values of this process's mathematics."""
+    return _digest(_known_values())
+
+
+@functools.cache
+def of_drawing() -> str:
+    """Return 32 hex digits for the functions that Bullet's TinyRenderer uses besides.
+
+    glibc 2.41 rounds them otherwise than 2.36, and no motion depends on them.
+    """
+    return _digest(_known_angles())
+
+
+def _digest(known: Iterable[tuple[str, bytes]]) -> str:
     found = hashlib.sha256()
-    for name, values in _known_values():
+    for name, values in known:
         found.update(f"{name}\n".encode())
         found.update(values)
     return found.hexdigest()[:32]
@@ -85,22 +97,26 @@ def _known_values() -> Iterator[tuple[str, bytes]]:
     yield "pow", _packed(map(math.pow, sizes, parts))
     points = [*zip(angles, parts, sizes, strict=True)]
     yield "dist", _packed(map(math.dist, points, reversed(points)))
-    library = ctypes.CDLL("ucrtbase" if os.name == "nt" else None)
-    for names, arguments in zip(_FLOATS, (angles, parts, sizes), strict=True):
-        for name in names:
-            yield name, _packed(map(_of_floats(library, name), arguments))
-    for name in _FLOAT_PAIRS:
-        yield name, _packed(map(_of_floats(library, name, 2), sizes, parts))
+    for name in _FLOATS:
+        yield name, _packed(map(_of_floats(name), sizes))
+    yield "powf", _packed(map(_of_floats("powf", 2), sizes, parts))
     yield from _of_numpy()
+
+
+def _known_angles() -> Iterator[tuple[str, bytes]]:
+    parts = _spread(-1.0, 1.0)
+    for name in ("asinf", "acosf"):
+        yield name, _packed(map(_of_floats(name), parts))
+    yield "atan2f", _packed(map(_of_floats("atan2f", 2), _spread(-9.0, 9.0), parts))
 
 
 def _packed(values: Any) -> bytes:
     return np.fromiter(values, np.float64, COUNT).tobytes()
 
 
-def _of_floats(library: Any, name: str, count: int = 1) -> Callable[..., float]:
+def _of_floats(name: str, count: int = 1) -> Callable[..., float]:
     """Return a function of the C library that takes and returns floats of 32 bits."""
-    found = getattr(library, name)
+    found = getattr(ctypes.CDLL("ucrtbase" if os.name == "nt" else None), name)
     found.argtypes, found.restype = (ctypes.c_float,) * count, ctypes.c_float
     return found
 

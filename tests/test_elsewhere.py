@@ -12,6 +12,7 @@ from running import cli, recipe
 
 import sandbox
 from sandbox import content, jsonfile
+from sandbox.errors import UnknownNameError
 from sandbox.evidence import keys
 from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Ledger, Usage, charge_id
@@ -132,3 +133,17 @@ def test_faults_stay_faults_elsewhere(handed_over: Path, theirs: Path) -> None:
     done = cli("verify", handed_over, "--sample", "0")
     assert (done.returncode, "episode 0" in done.stdout) == (1, True)
     assert os.listdir(content.home()) == ["keys"]
+
+
+def test_a_world_that_is_not_installed_here_is_a_note(
+    handed_over: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(name: str) -> str:
+        raise UnknownNameError("environment", name, ["others"])
+
+    monkeypatch.setattr("sandbox.catalogue.code", gone)
+    done = cli("verify", handed_over)
+    assert (done.returncode, "no environment is called" in done.stdout) == (0, True), done.stdout
+    assert "0 simulated again" in done.stdout
+    done = cli("audit", handed_over)  # It would show nothing.
+    assert (done.returncode, "no environment is called" in done.stderr) == (2, True)

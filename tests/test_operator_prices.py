@@ -58,8 +58,9 @@ def test_a_schedule_that_has_priced_something_cannot_be_replaced(tmp_path: Path)
     with pytest.raises(InvalidInputError, match="another price schedule 'lab-2026'"):
         sandbox.quote(recipe(episodes=1), prices=str(written(tmp_path / "b", step=5)))
     written(local.folder(), step=5)  # By hand: it shows.
-    faults = sandbox.verify(tmp_path / "run", sample=0).faults
-    assert any("its prices are not those of version 'lab-2026'" in fault for fault in faults)
+    report = sandbox.verify(tmp_path / "run", sample=0)
+    assert any(fault.startswith("ledger: ") for fault in report.faults)
+    assert any("none of that name with these prices" in note for note in report.notes)
     with pytest.raises(RunConflictError, match="another prices"):
         sandbox.generate(recipe(episodes=1), tmp_path / "run")
 
@@ -132,3 +133,42 @@ def test_an_unknown_schedule_says_which_there_are(tmp_path: Path) -> None:
     done = cli("prices", "show", "11")
     assert (done.returncode, done.stdout) == (2, "")
     assert "Known: 1" in " ".join(done.stderr.split())
+
+
+def test_a_run_carries_its_operators_prices_wherever_it_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, proof = tmp_path / "run", tmp_path / "proof.json"
+    wanted = recipe(episodes=3, shard_episodes=2)
+    bill = sandbox.generate(wanted, run, prices=str(written(tmp_path)))
+    assert cli("prove", run, "--episode", "1", "--out", proof).returncode == 0
+    monkeypatch.setenv("SANDBOX_HOME", str(tmp_path / "elsewhere"))
+    for workers in ("1", "2"):
+        done = cli("verify", run, "--workers", workers)
+        assert (done.returncode, "as the run carries it" in done.stdout) == (0, True), done.stdout
+    assert prices.credits(bill.amount) in done.stdout
+    assert cli("audit", run, "--fraction", "0.9").returncode == 0
+    assert cli("verify", proof).returncode == 0
+    assert cli("preview", run, "--image-size", "16", "--episodes", "1").returncode == 0
+    for name, price in (("run.json", 20_000), ("proof.json", 20_000)):
+        path = (run if name == "run.json" else tmp_path) / name
+        text = path.read_text()
+        path.write_text(text.replace(f'"physics_step": {price}', '"physics_step": 1'))
+        assert path.read_text() != text
+        done = cli("verify", run if name == "run.json" else proof)
+        assert done.returncode in (1, 2)
+        assert "is not the one that it names" in done.stdout + done.stderr
+        path.write_text(text)
+
+
+def test_pictures_of_a_run_are_priced_by_whoever_draws_them(tmp_path: Path) -> None:
+    wanted = recipe(episodes=1)
+    sandbox.generate(wanted, tmp_path / "run", prices=str(written(tmp_path)))
+    bill = sandbox.render(tmp_path / "run", tmp_path / "drawn", image_size=16)
+    assert bill.price_version == prices.current().version
+    (record,) = sandbox.open_run(tmp_path / "drawn").records()
+    assert record.price_version == bill.price_version
+    assert sandbox.verify(tmp_path / "drawn").faults == []
+    wanted = recipe(episodes=1, observation=["proprio", "pixels"], image_size=16)
+    sandbox.generate(wanted, tmp_path / "at_once")
+    assert sandbox.open_run(tmp_path / "at_once").run == sandbox.open_run(tmp_path / "drawn").run

@@ -55,6 +55,7 @@ class Usage:
         episode: the number of the episode in its run, or None.
         parent: the id of the run from which the episode was rendered, or None.
         about: what statements say of it, by the names of ABOUT; it identifies nothing.
+        schedule: the price schedule; None is the one that this machine has.
     """
 
     id: bytes
@@ -65,7 +66,8 @@ class Usage:
     episode: int | None = None
     parent: str | None = None
     about: Mapping[str, str | None] = field(default_factory=dict[str, str | None])
+    schedule: prices.PriceSchedule | None = None
 
     def charges(self) -> dict[str, int]:
         """Return the price of the work [microcredits per meter unit]."""
-        return prices.load(self.price_version).charges(self.quantities)
+        return (self.schedule or prices.load(self.price_version)).charges(self.quantities)

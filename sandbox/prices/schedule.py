@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation, localcontext
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from sandbox import digest
 from sandbox.errors import InvalidInputError, UnknownNameError
@@ -58,7 +59,27 @@ class PriceSchedule:
     @property
     def digest(self) -> str:
         """The SHA-256 of version, date and rates."""
-        return digest.sha256([self.version, self.effective_from.isoformat(), dict(self.rates)])
+        return digest.sha256([*self.plain.values()])
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """The schedule as plain JSON, which `parse` reads."""
+        day = self.effective_from.isoformat()
+        return {"version": self.version, "effective_from": day, "rates": dict(self.rates)}
+
+
+def parse(data: Mapping[str, Any]) -> PriceSchedule:
+    """Return the schedule that plain JSON describes; InvalidInputError if it describes none."""
+    from pydantic import ValidationError  # As in `read`.
+
+    from sandbox import validation
+    from sandbox.prices.file import Document
+
+    try:
+        found = Document.model_validate({"format": 1, **data}, strict=False)
+    except ValidationError as error:
+        raise InvalidInputError(f"no price schedule: {validation.first_fault(error)}") from None
+    return PriceSchedule(found.version, found.effective_from, dict(found.rates))
 
 
 def read(path: Path) -> PriceSchedule:

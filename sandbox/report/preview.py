@@ -192,6 +192,7 @@ def _redrawn(recipe: Recipe, folder: Folder, episodes: Sequence[Episode]) -> lis
     """Replay episodes with the pictures of another recipe."""
     plan = folder.identity.plan
     with closing(Replay(recipe, folder.scenario, folder.trust_code, plan)) as replay:
+        replay.price_by(folder.identity.schedule)
         env, drawn = replay.env, list[Episode]()
         for episode in episodes:
             record = Record.parse(episode.record)

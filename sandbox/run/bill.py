@@ -8,6 +8,7 @@ from sandbox import prices
 from sandbox.errors import SandboxError
 from sandbox.ledger import Usage, charge_id
 from sandbox.observation import PICTURES
+from sandbox.prices import PriceSchedule
 from sandbox.run.record import Record
 from sandbox.trajectory import Column, Episode, Schema
 
@@ -62,7 +63,13 @@ class Bill:
         self.episodes += 1
 
 
-def usage(run: str, parent: str | None, record: Record, schema: Schema) -> Usage:
+def usage(
+    run: str,
+    parent: str | None,
+    record: Record,
+    schema: Schema,
+    schedule: PriceSchedule | None = None,
+) -> Usage:
     """Return what is to be posted for an episode of a run.
 
     Args:
@@ -70,6 +77,7 @@ def usage(run: str, parent: str | None, record: Record, schema: Schema) -> Usage
         parent: id of the run that it renders again, or None. Then only pictures are new work.
         record: record of the episode.
         schema: columns of its shard.
+        schedule: the prices that the run carries; None if they are known by their version.
     """
     work = record.charges if parent is None else drawn(schema, record.steps + 1)
     return Usage(
@@ -81,6 +89,7 @@ def usage(run: str, parent: str | None, record: Record, schema: Schema) -> Usage
         episode=record.episode,
         parent=parent,
         about={"environment": record.environment, "scenario": record.scenario},
+        schedule=schedule if schedule and schedule.version == record.price_version else None,
     )
 
 
@@ -108,11 +117,17 @@ def total(usages: Sequence[Usage]) -> tuple[dict[str, int], int]:
     return found.quantities, found.amount
 
 
-def fault(episode: Episode, record: Record) -> str:
-    """Recompute what an episode cost from its work; return what is wrong, or ""."""
+def fault(episode: Episode, record: Record, schedule: PriceSchedule | None = None) -> str:
+    """Recompute what an episode cost from its work; return what is wrong, or "".
+
+    Args:
+        episode: its rows.
+        record: its record.
+        schedule: the prices that the run carries; None if they are known by their version.
+    """
     charged = int(episode.rows["charge"].sum())
     try:
-        cost = prices.load(record.price_version).cost(record.charges)
+        cost = (schedule or prices.load(record.price_version)).cost(record.charges)
     except SandboxError as error:
         return f"its charges cannot be priced: {error}"
     if cost != record.charge_micro or cost != charged:

@@ -322,7 +322,8 @@ class Folder:
         if shard.path in self._costs:
             return self._costs[shard.path]
         run, schema = self.identity, shard.reader.schema
-        found = [bill.usage(run.run, run.parent, one, schema) for one in shard.records]
+        prices = run.carried
+        found = [bill.usage(run.run, run.parent, one, schema, prices) for one in shard.records]
         if not shard.growing:
             self._costs[shard.path] = found
         return found

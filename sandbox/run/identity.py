@@ -5,8 +5,8 @@ from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
-from sandbox import validation
-from sandbox.errors import FormatError
+from sandbox import prices, validation
+from sandbox.errors import FormatError, InvalidInputError
 from sandbox.evidence import log
 from sandbox.prices import PriceSchedule
 from sandbox.run.recipe import Recipe
@@ -31,6 +31,8 @@ class Identity(BaseModel):
         parent: id of the run that this one renders again; None for other runs.
         plan: which episodes are branched off and how; None for other runs.
         code: SHA-256 of the environment's source text.
+        price_schedule: what that schedule says, if it is the operator's own; None for one of this
+            library.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow")
@@ -46,8 +48,10 @@ class Identity(BaseModel):
     parent: str | None
     plan: dict[str, Any] | None
     code: str
+    price_schedule: dict[str, Any] | None = None
 
     _plain: Mapping[str, Any] = PrivateAttr(default_factory=dict[str, Any])
+    _carried: PriceSchedule | None = PrivateAttr(default=None)
 
     @classmethod
     def parse(cls, data: Mapping[str, Any], where: object) -> "Identity":
@@ -65,6 +69,10 @@ class Identity(BaseModel):
         except (ValidationError, RecursionError) as error:
             fault = validation.first_fault(error) if isinstance(error, ValidationError) else error
             raise FormatError(f"{where}: {fault} Restore it from a copy.") from None
+        try:
+            found._carried = carried(data)
+        except InvalidInputError as error:
+            raise FormatError(f"{where}: {error}") from None
         found._plain = data
         return found
 
@@ -93,12 +101,24 @@ class Identity(BaseModel):
             "plan": origin.plan and dict(origin.plan),
             "code": origin.code,
         }
+        if schedule.version not in _shipped():
+            data["price_schedule"] = schedule.plain
         return cls.parse(data, "the run")
 
     @property
     def plain(self) -> Mapping[str, Any]:
         """The identity as plain JSON: what run.json holds."""
         return self._plain
+
+    @property
+    def carried(self) -> PriceSchedule | None:
+        """The operator's own prices, as run.json has them; None if they are this library's."""
+        return self._carried
+
+    @property
+    def schedule(self) -> PriceSchedule:
+        """The prices of the run; InvalidInputError if they are neither in run.json nor here."""
+        return self._carried or prices.load(self.price_version)
 
     @property
     def leaf(self) -> bytes:
@@ -115,6 +135,26 @@ class Identity(BaseModel):
             code=self.code,
             plan=self.plan,
         )
+
+
+def carried(data: Mapping[str, Any]) -> PriceSchedule | None:
+    """Return the price schedule in the plain JSON of a run's identity; None if it has none.
+
+    Raises:
+        InvalidInputError: it is not the one that the identity names.
+    """
+    if data.get("price_schedule") is None:
+        return None
+    found = prices.parse(data["price_schedule"])
+    named = (found.version, found.digest) == (data.get("price_version"), data.get("prices"))
+    if not named or found.version in _shipped():
+        raise InvalidInputError("the price schedule that it carries is not the one that it names.")
+    return found
+
+
+def _shipped() -> list[str]:
+    """Return the versions of the price schedules of this library."""
+    return [one.version for one in prices.schedules()]
 
 
 def difference(old: Identity, new: Identity) -> str:

@@ -66,6 +66,7 @@ class Rendering:
     def pay_from(self, lease: Lease, schedule: PriceSchedule) -> None:
         """Pay for the pictures to come from a lease."""
         self._lease, self._schedule = lease, schedule
+        self._replay.price_by(schedule)
 
     def warm_up(self) -> None:
         """Compile the renderer, once on a machine."""
@@ -80,7 +81,7 @@ class Rendering:
         """
         episode = self._folder.episode(index)
         record = Record.parse(episode.record)
-        wrong = fault(episode, record)
+        wrong = fault(episode, record, self._folder.identity.carried)
         if wrong:
             raise FormatError(f"episode {index}: {wrong}")
         self._hold(index)

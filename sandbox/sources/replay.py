@@ -11,6 +11,7 @@ from sandbox.env import Policy, SandboxEnv
 from sandbox.env.policies import POLICIES
 from sandbox.errors import InvalidInputError, SandboxError
 from sandbox.meter import Meter
+from sandbox.prices import PriceSchedule
 from sandbox.run.recipe import EpisodeChance, Recipe
 from sandbox.run.record import Record
 from sandbox.scenario import Scenario
@@ -50,6 +51,10 @@ class Replay:
         """Release the simulator."""
         self.env.close()
 
+    def price_by(self, schedule: PriceSchedule) -> None:
+        """Count the work of what follows under these prices, instead of the current ones."""
+        self.env.meter = Meter(schedule)
+
     def start(self, record: Record) -> SandboxEnv:
         """Return the environment at the beginning of a recorded episode."""
         options = {"variation_values": record.factors, "disturbances": record.disturbances}
@@ -76,8 +81,6 @@ class Replay:
         """
         env = self.env
         try:
-            if env.meter.schedule.version != record.price_version:
-                env.meter = Meter(prices.load(record.price_version))
             steps, success = rollout.rollout(
                 env,
                 policy or (lambda env: _recorded(episode)),

@@ -13,7 +13,9 @@ from sandbox import jsonfile, prices
 from sandbox.errors import FormatError, InvalidInputError, SandboxError
 from sandbox.evidence import log, merkle, note
 from sandbox.evidence.note import VerifierKey
+from sandbox.prices import PriceSchedule
 from sandbox.run.folder import MANIFEST, Folder, Kept
+from sandbox.run.identity import carried
 
 FORMAT = 1
 _DAMAGE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
@@ -117,7 +119,7 @@ def _check_episode(proof: Mapping[str, Any], closed: note.Checkpoint, found: Pro
         found.faults.append("what run.json says is not in the log.")
     if not _included(log.leaf(record), number + 1, closed, proof["record_path"]):
         found.faults.append(f"the record of episode {number} is not in the log.")
-    cost = prices.load(str(record["price_version"])).cost(record["charges"])
+    cost = _schedule(known, record).cost(record["charges"])
     if cost != record["charge_micro"]:
         found.faults.append(f"its work costs {cost} microcredits, not {record['charge_micro']}.")
     found.shown.append(
@@ -153,8 +155,15 @@ def _check_posted(proof: Mapping[str, Any], closed: note.Checkpoint, found: Proo
     shares = {unit: divmod(n * mine, total) for unit, n in made["posted_quantities"].items()}
     if any(rest for _, rest in shares.values()):
         found.faults.append("what was charged for pictures is not the same for each of them.")
-    cost = prices.load(str(made["price_version"])).cost({u: n for u, (n, _) in shares.items()})
+    cost = _schedule(known, made).cost({unit: n for unit, (n, _) in shares.items()})
     found.shown.append(f"{what}: {prices.credits(cost)} credits of these.")
+
+
+def _schedule(known: Mapping[str, Any], priced: Mapping[str, Any]) -> PriceSchedule:
+    """Return the prices that a record or a manifest names: those of the run, or of this machine."""
+    version = priced["price_version"]
+    found = carried(known) if version == known["price_version"] else None
+    return found or prices.load(str(version))
 
 
 def _check_row(proof: Mapping[str, Any], record: Mapping[str, Any], found: Proof) -> None:

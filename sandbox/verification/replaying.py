@@ -32,6 +32,7 @@ class Replaying:
         self._identity = identity
         recipe, scenario = identity.recipe, identity.scenario
         self._replay = Replay(recipe, scenario, trust_code, identity.plan, version)
+        self._replay.price_by(identity.schedule)
         env = self._replay.env
         self._buffer = EpisodeBuffer(self._replay.schema, env.max_steps + 1)
         self._unseen: list[str] = []

@@ -174,7 +174,8 @@ class Checker:
             record = Record.parse(data)
             found.records.append(record)
             schema = shard.reader.schema
-            found.usages.append(bill.usage(identity.run, identity.parent, record, schema))
+            run, parent, prices = identity.run, identity.parent, identity.carried
+            found.usages.append(bill.usage(run, parent, record, schema, prices))
             fault = self._fault(shard.reader.read(n), record, index)
         except UnreadableError:
             raise
@@ -188,7 +189,8 @@ class Checker:
         report = self.found.report
         report.rows += len(episode)
         report.charge_micro += int(episode.rows["charge"].sum())
-        fault = self._misplaced(episode, record, index) or bill.fault(episode, record)
+        fault = self._misplaced(episode, record, index)
+        fault = fault or bill.fault(episode, record, self.job.identity.carried)
         if fault or index not in self.job.chosen:
             return fault
         fault = self._replayed(episode, record, index)

@@ -10,6 +10,7 @@ from sandbox import catalogue, jsonfile, prices
 from sandbox.errors import FormatError, InvalidInputError
 from sandbox.evidence import log
 from sandbox.run.folder import MANIFEST, RUN, Folder
+from sandbox.run.identity import Identity
 from sandbox.verification import charges, history, shards
 from sandbox.verification.report import Progress, Report
 from sandbox.verification.shards import Found, Job
@@ -124,12 +125,24 @@ def _check_identity(folder: Folder, report: Report) -> None:
         )
     if identity.scenario.environment != identity.recipe.environment:
         report.faults.append("run.json: its scenario is of another environment than its recipe.")
+    _check_prices(folder.identity, report)
+
+
+def _check_prices(identity: Identity, report: Report) -> None:
+    """Compare the prices of a run with those that this machine has under their name."""
     version = identity.price_version
     try:
-        if identity.prices != prices.load(version).digest:
-            report.faults.append(f"run.json: its prices are not those of version {version!r}.")
+        same = prices.load(version).digest == identity.prices
+        fault = f"run.json: its prices are not those of version {version!r}."
     except InvalidInputError as error:
-        report.faults.append(f"run.json: {error}")
+        same, fault = False, f"run.json: {error}"
+    if not same and identity.carried is None:
+        report.faults.append(fault)
+    elif not same:
+        report.notes.append(
+            f"priced by {version!r}, a schedule of the operator's own, as the run carries it: this "
+            "machine has none of that name with these prices."
+        )
 
 
 def _note_code(folder: Folder, report: Report) -> None:

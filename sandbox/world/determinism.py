@@ -23,6 +23,11 @@ def engine() -> dict[str, str]:
     return _classed({**bullet.build(), "mathematics": mathematics.fingerprint()})
 
 
+def drawing() -> str:
+    """Return the name of TinyRenderer's class: the simulator's, and what only drawing uses."""
+    return _classed({**engine(), "drawing": mathematics.of_drawing()})["class"]
+
+
 def unlike(theirs: Mapping[str, str]) -> str:
     """Return how the class that a run names differs from this process's, in words, or ""."""
     ours = engine() if "mathematics" in theirs else _by_names()
@@ -47,7 +52,7 @@ def variables(theirs: Mapping[str, str]) -> Mapping[str, str] | None:
 
 def is_ours(name: str) -> bool:
     """Return whether a class of this name is this process's, by what it is or by names."""
-    return name in (engine()["class"], _by_names()["class"])
+    return name in (engine()["class"], drawing(), _by_names()["class"])
 
 
 def machine() -> str:
