@@ -79,6 +79,20 @@ def test_verify_takes_the_variant_that_a_run_names(runs: dict[str, Path]) -> Non
     assert (done.returncode, "2 simulated again bit for bit" in done.stdout) == (0, True)
 
 
+@pytest.mark.parametrize(
+    "words", [("render", "--image-size", "16"), ("branch", "--episode", "1", "--step", "150")]
+)
+def test_what_replays_elsewhere_says_in_which_class_to_do_it(
+    words: tuple[str, ...], runs: dict[str, Path], tmp_path: Path
+) -> None:
+    more = (*words[1:], "--with", "noop") if words[0] == "branch" else words[1:]
+    made = (words[0], runs["hidden"], *more, "--out")
+    done = cli(*made, tmp_path / "out")
+    if rows(runs["plain"]) != rows(runs["hidden"]):
+        assert (done.returncode, "GLIBC_TUNABLES=" in done.stderr) == (2, True), done.stderr
+    assert elsewhere(*made, tmp_path / "other", **HIDDEN).returncode == 0
+
+
 def test_a_lie_is_found_in_the_variant_that_a_run_names(
     runs: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -23,6 +23,7 @@ from sandbox.run.record import Record
 from sandbox.sources import columns, rollout, setup
 from sandbox.sources.generation import Generation
 from sandbox.trajectory import Episode, EpisodeBuffer
+from sandbox.world import determinism
 
 _MAY_DIFFER = (  # Columns of the shared past. A row costs more when its text is longer.
     *("run", "episode_idx", "reset_options", "charge"),
@@ -77,7 +78,7 @@ class Branching:
         actions = _Actions(past, start.policy, step, (self._recipe.seed, index))
         steps, success = rollout.rollout(env, actions, buffer, start.seed, start.options)
         rollout.finish(env, buffer, steps, run, index)
-        _check_past(past, buffer, step)
+        _check_past(past, buffer, step, self._folder)
         return rollout.record(env, self._recipe, run, index, start, buffer, steps, success)
 
     def on_kept(self) -> None:
@@ -120,13 +121,13 @@ def _branching(recipe: Recipe, path: Path, trust_code: bool, plan: Mapping[str, 
     return Branching(recipe, Folder(path, trust_code), plan)
 
 
-def _check_past(past: Episode, buffer: EpisodeBuffer, step: int) -> None:
+def _check_past(past: Episode, buffer: EpisodeBuffer, step: int, folder: Folder) -> None:
     for name, column in past.rows.items():
         if name in _MAY_DIFFER:
             continue
         again = columns.narrowed(buffer.arrays[name], column)
         if column[: step + 1].tobytes() != again[: step + 1].tobytes():
             raise FormatError(
-                f"the past differs from what was recorded, in column {name!r}: another determinism "
-                "class, or another version of the environment. Nothing was charged."
+                f"the past differs from what was recorded, in column {name!r}. Nothing was charged."
+                f"{determinism.advice(folder.identity.engine)}"
             )

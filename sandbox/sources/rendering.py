@@ -15,7 +15,7 @@ from sandbox.run.record import Record
 from sandbox.sources import columns, rollout, setup
 from sandbox.sources.replay import Replay, first_difference
 from sandbox.trajectory import Episode, EpisodeBuffer
-from sandbox.world import engine
+from sandbox.world import determinism, engine
 
 
 class Rendering:
@@ -89,7 +89,9 @@ class Rendering:
         if not wrong:
             wrong = self._difference(episode, buffer, steps)
         if wrong or success != record.success:
-            raise FormatError(f"episode {index}: {wrong or 'its success is not what was said.'}")
+            wrong = wrong or "its success is not what was said."
+            wrong += determinism.advice(self._folder.identity.engine)
+            raise FormatError(f"episode {index}: {wrong}")
         setup.fill(buffer.arrays, self._env, run, steps)  # Of this run, not of the old one.
         return self._record(record, run, buffer)
 

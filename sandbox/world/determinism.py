@@ -50,6 +50,17 @@ def variables(theirs: Mapping[str, str]) -> Mapping[str, str] | None:
     return mathematics.variant(wanted)
 
 
+def advice(theirs: Mapping[str, str]) -> str:
+    """Return what to say of a replay that differs: " The run was made ...", or ""."""
+    why = unlike(theirs)
+    if not why:
+        return ""
+    known = variables(theirs) or {}
+    remedy = " ".join(f"{name}={value}" for name, value in known.items())
+    remedy = f"; set {remedy}, and give another --out" if remedy else ", which this machine lacks"
+    return f" The run was made in another determinism class ({why}){remedy}."
+
+
 def is_ours(name: str) -> bool:
     """Return whether a class of this name is this process's, by what it is or by names."""
     return name in (engine()["class"], drawing(), _by_names()["class"])
