@@ -199,7 +199,7 @@ class Store:
 
     def _opened_read_only(self) -> apsw.Connection:
         """Open the file for reading; in a read-only folder, open it as immutable."""
-        if not self.path.is_file():
+        if not os.path.isfile(self.path):  # Nor may look for it.
             raise NoLedgerError(f"{self.path}: there is no ledger here.")
         uri, flags = self.path.resolve().as_uri(), apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
         connection = apsw.Connection(uri, flags=flags)

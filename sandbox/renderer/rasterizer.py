@@ -34,7 +34,7 @@ class Rasterizer:
     """
 
     name: ClassVar[str] = "raster"
-    determinism: ClassVar[str] = (
+    determinism: str = (
         f"raster-1 {DECIMATOR}"  # The number rises when pictures' bytes change.
     )
 

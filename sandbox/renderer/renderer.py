@@ -72,11 +72,14 @@ class Renderer(Protocol):
 
     Attributes:
         name: the renderer's name in recipes.
-        determinism: a version; pictures have the same bytes only under the same version.
     """
 
     name: ClassVar[str]
-    determinism: ClassVar[str]
+
+    @property
+    def determinism(self) -> str:
+        """A version; pictures have the same bytes only under the same version."""
+        ...
 
     def load(self, scene: Scene) -> None:
         """Prepare to draw `scene`."""

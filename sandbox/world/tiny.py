@@ -26,7 +26,6 @@ class TinyRenderer:
     """
 
     name: ClassVar[str] = "tiny"
-    determinism: ClassVar[str] = drawing()
 
     def __init__(self) -> None:
         self._client = bullet.connect()
@@ -36,6 +35,11 @@ class TinyRenderer:
         self._link_of: NDArray[np.int16] = np.zeros(1, np.int16)
         self._body_of: NDArray[np.int16] = np.zeros(1, np.int16)
         self._drawn: NDArray[np.float64] = np.empty((0, 7))
+
+    @property
+    def determinism(self) -> str:
+        """The name of its class, which is the simulator's, and what only drawing uses."""
+        return drawing()
 
     def load(self, scene: sc.Scene) -> None:
         """Make ready to draw `scene`."""
