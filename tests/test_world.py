@@ -207,7 +207,7 @@ def test_a_missing_urdf_or_one_that_is_none_is_refused(tmp_path: object) -> None
         robot("r", "nope.urdf")
     bad = Path(str(tmp_path)) / "bad.urdf"
     bad.write_text("<robot><link></robot>")
-    with pytest.raises(InvalidInputError, match="cannot load this URDF"):
+    with pytest.raises(InvalidInputError, match="no URDF: mismatched tag"):
         World().build(Scene((robot("r", str(bad)),)))
 
 

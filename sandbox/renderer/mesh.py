@@ -33,7 +33,6 @@ AGGRESSIVENESS, ABOUT = (3, 5, 7), 1.1
 LARGEST_IMAGE = 4096  # Pixels in width and height.
 SHADES = 12  # Colours from images are rounded to so many steps of red, green and blue.
 LOOKS = (".mtl", ".png", ".jpg", ".jpeg")  # Files from which an OBJ file takes its colours.
-SUFFIXES = (".obj", ".stl", ".ply", ".off")
 _BOX_FACES = ((0, 1, 2), (1, 2, 0), (2, 0, 1))  # An axis, and the two axes of the face.
 
 
@@ -122,13 +121,35 @@ def load(path: Path, triangles: int | None) -> tuple[Mesh, ...]:
     return _loaded(path, triangles, facts.st_mtime_ns, facts.st_size)
 
 
+def check(path: Path) -> None:
+    """Refuse a mesh that cannot be read: Bullet would crash. One below pybullet_data is good.
+
+    Raises:
+        InvalidInputError: the file cannot be read as a mesh.
+    """
+    if not assets.is_installed(path):
+        facts = path.stat()
+        _check(path, facts.st_mtime_ns, facts.st_size)
+
+
+@lru_cache(maxsize=256)
+def _check(path: Path, *_: int) -> None:
+    _check_kind(path)
+    _read(path, assets.read(path))
+
+
+def _check_kind(path: Path) -> None:
+    if path.suffix.lower() not in assets.MESHES:
+        raise InvalidInputError(
+            f"{path}: no mesh of a kind that is read; convert it to one of "
+            f"{', '.join(assets.MESHES)}."
+        )
+
+
 @lru_cache(maxsize=256)
 def _loaded(path: Path, count: int | None, *_: int) -> tuple[Mesh, ...]:
     """Read a file, or take its meshes from the cache on disk; cached by time and size."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise InvalidInputError(
-            f"{path}: no mesh of a kind that is read; convert it to one of {', '.join(SUFFIXES)}."
-        )
+    _check_kind(path)
     data = assets.read(path)
     key = hashlib.sha256(data)
     for beside in sorted(path.parent.iterdir()) if path.suffix.lower() == ".obj" else ():

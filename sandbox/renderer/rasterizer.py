@@ -34,9 +34,7 @@ class Rasterizer:
     """
 
     name: ClassVar[str] = "raster"
-    determinism: str = (
-        f"raster-1 {DECIMATOR}"  # The number rises when pictures' bytes change.
-    )
+    determinism: str = f"raster-1 {DECIMATOR}"  # The number rises when pictures' bytes change.
 
     def __init__(self, link_triangles: int | None = LINK_TRIANGLES) -> None:
         self._link_triangles = link_triangles

@@ -8,13 +8,18 @@ import functools
 import hashlib
 import importlib.util
 import os
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from sandbox import files
 from sandbox.errors import InvalidInputError
 
-MOST_BYTES = {".urdf": 4 << 20, **dict.fromkeys((".obj", ".stl", ".ply", ".off"), 16 << 20)}
+MESHES = (".obj", ".stl", ".ply", ".off")
+MOST_BYTES = {".urdf": 4 << 20, **dict.fromkeys(MESHES, 8 << 20), ".obj": 16 << 20}
+MOST_WORDS = 2_000_000  # Of a mesh: parsers take seconds and a gigabyte for more.
+MOST_PARTS = 10_000
+LONGEST_LINE = 4_000  # Of an OBJ file: a face of more corners is no face.
 
 
 def asset(path: str) -> Path:
@@ -39,8 +44,25 @@ def read(path: Path) -> bytes:
     Raises:
         InvalidInputError: as `asset`; or it is larger than a file of its kind may be.
     """
-    most = MOST_BYTES.get(path.suffix.lower(), files.MOST_BYTES)
-    return files.read(path, most, InvalidInputError)
+    kind = path.suffix.lower()
+    data = files.read(path, MOST_BYTES.get(kind, files.MOST_BYTES), InvalidInputError)
+    if kind in MESHES and (fault := _overlarge(data, kind)):
+        raise InvalidInputError(f"{path}: {fault}; make the mesh coarser.")
+    return data
+
+
+def _overlarge(data: bytes, kind: str) -> str:
+    """Return what a mesh has too much of, or ""."""
+    words = sum(data.count(space) for space in (b" ", b"\n", b"\t", b"\r", b"\v", b"\f"))
+    if words > MOST_WORDS:
+        return f"about {words:,} words, and a mesh has at most {MOST_WORDS:,}"
+    if kind != ".obj":
+        return ""
+    parts = sum(data.count(word) for word in (b"usemtl", b"\no", b"\ng", b"\ns"))
+    if parts > MOST_PARTS:
+        return f"{parts:,} parts and materials, and a mesh has at most {MOST_PARTS:,}"
+    long = re.search(rb"[^\r\n]{%d}" % LONGEST_LINE, data)
+    return f"a line of more than {LONGEST_LINE:,} bytes" if long else ""
 
 
 def sha256_of(path: str) -> str:
@@ -73,19 +95,33 @@ def named(name: str, urdf: Path) -> Path | None:
         None if there is no such file.
 
     Raises:
-        InvalidInputError: it is a link, a folder, a pipe, a device.
+        InvalidInputError: it is a link, a folder, a pipe, a device, or too large.
     """
     relative = name.partition("://")[2] or name
     for folder in (urdf.parent, *urdf.parent.parents):
         found = Path(f"{folder}/{relative}")
         if relative and "\0" not in relative and os.path.lexists(found):
-            return _checked(found)
+            found = _checked(found)
+            state = found.stat()
+            _read_once(found, state.st_mtime_ns, state.st_size)
+            return found
     return None
+
+
+@functools.lru_cache(maxsize=256)
+def _read_once(path: Path, changed_ns: int, size: int) -> None:
+    """Read a file to see that it can be, unless that was seen before."""
+    read(path)
+
+
+def is_installed(path: Path) -> bool:
+    """Return whether a path is below pybullet_data, which is no stranger's."""
+    return any(path.is_relative_to(root) for root in _roots())
 
 
 def _checked(path: Path) -> Path:
     """Return the path of a regular file that is no link; what is installed may be links."""
-    if any(path.is_relative_to(root) for root in _roots()):
+    if is_installed(path):
         path = path.resolve()
     with files.opened(path, InvalidInputError):
         return path

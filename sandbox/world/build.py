@@ -201,7 +201,9 @@ def _colourless(shapes: tuple[sc.Shape, ...]) -> tuple[sc.Shape, ...]:
 def robot(client: int, it: sc.Robot) -> int:
     """Load a robot's URDF into the client and return its id; its motors start off."""
     path = sc.asset(it.urdf)
-    assets.parsed_urdf(path, assets.read(path))
+    for node in assets.parsed_urdf(path, assets.read(path)).iter("mesh"):
+        if found := assets.named(node.get("filename", ""), path):
+            mesh.check(found)
     try:
         with quiet():
             uid = pybullet.loadURDF(
@@ -255,7 +257,8 @@ def _options(shape: sc.Shape) -> dict[str, Any]:
         case "plane":
             return {}
         case "mesh":
-            return {"fileName": str(sc.asset(shape.path)), "meshScale": shape.size}
+            mesh.check(path := sc.asset(shape.path))
+            return {"fileName": str(path), "meshScale": shape.size}
         case "height_field":
             surface = mesh.height_field(np.array(shape.heights), (shape.size[0], shape.size[1]))
             return {
@@ -274,6 +277,16 @@ def _collision(client: int, shapes: Sequence[sc.Shape]) -> int:
             f"{len(solid)} shapes that collide in one body or link: Bullet drops all after the "
             f"{MOST_SHAPES}th silently; put some into a link on a fixed joint."
         )
+    try:
+        with quiet():  # Bullet says what it cannot make.
+            return _made(client, solid)
+    except pybullet.error as error:
+        names = ", ".join(shape.path or shape.kind for shape in solid)
+        raise InvalidInputError(f"{names}: Bullet makes no shape of it: {error}") from None
+
+
+def _made(client: int, solid: Sequence[sc.Shape]) -> int:
+    """Return the id of the collision shape made of one or several shapes."""
     if len(solid) == 1:
         return pybullet.createCollisionShape(
             _GEOMETRY[solid[0].kind],
