@@ -13,6 +13,7 @@ from running import SHORT, cli, python, recipe
 import sandbox
 from sandbox.catalogue import environment
 from sandbox.evidence import keys
+from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Ledger
 from sandbox.run.settle import recover
 
@@ -35,6 +36,7 @@ CALLS: Calls = {  # Every public function, in an order in which each finds what 
         sandbox.surprises(at("run"), at("s"), kinds=["recolor"], pairs=1).episodes
     ),
     "overlap": lambda at: sandbox.overlap(at("run"), at("b")).warnings(),
+    "Trust": lambda at: sandbox.Trust.here(key=at("lab.pub")).keys[0].name,
     "Windows": lambda at: len(sandbox.Windows(at("run"), 4, ("reward",))),
 }
 
@@ -48,13 +50,14 @@ def test_public_functions_take_text_paths_and_a_tilde_alike(
         folder = tmp_path / str(number)
         folder.mkdir()
         (folder / "r.yaml").write_text(RECIPE)
+        (folder / "lab.pub").write_text(SigningKey.new("lab").verifier.text)
         monkeypatch.setenv("HOME", str(folder))
 
         def at(name: str, of: Any = kind, under: Path = folder) -> Any:
             return of(under / name)
 
         found.append([call(at) for call in CALLS.values()])
-        assert sorted(os.listdir(folder)) == ["b", "drawn", "r.yaml", "run", "s"]
+        assert sorted(os.listdir(folder)) == ["b", "drawn", "lab.pub", "r.yaml", "run", "s"]
     assert found[0] == found[1] == found[2]
 
 

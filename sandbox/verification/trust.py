@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sandbox.evidence import keys
@@ -38,19 +39,26 @@ class Trust:
     exact: bool = False
 
     @classmethod
-    def here(cls, *, ledger: bool | None = None, key: Sequence[str] = (), **others: Any) -> "Trust":
+    def here(
+        cls,
+        *,
+        ledger: bool | None = None,
+        key: str | Path | Sequence[str | Path] = (),
+        **others: Any,
+    ) -> "Trust":
         """Return what this machine knows: its ledger, and the public keys in its folder.
 
         Args:
             ledger: True requires the ledger that charged the run, False reads none; None compares
                 the charges if this machine's ledger made them.
-            key: public keys of which one must have signed, each as its text, its .pub file or its
-                label; if there are none, no signature is required.
+            key: a public key, or several, of which one must have signed: its text, its .pub file
+                or its label; if there is none, no signature is required.
             others: other attributes.
 
         Raises:
             InvalidInputError: a key cannot be read.
         """
-        known = [keys.verifier(text) for text in key] if key else keys.trusted()
+        given = [key] if isinstance(key, str | Path) else key
+        known = [keys.verifier(str(one)) for one in given] if given else keys.trusted()
         book = None if ledger is False else Ledger(read_only=True)
-        return cls(book, known, signed=bool(key), charged=ledger is True, **others)
+        return cls(book, known, signed=bool(given), charged=ledger is True, **others)
