@@ -1,21 +1,25 @@
 """Whether prices follow cost: credits per CPU second of our own recipes, and the share of pictures.
 
 python -m benchmarks.pricing
+python -m benchmarks.pricing --loads  # Measure what work takes, as a schedule's `loads` has it.
 """
 
 import os
+import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.tables import show
-from sandbox import content, prices
+from sandbox import catalogue, content, prices
 from sandbox.run import recipe as recipes
 from sandbox.run.recipe import Recipe
 from sandbox.run.run import Run
 from sandbox.sources.generation import Generation
+from sandbox.testing.load import measure
 
-EPISODES, ROUNDS = 1, 2
+EPISODES, ROUNDS = 8, 2
 NUMBERS = ["proprio"]
 
 
@@ -69,8 +73,19 @@ def measured(wanted: Recipe, out: Path, schedule: prices.PriceSchedule) -> tuple
     return min(seconds), cost / prices.MICRO
 
 
+def loads() -> None:
+    """Print what the work of every environment takes on this machine, as lines of YAML."""
+    for name in catalogue.environments():
+        found = asdict(measure(catalogue.environment(name)))
+        entries = ", ".join(f"{key}: {value}" for key, value in found.items())
+        print(f"  {name}: {{{entries}}}", flush=True)
+
+
 def main() -> None:
-    """Print a table for each price schedule."""
+    """Print a table for each price schedule, or loads for a new one."""
+    if "--loads" in sys.argv:
+        loads()
+        return
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SANDBOX_HOME"] = folder
         for schedule in prices.schedules():

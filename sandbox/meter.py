@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sandbox.errors import BudgetExhaustedError, InvalidInputError
-from sandbox.prices import UNITS, PriceSchedule, credits, plus
+from sandbox.prices import PriceSchedule, credits, plus
 
 PORTION = 16  # Steps for which credit is reserved at first; each further portion doubles.
 UNLIMITED = 2**63 - 1  # Microcredits; the balance of what has no limit.
@@ -116,8 +116,9 @@ class Meter:
 
     def price(self, quantities: Mapping[str, int]) -> Cost:
         """Return an amount of work with its price under this meter's schedule."""
-        charges = self.schedule.charges(quantities)
-        return Cost(dict(quantities), charges, sum(charges.values()))
+        known = {unit: n for unit, n in self.schedule.metered(quantities).items() if n}
+        charges = self.schedule.charges(known)
+        return Cost(known, charges, sum(charges.values()))
 
     def open(
         self, first: Cost, step: Cost, steps: int, episode_id: bytes, at_least: int = 1
@@ -223,7 +224,7 @@ class Meter:
     @property
     def quantities(self) -> dict[str, int]:
         """The work of this episode so far, per meter unit."""
-        found: dict[str, int] = dict.fromkeys(UNITS, 0)
+        found: dict[str, int] = dict.fromkeys(self.schedule.rates, 0)
         for cost, times in self._tally.items():
             found = plus(found, cost.quantities, times)
         return found

@@ -36,7 +36,17 @@ def recipes() -> list[str]:
 def made(recipe: str, home: Path) -> tuple[dict[str, Any], str]:
     """Generate a recipe's first episodes; return their digests, and whose mathematics it were."""
     out = home / recipe
-    options = ["--episodes", str(EPISODES), "--seed", str(SEED), "--json", "--out", str(out)]
+    options = [
+        "--episodes",
+        str(EPISODES),
+        "--seed",
+        str(SEED),
+        "--json",
+        "--prices",
+        "1",
+        "--out",
+        str(out),
+    ]
     done = cli("generate", recipe, *options)
     assert done.returncode == 0, f"generate {recipe}: {done.stderr}"
     bill = json.loads(done.stdout.splitlines()[-1])

@@ -334,7 +334,7 @@ def test_several_cameras_give_a_column_each() -> None:
     drawn = ["pixels.top", "pixels.main", "depth.top", "depth.main"]
     assert list(observation) == ["proprio", *drawn]
     assert env.observation_space.contains(observation)
-    assert env.work()["pixel"] == 4 * 16**2
+    assert env.work(prices.load("1"), 0)["pixel"] == 4 * 16**2
     one, _ = make(observation="pixels", camera="top", image_size=16).reset(seed=3)
     assert np.array_equal(one, observation["pixels.top"])
     assert not np.array_equal(one, observation["pixels.main"])

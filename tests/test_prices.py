@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sandbox import prices
 from sandbox.errors import InvalidInputError, UnknownNameError
+from sandbox.prices import local
 
 
 @given(st.integers(0, 10**18))
@@ -42,7 +43,7 @@ quantities = st.dictionaries(st.sampled_from(prices.UNITS), st.integers(0, 10**9
 
 @given(quantities, quantities)
 def test_the_cost_of_a_sum_is_the_sum_of_costs(a: dict[str, int], b: dict[str, int]) -> None:
-    schedule = prices.current()
+    schedule = prices.load("2")  # Which meters all.
     both = {unit: a.get(unit, 0) + b.get(unit, 0) for unit in prices.UNITS}
     assert schedule.cost(both) == schedule.cost(a) + schedule.cost(b)
 
@@ -54,8 +55,11 @@ def test_what_is_no_work_has_no_cost(bad: Any) -> None:
 
 
 def test_a_schedule_is_current_from_its_first_day() -> None:
-    first = prices.schedules()[0]
+    local.use(None)
+    first, second = prices.schedules()[:2]
     assert prices.current(first.effective_from) is first
+    assert prices.current(second.effective_from - datetime.timedelta(days=1)) is first
+    assert prices.current(second.effective_from) is prices.load("2")
     with pytest.raises(InvalidInputError, match="no price schedule is effective"):
         prices.current(first.effective_from - datetime.timedelta(days=1))
     with pytest.raises(UnknownNameError):

@@ -17,6 +17,7 @@ from running import cli, recipe
 import sandbox
 from sandbox.errors import BudgetExhaustedError, FormatError, InvalidInputError, RunConflictError
 from sandbox.ledger import Ledger
+from sandbox.prices import local
 from sandbox.run.bill import Bill
 from sandbox.trajectory import ShardReader, shards
 
@@ -30,6 +31,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SANDBOX_HOME", str(folder / "home"))
+        local.use("1")
         common: dict[str, Any] = {
             "episodes": 5,
             "shard_episodes": 2,
@@ -81,6 +83,16 @@ def test_only_pictures_and_their_bytes_are_charged(rendered: Path, tmp_path: Pat
     assert before - (Ledger().balance("local").posted_micro or 0) == bill.amount
     assert manifest(tmp_path / "later")["posted_micro"] == bill.amount
     assert manifest(tmp_path / "later")["charge_micro"] > bill.amount
+
+
+def test_pictures_are_priced_as_on_the_day_that_they_are_drawn(
+    rendered: Path, tmp_path: Path
+) -> None:
+    bill = render(rendered / "state", tmp_path / "later", prices="2")
+    assert bill.price_version == "2"
+    assert bill.quantities["simulation_us"] == 0 < bill.quantities["drawing_us"]
+    assert sandbox.verify(tmp_path / "later").faults == []
+    assert manifest(rendered / "state")["price_version"] == "1"
 
 
 def test_again_into_the_same_folder_charges_nothing_more(rendered: Path, tmp_path: Path) -> None:

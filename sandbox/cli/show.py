@@ -43,6 +43,8 @@ _UNITS = {
     "pixel": "pixels",
     "raw_byte": "raw bytes",
     "reset": "resets",
+    "simulation_us": "simulating, nominal us",
+    "drawing_us": "drawing, nominal us",
 }
 
 

@@ -4,10 +4,46 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from sandbox.meter import Cost, Meter
-from sandbox.prices import plus
+from sandbox.prices import Load, PriceSchedule, plus
 
 if TYPE_CHECKING:
     from sandbox.env.loop import SandboxEnv
+
+
+def load(env: "SandboxEnv", schedule: PriceSchedule) -> Load:
+    """Return what an environment's work nominally takes: as the schedule has it, else estimated."""
+    moving = len(env.state_bodies) + len(env.state_joints)
+    return schedule.loads.get(env.name()) or Load.estimated(moving, env.physics_steps)
+
+
+def simulated(
+    env: "SandboxEnv", schedule: PriceSchedule, resets: int, steps: int
+) -> dict[str, int]:
+    """Return the work of simulating, without what is observed, per meter unit.
+
+    Args:
+        env: the environment.
+        schedule: knows the environment's load.
+        resets: number of scenes built.
+        steps: number of steps, in all.
+    """
+    each = load(env, schedule)
+    return {
+        "physics_step": steps * env.physics_steps,
+        "reset": resets,
+        "simulation_us": resets * each.reset_us + steps * each.step_us,
+    }
+
+
+def observed(env: "SandboxEnv", schedule: PriceSchedule, rows: int) -> dict[str, int]:
+    """Return the work of drawing and logging some rows of an environment, per meter unit."""
+    pictures, count = env.pictures, len(env.pictures.columns)
+    views = len(pictures.cameras) if count else 0
+    return {
+        "pixel": rows * count * pictures.size**2,
+        "raw_byte": rows * env.log_bytes,
+        "drawing_us": rows * views * load(env, schedule).drawing_us(pictures.size),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +74,12 @@ class Costs:
     @classmethod
     def of(cls, env: "SandboxEnv") -> Self:
         """Return the costs of an environment's rows under its meter's prices."""
-        price, picture = env.meter.price, {"pixel": env.pictures.size**2}
+        price, schedule, size = env.meter.price, env.meter.schedule, env.pictures.size
+        picture = {"pixel": size**2, "drawing_us": load(env, schedule).drawing_us(size)}
         frames = env.render_mode is not None and "pixels" not in env.modalities
         frame = picture if frames else {}
-        reset = {"reset": 1, **env.work()}
-        step = {"physics_step": env.physics_steps, **env.work()}
+        reset = simulated(env, schedule, 1, 0) | observed(env, schedule, 1)
+        step = simulated(env, schedule, 0, 1) | observed(env, schedule, 1)
         row = plus(step, frame)
         return cls(
             reset=price(reset),
@@ -71,7 +108,7 @@ class Costs:
 
     def replay(self, env: "SandboxEnv", steps: int) -> Cost:
         """Return the cost of building the scene again and simulating so many steps, unobserved."""
-        return env.meter.price({"reset": 1, "physics_step": steps * env.physics_steps})
+        return env.meter.price(simulated(env, env.meter.schedule, 1, steps))
 
     def lack(self, meter: Meter, *, drawn: bool) -> dict[str, Any] | None:
         """Return why an episode cannot go on, as `info["budget"]`; None if it can.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sandbox import digest
 from sandbox import observation as modality
-from sandbox.env import copying, declared, disturb, exits, observed, past, snapshots, start
+from sandbox.env import copying, costs, declared, disturb, exits, observed, past, snapshots, start
 from sandbox.env import options as asked
 from sandbox.env import reward as rewards
 from sandbox.env.costs import Costs
@@ -22,6 +22,7 @@ from sandbox.env.pictures import Pictures
 from sandbox.env.snapshots import Snapshot
 from sandbox.env.task import Observation, Task
 from sandbox.meter import Meter
+from sandbox.prices import PriceSchedule
 from sandbox.scenario.disturbance import Disturbance
 from sandbox.scenario.factors import Values, VariationSpace
 from sandbox.scene import Scene
@@ -339,15 +340,10 @@ class SandboxEnv(Task):
         """Values of the factors in this episode, each with the first row at which they hold."""
         return self.episode.changes
 
-    def work(self) -> dict[str, int]:
-        """Return the work of one row besides physics: pixels drawn and bytes logged."""
-        pixels = len(self.pictures.columns) * self.pictures.size**2
-        return {"pixel": pixels, "raw_byte": self.log_bytes}
-
-    def longest(self) -> dict[str, int]:
-        """Return the work of the longest episode, per meter unit."""
-        rows = {unit: (self.max_steps + 1) * count for unit, count in self.work().items()}
-        return {"physics_step": self.max_steps * self.physics_steps, **rows, "reset": 1}
+    def work(self, schedule: PriceSchedule, steps: int, resets: int = 1) -> dict[str, int]:
+        """Return the work of episodes with so many steps in all, per unit that is metered."""
+        simulated = costs.simulated(self, schedule, resets, steps)
+        return schedule.metered(simulated | costs.observed(self, schedule, steps + resets))
 
     # Parts of the loop --------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """Price schedules: what work costs."""
 
+from sandbox.prices.load import Load
 from sandbox.prices.local import chosen, current, load
 from sandbox.prices.schedule import (
     MAX_CREDITS,
@@ -18,6 +19,7 @@ __all__ = [
     "MAX_CREDITS",
     "MICRO",
     "UNITS",
+    "Load",
     "PriceSchedule",
     "chosen",
     "credits",

@@ -5,16 +5,31 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Rate = Annotated[int, Field(ge=0)]
+
 
 class Rates(BaseModel):
-    """Microcredits per unit of work."""
+    """Microcredits per unit of work; what has no rate is not metered."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    physics_step: Annotated[int, Field(ge=0)]
-    pixel: Annotated[int, Field(ge=0)]
-    raw_byte: Annotated[int, Field(ge=0)]
-    reset: Annotated[int, Field(ge=0)]
+    physics_step: Rate
+    pixel: Rate
+    raw_byte: Rate
+    reset: Rate
+    simulation_us: Rate | None = None
+    drawing_us: Rate | None = None
+
+
+class LoadEntry(BaseModel):
+    """What an environment's work nominally takes; see `Load`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    reset_us: Rate
+    step_us: Rate
+    picture_us: Rate
+    pixel_ns: Rate
 
 
 class Document(BaseModel):
@@ -26,3 +41,4 @@ class Document(BaseModel):
     version: Annotated[str, Field(min_length=1)]
     effective_from: datetime.date
     rates: Rates
+    loads: dict[str, LoadEntry] = {}  # By the environment's name, or MODULE:CLASS.

@@ -5,16 +5,20 @@ import functools
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from decimal import Decimal, InvalidOperation, localcontext
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sandbox import digest
 from sandbox.errors import InvalidInputError, UnknownNameError
+from sandbox.prices.load import Load
 
-UNITS = ("physics_step", "pixel", "raw_byte", "reset")
+if TYPE_CHECKING:
+    from sandbox.prices.file import Document
+
+UNITS = ("physics_step", "pixel", "raw_byte", "reset", "simulation_us", "drawing_us")
 MICRO = 1_000_000  # Microcredits in a credit; this never changes.
 MAX_CREDITS = 10**12
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
@@ -29,12 +33,19 @@ class PriceSchedule:
     Attributes:
         version: the name of the schedule; every charge records it.
         effective_from: the first day on which the schedule applies.
-        rates: microcredits per unit of work, one rate for each of UNITS.
+        rates: microcredits per unit of work, for each of UNITS that the schedule meters.
+        loads: what the work of environments nominally takes, by their names; others are estimated.
     """
 
     version: str
     effective_from: datetime.date
     rates: Mapping[str, int]
+    loads: Mapping[str, Load] = field(default_factory=dict[str, Load])
+
+    def metered(self, quantities: Mapping[str, int]) -> dict[str, int]:
+        """Return the part of some work that this schedule meters, per meter unit."""
+        units = [*self.rates, *(unit for unit in quantities if unit not in UNITS)]
+        return {unit: quantities[unit] for unit in units if unit in quantities}
 
     def cost(self, quantities: Mapping[str, int]) -> int:
         """Return the price of `quantities`, work per meter unit [microcredits].
@@ -58,14 +69,16 @@ class PriceSchedule:
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of version, date and rates."""
+        """The SHA-256 of version, date and rates, and of the loads if there are any."""
         return digest.sha256([*self.plain.values()])
 
     @property
     def plain(self) -> dict[str, Any]:
         """The schedule as plain JSON, which `parse` reads."""
         day = self.effective_from.isoformat()
-        return {"version": self.version, "effective_from": day, "rates": dict(self.rates)}
+        found = {"version": self.version, "effective_from": day, "rates": dict(self.rates)}
+        loads = {name: asdict(load) for name, load in self.loads.items()}
+        return found | ({"loads": loads} if loads else {})
 
 
 def parse(data: Mapping[str, Any]) -> PriceSchedule:
@@ -79,7 +92,7 @@ def parse(data: Mapping[str, Any]) -> PriceSchedule:
         found = Document.model_validate({"format": 1, **data}, strict=False)
     except ValidationError as error:
         raise InvalidInputError(f"no price schedule: {validation.first_fault(error)}") from None
-    return PriceSchedule(found.version, found.effective_from, dict(found.rates))
+    return _of(found)
 
 
 def read(path: Path) -> PriceSchedule:
@@ -97,8 +110,15 @@ def read(path: Path) -> PriceSchedule:
         raise InvalidInputError(
             f"{path}: version: {found.version!r} is not the file's name, {path.stem!r}; rename one."
         )
-    rates = {unit: int(getattr(found.rates, unit)) for unit in UNITS}
-    return PriceSchedule(found.version, found.effective_from, MappingProxyType(rates))
+    return _of(found)
+
+
+def _of(found: "Document") -> PriceSchedule:
+    rates = found.rates.model_dump(exclude_none=True)
+    loads = {name: Load(**load.model_dump()) for name, load in found.loads.items()}
+    return PriceSchedule(
+        found.version, found.effective_from, MappingProxyType(rates), MappingProxyType(loads)
+    )
 
 
 @functools.cache

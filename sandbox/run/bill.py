@@ -48,7 +48,7 @@ class Bill:
         ended: why the run ended before it had all its episodes, in words; "" if it did not.
     """
 
-    quantities: dict[str, int] = field(default_factory=lambda: dict.fromkeys(prices.UNITS, 0))
+    quantities: dict[str, int] = field(default_factory=dict[str, int])
     amount: int = 0
     episodes: int = 0
     already: int = 0
@@ -58,7 +58,7 @@ class Bill:
     def add(self, usage: Usage) -> None:
         """Add what one episode cost."""
         for unit, quantity in usage.quantities.items():
-            self.quantities[unit] += quantity
+            self.quantities[unit] = self.quantities.get(unit, 0) + quantity
         self.amount += sum(usage.charges().values())
         self.episodes += 1
 
@@ -79,22 +79,30 @@ def usage(
         schema: columns of its shard.
         schedule: the prices that the run carries; None if they are known by their version.
     """
-    work = record.charges if parent is None else drawn(schema, record.steps + 1)
+    work = record.charges if parent is None else drawn_again(record, schema)
+    carried = schedule if schedule and schedule.version == record.price_version else None
+    priced = carried or prices.load(record.price_version)
     return Usage(
         id=charge_id(run, record.episode, parent),
-        quantities={unit: work.get(unit, 0) for unit in prices.UNITS},
+        quantities={unit: work.get(unit, 0) for unit in priced.rates},
         price_version=record.price_version,
         evidence=record.leaf.hex(),
         run=run,
         episode=record.episode,
         parent=parent,
         about={"environment": record.environment, "scenario": record.scenario},
-        schedule=schedule if schedule and schedule.version == record.price_version else None,
+        schedule=carried,
     )
 
 
+def drawn_again(record: Record, schema: Schema) -> dict[str, int]:
+    """Return the part of an episode's work that is new where a run is rendered again."""
+    drawing = {unit: n for unit, n in record.charges.items() if unit == "drawing_us"}
+    return drawn(schema, record.steps + 1) | drawing
+
+
 def drawn(schema: Schema, rows: int) -> dict[str, int]:
-    """Return the work of drawing and logging the pictures of some rows, per meter unit."""
+    """Return the pixels and bytes of the pictures of some rows, per meter unit."""
     views = [column for column in schema.columns if is_view(column)]
     pixels = sum(math.prod(c.shape[:2]) for c in views if _kind(c) in PICTURES)
     return {"pixel": rows * pixels, "raw_byte": rows * sum(column.row_bytes for column in views)}

@@ -64,7 +64,7 @@ class Run:
             schedule = prices.current() if version is None else prices.load(version)
         self.schedule = schedule
         self.identity = Identity.of(source.origin, self.schedule)
-        self.bill = Bill(price_version=schedule.version)
+        self.bill = Bill(dict.fromkeys(schedule.rates, 0), price_version=schedule.version)
         self._lease: Lease | None = None
         self._charged = 0  # Episodes charged in the shard under way.
         self.allowance: int | None = None  # Of the budget, what may be spent here [microcredits].
@@ -218,7 +218,7 @@ class Run:
     def _recount(self, posted: int) -> None:
         """Count what is kept already; `posted` of it was charged just now."""
         usages = self.folder.kept().usages
-        self.bill = Bill(price_version=self.schedule.version)
+        self.bill = Bill(dict.fromkeys(self.schedule.rates, 0), price_version=self.schedule.version)
         for usage in usages:
             self.bill.add(usage)
         self.bill.already = len(usages) - posted

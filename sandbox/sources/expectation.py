@@ -23,11 +23,8 @@ def expected(source: Generation, recipe: Recipe, schedule: PriceSchedule) -> int
 
     Each policy is tried for some episodes without pictures, which nobody pays for.
     """
-    steps, longest = _usual_steps(recipe), source.env.longest()
-    rows = {unit: round(recipe.episodes * (steps + 1) * n) for unit, n in source.env.work().items()}
-    physics = round(recipe.episodes * steps * source.env.physics_steps)
-    resets = recipe.episodes * longest["reset"]
-    return schedule.cost({"physics_step": physics, **rows, "reset": resets})
+    steps = round(recipe.episodes * _usual_steps(recipe))
+    return schedule.cost(source.env.work(schedule, steps, recipe.episodes))
 
 
 def _usual_steps(recipe: Recipe) -> float:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox import prices
+from sandbox.env.costs import observed
 from sandbox.errors import BudgetExhaustedError, FormatError
 from sandbox.ledger import Lease
 from sandbox.prices import PriceSchedule
@@ -58,10 +59,15 @@ class Rendering:
     def quote(self, done: int, schedule: PriceSchedule) -> Quote:
         """Return exactly what the pictures of the episodes after the first `done` cost."""
         lengths = [n for s in self._folder.shards() for n in s.reader.lengths.tolist()]
-        quantities = drawn(self.schema, sum(lengths[done:]))
-        whole = {unit: quantities.get(unit, 0) for unit in prices.UNITS}
-        longest = drawn(self.schema, max(lengths))
+        quantities = self._work(sum(lengths[done:]), schedule)
+        whole = {unit: quantities.get(unit, 0) for unit in schedule.rates}
+        longest = self._work(max(lengths), schedule)
         return Quote(whole, schedule.cost(quantities), True, longest, schedule.version)
+
+    def _work(self, rows: int, schedule: PriceSchedule) -> dict[str, int]:
+        """Return the work of the pictures of some rows, per meter unit."""
+        drawing = {"drawing_us": observed(self._env, schedule, rows)["drawing_us"]}
+        return schedule.metered(drawn(self.schema, rows) | drawing)
 
     def pay_from(self, lease: Lease, schedule: PriceSchedule) -> None:
         """Pay for the pictures to come from a lease."""
@@ -109,7 +115,7 @@ class Rendering:
     def _hold(self, index: int) -> None:
         """Reserve what the pictures of the longest episode cost."""
         assert self._lease is not None, "pay_from comes first"
-        charges = self._schedule.charges(drawn(self.schema, self.max_rows))
+        charges = self._schedule.charges(self._work(self.max_rows, self._schedule))
         if self._lease.reserve(b"", charges, {}, 0, self._schedule.version) < 0:
             raise BudgetExhaustedError(
                 f"the pictures of episode {index} cost up to "
