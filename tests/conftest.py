@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,8 +9,8 @@ import pytest
 from sandbox import catalogue
 from sandbox.env import SandboxEnv
 from sandbox.ledger import Ledger
-from sandbox.prices import local
 
+os.environ["SANDBOX_PRICES"] = "1"  # Easy to reckon with: no load changes it.
 COMPILE = "from sandbox.renderer.rasterizer import Rasterizer; Rasterizer().warm_up()"
 
 
@@ -21,11 +22,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test has a ledger of its own, and schedule 1, whose prices are easy to reckon with."""
-    home = tmp_path / "home"
-    monkeypatch.setenv("SANDBOX_HOME", str(home))
-    home.mkdir(mode=0o700)
-    local.use("1")
+    """Every test has a ledger of its own."""
+    monkeypatch.setenv("SANDBOX_HOME", str(tmp_path / "home"))
 
 
 @pytest.fixture

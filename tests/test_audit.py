@@ -80,11 +80,11 @@ def skipped_physics(liar: Liar, buffer: EpisodeBuffer, facts: dict[str, Any]) ->
 
 
 def copied_episode(liar: Liar, buffer: EpisodeBuffer, facts: dict[str, Any]) -> None:
-    """Sell the first episode again."""
-    number = buffer.arrays["episode_idx"].copy()
+    """Sell the first episode again, as one that began as this one did."""
+    begun = ("episode_idx", "seed", "reset_options")
     for name, rows in liar.first.items():
-        buffer.arrays[name][:] = rows
-    buffer.arrays["episode_idx"][:] = number
+        if name not in begun:
+            buffer.arrays[name][:] = rows
 
 
 def edited_reward(liar: Liar, buffer: EpisodeBuffer, facts: dict[str, Any]) -> None:

@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 from running import cli
 
-from sandbox.prices import local
-
 ROOT = Path(__file__).parent.parent
 ELSEWHERE = ["add_a_world.md"]  # A package of its own: test_outside.py installs and runs it.
 DOCUMENTS = sorted(
@@ -33,7 +31,7 @@ PLAIN = re.compile(r"sandbox ([^$|;&<>]*?)(?: > (\S+))?")  # A command that need
 def test_the_code_blocks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
-    local.use(None)  # As a newcomer.
+    monkeypatch.delenv("SANDBOX_PRICES")  # As a newcomer.
     for kind, name, text in BLOCK.findall(path.read_text()):
         if kind == "yaml":
             Path(name).write_text(text)

@@ -506,20 +506,21 @@ def test_a_short_hold_ends_for_whoever_saw_a_later_time_before(tmp_path: Path) -
 def test_what_was_reserved_under_a_price_is_posted_under_it_when_prices_change(
     book: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("SANDBOX_PRICES")
     old = prices.load("1")
     rates = {unit: 2 * rate for unit, rate in old.rates.items()}
-    new = prices.PriceSchedule("2", old.effective_from, rates)
+    new = prices.PriceSchedule("9", old.effective_from, rates)
     book.grant("lab", 100)
     book.reserve("lab", EPISODE, {"raw_byte": 50}, price_version="1")
     monkeypatch.setattr("sandbox.prices.schedule.schedules", lambda: (old, new))
-    assert prices.current(old.effective_from).version == "2"
-    with pytest.raises(LedgerError, match="under price schedule '1', not '2'"):
-        book.post("lab", [Usage(EPISODE, {"raw_byte": 20}, "2", "f" * 64)], EPISODE)
+    assert prices.current(old.effective_from).version == "9"
+    with pytest.raises(LedgerError, match="under price schedule '1', not '9'"):
+        book.post("lab", [Usage(EPISODE, {"raw_byte": 20}, "9", "f" * 64)], EPISODE)
     receipts = book.post("lab", [usage(EPISODE, 20)], EPISODE, keep=True)
     assert receipts[0].amount == 20
     assert book.post("lab", [usage(b"x" * 16, 30)], EPISODE)[0].amount == 30
-    fresh = Usage(b"y" * 16, {"raw_byte": 20}, "2", "f" * 64)
-    book.reserve("lab", fresh.id, fresh.charges(), price_version="2")
+    fresh = Usage(b"y" * 16, {"raw_byte": 20}, "9", "f" * 64)
+    book.reserve("lab", fresh.id, fresh.charges(), price_version="9")
     assert book.post("lab", [fresh], fresh.id)[0].amount == 40
     assert book.balance("lab").posted_micro == 10
     assert book.check() == []

@@ -1,7 +1,6 @@
 """An operator's own prices: checked, installed, fixed in a run's identity, and never changed."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +90,7 @@ def test_commands_show_and_check_and_take_prices(tmp_path: Path) -> None:
     path = written(tmp_path)
     assert json.loads(cli("prices", "show", "1", "--json").stdout)["rates"]["pixel"] == 50
     assert json.loads(cli("prices", "check", path, "--json").stdout)["version"] == "lab-2026"
-    assert os.listdir(local.folder()) == ["default"]  # Nothing was installed.
+    assert not local.folder().exists()  # Nothing was installed.
     made = ("cartpole_swingup_states", "--episodes", "1", "--prices", str(path), "--json")
     quoted = json.loads(cli("quote", *made).stdout)
     done = cli("generate", *made, "--out", tmp_path / "run")
@@ -124,7 +123,7 @@ def test_a_schedule_that_is_not_valid_is_refused_in_one_line(
     assert says in " ".join(done.stderr.split())
     with pytest.raises(InvalidInputError):
         sandbox.quote(recipe(episodes=1), prices=str(path))
-    assert os.listdir(local.folder()) == ["default"]
+    assert not local.folder().exists()
 
 
 def test_an_unknown_schedule_says_which_there_are(tmp_path: Path) -> None:

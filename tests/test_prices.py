@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from sandbox import prices
 from sandbox.errors import InvalidInputError, UnknownNameError
-from sandbox.prices import local
 
 
 @given(st.integers(0, 10**18))
@@ -54,8 +53,8 @@ def test_what_is_no_work_has_no_cost(bad: Any) -> None:
         prices.current().cost(bad)
 
 
-def test_a_schedule_is_current_from_its_first_day() -> None:
-    local.use(None)
+def test_a_schedule_is_current_from_its_first_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SANDBOX_PRICES")
     first, second = prices.schedules()[:2]
     assert prices.current(first.effective_from) is first
     assert prices.current(second.effective_from - datetime.timedelta(days=1)) is first

@@ -2,6 +2,7 @@
 
 import datetime
 import functools
+import os
 from pathlib import Path
 
 from sandbox import content, document, durable, files
@@ -56,11 +57,12 @@ def current(on: datetime.date | None = None) -> PriceSchedule:
 
 
 def default() -> str | None:
-    """Return the version that the operator chose; None without a choice."""
+    """Return the version that the operator chose here, else in SANDBOX_PRICES; None without."""
+    elsewhere = os.environ.get("SANDBOX_PRICES") or None
     try:
-        return (folder() / _DEFAULT).read_text().strip() or None
+        return (folder() / _DEFAULT).read_text().strip() or elsewhere
     except FileNotFoundError:
-        return None
+        return elsewhere
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInputError(
             f"{folder() / _DEFAULT}: cannot be read: {error}. Write the version of a price "

@@ -3,7 +3,7 @@
 import datetime
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal, InvalidOperation, localcontext
@@ -110,15 +110,13 @@ def read(path: Path) -> PriceSchedule:
         raise InvalidInputError(
             f"{path}: version: {found.version!r} is not the file's name, {path.stem!r}; rename one."
         )
-    return _of(found)
+    return _of(found, MappingProxyType)
 
 
-def _of(found: "Document") -> PriceSchedule:
+def _of(found: "Document", kept: Callable[[Any], Any] = dict) -> PriceSchedule:
     rates = found.rates.model_dump(exclude_none=True)
     loads = {name: Load(**load.model_dump()) for name, load in found.loads.items()}
-    return PriceSchedule(
-        found.version, found.effective_from, MappingProxyType(rates), MappingProxyType(loads)
-    )
+    return PriceSchedule(found.version, found.effective_from, kept(rates), kept(loads))
 
 
 @functools.cache
