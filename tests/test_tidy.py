@@ -118,12 +118,17 @@ def room(name: str) -> str:
     return (*name.split("."), "")[1]
 
 
-def imports(path: Path, *, late: bool = True) -> Iterator[str]:
-    """Yield what a file imports when it runs; what only a type checker reads does not count.
+@cache
+def imports(path: Path, *, late: bool = True) -> tuple[str, ...]:
+    """Return what a file imports when it runs; what only a type checker reads does not count.
 
     Args:
-        late: whether to yield what its functions import, too.
+        late: whether to return what its functions import, too.
     """
+    return tuple(_imported(path, late=late))
+
+
+def _imported(path: Path, *, late: bool) -> Iterator[str]:
     waiting: list[ast.AST] = [tree(path)]
     while waiting:
         node = waiting.pop()
