@@ -1,6 +1,7 @@
 """Every world, with everything that may happen in it: simulated again bit for bit.
 
-The long version (SANDBOX_SOAK=1, `make soak`) simulates 200 episodes of each.
+The long version (SANDBOX_SOAK=1, `make soak`) simulates 200 episodes of each, and branches of every
+kind.
 """
 
 import json
@@ -71,7 +72,7 @@ def test_disturbed_episodes_and_branches_of_every_world_replay(
     assert report.faults == []
     assert report.replayed == EPISODES
     body = f":{free[0]}" if free else ""
-    kinds = ["same", "noop", "random"]
+    kinds = ["same", "noop", "random"] if SOAK or not free else ["same"]
     kinds += [f"{kind}{body}" for kind in ("impulse", "vanish", "teleport", "recolor") if free]
     ways: dict[str, Any] = {"episode": 1, "step": 4, "kinds": kinds, "k": max(1, EPISODES // 40)}
     made = sandbox.branch(tmp_path / "run", tmp_path / "branches", **ways)
