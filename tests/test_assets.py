@@ -221,6 +221,8 @@ def test_an_asset_takes_no_more_time_and_memory_than_it_has_a_right_to(
 
 
 def test_the_meshes_that_come_with_bullet_are_small_enough() -> None:
-    for path in Path(pybullet_data.getDataPath()).rglob("*"):
-        if path.suffix.lower() in assets.MESHES:
-            assets.read(path)
+    every = Path(pybullet_data.getDataPath()).rglob("*")
+    meshes = [path for path in every if path.suffix.lower() in assets.MESHES]
+    assert meshes
+    for path in meshes:
+        assert assets.read(path)

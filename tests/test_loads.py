@@ -1,13 +1,15 @@
 """Price schedule 2: nominal CPU time, known before the work is done and the same everywhere."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from running import recipe
+from running import cli, recipe
 
 import sandbox
 from sandbox import catalogue, prices
+from sandbox.errors import UnknownNameError
 from sandbox.ledger import Ledger
 from sandbox.prices import Load, local
 from sandbox.testing.load import measure
@@ -81,6 +83,22 @@ def test_a_schedule_meters_only_what_it_has_rates_for(tmp_path: Path) -> None:
     bill = sandbox.generate(recipe("billiards", episodes=1), tmp_path / "run", prices="1")
     assert "simulation_us" not in bill.quantities
     assert bill.amount == prices.load("1").cost(bill.quantities) > 0
+
+
+def test_the_command_shows_loads() -> None:
+    told = json.loads(cli("prices", "show", "2", "--json").stdout)
+    assert told["loads"]["pour"]["step_us"] == SECOND.loads["pour"].step_us
+    assert "panda_pick_stack" in cli("prices", "show", "2").stdout
+
+
+def test_the_homes_choice_comes_before_that_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SANDBOX_PRICES", "1")
+    assert prices.current().version == "2"
+    local.use(None)
+    assert prices.current().version == "1"
+    monkeypatch.setenv("SANDBOX_PRICES", "9000")
+    with pytest.raises(UnknownNameError, match="no price schedule is called '9000'"):
+        prices.current()
 
 
 def test_a_load_is_measured() -> None:

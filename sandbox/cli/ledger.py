@@ -75,8 +75,8 @@ def grant(
     meters: Annotated[
         str | None,
         typer.Option(
-            help="Meter units that it pays, separated by commas: physics_step, pixel, raw_byte, "
-            "reset; default: all."
+            help="Meter units that it pays, separated by commas, such as drawing_us,raw_byte; "
+            "`sandbox prices show 2` lists them; default: all."
         ),
     ] = None,
     source: Annotated[str, typer.Option(help="Where the credits come from, in words.")] = "",

@@ -1,6 +1,7 @@
 """The commands of price schedules: list, show, check, use."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -84,15 +85,13 @@ def use(
 def _print(schedule: "PriceSchedule", as_json: bool) -> None:
     from sandbox.cli import show
 
-    facts = {
-        "version": schedule.version,
-        "effective_from": schedule.effective_from.isoformat(),
-        "rates": dict(schedule.rates),
-        "digest": schedule.digest,
-    }
+    facts = {**schedule.plain, "digest": schedule.digest}
     if as_json:
         print(json.dumps(facts))
         return
     rows = [{"work": unit, "microcredits": rate} for unit, rate in schedule.rates.items()]
     title = f"Price schedule {schedule.version}, from {schedule.effective_from}"
     show.table(title, rows)
+    if schedule.loads:
+        loads = [{"environment": n, **asdict(load)} for n, load in schedule.loads.items()]
+        show.table("Nominal CPU time of their work", loads)

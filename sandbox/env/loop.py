@@ -405,7 +405,8 @@ class SandboxEnv(Task):
             self.episode.touched_at = self.t
         self.pictures.arrive()
         self.arrived()
-        self.row += map(float, self.measured())
+        if self.state_measures:
+            self.row += map(float, self.measured())
 
     def _arrive(self, charged: int) -> tuple[Observation, dict[str, Any]]:
         """Read the state once, and observe it."""

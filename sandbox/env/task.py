@@ -145,12 +145,13 @@ class Task(gymnasium.Env[Observation, Vector]):
         return self._named("goal", "goal_names", "wanted") if self.goal_names else ()
 
     def _named(self, name: str, named: str, method: str) -> Any:
-        if not hasattr(self, name):
+        try:
+            return getattr(self, name)
+        except AttributeError:
             raise InvalidInputError(
                 f"{self.name()}: has {named} and no attribute {name!r}: set it in started() or "
                 f"arrived(), or write {method}()."
-            )
-        return getattr(self, name)
+            ) from None
 
     # What a subclass may use -------------------------------------------------------------------
 
