@@ -5,7 +5,7 @@ import functools
 import os
 from pathlib import Path
 
-from sandbox import content, document, durable, files
+from sandbox import content, durable, files
 from sandbox.errors import InvalidInputError, SandboxError, UnknownNameError
 from sandbox.prices import schedule as shipped
 from sandbox.prices.schedule import PriceSchedule
@@ -124,6 +124,8 @@ def install(path: Path) -> PriceSchedule:
         InvalidInputError: see `check`. Nothing was copied.
         SandboxError: it cannot be copied.
     """
+    from sandbox import document  # Pydantic and YAML take 60 ms, and every command comes by here.
+
     found = check(path)
     if all(one.version != found.version for one in shipped.schedules()):
         data = files.read(files.place(path), document.MAX_BYTES, InvalidInputError)
