@@ -5,6 +5,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 DEMO := runs/push_t_demo
 
 OLDEST := .venv/gymnasium-1.2.2
+# Many containers set it, and then every process compiles the package.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test soak swm rllib readers check fix bench docs clean
 
@@ -35,7 +37,7 @@ test: .venv/dev $(OLDEST)  # Each core takes a share of the tests, and what anot
 
 # Files whose tests have a long version.
 LONG := assets book_machine conformance contracts exits faults fuzz generate glibc golden greedy hostile \
-	ledger_file outcomes recover render_bytes render_twins replay_all surprises tamper trajectory
+	ledger_file meter mixture outcomes recover render_bytes render_twins replay_all surprises tamper trajectory
 
 soak: .venv/dev $(OLDEST)  # The long versions: every byte flipped, a hundred kills, every write failed.
 	SANDBOX_SOAK=1 $(BIN)/python -m pytest --timeout=0 $(patsubst %,tests/test_%.py,$(LONG))

@@ -1,6 +1,8 @@
+import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,9 +17,21 @@ COMPILE = "from sandbox.renderer.rasterizer import Rasterizer; Rasterizer().warm
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile the renderer before workers start, which would each compile it."""
+    """Compile the renderer once, while workers find their tests, and not in each of them."""
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
-        subprocess.run([sys.executable, "-c", COMPILE], check=True)
+        file, name = tempfile.mkstemp()
+        fcntl.flock(file, fcntl.LOCK_EX)  # Held as long as the compiling process has it open.
+        compiling = subprocess.Popen([sys.executable, "-c", COMPILE], pass_fds=[file])
+        os.close(file)
+        os.environ["SANDBOX_COMPILING"] = name
+        config.add_cleanup(lambda: (compiling.wait(), os.unlink(name)))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Wait until the renderer is compiled."""
+    if hasattr(session.config, "workerinput"):
+        with open(os.environ["SANDBOX_COMPILING"]) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
 
 
 @pytest.fixture(autouse=True)

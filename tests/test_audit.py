@@ -164,11 +164,11 @@ def test_a_record_of_another_class_than_its_run_is_noticed(tmp_path: Path) -> No
 
 
 def test_audits_of_a_lying_run_fail_exactly_when_a_lie_is_drawn(tmp_path: Path) -> None:
-    """60 audits that draw 1 of 6 episodes, 2 of which lie: as many catch one as is promised."""
+    """40 audits that draw 1 of 6 episodes, 2 of which lie: as many catch one as is promised."""
     lie(tmp_path / "run", edited_reward)
     trust = Trust(Ledger(read_only=True), keys.trusted(), signed=True)
     ways: dict[str, Any] = {"confidence": 0.3, "fraction": 0.34, "trust": trust}
-    audits = [sandbox.audit(tmp_path / "run", nonce=str(n), **ways) for n in range(60)]
+    audits = [sandbox.audit(tmp_path / "run", nonce=str(n), **ways) for n in range(40)]
     for found in audits:
         assert sorted(found.report.failed) == sorted({1, 4} & set(found.replayed))
     assert {found.random for found in audits} == {1}

@@ -508,7 +508,7 @@ class BookMachine(RuleBasedStateMachine):
 
 TestBookMachine = BookMachine.TestCase
 TestBookMachine.settings = settings(
-    max_examples=5000 if "SANDBOX_SOAK" in os.environ else 30,
+    max_examples=5000 if "SANDBOX_SOAK" in os.environ else 20,
     stateful_step_count=40,
     deadline=None,
 )

@@ -369,10 +369,10 @@ def scripted_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("branches")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SANDBOX_HOME", str(folder / "home"))
-        sandbox.generate(
-            recipe("billiards", scenario=None, policies={"scripted": 1.0}, labels=True),
-            folder / "run",
-        )
+        scenario = folder / "short.yaml"  # The cue ball is struck, and meets another.
+        scenario.write_text("format: 1\nenvironment: billiards\nlimit_s: 4.0\n")
+        given = {"scenario": str(scenario), "policies": {"scripted": 1.0}, "labels": True}
+        sandbox.generate(recipe("billiards", **given), folder / "run")
     return folder / "run"
 
 

@@ -1,5 +1,6 @@
 """The meter never spends what is not there, and what it counts is what it spends."""
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -107,7 +108,9 @@ class MeterMachine(RuleBasedStateMachine):
 
 
 TestMeterMachine = MeterMachine.TestCase
-TestMeterMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestMeterMachine.settings = settings(
+    max_examples=600 if "SANDBOX_SOAK" in os.environ else 25, stateful_step_count=30, deadline=None
+)
 
 
 def test_a_meter_without_an_account_counts_and_posts_nothing() -> None:

@@ -1,5 +1,6 @@
 """Policies in a run: in exact proportion after every episode, in an order by chance."""
 
+import os
 from collections import Counter
 from fractions import Fraction
 
@@ -17,7 +18,7 @@ WEIGHTS = st.one_of(
 
 
 @given(st.lists(WEIGHTS, min_size=1, max_size=6), st.integers(0, 2**64))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=250 if "SANDBOX_SOAK" in os.environ else 10, deadline=None)
 def test_after_every_episode_each_policy_has_had_its_share(weights: list[float], seed: int) -> None:
     named = {f"policy_{n}": weight for n, weight in enumerate(weights)}
     exact = {name: Fraction(str(weight)) for name, weight in named.items()}

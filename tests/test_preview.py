@@ -88,10 +88,10 @@ def test_a_picture_has_a_row_for_each_camera_and_factor() -> None:
 
 
 def test_the_gallery_has_a_film_and_a_strip_of_an_episode(tmp_path: Path) -> None:
-    assert gallery(tmp_path, ["tower"]).read_text() == text(["tower"])
-    assert size(tmp_path / "tower_strip.png") == (5 * 132 - 4, 128)
+    assert gallery(tmp_path, ["billiards"]).read_text() == text(["billiards"])
+    assert size(tmp_path / "billiards_strip.png") == (5 * 132 - 4, 128)
     assert size(tmp_path / "gallery.png") == (2 * (5 * 132 + 4), 128 + 18)
-    with Image.open(tmp_path / "tower.gif") as film:
+    with Image.open(tmp_path / "billiards.gif") as film:
         frames = film.n_frames  # pyright: ignore
         film.seek(frames - 1)
         assert film.info["duration"] >= 1000

@@ -12,7 +12,7 @@ from typing import Any
 
 import h5py
 import pytest
-from running import cli, recipe
+from running import TESTS, cli, recipe
 
 import sandbox
 from sandbox.errors import BudgetExhaustedError, FormatError, InvalidInputError, RunConflictError
@@ -35,7 +35,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
         common: dict[str, Any] = {
             "episodes": 5,
             "shard_episodes": 2,
-            "scenario": "push_t_varied",
+            "scenario": str(TESTS / "short_push_t_varied.yaml"),
             "policies": {"random": 1.0, "scripted": 1.0},
         }
         sandbox.generate(recipe("push_t", **common), folder / "state")

@@ -55,8 +55,8 @@ def test_a_pair_shares_its_past_and_parts_when_the_surprise_shows(
 
 
 def test_what_happens_behind_a_screen_shows_when_the_object_does(tmp_path: Path) -> None:
-    run = recorded("ramp_occluder", tmp_path / "run", 16)
-    made = paired(run, tmp_path / "pairs", ["vanish", "recolor"], 4, during="hidden")
+    run = recorded("ramp_occluder", tmp_path / "run", 8)
+    made = paired(run, tmp_path / "pairs", ["vanish", "recolor"], 2, during="hidden")
     waits: list[int] = []
     for pair in pairs(made):
         hidden = made.episode(pair.possible).rows["event.hidden"]
@@ -67,7 +67,7 @@ def test_what_happens_behind_a_screen_shows_when_the_object_does(tmp_path: Path)
 
 
 def test_the_same_plan_for_the_same_seed_and_another_for_another(tmp_path: Path) -> None:
-    run = recorded("tower", tmp_path / "run", 6)
+    run = recorded("billiards", tmp_path / "run", 6)
     assert planned(run, IMPOSSIBLE, 2) == planned(run, IMPOSSIBLE, 2)
     assert planned(run, IMPOSSIBLE, 2) != planned(run, IMPOSSIBLE, 2, seed=1)
 
@@ -89,7 +89,7 @@ def test_surprises_that_cannot_be_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_command_makes_pairs_and_says_when_they_part(tmp_path: Path) -> None:
-    run = recorded("dominoes", tmp_path / "run", 3)
+    run = recorded("billiards", tmp_path / "run", 3)
     done = cli(
         "surprises", run.path, "--with", "vanish,reshape", "--pairs", "1", "--out", tmp_path / "p"
     )
@@ -129,7 +129,7 @@ def test_kinds_that_are_not_named_are_those_with_moments_enough(tmp_path: Path) 
 
 
 def test_pairs_are_drawn_anew_and_are_no_pasts_of_more_surprises(tmp_path: Path) -> None:
-    run = recorded("tower", tmp_path / "run", 4, image_size=16)
+    run = recorded("billiards", tmp_path / "run", 4, image_size=16)
     made = paired(run, tmp_path / "pairs", ["vanish"], 2)
     sandbox.render(made.path, tmp_path / "depth", ["depth"], camera=["main"])
     assert sandbox.verify(tmp_path / "depth").faults == []
@@ -137,6 +137,6 @@ def test_pairs_are_drawn_anew_and_are_no_pasts_of_more_surprises(tmp_path: Path)
     assert {past["episode"] for past in plan["pasts"]} == {0, 2}
     with pytest.raises(InvalidInputError, match="2 episodes have a moment"):
         planned(made, ["recolor"], 3)
-    ways = ["--episode", "1", "--step", "90", "--with", "noop", "--out", tmp_path / "off"]
+    ways = ["--episode", "1", "--step", "20", "--with", "noop", "--out", tmp_path / "off"]
     assert cli("branch", made.path, *ways).returncode == 0
     assert Folder(tmp_path / "off").episode(0).record["branch"]["impossible"]

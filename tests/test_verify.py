@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from running import cli, content, recipe
+from running import TESTS, cli, content, recipe
 
 import sandbox
 from sandbox.errors import RunConflictError
@@ -28,7 +28,7 @@ def colourful(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 episodes=4,
                 observation=["proprio", "pixels"],
                 image_size=16,
-                scenario="push_t_varied",
+                scenario=str(TESTS / "short_push_t_varied.yaml"),
                 compression="none",
             ),
             folder / "run",
