@@ -334,6 +334,14 @@ def test_importing_the_library_is_light_and_registers_every_environment() -> Non
     assert done.stderr == ""
 
 
+def test_a_command_imports_what_it_needs_and_no_more() -> None:
+    done = python("-X", "importtime", "-m", "sandbox", "ledger", "balance")
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert (done.returncode, "sandbox.ledger.book" in imported) == (0, True)
+    heavy = {"gymnasium", "h5py", "numba", "numpy", "pybullet", "pydantic", "torch", "yaml"}
+    assert heavy & imported == set()
+
+
 def test_nothing_is_printed_when_an_environment_is_made() -> None:
     code = (
         "import gymnasium; env = gymnasium.make('sandbox:sandbox/PushT-v0', account=None)\n"
