@@ -21,7 +21,7 @@ def main() -> None:
         show("Meter + hash + ledger, beside simulation", evidence.steps(names, here))
         for schedule in prices.schedules():
             title = f"Credits per CPU second, price schedule {schedule.version}"
-            show(title, pricing.follow(here, schedule))
+            show(title, pricing.table(*pricing.measured(here / schedule.version, schedule)))
         show("Posts in the book", evidence.transfers(here))
         show("Verification without replay", evidence.verifying(names, here))
         trajectory.main()
