@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sandbox import files
-from sandbox.errors import FormatError, InvalidInputError
+from sandbox.dataset.index import Index, Starts
+from sandbox.errors import InvalidInputError
 from sandbox.run.folder import Folder
-from sandbox.trajectory import Column, Schema, ShardReader
+from sandbox.trajectory import Column, ShardReader
 
 
 class Windows(Dataset[dict[str, Tensor]]):
@@ -50,28 +51,18 @@ class Windows(Dataset[dict[str, Tensor]]):
         columns: Sequence[str] = ("pixels", "action", "reward"),
         stride: int = 1,
     ) -> None:
-        if length < 1 or stride < 1 or isinstance(columns, str) or not columns:
-            raise InvalidInputError(
-                f"windows of length {length}, stride {stride} and columns {columns!r}: give a "
-                "length and stride of at least 1 and a list of at least one column."
-            )
+        if isinstance(columns, str) or not columns:
+            raise InvalidInputError(f"columns {columns!r}: give a list of at least one column.")
         self.path, self.length, self.stride = files.place(path), length, stride
-        self._paths = Folder(self.path).paths()
+        index = Index.of(Folder(self.path).paths())
+        self._paths = index.paths
         self._readers: dict[int, ShardReader] = {}
-        self._shard, self._first, lengths, schema = self._index()
-        self.columns: tuple[Column, ...] = tuple(schema[name] for name in columns)
-        counts = np.maximum(0, (lengths - length) // stride + 1)
-        self._ends = np.cumsum(counts)
-        if not len(self):
-            longest = max(lengths, default=0)
-            raise InvalidInputError(
-                f"{path}: a window of {length} rows fits none of its {len(lengths)} episodes, the "
-                f"longest of which has {longest} rows; ask for a shorter length."
-            )
+        self.columns: tuple[Column, ...] = tuple(index.schema[name] for name in columns)
+        self._starts = Starts(index, length, stride, str(path))
 
     def __len__(self) -> int:
         """Return the number of windows."""
-        return int(self._ends[-1]) if len(self._ends) else 0
+        return len(self._starts)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """Return one window; negative indices count from the end."""
@@ -79,7 +70,7 @@ class Windows(Dataset[dict[str, Tensor]]):
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Tensor]]:
         """Return several windows, read in the order in which they lie on disk."""
-        shard, row = self._places(np.asarray(indices, np.int64))
+        shard, row = self._starts.places(indices)
         order = np.lexsort((row, shard)).tolist()
         made = {
             c.name: np.empty((len(order), self.length, *c.shape), c.dtype) for c in self.columns
@@ -100,37 +91,6 @@ class Windows(Dataset[dict[str, Tensor]]):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_readers": {}}
-
-    def _places(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the shard and the first row of each window asked for."""
-        total = len(self)
-        wrong = indices[(indices < -total) | (indices >= total)]
-        if len(wrong):
-            raise IndexError(f"{self.path}: no window {wrong[0]}; it has {total}.")
-        indices = np.where(indices < 0, indices + total, indices)
-        episode = np.searchsorted(self._ends, indices, side="right")
-        before = np.where(episode > 0, self._ends[episode - 1], 0)
-        row = self._first[episode] + (indices - before) * self.stride
-        return self._shard[episode], row
-
-    def _index(
-        self,
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], Schema]:
-        """Return each episode's shard, first row and length, and the schema they share."""
-        schema: Schema | None = None
-        parts: list[NDArray[np.int64]] = []
-        for number, path in enumerate(self._paths):
-            with ShardReader(path) as reader:
-                if schema is not None and reader.schema != schema:
-                    raise FormatError(
-                        f"{path}: has other columns than {self._paths[0]}; load them separately."
-                    )
-                schema = reader.schema
-                shard = np.full(len(reader), number)
-                parts.append(np.stack((shard, reader.offsets, reader.lengths)))
-        assert schema is not None, "shards() returns at least one"
-        shard, first, lengths = np.concatenate(parts, axis=1)
-        return shard, first, lengths, schema
 
     def _reader(self, shard: int) -> ShardReader:
         """Return the reader of a shard."""

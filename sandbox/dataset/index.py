@@ -1,0 +1,113 @@
+"""Where the rows of episodes lie in shards, and where windows of them begin."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sandbox.errors import FormatError, InvalidInputError
+from sandbox.trajectory import Schema, ShardReader
+
+I64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Index:
+    """Where the rows of episodes lie.
+
+    Attributes:
+        paths: the shards.
+        schema: the columns, which all shards share.
+        shard: which shard each episode is in, int64 (episodes,).
+        first: its first row there, int64 (episodes,).
+        lengths: its rows, T+1, int64 (episodes,).
+    """
+
+    paths: tuple[Path, ...]
+    schema: Schema
+    shard: I64
+    first: I64
+    lengths: I64
+
+    @classmethod
+    def of(cls, paths: Sequence[Path]) -> Self:
+        """Return the index of all episodes in shards, of which there is at least one.
+
+        Raises:
+            FormatError: a shard cannot be read, or has other columns than the first.
+        """
+        schema: Schema | None = None
+        parts: list[I64] = []
+        for number, path in enumerate(paths):
+            with ShardReader(path) as reader:
+                if schema is not None and reader.schema != schema:
+                    raise FormatError(
+                        f"{path}: has other columns than {paths[0]}; load them separately."
+                    )
+                schema = reader.schema
+                shard = np.full(len(reader), number)
+                parts.append(np.stack((shard, reader.offsets, reader.lengths)))
+        assert schema is not None, "there is at least one shard"
+        return cls(tuple(paths), schema, *np.concatenate(parts, axis=1))
+
+    def __len__(self) -> int:
+        """The number of episodes."""
+        return len(self.lengths)
+
+    def select(self, episodes: NDArray[Any]) -> Self:
+        """Return the index of some episodes: their numbers, or a mask (episodes,)."""
+        kept = {name: getattr(self, name)[episodes] for name in ("shard", "first", "lengths")}
+        return replace(self, **kept)
+
+
+class Starts:
+    """Where the windows of `length` rows begin, `stride` rows apart, episode by episode.
+
+    None crosses the end of an episode.
+
+    Args:
+        index: the episodes.
+        length: rows of a window.
+        stride: rows between the starts of neighbouring windows of an episode.
+        named: what errors call the dataset.
+
+    Raises:
+        InvalidInputError: `length` or `stride` below 1, or no episode is long enough.
+    """
+
+    def __init__(self, index: Index, length: int, stride: int, named: str) -> None:
+        if length < 1 or stride < 1:
+            raise InvalidInputError(
+                f"windows of length {length} and stride {stride}: give at least 1 of each."
+            )
+        self.index, self.length, self.stride, self._named = index, length, stride, named
+        self._ends = np.cumsum(np.maximum(0, (index.lengths - length) // stride + 1))
+        if not len(self):
+            longest = max(index.lengths, default=0)
+            raise InvalidInputError(
+                f"{named}: a window of {length} rows fits none of its {len(index)} episodes, the "
+                f"longest of which has {longest} rows; ask for a shorter length."
+            )
+
+    def __len__(self) -> int:
+        """The number of windows."""
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def places(self, windows: Sequence[int] | NDArray[Any]) -> tuple[I64, I64]:
+        """Return the shard and the first row of windows; negative numbers count from the end.
+
+        Raises:
+            IndexError: there is no such window.
+        """
+        asked, total = np.asarray(windows, np.int64), len(self)
+        wrong = asked[(asked < -total) | (asked >= total)]
+        if len(wrong):
+            raise IndexError(f"{self._named}: no window {wrong[0]}; it has {total}.")
+        asked = np.where(asked < 0, asked + total, asked)
+        episode = np.searchsorted(self._ends, asked, side="right")
+        before = np.where(episode > 0, self._ends[episode - 1], 0)
+        row = self.index.first[episode] + (asked - before) * self.stride
+        return self.index.shard[episode], row
