@@ -85,7 +85,7 @@ def measured(folder: Path, schedule: prices.PriceSchedule) -> tuple[list[Cost], 
         else cost
         for cost in whole
     ]
-    every = [*whole, *(plain for plain in bare if plain.wanted.observation == NUMBERS)]
+    every = [*whole, *(plain for plain, cost in zip(bare, whole, strict=True) if plain is not cost)]
     for number in range(ROUNDS):
         for n, cost in enumerate(every):
             cost.run(folder / f"{n}-{number}", schedule)
