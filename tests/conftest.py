@@ -12,6 +12,8 @@ from sandbox import catalogue
 from sandbox.env import SandboxEnv
 from sandbox.ledger import Ledger
 
+# Processes that tests start would each compile every module again, a quarter of their time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["SANDBOX_PRICES"] = "1"  # Easy to reckon with: no load changes it.
 COMPILE = "from sandbox.renderer.rasterizer import Rasterizer; Rasterizer().warm_up()"
 
