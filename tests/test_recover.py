@@ -205,9 +205,7 @@ def test_kills_lose_nothing_charge_nothing_twice_nothing_free_and_leave_the_same
         account, whole = f"lab/{seed}", tmp_path / f"whole{seed}"
         monkeypatch.setenv("SANDBOX_HOME", str(homes[0]))
         Ledger().grant(account, FUNDS)
-        cost = sandbox.generate(
-            changed(KILLED, seed=seed, account=account), whole, key=key
-        )
+        cost = sandbox.generate(changed(KILLED, seed=seed, account=account), whole, key=key)
         monkeypatch.setenv("SANDBOX_HOME", str(homes[1]))
         Ledger().grant(account, FUNDS if seed % 2 else cost.amount)
         paid = ("--seed", str(seed), "--admission", "greedy")
