@@ -504,6 +504,7 @@ for word in sys.argv[2:]:
     if os.fork():
         assert os.wait()[1] == 0
         continue
+    sys.dont_write_bytecode = True  # It would be cut.
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
     writer = None
     try:
