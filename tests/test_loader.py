@@ -251,13 +251,13 @@ def test_several_threads_read_the_episodes_of_one(ramps: Path) -> None:
 
 def test_training_reads_more_shards_than_the_process_may_open_files(tmp_path: Path) -> None:
     (tmp_path / "shards").mkdir()
-    for n in range(40):
+    for n in range(20):
         with ShardWriter(tmp_path / f"shards/shard-{n:05d}.h5", SCHEMA, {}, sync=False) as writer:
             writer.append(ramp(n, 4))
     code = (
         "import os, resource; from sandbox.dataset.windows import Windows\n"
         f"windows, others = (Windows({str(tmp_path)!r}, 2, ('step_idx',)) for _ in range(2))\n"
-        "limit = len(os.listdir('/proc/self/fd')) + 20\n"
+        "limit = len(os.listdir('/proc/self/fd')) + 10\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))\n"
         "for them in (windows, others):\n"
         "    for k in range(len(them)): them[k]\n"
