@@ -79,15 +79,22 @@ def digest(told: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def here() -> str:
+def warm(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A home in which meshes are kept."""
+    return str(tmp_path_factory.mktemp("warm"))
+
+
+@pytest.fixture(scope="module")
+def here(warm: str) -> str:
     """The digest of the same pictures, drawn in this process."""
-    with redirect_stdout(io.StringIO()) as told:
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as told:
+        patch.setenv("SANDBOX_HOME", warm)
         exec(DRAW.format(tests=str(TESTS)), {})
     return digest(told.getvalue())
 
 
-def test_another_hash_seed_gives_the_same_bytes(here: str) -> None:
-    assert drawn(PYTHONHASHSEED="12345")[0] == here
+def test_another_hash_seed_gives_the_same_bytes(here: str, warm: str) -> None:
+    assert drawn(PYTHONHASHSEED="12345", SANDBOX_HOME=warm)[0] == here
 
 
 @pytest.mark.skipif(not SOAK, reason="it compiles the whole renderer: run `make soak`")
