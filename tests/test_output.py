@@ -205,7 +205,7 @@ def test_a_disk_that_takes_no_more_is_one_line(short: Path, tmp_path: Path) -> N
 def test_a_full_disk_behind_stdout_is_one_line_and_a_closed_pipe_is_none() -> None:
     with open("/dev/full", "wb") as nowhere:
         full = subprocess.run(
-            [*COMMAND, "factors", "push_t"],
+            [*COMMAND, "schema", "recipe"],
             stdout=nowhere,
             stderr=subprocess.PIPE,
             text=True,
@@ -213,7 +213,7 @@ def test_a_full_disk_behind_stdout_is_one_line_and_a_closed_pipe_is_none() -> No
         )
     assert (full.returncode, len(full.stderr.splitlines())) == (2, 1), full.stderr
     assert "No space left on device" in full.stderr
-    line = f"'{sys.executable}' -m sandbox factors push_t | true"
+    line = f"'{sys.executable}' -m sandbox schema recipe | true"
     ended = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
     assert ended.stderr == ""
 

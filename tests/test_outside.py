@@ -240,7 +240,7 @@ def test_broken_packages_are_named_in_a_line_each_and_harm_no_other(package: Pat
     ):
         assert sum(says in line for line in done.stderr.splitlines()) == 1, (says, done.stderr)
     assert len(done.stderr.splitlines()) == 9, done.stderr
-    told, made = alone(package, "scenarios", "--json"), alone(package, "factors", "raises")
+    told, made = cli(package, "scenarios --json", "factors raises")
     assert "beam_ball_varied" in told.stdout
     assert "bad.yaml:1: " in told.stderr
     assert (made.returncode, made.stderr.count("error:")) == (2, 1)
