@@ -13,15 +13,24 @@ from sandbox.env import SandboxEnv
 from sandbox.ledger import Ledger
 
 os.environ["SANDBOX_PRICES"] = "1"  # Easy to reckon with: no load changes it.
-COMPILE = "from sandbox.renderer.rasterizer import Rasterizer; Rasterizer().warm_up()"
+COMPILE = """
+import compileall
+for folder in ("sandbox", "envs"):
+    compileall.compile_dir(folder, quiet=2)
+from sandbox.renderer.rasterizer import Rasterizer
+Rasterizer().warm_up()
+"""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile the renderer once, while workers find their tests, and not in each of them."""
+    """Compile all once, while workers find their tests: not the renderer in each of them, nor every
+    module in each process that a test starts, where PYTHONDONTWRITEBYTECODE is set."""
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         file, name = tempfile.mkstemp()
         fcntl.flock(file, fcntl.LOCK_EX)  # Held as long as the compiling process has it open.
-        compiling = subprocess.Popen([sys.executable, "-c", COMPILE], pass_fds=[file])
+        compiling = subprocess.Popen(
+            [sys.executable, "-c", COMPILE], pass_fds=[file], cwd=config.rootpath
+        )
         os.close(file)
         os.environ["SANDBOX_COMPILING"] = name
         config.add_cleanup(lambda: (compiling.wait(), os.unlink(name)))

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
+from sandbox import jsonfile
 from sandbox.cli import main
 from sandbox.evidence.note import SigningKey
 from sandbox.run.recipe import Recipe
@@ -16,7 +17,6 @@ from sandbox.run.run import Run
 from sandbox.sources.generation import Generation
 
 TESTS = Path(__file__).parent
-KILLED = TESTS / "killed.yaml"  # A recipe of many short episodes, to be interrupted anywhere.
 SHORT = str(TESTS / "short_billiards.yaml")  # A scenario of 30 steps.
 
 
@@ -32,6 +32,17 @@ def recipe(environment: str = "cartpole_swingup", **changes: object) -> Recipe:
     short = TESTS / f"short_{environment}.yaml"
     given |= {"scenario": str(short)} if short.exists() else {}
     return Recipe.model_validate({**given, **changes})
+
+
+def file_of(wanted: Recipe, folder: Path) -> Path:
+    """Write a recipe into a folder, for the command line."""
+    path = folder / "recipe.yaml"
+    path.write_bytes(jsonfile.encode(wanted.model_dump(exclude_none=True)))
+    return path
+
+
+# Many short episodes of the same length, some milliseconds each, to be interrupted anywhere.
+KILLED = recipe(policies={"random": 1.0, "ou_noise": 1.0}, episodes=24, seed=11, shard_episodes=9)
 
 
 @contextmanager

@@ -1,50 +1,63 @@
 """What bytes depend on has a name, and whoever has that name simulates the same bytes."""
 
-import os
 import platform
 import shutil
 import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
 import pytest
-from running import cli, recipe
+from running import cli, clis, file_of, recipe
 
 import sandbox
-from sandbox import jsonfile, mathematics
+from sandbox import mathematics
 from sandbox.trajectory import shards
 from sandbox.world import determinism
 
 HIDDEN = mathematics.VARIANTS[1]  # glibc without fused multiply-add.
-MAKE = "from sandbox.cli import main; main()"
 WORLD = "pendulum_chain"  # Its bytes depend on how sine and cosine are rounded.
-
-
-def elsewhere(*words: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process with other environment variables."""
-    return subprocess.run(
-        [sys.executable, "-c", MAKE, *map(str, words)],
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+REPLAYING = (
+    ("render", "--image-size", "16"),
+    ("branch", "--episode", "1", "--step", "150", "--with", "noop"),
+)
+Done = subprocess.CompletedProcess[str]
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The same recipe, made by this library of mathematics and by one without FMA."""
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Done]:
+    """What commands say in one process without FMA; they follow each other.
+
+    `generate` makes the run `hidden` of the folder that holds the recipe, and all others read it,
+    or the run `plain`, which this library of mathematics has made before of the same recipe.
+    """
     folder = tmp_path_factory.mktemp("classes")
-    path = folder / "recipe.yaml"
-    path.write_bytes(jsonfile.encode(recipe(WORLD, episodes=2).model_dump(exclude_none=True)))
-    ways: dict[str, Mapping[str, str]] = {"plain": {}, "hidden": HIDDEN}
-    for name, variables in ways.items():
-        out, home = folder / name, str(folder / f"home of {name}")
-        done = elsewhere("generate", path, "--out", out, SANDBOX_HOME=home, **variables)
-        assert done.returncode == 0, done.stderr
-    return {name: folder / name for name in ways}
+    plain, hidden = folder / "plain", folder / "hidden"
+    wanted = recipe(WORLD, episodes=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SANDBOX_HOME", str(folder / "home of plain"))
+        sandbox.generate(wanted, plain)
+    commands: dict[str, list[str | Path]] = {
+        "generate": ["generate", file_of(wanted, folder), "--out", hidden],
+        "verify": ["verify", plain],
+        **{words[0]: made(words, hidden, folder / words[0]) for words in REPLAYING},
+    }
+    home = str(folder / "home of hidden")
+    done = clis(*commands.values(), SANDBOX_HOME=home, **HIDDEN)
+    return dict(zip(commands, done, strict=True))
+
+
+def made(words: Sequence[str], run: Path, out: Path) -> list[str | Path]:
+    return [words[0], run, *words[1:], "--out", out]
+
+
+@pytest.fixture(scope="module")
+def runs(told: dict[str, Done]) -> dict[str, Path]:
+    """The same recipe, made by this library of mathematics and by one without FMA."""
+    done = told["generate"]
+    assert done.returncode == 0, done.stderr
+    hidden = Path(done.args[-1])
+    return {"plain": hidden.with_name("plain"), "hidden": hidden}
 
 
 def rows(run: Path) -> dict[str, bytes]:
@@ -69,28 +82,26 @@ def test_where_bytes_differ_the_fingerprint_does(runs: dict[str, Path]) -> None:
         assert not same
 
 
-def test_verify_takes_the_variant_that_a_run_names(runs: dict[str, Path]) -> None:
+def test_verify_takes_the_variant_that_a_run_names(
+    runs: dict[str, Path], told: dict[str, Done]
+) -> None:
     report = sandbox.verify(runs["hidden"])
     assert (report.faults, report.replayed, report.undecided) == ([], 2, {})
     same = sandbox.open_run(runs["hidden"]).identity.engine == determinism.engine()
     assert any("replayed in processes with GLIBC_TUNABLES" in n for n in report.notes) != same
     assert sandbox.audit(runs["hidden"], fraction=0.9).report.faults == []
-    done = elsewhere("verify", runs["plain"], **HIDDEN)  # And the other way round.
+    done = told["verify"]  # And the other way round.
     assert (done.returncode, "2 simulated again bit for bit" in done.stdout) == (0, True)
 
 
-@pytest.mark.parametrize(
-    "words", [("render", "--image-size", "16"), ("branch", "--episode", "1", "--step", "150")]
-)
+@pytest.mark.parametrize("words", REPLAYING)
 def test_what_replays_elsewhere_says_in_which_class_to_do_it(
-    words: tuple[str, ...], runs: dict[str, Path], tmp_path: Path
+    words: tuple[str, ...], runs: dict[str, Path], told: dict[str, Done], tmp_path: Path
 ) -> None:
-    more = (*words[1:], "--with", "noop") if words[0] == "branch" else words[1:]
-    made = (words[0], runs["hidden"], *more, "--out")
-    done = cli(*made, tmp_path / "out")
+    done = cli(*made(words, runs["hidden"], tmp_path / "out"))
     if rows(runs["plain"]) != rows(runs["hidden"]):
         assert (done.returncode, "GLIBC_TUNABLES=" in done.stderr) == (2, True), done.stderr
-    assert elsewhere(*made, tmp_path / "other", **HIDDEN).returncode == 0
+    assert told[words[0]].returncode == 0, told[words[0]].stderr
 
 
 def test_a_lie_is_found_in_the_variant_that_a_run_names(

@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -24,7 +25,8 @@ NOT_HERE = re.compile(
 )  # The machine's, not the test's.
 
 
-PLAIN = re.compile(r"sandbox ([^$|;&<>]*?)(?: > (\S+))?")  # A command that needs no shell.
+# A command, or an example, that needs no shell.
+PLAIN = re.compile(r"(sandbox|python examples/\w+\.py) ([^$|;&<>]*?)(?: > (\S+))?")
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
@@ -42,17 +44,28 @@ def test_the_code_blocks_run(path: Path, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def run_lines(lines: list[str]) -> None:
-    """Run the lines of a block: commands of ours in this process, all else by a shell."""
+    """Run the lines of a block: what is ours in this process, all else by a shell."""
     lines = [line.partition("  #")[0].strip() for line in lines]
     for plain, some in groupby(lines, lambda line: PLAIN.fullmatch(line) is not None):
         if not plain:
             shell("\n".join(some))
             continue
         for found in filter(None, map(PLAIN.fullmatch, some)):
-            done = cli(*shlex.split(found[1]))
+            program, words = found[1], shlex.split(found[2])
+            if program != "sandbox":
+                example(program.removeprefix("python "), words)
+                continue
+            done = cli(*words)
             assert done.returncode == 0, f"{found[0]}\n{done.stdout}\n{done.stderr}"
-            if found[2]:
-                Path(found[2]).write_text(done.stdout)
+            if found[3]:
+                Path(found[3]).write_text(done.stdout)
+
+
+def example(path: str, words: list[str]) -> None:
+    """Run an example as Python does, where torch is imported already."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [path, *words])
+        runpy.run_path(path, run_name="__main__")
 
 
 def shell(text: str) -> None:

@@ -265,7 +265,7 @@ def test_a_disk_that_fails_anywhere_in_a_run_leaves_one_that_goes_on_to_the_same
 
     monkeypatch.setattr(os, "fsync", failing)
     failures = 0
-    for fail_at in range(1, 40, 1 if SOAK else 2):
+    for fail_at in range(1, 40, 1 if SOAK else 3):
         calls[0] = 0
         folder = tmp_path / f"run{fail_at}"
         said = refused(wanted, folder)

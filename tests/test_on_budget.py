@@ -4,6 +4,7 @@ What an example says was paid is what
 the ledger says.
 """
 
+import multiprocessing
 import runpy
 import warnings
 from pathlib import Path
@@ -82,6 +83,8 @@ def test_an_environment_that_never_could_be_paid_idles_inside_its_space() -> Non
 
 def test_stable_baselines_ends_learning_in_processes_of_its_own() -> None:
     Ledger().grant("lab", prices.micro(10_000))
+    # Its processes start from one that has imported torch, and not each from nothing.
+    multiprocessing.set_forkserver_preload(["stable_baselines3", "sandbox.env"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Its own.
         model = example("sb3_on_budget")["train"](4.0, 2, "lab")

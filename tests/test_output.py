@@ -2,9 +2,10 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import h5py
@@ -36,19 +37,54 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         os.environ["SANDBOX_HOME"] = before
 
 
-def process(
-    *arguments: str | Path, limit: str = "", **environ: str
+def process(*arguments: str | Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process of its own."""
+    return in_shell([*COMMAND, *map(str, arguments)], **environ)
+
+
+def in_shell(
+    words: Sequence[str], limit: str = "", **environ: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command in a process of its own, in a shell that first sets a limit."""
-    line = " ".join(f"'{part}'" for part in [*COMMAND, *map(str, arguments)])
+    """Run a program, in a shell that first sets a limit; bytecode, which that cuts, is not kept."""
+    environ = {"PYTHONDONTWRITEBYTECODE": "1", **environ}
     return subprocess.run(
-        ["sh", "-c", f"{limit} {line}"],
+        ["sh", "-c", f"{limit} {shlex.join(words)}"],
         capture_output=True,
         text=True,
         errors="replace",
         env={**os.environ, **environ},
         check=False,
     )
+
+
+IN_TURN = """
+import sys
+from itertools import groupby
+from sandbox.cli import main
+for words in [list(some) for then, some in groupby(sys.argv[1:], "+".__eq__) if not then]:
+    sys.argv[1:], status = words, 0
+    try:
+        main()
+    except SystemExit as end:
+        status = end.code or 0
+    print(flush=True, end=chr(28))
+    print(status, file=sys.stderr, flush=True, end=chr(28))
+"""
+
+
+def in_turn(
+    *commands: Sequence[str | Path], limit: str = "", **environ: str
+) -> list[subprocess.CompletedProcess[str]]:
+    """Run commands one after another in one process, where each prints to the real stdout."""
+    words = [str(word) for command in commands for word in (*command, "+")]
+    done = in_shell([sys.executable, "-c", IN_TURN, *words], limit, **environ)
+    assert done.returncode == 0, done.stderr
+    found: list[subprocess.CompletedProcess[str]] = []
+    pieces = zip(commands, done.stdout.split("\x1c"), done.stderr.split("\x1c"), strict=False)
+    for command, out, said in pieces:
+        found.append(subprocess.CompletedProcess(list(command), int(said[-1]), out, said[:-1]))
+    assert len(found) == len(commands)
+    return found
 
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:
@@ -87,16 +123,18 @@ def cli_recipe(folder: Path, **changes: object) -> Path:
 
 def test_an_ascii_terminal_shows_every_path_and_table(short: Path, tmp_path: Path) -> None:
     out, nothing = tmp_path / "gr\u00fc\u00df \u2603", tmp_path / "\u2603"
-    for command in (
+    *done, missing = in_turn(
         ("generate", cli_recipe(tmp_path), "--out", out),
         ("verify", out, "--sample", "1"),
         ("factors", "push_t"),
         ("inspect", nothing),
-    ):
-        done = process(*command, **ASCII)
-        assert "Traceback" not in done.stderr, done.stderr
-        assert done.returncode == (2 if nothing in command else 0), done.stderr
-        assert (done.stdout + done.stderr).isascii()
+        **ASCII,
+    )
+    for one in (*done, missing):
+        assert "Traceback" not in one.stderr, one.stderr
+        assert one.returncode == (2 if one is missing else 0), one.stderr
+        assert (one.stdout + one.stderr).isascii()
+        assert one.stdout or one is missing
     assert sandbox.verify(out, sample=0).faults == []
 
 
@@ -153,22 +191,21 @@ def test_what_cannot_be_written_is_one_line(
     assert said in one_line(cli(*words))
 
 
-@pytest.mark.parametrize("command", ["generate", "coverage", "prove"])
-def test_a_disk_that_takes_no_more_is_one_line(command: str, short: Path, tmp_path: Path) -> None:
-    """A process that may write files of 8 KiB only meets what a full disk gives it."""
-    words: dict[str, list[str | Path]] = {
-        "generate": [cli_recipe(tmp_path), "--out", tmp_path / "new"],
-        "coverage": [short, "--out", tmp_path / "c.png"],
-        "prove": [short, "--episode", "0", "--step", "3", "--out", tmp_path / "p.json"],
-    }
-    small = "ulimit -f 1;" if command == "prove" else "ulimit -f 8;"
-    one_line(process(command, *words[command], limit=small, SANDBOX_HOME=str(tmp_path / "h")))
+def test_a_disk_that_takes_no_more_is_one_line(short: Path, tmp_path: Path) -> None:
+    """A process that may write files of some KiB only meets what a full disk gives it."""
+    drawn = ("coverage", short, "--out", tmp_path / "c.png")
+    made = ("generate", cli_recipe(tmp_path), "--out", tmp_path / "new")
+    proved = ("prove", short, "--episode", "0", "--step", "3", "--out", tmp_path / "p.json")
+    home = str(tmp_path / "h")
+    for limit, commands in (("ulimit -f 8;", (made, drawn)), ("ulimit -f 1;", (proved,))):
+        for done in in_turn(*commands, limit=limit, SANDBOX_HOME=home):
+            one_line(done)
 
 
 def test_a_full_disk_behind_stdout_is_one_line_and_a_closed_pipe_is_none() -> None:
     with open("/dev/full", "wb") as nowhere:
         full = subprocess.run(
-            [*COMMAND, "factors", "push_t"],
+            [*COMMAND, "schema", "recipe"],
             stdout=nowhere,
             stderr=subprocess.PIPE,
             text=True,
@@ -176,7 +213,7 @@ def test_a_full_disk_behind_stdout_is_one_line_and_a_closed_pipe_is_none() -> No
         )
     assert (full.returncode, len(full.stderr.splitlines())) == (2, 1), full.stderr
     assert "No space left on device" in full.stderr
-    line = f"'{sys.executable}' -m sandbox factors push_t | true"
+    line = f"'{sys.executable}' -m sandbox schema recipe | true"
     ended = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
     assert ended.stderr == ""
 

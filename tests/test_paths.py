@@ -19,7 +19,7 @@ from sandbox.run.settle import recover
 
 RECIPE = (
     f"format: 1\nenvironment: billiards\nscenario: {SHORT}\n"
-    "policies: {random: 1}\nepisodes: 3\nseed: 1\n"
+    "policies: {random: 1}\nepisodes: 2\nseed: 1\n"
 )
 Calls = dict[str, Callable[[Callable[[str], Any]], Any]]
 CALLS: Calls = {  # Every public function, in an order in which each finds what it needs.
@@ -116,7 +116,7 @@ def test_workers_find_the_scenario_of_a_relative_path(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "it.py").write_text(code)
     done = python("it.py", cwd=tmp_path / "elsewhere")
-    assert done.stdout == "3\n", done.stderr
+    assert done.stdout == "2\n", done.stderr
 
 
 def test_commands_take_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +125,7 @@ def test_commands_take_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / "r.yaml").write_text(RECIPE)
     done = cli("generate", "~/r.yaml", "--out", "~/run", "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["episodes"] == 3
+    assert json.loads(done.stdout)["episodes"] == 2
     for command in (
         ("inspect", "~/run"),
         ("verify", "~/run"),

@@ -11,12 +11,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from running import KILLED, cli, content, opened, recipe
+from running import KILLED, cli, content, file_of, opened, recipe
 
 import sandbox
 from sandbox import prices
@@ -26,13 +26,12 @@ from sandbox.ledger import Ledger, charge_id, locks
 from sandbox.run.folder import BOOKING, Folder
 from sandbox.run.locks import lock, lock_lease
 from sandbox.run.recipe import changed
-from sandbox.run.recipe import load as load_recipe
 from sandbox.run.settle import Settlement, recover
 from sandbox.trajectory import ShardReader, shards
 from sandbox.verification.trust import Trust
 
 SOAK = "SANDBOX_SOAK" in os.environ
-KILLS = 100 if SOAK else 5
+KILLS = 100 if SOAK else 4  # One in every way.
 FUNDS = prices.micro(5000)
 
 # The command line, posting and holding in small batches, in the workers that it spawns too. Told
@@ -42,7 +41,7 @@ import os, signal
 from sandbox.run import run
 from sandbox.trajectory import ShardWriter
 
-run.BATCH, run.CHUNK, run.HOLD_BYTES = 5, 3, 100_000
+run.BATCH, run.CHUNK, run.HOLD_BYTES = 5, 3, 20_000
 commit, last = ShardWriter.commit, [int(os.environ.get("DIES_AFTER", "0"))]
 
 def dying(self):
@@ -93,9 +92,8 @@ class Victim:
         """Start it as the leader of a group of its own."""
         script = self.folder.with_name("main.py")
         script.write_text(MAIN)
-        command = [sys.executable, str(script), "generate", str(KILLED), "--out", str(self.folder)]
         process = subprocess.Popen(
-            [*command, "--account", self.account, *self.options],
+            [sys.executable, str(script), *self.command()],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env={**os.environ, "DIES_AFTER": str(dies_after)},
@@ -104,11 +102,15 @@ class Victim:
         STARTED.append(process)
         return process
 
+    def command(self) -> list[str]:
+        """The words of the command line that makes the run."""
+        path, out = file_of(KILLED, self.folder.parent), str(self.folder)
+        return ["generate", str(path), "--out", out, "--account", self.account, *self.options]
+
     def finish(self) -> None:
-        """Run it to its end."""
-        process = self.start()
-        _, error = process.communicate(timeout=120)
-        assert process.returncode == 0, error.decode()
+        """Run it to its end, by this process alone."""
+        done = cli(*self.command(), "--workers", "1")
+        assert done.returncode == 0, done.stderr
 
     def lines(self) -> int:
         """How many episodes are kept, roughly."""
@@ -166,7 +168,7 @@ def kill(victim: Victim, how: str, chance: random.Random) -> str:
     early = chance.uniform(0.2, 2.0) if how != "worker" and chance.random() < 0.3 else 60.0
     while how != "unposted" and process.poll() is None and time.monotonic() - begun < early:
         if victim.lines() > before:
-            time.sleep(chance.uniform(0, 0.15))
+            time.sleep(chance.uniform(0, 0.05))
             break
         time.sleep(0.005)
     crew = workers_of(process) if how == "worker" else []
@@ -203,15 +205,15 @@ def test_kills_lose_nothing_charge_nothing_twice_nothing_free_and_leave_the_same
         account, whole = f"lab/{seed}", tmp_path / f"whole{seed}"
         monkeypatch.setenv("SANDBOX_HOME", str(homes[0]))
         Ledger().grant(account, FUNDS)
-        cost = sandbox.generate(
-            changed(load_recipe(str(KILLED)), seed=seed, account=account), whole, key=key
-        )
+        cost = sandbox.generate(changed(KILLED, seed=seed, account=account), whole, key=key)
         monkeypatch.setenv("SANDBOX_HOME", str(homes[1]))
         Ledger().grant(account, FUNDS if seed % 2 else cost.amount)
-        paid = ("--seed", str(seed), "--admission", "greedy", "--workers", str(2 - seed % 3 // 2))
+        paid = ("--seed", str(seed), "--admission", "greedy")
         victim = Victim(tmp_path / f"run{seed}", account, paid)
         while dead(kills) < KILLS and not (victim.folder / "manifest.json").exists():
-            how = kill(victim, next(hows), chance)
+            how = next(hows)
+            crew = how in ("worker", "coordinator") or (SOAK and seed % 3 < 2)
+            how = kill(replace(victim, options=(*paid, "--workers", str(1 + crew))), how, chance)
             kills[how] += 1
             if not (victim.folder / "run.json").exists():
                 continue
@@ -234,7 +236,7 @@ def dead(kills: Counter[str]) -> int:
 def check_finished(victim: Victim, whole: Path, cost: int) -> None:
     """Check that a run that was killed has all, is charged once for it, and is as another."""
     assert content(victim.folder) == content(whole)
-    run, count = Folder(victim.folder).run, load_recipe(str(KILLED)).episodes
+    run, count = Folder(victim.folder).run, KILLED.episodes
     book = Ledger()
     assert sorted(posts_of(book, victim.account)) == sorted(charge_id(run, n) for n in range(count))
     balance = book.balance(victim.account)
@@ -268,7 +270,7 @@ def test_what_was_kept_and_not_posted_when_all_died_is_posted_once_and_the_rest_
     victim.check(settled=True)
     assert recover(victim.folder, Ledger()) == Settlement(victim.kept)
     victim.finish()
-    assert len(posts_of(Ledger(), "lab")) == load_recipe(str(KILLED)).episodes
+    assert len(posts_of(Ledger(), "lab")) == KILLED.episodes
 
 
 def test_what_a_killed_process_held_pays_for_the_same_command_again(tmp_path: Path) -> None:
@@ -313,7 +315,7 @@ def test_a_copy_of_a_run_that_is_being_generated_is_left_alone_until_that_ends(
     before = content(copy)
     with pytest.raises(RunConflictError, match="generating this run in another folder"):
         recover(copy, Ledger())
-    done = cli("generate", KILLED, "--out", copy, "--account", "lab", *long)
+    done = cli(*Victim(copy, "lab", long).command())
     assert done.returncode == 2
     assert "generating this run in another folder" in " ".join(done.stderr.split())
     assert content(copy) == before

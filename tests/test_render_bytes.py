@@ -6,9 +6,11 @@ CPUs are in golden.json.
 """
 
 import importlib
+import io
 import os
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,7 @@ print("sha256", told.hexdigest())
 """
 
 
+TESTS = Path(__file__).parent
 SOAK = "SANDBOX_SOAK" in os.environ
 GENERIC = {"NUMBA_CPU_NAME": "generic", "OPENBLAS_CORETYPE": "Prescott"}  # No AVX, no FMA.
 
@@ -66,18 +69,32 @@ NO_FOLDER = "from numba.core import caching\ncaching.CacheImpl._locator_classes 
 
 def drawn(before: str = "", **env: str) -> tuple[str, str]:
     """Return the digest of pictures drawn in a fresh process, and its warnings."""
-    done = run(before + DRAW.format(tests=str(Path(__file__).parent)), **env)
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("sha256")]
-    return line, done.stderr
+    done = run(before + DRAW.format(tests=str(TESTS)), **env)
+    return digest(done.stdout), done.stderr
+
+
+def digest(told: str) -> str:
+    (line,) = [line for line in told.splitlines() if line.startswith("sha256")]
+    return line
 
 
 @pytest.fixture(scope="module")
-def here() -> str:
-    return drawn(PYTHONHASHSEED="0")[0]
+def warm(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A home in which meshes are kept."""
+    return str(tmp_path_factory.mktemp("warm"))
 
 
-def test_another_hash_seed_gives_the_same_bytes(here: str) -> None:
-    assert drawn(PYTHONHASHSEED="12345")[0] == here
+@pytest.fixture(scope="module")
+def here(warm: str) -> str:
+    """The digest of the same pictures, drawn in this process."""
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as told:
+        patch.setenv("SANDBOX_HOME", warm)
+        exec(DRAW.format(tests=str(TESTS)), {})
+    return digest(told.getvalue())
+
+
+def test_another_hash_seed_gives_the_same_bytes(here: str, warm: str) -> None:
+    assert drawn(PYTHONHASHSEED="12345", SANDBOX_HOME=warm)[0] == here
 
 
 @pytest.mark.skipif(not SOAK, reason="it compiles the whole renderer: run `make soak`")

@@ -1,4 +1,7 @@
-"""Trajectory files: what goes in comes out, an episode is there whole or not at all."""
+"""Trajectory files: what goes in comes out, an episode is there whole or not at all.
+
+The long version (SANDBOX_SOAK=1, `make soak`) kills at more lines, and flips more bytes.
+"""
 
 import hashlib
 import json
@@ -34,6 +37,7 @@ from sandbox.trajectory import (
     shards,
 )
 
+SOAK = "SANDBOX_SOAK" in os.environ
 SCHEMA = Schema(
     (
         Column("pixels", "uint8", (16, 16, 3), "t", "1"),
@@ -243,7 +247,7 @@ def test_another_process_writes_the_same_bytes(tmp_path: Path, twelve_ramps: Pat
     assert path.read_bytes() == twelve_ramps.read_bytes()
 
 
-@pytest.mark.skipif("SANDBOX_SOAK" not in os.environ, reason="long: run `make soak`")
+@pytest.mark.skipif(not SOAK, reason="long: run `make soak`")
 def test_a_run_killed_at_random_keeps_what_it_said_and_ends_in_the_same_bytes(
     tmp_path: Path, twelve_ramps: Path
 ) -> None:
@@ -322,7 +326,8 @@ print(kills)
 def test_a_kill_at_any_line_of_the_writer_ends_in_the_same_bytes(tmp_path: Path) -> None:
     (tmp_path / "goal").mkdir()
     (tmp_path / "run").mkdir()
-    kills = output(KILL_AT_EVERY_LINE, tmp_path / "run", write(tmp_path / "goal", 2), 4, 37)
+    step = 37 if SOAK else 83
+    kills = output(KILL_AT_EVERY_LINE, tmp_path / "run", write(tmp_path / "goal", 2), 4, step)
     assert int(kills) > 20
 
 
@@ -401,7 +406,7 @@ def test_readers_made_at_different_times_read_a_shard_that_another_process_write
     assert process.stdout is not None
     readers: list[ShardReader] = []
     for line in process.stdout:
-        if int(line) % 20 == 0:
+        if int(line) % 8 == 0:
             readers.append(ShardReader(part(path)))
             assert len(readers[-1]) > int(line)
         for reader in readers[-3:]:
@@ -493,36 +498,56 @@ def test_shards_are_found_in_order_and_a_finished_one_hides_its_part(tmp_path: P
 # The disk refuses.
 
 FULL = """
-import resource
-path, limit, hold = Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-writer = None
-try:
-    writer = ShardWriter(path, SCHEMA, HEADER, "gzip", sync=False, hold_bytes=hold)
-    with writer:
-        for number in range(40):
-            writer.append(ramp(number))
-except StorageError as error:
-    assert str(path) in str(error), error
-print(len(writer.records) if writer else 0)
+import os, resource
+for word in sys.argv[2:]:
+    path, limit, hold = word.split("|")
+    if os.fork():
+        assert os.wait()[1] == 0
+        continue
+    sys.dont_write_bytecode = True  # It would be cut.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
+    writer = None
+    try:
+        writer = ShardWriter(Path(path), SCHEMA, HEADER, "gzip", sync=False, hold_bytes=int(hold))
+        with writer:
+            for number in range(40):
+                writer.append(ramp(number))
+    except StorageError as error:
+        assert path in str(error), error
+    print(len(writer.records) if writer else 0, flush=True)
+    os._exit(0)
 """
+ROOM = {  # The most bytes of a file, and how many are held back.
+    "none": (0, 0),
+    "a header": (3000, 0),
+    "most": (2_200_000, 100_000),
+    "more": (2_300_000, 0),
+    "more, held back": (2_300_000, 100_000),
+    "nearly all": (2_400_000, 0),
+}
 
 
-@pytest.mark.parametrize(
-    ("limit", "hold"),
-    [(0, 0), (3000, 0), (2_200_000, 100_000), (2_300_000, 0), (2_300_000, 100_000), (2_400_000, 0)],
-)
-def test_a_full_disk_keeps_what_was_committed(tmp_path: Path, limit: int, hold: int) -> None:
-    path, goal = tmp_path / "shard-00000.h5", tmp_path / "goal"
-    done = int(output(FULL, path, limit, hold))
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, int]]:
+    """Shards of 40 ramps for which there was no room, and how many each says that it keeps."""
+    paths = {room: tmp_path_factory.mktemp("room") / "shard-00000.h5" for room in ROOM}
+    words = [f"{path}|{ROOM[room][0]}|{ROOM[room][1]}" for room, path in paths.items()]
+    counts = map(int, output(FULL, *words).split())
+    return dict(zip(ROOM, zip(paths.values(), counts, strict=True), strict=True))
+
+
+@pytest.mark.parametrize("room", ROOM)
+def test_a_full_disk_keeps_what_was_committed(
+    tmp_path: Path, filled: dict[str, tuple[Path, int]], room: str
+) -> None:
+    path, done = filled[room]
     assert done < 40 or not path.exists()
     if done:
         with ShardReader(part(path)) as reader:
             assert [bits(reader.read(n)) for n in range(len(reader))] == [
                 bits(ramp(n)) for n in range(done)
             ]
-    goal.mkdir()
-    assert finish(path, 12 + done).read_bytes() == write(goal, 12 + done).read_bytes()
+    assert finish(path, 12 + done).read_bytes() == write(tmp_path, 12 + done).read_bytes()
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
@@ -706,7 +731,7 @@ def test_flipped_bytes_are_refused_or_change_nothing(tmp_path: Path, compression
     data, path = write(tmp_path, 3, compression).read_bytes(), tmp_path / "flipped.h5"
     chance, refused = random.Random(3), 0
     expected = [bits(ramp(n)) for n in range(3)]
-    for _ in range(150):
+    for _ in range(150 if SOAK else 50):
         flipped = bytearray(data)
         flipped[chance.randrange(len(data))] ^= chance.randrange(1, 256)
         path.write_bytes(flipped)
@@ -722,7 +747,7 @@ def test_flipped_bytes_are_refused_or_change_nothing(tmp_path: Path, compression
 def test_flipped_bytes_of_a_growing_shard_are_refused_in_time(tmp_path: Path) -> None:
     path = interrupted(tmp_path, 3)
     data, chance, refused = part(path).read_bytes(), random.Random(4), 0
-    for _ in range(25):
+    for _ in range(25 if SOAK else 15):
         flipped = bytearray(data)
         flipped[chance.randrange(4000)] ^= chance.randrange(1, 256)
         part(path).write_bytes(flipped)

@@ -8,7 +8,6 @@ import functools
 import hashlib
 import importlib.util
 import os
-import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -61,8 +60,8 @@ def _overlarge(data: bytes, kind: str) -> str:
     parts = sum(data.count(word) for word in (b"usemtl", b"\no", b"\ng", b"\ns"))
     if parts > MOST_PARTS:
         return f"{parts:,} parts and materials, and a mesh has at most {MOST_PARTS:,}"
-    long = re.search(rb"[^\r\n]{%d}" % LONGEST_LINE, data)
-    return f"a line of more than {LONGEST_LINE:,} bytes" if long else ""
+    longest = max(map(len, data.splitlines()), default=0)
+    return f"a line of more than {LONGEST_LINE:,} bytes" if longest >= LONGEST_LINE else ""
 
 
 def sha256_of(path: str) -> str:
