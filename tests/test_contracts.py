@@ -1,6 +1,6 @@
 """Promises that every environment of the catalogue keeps; `sandbox.testing` has most of them.
 
-The long version (SANDBOX_SOAK=1, `make soak`) tries the scripted policy in 100 episodes, not in 2.
+The long version (SANDBOX_SOAK=1, `make soak`) tries the scripted policy in 100 episodes, not in 3.
 """
 
 import os
@@ -26,7 +26,7 @@ def lived_elsewhere() -> dict[str, str]:
 class TestEveryWorld(WorldContract):
     """What an author's world must pass, ours pass too."""
 
-    seeds = 100 if "SANDBOX_SOAK" in os.environ else 2
+    seeds = 100 if "SANDBOX_SOAK" in os.environ else 3
 
     @pytest.fixture(autouse=True)
     def _each(self, environment: str) -> None:

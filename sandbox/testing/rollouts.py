@@ -12,7 +12,7 @@ import numpy as np
 from sandbox.env import Policy, SandboxEnv
 from sandbox.env.policies import POLICIES
 
-FEW = 2  # Episodes in which policies are compared with each other.
+FEW = 3  # Episodes in which policies are compared with each other.
 
 
 @dataclass
