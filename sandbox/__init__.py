@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         verify,
     )
     from sandbox.dataset.windows import Windows
+    from sandbox.sweeping import sweep
 
 __version__ = "0.1.0"
 __all__ = [
@@ -37,8 +38,11 @@ __all__ = [
     "quote",
     "render",
     "surprises",
+    "sweep",
     "verify",
 ]
+
+ELSEWHERE = {"Windows": "sandbox.dataset.windows", "sweep": "sandbox.sweeping"}
 
 importing.after("gymnasium", "sandbox.catalogue", "register")
 
@@ -47,8 +51,7 @@ def __getattr__(name: str) -> Any:
     """Return a function or class of the library, imported when it is first used."""
     if name not in __all__:
         raise AttributeError(f"module 'sandbox' has no attribute {name!r}")
-    where = "sandbox.dataset.windows" if name == "Windows" else "sandbox.api"
-    return getattr(import_module(where), name)
+    return getattr(import_module(ELSEWHERE.get(name, "sandbox.api")), name)
 
 
 def __dir__() -> list[str]:

@@ -39,7 +39,8 @@ class UnknownNameError(InvalidInputError):
         near = get_close_matches(str(name), names, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         place = f"{where}: " if where else ""
-        super().__init__(f"{place}no {kind} is called {name!r}.{hint} Known: {', '.join(names)}.")
+        others = f"Known: {', '.join(names)}." if names else "There is none."
+        super().__init__(f"{place}no {kind} is called {name!r}.{hint} {others}")
 
 
 class BudgetExhaustedError(SandboxError):

@@ -35,6 +35,7 @@ CALLS: Calls = {  # Every public function, in an order in which each finds what 
     "surprises": lambda at: (
         sandbox.surprises(at("run"), at("s"), kinds=["recolor"], pairs=1).episodes
     ),
+    "sweep": lambda at: len(sandbox.sweep(at("r.yaml"), at("g"), {"seed": [1]}).cells),
     "overlap": lambda at: sandbox.overlap(at("run"), at("b")).warnings(),
     "Trust": lambda at: sandbox.Trust.here(key=at("lab.pub")).keys[0].name,
     "Windows": lambda at: len(sandbox.Windows(at("run"), 4, ("reward",))),
@@ -57,7 +58,7 @@ def test_public_functions_take_text_paths_and_a_tilde_alike(
             return of(under / name)
 
         found.append([call(at) for call in CALLS.values()])
-        assert sorted(os.listdir(folder)) == ["b", "drawn", "lab.pub", "r.yaml", "run", "s"]
+        assert sorted(os.listdir(folder)) == ["b", "drawn", "g", "lab.pub", "r.yaml", "run", "s"]
     assert found[0] == found[1] == found[2]
 
 

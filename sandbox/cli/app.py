@@ -37,7 +37,8 @@ def options(
     """Generate, check and pay for world-model datasets from PyBullet environments."""
 
 
-for command in (make.generate, make.quote, make.render, make.branch, make.surprises):
+making = (make.generate, make.quote, make.sweep, make.render, make.branch, make.surprises)
+for command in making:
     app.command(rich_help_panel=MAKE)(command)
 for command in (look.inspect, look.preview, look.coverage, look.envs, look.scenarios):
     app.command(rich_help_panel=LOOK)(command)

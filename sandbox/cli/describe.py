@@ -12,7 +12,7 @@ import typer
 from typer.models import ArgumentInfo, CommandInfo, OptionInfo
 
 import sandbox
-from sandbox import api
+from sandbox import api, sweeping
 from sandbox.report.reference import parsed, table
 from sandbox.run.watcher import Watcher
 
@@ -110,13 +110,14 @@ def _default(parameter: Parameter) -> str:
 
 def functions() -> str:
     """Return the public functions of the library, and what they return, in Markdown."""
-    public = [name for name in vars(api) if name in sandbox.__all__]  # In the order of the file.
-    names = [name for name in public if inspect.isfunction(getattr(api, name))]
+    offered = {**vars(api), **vars(sweeping)}  # In the order of the files.
+    public = [name for name in offered if name in sandbox.__all__]
+    names = [name for name in public if inspect.isfunction(offered[name])]
     lines: list[str] = []
     for name in (*names, "Windows", "Trust"):
         lines += [f"## sandbox.{name}", "", *_function(getattr(sandbox, name))]
     lines += ["## What they return and take", ""]
-    made = [inspect.signature(getattr(api, name)).return_annotation for name in names]
+    made = [inspect.signature(offered[name]).return_annotation for name in names]
     for found in dict.fromkeys((*made, Watcher)):
         lines += _class(found)
     return "\n".join(lines)
@@ -169,7 +170,7 @@ def _members(found: type) -> Iterator[tuple[str, str]]:
 
 def _value(parameter: Parameter) -> str:
     if parameter.default is Parameter.empty:
-        return "required"
+        return "" if parameter.kind is Parameter.VAR_KEYWORD else "required"
     return "" if callable(parameter.default) else f"`{parameter.default!r}`"
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +27,7 @@ from sandbox.cli.options import (
     Seed,
     Split,
     TrustCode,
+    assignments,
     listed,
     making,
     path,
@@ -135,6 +137,54 @@ def render(
             **making.paying,
         )
     _print_bill(bill, out, making.as_json)
+
+
+@making
+def sweep(
+    name: RecipeName,
+    grid: Annotated[
+        list[str],
+        typer.Option(
+            "--set",
+            help="NAME=VALUE,VALUE,...: values of a factor, or of a recipe's key (scenario, split, "
+            "seed, episodes, reward, image_size, renderer). Repeat it for a grid.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(parser=path, help="The folder of the runs.", show_default=False)
+    ],
+    split: Split = None,
+    episodes: Episodes = None,
+    seed: Seed = None,
+    compression: Compression = None,
+    *,
+    making: Making,
+) -> None:
+    """Generate a recipe for every combination of values, into one folder and with one bill."""
+    from sandbox import sweeping
+    from sandbox.cli import progress, show
+
+    try:
+        found = sweeping.sweep(
+            name,
+            out,
+            assignments(grid),
+            split=split,
+            episodes=episodes,
+            seed=seed,
+            compression=compression,
+            watching=lambda cell: progress.making(cell.name, making.as_json, quiet=True),
+            **making.paying,
+        )
+    except KeyboardInterrupt:
+        show.note("Stopped. What was made is kept; run the same command again to continue.")
+        raise typer.Exit(130) from None
+    if making.as_json:
+        rows = [{**asdict(one), "path": str(one.path)} for one in found.cells]
+        print(json.dumps({"runs": rows, "charge_micro": found.bill.amount}))
+    else:
+        show.sweep(found, out)
 
 
 @making

@@ -3,12 +3,15 @@
 import inspect
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from sandbox.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from sandbox.evidence.note import SigningKey
@@ -98,6 +101,30 @@ SigningKeyLabel = Annotated[
 def listed(text: str) -> list[str]:
     """Return the parts of a text separated by commas."""
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def assignments(texts: list[str]) -> dict[str, list[Any]]:
+    """Return names and their values, as NAME=VALUE,VALUE,... gives them.
+
+    Raises:
+        InvalidInputError: a text that is no assignment, or a name given twice.
+    """
+    found: dict[str, list[Any]] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        if not equals or not name or name in found:
+            why = "that name is set twice" if name in found else "this is not NAME=VALUE,VALUE"
+            raise InvalidInputError(f"--set {text!r:.80}: {why}. Nothing was done.")
+        found[name] = [_value(part) for part in listed(values)]
+    return found
+
+
+def _value(text: str) -> int | float | str:
+    """Return a number where the text is one, and else the text."""
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
 
 
 @dataclass(frozen=True)

@@ -175,9 +175,9 @@ def display(doing: str, as_json: bool, of: str = "episodes") -> Display:
     return Bar(doing, of) if show.OUT.is_terminal else Lines(doing, of)
 
 
-def making(doing: str, as_json: bool) -> MakingDisplay:
-    """Return what shows how far a run is made."""
-    return MakingDisplay(display(doing, as_json), quiet=as_json)
+def making(doing: str, as_json: bool, quiet: bool = False) -> MakingDisplay:
+    """Return what shows how far a run is made; `quiet` leaves the quote out."""
+    return MakingDisplay(display(doing, as_json), quiet=quiet or as_json)
 
 
 def verifying(run: Path, as_json: bool) -> Verifying:

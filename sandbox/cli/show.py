@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sandbox.run.recipe import Recipe
     from sandbox.run.settle import Settlement
     from sandbox.sources.surprises import Pair
+    from sandbox.sweeping import Sweep
     from sandbox.verification.audit import Audit
     from sandbox.verification.prove import Proof
     from sandbox.verification.report import Report
@@ -118,14 +119,30 @@ def quote(recipe: "Recipe", quoted: "Quote", done: int) -> None:
         )
 
 
-def bill(bill: "Bill", folder: Path) -> None:
+def bill(bill: "Bill", folder: Path, called: str = "Run") -> None:
     """Print what a run cost, and where it is."""
     items(f"Bill: {bill.episodes} episodes", bill.quantities, "total", bill.price_version)
     if bill.already:
         note(f"{bill.already} of them were on the book already; nothing is charged twice.")
     if bill.ended:
         note(f"The run ended here, finished: {bill.ended} Then the same command goes on with it.")
-    note(f"Run: {folder}")
+    note(f"{called}: {folder}")
+
+
+def sweep(found: "Sweep", folder: Path) -> None:
+    """Print the cells of a sweep, and its bill."""
+    rows = [
+        {
+            **one.values,
+            "episodes": one.bill.episodes,
+            "success": f"{one.success:.0%}",
+            "return": f"{one.total_reward:,.2f}",
+            "credits": prices.credits(one.bill.amount),
+        }
+        for one in found.cells
+    ]
+    table(f"Sweep: {len(rows)} runs", rows)
+    bill(found.bill, folder, "Runs")
 
 
 def report(report: "Report") -> None:

@@ -12,6 +12,7 @@ from sandbox import content, digest, document, validation
 from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.observation import PICTURES
 from sandbox.run import mixture
+from sandbox.scenario.settings import Setting
 
 FORMAT = 1
 MAX_EPISODES = 100_000_000
@@ -30,6 +31,8 @@ class Recipe(BaseModel):
             where things are at the start.
         split: split of the scenario, such as train; without one the scenario's own ranges, which
             may include what the splits hold out.
+        factors: values or ranges of factors, in place of the scenario's. Episodes start as they
+            would without, so that runs which differ here alone can be compared.
         policies: policy to its weight. Episodes have them in exactly that proportion, in an order
             by chance. A function of your own is called MODULE:FUNCTION.
         episodes: number of episodes.
@@ -59,6 +62,7 @@ class Recipe(BaseModel):
     environment: Annotated[str, AfterValidator(content.canonical)]
     scenario: str | None = None
     split: str | None = None
+    factors: dict[str, Setting] = Field(default_factory=dict)
     policies: dict[PolicyName | OwnPolicy, Annotated[float, Field(gt=0, allow_inf_nan=False)]]
     episodes: Annotated[int, Field(ge=1, le=MAX_EPISODES)]
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -92,7 +96,8 @@ class Recipe(BaseModel):
 
     def dataset(self) -> dict[str, Any]:
         """Return the keys that decide the bytes of the dataset and who pays."""
-        return self.model_dump(exclude={"budget", "admission"})
+        unsaid = {"budget", "admission", *(() if self.factors else ("factors",))}
+        return self.model_dump(exclude=unsaid)
 
     def run_id(
         self,

@@ -33,7 +33,7 @@ def make(
     Raises:
         InvalidInputError: the environment cannot be imported, or the scenario is for another.
     """
-    given = recipe.scenario or {"format": FORMAT, "environment": recipe.environment}
+    given = _scenario(recipe)
     env = catalogue.environment(recipe.environment, trust_code)(
         scenario=given if scenario is None else scenario.model_dump(exclude_none=True),
         split=recipe.split,
@@ -50,9 +50,24 @@ def make(
             f"the recipe calls its environment {recipe.environment!r}, and its scenario "
             f"{env.scenario.environment!r}: write the same in both."
         )
+    held = {*recipe.factors} & {*env.scenario.splits.get(recipe.split or "", {})}
+    if held:
+        raise InvalidInputError(
+            f"factors: the split {recipe.split!r} of the scenario sets {', '.join(sorted(held))} "
+            "itself. Choose another split, or leave it out."
+        )
     env.log(columns.schema(env).row_bytes)
     env.check()
     return env
+
+
+def _scenario(recipe: Recipe) -> str | dict[str, Any]:
+    """Return the scenario of a recipe, with the recipe's own factors in place of its."""
+    if recipe.scenario and not recipe.factors:
+        return recipe.scenario
+    factors = recipe.model_dump(include={"factors"}, exclude_none=True)
+    extends = {"extends": recipe.scenario} if recipe.scenario else {}
+    return {"format": FORMAT, "environment": recipe.environment, **extends, **factors}
 
 
 def origin(env: SandboxEnv, recipe: Recipe) -> Origin:
