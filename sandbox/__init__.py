@@ -23,11 +23,13 @@ if TYPE_CHECKING:
         surprises,
         verify,
     )
+    from sandbox.dataset.dataset import Dataset
     from sandbox.dataset.windows import Windows
     from sandbox.sweeping import sweep
 
 __version__ = "0.1.0"
 __all__ = [
+    "Dataset",
     "Trust",
     "Windows",
     "audit",
@@ -42,7 +44,11 @@ __all__ = [
     "verify",
 ]
 
-ELSEWHERE = {"Windows": "sandbox.dataset.windows", "sweep": "sandbox.sweeping"}
+ELSEWHERE = {
+    "Dataset": "sandbox.dataset.dataset",
+    "Windows": "sandbox.dataset.windows",
+    "sweep": "sandbox.sweeping",
+}
 
 importing.after("gymnasium", "sandbox.catalogue", "register")
 

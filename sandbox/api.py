@@ -11,6 +11,7 @@ from typing import Any
 
 from sandbox import prices as schedules
 from sandbox.dataset import overlap as overlaps
+from sandbox.dataset.dataset import Dataset
 from sandbox.dataset.overlap import Overlap
 from sandbox.evidence import keys
 from sandbox.evidence.note import SigningKey
@@ -59,7 +60,7 @@ def overlap(test: PathLike, train: PathLike) -> Overlap:
     Raises:
         FormatError: a run cannot be read.
     """
-    return overlaps.overlap(open_run(test), open_run(train))
+    return overlaps.overlap(Dataset(test), Dataset(train))
 
 
 def quote(

@@ -15,6 +15,8 @@ faults: list[str] = sandbox.verify("demo").faults
 steps: list[int] = [record.steps for record in sandbox.open_run("demo").records()]
 wrong: str = sandbox.quote("push_t_demo").amount
 length: int = len(sandbox.Windows("demo", length=8))
+train, val = sandbox.Dataset("demo", split=["train"], factors={"t_mass_kg": (0.2, 1)}).train_val()
+lengths: list[int] = [one.steps for one in train.select(success=True).records]
 """
 
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from sandbox.dataset import index_file
 from sandbox.errors import FormatError, InvalidInputError
 from sandbox.trajectory import Schema, ShardReader
 
@@ -56,6 +57,20 @@ class Index:
     def __len__(self) -> int:
         """The number of episodes."""
         return len(self.lengths)
+
+    def reader(self, shard: int) -> ShardReader:
+        """Open a shard for reading.
+
+        Raises:
+            FormatError: it is damaged, or its episodes do not lie where the index says.
+        """
+        reader, mine = ShardReader(self.paths[shard]), self.shard == shard
+        place = np.searchsorted(reader.offsets, self.first[mine])
+        first, lengths = (np.append(one, -1)[place] for one in (reader.offsets, reader.lengths))
+        if np.array_equal(first, self.first[mine]) and np.array_equal(lengths, self.lengths[mine]):
+            return reader
+        reader.close()
+        raise index_file.stale(self.paths[shard])
 
     def select(self, episodes: NDArray[Any]) -> Self:
         """Return the index of some episodes: their numbers, or a mask (episodes,)."""

@@ -8,16 +8,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils import data
 
-from sandbox import files
-from sandbox.dataset.index import Index, Starts
+from sandbox.dataset.dataset import Dataset
+from sandbox.dataset.index import Starts
 from sandbox.errors import InvalidInputError
-from sandbox.run.folder import Folder
 from sandbox.trajectory import Column, ShardReader
 
 
-class Windows(Dataset[dict[str, Tensor]]):
+class Windows(data.Dataset[dict[str, Tensor]]):
     """Windows of `length` consecutive rows; none crosses the end of an episode.
 
     Item k is a dict of new, writable tensors (length, ...) of the columns' types. `pixels` and
@@ -33,7 +32,7 @@ class Windows(Dataset[dict[str, Tensor]]):
     to see more.
 
     Args:
-        path: a trajectory file, or the folder of a run.
+        path: a Dataset, or what it takes: a trajectory file, the folder of a run, or of runs.
         length: rows of a window.
         columns: names of the columns, in the order of the dict.
         stride: rows between the starts of neighbouring windows of an episode.
@@ -46,19 +45,19 @@ class Windows(Dataset[dict[str, Tensor]]):
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | Path | Dataset,
         length: int = 16,
         columns: Sequence[str] = ("pixels", "action", "reward"),
         stride: int = 1,
     ) -> None:
         if isinstance(columns, str) or not columns:
             raise InvalidInputError(f"columns {columns!r}: give a list of at least one column.")
-        self.path, self.length, self.stride = files.place(path), length, stride
-        index = Index.of(Folder(self.path).paths())
-        self._paths = index.paths
+        self.length, self.stride = length, stride
+        dataset = path if isinstance(path, Dataset) else Dataset(path)
+        self._index = dataset.index
         self._readers: dict[int, ShardReader] = {}
-        self.columns: tuple[Column, ...] = tuple(index.schema[name] for name in columns)
-        self._starts = Starts(index, length, stride, str(path))
+        self.columns: tuple[Column, ...] = tuple(self._index.schema[name] for name in columns)
+        self._starts = Starts(self._index, length, stride, dataset.name)
 
     def __len__(self) -> int:
         """Return the number of windows."""
@@ -95,7 +94,7 @@ class Windows(Dataset[dict[str, Tensor]]):
     def _reader(self, shard: int) -> ShardReader:
         """Return the reader of a shard."""
         if shard not in self._readers:
-            self._readers[shard] = ShardReader(self._paths[shard])
+            self._readers[shard] = self._index.reader(shard)
         return self._readers[shard]
 
 
