@@ -51,8 +51,13 @@ def record(run: str, number: int, **changes: Any) -> dict[str, Any]:
     }
 
 
-def episode(given: dict[str, Any], rows: int, schema: Schema, look: int | None) -> Episode:
-    """An episode whose states are those of no other, or those of every one that looks alike."""
+def episode(
+    given: dict[str, Any], rows: int, schema: Schema, look: int | None, nan: str = ""
+) -> Episode:
+    """An episode whose states are those of no other, or those of every one that looks alike.
+
+    The column `nan`, if there is one, is NaN.
+    """
     number = given["episode"]
     buffer, t = EpisodeBuffer(schema, rows), np.arange(rows)
     own = hashlib.sha256(repr(given).encode()).digest()
@@ -60,6 +65,8 @@ def episode(given: dict[str, Any], rows: int, schema: Schema, look: int | None) 
     for name, array in buffer.arrays.items():
         if name.startswith(("pixels", "state")):
             array[:] = rng.integers(0, 256, array.shape)
+    if nan:
+        buffer.arrays[nan][:] = np.nan
     buffer.arrays["action"][:], buffer.arrays["reward"][:] = t[:, None], t
     buffer.arrays["truncated"][-1], buffer.arrays["charge"][:] = True, 1
     buffer.arrays["step_idx"][:], buffer.arrays["episode_idx"][:] = t, number
@@ -75,6 +82,7 @@ def run(
     schema: Schema = SCHEMA,
     looks: Sequence[int | None] = (None,),
     finished: bool = True,
+    nan: str = "",
 ) -> Path:
     """Write a run; the last shard is growing if it is not `finished`.
 
@@ -87,7 +95,7 @@ def run(
         writer = ShardWriter(at, schema, {}, sync=False)
         for n in range(first, min(first + shard_episodes, len(records))):
             length, look = lengths[n % len(lengths)], looks[n % len(looks)]
-            writer.append(episode(records[n], length, schema, look))
+            writer.append(episode(records[n], length, schema, look, nan))
         if finished or first != firsts[-1]:
             writer.close()
         else:

@@ -13,6 +13,7 @@ from sandbox.dataset.facts import NONE, Facts
 from sandbox.dataset.filters import Texts, Wanted
 from sandbox.dataset.index import I64, Index
 from sandbox.dataset.overlap import overlap
+from sandbox.dataset.statistics import Statistics, statistics
 from sandbox.errors import FormatError, InvalidInputError, UnknownNameError
 from sandbox.run.record import Record
 from sandbox.trajectory import Episode, Rows, Schema, ShardReader
@@ -193,6 +194,18 @@ class Dataset:
         names = self.schema.names if columns is None else [self.schema[c].name for c in columns]
         reader, place = self._find(number)
         return reader.arrays(place, names)
+
+    def statistics(self, columns: Sequence[str]) -> dict[str, Statistics]:
+        """Return mean, deviation, extremes and quantiles of columns, to normalise by.
+
+        They are computed once for the same episodes, wherever these lie, and kept beside the index.
+
+        Raises:
+            FormatError: an episode cannot be read.
+            InvalidInputError: no column is named, or a value is not finite.
+            UnknownNameError: there is no such column.
+        """
+        return statistics(self, columns)
 
     def close(self) -> None:
         """Close the files; the next read opens them again."""

@@ -1,35 +1,17 @@
 """What a test set shares with the data that a model was trained on: it should be nothing."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sandbox.dataset.episodes import Episodes
 from sandbox.dataset.facts import Facts
 from sandbox.trajectory import Rows, Schema
 
 NUMBERS = ("state", "proprio")  # What a frame is made of where there are no pictures.
-
-
-class Episodes(Protocol):
-    """Episodes that can be compared with others: a Dataset."""
-
-    @property
-    def facts(self) -> Facts:
-        """What is known of each."""
-        ...
-
-    @property
-    def schema(self) -> Schema:
-        """The columns of all."""
-        ...
-
-    def rows(self, number: int, columns: Sequence[str] | None = None) -> Rows:
-        """Return columns of an episode, each (T+1, ...)."""
-        ...
 
 
 @dataclass(frozen=True)
