@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -18,7 +19,7 @@ import sandbox
 from sandbox import Dataset, Windows
 from sandbox.errors import FormatError, InvalidInputError, SandboxError, UnknownNameError
 from sandbox.run.record import Record
-from sandbox.trajectory import Column, Schema, ShardReader
+from sandbox.trajectory import Column, Schema, ShardReader, layout, untrusted
 
 SPLITS, POLICIES = ("train", "interpolation", "extrapolation"), ("random", "scripted")
 COUNT = 11
@@ -388,3 +389,43 @@ def test_runs_of_our_own_are_one_dataset_and_their_columns_say_the_same(tmp_path
         ).returncode
         == 0
     )
+
+
+def test_reading_rows_parses_no_record(chosen_from: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = Dataset(chosen_from)
+    parsed: list[str] = []
+    objects = untrusted.objects
+
+    def counted(text: str, what: str) -> list[dict[str, Any]]:
+        parsed.append(what)
+        return objects(text, what)
+
+    monkeypatch.setattr(untrusted, "objects", counted)
+    windows = Windows(dataset, 3, ("state", "action"))
+    windows.__getitems__(range(len(windows)))
+    dataset.rows(5)
+    assert "its records" not in parsed
+    assert dataset.record(5).episode == 5
+    assert parsed.count("its records") == 1
+
+
+@pytest.mark.parametrize(
+    ("records_text", "says"),
+    [("[]", "it has 0 records for 4 episodes"), ("{}", "no list of objects"), ("[", "be read")],
+)
+def test_records_that_are_not_those_of_the_episodes_are_refused(
+    records_text: str, says: str, chosen_from: Path, tmp_path: Path
+) -> None:
+    path = Path(shutil.copy(chosen_from / "a/shards/shard-00000.h5", tmp_path / "shard.h5"))
+    with h5py.File(path, "r+") as file:
+        texts = {name: bytes(file.attrs[name]).decode() for name in layout.TEXTS}
+        texts["episodes"] = records_text
+        for name, text in {**texts, layout.SEAL: layout.seal(texts)}.items():
+            file.attrs[name] = np.bytes_(text)
+    with ShardReader(path) as reader:
+        assert reader.arrays(1, ["state"])["state"].shape == (5, 2)
+        for read in (lambda: reader.records, lambda: reader.read(1)):
+            with pytest.raises(FormatError, match=says):
+                read()
+    with pytest.raises(FormatError, match=says):
+        Dataset(path)

@@ -172,7 +172,7 @@ class Dataset:
             FormatError: it is damaged.
             IndexError: there is no such episode.
         """
-        reader, place = self._find(number)
+        reader, place = self._recorded(number)
         try:
             return Record.parse(reader.records[place])
         except FormatError as error:
@@ -180,7 +180,7 @@ class Dataset:
 
     def episode(self, number: int) -> Episode:
         """Return an episode, checked against its digest; raises as `record`."""
-        reader, place = self._find(number)
+        reader, place = self._recorded(number)
         return reader.read(place)
 
     def rows(self, number: int, columns: Sequence[str] | None = None) -> Rows:
@@ -274,11 +274,15 @@ class Dataset:
             raise IndexError(f"{self.name}: no episode {number}; it has {len(self)}.")
         shard, first = int(self._index.shard[number]), int(self._index.first[number])
         reader = self._reader(shard)
-        place = int(np.searchsorted(reader.offsets, first))
+        return reader, int(np.searchsorted(reader.offsets, first))
+
+    def _recorded(self, number: int) -> tuple[ShardReader, int]:
+        """Return what `_find` does, if the episode's record is that which the index knows."""
+        reader, place = self._find(number)
         known = self._every.facts.columns["digest"][self._chosen[number]].tobytes()
         if any(known) and known.hex() != reader.records[place].get("digest"):
             self.close()
-            raise index_file.stale(self._index.paths[shard])
+            raise index_file.stale(self._index.paths[int(self._index.shard[number])])
         return reader, place
 
     def _reader(self, shard: int) -> ShardReader:
