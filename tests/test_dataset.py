@@ -4,6 +4,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -429,3 +430,17 @@ def test_records_that_are_not_those_of_the_episodes_are_refused(
                 read()
     with pytest.raises(FormatError, match=says):
         Dataset(path)
+
+
+def test_more_shards_than_are_kept_open_are_read_by_several_threads(tmp_path: Path) -> None:
+    dataset = Dataset(run(tmp_path / "run", records(count=60), shard_episodes=2))
+    expected = [int(dataset.episode(n).rows["episode_idx"][0]) for n in range(60)]
+    assert expected == list(range(60))
+    order = np.random.default_rng(0).permutation(60).tolist()
+
+    def read(n: int) -> bool:
+        episode = dataset.episode(n)
+        return int(episode.rows["episode_idx"][-1]) == n == dataset.record(n).episode
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(read, order * 2))

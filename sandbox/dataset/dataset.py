@@ -17,6 +17,7 @@ from sandbox.dataset.statistics import Statistics, statistics
 from sandbox.errors import FormatError, InvalidInputError, UnknownNameError
 from sandbox.run.record import Record
 from sandbox.trajectory import Episode, Rows, Schema, ShardReader
+from sandbox.trajectory.episode import VARIATION
 
 Columns = Literal["same", "common"]
 Twins = Literal["refuse", "name", "skip"]
@@ -218,7 +219,9 @@ class Dataset:
             found = [f"{text} {count:,}" for text, count in self.facts.texts(name).items()]
             parts += [f"{name}: {', '.join(found)}"] if found else []
         parts.append(f"succeeded: {int((self.facts.columns['success'] == 1).sum()):,}")
-        parts.append(f"columns: {', '.join(self.schema.names)}")
+        names = [name for name in self.schema.names if not name.startswith(VARIATION)]
+        varied = len(self.schema.names) - len(names)
+        parts.append(f"columns: {', '.join(names)}{f', {VARIATION}* {varied}' if varied else ''}")
         return f"<Dataset {self.name}: {'; '.join(parts)}>"
 
     def __getstate__(self) -> dict[str, Any]:
@@ -292,7 +295,8 @@ class Dataset:
         if found is None:
             found = self._readers[path] = self._index.reader(shard)
             for oldest in list(self._readers)[:-_OPEN]:
-                self._readers.pop(oldest, None)
+                if (reader := self._readers.pop(oldest, None)) is not None:
+                    reader.close()
         return found
 
 
