@@ -59,6 +59,7 @@ def overlap(test: PathLike, train: PathLike) -> Overlap:
 
     Raises:
         FormatError: a run cannot be read.
+        InvalidInputError: a run has no episode.
     """
     return overlaps.overlap(Dataset(test), Dataset(train))
 

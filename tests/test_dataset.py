@@ -249,6 +249,8 @@ def test_runs_of_other_columns_are_refused_or_share_what_both_have(tmp_path: Pat
     run(tmp_path / "b", records("b", environment="two_room"), schema=OTHER)
     with pytest.raises(FormatError, match=r"they differ in action, pixels\. Load them separately"):
         Dataset(tmp_path)
+    with pytest.raises(FormatError, match="they differ in action, pixels"):
+        Dataset(tmp_path, where=lambda one: one.episode > 2)
     dataset = Dataset(tmp_path, columns="common")
     assert dataset.schema.names == tuple(n for n in SCHEMA.names if n != "action")
     assert len(dataset) == 2 * COUNT
@@ -257,6 +259,7 @@ def test_runs_of_other_columns_are_refused_or_share_what_both_have(tmp_path: Pat
     for source in (
         dataset.select(environment="two_room"),
         Dataset(tmp_path, environment="two_room"),
+        Dataset(tmp_path, where=lambda one: one.environment == "two_room"),
     ):
         assert source.schema == OTHER  # What is left has all of these.
     with pytest.raises(UnknownNameError, match="no column is called 'action'"):

@@ -64,6 +64,11 @@ def test_the_fraction_is_exact_and_both_parts_are_all(parted: Dataset, fraction:
         assert numbers == sorted(numbers)
 
 
+def test_the_fraction_is_meant_as_it_is_written(tmp_path: Path) -> None:
+    dataset = made(tmp_path / "run", [{} for _ in range(50)])
+    assert len(dataset.train_val(0.29, twins="skip")[0]) == 15  # 14.5; as floats, 14.499999.
+
+
 def test_the_choice_depends_on_its_seed_alone(parted: Dataset) -> None:
     first, again, other = (seeds(parted.train_val(0.7, seed)[0]) for seed in (1, 1, 2))
     assert first == again != other

@@ -239,7 +239,7 @@ class Dataset:
         if any(text is not None for text in texts.values()) or success is not None or factors:
             known = self._every.facts.take(chosen)
             chosen = chosen[filters.matching(known, texts, success, factors, self.name)]
-        self._keep(chosen)
+        self._keep(chosen, self._columns if where is None else "common")
         if where is not None:
             if not callable(where):
                 raise InvalidInputError(f"where {where!r:.60}: give a function of a Record.")
@@ -249,15 +249,15 @@ class Dataset:
                     f"{self.name}: `where` is true for none of {len(kept)} episodes; ask for "
                     "less, or generate it."
                 )
-            self._keep(chosen[kept])
+            self._keep(chosen[kept], self._columns)
 
     def _part(self, chosen: I64) -> Self:
         """Return a dataset of some of the episodes."""
         made = copy.copy(self)
-        made._keep(chosen)
+        made._keep(chosen, self._columns)
         return made
 
-    def _keep(self, chosen: I64) -> None:
+    def _keep(self, chosen: I64, columns: Columns) -> None:
         """Keep some of all episodes, by their numbers, and the shards in which they are."""
         self._chosen = chosen
         self._facts: Facts | None = None
@@ -265,7 +265,7 @@ class Dataset:
         used, renumbered = np.unique(shard[chosen], return_inverse=True)
         shards = [self._every.shards[int(n)] for n in used]
         whole = len(chosen) == len(shard)  # Then shards without episodes are looked at, too.
-        schema = _schema(self._every.shards if whole else shards, self._columns)
+        schema = _schema(self._every.shards if whole else shards, columns)
         rows = self._every.facts.columns["rows"][chosen]
         self._index = Index(
             tuple(one.path for one in shards), schema, renumbered, first[chosen], rows

@@ -1,6 +1,7 @@
 """Which episodes to train on and which to keep for validation: whole groups, never rows."""
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -113,7 +114,7 @@ def _check(count: int, fraction: object, seed: object, where: str) -> int:
         raise InvalidInputError(f"fraction {fraction!r:.60}: give a number between 0 and 1.")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise InvalidInputError(f"seed {seed!r:.60}: give a whole number from 0.")
-    train = math.floor(count * share + 0.5)
+    train = math.floor(count * Fraction(repr(share)) + Fraction(1, 2))  # 0.29 as it is written.
     if not 0 < train < count:
         raise InvalidInputError(
             f"{where}: {fraction} of {count} episodes leaves {train} to train on and "

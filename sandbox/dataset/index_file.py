@@ -192,13 +192,15 @@ def _load(path: Path) -> Holdings | None:
             Held(Path(where), (size, changed, touched), episodes, schemas[int(schema)])
             for where, size, changed, touched, episodes, schema in head["shards"]
         ]
-        columns = {
+        columns: dict[str, Array] = {
             name: column
             for table, names in head["columns"].items()
             for name, column in zip(names, tables[table], strict=True)
         }
-        names = {name: tuple(head["names"][name]) for name in facts.TEXTS}
-        known = Facts(names, {**columns, "digest": tables["digest"]})
+        columns["digest"] = tables["digest"]
+        for kind, fixed in head["fixed"].items():
+            columns |= {name: np.full(len(tables["digest"]), fixed[name], kind) for name in fixed}
+        known = Facts({name: tuple(head["names"][name]) for name in facts.TEXTS}, columns)
     except _DAMAGE:
         return None
     return Holdings(tuple(shards), known) if _fit(shards, known) else None
@@ -228,9 +230,13 @@ def _packed(found: Holdings) -> bytes:
     """Return the bytes of an index file."""
     schemas = list(dict.fromkeys(one.schema for one in found.shards))
     tables, names = dict[str, Array](), dict[str, list[str]]()
+    columns, fixed = found.facts.columns, dict[str, dict[str, Any]]()
     for kind in ("int32", "int64", "float64"):
-        names[kind] = [name for name, one in found.facts.columns.items() if one.dtype == kind]
-        made = [found.facts.columns[name] for name in names[kind]]
+        ours = {name: one for name, one in columns.items() if one.dtype == kind}
+        same = {name: one[0] for name, one in ours.items() if len(one) and (one == one[0]).all()}
+        fixed[kind] = {name: value.item() for name, value in same.items()}  # Most factors, mostly.
+        names[kind] = [name for name in ours if name not in same]
+        made = [ours[name] for name in names[kind]]
         tables[kind] = np.stack(made) if made else np.zeros((0, len(found.facts)), kind)
     head: Mapping[str, Any] = {
         "format": _FORMAT,
@@ -240,10 +246,11 @@ def _packed(found: Holdings) -> bytes:
         ],
         "schemas": [one.to_json() for one in schemas],
         "columns": names,
+        "fixed": fixed,
         "names": found.facts.names,
     }
     text = np.frombuffer(json.dumps(head).encode(), np.uint8)
     file = BytesIO()
-    tables |= {"head": text, "digest": found.facts.columns["digest"]}
+    tables |= {"head": text, "digest": columns["digest"]}
     np.savez(file, **tables)  # pyright: ignore[reportArgumentType]
     return file.getvalue()
