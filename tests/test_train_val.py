@@ -211,18 +211,19 @@ def test_frames_on_both_sides_are_refused_or_named(tmp_path: Path) -> None:
     assert sum(map(len, alone.train_val(0.5))) == 9
 
 
-def test_a_factor_whose_values_share_seeds_is_refused_or_its_twins_are_named(
-    tmp_path: Path,
-) -> None:
-    """A grid: every mass begins from the same seeds."""
-    grid = [{"seed": n % 4, "factors": {"t_mass_kg": n // 4 / 10}} for n in range(16)]
-    dataset = made(tmp_path / "run", grid)
-    with pytest.raises(InvalidInputError, match="cannot be parted by t_mass_kg"):
-        dataset.train_val(0.75, by="t_mass_kg")
-    with pytest.warns(UserWarning, match="4 episodes to validate by share the seed"):
-        train, val = dataset.train_val(0.75, by="t_mass_kg", twins="name")
-    assert (len(train), len({*masses(val)})) == (12, 1)
-    assert {*masses(val)} & {*masses(train)} == set()
+def test_a_sweep_whose_cells_share_seeds_is_refused_or_its_twins_are_named(tmp_path: Path) -> None:
+    """Every mass begins from the same seeds."""
+    grid = {"pole_mass_kg": [0.05, 0.1, 0.2, 0.3]}
+    sandbox.sweep(recipe(episodes=2), tmp_path / "sweep", grid)
+    dataset = Dataset(tmp_path / "sweep")
+    assert len(dataset) == 8
+    with pytest.raises(InvalidInputError, match=r"by pole_mass_kg alone with twins='name'"):
+        dataset.train_val(0.75, by="pole_mass_kg")
+    with pytest.warns(UserWarning, match="2 episodes to validate by share the seed"):
+        train, val = dataset.train_val(0.75, by="pole_mass_kg", twins="name")
+    ours, theirs = ({*part.facts.factor("pole_mass_kg").tolist()} for part in (train, val))
+    assert (len(train), len(ours), len(theirs)) == (6, 3, 1)
+    assert not ours & theirs
 
 
 @pytest.mark.parametrize(

@@ -47,10 +47,15 @@ def training(
             ~_range(blocks, len(facts) - count, rng) if ordered else _fitting(blocks, count, rng)
         )
     if train.all() or not train.any():
+        way = (
+            f", or part them by {by} alone with twins='name', which names those that share a seed"
+            if strict and by != "episode"
+            else ""
+        )
         raise InvalidInputError(
             f"{where}: its {len(facts)} episodes cannot be parted by {by}: all share a value, or "
             "(environment, seed), or what they branch off, by way of others. Generate more, or "
-            "part them by something else."
+            f"part them by something else{way}."
         )
     return train
 
