@@ -8,6 +8,7 @@ from benchmarks import (
     evidence,
     opening,
     pricing,
+    reading,
     rendering,
     replaying,
     rivals,
@@ -36,6 +37,7 @@ def main() -> None:
         trajectory.main()
         show("Numbers in a shard, by how they are stored", trajectory.numbers(here))
         show("Opening a dataset", opening.table(here / "opening"))
+        show("Windows read a second", reading.table(here))
         show("Pictures against TinyRenderer's without shadows", rendering.pictures())
         show("Pictures against others', colour alone, with shadows", rivals.pictures())
         show("What a picture costs", rendering.plot(Path("runs/picture_cost.png")))

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
         surprises,
         verify,
     )
+    from sandbox.dataset.batches import Batches
     from sandbox.dataset.dataset import Dataset
     from sandbox.dataset.windows import Windows
     from sandbox.sweeping import sweep
 
 __version__ = "0.1.0"
 __all__ = [
+    "Batches",
     "Dataset",
     "Trust",
     "Windows",
@@ -45,6 +47,7 @@ __all__ = [
 ]
 
 ELSEWHERE = {
+    "Batches": "sandbox.dataset.batches",
     "Dataset": "sandbox.dataset.dataset",
     "Windows": "sandbox.dataset.windows",
     "sweep": "sandbox.sweeping",

@@ -114,7 +114,7 @@ def functions() -> str:
     public = [name for name in offered if name in sandbox.__all__]
     names = [name for name in public if inspect.isfunction(offered[name])]
     lines: list[str] = []
-    for name in (*names, "Dataset", "Windows", "Trust"):
+    for name in (*names, "Dataset", "Windows", "Batches", "Trust"):
         lines += [f"## sandbox.{name}", "", *_function(getattr(sandbox, name))]
     lines += ["## What they return and take", ""]
     made = [inspect.signature(offered[name]).return_annotation for name in names]

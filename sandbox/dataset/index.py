@@ -158,4 +158,5 @@ class Starts:
 
 def is_count(value: Any) -> bool:
     """Return whether a value is a whole number above 0."""
-    return isinstance(value, Integral) and type(value) is not bool and int(value) > 0
+    kind = type(value)
+    return issubclass(kind, Integral) and kind is not bool and value > 0

@@ -167,6 +167,5 @@ def _fill(reader: ShardReader, places: Places, mine: I64, one: Wanted, made: Any
 
 def _blank(made: Any, mine: I64, given: I64) -> None:
     """Set what is beyond the ends of episodes to 0."""
-    for k, count in zip(mine.tolist(), given.tolist(), strict=True):
-        if count < made.shape[1]:
-            made[k, count:] = 0
+    for n in np.flatnonzero(given < made.shape[1]).tolist():
+        made[mine[n], given[n] :] = 0
