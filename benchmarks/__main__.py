@@ -4,7 +4,17 @@ import os
 import tempfile
 from pathlib import Path
 
-from benchmarks import evidence, pricing, rendering, replaying, rivals, stepping, trajectory
+from benchmarks import (
+    evidence,
+    opening,
+    pricing,
+    reading,
+    rendering,
+    replaying,
+    rivals,
+    stepping,
+    trajectory,
+)
 from benchmarks.tables import show
 from sandbox import catalogue, prices
 
@@ -26,6 +36,8 @@ def main() -> None:
         show("Verification without replay", evidence.verifying(names, here))
         trajectory.main()
         show("Numbers in a shard, by how they are stored", trajectory.numbers(here))
+        show("Opening a dataset", opening.table(here / "opening"))
+        show("Windows read a second", reading.table(here))
         show("Pictures against TinyRenderer's without shadows", rendering.pictures())
         show("Pictures against others', colour alone, with shadows", rivals.pictures())
         show("What a picture costs", rendering.plot(Path("runs/picture_cost.png")))

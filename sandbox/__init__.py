@@ -23,11 +23,15 @@ if TYPE_CHECKING:
         surprises,
         verify,
     )
+    from sandbox.dataset.batches import Batches
+    from sandbox.dataset.dataset import Dataset
     from sandbox.dataset.windows import Windows
     from sandbox.sweeping import sweep
 
 __version__ = "0.1.0"
 __all__ = [
+    "Batches",
+    "Dataset",
     "Trust",
     "Windows",
     "audit",
@@ -42,7 +46,12 @@ __all__ = [
     "verify",
 ]
 
-ELSEWHERE = {"Windows": "sandbox.dataset.windows", "sweep": "sandbox.sweeping"}
+ELSEWHERE = {
+    "Batches": "sandbox.dataset.batches",
+    "Dataset": "sandbox.dataset.dataset",
+    "Windows": "sandbox.dataset.windows",
+    "sweep": "sandbox.sweeping",
+}
 
 importing.after("gymnasium", "sandbox.catalogue", "register")
 

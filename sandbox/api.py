@@ -11,6 +11,7 @@ from typing import Any
 
 from sandbox import prices as schedules
 from sandbox.dataset import overlap as overlaps
+from sandbox.dataset.dataset import Dataset
 from sandbox.dataset.overlap import Overlap
 from sandbox.evidence import keys
 from sandbox.evidence.note import SigningKey
@@ -58,8 +59,9 @@ def overlap(test: PathLike, train: PathLike) -> Overlap:
 
     Raises:
         FormatError: a run cannot be read.
+        InvalidInputError: a run has no episode.
     """
-    return overlaps.overlap(open_run(test), open_run(train))
+    return overlaps.overlap(Dataset(test), Dataset(train))
 
 
 def quote(

@@ -34,6 +34,7 @@ def test_a_run_shares_everything_with_itself_and_half_with_its_half(tmp_path: Pa
     found = sandbox.overlap(str(train), half)
     assert found.columns == ("state",)
     assert found.episodes == 2
+    assert found.twins == (0, 1)
     assert 0 < found.frames < found.of
     assert sandbox.overlap(half, train).frames == sandbox.overlap(half, train).of
     seeds, frames = found.warnings()

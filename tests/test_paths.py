@@ -38,6 +38,8 @@ CALLS: Calls = {  # Every public function, in an order in which each finds what 
     "sweep": lambda at: len(sandbox.sweep(at("r.yaml"), at("g"), {"seed": [1]}).cells),
     "overlap": lambda at: sandbox.overlap(at("run"), at("b")).warnings(),
     "Trust": lambda at: sandbox.Trust.here(key=at("lab.pub")).keys[0].name,
+    "Dataset": lambda at: len(sandbox.Dataset([at("run"), at("b")], columns="common")),
+    "Batches": lambda at: len(sandbox.Batches(at("run"), 4, 4, ("reward",), cache="ram")),
     "Windows": lambda at: len(sandbox.Windows(at("run"), 4, ("reward",))),
 }
 

@@ -41,11 +41,15 @@ def test_every_command_argument_and_option_is_in_the_page() -> None:
 
 
 def typed(group: typer.Typer, name: str) -> Iterator[str]:
-    """Yield every command as one types it, in the order of `--help`."""
-    for command in group.registered_commands:
-        yield f"{name} {command.name or command.callback.__name__}"
-    for below in group.registered_groups:
-        yield from typed(below.typer_instance, f"{name} {below.name}")
+    """Yield every command as one types it, in the order of `--help`: by its groups there."""
+    every = (*group.registered_commands, *group.registered_groups)
+    for panel in dict.fromkeys(one.rich_help_panel for one in every):
+        for command in group.registered_commands:
+            if command.rich_help_panel == panel:
+                yield f"{name} {command.name or command.callback.__name__}"
+        for below in group.registered_groups:
+            if below.rich_help_panel == panel:
+                yield from typed(below.typer_instance, f"{name} {below.name}")
 
 
 def parts(text: str, heading: str) -> dict[str, str]:

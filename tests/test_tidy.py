@@ -77,6 +77,8 @@ MAY_OPEN = {  # Who opens files otherwise than by `files`, and why that is safe.
     "durable": "writes",
     "catalogue": "the files of worlds, which are code that is going to run",
     "cli.entry": "the null device",
+    "dataset.index_file": "NumPy reads what `files` has opened",
+    "dataset.decoded": "its own cache, in which each episode has a checksum",
     "ledger.holder": "what the system says of processes",
     "ledger.schema": "an empty ledger in memory",
     "ledger.sqlite": "the ledger of this user",

@@ -14,7 +14,10 @@ sandbox.generate("push_t_demo", "demo", episodes="three")
 faults: list[str] = sandbox.verify("demo").faults
 steps: list[int] = [record.steps for record in sandbox.open_run("demo").records()]
 wrong: str = sandbox.quote("push_t_demo").amount
+epoch: int = sandbox.Batches("demo", 32, length=8, pad=True, cache="disk").epoch
 length: int = len(sandbox.Windows("demo", length=8))
+train, val = sandbox.Dataset("demo", split=["train"], factors={"t_mass_kg": (0.2, 1)}).train_val()
+lengths: list[int] = [one.steps for one in train.select(success=True).records]
 """
 
 

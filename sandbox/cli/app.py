@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sandbox.cli import ledger, look, make, prices, trust
+from sandbox.cli import cache, ledger, look, make, prices, trust
 from sandbox.cli.options import CHECK, LOOK, MAKE, PAY, Json, path
 
 
@@ -72,6 +72,7 @@ def reference(
 
 for command in (trust.verify, trust.audit, trust.prove, trust.recover):
     app.command(rich_help_panel=CHECK)(command)
+app.add_typer(cache.cache_app, name="cache", rich_help_panel=LOOK)
 app.add_typer(trust.keys_app, name="keys", rich_help_panel=CHECK)
 app.add_typer(ledger.ledger_app, name="ledger", rich_help_panel=PAY)
 app.add_typer(prices.prices_app, name="prices", rich_help_panel=PAY)

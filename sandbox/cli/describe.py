@@ -114,7 +114,7 @@ def functions() -> str:
     public = [name for name in offered if name in sandbox.__all__]
     names = [name for name in public if inspect.isfunction(offered[name])]
     lines: list[str] = []
-    for name in (*names, "Windows", "Trust"):
+    for name in (*names, "Dataset", "Windows", "Batches", "Trust"):
         lines += [f"## sandbox.{name}", "", *_function(getattr(sandbox, name))]
     lines += ["## What they return and take", ""]
     made = [inspect.signature(offered[name]).return_annotation for name in names]
@@ -139,6 +139,8 @@ def _function(function: Callable[..., Any]) -> list[str]:
         lines += [f"Returns [{kind}](#{kind.lower()}){f': {returned}' if returned else '.'}", ""]
     if raised := sections.get("Raises"):
         lines += [*(f"* raises `{key}`: {said}" for key, said in raised.items()), ""]
+    if inspect.isclass(function) and (found := [*_members(function)]):
+        lines += table(("member", "what it is"), [(f"`{name}`", text) for name, text in found])
     return lines
 
 

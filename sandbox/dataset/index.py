@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sandbox.dataset import index_file
 from sandbox.errors import FormatError, InvalidInputError
 from sandbox.trajectory import Schema, ShardReader
 
@@ -57,10 +59,45 @@ class Index:
         """The number of episodes."""
         return len(self.lengths)
 
+    def reader(self, shard: int) -> ShardReader:
+        """Open a shard for reading.
+
+        Raises:
+            FormatError: it is damaged, or its episodes do not lie where the index says.
+        """
+        reader, mine = ShardReader(self.paths[shard]), self.shard == shard
+        place = np.searchsorted(reader.offsets, self.first[mine])
+        first, lengths = (np.append(one, -1)[place] for one in (reader.offsets, reader.lengths))
+        if np.array_equal(first, self.first[mine]) and np.array_equal(lengths, self.lengths[mine]):
+            return reader
+        reader.close()
+        raise index_file.stale(self.paths[shard])
+
     def select(self, episodes: NDArray[Any]) -> Self:
         """Return the index of some episodes: their numbers, or a mask (episodes,)."""
         kept = {name: getattr(self, name)[episodes] for name in ("shard", "first", "lengths")}
         return replace(self, **kept)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where windows lie.
+
+    Attributes:
+        episode: the episode of each in the index, int64 (windows,).
+        shard: its shard, int64 (windows,).
+        row: its first row there, int64 (windows,).
+        rows: how many of its rows the episode has, int64 (windows,); the rest is padding.
+    """
+
+    episode: I64
+    shard: I64
+    row: I64
+    rows: I64
+
+    def __len__(self) -> int:
+        """The number of windows."""
+        return len(self.row)
 
 
 class Starts:
@@ -73,18 +110,23 @@ class Starts:
         length: rows of a window.
         stride: rows between the starts of neighbouring windows of an episode.
         named: what errors call the dataset.
+        pad: whether an episode that is shorter than a window has one, which is padded.
 
     Raises:
-        InvalidInputError: `length` or `stride` below 1, or no episode is long enough.
+        InvalidInputError: `length` or `stride` is no whole number above 0, or no episode is long
+            enough.
     """
 
-    def __init__(self, index: Index, length: int, stride: int, named: str) -> None:
-        if length < 1 or stride < 1:
+    def __init__(
+        self, index: Index, length: int, stride: int, named: str, *, pad: bool = False
+    ) -> None:
+        if not (is_count(length) and is_count(stride)):
             raise InvalidInputError(
                 f"windows of length {length} and stride {stride}: give at least 1 of each."
             )
         self.index, self.length, self.stride, self._named = index, length, stride, named
-        self._ends = np.cumsum(np.maximum(0, (index.lengths - length) // stride + 1))
+        fitting = (index.lengths - length) // stride + 1
+        self._ends = np.cumsum(np.maximum(int(pad), fitting))
         if not len(self):
             longest = max(index.lengths, default=0)
             raise InvalidInputError(
@@ -96,8 +138,8 @@ class Starts:
         """The number of windows."""
         return int(self._ends[-1]) if len(self._ends) else 0
 
-    def places(self, windows: Sequence[int] | NDArray[Any]) -> tuple[I64, I64]:
-        """Return the shard and the first row of windows; negative numbers count from the end.
+    def places(self, windows: Sequence[int] | NDArray[Any]) -> Places:
+        """Return where windows lie; negative numbers count from the end.
 
         Raises:
             IndexError: there is no such window.
@@ -109,5 +151,12 @@ class Starts:
         asked = np.where(asked < 0, asked + total, asked)
         episode = np.searchsorted(self._ends, asked, side="right")
         before = np.where(episode > 0, self._ends[episode - 1], 0)
-        row = self.index.first[episode] + (asked - before) * self.stride
-        return self.index.shard[episode], row
+        skipped = (asked - before) * self.stride
+        rows = np.minimum(self.index.lengths[episode] - skipped, self.length)
+        return Places(episode, self.index.shard[episode], self.index.first[episode] + skipped, rows)
+
+
+def is_count(value: Any) -> bool:
+    """Return whether a value is a whole number above 0."""
+    kind = type(value)
+    return issubclass(kind, Integral) and kind is not bool and value > 0

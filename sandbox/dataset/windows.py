@@ -1,23 +1,21 @@
 """Windows of consecutive rows for PyTorch, from a trajectory file or a run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from operator import is_
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils import data
+from torch.utils.data._utils import collate as torch_collate
 
-from sandbox import files
-from sandbox.dataset.index import Index, Starts
-from sandbox.errors import InvalidInputError
-from sandbox.run.folder import Folder
-from sandbox.trajectory import Column, ShardReader
+from sandbox.dataset.cache import MOST_GB, Cache
+from sandbox.dataset.dataset import Dataset
+from sandbox.dataset.index import Starts
+from sandbox.dataset.tensors import Tensors, chosen
 
 
-class Windows(Dataset[dict[str, Tensor]]):
+class Windows(data.Dataset[dict[str, Tensor]]):
     """Windows of `length` consecutive rows; none crosses the end of an episode.
 
     Item k is a dict of new, writable tensors (length, ...) of the columns' types. `pixels` and
@@ -30,35 +28,41 @@ class Windows(Dataset[dict[str, Tensor]]):
 
     Windows can be pickled, forked and spawned: every process opens the files for itself when it
     first reads. Several threads may read them. A growing run is read as it is now; make new windows
-    to see more.
+    to see more. A DataLoader reads a batch at once, and does not copy it again.
 
     Args:
-        path: a trajectory file, or the folder of a run.
+        path: a Dataset, or what it takes: a trajectory file, the folder of a run, or of runs.
         length: rows of a window.
         columns: names of the columns, in the order of the dict.
         stride: rows between the starts of neighbouring windows of an episode.
+        cache: where decoded rows are kept: "ram", "disk" (`$SANDBOX_HOME/cache`), or a folder. Each
+            episode is decoded once, in a thread, and checked against its digest. Processes that
+            are spawned do not see what is in "ram".
+        cache_gb: the most that they may take, with what is there already [GB].
 
     Raises:
         FormatError: the files cannot be read, or have different columns.
         UnknownNameError: there is no such column.
-        InvalidInputError: `length` or `stride` below 1, or no episode is long enough.
+        InvalidInputError: `length` or `stride` below 1, no episode is long enough, or the cache is
+            too large.
     """
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | Path | Dataset,
         length: int = 16,
         columns: Sequence[str] = ("pixels", "action", "reward"),
         stride: int = 1,
+        *,
+        cache: str | Path | None = None,
+        cache_gb: float = MOST_GB,
     ) -> None:
-        if isinstance(columns, str) or not columns:
-            raise InvalidInputError(f"columns {columns!r}: give a list of at least one column.")
-        self.path, self.length, self.stride = files.place(path), length, stride
-        index = Index.of(Folder(self.path).paths())
-        self._paths = index.paths
-        self._readers: dict[int, ShardReader] = {}
-        self.columns: tuple[Column, ...] = tuple(index.schema[name] for name in columns)
-        self._starts = Starts(index, length, stride, str(path))
+        dataset = path if isinstance(path, Dataset) else Dataset(path)
+        self.length, self.stride = length, stride
+        self.columns = chosen(columns, dataset.schema)
+        self._starts = Starts(dataset.index, length, stride, dataset.name)
+        self._cache = None if cache is None else Cache(dataset, self.columns, cache, cache_gb)
+        self._tensors = Tensors(dataset.index, self.columns, length, cache=self._cache)
 
     def __len__(self) -> int:
         """Return the number of windows."""
@@ -70,38 +74,51 @@ class Windows(Dataset[dict[str, Tensor]]):
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Tensor]]:
         """Return several windows, read in the order in which they lie on disk."""
-        shard, row = self._starts.places(indices)
-        order = np.lexsort((row, shard)).tolist()
-        made = {
-            c.name: np.empty((len(order), self.length, *c.shape), c.dtype) for c in self.columns
-        }
-        for n in np.unique(shard).tolist():
-            mine = [k for k in order if shard[k] == n]
-            reader = self._reader(n)
-            with reader.session():
-                for name, values in made.items():
-                    for k in mine:
-                        reader.fill(name, int(row[k]), values[k])
-        batch: list[dict[str, Tensor]] = [{} for _ in order]
-        for column in self.columns:
-            tensors = _tensor(column, made[column.name])
-            for window, tensor in zip(batch, tensors, strict=True):
-                window[column.name] = tensor
-        return batch
+        whole = self._tensors.read(self._starts.places(indices))
+        parts = zip(*(tensor.unbind() for tensor in whole.values()), strict=True)
+        return [Window(whole, place, given) for place, given in enumerate(parts)]
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_readers": {}}
+    def wait_for_cache(self, timeout_s: float | None = None) -> bool:
+        """Wait until every row is in the cache; return whether it is (False without a cache).
 
-    def _reader(self, shard: int) -> ShardReader:
-        """Return the reader of a shard."""
-        if shard not in self._readers:
-            self._readers[shard] = ShardReader(self._paths[shard])
-        return self._readers[shard]
+        Raises:
+            FormatError: an episode fails its digest.
+        """
+        return self._cache is not None and self._cache.wait(timeout_s)
 
 
-def _tensor(column: Column, values: NDArray[Any]) -> Tensor:
-    """Return (windows, length, ...) as a tensor, pictures with their channels first."""
-    tensor = torch.from_numpy(values)  # pyright: ignore[reportUnknownMemberType]
-    if column.name.split(".")[0] == "pixels":
-        return tensor.permute(0, 1, 4, 2, 3).contiguous()  # As bytes: a quarter of float's traffic.
-    return tensor
+class Window(dict[str, Tensor]):
+    """One of several windows that were read at once.
+
+    Attributes:
+        whole: what was read at once, each (windows, length, ...).
+        place: which of them this is.
+        given: its tensors.
+    """
+
+    def __init__(self, whole: Mapping[str, Tensor], place: int, given: Sequence[Tensor]) -> None:
+        super().__init__(zip(whole, given, strict=True))
+        self.whole, self.place, self.given = whole, place, given
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+
+def collate(windows: Sequence[Window], *, collate_fn_map: Any = None) -> dict[str, Tensor]:
+    """Return windows as one batch; it is not copied if it is what was read at once, unchanged."""
+    whole = windows[0].whole
+    if len(windows) == len(next(iter(whole.values()))) and all(
+        type(window) is Window
+        and window.whole is whole
+        and window.place == place
+        and window.keys() == whole.keys()
+        and all(map(is_, window.values(), window.given))
+        for place, window in enumerate(windows)
+    ):
+        return dict(whole)
+    parts = [dict(window) for window in windows]
+    return data.default_collate(parts)  # pyright: ignore[reportUnknownMemberType]
+
+
+_collating = cast(dict[Any, Any], torch_collate.default_collate_fn_map)  # pyright: ignore[reportUnknownMemberType]
+_collating[Window] = collate  # PyTorch's way to teach `default_collate` a type.

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox import catalogue, durable, files
+from sandbox.dataset.dataset import Dataset
 from sandbox.dataset.overlap import overlap
 from sandbox.env import SandboxEnv
 from sandbox.errors import InvalidInputError
@@ -87,7 +88,8 @@ def measure(folder: Folder, train: Folder | None = None) -> Coverage:
     seen.tell(found)
     found.warnings = [*_warnings(found), *_seed_warnings(records)]
     found.warnings += _split_warnings(records, scenario, env, recipe.split)
-    found.warnings += [] if train is None else overlap(folder, train).warnings()
+    if train is not None:
+        found.warnings += overlap(Dataset(folder.path), Dataset(train.path)).warnings()
     return found
 
 

@@ -121,11 +121,16 @@ ROW = Column("row", "int64", (), "place of the row in this file, the scale of ev
 class Schema:
     """The columns of a trajectory file, in order.
 
+    Attributes:
+        columns: the columns.
+        partial: whether these are some of a file's columns, which may lack required ones.
+
     Raises:
         FormatError: a required column is missing or has another type, or a name occurs twice.
     """
 
     columns: tuple[Column, ...]
+    partial: bool = False
 
     def __post_init__(self) -> None:
         counts = Counter(column.name for column in self.columns)
@@ -138,7 +143,7 @@ class Schema:
                 f"the schema has a column {reserved[0]!r}; that name is the file's own."
             )
         missing = [name for name in REQUIRED if name not in counts]
-        if missing:
+        if missing and not self.partial:
             raise FormatError(
                 f"the schema has no column {', '.join(missing)}; every file has "
                 f"{', '.join(REQUIRED)}."

@@ -4,6 +4,7 @@
 `shard-00000.episodes.jsonl` has the episodes' records, one line of canonical JSON each.
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -33,6 +34,7 @@ def shards(run: str | Path, *, missing_ok: bool = False) -> list[Path]:
 
     Raises:
         FormatError: there is no shard, or `shards` is a link. The run's folder may be one.
+        UnreadableError: the folder cannot be read here and now.
     """
     run = files.place(run)
     if run.is_file():
@@ -41,10 +43,15 @@ def shards(run: str | Path, *, missing_ok: bool = False) -> list[Path]:
         raise FormatError(
             f"{run / 'shards'}: is a link, which is not followed; put the folder itself there."
         )
+    try:
+        listed = os.listdir(run / "shards")
+    except (FileNotFoundError, NotADirectoryError):
+        listed = []
+    except OSError as error:
+        raise files.unreadable(run / "shards", error) from None
     found: dict[str, Path] = {}
-    for path in (*run.glob(f"shards/shard-*.h5{PART}"), *run.glob("shards/shard-*.h5")):
-        if _NAME.fullmatch(path.name):  # Not a copy that somebody made beside it.
-            found[path.name.removesuffix(PART)] = path  # A finished shard replaces its `.part`.
+    for name in sorted(filter(_NAME.fullmatch, listed), reverse=True):  # No copies beside them.
+        found[name.removesuffix(PART)] = run / "shards" / name  # Replaces its `.part`.
     if not found and not missing_ok:
         raise FormatError(
             f"{run}: {'no shards/shard-*.h5 here' if run.exists() else 'does not exist'}; give the "

@@ -1,0 +1,256 @@
+"""An index of shards, kept in a file so that a large dataset opens at once; checked, not trusted.
+
+The file has what `Facts` has for every episode, and each shard's path, size and times. A part of it
+holds while the shard has that size and these times; whatever is damaged or out of date is made
+again from the shards. Without a folder that can be written, it is made each time.
+"""
+
+import hashlib
+import json
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from io import BytesIO
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sandbox import content, durable, files
+from sandbox.dataset import facts
+from sandbox.dataset.facts import Array, Facts
+from sandbox.errors import FormatError, SandboxError
+from sandbox.trajectory import Schema, ShardReader
+from sandbox.trajectory.shard import PART
+
+I64 = NDArray[np.int64]
+_FORMAT = 1
+_MOST_BYTES = 1 << 32  # Of an index file.
+_DAMAGE = (  # What NumPy and its ZIP reader raise for a file that is damaged anywhere.
+    *(SandboxError, OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError),
+    *(RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error, struct.error),
+)
+Stamp = tuple[int, int, int]  # Size [bytes], times of the last change and of any [ns].
+
+
+@dataclass(frozen=True)
+class Held:
+    """What one shard holds.
+
+    Attributes:
+        path: the shard.
+        stamp: its size and times before it was read; None if it grows, or changed meanwhile.
+        episodes: the number of its episodes.
+        schema: its columns.
+    """
+
+    path: Path
+    stamp: Stamp | None
+    episodes: int
+    schema: Schema
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What several shards hold, in order.
+
+    Attributes:
+        shards: the shards.
+        facts: what is known of their episodes.
+    """
+
+    shards: tuple[Held, ...]
+    facts: Facts
+
+    @cached_property
+    def places(self) -> tuple[I64, I64]:
+        """The shard of each episode, and its first row there, int64 (episodes,)."""
+        counts = np.array([one.episodes for one in self.shards], np.int64)
+        shard = np.repeat(np.arange(len(counts)), counts)
+        rows = self.facts.columns["rows"]
+        before = np.append(0, np.cumsum(rows))  # Rows before each episode, in all shards.
+        begins = before[np.cumsum(counts) - counts]
+        return shard, before[:-1] - begins[shard]
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """Return what the shards of all parts hold."""
+        held = tuple(one for part in parts for one in part.shards)
+        return cls(held, facts.join([part.facts for part in parts]))
+
+    def take(self, number: int) -> Self:
+        """Return what one of the shards holds."""
+        first = sum(one.episodes for one in self.shards[:number])
+        one = self.shards[number]
+        return type(self)((one,), self.facts.take(slice(first, first + one.episodes)))
+
+
+def holdings(paths: Sequence[Path]) -> Holdings:
+    """Return what shards hold, of which there is at least one.
+
+    Raises:
+        FormatError: a shard cannot be read.
+        UnreadableError: a shard cannot be read here and now.
+    """
+    stamps = [_stamp(path) for path in paths]  # Before they are read.
+    file = _file(paths)
+    kept = _load(file)
+    if kept is not None and [(one.path, one.stamp) for one in kept.shards] == list(
+        zip(paths, stamps, strict=True)
+    ):
+        return kept
+    folders = [list(some) for _, some in groupby(paths, lambda path: path.parent)]
+    if len(folders) > 1:  # Each has an index of its own, so that one more run costs little.
+        found = Holdings.join([holdings(some) for some in folders])
+        fresh = all(one.stamp for one in found.shards)
+    else:
+        found, fresh = _renewed(paths, stamps, kept)
+    if fresh:
+        _save(file, found, kept)
+    return found
+
+
+def stale(path: Path) -> FormatError:
+    """Remove the index files that have a shard, and return the error that it is not as they say."""
+    for file in _folder().glob("*.npz"):
+        kept = _load(file)
+        if kept is None or any(one.path == path for one in kept.shards):
+            with suppress(OSError):
+                file.unlink()
+    return FormatError(
+        f"{path}: its episodes are not those of its index, or changed since the dataset was "
+        "opened; open the dataset again, which makes the index again."
+    )
+
+
+def _renewed(
+    paths: Sequence[Path], stamps: Sequence[Stamp | None], kept: Holdings | None
+) -> tuple[Holdings, bool]:
+    """Return what shards hold, and whether finished ones were read that the index lacks."""
+    known = {} if kept is None else {one.path: n for n, one in enumerate(kept.shards)}
+    found, fresh = list[Holdings](), False
+    for path, stamp in zip(paths, stamps, strict=True):
+        number = known.get(path)
+        if kept is not None and number is not None and kept.shards[number].stamp == stamp:
+            found.append(kept.take(number))
+        else:
+            found.append(_read(path, stamp))
+            fresh |= found[-1].shards[0].stamp is not None
+    return Holdings.join(found), fresh
+
+
+def _read(path: Path, stamp: Stamp | None) -> Holdings:
+    """Return what a shard holds, as it says itself."""
+    with ShardReader(path) as reader:
+        try:
+            known = Facts.of(reader.lengths, reader.records)
+        except FormatError as error:
+            raise FormatError(f"{path}: {error}") from None
+        same = not reader.growing and _stamp(path) == stamp
+        return Holdings((Held(path, stamp if same else None, len(reader), reader.schema),), known)
+
+
+def _stamp(path: Path) -> Stamp | None:
+    """Return the size and times of a finished shard; None for a growing one, or none."""
+    if path.name.endswith(PART):
+        return None
+    try:
+        found = path.lstat()  # A link is no shard.
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _folder() -> Path:
+    return content.cache() / "index"
+
+
+def _file(paths: Sequence[Path]) -> Path:
+    """Return the index file of the folders that shards are in."""
+    folders = dict.fromkeys(os.fspath(path.parent) for path in paths)
+    named = hashlib.sha256(json.dumps(list(folders)).encode()).hexdigest()
+    return _folder() / f"{named}.npz"
+
+
+def _load(path: Path) -> Holdings | None:
+    """Return what an index file says; None if there is none, or it is damaged, or of old."""
+    try:
+        with files.opened(path) as file, np.load(file, allow_pickle=False) as kept:
+            tables = {name: kept[name] for name in kept}  # NumPy checks the sum of each.
+        head = json.loads(tables.pop("head").tobytes())
+        if head["format"] != _FORMAT:
+            return None
+        schemas: list[Schema] = [Schema.from_json(one) for one in head["schemas"]]
+        shards = [
+            Held(Path(where), (size, changed, touched), episodes, schemas[int(schema)])
+            for where, size, changed, touched, episodes, schema in head["shards"]
+        ]
+        columns: dict[str, Array] = {
+            name: column
+            for table, names in head["columns"].items()
+            for name, column in zip(names, tables[table], strict=True)
+        }
+        columns["digest"] = tables["digest"]
+        for kind, fixed in head["fixed"].items():
+            columns |= {name: np.full(len(tables["digest"]), fixed[name], kind) for name in fixed}
+        known = Facts({name: tuple(head["names"][name]) for name in facts.TEXTS}, columns)
+    except _DAMAGE:
+        return None
+    return Holdings(tuple(shards), known) if _fit(shards, known) else None
+
+
+def _fit(shards: Sequence[Held], known: Facts) -> bool:
+    """Return whether facts are of the episodes that shards hold, and have a text for each place."""
+    count, columns = sum(one.episodes for one in shards), known.columns
+    return all(len(column) == count for column in columns.values()) and all(
+        int(columns[name].max(initial=facts.NONE)) < len(known.names[name]) for name in facts.TEXTS
+    )
+
+
+def _save(path: Path, found: Holdings, kept: Holdings | None) -> None:
+    """Keep what finished shards hold, beside what is known of others that are still there."""
+    parts = [found.take(n) for n, one in enumerate(found.shards) if one.stamp]
+    if kept is not None:
+        ours = {one.path for one in found.shards}
+        others = [one.path not in ours and one.path.exists() for one in kept.shards]
+        parts += [kept.take(n) for n, other in enumerate(others) if other]
+    with suppress(SandboxError, OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        durable.replace(path, _packed(Holdings.join(parts)))
+
+
+def _packed(found: Holdings) -> bytes:
+    """Return the bytes of an index file."""
+    schemas = list(dict.fromkeys(one.schema for one in found.shards))
+    tables, names = dict[str, Array](), dict[str, list[str]]()
+    columns, fixed = found.facts.columns, dict[str, dict[str, Any]]()
+    for kind in ("int32", "int64", "float64"):
+        ours = {name: one for name, one in columns.items() if one.dtype == kind}
+        same = {name: one[0] for name, one in ours.items() if len(one) and (one == one[0]).all()}
+        fixed[kind] = {name: value.item() for name, value in same.items()}  # Most factors, mostly.
+        names[kind] = [name for name in ours if name not in same]
+        made = [ours[name] for name in names[kind]]
+        tables[kind] = np.stack(made) if made else np.zeros((0, len(found.facts)), kind)
+    head: Mapping[str, Any] = {
+        "format": _FORMAT,
+        "shards": [
+            (str(one.path), *(one.stamp or ()), one.episodes, schemas.index(one.schema))
+            for one in found.shards
+        ],
+        "schemas": [one.to_json() for one in schemas],
+        "columns": names,
+        "fixed": fixed,
+        "names": found.facts.names,
+    }
+    text = np.frombuffer(json.dumps(head).encode(), np.uint8)
+    file = BytesIO()
+    tables |= {"head": text, "digest": columns["digest"]}
+    np.savez(file, **tables)  # pyright: ignore[reportArgumentType]
+    return file.getvalue()

@@ -1,0 +1,171 @@
+"""Read the rows of many windows at once, from a cache of decoded rows where there is one."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sandbox.dataset.cache import Cache
+from sandbox.dataset.decoded import CHANNELS_FIRST, is_colour
+from sandbox.dataset.index import I64, Index, Places
+from sandbox.trajectory import Column, ShardReader
+
+TABLES_BYTES = 256 << 20  # Of columns that are kept whole, together.
+TABLE_ROW_BYTES = 1 << 10  # Columns of larger rows are not kept.
+_SHARE = 8  # A column is read whole when windows have asked for one of so many of its rows.
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is read of a column.
+
+    Attributes:
+        column: the column.
+        rows: rows of a window.
+        apart: how far apart they lie.
+    """
+
+    column: Column
+    rows: int
+    apart: int = 1
+
+    def given(self, rows: I64) -> I64:
+        """Return how many of these rows are in an episode that has `rows` rows of the window."""
+        return np.minimum(self.rows, -(-rows // self.apart))
+
+
+class Reading:
+    """Reads rows of columns. Opens shards when they are first read, in every process for itself.
+
+    Several threads may use it.
+
+    Args:
+        index: where the episodes lie.
+        cache: decoded rows, or None.
+    """
+
+    def __init__(self, index: Index, cache: Cache | None = None) -> None:
+        self._index, self._cache = index, cache
+        self._readers: dict[int, ShardReader] = {}
+        self._tables = Tables()
+
+    def read(self, places: Places, wanted: Mapping[str, Wanted], made: Mapping[str, Any]) -> None:
+        """Read windows in the order in which they lie on disk.
+
+        Args:
+            places: where they lie.
+            wanted: the columns.
+            made: an array (windows, rows, ...) for each of them, which is filled: rows as they are
+                handed out, pictures with their channels first; 0 beyond an episode's end.
+        """
+        order = np.lexsort((places.row, places.shard))
+        shards, firsts = np.unique(places.shard[order], return_index=True)
+        for shard, mine in zip(shards.tolist(), np.split(order, firsts[1:]), strict=True):
+            if self._cache is not None:
+                kept = self._cache.has(shard, places.episode[mine])
+                if kept.any():
+                    for name, one in wanted.items():
+                        table = self._cache.rows(shard, name)
+                        _gather(table, places, mine[kept], one, made[name])
+                mine = mine[~kept]
+            if len(mine):
+                self._from_shard(shard, places, mine, wanted, made)
+
+    def _from_shard(
+        self,
+        shard: int,
+        places: Places,
+        mine: I64,
+        wanted: Mapping[str, Wanted],
+        made: Mapping[str, Any],
+    ) -> None:
+        """Read some of the windows from their shard."""
+        reader = self._reader(shard)
+        with reader.session():
+            for name, one in wanted.items():
+                table = self._tables.get(shard, reader, one, len(mine))
+                if table is not None:
+                    _gather(table, places, mine, one, made[name])
+                else:
+                    _fill(reader, places, mine, one, made[name])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_readers": {}, "_tables": Tables()}
+
+    def _reader(self, shard: int) -> ShardReader:
+        """Return the reader of a shard."""
+        if shard not in self._readers:
+            self._readers[shard] = self._index.reader(shard)
+        return self._readers[shard]
+
+
+class Tables:
+    """Columns of numbers that are kept whole: one read of HDF5 costs as much as 100 rows of them.
+
+    Several threads may use it, and a process that is forked: there is no lock. Two threads may read
+    the same column once each.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[int, str], NDArray[Any]] = {}
+        self._asked: Counter[tuple[int, str]] = Counter()
+
+    def get(
+        self, shard: int, reader: ShardReader, one: Wanted, windows: int
+    ) -> NDArray[Any] | None:
+        """Return all rows of a column; None if it does not pay (yet) to read them."""
+        column, key = one.column, (shard, one.column.name)
+        found = self._kept.get(key)
+        if found is not None or column.row_bytes > TABLE_ROW_BYTES or is_colour(column):
+            return found
+        self._asked[key] += windows * one.rows
+        small = column.row_bytes * reader.rows <= TABLES_BYTES // 4
+        if not small or self._asked[key] * _SHARE < reader.rows:
+            return None
+        found = np.empty((reader.rows, *column.shape), column.dtype)
+        reader.fill(column.name, 0, found)
+        self._kept[key] = found
+        while sum(table.nbytes for table in list(self._kept.values())) > TABLES_BYTES:
+            self._kept.pop(next(iter(list(self._kept))), None)
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Tables, ()
+
+
+def _gather(table: NDArray[Any], places: Places, mine: I64, one: Wanted, made: Any) -> None:
+    """Copy windows out of rows that are as they are handed out."""
+    first, given = places.row[mine], one.given(places.rows[mine])
+    if one.column.row_bytes <= TABLE_ROW_BYTES:
+        rows = first[:, None] + np.arange(one.rows) * one.apart
+        made[mine] = table[np.minimum(rows, len(table) - 1)]
+    else:
+        for k, row, count in zip(mine.tolist(), first.tolist(), given.tolist(), strict=True):
+            made[k, :count] = table[row : row + (count - 1) * one.apart + 1 : one.apart]
+    _blank(made, mine, given)
+
+
+def _fill(reader: ShardReader, places: Places, mine: I64, one: Wanted, made: Any) -> None:
+    """Read windows from their shard."""
+    first, given = places.row[mine], one.given(places.rows[mine])
+    name, colour = one.column.name, is_colour(one.column)
+    raw = np.empty((one.rows, *one.column.shape), one.column.dtype) if colour else None
+    for k, row, count in zip(mine.tolist(), first.tolist(), given.tolist(), strict=True):
+        rows = made[k, :count] if raw is None else raw[:count]
+        if one.apart == 1:
+            reader.fill(name, row, rows)
+        else:
+            for t in range(count):
+                reader.fill(name, row + t * one.apart, rows[t : t + 1])
+        if raw is not None:
+            made[k, :count] = rows.transpose(CHANNELS_FIRST)
+    _blank(made, mine, given)
+
+
+def _blank(made: Any, mine: I64, given: I64) -> None:
+    """Set what is beyond the ends of episodes to 0."""
+    for n in np.flatnonzero(given < made.shape[1]).tolist():
+        made[mine[n], given[n] :] = 0
