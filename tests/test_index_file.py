@@ -1,6 +1,7 @@
 """The index of a dataset is kept in a file, and never believed against the shards."""
 
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -171,36 +172,44 @@ def test_a_damaged_index_is_made_again_whatever_byte_it_is(
     assert known(Dataset(path)) == right
 
 
-def _edited(file: Path, **changes: Any) -> None:
-    """Write an index file that is whole, and says something else."""
+def _edited(file: Path, name: str, change: Any) -> None:
+    """Write an index file that is whole, and says something else in one part."""
     with np.load(file) as kept:
-        tables = {name: changes.get(name, lambda table: table)(kept[name]) for name in kept}
+        parts = {part: kept[part] for part in kept}
+    columns = json.loads(parts["head"].tobytes())["columns"]
+    part = str(columns.index(name)) if name in columns else name
+    parts[part] = change(parts[part])
     whole = io.BytesIO()
-    np.savez(whole, **tables)
+    np.savez(whole, **parts)
     file.write_bytes(whole.getvalue())
 
 
+def _other(old: bytes, new: bytes) -> Any:
+    def change(head: Any) -> Any:
+        assert old in head.tobytes()
+        return np.frombuffer(head.tobytes().replace(old, new), np.uint8)
+
+    return change
+
+
 @pytest.mark.parametrize(
-    ("table", "change"),
+    ("part", "change"),
     [
         ("head", lambda head: np.frombuffer(b"[]", np.uint8)),
         ("head", lambda head: head[:-1]),
-        (
-            "head",
-            lambda head: np.frombuffer(
-                head.tobytes().replace(b'"format": 1', b'"format": 2'), np.uint8
-            ),
-        ),
-        ("int64", lambda table: table[:, :-1]),
-        ("int64", lambda table: table[:-1]),
-        ("int32", lambda table: table + 7),
-        ("digest", lambda table: table[:3]),
+        ("head", _other(b'"format": 1', b'"format": 2')),
+        ("head", _other(b'"seed", ', b"")),
+        ("head", _other(b'"split": ["int32", 0]', b'"split": ["int32", 1]')),
+        ("rows", lambda column: column[:-1]),
+        ("seed", lambda column: column[:-1]),
+        ("policy", lambda column: column + 7),
+        ("digest", lambda column: column[:3]),
     ],
 )
-def test_an_index_of_another_form_is_made_again(table: str, change: Any, tmp_path: Path) -> None:
+def test_an_index_of_another_form_is_made_again(part: str, change: Any, tmp_path: Path) -> None:
     path = run(tmp_path / "a", records())
     right = known(Dataset(path))
-    _edited(index_files()[0], **{table: change})
+    _edited(index_files()[0], part, change)
     assert known(Dataset(path)) == right
 
 
@@ -215,16 +224,16 @@ def test_an_index_that_lies_is_found_at_the_first_read_and_made_again(
     right = known(Dataset(path))
     whole = max(index_files(), key=lambda file: file.stat().st_size)
 
-    def swapped(table: Any) -> Any:  # `rows` is the first: lengths of two episodes.
-        table[0, [4, 5]] = table[0, [5, 4]]
-        return table
+    def swapped(rows: Any) -> Any:
+        rows[[4, 5]] = rows[[5, 4]]
+        return rows
 
     for read in (
         lambda found: found.episode(4),
         lambda found: found.record(6),
         lambda found: Windows(found, 3, ("reward",)).__getitems__(range(9)),
     ):
-        _edited(whole, int64=swapped)
+        _edited(whole, "rows", swapped)
         lying = Dataset(path)
         assert known(lying) != right
         with pytest.raises(FormatError, match=r"not those of its index.*open the dataset again"):
@@ -235,7 +244,7 @@ def test_an_index_that_lies_is_found_at_the_first_read_and_made_again(
 def test_an_index_with_other_digests_is_found_when_the_episode_is_read(tmp_path: Path) -> None:
     path = run(tmp_path / "a", records())
     right = known(Dataset(path))
-    _edited(index_files()[0], digest=lambda table: table[::-1])
+    _edited(index_files()[0], "digest", lambda column: column[::-1])
     with pytest.raises(FormatError, match="not those of its index"):
         Dataset(path).record(0)
     assert known(Dataset(path)) == right

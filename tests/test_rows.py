@@ -58,6 +58,13 @@ def test_returns_are_the_discounted_rewards_that_follow() -> None:
     assert returns({"reward": reward}, 1)[0].tolist() == [7, 6, 4, 0]
 
 
+def test_what_is_padded_is_no_transition_and_earns_nothing() -> None:
+    mask = torch.tensor([[True, True, False], [True, True, True]])
+    batch = {"reward": torch.ones(2, 3), "mask": mask}
+    assert next_pairs(batch)["mask"].tolist() == [[True, False], [True, True]]
+    assert returns(batch, 1).tolist() == [[1, 0, 0], [2, 1, 0]]
+
+
 def test_batches_that_are_none_are_refused() -> None:
     rows = torch.zeros(2, 3)
     for batch in ({}, {"reward": rows, "state": torch.zeros(2, 4, 1)}, {"reward": torch.zeros(3)}):

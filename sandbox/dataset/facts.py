@@ -1,7 +1,7 @@
 """What is known of episodes besides their rows, as columns: what filters and splits ask for."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Self, cast
@@ -18,6 +18,38 @@ _MOST = 1e300  # A larger factor is none: a whole number of JSON may be too larg
 NONE = -1  # In a column of whole numbers or of texts: the record says nothing.
 _DIGEST = re.compile("[0-9a-f]{64}")
 Array = NDArray[Any]
+
+
+class Columns(Mapping[str, Array]):
+    """Columns that are made when they are first asked for; a pickle has them all.
+
+    Args:
+        names: their names.
+        make: returns a column.
+    """
+
+    def __init__(self, names: Iterable[str], make: Callable[[str], Array]) -> None:
+        self._names, self._make = dict.fromkeys(names), make
+        self._made: dict[str, Array] = {}
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self._made:
+            if name not in self._names:
+                raise KeyError(name)
+            self._made[name] = self._make(name)
+        return self._made[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
 
 
 @dataclass(frozen=True)
@@ -69,7 +101,8 @@ class Facts:
 
     def take(self, episodes: Any) -> "Facts":
         """Return the facts of some episodes: a slice, their numbers, or a mask."""
-        return Facts(self.names, {name: made[episodes] for name, made in self.columns.items()})
+        columns = self.columns
+        return Facts(self.names, Columns(columns, lambda name: columns[name][episodes]))
 
     def texts(self, name: str) -> dict[str, int]:
         """Return each text that occurs in a column of TEXTS, and how often, in order."""
@@ -90,10 +123,11 @@ class Facts:
         Raises:
             UnknownNameError: no episode has such a factor.
         """
-        if name not in self.factors:
+        kept = [self.columns.get(f"{kind}{name}") for kind in (FACTOR, COLOR)]
+        if all(column is None or np.isnan(column).all() for column in kept):
             raise UnknownNameError("factor", name, self.factors)
-        kept = self.columns.get(f"{COLOR if color else FACTOR}{name}")
-        return np.full(len(self), np.nan) if kept is None else kept
+        found = kept[color]
+        return np.full(len(self), np.nan) if found is None else found
 
 
 def join(parts: Sequence[Facts]) -> Facts:
@@ -105,14 +139,22 @@ def join(parts: Sequence[Facts]) -> Facts:
         for text in TEXTS
     }
     every = dict.fromkeys(chain.from_iterable(part.columns for part in parts))
-    made = {name: [_recoded(part, name, names.get(name)) for part in parts] for name in every}
-    return Facts(names, {name: np.concatenate(columns) for name, columns in made.items()})
+
+    def joined(name: str) -> Array:
+        return np.concatenate([recoded(part, name, names) for part in parts])
+
+    return Facts(names, Columns(every, joined))
 
 
-def _recoded(part: Facts, name: str, names: tuple[str, ...] | None) -> Array:
-    """Return a column of a part, its texts as places in `names`; NaN for a factor it lacks."""
+def recoded(part: Facts, name: str, every: Mapping[str, tuple[str, ...]]) -> Array:
+    """Return a column, texts as places in `every`; NaN for a factor that no episode has.
+
+    Raises:
+        KeyError: `every` lacks a text.
+    """
     if name not in part.columns:
         return np.full(len(part), np.nan)
+    names = every.get(name)
     if names is None or names == part.names[name]:
         return part.columns[name]
     return np.append(_codes(part.names[name], names), np.int32(NONE))[part.columns[name]]

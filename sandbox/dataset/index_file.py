@@ -25,13 +25,14 @@ from numpy.typing import NDArray
 
 from sandbox import content, durable, files
 from sandbox.dataset import facts
-from sandbox.dataset.facts import Array, Facts
+from sandbox.dataset.facts import Array, Columns, Facts
 from sandbox.errors import FormatError, SandboxError
 from sandbox.trajectory import Schema, ShardReader
 from sandbox.trajectory.shard import PART
 
 I64 = NDArray[np.int64]
 _FORMAT = 1
+_ALWAYS = ("rows", "run", "episode")  # What every dataset asks for.
 _MOST_BYTES = 1 << 32  # Of an index file.
 _DAMAGE = (  # What NumPy and its ZIP reader raise for a file that is damaged anywhere.
     *(SandboxError, OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError),
@@ -179,39 +180,90 @@ def _file(paths: Sequence[Path]) -> Path:
     return _folder() / f"{named}.npz"
 
 
+class _Stored:
+    """The columns of an index file, each read and checked when it is asked for.
+
+    Args:
+        path: the file.
+        data: its bytes.
+
+    Attributes:
+        names: the names of the columns.
+        shards: what the shards hold.
+        texts: the texts of columns of texts.
+
+    Raises:
+        One of _DAMAGE: the file is damaged.
+    """
+
+    def __init__(self, path: Path, data: bytes) -> None:
+        self._path = path
+        self._file = np.load(BytesIO(data), allow_pickle=False)  # It checks the sum of each part.
+        head = json.loads(self._file["head"].tobytes())
+        if head["format"] != _FORMAT:
+            raise ValueError("another format")
+        self._places = {name: str(n) for n, name in enumerate(head["columns"])}
+        self._fixed: dict[str, tuple[str, float]] = head["fixed"]
+        self.names = (*self._places, *self._fixed)
+        schemas: list[Schema] = [Schema.from_json(one) for one in head["schemas"]]
+        self.shards = tuple(
+            Held(Path(where), (size, changed, touched), episodes, schemas[int(schema)])
+            for where, size, changed, touched, episodes, schema in head["shards"]
+        )
+        self.texts = {name: tuple(head["names"][name]) for name in facts.TEXTS}
+        self._count = sum(one.episodes for one in self.shards)
+        self._always = {name: self.read(name) for name in _ALWAYS}
+
+    def read(self, name: str) -> Array:
+        """Return a column; raises one of _DAMAGE if it is damaged."""
+        if name in self._fixed:
+            kind, value = self._fixed[name]
+            column = np.full(self._count, value, kind)
+        else:
+            column = self._file[self._places[name]]
+        least = 0 if name not in self.texts else int(column.max(initial=facts.NONE)) + 1
+        if len(column) != self._count or least > len(self.texts.get(name, ())):
+            raise ValueError("not of these episodes")
+        return column
+
+    def column(self, name: str) -> Array:
+        """Return a column, from the shards if it is damaged.
+
+        Raises:
+            FormatError: a shard is damaged, or changed meanwhile.
+        """
+        try:
+            return self._always[name] if name in self._always else self.read(name)
+        except _DAMAGE:
+            return self._again(name)
+
+    @cached_property
+    def _made(self) -> Facts:
+        """The facts as the shards have them now."""
+        with suppress(OSError):
+            self._path.unlink()
+        return Holdings.join([_read(one.path, one.stamp) for one in self.shards]).facts
+
+    def _again(self, name: str) -> Array:
+        """Return a column as the shards have it, if they hold what the file says that they do."""
+        try:
+            if np.array_equal(self._made.columns["rows"], self._always["rows"]):
+                return facts.recoded(self._made, name, self.texts)
+        except KeyError:  # A text that is not in the file.
+            pass
+        raise stale(self.shards[0].path)
+
+
 def _load(path: Path) -> Holdings | None:
     """Return what an index file says; None if there is none, or it is damaged, or of old."""
     try:
-        with files.opened(path) as file, np.load(file, allow_pickle=False) as kept:
-            tables = {name: kept[name] for name in kept}  # NumPy checks the sum of each.
-        head = json.loads(tables.pop("head").tobytes())
-        if head["format"] != _FORMAT:
+        stored = _Stored(path, files.read(path, _MOST_BYTES))
+        columns = Columns(stored.names, stored.column)
+        if not {*facts.TEXTS, *facts.WHOLE, "digest"} <= {*columns}:
             return None
-        schemas: list[Schema] = [Schema.from_json(one) for one in head["schemas"]]
-        shards = [
-            Held(Path(where), (size, changed, touched), episodes, schemas[int(schema)])
-            for where, size, changed, touched, episodes, schema in head["shards"]
-        ]
-        columns: dict[str, Array] = {
-            name: column
-            for table, names in head["columns"].items()
-            for name, column in zip(names, tables[table], strict=True)
-        }
-        columns["digest"] = tables["digest"]
-        for kind, fixed in head["fixed"].items():
-            columns |= {name: np.full(len(tables["digest"]), fixed[name], kind) for name in fixed}
-        known = Facts({name: tuple(head["names"][name]) for name in facts.TEXTS}, columns)
     except _DAMAGE:
         return None
-    return Holdings(tuple(shards), known) if _fit(shards, known) else None
-
-
-def _fit(shards: Sequence[Held], known: Facts) -> bool:
-    """Return whether facts are of the episodes that shards hold, and have a text for each place."""
-    count, columns = sum(one.episodes for one in shards), known.columns
-    return all(len(column) == count for column in columns.values()) and all(
-        int(columns[name].max(initial=facts.NONE)) < len(known.names[name]) for name in facts.TEXTS
-    )
+    return Holdings(stored.shards, Facts(stored.texts, columns))
 
 
 def _save(path: Path, found: Holdings, kept: Holdings | None) -> None:
@@ -229,15 +281,12 @@ def _save(path: Path, found: Holdings, kept: Holdings | None) -> None:
 def _packed(found: Holdings) -> bytes:
     """Return the bytes of an index file."""
     schemas = list(dict.fromkeys(one.schema for one in found.shards))
-    tables, names = dict[str, Array](), dict[str, list[str]]()
-    columns, fixed = found.facts.columns, dict[str, dict[str, Any]]()
-    for kind in ("int32", "int64", "float64"):
-        ours = {name: one for name, one in columns.items() if one.dtype == kind}
-        same = {name: one[0] for name, one in ours.items() if len(one) and (one == one[0]).all()}
-        fixed[kind] = {name: value.item() for name, value in same.items()}  # Most factors, mostly.
-        names[kind] = [name for name in ours if name not in same]
-        made = [ours[name] for name in names[kind]]
-        tables[kind] = np.stack(made) if made else np.zeros((0, len(found.facts)), kind)
+    fixed, varied = dict[str, tuple[str, float]](), dict[str, Array]()
+    for name, column in found.facts.columns.items():
+        if column.ndim == 1 and len(column) and (column == column[0]).all():
+            fixed[name] = column.dtype.name, column[0].item()  # Most factors, mostly.
+        else:
+            varied[name] = column
     head: Mapping[str, Any] = {
         "format": _FORMAT,
         "shards": [
@@ -245,12 +294,12 @@ def _packed(found: Holdings) -> bytes:
             for one in found.shards
         ],
         "schemas": [one.to_json() for one in schemas],
-        "columns": names,
+        "columns": list(varied),
         "fixed": fixed,
         "names": found.facts.names,
     }
-    text = np.frombuffer(json.dumps(head).encode(), np.uint8)
+    parts = {str(n): column for n, column in enumerate(varied.values())}
+    parts["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
     file = BytesIO()
-    tables |= {"head": text, "digest": columns["digest"]}
-    np.savez(file, **tables)  # pyright: ignore[reportArgumentType]
+    np.savez(file, **parts)  # pyright: ignore[reportArgumentType]
     return file.getvalue()

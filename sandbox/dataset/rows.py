@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from sandbox.dataset.conventions import MASK
 from sandbox.dataset.filters import number
 from sandbox.errors import InvalidInputError
 
@@ -19,8 +20,9 @@ def next_pairs(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Returns:
         Views (batch, length - 1, ...): `action` as taken, without an episode's last row, where
-        there is none; `reward`, `terminated`, `truncated` and `charge` as received for it; every
-        other column `NAME` as seen before it, and `next_NAME` after it.
+        there is none; `reward`, `terminated`, `truncated` and `charge` as received for it; a
+        `mask` where both rows are of the episode; every other column `NAME` as seen before it, and
+        `next_NAME` after it.
 
     Raises:
         InvalidInputError: the windows have fewer than 2 rows, or differ in length.
@@ -30,6 +32,9 @@ def next_pairs(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, rows in batch.items():
         if name in ARRIVED:
             made[name] = rows[:, 1:]
+            continue
+        if name == MASK:
+            made[name] = rows[:, :-1] & rows[:, 1:]
             continue
         made[name] = rows[:, :-1]
         if name != "action":
@@ -41,7 +46,8 @@ def returns(batch: Mapping[str, Tensor], discount: float) -> Tensor:
     """Return the discounted sum of the rewards that follow each row within its window.
 
     Args:
-        batch: columns of windows, (batch, length, ...), `reward` among them.
+        batch: columns of windows, (batch, length, ...), `reward` among them. Where there is a
+            `mask`, rewards of rows that are padded count as 0.
         discount: factor by which a reward counts less for each row that it comes later, 0 to 1.
 
     Returns:
@@ -57,7 +63,7 @@ def returns(batch: Mapping[str, Tensor], discount: float) -> Tensor:
     if "reward" not in batch:
         raise InvalidInputError(f"a batch of {', '.join(batch)}: load the column 'reward', too.")
     _check(batch, least=1)
-    reward = batch["reward"]
+    reward = batch["reward"] * batch[MASK] if MASK in batch else batch["reward"]
     found = torch.zeros_like(reward)
     for t in range(reward.shape[1] - 2, -1, -1):
         found[:, t] = reward[:, t + 1] + factor * found[:, t + 1]
