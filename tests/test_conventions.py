@@ -1,12 +1,15 @@
 """Conventions of other trainers, counted through: observation = t, action = t, reward = t."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from ramps import write
 from torch import Tensor
 
-from sandbox.dataset.conventions import CONVENTIONS, arranged, named
+from sandbox.dataset.batches import Batches
+from sandbox.dataset.conventions import CONVENTIONS, arranged, fitting
 from sandbox.errors import InvalidInputError, UnknownNameError
 
 B, T, FIRST = 3, 5, (0, 7, 2)  # Windows of T rows that begin at these steps of their episodes.
@@ -135,7 +138,7 @@ def test_no_convention_changes_what_it_was_given() -> None:
 def test_what_cannot_be_arranged_is_refused() -> None:
     given: Any = rows()
     with pytest.raises(UnknownNameError, match="Did you mean 'dreamer'"):
-        named("dreamr")
+        fitting("dreamr", 4)
     with pytest.raises(InvalidInputError, match="'sheeprl' needs the columns reward, step_idx"):
         arranged({n: x for n, x in given.items() if n not in ("reward", "step_idx")}, "sheeprl")
     with pytest.raises(InvalidInputError, match=r"windows of 1 rows: .* needs 2"):
@@ -143,3 +146,44 @@ def test_what_cannot_be_arranged_is_refused() -> None:
     for name, says in (("diamond", "there are 0"), ("video", "needs a column of pixels")):
         with pytest.raises(InvalidInputError, match=says):
             arranged({n: x for n, x in given.items() if n != "pixels"}, name)
+
+
+def test_batches_come_as_a_trainer_reads_them(tmp_path: Path) -> None:
+    """From a run's files: what `Batches` hands out counts as well."""
+    ramps = write(tmp_path / "run")
+    for name in CONVENTIONS:
+        pad = name != "video"
+        for batch in Batches(ramps, 4, 5, ("pixels",), convention=name, pad=pad, shuffle=False):
+            if name == "transitions":
+                step = batch["pixels"][:, 0, 0, 0].long() - 1
+                assert torch.equal(batch["action"][:, 0].long(), step)
+                assert torch.equal(batch["reward"].long(), step + 1)
+                assert torch.equal(batch["next_pixels"][:, 0, 0, 0].long(), step + 2)
+            elif name == "tdmpc2":
+                first = batch["obs"][:, :, 0, 0, 0].long() - 1
+                there = batch["mask"][1:]
+                assert torch.equal(batch["action"][..., 0].long()[there], first[:-1][there])
+                assert torch.equal(batch["reward"][..., 0].long()[there], first[1:][there])
+            elif name == "r2dreamer":
+                first = batch["image"][..., 0, 0, 0].long() - 1
+                there = batch["mask"]
+                assert torch.equal(batch["action"][..., 0].long()[there], first[there] - 1)
+            elif name == "dreamer":
+                first = batch["image"][..., 0, 0, 0].long() - 1
+                there = batch["mask"]
+                assert torch.equal(batch["reward"].long()[there], first[there])
+                assert torch.equal(batch["is_first"][there], first[there] == 0)
+            else:
+                assert batch
+
+
+def test_rows_that_lie_apart_have_their_actions_together(tmp_path: Path) -> None:
+    ramps = write(tmp_path / "run")
+    for batch in Batches(ramps, 2, 3, ("pixels",), convention="jepa", frameskip=2):
+        first = batch["pixels"][:, :, 0, 0, 0].long() - 1
+        assert torch.equal(batch["action"][..., 0].long(), first)
+        assert batch["action"].shape[2] == 4  # Two actions of two numbers.
+    with pytest.raises(InvalidInputError, match="one action a row; leave frameskip at 1"):
+        Batches(ramps, 2, 3, ("pixels",), convention="dreamer", frameskip=2)
+    with pytest.raises(InvalidInputError, match="windows of 1 rows"):
+        Batches(ramps, 2, 1, ("pixels",), convention="tdmpc2")

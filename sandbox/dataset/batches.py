@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils import data
 
 from sandbox.dataset.cache import MOST_GB, Cache
+from sandbox.dataset.conventions import MASK, fitting, with_needs
 from sandbox.dataset.dataset import Dataset
 from sandbox.dataset.index import Starts, is_count
 from sandbox.dataset.order import Order, Share
@@ -21,7 +22,6 @@ from sandbox.dataset.prefetch import ahead
 from sandbox.dataset.tensors import Tensors, chosen
 from sandbox.errors import InvalidInputError
 
-MASK = "mask"
 _MOST_SEED = 1 << 63
 _AT_ONCE = 64  # Batches whose windows are computed together: as fast as those of one.
 
@@ -59,6 +59,9 @@ class Batches(data.IterableDataset[dict[str, Tensor]]):
         cache: where decoded rows are kept: "ram", "disk" (`$SANDBOX_HOME/cache`), or a folder. Each
             episode is decoded once, in a thread, and checked against its digest.
         cache_gb: the most that they may take, with what is there already [GB].
+        convention: the trainer that reads the batches: dreamer, r2dreamer, sheeprl, tdmpc2, jepa,
+            diamond, video or transitions; None leaves rows as they are. `columns` are then the
+            observations, beside which it takes what it needs; see `sandbox.dataset.conventions`.
         prefetch: how many batches are read ahead; 0 starts no thread.
         pin_memory: whether tensors are in pinned memory, for copies to a GPU.
 
@@ -86,13 +89,16 @@ class Batches(data.IterableDataset[dict[str, Tensor]]):
         world_size: int = 1,
         cache: str | Path | None = None,
         cache_gb: float = MOST_GB,
+        convention: str | None = None,
         prefetch: int = 2,
         pin_memory: bool = False,
     ) -> None:
         _check(batch, frameskip, seed, rank, world_size, prefetch, pin_memory)
         dataset = path if isinstance(path, Dataset) else Dataset(path)
         self.length, self.stride, self.frameskip, self.pad = length, stride, frameskip, pad
-        self.columns = chosen(columns, dataset.schema)
+        self.convention = None if convention is None else fitting(convention, length, frameskip)
+        needs = () if self.convention is None else self.convention.needs
+        self.columns = chosen(with_needs(columns, needs), dataset.schema)
         if pad and MASK in columns:
             raise InvalidInputError(f"column {MASK!r}: `pad` adds one of this name; leave one out.")
         self._starts = Starts(dataset.index, length * frameskip, stride, dataset.name, pad=pad)
@@ -191,7 +197,7 @@ class Batches(data.IterableDataset[dict[str, Tensor]]):
         if self.pad:
             given = -(-places.rows // self.frameskip)
             batch[MASK] = torch.from_numpy(np.arange(self.length) < given[:, None])  # pyright: ignore[reportUnknownMemberType]
-        return batch
+        return batch if self.convention is None else self.convention.arrange(batch)
 
     def _named(self) -> str:
         """Return a digest of the windows and their order."""

@@ -4,7 +4,7 @@ Row t of a batch here holds observation t, the action taken *at* t, and what was
 arriving at* t. Every convention is a slice of that, and a test counts through each of them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,36 +45,55 @@ def arranged(batch: Mapping[str, Tensor], convention: str) -> Batch:
         UnknownNameError: there is no such convention.
         InvalidInputError: a column is missing, or the windows are too short.
     """
-    found = named(convention)
+    rows = next(iter(batch.values())).shape[1]
+    found = fitting(convention, rows)
     lacking = [name for name in found.needs if name not in batch]
     if lacking:
         raise InvalidInputError(
             f"the convention {convention!r} needs the columns {', '.join(lacking)}; read them too."
         )
-    rows = next(iter(batch.values())).shape[1]
-    if rows < found.shortest:
-        raise InvalidInputError(
-            f"windows of {rows} rows: the convention {convention!r} needs {found.shortest}."
-        )
     return found.arrange(dict(batch))
 
 
-def named(convention: str) -> Convention:
-    """Return a convention by its name; UnknownNameError if there is none."""
+def fitting(convention: str, length: int, frameskip: int = 1) -> Convention:
+    """Return a convention by its name, if windows of this length and `frameskip` can have it.
+
+    Raises:
+        UnknownNameError: there is no such convention.
+        InvalidInputError: it takes longer windows, or one action a row.
+    """
     if convention not in CONVENTIONS:
         raise UnknownNameError("convention", convention, CONVENTIONS)
-    return CONVENTIONS[convention]
+    found = CONVENTIONS[convention]
+    if length < found.shortest:
+        raise InvalidInputError(
+            f"windows of {length} rows: the convention {convention!r} needs {found.shortest}."
+        )
+    if frameskip > 1 and convention not in SKIPPING:
+        raise InvalidInputError(
+            f"convention {convention!r} with frameskip {frameskip}: it takes one action a row; "
+            f"leave frameskip at 1, or choose {' or '.join(SKIPPING)}."
+        )
+    return found
+
+
+def with_needs(columns: Sequence[str], needs: Sequence[str]) -> Sequence[str]:
+    """Return columns to read: those asked for, and those that a convention needs besides."""
+    return (
+        columns if isinstance(columns, str) or not needs else [*dict.fromkeys((*columns, *needs))]
+    )
 
 
 def _dreamer(batch: Batch) -> Batch:
     """DreamerV3 (danijar): rows as ours; pictures are `image`, uint8 (B, T, H, W, C)."""
     seen = {_image(name): _channels_last(name, x) for name, x in _observations(batch).items()}
-    return {**seen, "action": _acted(batch), "reward": batch["reward"].float(), **_ends(batch)}
+    rest = {"action": _acted(batch), "reward": batch["reward"].float()}
+    return {**seen, **rest, **_ends(batch), **_mask(batch)}
 
 
 def _r2dreamer(batch: Batch) -> Batch:
     """r2dreamer: (B, T-1, ...), each row with the action that led to it; flags (B, T-1, 1)."""
-    whole = {**_dreamer(batch), **({MASK: batch[MASK]} if MASK in batch else {})}
+    whole = _dreamer(batch)
     found = {name: x[:, 1:] for name, x in whole.items() if name != "action"}
     lifted = ("reward", "is_first", "is_last", "is_terminal")
     found |= {name: found[name].unsqueeze(-1) for name in lifted}
@@ -94,7 +113,7 @@ def _sheeprl(batch: Batch) -> Batch:
         "is_first": (batch["step_idx"] == 0).float(),
     }
     lifted = {name: x.unsqueeze(-1) for name, x in flags.items()}
-    return _time_first({**seen, "actions": _acted(batch), **lifted})
+    return _time_first({**seen, "actions": _acted(batch), **lifted, **_mask(batch)})
 
 
 def _tdmpc2(batch: Batch) -> Batch:
@@ -107,12 +126,17 @@ def _tdmpc2(batch: Batch) -> Batch:
         "reward": batch["reward"][:, 1:].float().unsqueeze(-1),
         "terminated": batch["terminated"][:, 1:].float().unsqueeze(-1),
     }
-    return _time_first({**obs, **steps})
+    return _time_first({**obs, **steps, **_mask(batch)})
 
 
 def _jepa(batch: Batch) -> Batch:
-    """Joint-embedding models (LeWM, DINO-WM): rows as ours, (B, T, ...), actions without NaN."""
-    return {**_observations(batch), "action": _acted(batch)}
+    """Joint-embedding models (LeWM, DINO-WM): rows as ours, (B, T, ...), actions without NaN.
+
+    With a frameskip of k, the k actions of a row are one of k times the size.
+    """
+    action = _acted(batch)
+    action = action.flatten(2) if action.ndim > 3 else action
+    return {**_observations(batch), "action": action, **_mask(batch)}
 
 
 def _diamond(batch: Batch) -> Batch:
@@ -141,7 +165,8 @@ def _video(batch: Batch) -> Batch:
     }
     if not seen:
         raise InvalidInputError("the convention 'video' needs a column of pixels; read one.")
-    return {**seen, **({"action": _acted(batch)} if "action" in batch else {})}
+    acted = {"action": _acted(batch)} if "action" in batch else {}
+    return {**seen, **acted, **_mask(batch)}
 
 
 def _transitions(batch: Batch) -> Batch:
@@ -169,10 +194,16 @@ CONVENTIONS: dict[str, Convention] = {
     "video": Convention(_video, ()),
     "transitions": Convention(_transitions, _FLAGS, 2),
 }
+SKIPPING = ("jepa", "video")  # These take rows that lie further apart.
 
 
 def _observations(batch: Batch) -> Batch:
     return {name: x for name, x in batch.items() if name not in _OF_ROWS}
+
+
+def _mask(batch: Batch) -> Batch:
+    """Return the mask, if windows are padded."""
+    return {MASK: batch[MASK]} if MASK in batch else {}
 
 
 def _acted(batch: Batch) -> Tensor:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
 
@@ -158,5 +157,4 @@ class Starts:
 
 def is_count(value: Any) -> bool:
     """Return whether a value is a whole number above 0."""
-    kind = type(value)
-    return issubclass(kind, Integral) and kind is not bool and value > 0
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value > 0
