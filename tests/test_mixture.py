@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import pytest
@@ -35,6 +36,17 @@ def test_a_long_run_of_odd_weights_keeps_the_proportions() -> None:
     assert order == [mixture.policy(weights, (1,), index) for index in range(len(order))]
     for name, weight in weights.items():
         assert abs(order.count(name) - len(order) * weight / sum(weights.values())) < 1
+
+
+@pytest.mark.parametrize("weights", [{"a": 1.0001, "b": 1.0}, {"a": 1.0, "b": 1.0}])
+def test_threads_that_ask_at_once_are_told_the_same(weights: dict[str, float]) -> None:
+    places = [n % 5000 for n in range(0, 400_000, 641)]
+    alone = {place: mixture.policy(weights, (2,), place) for place in places}
+    for _ in range(3):
+        mixture._order.cache_clear()  # pyright: ignore[reportPrivateUsage]
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda place: mixture.policy(weights, (2,), place), places))
+        assert found == [alone[place] for place in places]
 
 
 def test_weights_of_any_size_are_taken_as_they_are() -> None:

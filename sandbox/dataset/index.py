@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,6 +155,8 @@ class Starts:
         return Places(episode, self.index.shard[episode], self.index.first[episode] + skipped, rows)
 
 
-def is_count(value: Any) -> bool:
-    """Return whether a value is a whole number above 0."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value > 0
+def is_count(value: object) -> bool:
+    """Return whether a value is a whole number above 0, of Python's types or NumPy's."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        return False
+    return int(cast(int, value)) > 0

@@ -8,6 +8,7 @@ progress"). Here chance chooses instead wherever the rest can still be met.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
@@ -34,6 +35,19 @@ def policy(weights: Mapping[str, float], chance: Sequence[int], index: int) -> s
     return names[order.policy(index)]
 
 
+@dataclass(frozen=True)
+class _Block:
+    """A block of an order.
+
+    Attributes:
+        placed: which policy acts in each of its episodes.
+        counts: how many episodes each policy has had after it.
+    """
+
+    placed: list[int]
+    counts: list[int]
+
+
 class Order:
     """The places of policies in a run without an end, block by block.
 
@@ -46,23 +60,35 @@ class Order:
         self._shares, self._chance = shares, chance
         self._size = min(sum(shares), BLOCK)
         self._even = self._size == sum(shares)  # Then every block begins as the first one does.
-        self._counts = [0] * len(shares)  # Episodes of each policy in the blocks so far.
-        self._blocks: dict[int, list[int]] = {}
+        self._latest: tuple[int, list[int]] = (-1, [])  # A block, by its number.
+        self._blocks = [_Block([], [0] * len(shares))]  # Of an order that is not even: all so far.
 
     def policy(self, index: int) -> int:
-        """Return the place in `shares` of the policy that acts in an episode."""
-        number, place = divmod(index, self._size)
-        for missing in (number,) if self._even else range(len(self._blocks), number + 1):
-            if missing not in self._blocks:
-                if self._even:  # The others are made again when they are needed.
-                    self._blocks.clear()
-                self._blocks[missing] = self._placed(missing)
-        return self._blocks[number][place]
+        """Return the place in `shares` of the policy that acts in an episode.
 
-    def _placed(self, number: int) -> list[int]:
+        Several threads may ask: what is known is replaced, and never changed.
+        """
+        number, place = divmod(index, self._size)
+        known, placed = self._latest
+        if known != number:
+            placed = self._block(number)
+            self._latest = number, placed
+        return placed[place]
+
+    def _block(self, number: int) -> list[int]:
         """Return which policy acts in each episode of a block."""
-        counts = [0] * len(self._shares) if self._even else self._counts
-        start = 0 if self._even else number * self._size
+        if self._even:
+            return self._placed(number, 0, [0] * len(self._shares))
+        blocks = list(self._blocks)
+        while len(blocks) < number + 2:
+            counts = list(blocks[-1].counts)
+            placed = self._placed(len(blocks) - 1, (len(blocks) - 1) * self._size, counts)
+            blocks.append(_Block(placed, counts))
+        self._blocks = max(self._blocks, blocks, key=len)
+        return blocks[number + 1].placed
+
+    def _placed(self, number: int, start: int, counts: list[int]) -> list[int]:
+        """Return which policy acts in each episode of a block, and add these to `counts`."""
         rng, placed = np.random.default_rng([*self._chance, number]), list[int]()
         for place in range(start + 1, start + self._size + 1):
             ready = _ready(self._shares, counts, place)
