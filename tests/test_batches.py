@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import pickle
 import threading
 from collections import Counter
@@ -303,6 +304,21 @@ def test_memory_is_lent_as_long_as_any_view_of_it_lives() -> None:
         assert 0 <= address - begins < 96, kind
 
 
+def test_a_process_that_is_forked_writes_to_memory_of_its_own() -> None:
+    buffers = Buffers(4)
+    kept, dropped = buffers.take((9,), "int64"), buffers.take((9,), "int64")
+    kept[:] = 1
+    del dropped
+    child = os.fork()
+    if not child:
+        again = buffers.take((9,), "int64")
+        again[:] = kept[:] = 2
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert kept.tolist() == [1] * 9
+    assert 2 not in buffers.take((9,), "int64")
+
+
 def test_no_thread_outlives_a_loop_however_it_ends(ramp_run: Path) -> None:
     batches = Batches(ramp_run, 1, 2, WHO, prefetch=2)
     for _ in batches:
@@ -345,6 +361,11 @@ def test_arguments_that_make_no_sense_are_refused(ramp_run: Path) -> None:
     for wrong, said in (
         ({"batch": 0}, "batch 0: give a whole number above 0"),
         ({"batch": True}, "batch True"),
+        ({"batch": "8"}, "batch '8'"),
+        ({"rank": "0"}, "rank '0'"),
+        ({"seed": None}, "seed None"),
+        ({"prefetch": 0.5}, "prefetch 0.5"),
+        ({"batch": 65, "length": 1, "drop_last": True, "world_size": 2}, "79 windows are fewer"),
         ({"frameskip": 0}, "frameskip 0"),
         ({"frameskip": 1.5}, "frameskip 1.5"),
         ({"world_size": 0}, "world_size 0"),
@@ -383,13 +404,14 @@ def test_a_state_of_another_order_is_refused_and_changes_nothing(ramp_run: Path)
         with pytest.raises(InvalidInputError, match="another order"):
             other.load_state_dict(state)
         assert other.state_dict()["consumed"] == 0
-    for wrong in ({}, {**state, "epoch": "0"}, {**state, "consumed": True}):
+    for wrong in ({}, {**state, "epoch": "0"}, {**state, "consumed": True}, None, "state"):
         with pytest.raises(InvalidInputError, match="give what state_dict"):
-            batches.load_state_dict(wrong)
-    for wrong in ({**state, "consumed": -1}, {**state, "consumed": 10_000}):
-        with pytest.raises(InvalidInputError, match="another order"):
-            batches.load_state_dict(wrong)
-    for epoch in (-1, 1.0):
+            batches.load_state_dict(wrong)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InvalidInputError, match="give what state_dict"):
+        batches.load_state_dict({**state, "consumed": -1})
+    with pytest.raises(InvalidInputError, match="another order"):
+        batches.load_state_dict({**state, "consumed": 10_000})
+    for epoch in (-1, 1.0, 1 << 63, "1"):
         with pytest.raises(InvalidInputError, match="epoch"):
             batches.set_epoch(epoch)  # pyright: ignore[reportArgumentType]
     assert batches.state_dict() == state

@@ -15,7 +15,7 @@ import pytest
 import torch
 from ramps import LENGTHS, SCHEMA, ramp, write
 from running import python
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from sandbox import open_run
 from sandbox.dataset.windows import Windows
@@ -106,6 +106,28 @@ def test_batches_have_the_windows_asked_for_in_that_order(ramps: Path) -> None:
     for window, k in zip(windows.__getitems__(wanted), wanted, strict=True):
         for name, tensor in windows[k].items():
             assert torch.equal(window[name], tensor)
+
+
+def test_no_indices_give_no_windows(ramps: Path) -> None:
+    assert Windows(ramps, 3).__getitems__([]) == []
+
+
+def test_a_data_loader_copies_a_batch_only_if_it_must(ramps: Path) -> None:
+    windows = Windows(ramps, 3)
+    first, second = windows.__getitems__([4, 2]), windows.__getitems__([0, 1])
+    whole = default_collate(first)
+    assert whole["pixels"][0].data_ptr() == first[0]["pixels"].data_ptr()
+    mixed = default_collate([first[1], second[0], first[0]])
+    for n, one in enumerate((first[1], second[0], first[0])):
+        for name, tensor in one.items():
+            assert torch.equal(mixed[name][n].nan_to_num(), tensor.nan_to_num())
+    changed = windows.__getitems__([4, 2])
+    changed[1]["reward"] = torch.full((3,), 7.0, dtype=torch.float64)
+    del changed[0]["action"], changed[1]["action"]
+    made = default_collate(changed)
+    assert list(made) == ["pixels", "reward"]
+    assert made["reward"].tolist() == [first[0]["reward"].tolist(), [7.0] * 3]
+    assert torch.equal(made["pixels"], whole["pixels"])
 
 
 def test_a_window_is_fresh_and_writable(ramps: Path) -> None:

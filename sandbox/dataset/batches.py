@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from sandbox.dataset.prefetch import ahead
 from sandbox.dataset.tensors import Tensors, chosen
 from sandbox.errors import InvalidInputError
 
-_MOST_SEED = 1 << 63
+_MOST = 1 << 63  # Of a seed, or an epoch.
 _AT_ONCE = 64  # Batches whose windows are computed together: as fast as those of one.
 
 
@@ -102,14 +102,21 @@ class Batches(data.IterableDataset[dict[str, Tensor]]):
         if pad and MASK in columns:
             raise InvalidInputError(f"column {MASK!r}: `pad` adds one of this name; leave one out.")
         self._starts = Starts(dataset.index, length * frameskip, stride, dataset.name, pad=pad)
-        self._order = Order(len(self._starts), seed, 0, shuffle)
-        self._share = Share(rank, world_size, batch, drop_last)
+        self._order = Order(len(self._starts), int(seed), 0, bool(shuffle))
+        self._share = Share(int(rank), int(world_size), int(batch), drop_last)
+        if not self._share.count(self._order.count) and drop_last:
+            raise InvalidInputError(
+                f"{dataset.name}: its {len(self._starts)} windows are fewer than one step of "
+                f"{world_size} x {batch}, and drop_last leaves it out. Ask for smaller batches."
+            )
         self._cache = None if cache is None else Cache(dataset, self.columns, cache, cache_gb)
         self._tensors = Tensors(
             dataset.index, self.columns, length, frameskip, self._cache, pin_memory
         )
         self._prefetch = prefetch
-        self._epoch = self._consumed = self._resumed = 0  # Windows of all ranks; where to go on.
+        self._epoch: int = 0
+        self._consumed: int = 0  # Windows that all ranks have had of the epoch.
+        self._resumed: int = 0  # Where the next loop begins.
 
     def __len__(self) -> int:
         """Return the number of batches of an epoch, for this rank."""
@@ -131,10 +138,10 @@ class Batches(data.IterableDataset[dict[str, Tensor]]):
         Raises:
             InvalidInputError: the number is below 0.
         """
-        if not is_count(epoch + 1):
+        if not is_count(epoch, 0) or epoch >= _MOST:
             raise InvalidInputError(f"epoch {epoch!r}: give a whole number from 0 on.")
         if epoch != self._epoch:
-            self._epoch, self._consumed, self._resumed = epoch, 0, 0
+            self._epoch, self._consumed, self._resumed = int(epoch), 0, 0
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the epoch is, as plain JSON: the batch that was handed out last is done.
@@ -149,11 +156,13 @@ class Batches(data.IterableDataset[dict[str, Tensor]]):
         Raises:
             InvalidInputError: it is no such state, or of another dataset, seed or windows.
         """
-        epoch: Any = state.get("epoch")
-        consumed: Any = state.get("consumed")
-        if type(epoch) is not int or type(consumed) is not int or epoch < 0:
-            raise InvalidInputError(f"state {dict(state)!r:.80}: give what state_dict() returned.")
-        if state.get("order") != self._named() or not 0 <= consumed <= self._order.count:
+        given: Any = state
+        known = cast(Mapping[str, Any], given if isinstance(given, Mapping) else {})
+        epoch: Any = known.get("epoch")
+        consumed: Any = known.get("consumed")
+        if not (is_count(epoch, 0) and is_count(consumed, 0) and epoch < _MOST):
+            raise InvalidInputError(f"state {given!r:.80}: give what state_dict() returned.")
+        if known.get("order") != self._named() or consumed > self._order.count:
             raise InvalidInputError(
                 "the state is of another order: other episodes, length, stride, frameskip, pad, "
                 "shuffle or seed. Nothing was changed; make Batches as they were."
@@ -204,7 +213,9 @@ class Batches(data.IterableDataset[dict[str, Tensor]]):
         known = [self.length, self.stride, self.frameskip, self.pad]
         known += [self._order.count, self._order.seed, self._order.shuffle]
         lengths = self._starts.index.lengths.astype("<i8").tobytes()
-        return hashlib.sha256(json.dumps(known).encode() + lengths).hexdigest()
+        return hashlib.sha256(
+            json.dumps([int(one) for one in known]).encode() + lengths
+        ).hexdigest()
 
 
 def _check(
@@ -214,11 +225,11 @@ def _check(
     for name, value in (("batch", batch), ("frameskip", frameskip), ("world_size", ranks)):
         if not is_count(value):
             raise InvalidInputError(f"{name} {value!r}: give a whole number above 0.")
-    if not is_count(rank + 1) or rank >= ranks:
+    if not is_count(rank, 0) or rank >= ranks:
         raise InvalidInputError(f"rank {rank!r} of {ranks}: give one from 0 to {ranks - 1}.")
-    if not is_count(prefetch + 1):
+    if not is_count(prefetch, 0):
         raise InvalidInputError(f"prefetch {prefetch!r}: give a whole number from 0 on.")
-    if not is_count(seed + 1) or seed >= _MOST_SEED:
+    if not is_count(seed, 0) or seed >= _MOST:
         raise InvalidInputError(f"seed {seed!r}: give a whole number from 0 to 2^63 - 1.")
     if pin and not torch.cuda.is_available():
         raise InvalidInputError("pin_memory: there is no GPU here that PyTorch can use; leave it.")

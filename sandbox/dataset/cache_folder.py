@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox import content, durable, jsonfile
+from sandbox import content, durable, files, jsonfile
 from sandbox.errors import SandboxError
 from sandbox.trajectory.shard import PART
 
@@ -56,7 +56,13 @@ def of(root: Path | None, shard: Path) -> Path | None:
 
 
 def make(folder: Path, shard: Path) -> None:
-    """Make the folder of a shard, and remove those of what the shard was before (OSError)."""
+    """Make the folder of a shard, and remove those of what the shard was before.
+
+    Raises:
+        FormatError: a link stands there.
+        OSError: it cannot be made.
+    """
+    files.refuse_links(folder.parent, folder)
     folder.mkdir(exist_ok=True)
     about = folder / ABOUT
     if not about.exists():

@@ -155,8 +155,8 @@ class Starts:
         return Places(episode, self.index.shard[episode], self.index.first[episode] + skipped, rows)
 
 
-def is_count(value: object) -> bool:
-    """Return whether a value is a whole number above 0, of Python's types or NumPy's."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+def is_count(value: object, least: int = 1) -> bool:
+    """Return whether a value is a whole number, of Python's types or NumPy's, from `least` on."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool):
         return False
-    return int(cast(int, value)) > 0
+    return int(cast(int, value)) >= least

@@ -74,6 +74,8 @@ class Windows(data.Dataset[dict[str, Tensor]]):
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Tensor]]:
         """Return several windows, read in the order in which they lie on disk."""
+        if not len(indices):
+            return []
         whole = self._tensors.read(self._starts.places(indices))
         parts = zip(*(tensor.unbind() for tensor in whole.values()), strict=True)
         return [Window(whole, place, given) for place, given in enumerate(parts)]
