@@ -4,10 +4,12 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from operator import truediv
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch.utils.data import DataLoader
 
 from benchmarks.tables import show
@@ -21,6 +23,7 @@ KINDS = {  # Pixels of a side: episodes, rows of each, rows of a window, windows
     64: (200, 101, 16, 32),
     224: (40, 51, 4, 32),
 }
+COPY = "a copy in memory"  # Of as many bytes: no reader can be faster.
 ROUNDS, SECONDS = 5, 0.6  # Of each way to read, in turn.
 Way = Callable[[], Iterable[dict[str, Any]]]
 
@@ -42,7 +45,7 @@ def written(folder: Path, size: int) -> dict[str, Path]:
 def ways(paths: dict[str, Path], size: int) -> dict[str, Way]:
     """Return the ways to read: each starts an epoch of batches."""
     _, _, length, batch = KINDS[size]
-    found: dict[str, Way] = {}
+    found: dict[str, Way] = {COPY: lambda: copies(size)}
     for name, path, cache in (
         ("cache", paths["zstd"], "ram"),
         ("uncompressed", paths["none"], None),
@@ -60,6 +63,18 @@ def ways(paths: dict[str, Path], size: int) -> dict[str, Way]:
             title = f"DataLoader of Windows, {workers} workers, {name}"
             found[title] = lambda loader=loader: loader
     return found
+
+
+def copies(size: int) -> Iterator[dict[str, Any]]:
+    """Yield batches that are copied from windows in memory, into memory that is used again."""
+    episodes, rows, length, batch = KINDS[size]
+    kept = np.ones((episodes * rows, size * size * 3), np.uint8)
+    made = np.empty((batch, length, size * size * 3), np.uint8)
+    rng = np.random.default_rng(0)
+    while True:
+        for window, start in enumerate(rng.integers(0, len(kept) - length, batch).tolist()):
+            made[window] = kept[start : start + length]
+        yield {"pixels": made}
 
 
 def speed(way: Way, windows: int) -> float:
@@ -89,6 +104,7 @@ def table(folder: Path) -> list[dict[str, str]]:
                 "windows": f"{size} px, T = {length}, batch {batch}",
                 "read by": name,
                 "windows/s": f"{statistics.median(taken):,.0f}",
+                "of a copy": f"{statistics.median(map(truediv, taken, found[COPY])):.2f}",
                 "least": f"{min(taken):,.0f}",
                 "most": f"{max(taken):,.0f}",
             }

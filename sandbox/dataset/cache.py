@@ -195,9 +195,10 @@ class _Store:
         if folder is None:
             self._decode(shard, mine, stop)
             return True
-        cache_folder.make(folder, self.index.paths[shard])
+        cache_folder.make(folder)
         try:
             with alone(folder / cache_folder.LOCK):
+                cache_folder.describe(folder, self.index.paths[shard])
                 if shard not in self.held:
                     made = Decoded(self.columns, self._ends[shard], folder, make=True)
                     self.held[shard] = made

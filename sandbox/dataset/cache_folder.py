@@ -55,8 +55,8 @@ def of(root: Path | None, shard: Path) -> Path | None:
     return root / f"{_short([str(shard)])}-{_short(stamp)}"
 
 
-def make(folder: Path, shard: Path) -> None:
-    """Make the folder of a shard, and remove those of what the shard was before.
+def make(folder: Path) -> None:
+    """Make the folder of a shard.
 
     Raises:
         FormatError: a link stands there.
@@ -64,6 +64,16 @@ def make(folder: Path, shard: Path) -> None:
     """
     files.refuse_links(folder.parent, folder)
     folder.mkdir(exist_ok=True)
+
+
+def describe(folder: Path, shard: Path) -> None:
+    """Say whose rows a folder has, and remove those of what the shard was before.
+
+    The caller holds the folder's lock.
+
+    Raises:
+        SandboxError: it cannot be written.
+    """
     about = folder / ABOUT
     if not about.exists():
         durable.replace(about, json.dumps({"format": FORMAT, "shard": str(shard)}).encode())
