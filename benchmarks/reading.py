@@ -5,7 +5,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from operator import truediv
 from pathlib import Path
 from typing import Any
 
@@ -99,17 +98,18 @@ def table(folder: Path) -> list[dict[str, str]]:
         for _ in range(ROUNDS):
             for name, way in every.items():
                 found[name].append(speed(way, batch))
-        rows += [
-            {
-                "windows": f"{size} px, T = {length}, batch {batch}",
-                "read by": name,
-                "windows/s": f"{statistics.median(taken):,.0f}",
-                "of a copy": f"{statistics.median(map(truediv, taken, found[COPY])):.2f}",
-                "least": f"{min(taken):,.0f}",
-                "most": f"{max(taken):,.0f}",
-            }
-            for name, taken in found.items()
-        ]
+        for name, taken in found.items():
+            shares = [a / b for a, b in zip(taken, found[COPY], strict=True)]
+            rows.append(
+                {
+                    "windows": f"{size} px, T = {length}, batch {batch}",
+                    "read by": name,
+                    "windows/s": f"{statistics.median(taken):,.0f}",
+                    "of a copy": f"{statistics.median(shares):.2f}",
+                    "least": f"{min(taken):,.0f}",
+                    "most": f"{max(taken):,.0f}",
+                }
+            )
     return rows
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from ramps import LENGTHS, write
+from running import python
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -337,6 +338,21 @@ def test_no_thread_outlives_a_loop_however_it_ends(ramp_run: Path) -> None:
     assert threads() == []
     assert sorted(told(batches)) == all_windows(2)
     assert threads() == []
+
+
+LEAVING = """
+import sys
+from sandbox.dataset.batches import Batches
+loops = [iter(Batches(sys.argv[1], 2, 2, ("pixels",), cache=where)) for where in (None, "ram")]
+print([next(loop)["pixels"].shape[0] for loop in loops])
+"""
+
+
+def test_a_process_may_end_in_the_middle_of_a_loop(ramp_run: Path) -> None:
+    """HDF5 is closed at exit, and crashes if a thread still reads."""
+    for _ in range(2):
+        done = python("-c", LEAVING, str(ramp_run))
+        assert (done.returncode, done.stdout, done.stderr) == (0, "[2, 2]\n", "")
 
 
 @pytest.mark.parametrize("prefetch", [0, 2])

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from sandbox import files
 from sandbox.dataset import cache_folder, index_file
+from sandbox.dataset.background import Background
 from sandbox.dataset.dataset import Dataset
 from sandbox.dataset.decoded import ABSENT, FAULTY, Decoded
 from sandbox.dataset.index import I64, Index
@@ -60,17 +61,14 @@ class Cache:
         self._store.refuse_size(most_gb, dataset.name)
         if root is None:
             self._store.take_memory()
-        stop = threading.Event()
-        self._thread: threading.Thread | None = threading.Thread(
-            target=_make, args=(self._store, stop), name="sandbox-cache", daemon=True
-        )
-        self._thread.start()
-        weakref.finalize(self, _end, self._thread, stop)
+        store = self._store  # The thread must not keep this object.
+        self._making: Background | None = Background("sandbox-cache", lambda at: _make(store, at))
+        weakref.finalize(self, self._making.end).atexit = False  # It ends by itself then.
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until all is decoded; return whether it is."""
-        if self._thread is not None and self._thread.ident != threading.get_ident():
-            self._thread.join(timeout_s)
+        if self._making is not None:
+            self._making.wait(timeout_s)
         self._store.tell()
         return bool(self._store.ready.all())
 
@@ -91,7 +89,7 @@ class Cache:
         return self._store.held[shard].rows[name]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_store": self._store, "_thread": None}
+        return {"_store": self._store, "_making": None}
 
 
 class _Store:
@@ -269,13 +267,6 @@ def _make(store: _Store, stop: threading.Event) -> None:
         store.error = SandboxError(
             f"{store.root}: decoded rows cannot be written there: {error.strerror or error}."
         )
-
-
-def _end(thread: threading.Thread, stop: threading.Event) -> None:
-    """Stop the thread, and wait until it has."""
-    stop.set()
-    if thread is not threading.current_thread():
-        thread.join()
 
 
 def _root(where: str | Path) -> Path:

@@ -1,12 +1,15 @@
 """Make things ahead, in a thread, while they are used one by one."""
 
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from queue import Empty, Queue
+from queue import Full, Queue
+from threading import Event
 from typing import TypeVar
 
+from sandbox.dataset.background import Background
+
 T = TypeVar("T")
+_LOOK_S = 0.05  # How often the thread looks whether anybody still wants what it has made.
 
 
 class _End:
@@ -21,7 +24,7 @@ def ahead(things: Iterable[T], count: int) -> Iterator[T]:
 
     An error in making one is raised here, after those that were made before. The thread has ended
     when this ends: after the last thing, an error, or when the caller goes away (`break`, an
-    exception, garbage collection).
+    exception, garbage collection, the end of the process).
 
     Args:
         things: makes them.
@@ -31,35 +34,30 @@ def ahead(things: Iterable[T], count: int) -> Iterator[T]:
         yield from things
         return
     made: Queue[T | _End] = Queue(count)
-    left = threading.Event()
-    thread = threading.Thread(
-        target=_make, args=(things, made, left), name="sandbox-prefetch", daemon=True
-    )
-    thread.start()
+    thread = Background("sandbox-prefetch", lambda stop: _make(things, made, stop))
     try:
         while not isinstance(thing := made.get(), _End):
             yield thing
         if thing.error is not None:
             raise thing.error
     finally:
-        left.set()
-        with suppress(Empty):  # Make room for one that is being put, after which the thread ends.
-            while True:
-                made.get_nowait()
-        if thread is not threading.current_thread():  # Garbage is collected in any thread.
-            thread.join()
+        thread.end()
 
 
-def _make(things: Iterable[T], made: "Queue[T | _End]", left: threading.Event) -> None:
+def _make(things: Iterable[T], made: "Queue[T | _End]", stop: Event) -> None:
     """Put things into a queue until the caller has left."""
     try:
         for thing in things:
-            if left.is_set():
-                return
-            made.put(thing)
-            if left.is_set():
+            _put(thing, made, stop)
+            if stop.is_set():
                 return
     except BaseException as error:
-        made.put(_End(error))
+        _put(_End(error), made, stop)
     else:
-        made.put(_End())
+        _put(_End(), made, stop)
+
+
+def _put(thing: T | _End, made: "Queue[T | _End]", stop: Event) -> None:
+    while not stop.is_set():
+        with suppress(Full):
+            return made.put(thing, timeout=_LOOK_S)
