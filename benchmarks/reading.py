@@ -23,7 +23,7 @@ KINDS = {  # Pixels of a side: episodes, rows of each, rows of a window, windows
     224: (40, 51, 4, 32),
 }
 COPY = "a copy in memory"  # Of as many bytes: no reader can be faster.
-ROUNDS, SECONDS = 5, 0.6  # Of each way to read, in turn.
+ROUNDS, SECONDS = 7, 0.4  # Of each way to read, in turn.
 Way = Callable[[], Iterable[dict[str, Any]]]
 
 
