@@ -70,7 +70,7 @@ def quote(
     split: str | None = None,
     episodes: int | None = None,
     seed: int | None = None,
-    prices: str | None = None,
+    prices: PathLike | None = None,
 ) -> Quote:
     """Return what a recipe will cost: exact where episodes have a fixed length, else at most.
 
@@ -108,7 +108,7 @@ def generate(
     budget: Credits | None = None,
     compression: str | None = None,
     admission: str | None = None,
-    prices: str | None = None,
+    prices: PathLike | None = None,
     workers: int = 1,
     key: SigningKey | None = None,
     ledger: Ledger | None = None,
@@ -169,7 +169,7 @@ def render(
     compression: str | None = None,
     admission: str | None = None,
     trust_code: bool = False,
-    prices: str | None = None,
+    prices: PathLike | None = None,
     workers: int = 1,
     key: SigningKey | None = None,
     ledger: Ledger | None = None,
@@ -234,7 +234,7 @@ def branch(
     account: str | None = None,
     budget: Credits | None = None,
     trust_code: bool = False,
-    prices: str | None = None,
+    prices: PathLike | None = None,
     workers: int = 1,
     key: SigningKey | None = None,
     ledger: Ledger | None = None,
@@ -287,7 +287,7 @@ def surprises(
     account: str | None = None,
     budget: Credits | None = None,
     trust_code: bool = False,
-    prices: str | None = None,
+    prices: PathLike | None = None,
     workers: int = 1,
     key: SigningKey | None = None,
     ledger: Ledger | None = None,
@@ -400,7 +400,7 @@ def _carry_out(
     out: PathLike,
     ledger: Ledger | None,
     key: SigningKey | None,
-    prices: str | None,
+    prices: PathLike | None,
     workers: int,
     watcher: Watcher | None,
 ) -> Bill:

@@ -75,7 +75,7 @@ def sweep(
     *,
     account: str | None = None,
     budget: api.Credits | None = None,
-    prices: str | None = None,
+    prices: api.PathLike | None = None,
     workers: int = 1,
     key: SigningKey | None = None,
     ledger: Ledger | None = None,
@@ -139,7 +139,11 @@ def _swept(cell: Cell, path: Path, bill: Bill) -> Swept:
 
 
 def _check_funds(
-    cells: Sequence[Cell], folder: Path, limit: int | None, prices: str | None, ledger: Ledger
+    cells: Sequence[Cell],
+    folder: Path,
+    limit: int | None,
+    prices: api.PathLike | None,
+    ledger: Ledger,
 ) -> None:
     """Refuse a sweep that cannot be paid as a whole, or one of whose recipes is not valid."""
     schedule = None if prices is None else schedules.chosen(prices)

@@ -369,10 +369,10 @@ def scripted_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("branches")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SANDBOX_HOME", str(folder / "home"))
-        scenario = folder / "short.yaml"  # The cue ball is struck, and meets another.
-        scenario.write_text("format: 1\nenvironment: billiards\nlimit_s: 4.0\n")
-        given = {"scenario": str(scenario), "policies": {"scripted": 1.0}, "labels": True}
-        sandbox.generate(recipe("billiards", **given), folder / "run")
+        sandbox.generate(
+            recipe("billiards", scenario=None, policies={"scripted": 1.0}, labels=True),
+            folder / "run",
+        )
     return folder / "run"
 
 
@@ -422,3 +422,18 @@ def test_a_branch_that_cannot_be_is_refused_in_one_line(
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert says in done.stderr
     assert not (tmp_path / "branches").exists()
+
+
+@pytest.mark.parametrize("number", [1e7, 1e308, -1e300, {"uniform": [0.0, 1e9]}])
+def test_numbers_without_a_finite_answer_are_refused(number: Any) -> None:
+    for event in (
+        {"kick": {"body": "ball_1", "impulse_ns": [number, 0.0, 0.0]}},
+        {"place": {"body": "ball_1", "at": [0.0, number, 0.0]}},
+    ):
+        scenario = {
+            "format": 1,
+            "environment": "billiards",
+            "disturbances": [{"at_s": 0.1, **event}],
+        }
+        with pytest.raises(InvalidInputError, match=r"1000000|1e\+?0?6"):
+            catalogue.environment("billiards")(account=None, scenario=scenario)

@@ -2,11 +2,13 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
+import torch
 
 from sandbox import catalogue, prices
 from sandbox.errors import BudgetExhaustedError, InvalidInputError, UnknownNameError
@@ -386,3 +388,35 @@ def test_a_scene_of_another_physics_rate_is_refused() -> None:
 
     with pytest.raises(InvalidInputError, match=r"an engine of 240 Hz, but physics_hz is 480"):
         Slow(account=None).reset(seed=0)
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        np.full(2, 0.5 + 1j),
+        ["0.5", "1"],
+        b"01",
+        np.zeros(2, "datetime64[s]"),
+        np.zeros(2, "timedelta64[s]"),
+        torch.zeros(2, requires_grad=True),
+        [10**400, 0],
+    ],
+    ids=repr,
+)
+def test_what_is_no_array_of_real_numbers_is_no_action(action: Any) -> None:
+    env = make()
+    env.reset(seed=0)
+    with pytest.raises(InvalidInputError, match="Nothing was done"):
+        env.step(action)
+    env.step([True, np.int8(0)])
+    env.close()
+
+
+def test_a_scenario_may_be_a_path_and_nothing_else() -> None:
+    path = Path(__file__).parent / "short_push_t.yaml"
+    env = make(scenario=path)
+    assert env.unwrapped.scenario.limit_s == 6.0
+    env.close()
+    given: Any = 5
+    with pytest.raises(InvalidInputError, match="the scenario 5: give a name, a path, or a map"):
+        make(scenario=given)

@@ -1,5 +1,7 @@
 """A run folder is read once, strictly, and its records keep their bytes."""
 
+import copy
+import pickle
 import shutil
 from collections import Counter
 from collections.abc import Mapping
@@ -215,3 +217,11 @@ def test_another_episode_in_the_place_of_one_is_refused_in_a_finished_run(
     shutil.copy(second, first)
     with pytest.raises(FormatError, match="another episode stands where 0 should be"):
         Folder(copy).episode(0)
+
+
+def test_a_run_that_was_read_goes_into_another_process(tmp_path: Path) -> None:
+    sandbox.generate(recipe(episodes=1), tmp_path / "run")
+    run = sandbox.open_run(tmp_path / "run")
+    whole = run.episode(0)
+    for other in (pickle.loads(pickle.dumps(run)), copy.deepcopy(run)):
+        assert other.episode(0).digest == whole.digest

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from running import TESTS, cli, content, recipe
 
 import sandbox
-from sandbox.errors import RunConflictError
+from sandbox.errors import InvalidInputError, RunConflictError
 from sandbox.run.recipe import Recipe
 from sandbox.sources.replay import first_difference
 from sandbox.trajectory import Episode, shards
@@ -176,3 +177,10 @@ def test_another_version_of_an_environment_is_another_run_and_is_said(
     sandbox.generate(recipe("push_t", episodes=1), tmp_path / "new")
     after = json.loads((tmp_path / "new" / "run.json").read_text())
     assert (after["code"], after["run"] != before["run"]) == ("1" * 64, True)
+
+
+@pytest.mark.parametrize("sample", [-1, 1.5, "2", True])
+def test_a_sample_is_a_whole_number(pictured: Path, sample: object) -> None:
+    given: Any = sample
+    with pytest.raises(InvalidInputError, match=r"sample .* give a whole number from 0 on"):
+        sandbox.verify(pictured, sample=given)

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self, final
 
 import gymnasium
@@ -81,7 +82,7 @@ class SandboxEnv(Task):
 
     def __init__(
         self,
-        scenario: str | Mapping[str, Any] | None = None,
+        scenario: str | Path | Mapping[str, Any] | None = None,
         split: str | None = None,
         observation: str | Sequence[str] = "proprio",
         image_size: int = 64,

@@ -137,11 +137,14 @@ def _vector(action: Any) -> NDArray[np.float32]:
     if np.ma.is_masked(action):  # asarray() would show what the mask hides.
         return np.empty(0, np.float32)
     try:
-        given = np.asarray(action, np.float64)
+        told = np.asarray(action)
+        if told.dtype.kind not in "fiub":  # No complex numbers, texts, dates or objects.
+            return np.empty(0, np.float32)
+        given = told.astype(np.float64)
         if np.isfinite(given).all():  # 1e300 is finite, and float32 has no such number.
             given = np.clip(given, -2.0, 2.0)
         return given.astype(np.float32)
-    except (TypeError, ValueError, OverflowError):
+    except Exception:  # Another library's array, or a stranger's class, may fail in any way.
         return np.empty(0, np.float32)
 
 

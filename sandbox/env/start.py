@@ -1,6 +1,7 @@
 """What an episode starts from: scenario, factors, scene, disturbances, and its longest length."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ _LAYOUT = 1  # Spawn key of the layout stream; factors.stream() has 0, the noise
 
 
 def scenario(
-    env: "SandboxEnv", given: str | Mapping[str, Any] | None, split: str | None
+    env: "SandboxEnv", given: str | Path | Mapping[str, Any] | None, split: str | None
 ) -> Scenario:
     """Return the scenario of an environment; None varies nothing but the layout.
 
@@ -40,10 +41,10 @@ def scenario(
 
 
 def about(
-    env: "SandboxEnv", scenario: str | Mapping[str, Any] | None, label: str | None
+    env: "SandboxEnv", scenario: str | Path | Mapping[str, Any] | None, label: str | None
 ) -> dict[str, str | None]:
     """Return what statements say of an environment's charges: the names that were given."""
-    named = scenario if scenario is None or isinstance(scenario, str) else "(a mapping)"
+    named = "(a mapping)" if isinstance(scenario, Mapping) else scenario and str(scenario)
     return {"environment": env.name(), "scenario": named, "label": label}
 
 

@@ -85,7 +85,7 @@ def use(version: str | None) -> None:
     durable.replace(path, f"{version}\n".encode())
 
 
-def chosen(named: str | None) -> PriceSchedule:
+def chosen(named: str | Path | None) -> PriceSchedule:
     """Return a schedule by its version, or by the path of its file, which is installed.
 
     Args:
@@ -96,7 +96,9 @@ def chosen(named: str | None) -> PriceSchedule:
     """
     if named is None:
         return current()
-    return install(Path(named)) if named.endswith((".yaml", ".yml")) else load(named)
+    if str(named).endswith((".yaml", ".yml")):
+        return install(Path(named))
+    return load(str(named))
 
 
 def check(path: Path) -> PriceSchedule:

@@ -15,7 +15,7 @@ from sandbox import catalogue, durable, files
 from sandbox.dataset.dataset import Dataset
 from sandbox.dataset.overlap import overlap
 from sandbox.env import SandboxEnv
-from sandbox.errors import InvalidInputError
+from sandbox.errors import FormatError, InvalidInputError
 from sandbox.report.summary import policies
 from sandbox.run.folder import Folder
 from sandbox.run.record import Record
@@ -121,6 +121,11 @@ class _Seen:
     def add(self, episode: Episode) -> None:
         """Add an episode."""
         state = episode.rows["state"].astype(np.float64)
+        if not np.isfinite(state).all():
+            raise FormatError(
+                f"episode {episode.record.get('episode')}: its state is not finite: the simulation "
+                "has diverged. Leave it out, or generate it with weaker disturbances."
+            )
         self.rows += len(state)
         wide = state.shape[1]  # Of an older format it lacks what the task measures by.
         self._low[:wide] = np.minimum(self._low[:wide], state.min(axis=0))

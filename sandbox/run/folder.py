@@ -113,6 +113,9 @@ class Folder:
         self._finished: dict[Path, Shard] = {}
         self._costs: dict[Path, list[Usage]] = {}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Folder, (self.path, self.trust_code)  # Every process reads for itself.
+
     # What it says ---------------------------------------------------------------------------------
 
     @property

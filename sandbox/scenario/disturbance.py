@@ -16,6 +16,10 @@ Form = Literal["box", "sphere", "cylinder"]
 FORMS: tuple[Form, ...] = get_args(Form)
 
 
+MOST = 1e6  # Of a distance, speed or impulse: beyond, the simulation has no finite answer.
+Bounded = Annotated[float, Field(ge=-MOST, le=MOST)]
+
+
 class Between(Strict):
     """A number sampled uniformly from a range.
 
@@ -23,10 +27,10 @@ class Between(Strict):
         uniform: the range, [low, high].
     """
 
-    uniform: Annotated[list[float], Field(min_length=2, max_length=2)]
+    uniform: Annotated[list[Bounded], Field(min_length=2, max_length=2)]
 
 
-Number = float | Between
+Number = Bounded | Between
 Numbers = Annotated[list[Number], Field(min_length=3, max_length=3)]
 
 

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
@@ -148,7 +149,7 @@ class Scenario(Strict):
                 )
 
 
-def load(name: str | Mapping[str, Any]) -> tuple[Scenario, str]:
+def load(name: str | Path | Mapping[str, Any]) -> tuple[Scenario, str]:
     """Return a scenario with what it extends resolved, and what errors call it.
 
     Args:
@@ -158,7 +159,8 @@ def load(name: str | Mapping[str, Any]) -> tuple[Scenario, str]:
         UnknownNameError: there is no such scenario.
         InvalidInputError: the scenario is not valid, or extends itself.
     """
-    scenario, where = _read(name) if isinstance(name, str) else _given(name)
+    read = isinstance(name, str | Path)
+    scenario, where = _read(str(name)) if read else _given(name)
     seen = [where]
     while scenario.extends is not None:
         if scenario.extends in seen:
@@ -170,6 +172,9 @@ def load(name: str | Mapping[str, Any]) -> tuple[Scenario, str]:
 
 def _given(data: Mapping[str, Any]) -> tuple[Scenario, str]:
     where = "the scenario"
+    given: Any = data
+    if not isinstance(given, Mapping):
+        raise InvalidInputError(f"{where} {given!r:.60}: give a name, a path, or a mapping.")
     try:
         return Scenario.model_validate(dict(data)), where
     except ValidationError as error:
