@@ -20,7 +20,8 @@ SOAK = "SANDBOX_SOAK" in os.environ
 
 def recorded(name: str, path: Path, episodes: int = 5, **changes: Any) -> Folder:
     given = {"policies": {"scripted": 1.0}, "labels": True, "image_size": 32}
-    wanted = recipe(name, episodes=episodes, observation=["proprio", "pixels"], **(given | changes))
+    seen = {"observation": ["proprio", "pixels"]}
+    wanted = recipe(name, episodes=episodes, **(seen | given | changes))
     sandbox.generate(wanted, path)
     return sandbox.open_run(path)
 
@@ -140,3 +141,19 @@ def test_pairs_are_drawn_anew_and_are_no_pasts_of_more_surprises(tmp_path: Path)
     ways = ["--episode", "1", "--step", "20", "--with", "noop", "--out", tmp_path / "off"]
     assert cli("branch", made.path, *ways).returncode == 0
     assert Folder(tmp_path / "off").episode(0).record["branch"]["impossible"]
+
+
+def test_a_colour_shows_in_pictures_alone(tmp_path: Path) -> None:
+    run = recorded("billiards", tmp_path / "run", 3, observation=["proprio"])
+    assert "recolor" not in {
+        one["kind"].partition(":")[0] for one in planned(run, None, 1)["branches"]
+    }
+    ways = ["--with", "recolor", "--pairs", "1", "--out", tmp_path / "pairs"]
+    done = cli("surprises", run.path, *ways)
+    assert done.returncode == 0, done.stderr
+    assert "this run has none: `sandbox render` draws them" in done.stdout
+    assert "leave them out" not in done.stdout
+    sandbox.render(tmp_path / "pairs", tmp_path / "drawn", image_size=32)
+    (pair,) = pairs(Folder(tmp_path / "drawn"))
+    assert pair.pictured
+    assert pair.parts_at is not None

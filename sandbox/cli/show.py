@@ -83,9 +83,13 @@ def pairs(found: "Sequence[Pair]") -> None:
         row |= {"at_most": max(late) if late else "-", "never": len(mine) - len(late)}
         rows.append(row)
     table("Pairs", rows)
-    alike = [f"{pair.possible}, {pair.impossible}" for pair in found if pair.parts_at is None]
-    if alike:
-        note(f"Pairs whose surprise never shows; leave them out: episodes {'; '.join(alike)}.")
+    alike = [pair for pair in found if pair.parts_at is None]
+    hues = [pair for pair in alike if pair.kind.startswith("recolor") and not pair.pictured]
+    others = [f"{pair.possible}, {pair.impossible}" for pair in alike if pair not in hues]
+    if hues:
+        note("Colours show in pictures alone, and this run has none: `sandbox render` draws them.")
+    if others:
+        note(f"Pairs whose surprise never shows; leave them out: episodes {'; '.join(others)}.")
 
 
 def items(title: str, quantities: Mapping[str, int], total: str, version: str) -> None:

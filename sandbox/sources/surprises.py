@@ -87,8 +87,11 @@ def planned(
 
 
 def _possible(folder: Folder) -> list[str]:
-    """Return the kinds of surprises for which a run has the columns: `ghost` needs labels."""
-    return [kind for kind in IMPOSSIBLE if kind != "ghost" or folder.recipe.labels]
+    """Return the kinds for which a run has columns: `ghost` needs labels, `recolor` pictures."""
+    recipe = folder.recipe
+    drawn = any(name in PICTURES for name in recipe.observation)
+    lacks = {"ghost": not recipe.labels, "recolor": not drawn}
+    return [kind for kind in IMPOSSIBLE if not lacks.get(kind)]
 
 
 def _too_few(folder: Folder, found: int, kind: str, during: str | None, wanted: int) -> str:
@@ -179,6 +182,7 @@ class Pair:
         step: the last row that both must share.
         parts_at: the first row whose pictures differ, or whose states if there are no pictures;
             None if the surprise is never seen.
+        pictured: whether the pair has pictures: without, no colour is seen.
     """
 
     kind: str
@@ -186,6 +190,7 @@ class Pair:
     impossible: int
     step: int
     parts_at: int | None
+    pictured: bool
 
 
 def pairs(folder: Folder) -> list[Pair]:
@@ -204,15 +209,15 @@ def pairs(folder: Folder) -> list[Pair]:
         here, there = (Record.parse(episode.record).branch or {} for episode in (one, other))
         if here.get("kind") != "same" or here.get("past") != there.get("past", ...):
             raise FormatError(f"{folder.path}: episodes {n} and {n + 1} are no pair of surprises.")
-        parts_at = _parts_at(one.rows, other.rows)
-        found.append(Pair(there["kind"], n, n + 1, here["step"], parts_at))
+        pictures = [name for name in one.rows if name.partition(".")[0] in PICTURES]
+        parts_at = _parts_at(one.rows, other.rows, pictures or ["state"])
+        found.append(Pair(there["kind"], n, n + 1, here["step"], parts_at, bool(pictures)))
     return found
 
 
-def _parts_at(one: Rows, other: Rows) -> int | None:
-    pictures = [name for name in one if name.partition(".")[0] in PICTURES]
+def _parts_at(one: Rows, other: Rows, columns: Sequence[str]) -> int | None:
     firsts: list[int] = []
-    for name in pictures or ["state"]:
+    for name in columns:
         rows = min(len(one[name]), len(other[name]))
         unlike = (one[name][:rows] != other[name][:rows]).reshape(rows, -1).any(axis=1)
         firsts += np.flatnonzero(unlike)[:1].tolist()
