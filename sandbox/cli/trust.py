@@ -213,12 +213,13 @@ def prove(
 
     Others check it with `sandbox verify FILE`, without the run or the ledger.
     """
-    from sandbox import api, jsonfile
+    from sandbox import api, jsonfile, outputs
     from sandbox.cli import show
     from sandbox.verification import prove as proofs
 
     if (episode is None) == (since is None):
         raise InvalidInputError("give either --episode or --since.")
+    outputs.check(out, is_ours=lambda path: proofs.is_proof(jsonfile.read(path).data))
     folder = api.open_run(run)
     if since is not None:
         proof = proofs.growth(folder, _text(since))

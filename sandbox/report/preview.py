@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from sandbox import catalogue, durable, files
+from sandbox import catalogue, durable, files, outputs
 from sandbox.errors import FormatError, InvalidInputError, SandboxError
 from sandbox.observation import PICTURES
 from sandbox.run import recipe as recipes
@@ -70,6 +70,9 @@ def preview(
     """
     out = files.place(out)
     files.refuse_links(folder.path, out)
+    sheet, film = out / "contact_sheet.png", out / "preview.mp4"
+    for path in (sheet, film):
+        outputs.check(path, "preview")
     if episodes < 1:
         raise InvalidInputError(f"--episodes {episodes}: give at least 1.")
     shown = list(itertools.islice(folder.episodes(), episodes))
@@ -81,7 +84,6 @@ def preview(
         wanted = recipes.with_pictures(recipe, columns or ["pixels"], camera, **changes)
         shown = _redrawn(wanted, folder, shown)
     films = [(episode, _films(episode)) for episode in shown]
-    sheet, film = out / "contact_sheet.png", out / "preview.mp4"
     hz = catalogue.environment(recipe.environment, folder.trust_code).control_hz
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -87,6 +87,11 @@ def growth(folder: Folder, older: str) -> dict[str, Any]:
     }
 
 
+def is_proof(data: Mapping[str, Any]) -> bool:
+    """Return whether a JSON object is a proof, true or not."""
+    return data.get("kind") in ("episode", "growth") and "checkpoint" in data
+
+
 def check(proof: Mapping[str, Any], keys: Sequence[VerifierKey], *, signed: bool) -> Proof:
     """Check a proof, which anybody may have made.
 
