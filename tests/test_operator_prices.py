@@ -172,3 +172,37 @@ def test_pictures_of_a_run_are_priced_by_whoever_draws_them(tmp_path: Path) -> N
     wanted = recipe(episodes=1, observation=["proprio", "pixels"], image_size=16)
     sandbox.generate(wanted, tmp_path / "at_once")
     assert sandbox.open_run(tmp_path / "at_once").run == sandbox.open_run(tmp_path / "drawn").run
+
+
+def test_a_default_that_is_gone_is_no_business_of_a_run_that_has_its_prices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, wanted = tmp_path / "run", recipe("billiards", episodes=2)
+    bill = sandbox.generate(wanted, run, prices="1")
+    monkeypatch.setenv("SANDBOX_PRICES", "nope")
+    assert sandbox.verify(run).faults == []
+    assert "wrong episodes" not in cli("audit", run, "--fraction", "0.9").stdout
+    assert sandbox.generate(wanted, run).amount == bill.amount
+    small = ("--image-size", "16")
+    new = ("--prices", "1", "--out")
+    for command in (
+        ("preview", run, *small, "--episodes", "1"),
+        ("render", run, *small, *new, tmp_path / "drawn"),
+        ("branch", run, "--episode", "0", "--step", "5", "--with", "same", *new, tmp_path / "b"),
+        ("quote", "latch_tries", "--prices", "1"),
+    ):
+        done = cli(*command)
+        assert done.returncode == 0, done.stderr
+    assert "'nope'" in cli("render", run, *small, "--out", tmp_path / "unpriced").stderr
+
+
+def test_a_list_of_prices_has_those_that_are_good_and_names_the_others(tmp_path: Path) -> None:
+    prices.chosen(str(written(tmp_path)))
+    (local.folder() / "bad.yaml").write_text("format: 1\n")
+    (local.folder() / "default").write_text("gone\n")
+    done = cli("prices", "list", "--json")
+    assert done.returncode == 0
+    assert [row["version"] for row in json.loads(done.stdout)] == ["1", "2", "lab-2026"]
+    bad, gone = done.stderr.splitlines()
+    assert "bad.yaml" in bad
+    assert "'gone'" in gone

@@ -54,6 +54,12 @@ def note(text: str) -> None:
     OUT.print(escape(line(text)), soft_wrap=True)
 
 
+def warn(text: str) -> None:
+    """Print a line on stderr, beside what a command prints for programs."""
+    error = Console(stderr=True, soft_wrap=True, highlight=False)
+    error.print(f"[yellow]warning:[/] {escape(line(text))}")
+
+
 def table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Print rows that share their keys; numbers stand to the right."""
     if not rows:

@@ -18,18 +18,15 @@ def folder() -> Path:
     return content.home() / "prices"
 
 
-def schedules() -> list[PriceSchedule]:
-    """Return the operator's schedules, sorted by version.
-
-    Raises:
-        InvalidInputError: one of them is not valid.
-    """
-    return [_read(path) for path in sorted(folder().glob("*.yaml"))]
-
-
-def every() -> list[PriceSchedule]:
-    """Return all schedules: those of the package, then the operator's."""
-    return [*shipped.schedules(), *schedules()]
+def readable() -> tuple[list[PriceSchedule], list[str]]:
+    """Return the operator's schedules that are valid, and what is wrong with each other one."""
+    found, faults = list[PriceSchedule](), list[str]()
+    for path in sorted(folder().glob("*.yaml")):
+        try:
+            found.append(_read(path))
+        except SandboxError as error:
+            faults.append(str(error))
+    return found, faults
 
 
 def load(version: str) -> PriceSchedule:

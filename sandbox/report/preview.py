@@ -192,9 +192,10 @@ def _films(episode: Episode) -> dict[str, Film]:
 
 def _redrawn(recipe: Recipe, folder: Folder, episodes: Sequence[Episode]) -> list[Episode]:
     """Replay episodes with the pictures of another recipe."""
-    plan = folder.identity.plan
-    with closing(Replay(recipe, folder.scenario, folder.trust_code, plan)) as replay:
-        replay.price_by(folder.identity.schedule)
+    known, trusted = folder.identity, folder.trust_code
+    with closing(
+        Replay(recipe, folder.scenario, trusted, known.plan, schedule=known.schedule)
+    ) as replay:
         env, drawn = replay.env, list[Episode]()
         for episode in episodes:
             record = Record.parse(episode.record)
