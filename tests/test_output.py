@@ -114,6 +114,17 @@ def test_a_path_is_whole_where_nobody_reads_at_a_terminal(short: Path, tmp_path:
     assert max(map(len, faults.stdout.splitlines())) > 80
 
 
+@pytest.mark.parametrize("columns", ["0", "20", "80"])
+def test_a_table_is_whole_where_nobody_reads_at_a_terminal(columns: str, tmp_path: Path) -> None:
+    path = cli_recipe(tmp_path)
+    for colors in ({}, {"FORCE_COLOR": "1"}):
+        said = process("quote", path, COLUMNS=columns, **colors).stdout
+        assert "microcredits each" in said
+        assert "physics steps" in said
+        assert "..." not in said
+        assert "\u2026" not in said
+
+
 def cli_recipe(folder: Path, **changes: object) -> Path:
     """A recipe in a file."""
     path = folder / "recipe.yaml"
