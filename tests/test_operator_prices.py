@@ -61,8 +61,27 @@ def test_a_schedule_that_has_priced_something_cannot_be_replaced(tmp_path: Path)
     report = sandbox.verify(tmp_path / "run", sample=0)
     assert any(fault.startswith("ledger: ") for fault in report.faults)
     assert any("none of that name with these prices" in note for note in report.notes)
-    with pytest.raises(RunConflictError, match="another prices"):
+    with pytest.raises(InvalidInputError, match="was changed after it was installed"):
         sandbox.generate(recipe(episodes=1), tmp_path / "run")
+    wanted = ("cartpole_swingup_states", "--episodes", "1", "--prices", "lab-2026")
+    for command in (("quote", *wanted), ("generate", *wanted, "--out", tmp_path / "new")):
+        done = cli(*command)
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+        assert "lab-2026.yaml: was changed after it was installed" in done.stderr
+    assert not (tmp_path / "new").exists()
+    assert "was changed" in cli("prices", "list").stderr
+    prices.chosen(str(first))  # It may be put back.
+    assert sandbox.verify(tmp_path / "run", sample=0).faults == []
+    assert sandbox.generate(recipe(episodes=1), tmp_path / "run").already == 1
+
+
+def test_a_schedule_that_was_put_there_by_hand_is_sealed_when_it_is_chosen(tmp_path: Path) -> None:
+    local.folder().mkdir(parents=True)
+    written(local.folder())
+    assert cli("prices", "use", "lab-2026").returncode == 0
+    written(local.folder(), step=5)
+    with pytest.raises(InvalidInputError, match="was changed after it was installed"):
+        prices.current()
 
 
 def test_the_default_prices_new_runs_and_environments(tmp_path: Path) -> None:
