@@ -9,6 +9,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from sandbox import files
 from sandbox.errors import SandboxError
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -19,8 +20,10 @@ def replace(path: Path, data: bytes) -> None:
     """Write a file whole or not at all, replacing an existing one; return when the disk has it.
 
     Raises:
-        SandboxError: the file cannot be written; it has its old content or the new one, whole.
+        SandboxError: the file cannot be written; it has its old content or the new one, whole. Or
+            it is a pipe, a socket or a device, which is left as it is.
     """
+    files.refuse_special(path)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         temporary.unlink(missing_ok=True)

@@ -127,6 +127,19 @@ def refuse_links(root: Path, path: Path) -> None:
             )
 
 
+def refuse_special(path: Path, kind: type[SandboxError] = SandboxError) -> None:
+    """Refuse to replace a pipe, a socket or a device by a file; raises `kind`."""
+    try:
+        form = stat.S_IFMT(path.lstat().st_mode)
+    except (OSError, ValueError):
+        return  # Whoever writes it says what is wrong.
+    if form not in (stat.S_IFREG, stat.S_IFLNK, stat.S_IFDIR):
+        raise kind(
+            f"{path}: is {_KINDS.get(form, 'no regular file')}, which a file would replace. Name "
+            "another place."
+        )
+
+
 def unreadable(path: Path, error: OSError | MemoryError) -> UnreadableError:
     """Return the error of a file that cannot be read here and now; the file may be good."""
     number = errno.ENOMEM if isinstance(error, MemoryError) else error.errno or 0

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sandbox.errors import BudgetExhaustedError, InvalidInputError
-from sandbox.prices import PriceSchedule, credits, plus
+from sandbox.prices import PriceSchedule, credits, plus, schedules
 
 PORTION = 16  # Steps for which credit is reserved at first; each further portion doubles.
 UNLIMITED = 2**63 - 1  # Microcredits; the balance of what has no limit.
@@ -361,3 +361,11 @@ class Meter:
             wanted = plus(wanted, spent.charges, times)
         need = {u: n - self._held.get(u, 0) for u, n in wanted.items()}
         return {u: n for u, n in need.items() if n > 0}
+
+
+def unpaid() -> Meter:
+    """Return a meter under the package's newest prices, which charges nobody.
+
+    It serves where only the work matters: the default prices of a machine have no part in it.
+    """
+    return Meter(schedules()[-1])

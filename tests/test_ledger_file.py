@@ -21,7 +21,7 @@ from typing import Any
 import apsw
 import pytest
 
-from sandbox.errors import LedgerError, SandboxError, UnknownNameError
+from sandbox.errors import LedgerError, NoLedgerError, SandboxError, UnknownNameError
 from sandbox.ledger import Balance, Ledger, Usage, charge_id
 from sandbox.ledger.export import cloudevents_ndjson, focus_csv
 from sandbox.ledger.pages import Pages
@@ -87,6 +87,18 @@ def test_a_file_that_is_no_ledger_is_refused_and_kept(tmp_path: Path, content: b
     with pytest.raises(LedgerError, match="ledger"):
         Ledger(path).balance("local")
     assert path.read_bytes() == content
+
+
+def test_an_empty_file_which_a_full_disk_leaves_is_a_new_ledger(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    path.touch()
+    with pytest.raises(NoLedgerError, match="there is no ledger here"):
+        Ledger(path, read_only=True).balance("local")
+    assert path.read_bytes() == b""
+    book = Ledger(path)
+    book.grant("lab", 5)
+    assert Ledger(path, read_only=True).balance("lab").posted_micro == 5
+    assert book.check() == []
 
 
 def test_somebody_elses_database_is_refused_and_kept(tmp_path: Path) -> None:

@@ -61,8 +61,27 @@ def test_a_schedule_that_has_priced_something_cannot_be_replaced(tmp_path: Path)
     report = sandbox.verify(tmp_path / "run", sample=0)
     assert any(fault.startswith("ledger: ") for fault in report.faults)
     assert any("none of that name with these prices" in note for note in report.notes)
-    with pytest.raises(RunConflictError, match="another prices"):
+    with pytest.raises(InvalidInputError, match="was changed after it was installed"):
         sandbox.generate(recipe(episodes=1), tmp_path / "run")
+    wanted = ("cartpole_swingup_states", "--episodes", "1", "--prices", "lab-2026")
+    for command in (("quote", *wanted), ("generate", *wanted, "--out", tmp_path / "new")):
+        done = cli(*command)
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+        assert "lab-2026.yaml: was changed after it was installed" in done.stderr
+    assert not (tmp_path / "new").exists()
+    assert "was changed" in cli("prices", "list").stderr
+    prices.chosen(str(first))  # It may be put back.
+    assert sandbox.verify(tmp_path / "run", sample=0).faults == []
+    assert sandbox.generate(recipe(episodes=1), tmp_path / "run").already == 1
+
+
+def test_a_schedule_that_was_put_there_by_hand_is_sealed_when_it_is_chosen(tmp_path: Path) -> None:
+    local.folder().mkdir(parents=True)
+    written(local.folder())
+    assert cli("prices", "use", "lab-2026").returncode == 0
+    written(local.folder(), step=5)
+    with pytest.raises(InvalidInputError, match="was changed after it was installed"):
+        prices.current()
 
 
 def test_the_default_prices_new_runs_and_environments(tmp_path: Path) -> None:
@@ -172,3 +191,37 @@ def test_pictures_of_a_run_are_priced_by_whoever_draws_them(tmp_path: Path) -> N
     wanted = recipe(episodes=1, observation=["proprio", "pixels"], image_size=16)
     sandbox.generate(wanted, tmp_path / "at_once")
     assert sandbox.open_run(tmp_path / "at_once").run == sandbox.open_run(tmp_path / "drawn").run
+
+
+def test_a_default_that_is_gone_is_no_business_of_a_run_that_has_its_prices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, wanted = tmp_path / "run", recipe("billiards", episodes=2)
+    bill = sandbox.generate(wanted, run, prices="1")
+    monkeypatch.setenv("SANDBOX_PRICES", "nope")
+    assert sandbox.verify(run).faults == []
+    assert "wrong episodes" not in cli("audit", run, "--fraction", "0.9").stdout
+    assert sandbox.generate(wanted, run).amount == bill.amount
+    small = ("--image-size", "16")
+    new = ("--prices", "1", "--out")
+    for command in (
+        ("preview", run, *small, "--episodes", "1"),
+        ("render", run, *small, *new, tmp_path / "drawn"),
+        ("branch", run, "--episode", "0", "--step", "5", "--with", "same", *new, tmp_path / "b"),
+        ("quote", "latch_tries", "--prices", "1"),
+    ):
+        done = cli(*command)
+        assert done.returncode == 0, done.stderr
+    assert "'nope'" in cli("render", run, *small, "--out", tmp_path / "unpriced").stderr
+
+
+def test_a_list_of_prices_has_those_that_are_good_and_names_the_others(tmp_path: Path) -> None:
+    prices.chosen(str(written(tmp_path)))
+    (local.folder() / "bad.yaml").write_text("format: 1\n")
+    (local.folder() / "default").write_text("gone\n")
+    done = cli("prices", "list", "--json")
+    assert done.returncode == 0
+    assert [row["version"] for row in json.loads(done.stdout)] == ["1", "2", "lab-2026"]
+    bad, gone = done.stderr.splitlines()
+    assert "bad.yaml" in bad
+    assert "'gone'" in gone

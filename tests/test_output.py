@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -113,6 +114,17 @@ def test_a_path_is_whole_where_nobody_reads_at_a_terminal(short: Path, tmp_path:
     assert max(map(len, faults.stdout.splitlines())) > 80
 
 
+@pytest.mark.parametrize("columns", ["0", "20", "80"])
+def test_a_table_is_whole_where_nobody_reads_at_a_terminal(columns: str, tmp_path: Path) -> None:
+    path = cli_recipe(tmp_path)
+    for colors in ({}, {"FORCE_COLOR": "1"}):
+        said = process("quote", path, COLUMNS=columns, **colors).stdout
+        assert "microcredits each" in said
+        assert "physics steps" in said
+        assert "..." not in said
+        assert "\u2026" not in said
+
+
 def cli_recipe(folder: Path, **changes: object) -> Path:
     """A recipe in a file."""
     path = folder / "recipe.yaml"
@@ -189,6 +201,36 @@ def test_what_cannot_be_written_is_one_line(
     cli_recipe(tmp_path)
     words = arguments.replace("RUN", str(short)).replace("TMP", str(tmp_path)).split()
     assert said in one_line(cli(*words))
+
+
+def test_no_output_replaces_what_is_not_its_own(short: Path, tmp_path: Path) -> None:
+    home, pipe, link = Path(os.environ["SANDBOX_HOME"]), tmp_path / "pipe.png", tmp_path / "l.png"
+    (home / "keys").mkdir(parents=True, exist_ok=True)
+    run = Path(shutil.copytree(short, tmp_path / "run"))
+    notes, ledger = tmp_path / "notes.json", home / "ledger.db"
+    notes.write_text("{}")
+    if not ledger.exists():
+        ledger.write_bytes(b"")
+    link.symlink_to(notes)
+    os.mkfifo(pipe)
+    kept = {path: path.read_bytes() for path in (notes, ledger, run / "run.json", run / "log")}
+    refused = [pipe, link, notes, ledger, run / "run.json", run / "log", run / "p.json"]
+    refused += [home / "keys" / "a.pub", run / "shards" / "c.png"]
+    for out in refused:
+        assert str(out) in one_line(cli("prove", run, "--episode", "0", "--out", out))
+    for out in (pipe, link, run / "shards" / "c.png", home / "keys" / "c.png"):
+        assert str(out) in one_line(cli("coverage", run, "--out", out))
+    for out in (run / "shards", home / "prices"):
+        assert str(out) in one_line(cli("preview", run, "--out", out))
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert sorted(p.name for p in (run / "shards").glob("*.png")) == []
+    proof = tmp_path / "proof.json"
+    for episode in ("0", "1"):  # A proof may be made again.
+        done = cli("prove", run, "--episode", episode, "--out", proof)
+        assert done.returncode == 0, done.stderr
+    assert cli("coverage", run).returncode == 0  # In the run, its own place.
 
 
 def test_a_disk_that_takes_no_more_is_one_line(short: Path, tmp_path: Path) -> None:

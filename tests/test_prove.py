@@ -209,3 +209,39 @@ def test_what_cannot_be_written_leaves_nothing_behind(proved_run: Path) -> None:
     with pytest.raises(SandboxError, match="checkpoint: cannot be written"):
         log.write_checkpoint(proved_run, closed, keys.load())
     assert sorted(proved_run.iterdir()) == before
+
+
+def test_growth_is_proved_from_a_checkpoint_of_the_same_run_alone(
+    proved_run: Path, drawn_run: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "growth.json"
+    done = cli("prove", proved_run, "--since", drawn_run / "checkpoint", "--out", out)
+    assert (done.returncode, out.exists()) == (2, False)
+    (line,) = done.stderr.splitlines()
+    assert Folder(drawn_run).run in line
+    assert "give a checkpoint of this run" in line
+    done = cli("prove", proved_run, "--since", proved_run / "checkpoint", "--out", out)
+    assert (done.returncode, checked(jsonfile.read(out).data).faults) == (0, [])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--checkpoint", "RUN/checkpoint"),
+        ("--sample", "0"),
+        ("--whole-ledger",),
+        ("--workers", "2"),
+        ("--ledger",),
+        ("--trust-code",),
+    ],
+)
+def test_what_says_nothing_of_a_proof_is_refused(
+    proved_run: Path, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    out = tmp_path / "proof.json"
+    jsonfile.write(out, prove.episode(Folder(proved_run), 1))
+    words = [word.replace("RUN", str(proved_run)) for word in options]
+    done = cli("verify", out, *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"leave {options[0]} out" in done.stderr
+    assert cli("verify", out).returncode == 0

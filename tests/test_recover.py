@@ -1,6 +1,7 @@
 """Processes killed anywhere: every episode that is kept is charged once, and nothing is held."""
 
 import itertools
+import json
 import os
 import random
 import shutil
@@ -20,7 +21,7 @@ from running import KILLED, cli, content, file_of, opened, recipe
 
 import sandbox
 from sandbox import prices
-from sandbox.errors import LedgerError, RunConflictError
+from sandbox.errors import FormatError, LedgerError, RunConflictError
 from sandbox.evidence import keys
 from sandbox.ledger import Ledger, charge_id, locks
 from sandbox.run.folder import BOOKING, Folder
@@ -271,6 +272,35 @@ def test_what_was_kept_and_not_posted_when_all_died_is_posted_once_and_the_rest_
     assert recover(victim.folder, Ledger()) == Settlement(victim.kept)
     victim.finish()
     assert len(posts_of(Ledger(), "lab")) == KILLED.episodes
+
+
+def test_a_record_that_asks_for_another_charge_than_its_rows_is_not_posted(tmp_path: Path) -> None:
+    Ledger().grant("lab", FUNDS)
+    victim = Victim(tmp_path / "run", "lab", ("--admission", "greedy"))
+    victim.start(dies_after=7).communicate(timeout=120)
+    (lines,) = victim.folder.glob("shards/*.jsonl")
+    whole, posts = lines.read_text(), posts_of(Ledger(), "lab")
+    first, *others = whole.splitlines(keepends=True)
+    *others, last = others
+    record = json.loads(last)
+    many = {unit: 100 * count for unit, count in record["charges"].items()}
+    more = record["charge_micro"] * 100
+    for change in (
+        {"charge_micro": more},
+        {"charges": many, "charge_micro": more},
+        {"charges": many},
+        {"steps": record["steps"] + 1},
+        {"episode": record["episode"] + 10},
+        {"run": "0" * 64},
+    ):
+        lines.write_text("".join([first, *others, json.dumps(record | change) + "\n"]))
+        with pytest.raises(FormatError, match=rf"episode {len(others) + 1} in it: .*Nothing was"):
+            recover(victim.folder, Ledger())
+        done = cli(*victim.command())
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+        assert posts_of(Ledger(), "lab") == posts
+    lines.write_text(whole)
+    assert recover(victim.folder, Ledger()).posted == len(others) + 2 - len(posts) > 0
 
 
 def test_what_a_killed_process_held_pays_for_the_same_command_again(tmp_path: Path) -> None:

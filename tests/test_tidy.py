@@ -29,7 +29,7 @@ FLOORS = [  # A room imports from lower floors alone; rooms of one floor do not 
         "validation",
         "wrappers",
     ],
-    ["document", "jsonfile"],
+    ["document", "jsonfile", "outputs"],
     ["scene", "prices", "evidence"],
     ["scenario", "renderer", "meter", "trajectory"],
     ["world", "ledger"],

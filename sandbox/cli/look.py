@@ -110,12 +110,14 @@ def coverage(
     as_json: Json = False,
 ) -> None:
     """Measure what a run covers of its world, and warn if little moves or seeds repeat."""
-    from sandbox import api
+    from sandbox import api, outputs
     from sandbox.cli import show
     from sandbox.report import coverage as covering
 
     picture = out or run / "coverage.png"
     covering.ending(picture)
+    if not as_json:  # Before the work, and not after it.
+        outputs.check(picture, "coverage")
     found = covering.measure(
         api.open_run(run, trust_code=trust_code), None if train is None else api.open_run(train)
     )

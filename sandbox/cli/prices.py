@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sandbox.cli.options import Json
+from sandbox.errors import SandboxError
 
 if TYPE_CHECKING:
     from sandbox.prices import PriceSchedule
@@ -25,7 +26,11 @@ def list_(as_json: Json = False) -> None:
     from sandbox.cli import show
     from sandbox.prices import current, local, schedules
 
-    shipped, now = {one.version for one in schedules()}, current().version
+    shipped, (found, faults) = {one.version for one in schedules()}, local.readable()
+    try:
+        now = current().version
+    except SandboxError as error:
+        now, faults = "", list(dict.fromkeys([*faults, f"the default: {error}"]))
     rows: list[dict[str, Any]] = [
         {
             "version": one.version,
@@ -34,8 +39,10 @@ def list_(as_json: Json = False) -> None:
             "current": one.version == now,
             "digest": one.digest,
         }
-        for one in local.every()
+        for one in [*schedules(), *found]
     ]
+    for fault in faults:
+        show.warn(fault)
     if as_json:
         print(json.dumps(rows))
         return

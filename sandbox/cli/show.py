@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.markup import escape
 from rich.table import Table
 
@@ -27,17 +27,20 @@ class _Out(Console):
     """Prints for a person at a terminal, and whole lines into pipes and files."""
 
     @property
-    def width(self) -> int:
-        """Columns of the terminal; elsewhere as many as anything needs."""
-        known = self.is_terminal or self._environ.get("COLUMNS", "").isdigit()
-        return super().width if known else _NO_TERMINAL
+    def size(self) -> ConsoleDimensions:
+        """Columns and lines of the terminal; elsewhere as many columns as anything needs."""
+        columns, lines = super().size
+        if not self.file.isatty():  # `is_terminal` believes FORCE_COLOR; COLUMNS may say 20, or 0.
+            return ConsoleDimensions(_NO_TERMINAL, lines)
+        return ConsoleDimensions(columns or _UNKNOWN_TERMINAL, lines)
 
-    @width.setter
-    def width(self, width: int) -> None:
-        self._width = width
+    @size.setter
+    def size(self, new_size: tuple[int, int]) -> None:
+        self._width, self._height = new_size
 
 
 _NO_TERMINAL = 10_000
+_UNKNOWN_TERMINAL = 80  # Columns, where a terminal says 0.
 OUT = _Out(highlight=False)
 _UNITS = {
     "physics_step": "physics steps",
@@ -52,6 +55,12 @@ _UNITS = {
 def note(text: str) -> None:
     """Print a line; it is not cut where the terminal ends, so that a path in it can be copied."""
     OUT.print(escape(line(text)), soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """Print a line on stderr, beside what a command prints for programs."""
+    error = Console(stderr=True, soft_wrap=True, highlight=False)
+    error.print(f"[yellow]warning:[/] {escape(line(text))}")
 
 
 def table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -122,7 +122,11 @@ def verify(
     from sandbox.cli import progress, show
 
     if run.is_file():
-        _verify_proof(run, key, ledger, as_json)
+        given = {"--ledger": ledger, "--checkpoint": checkpoint, "--whole-ledger": whole_ledger}
+        given |= {"--sample": sample is not None, "--workers": workers != 1}
+        given |= {"--trust-code": trust_code}
+        _refuse_options(run, [name for name, value in given.items() if value])
+        _verify_proof(run, key, as_json)
         return
     trust = _trust(key, checkpoint, ledger, trust_code, whole_ledger)
     with progress.verifying(run, as_json) as bar:
@@ -213,12 +217,13 @@ def prove(
 
     Others check it with `sandbox verify FILE`, without the run or the ledger.
     """
-    from sandbox import api, jsonfile
+    from sandbox import api, jsonfile, outputs
     from sandbox.cli import show
     from sandbox.verification import prove as proofs
 
     if (episode is None) == (since is None):
         raise InvalidInputError("give either --episode or --since.")
+    outputs.check(out, is_ours=lambda path: proofs.is_proof(jsonfile.read(path).data))
     folder = api.open_run(run)
     if since is not None:
         proof = proofs.growth(folder, _text(since))
@@ -241,15 +246,20 @@ def _refund(run: Path, found: Any) -> dict[str, Any]:
         return {"refunded_micro": 0, "refund_error": str(error)}
 
 
-def _verify_proof(
-    path: Path, required: list[str] | None, ledger: bool | None, as_json: bool
-) -> None:
+def _refuse_options(path: Path, given: list[str]) -> None:
+    """Refuse options that say nothing of a proof, which would be ignored."""
+    if given:
+        raise InvalidInputError(
+            f"{path}: is a proof, which is checked without ledger, run and replay; leave "
+            f"{', '.join(given)} out."
+        )
+
+
+def _verify_proof(path: Path, required: list[str] | None, as_json: bool) -> None:
     from sandbox import jsonfile
     from sandbox.cli import show
     from sandbox.verification import prove as proofs
 
-    if ledger:
-        raise InvalidInputError(f"{path}: a proof says nothing of a ledger; leave --ledger out.")
     trust = _trust(required, None, False, False)
     found = proofs.check(jsonfile.read(path).data, trust.keys, signed=trust.signed)
     if as_json:

@@ -11,6 +11,7 @@ import numpy as np
 
 from sandbox.env.task import HAPPENS, Task
 from sandbox.errors import InvalidInputError, SandboxError, UnknownNameError
+from sandbox.meter import unpaid
 from sandbox.observation import Element
 from sandbox.scenario import factors
 from sandbox.scenario.factors import Factors, Integer, Values
@@ -156,7 +157,7 @@ def _check_times(cls: type[Task]) -> None:
 def rehearse(cls: "type[SandboxEnv]") -> None:
     """Reset an environment of a class that was never reset, so that `check_first` is done."""
     if not _is_checked(cls):
-        with closing(cls(account=None)) as env:
+        with closing(cls(meter=unpaid())) as env:
             env.reset(seed=0)
 
 
@@ -194,7 +195,7 @@ def _check_scene(env: "SandboxEnv") -> None:
     found = _there(env)
     if found.issuperset(wanted):
         return
-    with closing(type(env)(account=None)) as twin:
+    with closing(type(env)(meter=unpaid())) as twin:
         for values, rng in _values(env.factors):
             try:
                 twin.world.build(twin.scene(values, rng))

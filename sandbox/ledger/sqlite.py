@@ -231,7 +231,10 @@ class Store:
             if (kind, version) == (APPLICATION_ID, FORMAT):
                 return
             empty = not sql("SELECT 1 FROM sqlite_schema LIMIT 1")
-            if (kind, version) != (0, 0) or not empty or self.read_only:
+            fresh = (kind, version) == (0, 0) and empty  # A full disk leaves such a file.
+            if fresh and self.read_only:
+                raise NoLedgerError(f"{self.path}: there is no ledger here; the file is empty.")
+            if not fresh:
                 raise LedgerError(
                     f"{self.path}: no ledger of format {FORMAT} (application {kind!r}, format "
                     f"{version!r}). Use the version that wrote it, set SANDBOX_HOME to another "

@@ -3,6 +3,7 @@
 import datetime
 import functools
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from sandbox import content, durable, files
@@ -11,6 +12,7 @@ from sandbox.prices import schedule as shipped
 from sandbox.prices.schedule import PriceSchedule
 
 _DEFAULT = "default"
+_SEAL, _SEAL_BYTES = ".digest", 100  # The ending, and the largest size, of a schedule's digest.
 
 
 def folder() -> Path:
@@ -18,18 +20,15 @@ def folder() -> Path:
     return content.home() / "prices"
 
 
-def schedules() -> list[PriceSchedule]:
-    """Return the operator's schedules, sorted by version.
-
-    Raises:
-        InvalidInputError: one of them is not valid.
-    """
-    return [_read(path) for path in sorted(folder().glob("*.yaml"))]
-
-
-def every() -> list[PriceSchedule]:
-    """Return all schedules: those of the package, then the operator's."""
-    return [*shipped.schedules(), *schedules()]
+def readable() -> tuple[list[PriceSchedule], list[str]]:
+    """Return the operator's schedules that are valid, and what is wrong with each other one."""
+    found, faults = list[PriceSchedule](), list[str]()
+    for path in sorted(folder().glob("*.yaml")):
+        try:
+            found.append(_read(path))
+        except SandboxError as error:
+            faults.append(str(error))
+    return found, faults
 
 
 def load(version: str) -> PriceSchedule:
@@ -80,8 +79,7 @@ def use(version: str | None) -> None:
     if version is None:
         path.unlink(missing_ok=True)
         return
-    load(version)
-    folder().mkdir(parents=True, exist_ok=True)
+    _seal(load(version))
     durable.replace(path, f"{version}\n".encode())
 
 
@@ -98,7 +96,10 @@ def chosen(named: str | Path | None) -> PriceSchedule:
         return current()
     if str(named).endswith((".yaml", ".yml")):
         return install(Path(named))
-    return load(str(named))
+    found = load(str(named))
+    with suppress(SandboxError):  # Where nothing can be written, nobody can change it either.
+        _seal(found)
+    return found
 
 
 def check(path: Path) -> PriceSchedule:
@@ -108,10 +109,13 @@ def check(path: Path) -> PriceSchedule:
         InvalidInputError: it is not valid, or another one has its version.
     """
     found = shipped.read(path)
-    known = [one for one in shipped.schedules() if one.version == found.version]
-    here = folder() / f"{found.version}.yaml"
-    known += [_read(here)] if here.is_file() else []
-    if any(one.digest != found.digest for one in known):
+    known = [one.digest for one in shipped.schedules() if one.version == found.version]
+    here, sealed = folder() / f"{found.version}.yaml", _sealed(found.version)
+    if sealed:  # The file may be put back where it was changed.
+        known.append(sealed)
+    elif here.is_file():
+        known.append(_read(here).digest)
+    if any(digest != found.digest for digest in known):
         raise InvalidInputError(
             f"{path}: there is another price schedule {found.version!r}, and bills depend on it. "
             "Give this one another version and file name."
@@ -131,14 +135,34 @@ def install(path: Path) -> PriceSchedule:
     found = check(path)
     if all(one.version != found.version for one in shipped.schedules()):
         data = files.read(files.place(path), document.MAX_BYTES, InvalidInputError)
-        try:
-            folder().mkdir(parents=True, exist_ok=True)
-            durable.replace(folder() / f"{found.version}.yaml", data)
-        except OSError as error:
-            raise SandboxError(
-                f"{folder()}: cannot be written: {error.strerror or error}. Nothing was done."
-            ) from error
+        _seal(found)
+        durable.replace(folder() / f"{found.version}.yaml", data)
     return found
+
+
+def _seal(found: PriceSchedule) -> None:
+    """Keep the digest of an operator's schedule beside its file, before it prices anything.
+
+    Raises:
+        SandboxError: it cannot be written. Nothing was done.
+    """
+    try:
+        folder().mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SandboxError(
+            f"{folder()}: cannot be written: {error.strerror or error}. Nothing was done."
+        ) from error
+    ours = any(one.version == found.version for one in shipped.schedules())
+    if not ours and not _sealed(found.version):
+        durable.replace(folder() / f"{found.version}{_SEAL}", f"{found.digest}\n".encode())
+
+
+def _sealed(version: str) -> str:
+    """Return the digest that a schedule had when it was installed; "" if that is not known."""
+    path = folder() / f"{version}{_SEAL}"
+    if not path.exists():
+        return ""
+    return files.read(path, _SEAL_BYTES, InvalidInputError).decode(errors="replace").strip()
 
 
 def _read(path: Path) -> PriceSchedule:
@@ -148,6 +172,12 @@ def _read(path: Path) -> PriceSchedule:
     if any(one.version == found.version for one in shipped.schedules()):
         raise InvalidInputError(
             f"{path}: version: {found.version!r} is a schedule of the package; rename it."
+        )
+    sealed = _sealed(found.version)
+    if sealed and sealed != found.digest:
+        raise InvalidInputError(
+            f"{path}: was changed after it was installed, and bills depend on it. Install the file "
+            "as it was, with `sandbox prices use FILE`; give new prices a version of their own."
         )
     return found
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sandbox import catalogue, durable, files
+from sandbox import catalogue, durable, files, outputs
 from sandbox.dataset.dataset import Dataset
 from sandbox.dataset.overlap import overlap
 from sandbox.env import SandboxEnv
@@ -236,12 +236,13 @@ def draw(found: Coverage, path: str | Path) -> None:
     """Draw a coverage: visited places, what moved, actions, and returns by policy.
 
     Raises:
-        InvalidInputError: the path has no ending of a picture.
+        InvalidInputError: the path has no ending of a picture, or is no place for one.
         SandboxError: it cannot be written.
     """
     from matplotlib.figure import Figure
 
     path = files.place(path)
+    outputs.check(path, "coverage")
     bodies = sorted(found.places, key=lambda name: -found.occupancy[name])[:4]
     columns = max(2, math.ceil((len(bodies) + 3) / 2))
     figure: Any = Figure(figsize=(4.2 * columns, 7.2), layout="constrained")

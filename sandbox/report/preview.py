@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from sandbox import catalogue, durable, files
+from sandbox import catalogue, durable, files, outputs
 from sandbox.errors import FormatError, InvalidInputError, SandboxError
 from sandbox.observation import PICTURES
 from sandbox.run import recipe as recipes
@@ -70,6 +70,9 @@ def preview(
     """
     out = files.place(out)
     files.refuse_links(folder.path, out)
+    sheet, film = out / "contact_sheet.png", out / "preview.mp4"
+    for path in (sheet, film):
+        outputs.check(path, "preview")
     if episodes < 1:
         raise InvalidInputError(f"--episodes {episodes}: give at least 1.")
     shown = list(itertools.islice(folder.episodes(), episodes))
@@ -81,7 +84,6 @@ def preview(
         wanted = recipes.with_pictures(recipe, columns or ["pixels"], camera, **changes)
         shown = _redrawn(wanted, folder, shown)
     films = [(episode, _films(episode)) for episode in shown]
-    sheet, film = out / "contact_sheet.png", out / "preview.mp4"
     hz = catalogue.environment(recipe.environment, folder.trust_code).control_hz
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -190,9 +192,10 @@ def _films(episode: Episode) -> dict[str, Film]:
 
 def _redrawn(recipe: Recipe, folder: Folder, episodes: Sequence[Episode]) -> list[Episode]:
     """Replay episodes with the pictures of another recipe."""
-    plan = folder.identity.plan
-    with closing(Replay(recipe, folder.scenario, folder.trust_code, plan)) as replay:
-        replay.price_by(folder.identity.schedule)
+    known, trusted = folder.identity, folder.trust_code
+    with closing(
+        Replay(recipe, folder.scenario, trusted, known.plan, schedule=known.schedule)
+    ) as replay:
         env, drawn = replay.env, list[Episode]()
         for episode in episodes:
             record = Record.parse(episode.record)

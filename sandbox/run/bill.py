@@ -133,7 +133,22 @@ def fault(episode: Episode, record: Record, schedule: PriceSchedule | None = Non
         record: its record.
         schedule: the prices that the run carries; None if they are known by their version.
     """
-    charged = int(episode.rows["charge"].sum())
+    return difference(int(episode.rows["charge"].sum()), len(episode), record, schedule)
+
+
+def difference(
+    charged: int, rows: int, record: Record, schedule: PriceSchedule | None = None
+) -> str:
+    """Return how the charge of an episode differs between its rows, record and work, or "".
+
+    Args:
+        charged: the sum of its rows' charges [microcredits].
+        rows: the number of its rows, T+1.
+        record: its record.
+        schedule: the prices that the run carries; None if they are known by their version.
+    """
+    if record.steps != rows - 1:
+        return f"its record says {record.steps} steps, and it has {rows} rows."
     try:
         cost = (schedule or prices.load(record.price_version)).cost(record.charges)
     except SandboxError as error:

@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from sandbox import jsonfile
-from sandbox.errors import RunConflictError
+from sandbox.errors import FormatError, RunConflictError
 from sandbox.evidence import log
 from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Ledger
-from sandbox.run.folder import MANIFEST, Folder, Kept
+from sandbox.run import bill
+from sandbox.run.folder import MANIFEST, Folder, Kept, Shard
 from sandbox.run.locks import check_ledger, lock, lock_lease
 
 BATCH = 500  # Posts in one transaction.
@@ -51,8 +54,11 @@ def settle(
     Raises:
         LedgerError: the run is charged in another ledger; nothing was done.
         RunConflictError: the log contradicts the shards; nothing was done.
+        FormatError: a record contradicts its rows; nothing was done.
     """
     lease = check_ledger(folder, ledger)
+    for shard in folder.shards(missing_ok=True):
+        _check_charges(folder, shard)
     kept, done = folder.kept(), Settlement()
     leaves = folder.leaves(kept)
     done.episodes, done.finished = len(kept.usages), _is_whole(folder, kept)
@@ -95,6 +101,32 @@ def recover(path: str | Path, ledger: Ledger, key: SigningKey | None = None) -> 
 def _is_whole(folder: Folder, kept: Kept) -> bool:
     """Return whether all episodes are there, in finished shards."""
     return len(kept.records) == folder.recipe.episodes and not kept.growing
+
+
+def _check_charges(folder: Folder, shard: Shard) -> None:
+    """Refuse records that ask for other charges than their rows; reads one column of these.
+
+    A growing shard's records are text in a file of its own, which anybody may have edited.
+    """
+    known, reader = folder.identity, shard.reader
+    if not len(reader):
+        return
+    charges = np.empty(reader.rows, reader.schema["charge"].dtype)
+    reader.fill("charge", 0, charges)
+    sums, number = np.add.reduceat(charges, reader.offsets), reader.header.get("shard")
+    first = number * folder.recipe.shard_episodes if type(number) is int else -1
+    for n, record in enumerate(shard.records):
+        charged, rows = int(sums[n]), int(reader.lengths[n])
+        fault = bill.difference(charged, rows, record, known.carried)
+        if (record.run, record.price_version) != (known.run, known.price_version):
+            fault = "its record is of another run, or names other prices."
+        if record.episode != first + n:
+            fault = f"its record says episode {record.episode}, which stands elsewhere."
+        if fault:
+            raise FormatError(
+                f"{shard.path}: episode {n} in it: {fault} Nothing was posted. Restore the file "
+                "and the .jsonl beside it from a copy, or generate into another folder."
+            )
 
 
 def _check_log(folder: Folder, leaves: list[bytes]) -> None:

@@ -4,7 +4,6 @@ from contextlib import closing
 
 import numpy as np
 
-from sandbox import prices
 from sandbox.env import SandboxEnv
 from sandbox.env.policies import find
 from sandbox.meter import Meter
@@ -23,16 +22,16 @@ def expected(source: Generation, recipe: Recipe, schedule: PriceSchedule) -> int
 
     Each policy is tried for some episodes without pictures, which nobody pays for.
     """
-    steps = round(recipe.episodes * _usual_steps(recipe))
+    steps = round(recipe.episodes * _usual_steps(recipe, schedule))
     return schedule.cost(source.env.work(schedule, steps, recipe.episodes))
 
 
-def _usual_steps(recipe: Recipe) -> float:
+def _usual_steps(recipe: Recipe, schedule: PriceSchedule) -> float:
     """Return the mean length of an episode [steps], over the mixture of policies."""
     shown = [name for name in recipe.observation if name not in PICTURES]
     tried = recipes.changed(recipe, observation=shown or ["proprio"], labels=False)
     total = sum(recipe.policies.values())
-    with closing(rollout.make(tried, Meter(prices.current()), trust_code=True)) as env:
+    with closing(rollout.make(tried, Meter(schedule), trust_code=True)) as env:
         return sum(
             weight / total * float(np.mean([_steps(env, name, n, recipe) for n in range(TRIED)]))
             for name, weight in recipe.policies.items()

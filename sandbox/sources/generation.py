@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from sandbox import prices
 from sandbox.env.policies import find
 from sandbox.ledger import Lease
-from sandbox.meter import Meter
+from sandbox.meter import Meter, unpaid
 from sandbox.prices import PriceSchedule
 from sandbox.run.bill import Quote
 from sandbox.run.recipe import EpisodeChance, Recipe
@@ -36,7 +35,7 @@ class Generation:
         for name in recipe.policies if trust_code and scenario is None else ():
             find(name)
         self._recipe = recipe
-        self.env = rollout.make(recipe, Meter(prices.current()), scenario, trust_code)
+        self.env = rollout.make(recipe, unpaid(), scenario, trust_code)  # Until `pay_from`.
         self.origin = rollout.origin(self.env, recipe)
         self.schema = columns.schema(self.env)
         self.max_rows = self.env.max_steps + 1

@@ -50,7 +50,8 @@ def planned(folder: Folder, number: int, step: int, kinds: Sequence[str], k: int
     if len(kinds) * k > MOST_BRANCHES:
         raise InvalidInputError(f"k {k}: give at most {MOST_BRANCHES // len(kinds):,}.")
     rng = np.random.default_rng([number, step, k])
-    replay = Replay(folder.recipe, folder.scenario, folder.trust_code)
+    priced = folder.identity.schedule
+    replay = Replay(folder.recipe, folder.scenario, folder.trust_code, schedule=priced)
     try:
         look = Look(replay.start(record), episode.rows["state"], step, rng)
         branches = [

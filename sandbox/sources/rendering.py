@@ -42,7 +42,9 @@ class Rendering:
             )
         self._recipe, self._folder = recipe, folder
         known = folder.identity
-        self._replay = Replay(recipe, folder.scenario, folder.trust_code, known.plan)
+        self._replay = Replay(
+            recipe, folder.scenario, folder.trust_code, known.plan, schedule=known.schedule
+        )
         self._env = self._replay.env
         made = rollout.origin(self._env, recipe)
         self.origin = replace(made, parent=known.run, plan=known.plan)

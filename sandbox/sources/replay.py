@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sandbox import prices
 from sandbox.env import Policy, SandboxEnv
 from sandbox.env.policies import POLICIES
 from sandbox.errors import InvalidInputError, SandboxError
@@ -28,6 +27,7 @@ class Replay:
         trust_code: whether to import an environment that the recipe calls MODULE:CLASS.
         plan: the plan of a run of branches; None for other runs.
         version: of the trajectory format in which the rows are made, and counted.
+        schedule: the prices of the run; the default of this machine has no part in a replay.
 
     Attributes:
         env: the environment.
@@ -41,9 +41,10 @@ class Replay:
         trust_code: bool = False,
         plan: Mapping[str, Any] | None = None,
         version: int = FORMAT_VERSION,
+        *,
+        schedule: PriceSchedule,
     ) -> None:
-        meter = Meter(prices.current())
-        self.env: SandboxEnv = rollout.make(recipe, meter, scenario, trust_code)
+        self.env: SandboxEnv = rollout.make(recipe, Meter(schedule), scenario, trust_code)
         self.schema = columns.schema(self.env, plan, version)
         self.env.log(self.schema.row_bytes)
 
@@ -52,7 +53,7 @@ class Replay:
         self.env.close()
 
     def price_by(self, schedule: PriceSchedule) -> None:
-        """Count the work of what follows under these prices, instead of the current ones."""
+        """Count the work of what follows under these prices, instead of the run's."""
         self.env.meter = Meter(schedule)
 
     def start(self, record: Record) -> SandboxEnv:

@@ -66,7 +66,8 @@ def planned(
     rng = np.random.default_rng([seed, wanted])
     pasts: list[dict[str, Any]] = []
     branches: list[dict[str, Any]] = []
-    replay = Replay(folder.recipe, folder.scenario, folder.trust_code)
+    priced = folder.identity.schedule
+    replay = Replay(folder.recipe, folder.scenario, folder.trust_code, schedule=priced)
     try:
         for kind in _possible(folder) if kinds is None else kinds:
             drawn = _pairs(folder, replay, kind, during, rng)

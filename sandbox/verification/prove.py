@@ -73,11 +73,16 @@ def growth(folder: Folder, older: str) -> dict[str, Any]:
 
     Raises:
         FormatError: the run is damaged, or the older text is no checkpoint.
-        InvalidInputError: the log was never so long.
+        InvalidInputError: it is another run's, or the log was never so long.
     """
     _, leaves, text = _logged(folder)
-    size = note.Checkpoint.parse(note.body(older)).size
-    path = merkle.consistency(leaves, size)
+    known = note.Checkpoint.parse(note.body(older))
+    if known.origin != log.origin(folder.run):
+        raise InvalidInputError(
+            f"the older checkpoint is of the log {known.origin!r:.90}, not of this run's, "
+            f"{log.origin(folder.run)!r}; give a checkpoint of this run."
+        )
+    path = merkle.consistency(leaves, known.size)
     return {
         "format": FORMAT,
         "kind": "growth",
@@ -85,6 +90,11 @@ def growth(folder: Folder, older: str) -> dict[str, Any]:
         "checkpoint": text,
         "path": _hex(path),
     }
+
+
+def is_proof(data: Mapping[str, Any]) -> bool:
+    """Return whether a JSON object is a proof, true or not."""
+    return data.get("kind") in ("episode", "growth") and "checkpoint" in data
 
 
 def check(proof: Mapping[str, Any], keys: Sequence[VerifierKey], *, signed: bool) -> Proof:

@@ -31,8 +31,8 @@ class Replaying:
     def __init__(self, identity: Identity, trust_code: bool, report: Report, version: int) -> None:
         self._identity = identity
         recipe, scenario = identity.recipe, identity.scenario
-        self._replay = Replay(recipe, scenario, trust_code, identity.plan, version)
-        self._replay.price_by(identity.schedule)
+        priced = identity.schedule
+        self._replay = Replay(recipe, scenario, trust_code, identity.plan, version, schedule=priced)
         env = self._replay.env
         self._buffer = EpisodeBuffer(self._replay.schema, env.max_steps + 1)
         self._unseen: list[str] = []
