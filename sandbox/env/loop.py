@@ -301,6 +301,8 @@ class SandboxEnv(Task):
         because Bullet forgets what its solver knew (by centimetres in some worlds), and a branch
         off such a state is refused.
 
+        A restore that fails on its way ends the episode where it was, and is not charged.
+
         Args:
             snapshot: of this episode.
             exact: whether to build the scene again and replay the actions, which is charged and

@@ -12,7 +12,7 @@ import numpy as np
 from sandbox.env import copying, exits, start
 from sandbox.env import reward as rewards
 from sandbox.env.episode import Episode
-from sandbox.errors import InvalidInputError
+from sandbox.errors import InvalidInputError, SandboxError
 from sandbox.scenario.factors import Values
 from sandbox.world import World
 from sandbox.world.saved import Kept
@@ -128,17 +128,25 @@ def restore(env: "SandboxEnv", snapshot: Snapshot, *, exact: bool = False) -> No
             "restore() takes a snapshot of this process; this one comes from another. Nothing was "
             "done. Use exact=True after a reset to the same episode."
         )
-    looks = env.world.scene
-    env.world.load(snapshot.world)
-    if env.world.scene is not looks:
-        env.pictures.load(env.world.scene)
-    env.past.go_back(env.episode.actions, snapshot.simulated, snapshot.t)
-    for name in [name for name in env.remembered() if name not in snapshot.task]:
-        delattr(env, name)
-    for name, value in _copied(env, snapshot.task).items():
-        setattr(env, name, value)
-    _take_over(env, snapshot)
-    env.past.inexact = True
+    task, begun = _copied(env, snapshot.task), False
+    before = exits.Before.of(env)
+    try:
+        looks = env.world.scene
+        env.world.load(snapshot.world)
+        begun = True
+        if env.world.scene is not looks:
+            env.pictures.load(env.world.scene)
+        env.past.go_back(env.episode.actions, snapshot.simulated, snapshot.t)
+        for name in [name for name in env.remembered() if name not in task]:
+            delattr(env, name)
+        for name, value in task.items():
+            setattr(env, name, value)
+        env.past.inexact = True
+        _take_over(env, snapshot)
+    except BaseException as error:
+        if begun or not isinstance(error, SandboxError):
+            exits.restore_failed(env, error, before)
+        raise
 
 
 def _take_over(env: "SandboxEnv", snapshot: Snapshot) -> None:
@@ -177,20 +185,23 @@ def _replay(env: "SandboxEnv", snapshot: Snapshot) -> None:
             "restore(exact=True) to a snapshot that was taken after an inexact restore(), which no "
             "replay reaches. Nothing was done."
         )
-    env.meter.charge_extra(env.costs.replay(env, snapshot.t))
-    left = env.episode
+    cost, paid = env.costs.replay(env, snapshot.t), False
+    before = exits.Before.of(env, cost)
     try:
-        env.past.rebuild(left.actions, snapshot.simulated, snapshot.t)
+        env.meter.charge_extra(cost)
+        paid = True
+        env.past.rebuild(env.episode.actions, snapshot.simulated, snapshot.t)
         _rebuilt(env, snapshot)
         if env.row != snapshot.row:
             raise InvalidInputError(
                 f"restore(exact=True) did not reach the state at step {snapshot.t}: made by "
                 "another version, on another machine, or changed from outside. Reset to go on."
             )
+        _take_over(env, snapshot)
     except BaseException as error:
-        env.episode.end("The last restore", error)
+        if paid or not isinstance(error, SandboxError):
+            exits.restore_failed(env, error, before)
         raise
-    _take_over(env, snapshot)
 
 
 def _rebuilt(env: "SandboxEnv", snapshot: Snapshot) -> None:
