@@ -299,7 +299,7 @@ class SandboxEnv(Task):
         All that has state comes back: bodies, motors, streams, flags, what the task remembers.
         While nothing touches, the same actions then give the same bytes. In contact they differ,
         because Bullet forgets what its solver knew (by centimetres in some worlds), and a branch
-        off such a state is refused.
+        off such a state is refused. An episode that was over is over again.
 
         A restore that fails on its way ends the episode where it was, and is not charged.
 

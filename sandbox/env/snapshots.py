@@ -150,9 +150,8 @@ def restore(env: "SandboxEnv", snapshot: Snapshot, *, exact: bool = False) -> No
 
 
 def _take_over(env: "SandboxEnv", snapshot: Snapshot) -> None:
-    """Give the loop what it remembered when a snapshot was taken."""
+    """Give the loop what it remembered when a snapshot was taken, and whether that was the end."""
     env.episode = snapshot.episode.copy()
-    env.episode.over = False
     env.t, env.row, env.values = snapshot.t, list(snapshot.row), snapshot.values
     if snapshot.stream is not None:
         env._np_random = copy.deepcopy(snapshot.stream)  # pyright: ignore[reportPrivateUsage]
@@ -168,6 +167,8 @@ def _origin(env: "SandboxEnv") -> dict[str, Any]:
         "factors": env.changes[0][1].plain(),
         "disturbances": [one.plain() for one in env.disturbances],
         "labels": env.world.feels,
+        "limit_s": env.max_steps / env.control_hz,
+        "reward": env.keywords["reward"],  # An episode under the other one knows no worth.
     }
 
 
