@@ -24,8 +24,19 @@ class Stage(IntEnum):
     BUILD = 3
 
 
+def refuse_asking(env: "SandboxEnv", call: str) -> None:
+    """Refuse a call by a policy of somebody's that is asked for an action (InvalidInputError)."""
+    if env.asking:
+        raise InvalidInputError(
+            f"policy {env.asking!r}: calls {call}() of the environment that it acts in. Nothing "
+            "was done. A policy reads it and returns actions; branch() gives it an environment "
+            "of its own, to look ahead in."
+        )
+
+
 def refuse_closed(env: "SandboxEnv", call: str) -> None:
-    """Refuse a call after close() (InvalidInputError)."""
+    """Refuse a call after close(), or by a policy (InvalidInputError)."""
+    refuse_asking(env, call)
     if env.closed:
         raise InvalidInputError(
             f"{call}() after close(): nothing was done and nothing was charged. Make the "

@@ -60,6 +60,7 @@ class SandboxEnv(Task):
         costs: what its rows cost.
         closed: whether close() was called.
         paying: the keywords that made the meter; None if it was given.
+        asking: name of the policy of somebody's that is asked for an action now, else "".
         process: number of the process that began its episodes.
         meter: counts what an episode costs.
         pictures: what is photographed.
@@ -124,7 +125,7 @@ class SandboxEnv(Task):
         self._observe_as(single=isinstance(observation, str))
         self._places = self.places()
         self.log_bytes, self.whole_episodes, self.closed, self.done = 0, False, False, False
-        self.process = copying.process
+        self.process, self.asking = copying.process, ""
         self.episode, self.t, self.row = Episode(over=True), -1, list[float]()
         self.values = Values({})
         self.costs, self.past = Costs.of(self), Past()
@@ -192,7 +193,7 @@ class SandboxEnv(Task):
         """
         numbers = asked.numbers(action, self.action_size, self.keywords["actions"])
         episode, meter, cost = self.episode, self.meter, self.costs.step
-        if episode.over or self.process != copying.process:
+        if episode.over or self.asking or self.process != copying.process:
             exits.refuse_outside(self, "step")
         before, paid = (self.t, self.row, meter.times(cost)), False
         try:
@@ -222,6 +223,7 @@ class SandboxEnv(Task):
         """Return this row's RGB picture, uint8 (size, size, 3); one not drawn yet is charged."""
         if self.render_mode is None:
             return None
+        exits.refuse_asking(self, "render")
         if self.closed or self.t < 0 or self.episode.failed or copying.is_elsewhere(self):
             exits.refuse_outside(self, "render")
         if not self.pictures.has_frame():
@@ -231,6 +233,7 @@ class SandboxEnv(Task):
     @final
     def settle(self) -> None:
         """Post the cost of this episode, with a digest of the work as evidence."""
+        exits.refuse_asking(self, "settle")
         if self.t >= 0 and self.meter.is_open and not copying.is_elsewhere(self):
             self.meter.settle(digest.sha256(self.evidence()))
 
@@ -247,6 +250,7 @@ class SandboxEnv(Task):
     @final
     def close(self) -> None:
         """Post what is owed and close the Bullet client; it cannot be reset again."""
+        exits.refuse_asking(self, "close")
         try:
             self.settle()
         finally:

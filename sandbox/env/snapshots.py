@@ -71,6 +71,7 @@ def _nothing() -> None:
 
 def take(env: "SandboxEnv") -> Snapshot:
     """Return the state that an environment is in."""
+    exits.refuse_asking(env, "snapshot")
     if env.t < 0 or env.closed or env.episode.failed or copying.is_elsewhere(env):
         exits.refuse_outside(env, "snapshot")
     kept = env.world.save()
@@ -118,6 +119,7 @@ def restore(env: "SandboxEnv", snapshot: Snapshot, *, exact: bool = False) -> No
         InvalidInputError: see `SandboxEnv.restore`.
         BudgetExhaustedError: an exact restore cannot be paid. Nothing was done.
     """
+    exits.refuse_asking(env, "restore")
     if env.closed or env.episode.failed or env.t < 0 or copying.is_elsewhere(env):
         exits.refuse_outside(env, "restore")
     if exact:
