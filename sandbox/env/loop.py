@@ -59,7 +59,6 @@ class SandboxEnv(Task):
         past: what was simulated in it, thrown away or not.
         costs: what its rows cost.
         closed: whether close() was called.
-        paying: the keywords that made the meter; None if it was given.
         asking: name of the policy of somebody's that is asked for an action now, else "".
         process: number of the process that began its episodes.
         meter: counts what an episode costs.
@@ -112,7 +111,6 @@ class SandboxEnv(Task):
         self.scenario, self.split = start.scenario(self, scenario, split), split
         self.modalities = modality.names(observation)
         self.render_mode = asked.render_mode(render_mode)
-        self.paying = None if meter else dict(account=account, budget=budget, label=label)
         self.meter = meter or asked.meter(account, budget, start.about(self, scenario, label))
         self.max_steps = start.limit(self)
         self.physics_steps = self.physics_hz // self.control_hz

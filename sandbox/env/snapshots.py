@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 
 from sandbox.env import copying, exits, start
+from sandbox.env import options as asked
 from sandbox.env import reward as rewards
 from sandbox.env.episode import Episode
 from sandbox.errors import InvalidInputError, SandboxError
@@ -232,8 +233,9 @@ def branch(env: E, disturbances: Sequence[Mapping[str, Any]], account: str | Non
     """
     if env.t < 0:
         raise InvalidInputError("branch() before the first episode: call reset() first.")
-    keywords: dict[str, Any] = {**env.keywords, "account": account}
-    keywords["scenario"] = env.scenario.model_dump()  # Its file may be another by now.
+    keywords: dict[str, Any] = {**env.keywords, "scenario": env.scenario.model_dump()}
+    about = start.about(env, "(a mapping)", env.keywords["label"])
+    keywords["meter"] = asked.meter(account, None, about, env.meter.schedule)
     twin = type(env)(**keywords)
     twin.world.feels = env.world.feels
     known = [one.plain() for one in env.disturbances]
