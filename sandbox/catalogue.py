@@ -205,7 +205,9 @@ def _imported(one: Listed) -> "type[SandboxEnv]":
         found: Any = getattr(importlib.import_module(one.module), one.class_name, None)
     except SandboxError as error:
         raise InvalidInputError(f"{one.where}: {error}") from error
-    except (Exception, SystemExit) as error:  # Anything may happen in a file of somebody's.
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # Anything may happen in a file of somebody's.
         what = " ".join(f"{type(error).__name__}: {error}".split())
         raise InvalidInputError(f"{one.where}: cannot be imported: {what}.") from error
     if not isinstance(found, type) or not issubclass(found, SandboxEnv):

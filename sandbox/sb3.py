@@ -24,5 +24,7 @@ class StopOnBudget(BaseCallback):
 
     def _on_step(self) -> bool:
         """Return whether to go on."""
-        self.exhausted = self._enough("budget" in info for info in self.locals["infos"])
+        self.exhausted = self._enough(
+            "budget" in info or bool(info.get("idle", False)) for info in self.locals["infos"]
+        )
         return not self.exhausted

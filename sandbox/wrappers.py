@@ -1,5 +1,7 @@
 """Gymnasium wrappers for other libraries."""
 
+import contextlib
+import copy
 from collections.abc import Mapping
 from typing import Any, SupportsFloat, cast
 
@@ -9,6 +11,8 @@ from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
 from sandbox.errors import BudgetExhaustedError
+
+_TOLD = ("state", "goal", "budget")  # What the info of an idle row repeats of the last row's.
 
 
 class EndsOnSuccess(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -30,23 +34,33 @@ class IdlesOnBudget(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Idle at no cost when the credit is spent, instead of raising BudgetExhaustedError.
 
     Training libraries reset an environment as soon as it is truncated, and end with a traceback if
-    that raises. Idle, `reset` and `step` return the last observation; `step` returns the reward 0
-    and `truncated`. Nothing is simulated and nothing is charged. Every reset asks for credit again,
-    so that after a top-up or a grant the environment goes on.
+    that raises. Idle, `reset` and `step` return a copy of the last observation; `step` returns the
+    reward 0 and `truncated`, and never `terminated` or success. `render` returns the last frame
+    that was drawn, else a black one. Nothing is simulated and nothing is charged. Every reset asks
+    for credit again, so that after a top-up or a grant the environment goes on.
 
     `info["idle"]` is in every row and says whether it was idle: leave such rows out of what is
-    learned from. `info["budget"]` says why.
+    learned from. `info["budget"]` says why, and so does `why`. The state and the goal of an idle
+    row are the last ones, or zeros.
+
+    Where nothing arrived yet, the info has no `budget`: TorchRL registers what it finds in the
+    first rows, and knows NumPy alone.
+
+    Attributes:
+        why: why it idles, as `info["budget"]` says it; None while it does not.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         super().__init__(env)
-        self._idle = False
-        self._last: tuple[Any, dict[str, Any]] | None = None
+        self.why: Mapping[str, Any] | None = None
+        self._last: Any = None  # The last observation.
+        self._told: dict[str, Any] = {}  # Of the info of the last row: see _TOLD.
+        self._frame: Any = None  # The last one drawn.
 
     @property
     def idle(self) -> bool:
         """Whether the credit is spent."""
-        return self._idle
+        return self.why is not None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -56,35 +70,68 @@ class IdlesOnBudget(gymnasium.Wrapper[Any, Any, Any, Any]):
             observation, info = self.env.reset(seed=seed, options=options)
         except BudgetExhaustedError as error:
             return self._rest(error)
-        self._idle = False
-        return self._arrived(observation, info)
+        self.why = None
+        return observation, self._arrived(observation, info)
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Take a step, or idle."""
-        if self._idle:
-            assert self._last is not None, "reset() or step() idled first"
-            return self._last[0], 0.0, False, True, dict(self._last[1])
+        if self.why is not None:
+            observation, info = self._idled(self.why)
+            return observation, 0.0, False, True, info
         try:
             observation, reward, terminated, truncated, info = self.env.step(action)
         except BudgetExhaustedError as error:
             observation, info = self._rest(error)
             return observation, 0.0, False, True, info
-        observation, info = self._arrived(observation, info)
-        return observation, reward, terminated, truncated, info
+        return observation, reward, terminated, truncated, self._arrived(observation, info)
 
-    def _arrived(self, observation: Any, info: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        info["idle"] = np.bool_(False)  # TorchRL reads NumPy scalars alone.
-        self._last = observation, info
-        return observation, dict(info)
+    def render(self) -> Any:
+        """Return this row's picture; one that cannot be paid is the last one, or black."""
+        if self.render_mode != "rgb_array":  # None, or a list of what was drawn already.
+            return self.env.render()
+        if self.why is None:
+            with contextlib.suppress(BudgetExhaustedError):
+                self._frame = np.array(self.env.render())
+        return self._still()
+
+    def _still(self) -> Any:
+        """Return the last frame that was drawn, else a black one."""
+        if self._frame is None:
+            size: int = self.get_wrapper_attr("pictures").size
+            return np.zeros((size, size, 3), np.uint8)
+        return self._frame.copy()
+
+    def _arrived(self, observation: Any, info: dict[str, Any]) -> dict[str, Any]:
+        """Remember a row in case it is the last; return its info."""
+        self._last = copy.deepcopy(observation)
+        self._told = {name: copy.deepcopy(info[name]) for name in _TOLD if name in info}
+        return {**info, "idle": np.bool_(False)}  # TorchRL reads NumPy scalars alone.
 
     def _rest(self, error: BudgetExhaustedError) -> tuple[Any, dict[str, Any]]:
-        """Idle from now on, at the last row, or where there was none at zeros."""
-        known = (_zeros(self.observation_space), {"success": False}) if not self._last else None
-        observation, info = known or self._last or (None, {})
-        why = info.get("budget", {"reason": "exhausted", "message": str(error)})
-        info = {**info, "charged": 0, "idle": np.bool_(True), "budget": why}
-        self._idle, self._last = True, (observation, info)
-        return observation, dict(info)
+        """Idle from now on."""
+        why = {"reason": "exhausted", "message": str(error)}
+        why = self._told.get("budget", why)
+        self.why = why
+        return self._idled(why)
+
+    def _idled(self, why: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Return the observation and the info of an idle row; both are the caller's own."""
+        if self._last is None:
+            self._last = _zeros(self.observation_space)
+        numbers = {"state": len(self.get_wrapper_attr("state_names")())}
+        numbers["goal"] = len(self.get_wrapper_attr("goal_names"))
+        info: dict[str, Any] = {
+            name: np.array(self._told.get(name, np.zeros(count)), np.float64)
+            for name, count in numbers.items()
+            if count
+        }
+        info["success"] = info["is_success"] = np.bool_(False)
+        info["charged"] = np.int64(0)
+        info["balance"] = np.int64(self.get_wrapper_attr("meter").balance)
+        info["idle"] = np.bool_(True)
+        if self._told:
+            info["budget"] = dict(why)
+        return copy.deepcopy(self._last), info
 
 
 class LeRobotNames(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
@@ -122,8 +169,8 @@ class LeRobotNames(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
 
     def _observed(self, observation: Any, info: dict[str, Any]) -> dict[str, Any]:
         named = self._named(observation)
-        if self._state:  # A row in which nothing was simulated has none; see IdlesOnBudget.
-            named["environment_state"] = info.get("state", np.zeros(self._state)).copy()
+        if self._state:
+            named["environment_state"] = info["state"].copy()
         return named
 
     def _named(self, seen: Any) -> dict[str, Any]:

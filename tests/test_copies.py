@@ -4,6 +4,7 @@ import copy
 import os
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -125,3 +126,43 @@ def test_vectors_of_spawned_and_forked_processes_take_fresh_environments() -> No
         vector.step(vector.action_space.sample())
         assert observation.shape[0] == 2
         vector.close()
+
+
+SCENARIO = "format: 1\nenvironment: push_t\nlimit_s: {}\nfactors: {{t_mass_kg: 0.7}}\n"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_copy_is_of_what_the_environment_was_made_of(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "one"
+    monkeypatch.setenv("SANDBOX_HOME", str(home))
+    monkeypatch.setenv("SANDBOX_PRICES", "1")
+    monkeypatch.chdir(tmp_path)
+    Path("short.yaml").write_text(SCENARIO.format(1))
+    env = made(scenario="short.yaml", budget=1.0, label="sweep")
+    env.meter.top_up(3_000_000)
+    Path("short.yaml").write_text(SCENARIO.format(2))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setenv("SANDBOX_PRICES", "2")
+    monkeypatch.setenv("SANDBOX_HOME", str(tmp_path / "two"))
+    other = WAYS[way](env)
+    again = WAYS[way](other)
+    for one in (env, other, again):
+        assert (one.max_steps, one.meter.balance) == (env.max_steps, 4_000_000)
+        assert one.scenario.digest == env.scenario.digest
+        assert (one.meter.schedule, one.costs.step.charges) == (
+            env.meter.schedule,
+            env.costs.step.charges,
+        )
+        one.reset(seed=0)
+        one.step(np.zeros(2, np.float32))
+        branch = one.branch()
+        assert branch.meter.spent == one.meter.spent
+        branch.close()
+        one.close()
+    posts = [one for one in Ledger(home / "ledger.db").transfers() if one.move.kind == "post"]
+    assert len(posts) == 3
+    assert len({post.move.amount for post in posts}) == 1
+    assert not (tmp_path / "two" / "ledger.db").exists()

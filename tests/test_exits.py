@@ -445,3 +445,57 @@ def test_the_simulated_steps_of_a_planner_are_bounded_by_credit_alone() -> None:
     assert env.evidence()["simulated"] == steps
     assert env.meter.quantities["physics_step"] == steps * env.physics_steps
     env.close()
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_an_interrupt_at_any_line_of_a_restore_leaves_it_uncharged(
+    exact: bool, book: Ledger
+) -> None:
+    book.grant("lab", prices.micro(10_000))
+    env, after, cut, ended = made(book), 0, True, 0
+    every = 1 if "SANDBOX_SOAK" in os.environ else 5
+    while cut:
+        env.reset(seed=0)
+        for _ in range(2):
+            env.step(PUSH)
+        kept = env.snapshot()
+        env.step(-PUSH)
+        told, spent = env.evidence(), env.meter.spent
+        with suppress(KeyboardInterrupt), interrupted(after, KeyboardInterrupt) as where:
+            env.restore(kept, exact=exact)
+        cut, after = bool(where), after + every
+        physics = env.meter.quantities["physics_step"]
+        assert physics == env.evidence()["simulated"] * env.physics_steps, where
+        if env.episode.failed:
+            ended += 1
+            assert (env.evidence(), env.meter.spent) == (told, spent), where
+            with pytest.raises(InvalidInputError, match=r"call reset.*last restore.*was not ch"):
+                env.step(PUSH)
+        elif (env.evidence(), env.meter.spent) != (told, spent):  # It had arrived.
+            assert (env.t, env.row) == (2, kept.row), where
+            assert env.world.read() == env.row[: -len(env.state_measures)], where
+            env.step(PUSH)
+    assert ended > 5
+    env.close()
+    assert book.balance("lab").pending_micro == 0
+    assert book.check() == []
+
+
+def test_an_exact_restore_that_does_not_reach_the_state_is_not_charged(book: Ledger) -> None:
+    book.grant("lab", prices.micro(100))
+    env = made(book)
+    env.reset(seed=0)
+    env.step(PUSH)
+    kept = env.snapshot()
+    kept.row[0] += 1.0
+    env.step(PUSH)
+    told, spent = env.evidence(), env.meter.spent
+    with pytest.raises(InvalidInputError, match="did not reach the state"):
+        env.restore(kept, exact=True)
+    assert (env.evidence(), env.meter.spent) == (told, spent)
+    with pytest.raises(InvalidInputError, match="was not charged"):
+        env.step(PUSH)
+    env.close()
+    (post,) = [line for line in statement(book, "lab") if line["kind"] == "post"]
+    assert post["evidence"] == digest.sha256(told)
+    assert -post["amount_micro"] == spent

@@ -12,11 +12,12 @@ from pathlib import Path
 import fuzzing
 import h5py
 import pytest
-from running import SHORT, cli, python, recipe
+from running import SHORT, cli, file_of, python, recipe
 
 import sandbox
 from sandbox.errors import InvalidInputError, SandboxError
 from sandbox.evidence import keys
+from sandbox.ledger import Ledger
 from sandbox.run import recipe as recipes
 
 GOOD = "format: 1\nenvironment: billiards\npolicies: {random: 1}\nepisodes: 3\n"
@@ -210,6 +211,9 @@ STRANGE = {
     "wants_more": "def policy(a, b, c): return None",
     "returns_none": "def policy(env, rng): return None",
     "fails_later": "def policy(env, rng): return lambda: 1 / 0",
+    "exits_later": "import sys\ndef policy(env, rng): return lambda: sys.exit(0)",
+    "exits_first": "import sys\ndef policy(env, rng): sys.exit(0)",
+    "cancels": "import asyncio\ndef policy(env, rng): raise asyncio.CancelledError",
     "huge": "def policy(env, rng): return lambda: [10**400] * env.action_size",
     "longer": "def policy(env, rng): return lambda: [10**5000] * env.action_size",
     "masked": "import numpy as np\n"
@@ -226,6 +230,49 @@ def test_a_policy_that_is_none_is_one_line(
     wanted = recipe("billiards", policies={f"strange_{kind}:policy": 1.0})
     with pytest.raises(InvalidInputError, match=r"policy 'strange_|give 2 finite numbers"):
         sandbox.generate(wanted, tmp_path / "run")
+
+
+def test_a_policy_that_exits_is_an_error_of_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "leaves.py").write_text(STRANGE["exits_later"])
+    monkeypatch.syspath_prepend(tmp_path)
+    wanted = recipe("billiards", policies={"leaves:policy": 1.0})
+    for workers in ("1", "2"):
+        out = tmp_path / workers
+        done = cli("generate", file_of(wanted, tmp_path), "--out", out, "--workers", workers)
+        assert done.returncode == 2
+        assert "error: policy 'leaves:policy': failed: SystemExit: 0." in done.stderr
+
+
+CALLS = {
+    "reset": "env.reset(seed=5)",
+    "step": "env.step([0, 0])",
+    "snapshot": "env.snapshot()",
+    "restore": "env.restore(None)",
+    "settle": "env.settle()",
+    "close": "env.close()",
+    "render": "(setattr(env, 'render_mode', 'rgb_array'), env.render())",
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_policy_reads_its_environment_and_changes_nothing_in_it(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / f"calls_{call}.py").write_text(
+        f"def first(env, rng): {CALLS[call]}\n"
+        f"def later(env, rng): return lambda: [0, 0] if env.t < 3 else {CALLS[call]}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    book = Ledger()
+    book.grant("lab", 10**9)
+    for which in ("first", "later"):
+        name = f"calls_{call}:{which}"
+        wanted = recipe("billiards", policies={name: 1.0}, account="lab")
+        with pytest.raises(InvalidInputError, match=rf"policy '{name}': calls {call}\(\)"):
+            sandbox.generate(wanted, tmp_path / which)
+    assert (book.balance("lab").posted_micro, book.balance("lab").pending_micro) == (10**9, 0)
 
 
 def test_a_branch_imports_no_policy_and_has_a_limited_number(

@@ -18,7 +18,7 @@ from sandbox import catalogue, prices
 from sandbox.errors import BudgetExhaustedError
 from sandbox.ledger import Ledger
 from sandbox.ledger.statement import statement
-from sandbox.wrappers import IdlesOnBudget
+from sandbox.wrappers import EndsOnSuccess, IdlesOnBudget
 
 ID = "sandbox:sandbox/CartpoleSwingup-v0"
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -70,15 +70,141 @@ def test_a_spent_environment_idles_at_no_cost_and_goes_on_after_a_top_up() -> No
 def test_an_environment_that_never_could_be_paid_idles_inside_its_space() -> None:
     Ledger().grant("lab", 1)
     for observation in ("proprio", ["proprio", "pixels"]):
-        env = IdlesOnBudget(gymnasium.make(ID, account="lab", observation=observation))
+        env: Any = IdlesOnBudget(gymnasium.make(ID, account="lab", observation=observation))
         seen, info = env.reset(seed=0)
         assert env.observation_space.contains(seen)
         assert info["idle"]
-        assert "An episode costs" in info["budget"]["message"]
-        assert env.step(STILL)[3]
+        assert "An episode costs" in env.why["message"]
+        *_, truncated, info = env.step(STILL)
+        assert truncated
+        assert info["idle"]
         env.close()
     with pytest.raises(BudgetExhaustedError):
         gymnasium.make(ID, account="lab").reset(seed=0)
+
+
+def test_no_idle_row_is_a_success_whatever_the_last_row_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.evaluation import evaluate_policy
+    from stable_baselines3.common.monitor import Monitor
+
+    Ledger().grant("lab", prices.micro(0.9))
+    monkeypatch.setattr(type(gymnasium.make(ID, account=None).unwrapped), "success", lambda _: True)
+    env: Any = IdlesOnBudget(gymnasium.make(ID, account="lab"))
+    for wrapped in (EndsOnSuccess(env), env):
+        if not env.idle:
+            assert wrapped.reset(seed=0)[1]["is_success"]
+            assert wrapped.step(STILL)[2]
+            wrapped.reset(seed=0)
+        for _ in range(3):
+            _, told = wrapped.reset()
+            _, reward, terminated, truncated, info = wrapped.step(STILL)
+            assert (reward, terminated, truncated) == (0.0, False, True)
+            for row in (told, info):
+                assert not row["success"]
+                assert not row["is_success"]
+    seen = list[bool]()
+    watched = Monitor(EndsOnSuccess(env), info_keywords=("is_success",))
+    model = PPO("MlpPolicy", watched, device="cpu")
+    evaluate_policy(
+        model,
+        watched,
+        n_eval_episodes=2,
+        callback=lambda known, _: seen.append(bool(known["info"]["is_success"])),
+    )
+    assert seen == [False, False]
+    env.close()
+
+
+@pytest.mark.parametrize("paid_rows", [False, True])
+@pytest.mark.parametrize("world", ["CartpoleSwingup", "PushCubes"])
+def test_an_idle_row_has_all_that_a_row_has_and_belongs_to_the_caller(
+    world: str, paid_rows: bool
+) -> None:
+    name, seen = f"sandbox:sandbox/{world}-v0", ["proprio", "pixels"]
+    whole: Any = gymnasium.make(name, account=None, observation=seen)
+    usual = whole.reset(seed=0)[1]
+    env: Any = IdlesOnBudget(
+        gymnasium.make(name, account=None, observation=seen, budget=30.0 if paid_rows else 0.0)
+    )
+    row, ended = env.reset(seed=0), False
+    while paid_rows and not ended:
+        row = env.step(np.zeros(env.action_space.shape))
+        ended = row[3]
+    kept = {key: value.copy() for key, value in row[0].items()}
+    state = row[-1]["state"].copy()
+    for value in (*row[0].values(), row[-1]["state"]):
+        value.fill(7)
+    for _ in range(2):
+        for observation, info in (env.reset(), env.step(env.action_space.sample())[::4]):
+            assert {*info, "budget"} == {*usual, "idle", "budget"}
+            for key, value in usual.items():
+                assert type(info[key]) is type(value), key
+                assert np.shape(info[key]) == np.shape(value)
+            assert np.array_equal(info["state"], state)
+            assert all(np.array_equal(observation[key], kept[key]) for key in kept)
+            assert env.observation_space.contains(observation)
+            for value in (*observation.values(), info["state"]):
+                value.fill(9)
+    whole.close()
+    env.close()
+
+
+def test_stable_baselines_stops_at_once_without_credit() -> None:
+    from stable_baselines3 import PPO
+
+    from sandbox.sb3 import StopOnBudget
+
+    stop = StopOnBudget()
+    env = IdlesOnBudget(gymnasium.make(ID, account=None, budget=0.0))
+    assert PPO("MlpPolicy", env, device="cpu").learn(10_000, callback=stop).num_timesteps == 1
+    assert stop.exhausted
+    env.close()
+
+
+@pytest.mark.filterwarnings("default")  # TorchRL's own, about itself.
+def test_torchrl_registers_the_info_of_an_environment_without_credit() -> None:
+    from torchrl.envs import GymWrapper
+
+    env: Any = GymWrapper(IdlesOnBudget(gymnasium.make(ID, account=None, budget=0.0)))
+    rolled = env.auto_register_info_dict().rollout(1)
+    assert rolled["next", "idle"].all()
+    assert not rolled["next", "is_success"].any()
+    env.close()
+
+
+def test_rendering_while_idle_shows_the_last_frame_or_black_at_no_cost(tmp_path: Path) -> None:
+    from gymnasium.wrappers import RenderCollection
+
+    keywords: dict[str, Any] = dict(account=None, render_mode="rgb_array", image_size=16)
+    black: Any = IdlesOnBudget(gymnasium.make(ID, budget=0.0, **keywords))
+    black.reset(seed=0)
+    assert not black.render().any()
+    env: Any = IdlesOnBudget(gymnasium.make(ID, budget=1.5, **keywords))
+    env.reset(seed=0)
+    frame = env.render()
+    while not env.step(STILL)[3]:
+        frame = env.render()
+    meter = env.unwrapped.meter
+    frame = env.render()
+    env.reset()
+    assert env.idle
+    for _ in range(2):
+        shown = env.render()
+        assert np.array_equal(shown, frame)
+        shown.fill(0)
+    frames: Any = RenderCollection(env, pop_frames=False)
+    frames.reset()
+    total = meter.total
+    for _ in range(3):
+        frames.step(STILL)
+        frames.reset()
+    assert meter.total == total <= prices.micro(1.5)
+    assert frame.any()
+    black.close()
+    frames.close()
 
 
 def test_stable_baselines_ends_learning_in_processes_of_its_own() -> None:

@@ -13,6 +13,8 @@ from sandbox import catalogue
 from sandbox.env import SandboxEnv
 from sandbox.errors import BudgetExhaustedError, InvalidInputError
 
+SHORT = {"format": 1, "environment": "push_t", "limit_s": 1}
+
 
 def made(name: str = "push_t", **keywords: Any) -> SandboxEnv:
     return catalogue.environment(name)(**{"account": None, **keywords})
@@ -248,4 +250,41 @@ def test_another_process_goes_on_from_a_snapshot_of_the_same_episode(
     else:
         assert done.stdout.startswith("refused: ")
         assert "another seed, scene" in done.stdout
+    env.close()
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("end", ["terminated", "truncated"])
+def test_an_episode_that_was_over_is_over_after_a_restore(end: str, exact: bool) -> None:
+    env = made("two_room") if end == "terminated" else made(scenario=SHORT)
+    env.reset(seed=0)
+    act = env.scripted(np.random.default_rng(0))
+    start, over = env.snapshot(), (False, False)
+    while not any(over):
+        over = env.step(act())[2:4]
+    assert over == (end == "terminated", end == "truncated")
+    last, t = env.snapshot(), env.t
+    for kept in (last, start, last):
+        env.restore(kept, exact=exact)
+        if kept is start:
+            env.step(np.zeros(env.action_size, np.float32))
+            continue
+        spent = env.meter.spent
+        with pytest.raises(InvalidInputError, match="outside an episode"):
+            env.step(np.zeros(env.action_size, np.float32))
+        assert (env.t, env.meter.spent) == (t, spent)
+    env.close()
+
+
+def test_a_snapshot_under_another_limit_or_reward_is_of_another_episode() -> None:
+    env, longer, sparse = made(scenario=SHORT), made(), made(scenario=SHORT, reward="sparse")
+    for one, unlike in ((longer, "another limit_s"), (sparse, "another reward")):
+        for other in (env, one):
+            other.reset(seed=0)
+        walk(one, 3)
+        before = state(env)
+        with pytest.raises(InvalidInputError, match=unlike):
+            env.restore(one.snapshot(), exact=True)
+        assert state(env) == before
+        one.close()
     env.close()

@@ -34,17 +34,14 @@ def reduced(env: "SandboxEnv") -> tuple[Any, ...]:
             "process after its first reset: two would own one simulation and one bill. Use "
             "branch() for a second one at this state, or copy it before."
         )
-    keywords = {**env.keywords, "labels": env.world.feels, **_paying(env)}
+    keywords = {
+        **env.keywords,
+        "scenario": env.scenario.model_dump(),  # Its file may be another by now.
+        "labels": env.world.feels,
+        "meter": copy.deepcopy(env.meter),  # Prices, ledger and budget as they are here and now.
+    }
     after = {name: vars(env)[name] for name in _AFTER if name in vars(env)}
     return _made, (type(env), keywords), after
-
-
-def _paying(env: "SandboxEnv") -> dict[str, Any]:
-    """Return the keywords that say who pays; a meter that was given is copied with its counts."""
-    if env.paying is not None:
-        return dict(env.paying)
-    schedule = env.meter.schedule  # Never changes, and cannot be copied.
-    return {"meter": copy.deepcopy(env.meter, {id(schedule): schedule})}
 
 
 def _made(kind: type[Any], keywords: dict[str, Any]) -> Any:

@@ -1,10 +1,15 @@
 """What becomes of an episode when an error leaves a step, a reset or a picture: none is charged."""
 
+from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from sandbox.env import copying
+from sandbox.env.episode import Episode
+from sandbox.env.past import Past
 from sandbox.errors import InvalidInputError, SandboxError
+from sandbox.meter import Cost
+from sandbox.scenario.factors import Values
 
 if TYPE_CHECKING:
     from sandbox.env.loop import SandboxEnv
@@ -19,8 +24,19 @@ class Stage(IntEnum):
     BUILD = 3
 
 
+def refuse_asking(env: "SandboxEnv", call: str) -> None:
+    """Refuse a call by a policy of somebody's that is asked for an action (InvalidInputError)."""
+    if env.asking:
+        raise InvalidInputError(
+            f"policy {env.asking!r}: calls {call}() of the environment that it acts in. Nothing "
+            "was done. A policy reads it and returns actions; branch() gives it an environment "
+            "of its own, to look ahead in."
+        )
+
+
 def refuse_closed(env: "SandboxEnv", call: str) -> None:
-    """Refuse a call after close() (InvalidInputError)."""
+    """Refuse a call after close(), or by a policy (InvalidInputError)."""
+    refuse_asking(env, call)
     if env.closed:
         raise InvalidInputError(
             f"{call}() after close(): nothing was done and nothing was charged. Make the "
@@ -83,6 +99,37 @@ def step_failed(
         return
     env.episode.forget_after(t)
     env.t, env.row, env.values = t, row, env.changes[-1][1]
+
+
+@dataclass(frozen=True)
+class Before:
+    """What an environment remembered before a restore.
+
+    Attributes:
+        episode, t, row, values, past: as the environment had them.
+        cost: what the restore costs; None if it costs nothing.
+    """
+
+    episode: Episode
+    t: int
+    row: list[float]
+    values: Values
+    past: Past
+    cost: Cost | None
+
+    @classmethod
+    def of(cls, env: "SandboxEnv", cost: Cost | None = None) -> Self:
+        """Return what an environment remembers now."""
+        return cls(env.episode, env.t, env.row, env.values, replace(env.past), cost)
+
+
+def restore_failed(env: "SandboxEnv", error: BaseException, before: Before) -> None:
+    """End the episode at the row before a restore that did not arrive, which is not charged."""
+    before.episode.end("The last restore", error)
+    env.episode = before.episode  # First, for another error may come now.
+    env.t, env.row, env.values, env.past = before.t, before.row, before.values, before.past
+    if before.cost is not None:
+        env.meter.take_back(before.cost, 0)
 
 
 def draw_frame(env: "SandboxEnv") -> None:

@@ -60,7 +60,7 @@ class SandboxEnv(Task):
         past: what was simulated in it, thrown away or not.
         costs: what its rows cost.
         closed: whether close() was called.
-        paying: the keywords that made the meter; None if it was given.
+        asking: name of the policy of somebody's that is asked for an action now, else "".
         process: number of the process that began its episodes.
         meter: counts what an episode costs.
         pictures: what is photographed.
@@ -112,7 +112,6 @@ class SandboxEnv(Task):
         self.scenario, self.split = start.scenario(self, scenario, split), split
         self.modalities = modality.names(observation)
         self.render_mode = asked.render_mode(render_mode)
-        self.paying = None if meter else dict(account=account, budget=budget, label=label)
         self.meter = meter or asked.meter(account, budget, start.about(self, scenario, label))
         self.max_steps = start.limit(self)
         self.physics_steps = self.physics_hz // self.control_hz
@@ -125,7 +124,7 @@ class SandboxEnv(Task):
         self._observe_as(single=isinstance(observation, str))
         self._places = self.places()
         self.log_bytes, self.whole_episodes, self.closed, self.done = 0, False, False, False
-        self.process = copying.process
+        self.process, self.asking = copying.process, ""
         self.episode, self.t, self.row = Episode(over=True), -1, list[float]()
         self.values = Values({})
         self.costs, self.past = Costs.of(self), Past()
@@ -193,7 +192,7 @@ class SandboxEnv(Task):
         """
         numbers = asked.numbers(action, self.action_size, self.keywords["actions"])
         episode, meter, cost = self.episode, self.meter, self.costs.step
-        if episode.over or self.process != copying.process:
+        if episode.over or self.asking or self.process != copying.process:
             exits.refuse_outside(self, "step")
         before, paid = (self.t, self.row, meter.times(cost)), False
         try:
@@ -223,6 +222,7 @@ class SandboxEnv(Task):
         """Return this row's RGB picture, uint8 (size, size, 3); one not drawn yet is charged."""
         if self.render_mode is None:
             return None
+        exits.refuse_asking(self, "render")
         if self.closed or self.t < 0 or self.episode.failed or copying.is_elsewhere(self):
             exits.refuse_outside(self, "render")
         if not self.pictures.has_frame():
@@ -232,6 +232,7 @@ class SandboxEnv(Task):
     @final
     def settle(self) -> None:
         """Post the cost of this episode, with a digest of the work as evidence."""
+        exits.refuse_asking(self, "settle")
         if self.t >= 0 and self.meter.is_open and not copying.is_elsewhere(self):
             self.meter.settle(digest.sha256(self.evidence()))
 
@@ -248,6 +249,7 @@ class SandboxEnv(Task):
     @final
     def close(self) -> None:
         """Post what is owed and close the Bullet client; it cannot be reset again."""
+        exits.refuse_asking(self, "close")
         try:
             self.settle()
         finally:
@@ -300,7 +302,9 @@ class SandboxEnv(Task):
         All that has state comes back: bodies, motors, streams, flags, what the task remembers.
         While nothing touches, the same actions then give the same bytes. In contact they differ,
         because Bullet forgets what its solver knew (by centimetres in some worlds), and a branch
-        off such a state is refused.
+        off such a state is refused. An episode that was over is over again.
+
+        A restore that fails on its way ends the episode where it was, and is not charged.
 
         Args:
             snapshot: of this episode.

@@ -12,6 +12,7 @@ from sandbox import prices, validation
 from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.ledger import AccountFunds, Ledger
 from sandbox.meter import Meter
+from sandbox.prices import PriceSchedule
 from sandbox.scenario import factors
 from sandbox.scenario.disturbance import Disturbance
 from sandbox.scenario.factors import Factors
@@ -20,16 +21,24 @@ OUTSIDE = ("clip", "refuse")
 OPTIONS = ("variation", "variation_values", "disturbances")
 
 
-def meter(account: str | None, budget: float | None, about: Mapping[str, str | None]) -> Meter:
+def meter(
+    account: str | None,
+    budget: float | None,
+    about: Mapping[str, str | None],
+    schedule: PriceSchedule | None = None,
+) -> Meter:
     """Return a meter that an account of the ledger pays, or nobody.
 
     Args:
         account: who pays; None counts work without paying.
         budget: the most that it may spend [credits]; None sets no limit.
         about: what statements say of the episodes: environment, scenario, label.
+        schedule: the prices; None takes the current ones.
     """
     funds = AccountFunds(Ledger(), account, about) if account is not None else None
-    return Meter(prices.current(), funds, None if budget is None else prices.micro(budget))
+    return Meter(
+        schedule or prices.current(), funds, None if budget is None else prices.micro(budget)
+    )
 
 
 def checked_label(label: str | None) -> str | None:

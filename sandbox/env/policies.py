@@ -64,6 +64,7 @@ def find(name: str) -> Maker:
     """Return the function that makes a policy: one of POLICIES, or one of yours, MODULE:FUNCTION.
 
     It is called with the environment in its first state, and the generator that it shall draw from.
+    It reads the environment and changes nothing in it; `env.branch()` is there to look ahead in.
 
     Raises:
         InvalidInputError: the module or the function cannot be imported.
@@ -73,7 +74,9 @@ def find(name: str) -> Maker:
     module, _, function = name.partition(":")
     try:
         found: Any = getattr(importlib.import_module(module), function)
-    except (Exception, SystemExit) as error:  # Anything may happen in a file of somebody's.
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # Anything may happen in a file of somebody's.
         raise InvalidInputError(
             f"policy {name!r}: cannot be imported: {_said(error)}. Give one of "
             f"{', '.join(POLICIES)}, or MODULE:FUNCTION of a module on your PYTHONPATH."
@@ -87,22 +90,26 @@ def find(name: str) -> Maker:
 
 def _yours(name: str, make: Maker, env: SandboxEnv, rng: np.random.Generator) -> Policy:
     """Return a policy of somebody's; whatever goes wrong in it is one line."""
-    act: Any = _called(name, make, env, rng)
+    act: Any = _called(name, env, make, env, rng)
     if not callable(act):
         raise InvalidInputError(
             f"policy {name!r}: returns {type(act).__name__}; return a function without arguments "
             "that returns an action."
         )
-    return partial(_called, name, cast(Policy, act))
+    return partial(_called, name, env, cast(Policy, act))
 
 
-def _called(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+def _called(name: str, env: SandboxEnv, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function of somebody's, which may read the environment and not change it."""
+    env.asking = name
     try:
         return function(*arguments)
-    except SandboxError:
+    except (SandboxError, KeyboardInterrupt):
         raise
-    except Exception as error:  # Anything may happen in a file of somebody's.
+    except BaseException as error:  # Anything may happen in a file of somebody's.
         raise InvalidInputError(f"policy {name!r}: failed: {_said(error)}.") from error
+    finally:
+        env.asking = ""
 
 
 def _said(error: BaseException) -> str:

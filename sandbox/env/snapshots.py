@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 
 from sandbox.env import copying, exits, start
+from sandbox.env import options as asked
 from sandbox.env import reward as rewards
 from sandbox.env.episode import Episode
-from sandbox.errors import InvalidInputError
+from sandbox.errors import InvalidInputError, SandboxError
 from sandbox.scenario.factors import Values
 from sandbox.world import World
 from sandbox.world.saved import Kept
@@ -71,6 +72,7 @@ def _nothing() -> None:
 
 def take(env: "SandboxEnv") -> Snapshot:
     """Return the state that an environment is in."""
+    exits.refuse_asking(env, "snapshot")
     if env.t < 0 or env.closed or env.episode.failed or copying.is_elsewhere(env):
         exits.refuse_outside(env, "snapshot")
     kept = env.world.save()
@@ -118,6 +120,7 @@ def restore(env: "SandboxEnv", snapshot: Snapshot, *, exact: bool = False) -> No
         InvalidInputError: see `SandboxEnv.restore`.
         BudgetExhaustedError: an exact restore cannot be paid. Nothing was done.
     """
+    exits.refuse_asking(env, "restore")
     if env.closed or env.episode.failed or env.t < 0 or copying.is_elsewhere(env):
         exits.refuse_outside(env, "restore")
     if exact:
@@ -128,23 +131,30 @@ def restore(env: "SandboxEnv", snapshot: Snapshot, *, exact: bool = False) -> No
             "restore() takes a snapshot of this process; this one comes from another. Nothing was "
             "done. Use exact=True after a reset to the same episode."
         )
-    looks = env.world.scene
-    env.world.load(snapshot.world)
-    if env.world.scene is not looks:
-        env.pictures.load(env.world.scene)
-    env.past.go_back(env.episode.actions, snapshot.simulated, snapshot.t)
-    for name in [name for name in env.remembered() if name not in snapshot.task]:
-        delattr(env, name)
-    for name, value in _copied(env, snapshot.task).items():
-        setattr(env, name, value)
-    _take_over(env, snapshot)
-    env.past.inexact = True
+    task, begun = _copied(env, snapshot.task), False
+    before = exits.Before.of(env)
+    try:
+        looks = env.world.scene
+        env.world.load(snapshot.world)
+        begun = True
+        if env.world.scene is not looks:
+            env.pictures.load(env.world.scene)
+        env.past.go_back(env.episode.actions, snapshot.simulated, snapshot.t)
+        for name in [name for name in env.remembered() if name not in task]:
+            delattr(env, name)
+        for name, value in task.items():
+            setattr(env, name, value)
+        env.past.inexact = True
+        _take_over(env, snapshot)
+    except BaseException as error:
+        if begun or not isinstance(error, SandboxError):
+            exits.restore_failed(env, error, before)
+        raise
 
 
 def _take_over(env: "SandboxEnv", snapshot: Snapshot) -> None:
-    """Give the loop what it remembered when a snapshot was taken."""
+    """Give the loop what it remembered when a snapshot was taken, and whether that was the end."""
     env.episode = snapshot.episode.copy()
-    env.episode.over = False
     env.t, env.row, env.values = snapshot.t, list(snapshot.row), snapshot.values
     if snapshot.stream is not None:
         env._np_random = copy.deepcopy(snapshot.stream)  # pyright: ignore[reportPrivateUsage]
@@ -160,6 +170,8 @@ def _origin(env: "SandboxEnv") -> dict[str, Any]:
         "factors": env.changes[0][1].plain(),
         "disturbances": [one.plain() for one in env.disturbances],
         "labels": env.world.feels,
+        "limit_s": env.max_steps / env.control_hz,
+        "reward": env.keywords["reward"],  # An episode under the other one knows no worth.
     }
 
 
@@ -177,20 +189,23 @@ def _replay(env: "SandboxEnv", snapshot: Snapshot) -> None:
             "restore(exact=True) to a snapshot that was taken after an inexact restore(), which no "
             "replay reaches. Nothing was done."
         )
-    env.meter.charge_extra(env.costs.replay(env, snapshot.t))
-    left = env.episode
+    cost, paid = env.costs.replay(env, snapshot.t), False
+    before = exits.Before.of(env, cost)
     try:
-        env.past.rebuild(left.actions, snapshot.simulated, snapshot.t)
+        env.meter.charge_extra(cost)
+        paid = True
+        env.past.rebuild(env.episode.actions, snapshot.simulated, snapshot.t)
         _rebuilt(env, snapshot)
         if env.row != snapshot.row:
             raise InvalidInputError(
                 f"restore(exact=True) did not reach the state at step {snapshot.t}: made by "
                 "another version, on another machine, or changed from outside. Reset to go on."
             )
+        _take_over(env, snapshot)
     except BaseException as error:
-        env.episode.end("The last restore", error)
+        if paid or not isinstance(error, SandboxError):
+            exits.restore_failed(env, error, before)
         raise
-    _take_over(env, snapshot)
 
 
 def _rebuilt(env: "SandboxEnv", snapshot: Snapshot) -> None:
@@ -218,8 +233,9 @@ def branch(env: E, disturbances: Sequence[Mapping[str, Any]], account: str | Non
     """
     if env.t < 0:
         raise InvalidInputError("branch() before the first episode: call reset() first.")
-    keywords: dict[str, Any] = {**env.keywords, "account": account}
-    keywords["scenario"] = env.scenario.model_dump()  # Its file may be another by now.
+    keywords: dict[str, Any] = {**env.keywords, "scenario": env.scenario.model_dump()}
+    about = start.about(env, "(a mapping)", env.keywords["label"])
+    keywords["meter"] = asked.meter(account, None, about, env.meter.schedule)
     twin = type(env)(**keywords)
     twin.world.feels = env.world.feels
     known = [one.plain() for one in env.disturbances]

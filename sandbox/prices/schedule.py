@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from decimal import Decimal, InvalidOperation, localcontext
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from sandbox import digest
 from sandbox.errors import InvalidInputError, UnknownNameError
@@ -41,6 +41,12 @@ class PriceSchedule:
     effective_from: datetime.date
     rates: Mapping[str, int]
     loads: Mapping[str, Load] = field(default_factory=dict[str, Load])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return parse, (self.plain,)  # Its mappings cannot be pickled.
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self  # It never changes.
 
     def metered(self, quantities: Mapping[str, int]) -> dict[str, int]:
         """Return the part of some work that this schedule meters, per meter unit."""
