@@ -103,7 +103,7 @@ def test_the_command_makes_pairs_and_says_when_they_part(tmp_path: Path) -> None
 
 
 def test_kinds_that_are_not_named_are_those_with_moments_enough(tmp_path: Path) -> None:
-    run = recorded("push_t", tmp_path / "run", 3)
+    run = recorded("push_t", tmp_path / "run", 3, scenario=None)
     plan = planned(run, None, 2)  # A T is not one shape, and touches nothing that moves freely.
     kinds = {one["kind"].partition(":")[0] for one in plan["branches"]}
     assert {"same", "vanish", "recolor"} <= kinds
