@@ -11,23 +11,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.tables import show
-from benchmarks.trajectory import seconds
+from benchmarks.trajectory import STEPS, seconds
 from sandbox.dataset.dataset import Dataset
-from sandbox.trajectory import Column, EpisodeBuffer, Schema, ShardWriter
+from sandbox.trajectory import EpisodeBuffer, Schema, ShardWriter
 
 EPISODES, SHARDS, ROWS, AGAIN = 100_000, 125, 3, 7
 FACTORS = ("mass_kg", "friction", "scale", "azimuth_deg", "pitch_deg", "delay_steps", "noise")
-SCHEMA = Schema(
-    (
-        Column("action", "float32", (2,), "taken", "1"),
-        Column("reward", "float64", (), "earned", "1"),
-        Column("terminated", "bool", (), "ended", "1"),
-        Column("truncated", "bool", (), "cut", "1"),
-        Column("charge", "int64", (), "cost", "microcredit"),
-        Column("step_idx", "int32", (), "step", "1"),
-        Column("episode_idx", "int64", (), "episode", "1"),
-    )
-)
 
 
 def record(run: str, number: int) -> dict[str, Any]:
@@ -62,11 +51,11 @@ def record(run: str, number: int) -> dict[str, Any]:
 def shard(path: Path, run: str, numbers: range) -> None:
     """Write a shard of short episodes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    buffer = EpisodeBuffer(SCHEMA, ROWS)
+    buffer = EpisodeBuffer(Schema(STEPS), ROWS)
     rows = buffer.arrays
     rows["step_idx"][:], rows["charge"][:] = np.arange(ROWS), 1
     rows["truncated"][-1] = True
-    with ShardWriter(path, SCHEMA, {}, sync=False, hold_bytes=1 << 20) as writer:
+    with ShardWriter(path, Schema(STEPS), {}, sync=False, hold_bytes=1 << 20) as writer:
         for number in numbers:
             rows["episode_idx"][:] = number
             rows["action"][:] = number

@@ -21,6 +21,15 @@ from sandbox.trajectory import (
     layout,
 )
 
+STEPS = (  # Columns that every trajectory has, with an action of two numbers.
+    Column("action", "float32", (2,), "taken", "1"),
+    Column("reward", "float64", (), "earned", "1"),
+    Column("terminated", "bool", (), "ended", "1"),
+    Column("truncated", "bool", (), "cut", "1"),
+    Column("charge", "int64", (), "cost", "microcredit"),
+    Column("step_idx", "int32", (), "step", "1"),
+    Column("episode_idx", "int64", (), "episode", "1"),
+)
 LENGTHS = (101, 301)  # Rows of an episode: short for this project, and as long as PushT's.
 
 
@@ -32,13 +41,7 @@ def schema(size: int = 0) -> Schema:
             *pixels,
             Column("proprio", "float32", (7,), "seen", "m"),
             Column("state", "float64", (26,), "all", "m"),
-            Column("action", "float32", (2,), "taken", "1"),
-            Column("reward", "float64", (), "earned", "1"),
-            Column("terminated", "bool", (), "ended", "1"),
-            Column("truncated", "bool", (), "cut", "1"),
-            Column("charge", "int64", (), "cost", "microcredit"),
-            Column("step_idx", "int32", (), "step", "1"),
-            Column("episode_idx", "int64", (), "episode", "1"),
+            *STEPS,
             *(Column(f"variation.{n}", "float64", (), "factor", "1") for n in range(7)),
         )
     )

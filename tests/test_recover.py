@@ -334,7 +334,7 @@ def test_a_worker_that_dies_stops_the_run_which_says_so_and_goes_on(tmp_path: Pa
 def test_a_copy_of_a_run_that_is_being_generated_is_left_alone_until_that_ends(
     tmp_path: Path,
 ) -> None:
-    Ledger().grant("lab", FUNDS)
+    Ledger().grant("lab", 10 * FUNDS)  # Enough for longer than this takes on a busy machine.
     long = ("--admission", "greedy", "--episodes", "4000")
     victim, copy = Victim(tmp_path / "run", "lab", long), tmp_path / "copy"
     process = victim.start()

@@ -1,15 +1,15 @@
 """Where the rows of episodes lie in shards, and where windows of them begin."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sandbox.dataset import index_file
-from sandbox.errors import FormatError, InvalidInputError
+from sandbox.errors import InvalidInputError
 from sandbox.trajectory import Schema, ShardReader
 
 I64 = NDArray[np.int64]
@@ -33,27 +33,6 @@ class Index:
     first: I64
     lengths: I64
 
-    @classmethod
-    def of(cls, paths: Sequence[Path]) -> Self:
-        """Return the index of all episodes in shards, of which there is at least one.
-
-        Raises:
-            FormatError: a shard cannot be read, or has other columns than the first.
-        """
-        schema: Schema | None = None
-        parts: list[I64] = []
-        for number, path in enumerate(paths):
-            with ShardReader(path) as reader:
-                if schema is not None and reader.schema != schema:
-                    raise FormatError(
-                        f"{path}: has other columns than {paths[0]}; load them separately."
-                    )
-                schema = reader.schema
-                shard = np.full(len(reader), number)
-                parts.append(np.stack((shard, reader.offsets, reader.lengths)))
-        assert schema is not None, "there is at least one shard"
-        return cls(tuple(paths), schema, *np.concatenate(parts, axis=1))
-
     def __len__(self) -> int:
         """The number of episodes."""
         return len(self.lengths)
@@ -71,11 +50,6 @@ class Index:
             return reader
         reader.close()
         raise index_file.stale(self.paths[shard])
-
-    def select(self, episodes: NDArray[Any]) -> Self:
-        """Return the index of some episodes: their numbers, or a mask (episodes,)."""
-        kept = {name: getattr(self, name)[episodes] for name in ("shard", "first", "lengths")}
-        return replace(self, **kept)
 
 
 @dataclass(frozen=True)

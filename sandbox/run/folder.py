@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from sandbox import files, jsonfile
 from sandbox.errors import FormatError, InvalidInputError
 from sandbox.evidence import log
@@ -65,6 +67,15 @@ class Shard:
             FormatError: a record is damaged.
         """
         return [self.record(n) for n in range(len(self.reader))]
+
+    @cached_property
+    def charged(self) -> list[int]:
+        """The sum of each episode's column `charge` [microcredits]; reads that column alone."""
+        if not len(self.reader):
+            return []
+        charges = np.empty(self.reader.rows, self.reader.schema["charge"].dtype)
+        self.reader.fill("charge", 0, charges)
+        return np.add.reduceat(charges, self.reader.offsets).tolist()
 
     def record(self, n: int) -> Record:
         """Return the record of the shard's `n`-th episode; FormatError if it is damaged."""

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from sandbox import jsonfile
 from sandbox.errors import FormatError, RunConflictError
 from sandbox.evidence import log
@@ -109,15 +107,11 @@ def _check_charges(folder: Folder, shard: Shard) -> None:
     A growing shard's records are text in a file of its own, which anybody may have edited.
     """
     known, reader = folder.identity, shard.reader
-    if not len(reader):
-        return
-    charges = np.empty(reader.rows, reader.schema["charge"].dtype)
-    reader.fill("charge", 0, charges)
-    sums, number = np.add.reduceat(charges, reader.offsets), reader.header.get("shard")
+    number = reader.header.get("shard")
     first = number * folder.recipe.shard_episodes if type(number) is int else -1
     for n, record in enumerate(shard.records):
-        charged, rows = int(sums[n]), int(reader.lengths[n])
-        fault = bill.difference(charged, rows, record, known.carried)
+        rows = int(reader.lengths[n])
+        fault = bill.difference(shard.charged[n], rows, record, known.carried)
         if (record.run, record.price_version) != (known.run, known.price_version):
             fault = "its record is of another run, or names other prices."
         if record.episode != first + n:
