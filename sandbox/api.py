@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox import prices as schedules
+from sandbox.arguments import checked
 from sandbox.dataset import overlap as overlaps
 from sandbox.dataset.dataset import Dataset
 from sandbox.dataset.overlap import Overlap
@@ -35,6 +36,7 @@ Credits = str | int | float
 PathLike = str | Path
 
 
+@checked
 def open_run(path: PathLike, *, trust_code: bool = False) -> Folder:
     """Open a run folder, or a single trajectory file, for reading.
 
@@ -48,6 +50,7 @@ def open_run(path: PathLike, *, trust_code: bool = False) -> Folder:
     return Folder(path, trust_code)
 
 
+@checked
 def overlap(test: PathLike, train: PathLike) -> Overlap:
     """Return what a test run shares with a training run: seeds of episodes, and whole frames.
 
@@ -64,6 +67,7 @@ def overlap(test: PathLike, train: PathLike) -> Overlap:
     return overlaps.overlap(Dataset(test), Dataset(train))
 
 
+@checked
 def quote(
     recipe: RecipeLike,
     *,
@@ -97,6 +101,7 @@ def quote(
         return replace(quoted, expected=known)
 
 
+@checked
 def generate(
     recipe: RecipeLike,
     out: PathLike,
@@ -156,6 +161,7 @@ def generate(
     return _carry_out(Generation(wanted), out, ledger, key, prices, workers, watcher)
 
 
+@checked
 def render(
     run: PathLike,
     out: PathLike,
@@ -223,6 +229,7 @@ def render(
     return _carry_out(Rendering(wanted, folder), out, ledger, key, prices, workers, watcher)
 
 
+@checked
 def branch(
     run: PathLike,
     out: PathLike,
@@ -276,6 +283,7 @@ def branch(
     return _carry_out(_branching(folder, plan, changes), out, ledger, key, prices, workers, watcher)
 
 
+@checked
 def surprises(
     run: PathLike,
     out: PathLike,
@@ -328,6 +336,7 @@ def surprises(
     return _carry_out(_branching(folder, plan, changes), out, ledger, key, prices, workers, watcher)
 
 
+@checked
 def verify(
     run: PathLike,
     *,
@@ -354,6 +363,7 @@ def verify(
     return verifying.verify(open_run(run), sample, progress, trust, workers=workers)
 
 
+@checked
 def audit(
     run: PathLike,
     *,

@@ -166,8 +166,8 @@ def _find(name: str) -> Listed:
         path = listed.path if listed else content.module_file(module)
         if path is None:
             raise InvalidInputError(
-                f"environment {name!r}: there is no module {module!r}; install its package, or put "
-                "its folder on your PYTHONPATH."
+                f"environment {name!r}: there is no module {module!r} in a .py file; install its "
+                "package, or put its folder on your PYTHONPATH."
             )
         return Listed(name, name, path, "", module, of)
     one = known.get(content.canonical(name))

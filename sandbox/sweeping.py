@@ -9,6 +9,7 @@ from typing import Any
 
 from sandbox import api, files, jsonfile
 from sandbox import prices as schedules
+from sandbox.arguments import checked
 from sandbox.errors import BudgetExhaustedError, RunConflictError
 from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Ledger
@@ -68,6 +69,7 @@ class Sweep:
         return found
 
 
+@checked
 def sweep(
     recipe: api.RecipeLike,
     out: api.PathLike,

@@ -267,7 +267,7 @@ def test_options_that_cannot_be_are_refused_and_nothing_is_done(options: Any, sa
         ({"observation": []}, "name each of"),
         ({"observation": ["pixels", "pixels"]}, "name each of"),
         ({"image_size": 4}, "from 8 to 1024"),
-        ({"image_size": 64.0}, "from 8 to 1024"),
+        ({"image_size": 64.0}, "image_size must be a whole number, not 64.0"),
         ({"budget": -1}, "is no amount of credits"),
         ({"budget": float("nan")}, "is no amount of credits"),
     ],
@@ -418,5 +418,5 @@ def test_a_scenario_may_be_a_path_and_nothing_else() -> None:
     assert env.unwrapped.scenario.limit_s == 6.0
     env.close()
     given: Any = 5
-    with pytest.raises(InvalidInputError, match="the scenario 5: give a name, a path, or a map"):
+    with pytest.raises(InvalidInputError, match="scenario must be text, a path, a map"):
         make(scenario=given)

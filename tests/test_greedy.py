@@ -93,7 +93,7 @@ def test_a_budget_ends_a_greedy_run_and_a_larger_one_goes_on(tmp_path: Path) -> 
         verified(run)
     assert sandbox.generate(rich, run).ended == ""
     assert verified(run).episodes == 9
-    with pytest.raises(BudgetExhaustedError, match=r"budget is .*Nothing was done"):
+    with pytest.raises(BudgetExhaustedError, match=r"^one episode .*budget is .*Nothing was done"):
         sandbox.generate(rich, tmp_path / "none", budget=credits(0.5))
     assert not (tmp_path / "none").exists()
     with pytest.raises(BudgetExhaustedError, match="Nothing was done"):  # Safe: all or nothing.

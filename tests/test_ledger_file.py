@@ -488,7 +488,7 @@ def test_a_full_disk_is_said_to_be_full_whatever_sqlite_calls_it(
 ) -> None:
     """SQLite calls it an I/O error when there is no room for its shared memory."""
     (tmp_path / "folder").mkdir()
-    with pytest.raises(LedgerError, match="Is a directory"):
+    with pytest.raises(LedgerError, match="is a folder, no ledger"):
         Ledger(tmp_path / "folder").balance("local")
     (tmp_path / "ledger.db-wal").mkdir()  # So that SQLite cannot open its log.
     with pytest.raises(LedgerError, match="cannot be opened or written"):

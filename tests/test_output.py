@@ -256,9 +256,29 @@ def test_a_full_disk_behind_stdout_is_one_line_and_a_closed_pipe_is_none() -> No
         )
     assert (full.returncode, len(full.stderr.splitlines())) == (2, 1), full.stderr
     assert "No space left on device" in full.stderr
+    for command in (["schema", "nothing"], ["--nothing"]):  # What refuses stays a refusal.
+        with open("/dev/full", "wb") as nowhere:
+            full = subprocess.run([*COMMAND, *command], stderr=nowhere, check=False)
+        assert full.returncode == 2
     line = f"'{sys.executable}' -m sandbox schema recipe | true"
     ended = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
     assert ended.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("at", "is_folder", "command", "says"),
+    [
+        ("ledger.db", True, ("ledger", "balance"), "ledger.db: is a folder, no ledger"),
+        ("keys", False, ("keys", "new"), "keys: is no folder"),
+    ],
+)
+def test_what_lies_in_the_place_of_ledger_or_keys_is_named(
+    tmp_path: Path, at: str, is_folder: bool, command: tuple[str, ...], says: str
+) -> None:
+    place = tmp_path / "home" / at
+    place.parent.mkdir()
+    place.mkdir() if is_folder else place.touch()
+    assert says in one_line(cli(*command))
 
 
 def test_the_end_of_credit_with_several_workers_is_one_line(tmp_path: Path) -> None:

@@ -326,7 +326,8 @@ def test_a_recipe_and_its_scenario_call_their_world_the_same(package: Path) -> N
 
 
 NOT_THERE = {
-    "nothing.here:World": "there is no module 'nothing.here'",
+    "nothing.here:World": "there is no module 'nothing.here' in a .py file",
+    "sys:path": "there is no module 'sys' in a .py file",
     "json:JSONDecoder": "JSONDecoder is no class that inherits from SandboxEnv",
     "beam_ball.world:Nothing": "Nothing is no class that inherits from SandboxEnv",
     "beam_bal": "no environment is called 'beam_bal'. Did you mean 'beam_ball'?",

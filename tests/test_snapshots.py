@@ -38,14 +38,20 @@ def test_a_snapshot_of_another_episode_is_refused_before_anything_moves() -> Non
     walk(one, 3, seed=1)
     before = state(one)
     for kept in (other.snapshot(), unlike.snapshot()):
-        with pytest.raises(InvalidInputError, match="of another"):
+        with pytest.raises(InvalidInputError, match="a snapshot that this environment took"):
             one.restore(kept)
         assert state(one) == before
     old = one.snapshot()
     one.reset(seed=1)
     before = state(one)
-    with pytest.raises(InvalidInputError, match="of another"):
+    with pytest.raises(InvalidInputError, match="since it built its scene"):
         one.restore(old)
+    one.restore(one.snapshot(), exact=True)
+    with pytest.raises(InvalidInputError, match="since it built its scene"):
+        one.restore(old)  # Of this episode, but kept in the scene before.
+    one.restore(old, exact=True)
+    one.restore(one.snapshot())
+    one.reset(seed=1)
     with pytest.raises(InvalidInputError, match="another seed"):
         one.restore(unlike.snapshot(), exact=True)
     assert state(one) == before

@@ -18,6 +18,7 @@ FLOORS = [  # A room imports from lower floors alone; rooms of one floor do not 
     ["errors"],
     ["files"],
     [
+        "arguments",
         "content",
         "digest",
         "durable",

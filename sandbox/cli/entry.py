@@ -3,7 +3,7 @@
 import os
 import sys
 from contextlib import suppress
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from sandbox.errors import SandboxError, line
 
@@ -34,9 +34,14 @@ def _flush() -> None:
     try:
         sys.stdout.flush()
     except OSError:
-        with suppress(OSError, ValueError):  # Python would try once more when it ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up(sys.stdout)
         raise
+
+
+def _give_up(stream: TextIO) -> None:
+    """Print no more to a stream: Python would try once more when it ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _end(message: str) -> NoReturn:
@@ -44,7 +49,10 @@ def _end(message: str) -> NoReturn:
     from rich.markup import escape
 
     console = Console(stderr=True, soft_wrap=True)
-    console.print(f"[bold red]error:[/] {escape(line(message))}", highlight=False)
+    try:
+        console.print(f"[bold red]error:[/] {escape(line(message))}", highlight=False)
+    except OSError:  # Such as a full disk behind stderr.
+        _give_up(sys.stderr)
     sys.exit(2)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sandbox import digest
 from sandbox import observation as modality
+from sandbox.arguments import checked
 from sandbox.env import copying, costs, declared, disturb, exits, observed, past, snapshots, start
 from sandbox.env import options as asked
 from sandbox.env import reward as rewards
@@ -80,6 +81,7 @@ class SandboxEnv(Task):
         declared.check_class(cls)
         cls.metadata = {**SandboxEnv.metadata, "render_fps": cls.control_hz}
 
+    @checked
     def __init__(
         self,
         scenario: str | Path | Mapping[str, Any] | None = None,
@@ -131,6 +133,7 @@ class SandboxEnv(Task):
         self._ours = frozenset((*vars(self), "_ours"))  # Every other attribute is the task's.
 
     @final
+    @checked
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:

@@ -43,9 +43,7 @@ def meter(
 
 def checked_label(label: str | None) -> str | None:
     """Return a label; InvalidInputError if it is no short line of text."""
-    if label is not None and (
-        type(label) is not str or not 0 < len(label) <= 100 or not label.isprintable()
-    ):
+    if label is not None and not (0 < len(label) <= 100 and label.isprintable()):
         raise InvalidInputError(f"label {label!r:.60}: give 1 to 100 printable characters.")
     return label
 

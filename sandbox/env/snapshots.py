@@ -121,6 +121,8 @@ def restore(env: "SandboxEnv", snapshot: Snapshot, *, exact: bool = False) -> No
         BudgetExhaustedError: an exact restore cannot be paid. Nothing was done.
     """
     exits.refuse_asking(env, "restore")
+    if not isinstance(snapshot, Snapshot):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidInputError(f"restore({snapshot!r:.80}): give what snapshot() returned.")
     if env.closed or env.episode.failed or env.t < 0 or copying.is_elsewhere(env):
         exits.refuse_outside(env, "restore")
     if exact:

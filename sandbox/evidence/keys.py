@@ -41,6 +41,9 @@ def new(label: str = DEFAULT, name: str | None = None) -> SigningKey:
             secret.unlink()
             raise
     except FileExistsError:
+        for made in (content.home(), folder()):
+            if made.exists() and not made.is_dir():
+                raise SandboxError(f"{made}: is no folder; keys lie in it. Move it away.") from None
         there = public if not secret.exists() else secret
         remedy = "Give another name, or move it away."
         if not public.exists():

@@ -192,6 +192,8 @@ class Store:
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise LedgerError(self._full()) from error
+            if os.path.isdir(self.path):  # Nor may look for it.
+                raise LedgerError(f"{self.path}: is a folder, no ledger. Move it away.") from error
             raise LedgerError(
                 f"{self.path.parent}: cannot be made ({error.strerror}). {_REMEDY}"
             ) from error

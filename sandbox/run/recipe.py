@@ -185,8 +185,8 @@ def with_pictures(
 class EpisodeChance:
     """The random choices of one episode of a run.
 
-    They depend on the recipe's seed, environment, scenario, split and policies, and on the
-    episode's index: no episode of one split is the twin of one of another.
+    They depend on the recipe's seed, environment, split and policies, on the scenario's name, and
+    on the episode's index: no episode of one split is the twin of one of another.
 
     Attributes:
         seed: seed of the episode's reset.
@@ -195,7 +195,8 @@ class EpisodeChance:
     """
 
     def __init__(self, recipe: Recipe, index: int) -> None:
-        named = digest.sha256([recipe.seed, recipe.environment, recipe.scenario, recipe.split])
+        scenario = recipe.scenario and Path(recipe.scenario).stem  # Wherever its file lies.
+        named = digest.sha256([recipe.seed, recipe.environment, scenario, recipe.split])
         root = int(named, 16)
         seed, acting = (np.random.SeedSequence(root, spawn_key=(index, n)) for n in range(2))
         self.seed = int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -92,17 +92,20 @@ class Run:
             BudgetExhaustedError: nothing was done.
             LedgerError, RunConflictError: see `recover`, which the folder may need first.
         """
-        work = f"{self.recipe.episodes - self.done()} episodes ({bill.in_words(quoted.quantities)})"
-        work += f" cost {'' if quoted.exact else 'up to '}{prices.credits(quoted.amount)} credits"
         budget, greedy = self._budget(), self.recipe.admission == "greedy"
         if greedy and self.done():
             return  # It goes on as far as it can, and ends with what it has.
         least = quoted.episode if greedy and quoted.amount else quoted.quantities
+        price = f"{prices.credits(self.schedule.cost(least))} credits"
+        work = "one episode" if greedy else f"{self.recipe.episodes - self.done()} episodes"
+        work += f" ({bill.in_words(least)}) cost{'s' if greedy else ''} "
+        work += price if quoted.exact else f"up to {price}"
+        fewer = "" if greedy else ", or ask for fewer --episodes"
         spent = bill.total(self.folder.kept().usages)[1] if self.folder.exists else 0
         if budget is not None and spent + self.schedule.cost(least) > budget:
             raise BudgetExhaustedError(
                 f"{work} but the budget is {prices.credits(budget)}. Nothing was done. Give a "
-                "larger --budget, or ask for fewer --episodes."
+                f"larger --budget{fewer}."
             )
         account, charges = self.recipe.account, self.schedule.charges(least)
         short = self.ledger.shortfall(account, charges)
@@ -117,7 +120,7 @@ class Run:
             raise BudgetExhaustedError(
                 f"{work} but the account {account!r} has {prices.credits(has)}{others}. Nothing "
                 f"was done. Grant credits with `sandbox ledger grant {account} "
-                f"{prices.credits(short)}`, or ask for fewer --episodes."
+                f"{prices.credits(short)}`{fewer}."
             )
 
     def generate(

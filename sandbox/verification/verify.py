@@ -181,9 +181,8 @@ def _ended(folder: Folder) -> str:
 def _spread(folder: Folder, sample: int | None) -> frozenset[int]:
     """Return which episodes to replay: all, or `sample` evenly spread, the last included."""
     episodes = folder.recipe.episodes
-    given: Any = sample
-    if given is not None and (type(given) is not int or given < 0):
-        raise InvalidInputError(f"sample {given!r:.60}: give a whole number from 0 on, or None.")
+    if sample is not None and sample < 0:
+        raise InvalidInputError(f"sample {sample!r:.60}: give a whole number from 0 on, or None.")
     if sample is None or sample >= episodes:
         return frozenset(range(episodes))
     numbers: Sequence[int] = range(episodes)

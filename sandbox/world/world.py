@@ -296,14 +296,14 @@ class World:
         """Go back to a state that was kept since the scene was built.
 
         Raises:
-            InvalidInputError: it is of another scene or world, or free, or a body has come, gone
-                or changed its shape since. Nothing was done.
+            InvalidInputError: it is of another world, or was kept before the scene was built, or
+                is free, or a body has come, gone or changed its shape since. Nothing was done.
         """
         if kept.built is not self._built:
             raise InvalidInputError(
-                "restore() goes back within the episode of this environment in which the snapshot "
-                "was taken; this one is of another. Nothing was done. Use exact=True after a reset "
-                "to the same episode."
+                "restore() goes back to a snapshot that this environment took since it built its "
+                "scene, in the last reset() or restore(exact=True). Nothing was done. Use "
+                "exact=True, in the same episode."
             )
         if not self._saved.has(kept):
             raise InvalidInputError(
