@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sandbox.dataset import shared
 from sandbox.dataset.buffers import Buffers
 from sandbox.dataset.cache import Cache
 from sandbox.dataset.decoded import final_shape
@@ -63,6 +64,8 @@ class Tensors:
         """Return an array to fill."""
         if self._pin:  # PyTorch keeps such memory until a copy to the GPU is over.
             return torch.empty(shape, dtype=getattr(torch, dtype), pin_memory=True).numpy()
+        if shared.in_worker():
+            return shared.take(shape, dtype)
         return self._buffers.take(shape, dtype)
 
     def _ready(self, name: str, values: NDArray[Any]) -> Tensor:
