@@ -100,6 +100,16 @@ def test_a_mesh_names_no_file_outside_its_folder(tmp_path: Path) -> None:
         assert (found.color is not None) == coloured, place
 
 
+@pytest.mark.parametrize("vertex", ["0 0", "0", "nan 0 0", "inf 0 0", ""])
+def test_a_mesh_whose_vertices_are_not_three_finite_numbers_is_refused(
+    tmp_path: Path, vertex: str
+) -> None:
+    path = tmp_path / "it.obj"
+    path.write_text(f"v {vertex}\n" * 3 + "f 1 2 3\n")
+    said = fuzzing.refusal(partial(load, tmp_path, path.name))
+    assert "three finite numbers" in said or "cannot be read as a mesh" in said
+
+
 MESH = (
     "mtllib it.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nvt 0 0\nusemtl a\nf 1/1 2/1 3/1\nf 1 2 4\n"
 )

@@ -207,9 +207,10 @@ def _read(path: Path, data: bytes) -> tuple[F64, I64, F64]:
     except Exception as error:  # Its parsers raise errors of any type.
         raise InvalidInputError(f"{path}: cannot be read as a mesh: {error}.") from error
     pieces = [piece for piece in pieces if len(piece[1])]
-    if not pieces or not all(np.isfinite(v).all() for v, _, _ in pieces):
+    sizes = {v.shape[1:] for v, _, _ in pieces} | {f.shape[1:] for _, f, _ in pieces}
+    if sizes != {(3,)} or not all(np.isfinite(v).all() for v, _, _ in pieces):
         raise InvalidInputError(
-            f"{path}: a mesh without triangles, or with a vertex that is not finite."
+            f"{path}: a mesh without triangles, or with a vertex that is not three finite numbers."
         )
     starts = np.cumsum([0, *(len(v) for v, _, _ in pieces)])
     vertices = np.concatenate([v for v, _, _ in pieces])
