@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from sandbox import prices as schedules
 from sandbox.arguments import checked
@@ -34,6 +36,7 @@ from sandbox.verification.trust import Trust
 RecipeLike = str | Path | Recipe | Mapping[str, Any]
 Credits = str | int | float
 PathLike = str | Path
+Workers = Annotated[int, Field(ge=1, le=256, description="a whole number from 1 to 256")]
 
 
 @checked
@@ -114,7 +117,7 @@ def generate(
     compression: str | None = None,
     admission: str | None = None,
     prices: PathLike | None = None,
-    workers: int = 1,
+    workers: Workers = 1,
     key: SigningKey | None = None,
     ledger: Ledger | None = None,
     watcher: Watcher | None = None,
@@ -176,7 +179,7 @@ def render(
     admission: str | None = None,
     trust_code: bool = False,
     prices: PathLike | None = None,
-    workers: int = 1,
+    workers: Workers = 1,
     key: SigningKey | None = None,
     ledger: Ledger | None = None,
     watcher: Watcher | None = None,
@@ -242,7 +245,7 @@ def branch(
     budget: Credits | None = None,
     trust_code: bool = False,
     prices: PathLike | None = None,
-    workers: int = 1,
+    workers: Workers = 1,
     key: SigningKey | None = None,
     ledger: Ledger | None = None,
     watcher: Watcher | None = None,
@@ -296,7 +299,7 @@ def surprises(
     budget: Credits | None = None,
     trust_code: bool = False,
     prices: PathLike | None = None,
-    workers: int = 1,
+    workers: Workers = 1,
     key: SigningKey | None = None,
     ledger: Ledger | None = None,
     watcher: Watcher | None = None,
@@ -342,7 +345,7 @@ def verify(
     *,
     sample: int | None = None,
     trust: Trust | None = None,
-    workers: int = 1,
+    workers: Workers = 1,
     progress: Progress = lambda report: None,
 ) -> Report:
     """Verify a run: re-read every byte, recompute every digest and charge, replay episodes.
@@ -371,7 +374,7 @@ def audit(
     fraction: float = 0.05,
     nonce: str | None = None,
     trust: Trust | None = None,
-    workers: int = 1,
+    workers: Workers = 1,
     progress: Progress = lambda report: None,
 ) -> Audit:
     """Replay a random sample of a run's episodes, and say what that proves.

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 import numpy as np
 from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
 
-from sandbox.errors import InvalidInputError
+from sandbox.errors import InvalidInputError, shown
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -55,22 +55,21 @@ def _check(function: Callable[..., Any], name: str, value: object) -> None:
     except ValidationError:
         raise InvalidInputError(
             f"{function.__qualname__.removesuffix('.__init__')}: {name} must be "
-            f"{_described(wanted[name])}, not {value!r:.80}."
+            f"{_described(wanted[name])}, not {shown(value)}."
         ) from None
 
 
 @cache
 def _annotated(function: Callable[..., Any]) -> tuple[dict[str, Any], dict[str, TypeAdapter[Any]]]:
     """Return the annotations of a function's parameters, and what checks each."""
-    hints = typing.get_type_hints(function)
+    hints = typing.get_type_hints(function, include_extras=True)
     hints.pop("return", None)
     return hints, {name: _adapter(_checkable(hint)) for name, hint in hints.items()}
 
 
 def _adapter(hint: Any) -> TypeAdapter[Any]:
     """Return what checks an annotation; pydantic lets no class of ours have a configuration."""
-    ours = typing.get_origin(hint) is typing.Annotated
-    return TypeAdapter(hint, config=None if ours else _CONFIG)
+    return TypeAdapter(hint, config=None if _is_ours(typing.get_args(hint)[:1]) else _CONFIG)
 
 
 def _checkable(hint: Any) -> Any:
@@ -80,9 +79,14 @@ def _checkable(hint: Any) -> Any:
         return str
     if origin in (typing.Union, types.UnionType):
         return typing.Union[tuple(map(_checkable, inner))]  # noqa: UP007
-    if inspect.isclass(hint) and origin is None and hint.__module__.startswith("sandbox"):
+    if origin is None and _is_ours((hint,)):
         return InstanceOf[hint]
     return hint
+
+
+def _is_ours(hints: tuple[Any, ...]) -> bool:
+    """Return whether these annotations are a class of this library."""
+    return any(inspect.isclass(one) and one.__module__.startswith("sandbox") for one in hints)
 
 
 def _described(hint: Any) -> str:
@@ -93,6 +97,8 @@ def _described(hint: Any) -> str:
         return f"{', '.join(words)} or {last}" if words else last
     if origin is typing.Literal:
         return " or ".join(map(repr, inner))
+    if origin is typing.Annotated:
+        return str(inner[1].description)
     if hint in _WORDS:
         return _WORDS[hint]
     name = getattr(origin or hint, "__name__", str(hint))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 _LONGEST_NAME = 80  # To compare longer ones takes quadratic time.
 MOST_CHARACTERS = 2000  # Of a message; what anybody wrote may be quoted in it.
@@ -13,6 +14,16 @@ def line(text: str) -> str:
     if cut.isascii() and cut.isprintable():
         return cut
     return "".join(c if c.isprintable() else _spelled(c) for c in cut)
+
+
+def shown(value: Any, most: int = 80) -> str:
+    """Return what a value is, for a message: its repr, cut; of a huge integer, how long it is."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to write an integer of thousands of digits.
+        digits = f" of {value.bit_length()} bits" if isinstance(value, int) else ""
+        text = f"{type(value).__name__}{digits}"
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _spelled(character: str) -> str:
@@ -35,12 +46,14 @@ class UnknownNameError(InvalidInputError):
 
     def __init__(self, kind: str, name: object, known: Iterable[str], where: str = "") -> None:
         names = sorted(known)
-        name = name if len(str(name)) <= _LONGEST_NAME else f"{str(name)[:_LONGEST_NAME]}..."
-        near = get_close_matches(str(name), names, n=1)
+        text = name if isinstance(name, str) else shown(name)
+        cut = text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}..."
+        near = get_close_matches(cut, names, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         place = f"{where}: " if where else ""
         others = f"Known: {', '.join(names)}." if names else "There is none."
-        super().__init__(f"{place}no {kind} is called {name!r}.{hint} {others}")
+        said = repr(cut) if isinstance(name, str) else cut
+        super().__init__(f"{place}no {kind} is called {said}.{hint} {others}")
 
 
 class BudgetExhaustedError(SandboxError):

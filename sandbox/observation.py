@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from gymnasium import spaces
 
-from sandbox.errors import InvalidInputError, UnknownNameError
+from sandbox.errors import InvalidInputError, UnknownNameError, shown
 
 PICTURES = ("pixels", "depth", "segmentation", "links")
 NUMBERS = ("proprio", "factors")
@@ -62,5 +62,5 @@ def names(observation: str | Sequence[str]) -> tuple[str, ...]:
 def checked_size(size: object) -> int:
     """Return an `image_size` [pixels]; InvalidInputError if it is not from 8 to 1024."""
     if isinstance(size, bool) or not isinstance(size, int) or not 8 <= size <= 1024:
-        raise InvalidInputError(f"image_size {size!r}: give a whole number from 8 to 1024.")
+        raise InvalidInputError(f"image_size {shown(size)}: give a whole number from 8 to 1024.")
     return size

@@ -78,7 +78,7 @@ def sweep(
     account: str | None = None,
     budget: api.Credits | None = None,
     prices: api.PathLike | None = None,
-    workers: int = 1,
+    workers: api.Workers = 1,
     key: SigningKey | None = None,
     ledger: Ledger | None = None,
     watching: Callable[[Cell], AbstractContextManager[Watcher]] | None = None,

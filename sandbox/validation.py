@@ -5,6 +5,8 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
+from sandbox.errors import shown
+
 Facts = Mapping[str, Any]
 _RULES: dict[str, Callable[[Facts], str]] = {
     "missing": lambda c: "is missing",
@@ -44,7 +46,7 @@ def rule(error: ValidationError) -> str:
     kind, context = first["type"], cast(Facts, first.get("ctx") or {})
     said = _RULES[kind](context) if kind in _RULES else first["msg"]
     return (
-        said if kind in ("missing", "extra_forbidden") else f"{said}, not {_short(first['input'])}"
+        said if kind in ("missing", "extra_forbidden") else f"{said}, not {shown(first['input'])}"
     )
 
 
@@ -71,8 +73,3 @@ def _is_key(part: str) -> bool:
         ("constrained-", "function-")
     )
     return not named and "[" not in part and not part[:1].isupper()
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

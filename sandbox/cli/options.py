@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sandbox.errors import InvalidInputError
+from sandbox.errors import InvalidInputError, shown
 
 if TYPE_CHECKING:
     from sandbox.evidence.note import SigningKey
@@ -114,7 +114,7 @@ def assignments(texts: list[str]) -> dict[str, list[Any]]:
         name, equals, values = text.partition("=")
         if not equals or not name or name in found:
             why = "that name is set twice" if name in found else "this is not NAME=VALUE,VALUE"
-            raise InvalidInputError(f"--set {text!r:.80}: {why}. Nothing was done.")
+            raise InvalidInputError(f"--set {shown(text)}: {why}. Nothing was done.")
         found[name] = [_value(part) for part in listed(values)]
     return found
 

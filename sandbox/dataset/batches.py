@@ -20,7 +20,7 @@ from sandbox.dataset.index import Starts, is_count
 from sandbox.dataset.order import Order, Share
 from sandbox.dataset.prefetch import ahead
 from sandbox.dataset.tensors import Tensors, chosen
-from sandbox.errors import InvalidInputError
+from sandbox.errors import InvalidInputError, shown
 
 _MOST = 1 << 63  # Of a seed, or an epoch.
 _AT_ONCE = 64  # Batches whose windows are computed together: as fast as those of one.
@@ -139,7 +139,7 @@ class Batches(data.IterableDataset[dict[str, Tensor]]):
             InvalidInputError: the number is below 0.
         """
         if not is_count(epoch, 0) or epoch >= _MOST:
-            raise InvalidInputError(f"epoch {epoch!r}: give a whole number from 0 on.")
+            raise InvalidInputError(f"epoch {shown(epoch)}: give a whole number from 0 on.")
         if epoch != self._epoch:
             self._epoch, self._consumed, self._resumed = int(epoch), 0, 0
 
@@ -161,7 +161,7 @@ class Batches(data.IterableDataset[dict[str, Tensor]]):
         epoch: Any = known.get("epoch")
         consumed: Any = known.get("consumed")
         if not (is_count(epoch, 0) and is_count(consumed, 0) and epoch < _MOST):
-            raise InvalidInputError(f"state {given!r:.80}: give what state_dict() returned.")
+            raise InvalidInputError(f"state {shown(given)}: give what state_dict() returned.")
         if known.get("order") != self._named() or consumed > self._order.count:
             raise InvalidInputError(
                 "the state is of another order: other episodes, length, stride, frameskip, pad, "
@@ -224,12 +224,12 @@ def _check(
     """Refuse arguments that are wrong (InvalidInputError)."""
     for name, value in (("batch", batch), ("frameskip", frameskip), ("world_size", ranks)):
         if not is_count(value):
-            raise InvalidInputError(f"{name} {value!r}: give a whole number above 0.")
+            raise InvalidInputError(f"{name} {shown(value)}: give a whole number above 0.")
     if not is_count(rank, 0) or rank >= ranks:
-        raise InvalidInputError(f"rank {rank!r} of {ranks}: give one from 0 to {ranks - 1}.")
+        raise InvalidInputError(f"rank {shown(rank)} of {ranks}: give one from 0 to {ranks - 1}.")
     if not is_count(prefetch, 0):
-        raise InvalidInputError(f"prefetch {prefetch!r}: give a whole number from 0 on.")
+        raise InvalidInputError(f"prefetch {shown(prefetch)}: give a whole number from 0 on.")
     if not is_count(seed, 0) or seed >= _MOST:
-        raise InvalidInputError(f"seed {seed!r}: give a whole number from 0 to 2^63 - 1.")
+        raise InvalidInputError(f"seed {shown(seed)}: give a whole number from 0 to 2^63 - 1.")
     if pin and not torch.cuda.is_available():
         raise InvalidInputError("pin_memory: there is no GPU here that PyTorch can use; leave it.")

@@ -24,7 +24,7 @@ from sandbox.dataset.background import Background
 from sandbox.dataset.dataset import Dataset
 from sandbox.dataset.decoded import ABSENT, FAULTY, Decoded
 from sandbox.dataset.index import I64, Index
-from sandbox.errors import FormatError, InvalidInputError, LockedError, SandboxError
+from sandbox.errors import FormatError, InvalidInputError, LockedError, SandboxError, shown
 from sandbox.ledger.locks import alone
 from sandbox.trajectory import Column, Rows, ShardReader
 
@@ -55,7 +55,7 @@ class Cache:
     ) -> None:
         bound: Any = most_gb
         if not (isinstance(bound, int | float) and bound > 0):
-            raise InvalidInputError(f"cache_gb {most_gb!r}: give a number above 0 [GB].")
+            raise InvalidInputError(f"cache_gb {shown(most_gb)}: give a number above 0 [GB].")
         root = None if where == "ram" else _root(where)
         self._store = _Store(dataset, columns, root)
         self._store.refuse_size(most_gb, dataset.name)

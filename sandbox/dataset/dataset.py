@@ -14,7 +14,7 @@ from sandbox.dataset.filters import Texts, Wanted
 from sandbox.dataset.index import I64, Index
 from sandbox.dataset.overlap import overlap
 from sandbox.dataset.statistics import Statistics, statistics
-from sandbox.errors import FormatError, InvalidInputError, UnknownNameError
+from sandbox.errors import FormatError, InvalidInputError, UnknownNameError, shown
 from sandbox.run.record import Record
 from sandbox.trajectory import Episode, Rows, Schema, ShardReader
 from sandbox.trajectory.episode import VARIATION
@@ -242,7 +242,7 @@ class Dataset:
         self._keep(chosen, self._columns if where is None else "common")
         if where is not None:
             if not callable(where):
-                raise InvalidInputError(f"where {where!r:.60}: give a function of a Record.")
+                raise InvalidInputError(f"where {shown(where)}: give a function of a Record.")
             kept = np.array([bool(where(record)) for record in self.records], np.bool_)
             if not kept.any():
                 raise InvalidInputError(
@@ -274,7 +274,7 @@ class Dataset:
     def _find(self, number: int) -> tuple[ShardReader, int]:
         """Return the reader of an episode's shard, and its place there."""
         if not -len(self) <= number < len(self):
-            raise IndexError(f"{self.name}: no episode {number}; it has {len(self)}.")
+            raise IndexError(f"{self.name}: no episode {shown(number)}; it has {len(self)}.")
         shard, first = int(self._index.shard[number]), int(self._index.first[number])
         reader = self._reader(shard)
         return reader, int(np.searchsorted(reader.offsets, first))

@@ -9,7 +9,7 @@ from typing import Any, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from sandbox.errors import FormatError, UnknownNameError
+from sandbox.errors import FormatError, UnknownNameError, shown
 
 TEXTS = ("run", "environment", "scenario", "split", "policy", "parent_run")
 WHOLE = ("rows", "episode", "seed", "success", "parent_episode")
@@ -190,7 +190,7 @@ def _value(number: int, record: Mapping[str, Any], key: str, kind: type, missing
         return missing
     if type(value) is not kind or (kind is int and not 0 <= value < 1 << 63):
         raise FormatError(
-            f"episode {number}: its record: {key}: is {value!r:.60}; restore it from a copy."
+            f"episode {number}: its record: {key}: is {shown(value)}; restore it from a copy."
         )
     return value
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sandbox import content
 from sandbox.dataset.facts import Facts
-from sandbox.errors import InvalidInputError, UnknownNameError
+from sandbox.errors import InvalidInputError, UnknownNameError, shown
 from sandbox.scenario import factors as values
 
 Texts = str | Sequence[str]
@@ -45,13 +45,15 @@ def matching(
         kept &= _with_text(facts, name, value, where)
     if success is not None:
         if not isinstance(cast(object, success), bool | np.bool_):
-            raise InvalidInputError(f"success {success!r:.60}: give True, False or None.")
+            raise InvalidInputError(f"success {shown(success)}: give True, False or None.")
         kept &= facts.columns["success"] == int(success)
         asked["success"] = str(bool(success))
     for name, value in _mapping(factors).items():
         kept &= _with_factor(facts, name, value)
     if not kept.any():
-        said = ", ".join(f"{key} {value!r}" for key, value in (asked | _mapping(factors)).items())
+        said = ", ".join(
+            f"{key} {shown(value)}" for key, value in (asked | _mapping(factors)).items()
+        )
         raise InvalidInputError(
             f"{where}: none of {len(facts)} episodes has {said:.300}; ask for less, or generate it."
         )
@@ -60,7 +62,7 @@ def matching(
 
 def _mapping(factors: Any) -> dict[str, Any]:
     if not isinstance(factors, Mapping | None):
-        raise InvalidInputError(f"factors {factors!r:.60}: give a mapping, {{'NAME': (from, to)}}.")
+        raise InvalidInputError(f"factors {shown(factors)}: give a mapping {{'NAME': (from, to)}}.")
     return dict(cast(Mapping[str, Any], factors or {}))
 
 
@@ -69,7 +71,7 @@ def _with_text(facts: Facts, name: str, value: Texts, where: str) -> Mask:
     several: Any = [value] if isinstance(value, str) else value
     texts: list[Any] = list(cast(Any, several)) if isinstance(several, list | tuple) else []
     if not texts or not all(isinstance(text, str) for text in texts):
-        raise InvalidInputError(f"{name} {value!r:.60}: give a name, or a list of several.")
+        raise InvalidInputError(f"{name} {shown(value)}: give a name, or a list of several.")
     known = facts.texts(name)
     if not known:
         raise InvalidInputError(f"{where}: no record says its {name}; choose by something else.")
@@ -110,14 +112,17 @@ def _range(name: str, choice: object) -> tuple[float, float]:
             return low, high
         case _:
             raise InvalidInputError(
-                f"factor {name!r}: {choice!r:.60} is no value, and no range (from, to); give one "
+                f"factor {name!r}: {shown(choice)} is no value, and no range (from, to); give one "
                 "of these, a colour, or a list of several."
             )
 
 
 def number(value: object) -> float | None:
-    """Return a real number, of Python's types or NumPy's; None if it is anything else, or NaN."""
+    """Return a real number, of Python's types or NumPy's; None of anything else, NaN or huge."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         return None
-    found = float(cast(float, value))
+    try:
+        found = float(cast(float, value))
+    except OverflowError:
+        return None
     return None if math.isnan(found) else found

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sandbox.dataset.facts import NONE, Facts
 from sandbox.dataset.filters import number
-from sandbox.errors import InvalidInputError
+from sandbox.errors import InvalidInputError, shown
 
 I64 = NDArray[np.int64]
 _SLACK = 8  # Times the largest group: so many of the last episodes are chosen to fit exactly.
@@ -116,9 +116,9 @@ def _check(count: int, fraction: object, seed: object, where: str) -> int:
     """Return how many episodes to train on; refuse what leaves one side without any."""
     share = number(fraction)
     if share is None or not 0 < share < 1:
-        raise InvalidInputError(f"fraction {fraction!r:.60}: give a number between 0 and 1.")
+        raise InvalidInputError(f"fraction {shown(fraction)}: give a number between 0 and 1.")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise InvalidInputError(f"seed {seed!r:.60}: give a whole number from 0.")
+        raise InvalidInputError(f"seed {shown(seed)}: give a whole number from 0.")
     train = math.floor(count * Fraction(repr(share)) + Fraction(1, 2))  # 0.29 as it is written.
     if not 0 < train < count:
         raise InvalidInputError(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox.dataset import index_file
-from sandbox.errors import InvalidInputError
+from sandbox.errors import InvalidInputError, shown
 from sandbox.trajectory import Schema, ShardReader
 
 I64 = NDArray[np.int64]
@@ -95,7 +95,8 @@ class Starts:
     ) -> None:
         if not (is_count(length) and is_count(stride)):
             raise InvalidInputError(
-                f"windows of length {length} and stride {stride}: give at least 1 of each."
+                f"windows of length {shown(length)} and stride {shown(stride)}: give at least 1 "
+                "of each."
             )
         self.index, self.length, self.stride, self._named = index, length, stride, named
         fitting = (index.lengths - length) // stride + 1
@@ -133,4 +134,4 @@ def is_count(value: object, least: int = 1) -> bool:
     """Return whether a value is a whole number, of Python's types or NumPy's, from `least` on."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool):
         return False
-    return int(cast(int, value)) >= least
+    return least <= int(cast(int, value)) < 1 << 63

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from sandbox import files
-from sandbox.errors import FormatError, InvalidInputError
+from sandbox.errors import FormatError, InvalidInputError, shown
 from sandbox.run.folder import RUN, Folder
 from sandbox.trajectory import shards
 from sandbox.trajectory.shard import PART
@@ -23,7 +23,7 @@ def given(source: Source) -> list[str | Path]:
     wrong = [one for one in paths if not isinstance(one, str | os.PathLike)]
     if wrong or not paths:
         raise InvalidInputError(
-            f"dataset of {wrong[0] if wrong else paths!r:.60}: give the path of a run, a list of "
+            f"dataset of {shown(wrong[0] if wrong else paths)}: give the path of a run, a list of "
             "paths, or a glob."
         )
     return paths

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sandbox.dataset.conventions import MASK
 from sandbox.dataset.filters import number
-from sandbox.errors import InvalidInputError
+from sandbox.errors import InvalidInputError, shown
 
 ARRIVED = ("reward", "terminated", "truncated", "charge")  # Received on arriving at a row.
 
@@ -59,7 +59,7 @@ def returns(batch: Mapping[str, Tensor], discount: float) -> Tensor:
     """
     factor = number(discount)
     if factor is None or not 0 <= factor <= 1:
-        raise InvalidInputError(f"discount {discount!r:.60}: give a number from 0 to 1.")
+        raise InvalidInputError(f"discount {shown(discount)}: give a number from 0 to 1.")
     if "reward" not in batch:
         raise InvalidInputError(f"a batch of {', '.join(batch)}: load the column 'reward', too.")
     _check(batch, least=1)
@@ -76,6 +76,6 @@ def _check(batch: Mapping[str, Tensor], least: int) -> None:
     lengths = {shape[1] if len(shape) > 1 else 0 for shape in shapes.values()}
     if len(lengths) != 1 or min(lengths) < least:
         raise InvalidInputError(
-            f"a batch of {shapes!r:.300}: give windows (batch, length, ...) of one length, at "
+            f"a batch of {shown(shapes, 300)}: give windows (batch, length, ...) of one length, at "
             f"least {least}."
         )

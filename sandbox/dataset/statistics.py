@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sandbox import content, digest, jsonfile
 from sandbox.dataset.episodes import Episodes
-from sandbox.errors import InvalidInputError, SandboxError
+from sandbox.errors import InvalidInputError, SandboxError, shown
 from sandbox.trajectory import Column
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -57,7 +57,7 @@ def statistics(episodes: Episodes, columns: Sequence[str]) -> dict[str, Statisti
         UnknownNameError: there is no such column.
     """
     if isinstance(columns, str) or not columns:
-        raise InvalidInputError(f"columns {columns!r}: give a list of at least one column.")
+        raise InvalidInputError(f"columns {shown(columns)}: give a list of at least one column.")
     wanted = [episodes.schema[name] for name in columns]
     files = {one.name: _file(episodes, one) for one in wanted}
     kept = {one.name: _load(files[one.name], one) for one in wanted}

@@ -13,7 +13,7 @@ from sandbox.dataset.cache import Cache
 from sandbox.dataset.decoded import final_shape
 from sandbox.dataset.index import Index, Places
 from sandbox.dataset.reading import Reading, Wanted
-from sandbox.errors import InvalidInputError
+from sandbox.errors import InvalidInputError, shown
 from sandbox.trajectory import Column, Schema
 
 OF_STEPS = ("action", "reward", "terminated", "truncated", "charge")  # Each row has its own.
@@ -84,5 +84,5 @@ def chosen(columns: Sequence[str], schema: Schema) -> tuple[Column, ...]:
     """
     given: Any = columns
     if isinstance(given, str) or not isinstance(given, Sequence) or not given:
-        raise InvalidInputError(f"columns {columns!r}: give a list of at least one column.")
+        raise InvalidInputError(f"columns {shown(columns)}: give a list of at least one column.")
     return tuple(schema[name] for name in columns)

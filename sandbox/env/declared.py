@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from sandbox.env.task import HAPPENS, Task
-from sandbox.errors import InvalidInputError, SandboxError, UnknownNameError
+from sandbox.errors import InvalidInputError, SandboxError, UnknownNameError, shown
 from sandbox.meter import unpaid
 from sandbox.observation import Element
 from sandbox.scenario import factors
@@ -102,14 +102,14 @@ def check_class(cls: type[Task]) -> None:
             means = (getattr(Task, name).__doc__ or "").partition("\n")[0]
             _refuse(cls, f"has no {name}(); write `{example}`: {means}")
         if not callable(method):
-            _refuse(cls, f"{name} is {method!r:.60}; write `{example}`.")
+            _refuse(cls, f"{name} is {shown(method)}; write `{example}`.")
     if hasattr(cls, "reward"):
         _refuse(cls, "has a reward; write `def progress(self) -> float` instead: the loop pays it.")
     for name, (rule, example) in _ATTRIBUTES.items():
         if not hasattr(cls, name):
             _refuse(cls, f"has no {name}; write {example}.")
         if not rule(getattr(cls, name)):
-            _refuse(cls, f"{name} is {getattr(cls, name)!r:.60}; write {example}.")
+            _refuse(cls, f"{name} is {shown(getattr(cls, name))}; write {example}.")
     _check_names(cls)
     _check_times(cls)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from sandbox import prices, validation
-from sandbox.errors import InvalidInputError, UnknownNameError
+from sandbox.errors import InvalidInputError, UnknownNameError, shown
 from sandbox.ledger import AccountFunds, Ledger
 from sandbox.meter import Meter
 from sandbox.prices import PriceSchedule
@@ -44,21 +44,21 @@ def meter(
 def checked_label(label: str | None) -> str | None:
     """Return a label; InvalidInputError if it is no short line of text."""
     if label is not None and not (0 < len(label) <= 100 and label.isprintable()):
-        raise InvalidInputError(f"label {label!r:.60}: give 1 to 100 printable characters.")
+        raise InvalidInputError(f"label {shown(label)}: give 1 to 100 printable characters.")
     return label
 
 
 def render_mode(mode: str | None) -> str | None:
     """Return a render mode; InvalidInputError if there is no such mode."""
     if mode not in (None, "rgb_array"):
-        raise InvalidInputError(f"render_mode {mode!r}: give 'rgb_array' or None.")
+        raise InvalidInputError(f"render_mode {shown(mode)}: give 'rgb_array' or None.")
     return mode
 
 
 def checked_seed(seed: int | None) -> None:
     """Refuse a seed that is not from 0 to 2**63 - 1."""
     if seed is not None and (isinstance(seed, bool) or not 0 <= seed < 2**63):
-        raise InvalidInputError(f"seed {seed!r}: give a whole number from 0 to 2**63 - 1.")
+        raise InvalidInputError(f"seed {shown(seed)}: give a whole number from 0 to 2**63 - 1.")
 
 
 def variation(
@@ -76,7 +76,7 @@ def variation(
     names = factors.chosen(options.get("variation", []), known)
     values: object = options.get("variation_values") or {}
     if not isinstance(values, Mapping):
-        raise InvalidInputError(f"options['variation_values'] is {values!r}; give a mapping.")
+        raise InvalidInputError(f"options['variation_values'] is {shown(values)}; give a mapping.")
     return names, dict(cast(Mapping[str, Any], values))
 
 
@@ -96,7 +96,7 @@ def disturbances(options: Mapping[str, Any] | None, known: Factors) -> list[Dist
         raise InvalidInputError(f"options['disturbances']: {fault}") from None
     except TypeError:
         raise InvalidInputError(
-            f"options['disturbances'] is {given!r:.80}; give a list of disturbances."
+            f"options['disturbances'] is {shown(given)}; give a list of disturbances."
         ) from None
     for n, one in enumerate(found):
         one.check(known, f"options['disturbances'][{n}]")

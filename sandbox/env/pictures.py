@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sandbox.errors import InvalidInputError, UnknownNameError
+from sandbox.errors import InvalidInputError, UnknownNameError, shown
 from sandbox.observation import PICTURES, RENDERERS
 from sandbox.renderer import Picture, Renderer
 from sandbox.renderer.camera import extrinsics, intrinsics
@@ -156,7 +156,7 @@ class Pictures:
 def _cameras(camera: str | Sequence[str]) -> tuple[str, ...]:
     names = (camera,) if isinstance(camera, str) else tuple(camera)
     if not names or len(set(names)) != len(names):
-        raise InvalidInputError(f"camera {camera!r}: name at least one, and each once.")
+        raise InvalidInputError(f"camera {shown(camera)}: name at least one, and each once.")
     return names
 
 

@@ -13,7 +13,7 @@ from sandbox.env import copying, exits, start
 from sandbox.env import options as asked
 from sandbox.env import reward as rewards
 from sandbox.env.episode import Episode
-from sandbox.errors import InvalidInputError, SandboxError
+from sandbox.errors import InvalidInputError, SandboxError, shown
 from sandbox.scenario.factors import Values
 from sandbox.world import World
 from sandbox.world.saved import Kept
@@ -122,7 +122,7 @@ def restore(env: "SandboxEnv", snapshot: Snapshot, *, exact: bool = False) -> No
     """
     exits.refuse_asking(env, "restore")
     if not isinstance(snapshot, Snapshot):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidInputError(f"restore({snapshot!r:.80}): give what snapshot() returned.")
+        raise InvalidInputError(f"restore({shown(snapshot)}): give what snapshot() returned.")
     if env.closed or env.episode.failed or env.t < 0 or copying.is_elsewhere(env):
         exits.refuse_outside(env, "restore")
     if exact:

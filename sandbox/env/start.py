@@ -8,7 +8,7 @@ import numpy as np
 
 from sandbox import scenario as scenarios
 from sandbox.env import options as asked
-from sandbox.errors import InvalidInputError
+from sandbox.errors import InvalidInputError, shown
 from sandbox.scenario import Scenario, factors
 from sandbox.scenario.camera import with_cameras
 from sandbox.scenario.disturbance import Disturbance
@@ -58,7 +58,7 @@ def limit(env: "SandboxEnv") -> int:
     steps = usual if limit is None else round(limit * env.control_hz)
     if not 0 < steps <= usual:
         raise InvalidInputError(
-            f"limit_s {limit!r}: {env.name()} lasts a step to {env.limit_s} s; give as much."
+            f"limit_s {shown(limit)}: {env.name()} lasts a step to {env.limit_s} s; give as much."
         )
     return steps
 

@@ -13,7 +13,7 @@ from json.encoder import encode_basestring_ascii as quoted
 from types import MappingProxyType
 from typing import Any, Literal
 
-from sandbox.errors import InvalidInputError
+from sandbox.errors import InvalidInputError, shown
 
 LARGEST = 2**62  # The largest amount of one transfer [microcredits].
 ANY = "*"  # In parts: no particular meter unit.
@@ -145,5 +145,5 @@ def check_amount(what: str, amount: int, least: int = 0) -> None:
     """Refuse an amount [microcredits] unless it is a whole number from `least` to LARGEST."""
     if type(amount) is not int or not least <= amount <= LARGEST:
         raise InvalidInputError(
-            f"{what} of {amount!r} microcredits cannot be booked; give {least} to {LARGEST:,}."
+            f"{what} of {shown(amount)} microcredits cannot be booked; give {least} to {LARGEST:,}."
         )

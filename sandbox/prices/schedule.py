@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from sandbox import digest
-from sandbox.errors import InvalidInputError, UnknownNameError
+from sandbox.errors import InvalidInputError, UnknownNameError, shown
 from sandbox.prices.load import Load
 
 if TYPE_CHECKING:
@@ -69,7 +69,9 @@ class PriceSchedule:
             if unit not in self.rates:
                 raise UnknownNameError("meter unit", unit, self.rates)
             if type(quantity) is not int or quantity < 0:
-                raise InvalidInputError(f"{unit}: {quantity!r} is no quantity; give 0 or more.")
+                raise InvalidInputError(
+                    f"{unit}: {shown(quantity)} is no quantity; give 0 or more."
+                )
             found[unit] = self.rates[unit] * quantity
         return found
 
@@ -109,7 +111,7 @@ def read(path: Path) -> PriceSchedule:
     found = document.read(path, Document)
     if not is_version(found.version):
         raise InvalidInputError(
-            f"{path}: version: {found.version!r:.60}: use 1 to 64 letters, digits and . _ -, the "
+            f"{path}: version: {shown(found.version)}: use 1 to 64 letters, digits and . _ -, the "
             "first a letter or digit."
         )
     if found.version != path.stem:
@@ -166,7 +168,8 @@ def micro(amount: str | int | float) -> int:
         InvalidInputError: the amount is not a number, negative, more than 10**12 credits, or not a
             whole number of microcredits.
     """
-    text = str(amount)
+    huge = isinstance(amount, int) and amount.bit_length() > 200  # Python refuses to write some.
+    text = shown(amount) if huge else str(amount)
     number = Decimal("NaN")
     if not isinstance(amount, bool) and len(text) <= 40 and _NUMBER.fullmatch(text):
         with suppress(InvalidOperation):  # No digit at all.

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from sandbox import files, jsonfile
-from sandbox.errors import FormatError, InvalidInputError
+from sandbox.errors import FormatError, InvalidInputError, shown
 from sandbox.evidence import log
 from sandbox.jsonfile import JsonFile
 from sandbox.ledger import Usage
@@ -184,7 +184,7 @@ class Folder:
         path = self.path / MANIFEST
         why = jsonfile.read(path).data.get(ENDED, "") if path.exists() else ""
         if why not in ("", *ENDS):
-            raise FormatError(f"{path}: ended is {why!r:.60}, not {' or '.join(ENDS)}.")
+            raise FormatError(f"{path}: ended is {shown(why)}, not {' or '.join(ENDS)}.")
         return why
 
     def check_finished(self) -> None:
@@ -279,7 +279,7 @@ class Folder:
                     return shard.reader.read(n)
         if 0 <= number < count:
             raise InvalidInputError(f"episode {number}: not kept yet, though later ones are.")
-        raise InvalidInputError(f"episode {number}: the run has 0 to {count - 1}.")
+        raise InvalidInputError(f"episode {shown(number)}: the run has 0 to {count - 1}.")
 
     def kept(self) -> Kept:
         """Return the episodes that the run keeps, and what each costs.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sandbox.errors import InvalidInputError
+from sandbox.errors import InvalidInputError, shown
 from sandbox.run import recipe as recipes
 from sandbox.run.recipe import Recipe
 
@@ -44,8 +44,9 @@ def cells(recipe: Recipe, grid: Mapping[str, Sequence[Any]]) -> list[Cell]:
     """
     for key, values in grid.items():
         if isinstance(values, str | bytes) or not values:
-            raise InvalidInputError(f"{key}: {values!r:.60}: give a list of at least one value.")
-        if len({_text(value) for value in values}) < len(values):
+            raise InvalidInputError(f"{key}: {shown(values)}: give a list of at least one value.")
+        same = any(list(values).index(value) < n for n, value in enumerate(values))  # 1 is 1.0.
+        if same or len({_text(value) for value in values}) < len(values):
             raise InvalidInputError(f"{key}: a value is there twice; give each once.")
     sizes = [len(values) for values in grid.values()]
     count = 1
@@ -74,5 +75,6 @@ def _cell(recipe: Recipe, values: dict[str, Any]) -> Cell:
 
 def _text(value: Any) -> str:
     """Return a value as a part of a folder's name."""
-    text = Path(value).stem if str(value).endswith((".yaml", ".yml")) else str(value)
+    text = value if isinstance(value, str) else shown(value)
+    text = Path(text).stem if text.endswith((".yaml", ".yml")) else text
     return re.sub(r"[^\w.#+-]+", "_", text)

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from PIL import ImageColor
 
-from sandbox.errors import InvalidInputError, UnknownNameError
+from sandbox.errors import InvalidInputError, UnknownNameError, shown
 
 Value = float | int | tuple[int, int, int]
 Rgb = tuple[int, int, int]
@@ -63,10 +63,13 @@ def parse(factor: Factor, value: object, where: str) -> Value:
     """
     if isinstance(factor, Color):
         return _color(value, where)
+    given: object = value
     if isinstance(value, np.ndarray | np.generic) and value.size == 1:
-        value = cast(object, value.item())
+        value = given = cast(object, value.item())
     kind = "a whole number" if isinstance(factor, Integer) else "a number"
-    rule = f"{where}: {value!r} is not {kind} from {factor.low} to {factor.high} [{factor.unit}]."
+    rule = (
+        f"{where}: {shown(given)} is not {kind} from {factor.low} to {factor.high} [{factor.unit}]."
+    )
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidInputError(rule)
     if not factor.low <= value <= factor.high:
@@ -259,7 +262,7 @@ def chosen(names: object, known: Mapping[str, Any]) -> list[str]:
     """
     if isinstance(names, str) or not isinstance(names, Sequence):
         raise InvalidInputError(
-            f"options['variation'] is {names!r}; give a list of factor names, or ['all']."
+            f"options['variation'] is {shown(names)}; give a list of factor names, or ['all']."
         )
     asked = cast(Sequence[Any], names)
     if list(asked) == ["all"]:
@@ -272,7 +275,7 @@ def chosen(names: object, known: Mapping[str, Any]) -> list[str]:
 
 def _color(value: object, where: str) -> Rgb:
     """Return a colour as three bytes; see `parse`."""
-    rule = f"{where}: {value!r} is no colour; write a CSS name, '#rrggbb' or three bytes 0 to 255."
+    rule = f"{where}: {shown(value)} is no colour; write a CSS name, '#rrggbb' or three bytes."
     if isinstance(value, str):
         try:
             return ImageColor.getrgb(value)[:3]

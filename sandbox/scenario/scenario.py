@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError
 
 from sandbox import content, digest, document, validation
-from sandbox.errors import InvalidInputError, UnknownNameError
+from sandbox.errors import InvalidInputError, UnknownNameError, shown
 from sandbox.scenario import factors
 from sandbox.scenario.camera import CameraSetting
 from sandbox.scenario.disturbance import Disturbance
@@ -174,7 +174,7 @@ def _given(data: Mapping[str, Any]) -> tuple[Scenario, str]:
     where = "the scenario"
     given: Any = data
     if not isinstance(given, Mapping):
-        raise InvalidInputError(f"{where} {given!r:.60}: give a name, a path, or a mapping.")
+        raise InvalidInputError(f"{where} {shown(given)}: give a name, a path, or a mapping.")
     try:
         return Scenario.model_validate(dict(data)), where
     except ValidationError as error:

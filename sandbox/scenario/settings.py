@@ -6,7 +6,7 @@ from typing import Annotated, Any, cast
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from sandbox.errors import InvalidInputError, UnknownNameError
+from sandbox.errors import InvalidInputError, UnknownNameError, shown
 from sandbox.scenario import factors
 from sandbox.scenario.factors import Color, Factor, Factors, Integer, Uniform, Value
 
@@ -92,7 +92,7 @@ def _check_ranges(factor: Factor, setting: Spread, where: str) -> None:
             if not isinstance(end, str):
                 factors.parse(factor, end, where)
         if not isinstance(low, str) and not isinstance(high, str) and low > high:
-            raise InvalidInputError(f"{where}: {[low, high]!r}: the low end comes first.")
+            raise InvalidInputError(f"{where}: {shown([low, high])}: the low end comes first.")
 
 
 def _needs(setting: Setting | None) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox import files, jsonfile
-from sandbox.errors import FormatError, UnreadableError
+from sandbox.errors import FormatError, UnreadableError, shown
 from sandbox.trajectory import layout, untrusted
 from sandbox.trajectory.episode import Episode
 from sandbox.trajectory.handles import HANDLES
@@ -130,7 +130,7 @@ class ShardReader:
             UnknownNameError: the shard has no such column.
         """
         if not -len(self) <= i < len(self):
-            raise IndexError(f"{self.path}: no episode {i}; it has {len(self)}.")
+            raise IndexError(f"{self.path}: no episode {shown(i)}; it has {len(self)}.")
         start, count = int(self.offsets[i]), int(self.lengths[i])
         wanted = [self.schema[name] for name in (self.schema.names if columns is None else columns)]
         with self._damage(f"episode {i} of {count} rows does not fit memory"), self.session():

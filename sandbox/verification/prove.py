@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sandbox import jsonfile, prices
-from sandbox.errors import FormatError, InvalidInputError, SandboxError
+from sandbox.errors import FormatError, InvalidInputError, SandboxError, shown
 from sandbox.evidence import log, merkle, note
 from sandbox.evidence.note import VerifierKey
 from sandbox.prices import PriceSchedule
@@ -79,7 +79,7 @@ def growth(folder: Folder, older: str) -> dict[str, Any]:
     known = note.Checkpoint.parse(note.body(older))
     if known.origin != log.origin(folder.run):
         raise InvalidInputError(
-            f"the older checkpoint is of the log {known.origin!r:.90}, not of this run's, "
+            f"the older checkpoint is of the log {shown(known.origin, 90)}, not of this run's, "
             f"{log.origin(folder.run)!r}; give a checkpoint of this run."
         )
     path = merkle.consistency(leaves, known.size)

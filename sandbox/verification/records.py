@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 from sandbox import jsonfile
-from sandbox.errors import FormatError
+from sandbox.errors import FormatError, shown
 from sandbox.run.record import Record
 from sandbox.scenario.disturbance import reset_options
 from sandbox.trajectory import Rows
@@ -21,7 +21,7 @@ def difference(data: Mapping[str, Any], due: Mapping[str, Any], whose: str) -> s
     """
     for key in sorted(due):
         if data.get(key, ...) != due[key]:
-            return f"its record says {key} {data.get(key)!r:.80}, and {whose} {due[key]!r:.80}."
+            return f"its record says {key} {shown(data.get(key))}, and {whose} {shown(due[key])}."
     return ""
 
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 
 from sandbox import catalogue, jsonfile, prices
-from sandbox.errors import FormatError, InvalidInputError
+from sandbox.errors import FormatError, InvalidInputError, shown
 from sandbox.evidence import log
 from sandbox.run.folder import MANIFEST, RUN, Folder
 from sandbox.run.identity import Identity
@@ -182,7 +182,7 @@ def _spread(folder: Folder, sample: int | None) -> frozenset[int]:
     """Return which episodes to replay: all, or `sample` evenly spread, the last included."""
     episodes = folder.recipe.episodes
     if sample is not None and sample < 0:
-        raise InvalidInputError(f"sample {sample!r:.60}: give a whole number from 0 on, or None.")
+        raise InvalidInputError(f"sample {shown(sample)}: give a whole number from 0 on, or None.")
     if sample is None or sample >= episodes:
         return frozenset(range(episodes))
     numbers: Sequence[int] = range(episodes)

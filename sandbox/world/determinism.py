@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from sandbox import mathematics
+from sandbox.errors import shown
 from sandbox.world import bullet
 
 
@@ -33,7 +34,7 @@ def unlike(theirs: Mapping[str, str]) -> str:
     ours = engine() if "mathematics" in theirs else _by_names()
     keys = [key for key in sorted({*theirs, *ours}) if theirs.get(key) != ours.get(key)]
     told = [key for key in keys if key != "class"] or keys
-    return ", ".join(f"{k} was {theirs.get(k)!r:.80} and is {ours.get(k)!r:.80}" for k in told)
+    return ", ".join(f"{k} was {shown(theirs.get(k))} and is {shown(ours.get(k))}" for k in told)
 
 
 def variables(theirs: Mapping[str, str]) -> Mapping[str, str] | None:
