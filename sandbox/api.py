@@ -33,6 +33,8 @@ from sandbox.verification.audit import Audit
 from sandbox.verification.report import Progress, Report
 from sandbox.verification.trust import Trust
 
+MOST = 1_000_000  # Pairs of a kind, branches, pictures: more is a slip.
+Seed = Annotated[int, Field(ge=0, lt=1 << 63, description="a whole number from 0 to 2**63 - 1")]
 RecipeLike = str | Path | Recipe | Mapping[str, Any]
 Credits = str | int | float
 PathLike = str | Path
@@ -76,7 +78,7 @@ def quote(
     *,
     split: str | None = None,
     episodes: int | None = None,
-    seed: int | None = None,
+    seed: Seed | None = None,
     prices: PathLike | None = None,
 ) -> Quote:
     """Return what a recipe will cost: exact where episodes have a fixed length, else at most.
@@ -111,7 +113,7 @@ def generate(
     *,
     split: str | None = None,
     episodes: int | None = None,
-    seed: int | None = None,
+    seed: Seed | None = None,
     account: str | None = None,
     budget: Credits | None = None,
     compression: str | None = None,
@@ -292,9 +294,9 @@ def surprises(
     out: PathLike,
     *,
     kinds: Sequence[str] | None = None,
-    pairs: int = 10,
+    pairs: Annotated[int, Field(ge=1, le=MOST, description=f"1 to {MOST:,}")] = 10,
     during: str | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     account: str | None = None,
     budget: Credits | None = None,
     trust_code: bool = False,

@@ -20,7 +20,7 @@ def shown(value: Any, most: int = 80) -> str:
     """Return what a value is, for a message: its repr, cut; of a huge integer, how long it is."""
     try:
         text = repr(value)
-    except ValueError:  # Python refuses to write an integer of thousands of digits.
+    except (ValueError, RecursionError):  # An integer of thousands of digits; deep nesting.
         digits = f" of {value.bit_length()} bits" if isinstance(value, int) else ""
         text = f"{type(value).__name__}{digits}"
     return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -117,7 +117,7 @@ def sweep(
     _keep(folder, cells)
     made = Sweep([])
     for cell in cells:
-        left = None if limit is None else schedules.credits(limit - made.bill.amount)
+        left = None if limit is None else schedules.credits(max(0, limit - made.bill.amount))
         with nullcontext() if watching is None else watching(cell) as watcher:
             try:
                 bill = api.generate(
@@ -166,6 +166,11 @@ def _check_funds(
             exact &= quoted.exact
             spent += bills.total(run.folder.kept().usages)[1] if run.folder.exists else 0
     if cells[0].recipe.admission == "greedy":
+        if limit is not None and spent > limit:
+            raise BudgetExhaustedError(
+                f"these runs have cost {schedules.credits(spent)} credits already but the budget "
+                f"is {schedules.credits(limit)}. Nothing was done. Give a larger --budget."
+            )
         return  # Each run goes on as far as credit does.
     cost, account = charges.total(), cells[0].recipe.account
     work = f"{len(cells)} runs cost {'' if exact else 'up to '}{schedules.credits(cost)} credits"

@@ -187,3 +187,18 @@ def test_rows_that_lie_apart_have_their_actions_together(tmp_path: Path) -> None
         Batches(ramps, 2, 3, ("pixels",), convention="dreamer", frameskip=2)
     with pytest.raises(InvalidInputError, match="windows of 1 rows"):
         Batches(ramps, 2, 1, ("pixels",), convention="tdmpc2")
+
+
+@pytest.mark.parametrize("convention", ["dreamer", "sheeprl"])
+def test_a_padded_row_begins_no_episode(tmp_path: Path, convention: str) -> None:
+    ramps = write(tmp_path / "run")
+    for batch in Batches(ramps, 4, 40, ("pixels",), convention=convention, pad=True):
+        first = batch["is_first"] if convention == "dreamer" else batch["is_first"][..., 0].T
+        assert first.sum(1).tolist() == [1] * len(first)
+
+
+def test_transitions_have_the_charge_of_their_step(tmp_path: Path) -> None:
+    ramps = write(tmp_path / "run")
+    for batch in Batches(ramps, 4, 3, ("pixels", "charge"), convention="transitions"):
+        assert "next_charge" not in batch
+        assert len(batch["charge"]) == len(batch["reward"])

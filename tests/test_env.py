@@ -51,8 +51,10 @@ def test_a_budget_truncates_the_last_step_that_it_can_pay_and_a_top_up_heals() -
     work = env.world.physics_steps, env.world.builds, env.t
     with pytest.raises(BudgetExhaustedError, match="Nothing was done"):
         env.step(STILL)
-    with pytest.raises(BudgetExhaustedError, match="Nothing was done"):
+    with pytest.raises(BudgetExhaustedError, match="before has ended and is charged; nothing else"):
         env.reset(seed=1)
+    with pytest.raises(BudgetExhaustedError, match="Nothing was done"):
+        env.reset(seed=1)  # There is none before it now.
     assert (env.world.physics_steps, env.world.builds, env.t) == work
     env.meter.top_up(prices.micro(10))
     env.reset(seed=0)

@@ -20,7 +20,7 @@ from sandbox import catalogue, digest, prices
 from sandbox.errors import BudgetExhaustedError, InvalidInputError, LedgerError, SandboxError
 from sandbox.ledger import AccountFunds, Ledger
 from sandbox.ledger.statement import statement
-from sandbox.meter import Meter
+from sandbox.meter import Meter, unpaid
 
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 LIBRARY = str(Path(catalogue.__file__).parent)
@@ -379,6 +379,31 @@ def test_a_branch_of_what_was_closed_is_refused_before_it_costs_anything() -> No
     with pytest.raises(InvalidInputError, match="close"):
         env.branch(account="local")
     assert (Ledger().balance("local").posted_micro or 0) == 0
+
+
+def test_a_meter_pays_for_one_environment() -> None:
+    kind, meter = catalogue.environment("cartpole_swingup"), unpaid()
+    one = kind(meter=meter)
+    one.reset(seed=0)
+    with pytest.raises(InvalidInputError, match="pays for another environment"):
+        kind(meter=meter)
+    one.step(PUSH)
+    one.close()
+    other = kind(meter=meter)  # The first has ended.
+    other.reset(seed=0)
+    other.close()
+
+
+def test_a_branch_is_charged_where_its_episode_is(book: Ledger) -> None:
+    here, paying = Ledger(), Meter(prices.current(), AccountFunds(book, "local"))
+    env = catalogue.environment("cartpole_swingup")(meter=paying)
+    env.reset(seed=0)
+    env.step(PUSH)
+    cost = env.meter.spent
+    env.branch(account="local").close()
+    env.close()
+    assert book.balance("local").posted_micro == -2 * cost
+    assert here.balance("local").posted_micro == 0
 
 
 def test_what_is_observed_is_part_of_the_evidence() -> None:

@@ -259,3 +259,12 @@ def test_a_vector_that_resets_itself_ends_with_every_row_that_was_paid(mode: str
     resets = round((micro - prices.current().cost({"physics_step": steps * PHYSICS})) / 400_000)
     assert steps <= rows <= steps + resets  # A reset is a row of the next step.
     assert micro <= prices.micro(10)
+
+
+@pytest.mark.parametrize("kind", [IdlesOnBudget, EndsOnSuccess])
+def test_an_environment_with_a_wrapper_is_made_again_from_its_specification(kind: Any) -> None:
+    env = kind(gymnasium.make(ID, account=None))
+    again = gymnasium.make(env.spec)
+    assert isinstance(again, kind)
+    env.close()
+    again.close()

@@ -181,3 +181,10 @@ def test_the_same_number_in_two_types_is_one_value(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="a value is there twice"):
         sandbox.sweep(small(), tmp_path / "grid", {"ball_mass_kg": [1, 1.0]})
     assert not (tmp_path / "grid").exists()
+
+
+def test_a_budget_below_what_a_greedy_sweep_has_cost_is_said_to_be(tmp_path: Path) -> None:
+    wanted, grid = small(admission="greedy"), {"seed": [1, 2]}
+    sandbox.sweep(wanted, tmp_path / "grid", grid)
+    with pytest.raises(BudgetExhaustedError, match=r"have cost .* already but the budget is 0\.01"):
+        sandbox.sweep(wanted, tmp_path / "grid", grid, budget="0.01")

@@ -246,7 +246,10 @@ def surprises(
         ),
     ] = None,
     pairs: Annotated[
-        int, typer.Option(min=1, help="Number of pairs of each kind; each uses another episode.")
+        int,
+        typer.Option(
+            min=1, max=1_000_000, help="Number of pairs of each kind; each uses another episode."
+        ),
     ] = 10,
     during: Annotated[
         str | None,

@@ -110,7 +110,7 @@ def _sheeprl(batch: Batch) -> Batch:
         "rewards": batch["reward"].float(),
         "terminated": batch["terminated"].float(),
         "truncated": batch["truncated"].float(),
-        "is_first": (batch["step_idx"] == 0).float(),
+        "is_first": _first(batch).float(),
     }
     lifted = {name: x.unsqueeze(-1) for name, x in flags.items()}
     return _time_first({**seen, "actions": _acted(batch), **lifted, **_mask(batch)})
@@ -174,11 +174,13 @@ def _transitions(batch: Batch) -> Batch:
     known = batch[MASK][:, 1:] if MASK in batch else torch.ones_like(batch["terminated"][:, 1:])
     kept = known.bool()
     found: Batch = {}
+    arrived = ("reward", "terminated", "truncated", *(("charge",) if "charge" in batch else ()))
     for name, x in _observations(batch).items():
-        found[name] = x[:, :-1][kept]
-        found[f"next_{name}"] = x[:, 1:][kept]
+        if name not in arrived:
+            found[name] = x[:, :-1][kept]
+            found[f"next_{name}"] = x[:, 1:][kept]
     found["action"] = _acted(batch)[:, :-1][kept]
-    for name in ("reward", "terminated", "truncated"):
+    for name in arrived:
         found[name] = batch[name][:, 1:][kept]
     return found
 
@@ -212,9 +214,15 @@ def _acted(batch: Batch) -> Tensor:
     return torch.nan_to_num(action, nan=0.0) if action.is_floating_point() else action
 
 
+def _first(batch: Batch) -> Tensor:
+    """Return which rows begin an episode; one that is padded has step 0 and does not."""
+    first = batch["step_idx"] == 0
+    return first & batch[MASK] if MASK in batch else first
+
+
 def _ends(batch: Batch) -> Batch:
     return {
-        "is_first": batch["step_idx"] == 0,
+        "is_first": _first(batch),
         "is_last": batch["terminated"] | batch["truncated"],
         "is_terminal": batch["terminated"],
     }

@@ -66,12 +66,13 @@ def returns(batch: Mapping[str, Tensor], discount: float) -> Tensor:
         raise InvalidInputError(f"a batch of {', '.join(batch)}: load the column 'reward', too.")
     _check(batch, least=1)
     rows = batch["reward"]
-    reward: Tensor = rows * batch[MASK] if MASK in batch and rows.dim() == 2 else rows.flatten(1)
-    found = torch.zeros_like(reward)
-    for t in range(reward.shape[1] - 2, -1, -1):
-        found[:, t] = reward[:, t + 1] + factor * found[:, t + 1]
-    apart = 1 if rows.dim() == 2 else rows.shape[2]
-    return found[:, ::apart]
+    count, length = rows.shape[:2]
+    reward = rows * batch[MASK] if MASK in batch and rows.dim() == 2 else rows
+    each = reward.reshape(count, -1)
+    found = torch.zeros_like(each)
+    for t in range(found.shape[1] - 2, -1, -1):
+        found[:, t] = each[:, t + 1] + factor * found[:, t + 1]
+    return found.reshape(count, length, -1)[:, :, 0]
 
 
 def _arrived(rows: Tensor) -> Tensor:
@@ -82,7 +83,8 @@ def _arrived(rows: Tensor) -> Tensor:
     if rows.dim() == 2:
         return rows[:, 1:]
     skip = rows.shape[2]
-    return rows.flatten(1)[:, 1 : (rows.shape[1] - 1) * skip + 1].unflatten(1, (-1, skip))
+    moved = rows.flatten(1)[:, 1 : (rows.shape[1] - 1) * skip + 1]
+    return moved.reshape(len(rows), -1, skip)
 
 
 def _check(batch: Mapping[str, Tensor], least: int) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 from sandbox.env import copying
 from sandbox.env.episode import Episode
 from sandbox.env.past import Past
-from sandbox.errors import InvalidInputError, SandboxError
+from sandbox.errors import BudgetExhaustedError, InvalidInputError, SandboxError
 from sandbox.meter import Cost
 from sandbox.scenario.factors import Values
 
@@ -52,15 +52,25 @@ def refuse_outside(env: "SandboxEnv", call: str) -> None:
     raise InvalidInputError(f"{call}() outside an episode: call reset() first.{why}")
 
 
-def reset_failed(env: "SandboxEnv", stage: Stage, error: BaseException) -> None:
+def reset_failed(env: "SandboxEnv", stage: Stage, error: BaseException, *, before: bool) -> None:
     """End the episode that a reset began, uncharged; or the one before, which stays to be posted.
 
-    A reset that is refused before anything is done leaves the episode before as it was.
+    A reset that is refused before anything is done leaves the episode before as it was. One that
+    cannot be paid has posted it, and says so: what it held may pay for the next.
+
+    Args:
+        env: the environment.
+        stage: how far the reset came.
+        error: what left it.
+        before: whether there was an episode before it, not posted yet.
     """
     if stage == Stage.PREPARE and isinstance(error, SandboxError):
         if env.t >= 0:
             env.pictures.load(env.world.scene)
         return
+    if before and stage == Stage.PAY and isinstance(error, BudgetExhaustedError):
+        done = "The episode before has ended and is charged; nothing else was done."
+        error.args = (str(error).replace("Nothing was done.", done),)
     try:
         if stage >= Stage.PAY:
             env.meter.void()

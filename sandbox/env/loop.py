@@ -114,7 +114,8 @@ class SandboxEnv(Task):
         self.scenario, self.split = start.scenario(self, scenario, split), split
         self.modalities = modality.names(observation)
         self.render_mode = asked.render_mode(render_mode)
-        self.meter = meter or asked.meter(account, budget, start.about(self, scenario, label))
+        ours = meter and asked.unshared(meter, self)
+        self.meter = ours or asked.meter(account, budget, start.about(self, scenario, label))
         self.max_steps = start.limit(self)
         self.physics_steps = self.physics_hz // self.control_hz
         self.variation_space = VariationSpace(self.factors)
@@ -156,7 +157,7 @@ class SandboxEnv(Task):
         changes = asked.variation(options, self.factors)
         super().reset(seed=None if seed is None else int(seed))
         episode_seed = int(self.np_random.integers(2**63)) if seed is None else int(seed)
-        stage = Stage.PREPARE
+        stage, before = Stage.PREPARE, self.meter.is_open
         try:
             begun, values, scene = self._prepared(episode_seed, changes, options)
             stage = Stage.SETTLE
@@ -176,7 +177,7 @@ class SandboxEnv(Task):
             rewards.begin(self)
             return arrived
         except BaseException as error:
-            exits.reset_failed(self, stage, error)
+            exits.reset_failed(self, stage, error, before=before)
             raise
 
     @final

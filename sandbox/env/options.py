@@ -1,6 +1,7 @@
 """Check what the constructor, `reset` and `step` are given."""
 
 import math
+import weakref
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from sandbox.scenario import factors
 from sandbox.scenario.disturbance import Disturbance
 from sandbox.scenario.factors import Factors
 
+_payers: weakref.WeakKeyDictionary[Meter, weakref.ref[Any]] = weakref.WeakKeyDictionary()
 OUTSIDE = ("clip", "refuse")
 OPTIONS = ("variation", "variation_values", "disturbances")
 
@@ -26,6 +28,7 @@ def meter(
     budget: float | None,
     about: Mapping[str, str | None],
     schedule: PriceSchedule | None = None,
+    ledger: Ledger | None = None,
 ) -> Meter:
     """Return a meter that an account of the ledger pays, or nobody.
 
@@ -34,11 +37,29 @@ def meter(
         budget: the most that it may spend [credits]; None sets no limit.
         about: what statements say of the episodes: environment, scenario, label.
         schedule: the prices; None takes the current ones.
+        ledger: where the account is; None is this machine's ledger.
     """
-    funds = AccountFunds(Ledger(), account, about) if account is not None else None
+    funds = AccountFunds(ledger or Ledger(), account, about) if account is not None else None
     return Meter(
         schedule or prices.current(), funds, None if budget is None else prices.micro(budget)
     )
+
+
+def unshared(meter: Meter, env: Any) -> Meter:
+    """Return a meter that somebody made for an environment; it pays for one alone.
+
+    Raises:
+        InvalidInputError: it pays for another environment, which is not closed.
+    """
+    known = _payers.get(meter)
+    other = None if known is None else known()
+    if other is not None and other is not env and not other.closed:
+        raise InvalidInputError(
+            f"meter: it pays for another environment, of {other.name()}, until that is closed. "
+            "Nothing was done. Give each a meter of its own."
+        )
+    _payers[meter] = weakref.ref(env)
+    return meter
 
 
 def checked_label(label: str | None) -> str | None:

@@ -14,6 +14,7 @@ from sandbox.env import options as asked
 from sandbox.env import reward as rewards
 from sandbox.env.episode import Episode
 from sandbox.errors import InvalidInputError, SandboxError, shown
+from sandbox.ledger import AccountFunds
 from sandbox.scenario.factors import Values
 from sandbox.world import World
 from sandbox.world.saved import Kept
@@ -238,8 +239,10 @@ def branch(env: E, disturbances: Sequence[Mapping[str, Any]], account: str | Non
     if env.closed or env.episode.failed or copying.is_elsewhere(env):
         exits.refuse_outside(env, "branch")
     keywords: dict[str, Any] = {**env.keywords, "scenario": env.scenario.model_dump()}
-    about = start.about(env, "(a mapping)", env.keywords["label"])
-    keywords["meter"] = asked.meter(account, None, about, env.meter.schedule)
+    about = start.about(env, env.keywords["scenario"], env.keywords["label"])
+    paid = env.meter.funds
+    ledger = paid.ledger if isinstance(paid, AccountFunds) else None  # One book for both.
+    keywords["meter"] = asked.meter(account, None, about, env.meter.schedule, ledger)
     twin = type(env)(**keywords)
     twin.world.feels = env.world.feels
     known = [one.plain() for one in env.disturbances]

@@ -19,6 +19,10 @@ class AccountFunds:
         ledger: the ledger.
         account: the account that pays.
         about: what statements say of the episodes; see `account.ABOUT`.
+
+    Attributes:
+        ledger, account: as given.
+        limited: whether it can pay no more than it has.
     """
 
     def __init__(
@@ -26,20 +30,20 @@ class AccountFunds:
     ) -> None:
         self._about = about or {}
         self.limited = ledger.account(account).mode == "prepaid"
-        self._ledger, self.account = ledger, account
+        self.ledger, self.account = ledger, account
         self._episode = b""
 
     def available(self) -> int | None:
         """Return how much can be reserved [microcredits]; None means no limit."""
-        return self._ledger.balance(self.account).available_micro
+        return self.ledger.balance(self.account).available_micro
 
     def lack(self, charges: Charges) -> int:
         """Return how much is missing to reserve some charges [microcredits per meter unit]."""
-        return self._ledger.shortfall(self.account, charges)
+        return self.ledger.shortfall(self.account, charges)
 
     def posted(self) -> int | None:
         """Return what can be paid, of which some may be held [microcredits]; None: no limit."""
-        found = self._ledger.balance(self.account)
+        found = self.ledger.balance(self.account)
         return (
             None if found.available_micro is None else found.available_micro + found.pending_micro
         )
@@ -54,9 +58,9 @@ class AccountFunds:
         if not self.limited:
             return times
         if episode_id != self._episode:
-            self._ledger.void(self.account, episode_id)
+            self.ledger.void(self.account, episode_id)
             self._episode = episode_id
-        return self._ledger.reserve(
+        return self.ledger.reserve(
             self.account, episode_id, first, more, times, price_version=version, share=SHARE
         )
 
@@ -65,12 +69,12 @@ class AccountFunds:
     ) -> Receipt:
         """Post the work of an episode once, and release what else it holds."""
         usage = Usage(episode_id, quantities, version, evidence, about=self._about)
-        return self._ledger.post(self.account, [usage], episode_id)[0]
+        return self.ledger.post(self.account, [usage], episode_id)[0]
 
     def void(self, episode_id: bytes) -> None:
         """Release everything that an episode holds."""
         if self.limited:
-            self._ledger.void(self.account, episode_id)
+            self.ledger.void(self.account, episode_id)
 
 
 class Lease:

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 
 from sandbox import catalogue, durable, files, outputs
 from sandbox.errors import FormatError, InvalidInputError, SandboxError
+from sandbox.errors import shown as told
 from sandbox.observation import PICTURES
 from sandbox.run import recipe as recipes
 from sandbox.run.folder import Folder
@@ -23,6 +24,7 @@ from sandbox.run.record import Record
 from sandbox.sources.replay import Replay
 from sandbox.trajectory import Episode, EpisodeBuffer
 
+MOST = 1000  # Episodes on the sheet.
 FRAMES = 8  # Of an episode on the sheet.
 CELL = 128  # Pixels of a picture on the sheet, and
 FILM_CELL = 256  # in the film.
@@ -73,8 +75,8 @@ def preview(
     sheet, film = out / "contact_sheet.png", out / "preview.mp4"
     for path in (sheet, film):
         outputs.check(path, "preview")
-    if episodes < 1:
-        raise InvalidInputError(f"--episodes {episodes}: give at least 1.")
+    if not 1 <= episodes <= MOST:
+        raise InvalidInputError(f"--episodes {told(episodes)}: give 1 to {MOST:,}.")
     shown = list(itertools.islice(folder.episodes(), episodes))
     if not shown:
         raise InvalidInputError(f"{folder.path}: no episode is kept here yet.")

@@ -268,7 +268,7 @@ def chosen(names: object, known: Mapping[str, Any]) -> list[str]:
     if list(asked) == ["all"]:
         return list(known)
     for name in asked:
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             raise UnknownNameError("factor", name, known)
     return [name for name in known if name in asked]
 
