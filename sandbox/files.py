@@ -67,7 +67,7 @@ def opened(path: Path, kind: type[SandboxError] = FormatError) -> BinaryIO:
     try:
         fd = os.open(path, _FLAGS)
     except (OSError, ValueError) as error:
-        raise _refusal(path, error, kind) from None
+        raise refusal(path, error, kind) from None
     found = os.fstat(fd)
     form = stat.S_IFMT(found.st_mode)
     if form != stat.S_IFREG:
@@ -96,6 +96,19 @@ def read(path: Path, most: int = MOST_BYTES, kind: type[SandboxError] = FormatEr
     if len(data) > most:
         raise kind(f"{path}: larger than {most:,} bytes; such a file is not read.")
     return data
+
+
+def read_if_there(
+    path: Path, most: int = MOST_BYTES, kind: type[SandboxError] = FormatError
+) -> bytes | None:
+    """Return the bytes of a regular file, or None if nothing has that name; raises as `read`."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise refusal(path, error, kind) from None
+    return read(path, most, kind)
 
 
 def begin(path: Path, count: int, kind: type[SandboxError] = FormatError) -> bytes:
@@ -148,7 +161,8 @@ def unreadable(path: Path, error: OSError | MemoryError) -> UnreadableError:
     return UnreadableError(f"{path}: cannot be read: {what}; {remedy}.")
 
 
-def _refusal(path: Path, error: OSError | ValueError, kind: type[SandboxError]) -> SandboxError:
+def refusal(path: Path, error: OSError | ValueError, kind: type[SandboxError]) -> SandboxError:
+    """Return the error of a file that cannot be opened: UnreadableError if it may be good."""
     number = error.errno if isinstance(error, OSError) else None
     if number in (errno.ENOENT, errno.ENOTDIR):
         return kind(f"{path}: there is no such file.")
