@@ -161,6 +161,31 @@ def unreadable(path: Path, error: OSError | MemoryError) -> UnreadableError:
     return UnreadableError(f"{path}: cannot be read: {what}; {remedy}.")
 
 
+def remedy(error: OSError, other: str) -> str:
+    """Return what to do about an error, as a sentence: too many open files, or else `other`."""
+    if error.errno not in (errno.EMFILE, errno.ENFILE):
+        return other
+    found = _REMEDIES[error.errno]
+    return f"{found[0].upper()}{found[1:]}."
+
+
+def lacking(count: int) -> OSError | None:
+    """Return the error that so many more files cannot be opened now; None if they can.
+
+    It asks for a library that does not say why it could not open a file.
+    """
+    opened: list[int] = []
+    try:
+        while len(opened) < count:
+            opened.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return error
+    finally:
+        for fd in opened:
+            os.close(fd)
+    return None
+
+
 def refusal(path: Path, error: OSError | ValueError, kind: type[SandboxError]) -> SandboxError:
     """Return the error of a file that cannot be opened: UnreadableError if it may be good."""
     number = error.errno if isinstance(error, OSError) else None

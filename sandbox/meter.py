@@ -91,6 +91,10 @@ class Funds(Protocol):
         """Release everything that is reserved for an episode."""
         ...
 
+    def close(self) -> None:
+        """Close what is open, such as files; another call opens it again."""
+        ...
+
 
 class Meter:
     """Count work and charge for it before it is done.
@@ -273,6 +277,11 @@ class Meter:
                 self.funds.void(self._episode)
         finally:
             self._end(0)
+
+    def close(self) -> None:
+        """Close what the account has open, such as the ledger's file; it is opened when needed."""
+        if self.funds is not None:
+            self.funds.close()
 
     def _end(self, spent: int) -> None:
         """Close the episode and reset its counts; add `spent` [microcredits] to the total."""
