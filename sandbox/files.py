@@ -98,6 +98,37 @@ def read(path: Path, most: int = MOST_BYTES, kind: type[SandboxError] = FormatEr
     return data
 
 
+def lines(
+    path: Path, count: int, most: int = MOST_BYTES, kind: type[SandboxError] = FormatError
+) -> list[bytes]:
+    """Return the first `count` whole lines of a regular file, or all if it has fewer.
+
+    What follows them is not read.
+
+    Args:
+        path: the file.
+        count: how many lines.
+        most: size above which the lines are refused, together [bytes].
+        kind: what is raised if the file is not what it should be.
+
+    Raises:
+        FormatError (or `kind`): as `opened`; or the lines are too large.
+        UnreadableError: it cannot be read here and now.
+    """
+    found, size = list[bytes](), 0
+    with opened(path, kind) as file:
+        try:
+            while len(found) < count and (line := file.readline(most - size + 1)):
+                size += len(line)
+                if size > most:
+                    raise kind(f"{path}: larger than {most:,} bytes; such a file is not read.")
+                if line.endswith(b"\n"):  # Else it is torn, and the last.
+                    found.append(line[:-1])
+        except (OSError, MemoryError) as error:
+            raise unreadable(path, error) from None
+    return found
+
+
 def read_if_there(
     path: Path, most: int = MOST_BYTES, kind: type[SandboxError] = FormatError
 ) -> bytes | None:

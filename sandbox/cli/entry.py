@@ -48,7 +48,7 @@ def _end(message: str) -> NoReturn:
     from rich.console import Console
     from rich.markup import escape
 
-    console = Console(stderr=True, soft_wrap=True)
+    console = Console(stderr=True, soft_wrap=True, emoji=False)
     try:
         console.print(f"[bold red]error:[/] {escape(line(message))}", highlight=False)
     except OSError:  # Such as a full disk behind stderr.
