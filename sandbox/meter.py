@@ -56,7 +56,7 @@ class Funds(Protocol):
         ...
 
     def posted(self) -> int | None:
-        """Return grants less posts [microcredits]; None means no limit."""
+        """Return what can be paid, of which some may be held [microcredits]; None: no limit."""
         ...
 
     def reserve(
@@ -249,7 +249,10 @@ class Meter:
 
     @property
     def balance(self) -> int:
-        """How much account and budget can still pay [microcredits]; UNLIMITED if nothing limits."""
+        """How much account and budget can still pay [microcredits]; UNLIMITED if nothing limits.
+
+        Some of an account's credit may be for other meter units than an episode needs.
+        """
         if self._posted is None and self._budget is None:  # In every step's info: be quick.
             return UNLIMITED
         left = self._budget_left()
@@ -367,6 +370,11 @@ class Meter:
             f"{what} costs {credits(cost.amount)} credits but {has}. Nothing was done. It works "
             f"again after {remedy}."
         )
+
+    def payable(self, cost: Cost) -> int:
+        """Return how much of a cost the account can pay [microcredits], unit by unit."""
+        limited = self.funds is not None and self.funds.limited
+        return cost.amount - self._lack(cost) if limited else cost.amount
 
     def _lack(self, cost: Cost) -> int:
         """Return how much the account lacks to pay a cost [microcredits]."""

@@ -46,15 +46,17 @@ class Swept:
     total_reward: float
 
 
-@dataclass(frozen=True)
+@dataclass
 class Sweep:
     """The runs of a grid.
 
     Attributes:
         cells: what was made of each combination of values, in order.
+        ended: why a greedy sweep ended before its last cell; "" if it did not.
     """
 
     cells: list[Swept]
+    ended: str = ""
 
     @property
     def bill(self) -> Bill:
@@ -117,16 +119,22 @@ def sweep(
     for cell in cells:
         left = None if limit is None else schedules.credits(limit - made.bill.amount)
         with nullcontext() if watching is None else watching(cell) as watcher:
-            bill = api.generate(
-                cell.recipe,
-                folder / cell.name,
-                budget=left,
-                prices=prices,
-                workers=workers,
-                key=key,
-                ledger=ledger,
-                watcher=watcher,
-            )
+            try:
+                bill = api.generate(
+                    cell.recipe,
+                    folder / cell.name,
+                    budget=left,
+                    prices=prices,
+                    workers=workers,
+                    key=key,
+                    ledger=ledger,
+                    watcher=watcher,
+                )
+            except BudgetExhaustedError as error:
+                if not made.cells:
+                    raise
+                made.ended = f"{cell.name}: {error}".replace(" Nothing was done.", "")
+                break
         made.cells.append(_swept(cell, folder / cell.name, bill))
     return made
 

@@ -21,7 +21,7 @@ SCHEMA = Schema(
 )
 
 
-def ramp(number: int, rows: int) -> Episode:
+def ramp(number: int, rows: int, first: int = 0) -> Episode:
     buffer = EpisodeBuffer(SCHEMA, rows)
     t = np.arange(rows)
     buffer.arrays["pixels"][:] = t[:, None, None, None] + np.array([1, 2, 3])
@@ -31,18 +31,18 @@ def ramp(number: int, rows: int) -> Episode:
     buffer.arrays["truncated"][-1] = True
     buffer.arrays["charge"][:] = 1
     buffer.arrays["step_idx"][:] = t
-    buffer.arrays["episode_idx"][:] = number
+    buffer.arrays["episode_idx"][:] = first + number
     return buffer.episode(rows - 1, {"charge_micro": rows})
 
 
-def write(run: Path, *, finished: bool = True, schema: Schema = SCHEMA) -> Path:
+def write(run: Path, *, finished: bool = True, schema: Schema = SCHEMA, first: int = 0) -> Path:
     """Write a run of two shards, the second of which may be growing still."""
     (run / "shards").mkdir(parents=True)
     for shard, numbers in enumerate((range(5), range(5, len(LENGTHS)))):
         path = run / "shards" / f"shard-{shard:05d}.h5"
         writer = ShardWriter(path, schema, {}, sync=False)
         for number in numbers:
-            writer.append(ramp(number, LENGTHS[number]))
+            writer.append(ramp(number, LENGTHS[number], first))
         if finished or shard == 0:
             writer.close()
         else:

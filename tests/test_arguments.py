@@ -11,7 +11,8 @@ import pytest
 
 import sandbox
 from sandbox import Batches, Dataset, Windows, catalogue, content
-from sandbox.errors import InvalidInputError
+from sandbox.errors import InvalidInputError, SandboxError
+from sandbox.ledger import Ledger
 
 SHARD = Path(__file__).parent / "older" / "format_1" / "shards" / "shard-00000.h5"
 MADE = catalogue.environment("cartpole_swingup")
@@ -26,7 +27,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "workers as text": (
         lambda: sandbox.generate("push_t_demo", "x", workers="2"),  # type: ignore[arg-type]
-        "generate: workers must be a whole number, not '2'.",
+        "generate: workers must be a whole number from 1 to 256, not '2'.",
     ),
     "no trust": (
         lambda: sandbox.verify("x", trust=5),  # type: ignore[arg-type]
@@ -89,12 +90,46 @@ def test_options_and_snapshots_of_another_type_are_refused() -> None:
         env.reset(seed=0)
         with pytest.raises(InvalidInputError, match="give what snapshot"):
             env.restore(None)  # type: ignore[arg-type]
+        with pytest.raises(InvalidInputError, match="disturbances must be a list of a mapping"):
+            env.branch(5)  # type: ignore[arg-type]
         env.step([0.0])
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
     with MADE(account=None, budget=np.float64(2.5)) as env:
         assert env.meter.balance == 2_500_000
+        env.reset(seed=np.int64(3))  # type: ignore[arg-type]
+        assert env.seed == 3
+
+
+HUGE = 10**5000  # Python refuses to write it.
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: MADE(account=None).reset(seed=HUGE),
+        lambda: MADE(budget=HUGE),
+        lambda: MADE(image_size=HUGE),
+        lambda: MADE(account=None).reset(seed=0, options={"variation": [HUGE]}),
+        lambda: MADE(account=None).reset(seed=0, options={"variation_values": {"damping": HUGE}}),
+        lambda: MADE(account=None).reset(seed=0, options={"disturbances": [{"at_s": HUGE}]}),
+        lambda: sandbox.generate("push_t_demo", "x", budget=HUGE),
+        lambda: sandbox.generate("push_t_demo", "x", workers=HUGE),
+        lambda: sandbox.sweep("push_t_demo", "x", {"seed": [HUGE]}),
+        lambda: sandbox.open_run(SHARD).episode(HUGE),
+        lambda: Batches(SHARD, seed=HUGE),
+        lambda: Batches(SHARD, length=HUGE),
+        lambda: Batches(SHARD, length=2, stride=10**30),
+        lambda: Batches(SHARD, length=2, frameskip=10**30),
+        lambda: Dataset(SHARD).select(factors={"t_mass_kg": (0, 10**400)}),
+        lambda: Dataset(SHARD).train_val(HUGE),
+        lambda: Ledger().grant("local", HUGE),
+    ],
+)
+def test_a_huge_number_is_refused_in_a_sentence(call: Callable[[], Any]) -> None:
+    with pytest.raises(SandboxError):
+        call()
 
 
 @pytest.mark.parametrize("name", sandbox.__all__)

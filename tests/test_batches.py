@@ -246,9 +246,19 @@ def test_each_loop_is_an_epoch_in_an_order_of_its_own(ramp_run: Path) -> None:
     assert told(batches) == first
     assert told(Batches(ramp_run, 8, 4, WHO)) == first
     assert told(Batches(ramp_run, 8, 4, WHO, seed=1)) != first
-    next(iter(batches))  # A loop that was left begins again.
-    assert told(batches) == second
+    left = [places(next(iter(batches))) for _ in range(3)]  # A loop that was left is an epoch too.
+    assert left[0] == second[:8]
+    assert len({tuple(one) for one in left}) == 3
+    assert told(batches) not in (first, second)
     assert told(Batches(ramp_run, 8, 4, WHO, shuffle=False)) == all_windows(4)
+
+
+def test_the_state_of_other_episodes_of_the_same_lengths_is_refused(tmp_path: Path) -> None:
+    one = Batches(write(tmp_path / "one"), 5, 2, WHO)
+    other = Batches(write(tmp_path / "other", first=100), 5, 2, WHO)
+    assert one.windows == other.windows
+    with pytest.raises(InvalidInputError, match="other episodes"):
+        other.load_state_dict(one.state_dict())
 
 
 def test_workers_of_a_data_loader_keep_the_order(ramp_run: Path) -> None:

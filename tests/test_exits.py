@@ -372,6 +372,30 @@ def test_a_branch_that_fails_costs_nothing(book: Ledger, monkeypatch: pytest.Mon
     env.close()
 
 
+def test_a_branch_of_what_was_closed_is_refused_before_it_costs_anything() -> None:
+    env = catalogue.environment("cartpole_swingup")(account=None)
+    env.reset(seed=0)
+    env.close()
+    with pytest.raises(InvalidInputError, match="close"):
+        env.branch(account="local")
+    assert (Ledger().balance("local").posted_micro or 0) == 0
+
+
+def test_what_is_observed_is_part_of_the_evidence() -> None:
+    """It is charged, so that the charge can be derived again."""
+    found: list[dict[str, Any]] = []
+    for observation, size in (("proprio", 64), ("pixels", 64), ("pixels", 32)):
+        env = catalogue.environment("cartpole_swingup")(
+            account=None, observation=[observation], image_size=size
+        )
+        env.reset(seed=0)
+        found.append(env.evidence())
+        env.close()
+    assert [one["observation"] for one in found] == [["proprio"], ["pixels"], ["pixels"]]
+    assert [one["image_size"] for one in found[1:]] == [64, 32]
+    assert found[1]["cameras"] == ["main"]
+
+
 # What was thrown away ---------------------------------------------------------------------------
 
 

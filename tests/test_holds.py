@@ -246,6 +246,19 @@ def test_a_run_whose_hold_was_forced_from_it_pays_from_what_there_is(tmp_path: A
     assert book.balance("lab").pending_micro == 0
 
 
+def test_the_balance_has_what_an_overdraft_lets_an_account_pay() -> None:
+    Ledger().open_account("lab", "prepaid", prices.micro(2))
+    env = made()
+    _, info = env.reset(seed=0)
+    while not (done := env.step(STILL))[3]:
+        assert info["balance"] - done[4]["balance"] == done[4]["charged"]
+        info = done[4]
+        assert info["balance"] >= 0
+    last = done[4]
+    assert last["budget"]["remaining"] == last["balance"] < last["budget"]["needed"]
+    env.close()
+
+
 def test_credit_for_other_meters_is_not_said_to_be_there(tmp_path: Path) -> None:
     book = Ledger()
     book.grant("lab", prices.micro(49.55), meters=["pixel", "raw_byte"])
@@ -259,7 +272,9 @@ def test_credit_for_other_meters_is_not_said_to_be_there(tmp_path: Path) -> None
     book.grant("lab", prices.micro(0.5))
     env = made()
     env.reset(seed=0)
-    assert env.step(STILL)[3]
+    *_, cut, info = env.step(STILL)
+    assert cut
+    assert info["budget"] == {"reason": "exhausted", "remaining": 160_000, "needed": 240_000}
     with pytest.raises(BudgetExhaustedError, match=r"This costs 0\.24 .*of which 0\.16 can pay"):
         env.step(STILL)
     env.close()

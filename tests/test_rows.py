@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 from episodes import SCHEMA, record, run
+from ramps import write
 from torch.utils.data import DataLoader
 
-from sandbox import Dataset, Windows, content
+from sandbox import Batches, Dataset, Windows, content
 from sandbox.dataset.rows import next_pairs, returns
 from sandbox.dataset.statistics import QUANTILES, Statistics
 from sandbox.errors import InvalidInputError, UnknownNameError
@@ -28,6 +29,24 @@ def records(count: int = 9) -> list[dict[str, Any]]:
 @pytest.fixture
 def seen(tmp_path: Path) -> Dataset:
     return Dataset(run(tmp_path / "run", records(), schema=WITH_PIXELS))
+
+
+def test_with_a_frameskip_pairs_and_returns_have_what_came_between_their_rows(
+    tmp_path: Path,
+) -> None:
+    """By the ramp: action and reward of row t are t."""
+    path = write(tmp_path / "run")
+    for batch in Batches(path, 4, 4, ("pixels", "action", "reward", "step_idx"), frameskip=3):
+        pairs, t = next_pairs(batch), batch["step_idx"]
+        assert (pairs["next_step_idx"] == pairs["step_idx"] + 3).all()
+        between = t[:, :-1, None] + torch.arange(3)  # From each row to the next.
+        assert torch.equal(pairs["action"][..., 0].long(), between)
+        assert torch.equal(pairs["reward"].long(), between + 1)
+        found = returns(batch, 0.5)
+        last = t[:, :1] + torch.arange(1, 12)  # Of the first row.
+        wanted = (last * 0.5 ** torch.arange(11)).sum(dim=1)
+        assert found.shape == t.shape
+        assert torch.allclose(found[:, 0], wanted.double())
 
 
 def test_next_pairs_are_aligned(seen: Dataset) -> None:

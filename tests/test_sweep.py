@@ -159,3 +159,25 @@ def test_the_command_sweeps(tmp_path: Path) -> None:
         assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
         assert says in refused.stderr
     assert len(cells(small(), GRID)) == 4
+
+
+def test_a_greedy_sweep_ends_where_the_credit_does_and_goes_on(tmp_path: Path) -> None:
+    ledger, grid = Ledger(), {"seed": [1, 2, 3]}
+    wanted = small(account="lab", admission="greedy")
+    cost = sandbox.quote(wanted).amount
+    ledger.grant("lab", cost * 3 // 2)
+    found = sandbox.sweep(wanted, tmp_path / "grid", grid)
+    assert [one.bill.episodes for one in found.cells] == [2, 1]
+    assert found.cells[1].bill.ended
+    assert found.ended.startswith("seed=3: one episode")
+    assert "Nothing was done" not in found.ended
+    ledger.grant("lab", cost * 2)
+    found = sandbox.sweep(wanted, tmp_path / "grid", grid)
+    assert [one.bill.episodes for one in found.cells] == [2, 2, 2]
+    assert not found.ended
+
+
+def test_the_same_number_in_two_types_is_one_value(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="a value is there twice"):
+        sandbox.sweep(small(), tmp_path / "grid", {"ball_mass_kg": [1, 1.0]})
+    assert not (tmp_path / "grid").exists()

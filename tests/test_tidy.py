@@ -79,6 +79,7 @@ MAY_OPEN = {  # Who opens files otherwise than by `files`, and why that is safe.
     "catalogue": "the files of worlds, which are code that is going to run",
     "cli.entry": "the null device",
     "dataset.index_file": "NumPy reads what `files` has opened",
+    "dataset.shared": "memory of this program's own processes",
     "dataset.decoded": "its own cache, in which each episode has a checksum",
     "ledger.holder": "what the system says of processes",
     "ledger.schema": "an empty ledger in memory",

@@ -23,7 +23,7 @@ COLUMNS = ("pixels", "action", "episode_idx", "step_idx")
 
 
 @pytest.fixture(scope="module")
-def ramp_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def rows_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("workers") / "run")
 
 
@@ -48,8 +48,8 @@ def loader(windows: data.Dataset[Any], **keywords: Any) -> DataLoader[Any]:
 
 
 @pytest.mark.parametrize("cache", [None, "ram"])
-def test_batches_that_are_kept_stay_as_they_are(ramp_run: Path, cache: str | None) -> None:
-    windows = Windows(ramp_run, 3, COLUMNS, cache=cache)
+def test_batches_that_are_kept_stay_as_they_are(rows_run: Path, cache: str | None) -> None:
+    windows = Windows(rows_run, 3, COLUMNS, cache=cache)
     plain = list(DataLoader(windows, batch_size=4))
     kept = list(loader(windows))
     assert known() > 0, "they came in memory files"
@@ -58,14 +58,14 @@ def test_batches_that_are_kept_stay_as_they_are(ramp_run: Path, cache: str | Non
         assert all(torch.equal(one[name].nan_to_num(), other[name].nan_to_num()) for name in one)
 
 
-def test_a_part_of_a_batch_keeps_its_memory(ramp_run: Path) -> None:
-    windows = Windows(ramp_run, 3, COLUMNS)
+def test_a_part_of_a_batch_keeps_its_memory(rows_run: Path) -> None:
+    windows = Windows(rows_run, 3, COLUMNS)
     parts = [(batch["step_idx"][0, 1], batch["pixels"][0, 1]) for batch in loader(windows)]
     assert all(int(t) + 1 == int(picture[0, 0, 0]) for t, picture in parts)
 
 
-def test_memory_that_was_dropped_is_used_again(ramp_run: Path) -> None:
-    windows = Windows(ramp_run, 3, COLUMNS)
+def test_memory_that_was_dropped_is_used_again(rows_run: Path) -> None:
+    windows = Windows(rows_run, 3, COLUMNS)
     many = loader(windows, persistent_workers=True, prefetch_factor=2)
     for _ in range(6):
         for batch in many:
@@ -74,8 +74,8 @@ def test_memory_that_was_dropped_is_used_again(ramp_run: Path) -> None:
     assert known() <= 2 * len(COLUMNS) * 8
 
 
-def test_files_of_workers_that_ended_are_forgotten(ramp_run: Path) -> None:
-    windows = Windows(ramp_run, 3, COLUMNS)
+def test_files_of_workers_that_ended_are_forgotten(rows_run: Path) -> None:
+    windows = Windows(rows_run, 3, COLUMNS)
     counts: list[int] = []
     for _ in range(4):
         assert all(right(batch) for batch in loader(windows))
@@ -85,12 +85,12 @@ def test_files_of_workers_that_ended_are_forgotten(ramp_run: Path) -> None:
 
 @pytest.mark.parametrize("convention", ["dreamer", "tdmpc2", "video"])
 def test_batches_through_a_loader_are_the_same_in_every_convention(
-    ramp_run: Path, convention: str
+    rows_run: Path, convention: str
 ) -> None:
     made = [
         list(
             DataLoader(
-                Batches(ramp_run, 4, 3, ("pixels",), convention=convention),
+                Batches(rows_run, 4, 3, ("pixels",), convention=convention),
                 batch_size=None,
                 num_workers=workers,
             )
@@ -116,8 +116,8 @@ class Changed(data.Dataset[Any]):
         return item["step_idx"].flip(0), {"last": item["pixels"][-1], "number": index}
 
 
-def test_somebodys_own_items_and_collate_function_work(ramp_run: Path) -> None:
-    windows = Windows(ramp_run, 3, COLUMNS)
+def test_somebodys_own_items_and_collate_function_work(rows_run: Path) -> None:
+    windows = Windows(rows_run, 3, COLUMNS)
     numbers: list[int] = []
     for flipped, rest in loader(Changed(windows)):
         assert (flipped[:, 0] + 1 == rest["last"][:, 0, 0, 0]).all()
@@ -133,8 +133,8 @@ def _listed(items: Sequence[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
     return [{name: tensor[None] for name, tensor in item.items()} for item in items]
 
 
-def test_a_spawned_worker_sends_the_same(ramp_run: Path) -> None:
-    windows = Windows(ramp_run, 3, COLUMNS)
+def test_a_spawned_worker_sends_the_same(rows_run: Path) -> None:
+    windows = Windows(rows_run, 3, COLUMNS)
     sent = list(loader(windows, multiprocessing_context="spawn"))
     assert known() > 0
     assert all(map(right, sent))

@@ -182,7 +182,8 @@ def sweep(
         raise typer.Exit(130) from None
     if making.as_json:
         rows = [{**asdict(one), "path": str(one.path)} for one in found.cells]
-        print(json.dumps({"runs": rows, "charge_micro": found.bill.amount}))
+        told = {"runs": rows, "charge_micro": found.bill.amount, "ended": found.ended}
+        print(json.dumps(told))
     else:
         show.sweep(found, out)
 

@@ -155,6 +155,8 @@ def sweep(found: "Sweep", folder: Path) -> None:
         for one in found.cells
     ]
     table(f"Sweep: {len(rows)} runs", rows)
+    if found.ended:
+        note(f"The sweep ended here: {found.ended} Then the same command goes on with it.")
     bill(found.bill, folder, "Runs")
 
 

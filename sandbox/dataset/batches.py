@@ -102,6 +102,7 @@ class Batches(data.IterableDataset[dict[str, Tensor]]):
         if pad and MASK in columns:
             raise InvalidInputError(f"column {MASK!r}: `pad` adds one of this name; leave one out.")
         self._starts = Starts(dataset.index, length * frameskip, stride, dataset.name, pad=pad)
+        self._episodes = dataset.facts.columns["digest"]
         self._order = Order(len(self._starts), int(seed), 0, bool(shuffle))
         self._share = Share(int(rank), int(world_size), int(batch), drop_last)
         if not self._share.count(self._order.count) and drop_last:
@@ -117,6 +118,7 @@ class Batches(data.IterableDataset[dict[str, Tensor]]):
         self._epoch: int = 0
         self._consumed: int = 0  # Windows that all ranks have had of the epoch.
         self._resumed: int = 0  # Where the next loop begins.
+        self._begun = False  # Whether a loop of this epoch has begun, and perhaps was left.
 
     def __len__(self) -> int:
         """Return the number of batches of an epoch, for this rank."""
@@ -142,6 +144,7 @@ class Batches(data.IterableDataset[dict[str, Tensor]]):
             raise InvalidInputError(f"epoch {shown(epoch)}: give a whole number from 0 on.")
         if epoch != self._epoch:
             self._epoch, self._consumed, self._resumed = int(epoch), 0, 0
+        self._begun = False
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the epoch is, as plain JSON: the batch that was handed out last is done.
@@ -167,7 +170,8 @@ class Batches(data.IterableDataset[dict[str, Tensor]]):
                 "the state is of another order: other episodes, length, stride, frameskip, pad, "
                 "shuffle or seed. Nothing was changed; make Batches as they were."
             )
-        self._epoch, self._consumed, self._resumed = epoch, consumed, consumed
+        self._epoch, self._consumed, self._resumed = int(epoch), int(consumed), int(consumed)
+        self._begun = False
 
     def wait_for_cache(self, timeout_s: float | None = None) -> bool:
         """Wait until every row is in the cache; return whether it is (False without a cache).
@@ -178,14 +182,16 @@ class Batches(data.IterableDataset[dict[str, Tensor]]):
         return self._cache is not None and self._cache.wait(timeout_s)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        """Yield the batches of an epoch, or those that are left of it."""
-        start, self._resumed = self._resumed, 0
+        """Yield the batches of the next epoch, or those that are left of one that was loaded."""
+        if self._begun:
+            self._epoch += 1
+        start, self._resumed, self._begun = self._resumed, 0, True
         self._consumed = start
         order = replace(self._order, epoch=self._epoch)
         for consumed, batch in ahead(self._made(start, order), self._prefetch):
             self._consumed = consumed
             yield batch
-        self._epoch, self._consumed = order.epoch + 1, 0
+        self._epoch, self._consumed, self._begun = order.epoch + 1, 0, False
 
     def _made(self, start: int, order: Order) -> Iterator[tuple[int, dict[str, Tensor]]]:
         """Yield batches, each with how many windows all ranks have had after it."""
@@ -209,13 +215,11 @@ class Batches(data.IterableDataset[dict[str, Tensor]]):
         return batch if self.convention is None else self.convention.arrange(batch)
 
     def _named(self) -> str:
-        """Return a digest of the windows and their order."""
+        """Return a digest of the windows, the episodes that they are of, and their order."""
         known = [self.length, self.stride, self.frameskip, self.pad]
         known += [self._order.count, self._order.seed, self._order.shuffle]
-        lengths = self._starts.index.lengths.astype("<i8").tobytes()
-        return hashlib.sha256(
-            json.dumps([int(one) for one in known]).encode() + lengths
-        ).hexdigest()
+        of = json.dumps([int(one) for one in known]).encode() + self._episodes.tobytes()
+        return hashlib.sha256(of).hexdigest()
 
 
 def _check(

@@ -20,7 +20,8 @@ def next_pairs(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Returns:
         Views (batch, length - 1, ...): `action` as taken, without an episode's last row, where
-        there is none; `reward`, `terminated`, `truncated` and `charge` as received for it; a
+        there is none; `reward`, `terminated`, `truncated` and `charge` as received for it (with a
+        `frameskip`, all of them from a row to the next: (batch, length - 1, frameskip)); a
         `mask` where both rows are of the episode; every other column `NAME` as seen before it, and
         `next_NAME` after it.
 
@@ -31,7 +32,7 @@ def next_pairs(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
     made: dict[str, Tensor] = {}
     for name, rows in batch.items():
         if name in ARRIVED:
-            made[name] = rows[:, 1:]
+            made[name] = _arrived(rows)
             continue
         if name == MASK:
             made[name] = rows[:, :-1] & rows[:, 1:]
@@ -52,7 +53,8 @@ def returns(batch: Mapping[str, Tensor], discount: float) -> Tensor:
 
     Returns:
         Of the type of `reward`, (batch, length): row t has reward[t + 1] + discount *
-        reward[t + 2] + ..., as far as the window reaches; the last row has 0.
+        reward[t + 2] + ..., as far as the window reaches; the last row has 0. With a `frameskip`,
+        the rewards between rows count too, and so do those after the last row.
 
     Raises:
         InvalidInputError: there is no `reward`, or `discount` is not from 0 to 1.
@@ -63,11 +65,24 @@ def returns(batch: Mapping[str, Tensor], discount: float) -> Tensor:
     if "reward" not in batch:
         raise InvalidInputError(f"a batch of {', '.join(batch)}: load the column 'reward', too.")
     _check(batch, least=1)
-    reward = batch["reward"] * batch[MASK] if MASK in batch else batch["reward"]
+    rows = batch["reward"]
+    reward: Tensor = rows * batch[MASK] if MASK in batch and rows.dim() == 2 else rows.flatten(1)
     found = torch.zeros_like(reward)
     for t in range(reward.shape[1] - 2, -1, -1):
         found[:, t] = reward[:, t + 1] + factor * found[:, t + 1]
-    return found
+    apart = 1 if rows.dim() == 2 else rows.shape[2]
+    return found[:, ::apart]
+
+
+def _arrived(rows: Tensor) -> Tensor:
+    """Return what was received after each row but the last, and up to the next one.
+
+    With a frameskip, a row has the values from itself on, its own first: they move by one.
+    """
+    if rows.dim() == 2:
+        return rows[:, 1:]
+    skip = rows.shape[2]
+    return rows.flatten(1)[:, 1 : (rows.shape[1] - 1) * skip + 1].unflatten(1, (-1, skip))
 
 
 def _check(batch: Mapping[str, Tensor], least: int) -> None:

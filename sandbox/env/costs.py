@@ -122,7 +122,8 @@ class Costs:
         wanted = self._wanted(drawn)
         if self._can_pay(meter, wanted):
             return None
-        return {"reason": "exhausted", "remaining": meter.balance, "needed": wanted.amount}
+        remaining = min(meter.balance, meter.payable(wanted))
+        return {"reason": "exhausted", "remaining": remaining, "needed": wanted.amount}
 
     def demand(self, meter: Meter, *, drawn: bool) -> None:
         """Refuse to go on (BudgetExhaustedError) where `lack` says that it cannot be paid."""

@@ -154,7 +154,7 @@ class SandboxEnv(Task):
         self.process = copying.process
         asked.checked_seed(seed)
         changes = asked.variation(options, self.factors)
-        super().reset(seed=seed)
+        super().reset(seed=None if seed is None else int(seed))
         episode_seed = int(self.np_random.integers(2**63)) if seed is None else int(seed)
         stage = Stage.PREPARE
         try:
@@ -273,6 +273,7 @@ class SandboxEnv(Task):
     # Returning to a state -----------------------------------------------------------------------
 
     @final
+    @checked
     def branch(
         self, disturbances: Sequence[Mapping[str, Any]] = (), account: str | None = None
     ) -> Self:

@@ -235,6 +235,8 @@ def branch(env: E, disturbances: Sequence[Mapping[str, Any]], account: str | Non
     """
     if env.t < 0:
         raise InvalidInputError("branch() before the first episode: call reset() first.")
+    if env.closed or env.episode.failed or copying.is_elsewhere(env):
+        exits.refuse_outside(env, "branch")
     keywords: dict[str, Any] = {**env.keywords, "scenario": env.scenario.model_dump()}
     about = start.about(env, "(a mapping)", env.keywords["label"])
     keywords["meter"] = asked.meter(account, None, about, env.meter.schedule)

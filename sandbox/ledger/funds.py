@@ -38,8 +38,11 @@ class AccountFunds:
         return self._ledger.shortfall(self.account, charges)
 
     def posted(self) -> int | None:
-        """Return grants less posts [microcredits]; None means no limit."""
-        return self._ledger.balance(self.account).posted_micro if self.limited else None
+        """Return what can be paid, of which some may be held [microcredits]; None: no limit."""
+        found = self._ledger.balance(self.account)
+        return (
+            None if found.available_micro is None else found.available_micro + found.pending_micro
+        )
 
     def reserve(
         self, episode_id: bytes, first: Charges, more: Charges, times: int, version: str
