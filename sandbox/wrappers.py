@@ -15,13 +15,17 @@ from sandbox.errors import BudgetExhaustedError
 _TOLD = ("state", "goal", "budget")  # What the info of an idle row repeats of the last row's.
 
 
-class EndsOnSuccess(gymnasium.Wrapper[Any, Any, Any, Any]):
+class EndsOnSuccess(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Terminate an episode when, and only when, its task is done; any other end truncates it.
 
     Use it with libraries that read termination as success, such as stable-worldmodel's
     `World.evaluate`. Without it an environment of fixed length never terminates, and one that ends
     in a fall does.
     """
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        RecordConstructorArgs.__init__(self)  # So that `gymnasium.make(env.spec)` wraps it again.
+        gymnasium.Wrapper.__init__(self, env)
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Take a step; `terminated` says whether the task is done."""
@@ -30,7 +34,7 @@ class EndsOnSuccess(gymnasium.Wrapper[Any, Any, Any, Any]):
         return observation, reward, done, (truncated or terminated) and not done, info
 
 
-class IdlesOnBudget(gymnasium.Wrapper[Any, Any, Any, Any]):
+class IdlesOnBudget(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Idle at no cost when the credit is spent, instead of raising BudgetExhaustedError.
 
     Training libraries reset an environment as soon as it is truncated, and end with a traceback if
@@ -51,7 +55,8 @@ class IdlesOnBudget(gymnasium.Wrapper[Any, Any, Any, Any]):
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
-        super().__init__(env)
+        RecordConstructorArgs.__init__(self)
+        gymnasium.Wrapper.__init__(self, env)
         self.why: Mapping[str, Any] | None = None
         self._last: Any = None  # The last observation.
         self._told: dict[str, Any] = {}  # Of the info of the last row: see _TOLD.

@@ -259,3 +259,12 @@ def test_a_vector_that_resets_itself_ends_with_every_row_that_was_paid(mode: str
     resets = round((micro - prices.current().cost({"physics_step": steps * PHYSICS})) / 400_000)
     assert steps <= rows <= steps + resets  # A reset is a row of the next step.
     assert micro <= prices.micro(10)
+
+
+def test_a_wrapped_environment_is_made_again_from_its_spec() -> None:
+    env: Any = IdlesOnBudget(EndsOnSuccess(gymnasium.make(ID, account=None, budget=1.0)))
+    again: Any = gymnasium.make(env.spec)
+    assert str(again) == str(env)
+    assert again.reset(seed=1)[1]["idle"] == env.reset(seed=1)[1]["idle"]
+    again.close()
+    env.close()

@@ -34,6 +34,10 @@ class _Out(Console):
             return ConsoleDimensions(_NO_TERMINAL, lines)
         return ConsoleDimensions(columns or _UNKNOWN_TERMINAL, lines)
 
+    def on_broken_pipe(self) -> None:
+        """Let the command end as it does wherever nobody reads on; rich would exit with 1."""
+        raise BrokenPipeError
+
     @size.setter
     def size(self, new_size: tuple[int, int]) -> None:
         self._width, self._height = new_size

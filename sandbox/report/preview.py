@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -75,7 +76,7 @@ def preview(
         outputs.check(path, "preview")
     if episodes < 1:
         raise InvalidInputError(f"--episodes {episodes}: give at least 1.")
-    shown = list(itertools.islice(folder.episodes(), episodes))
+    shown = list(itertools.islice(folder.episodes(), min(episodes, sys.maxsize)))
     if not shown:
         raise InvalidInputError(f"{folder.path}: no episode is kept here yet.")
     recipe = folder.recipe
