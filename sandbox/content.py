@@ -153,20 +153,28 @@ def module_file(module: str) -> Path | None:
 
 def home() -> Path:
     """Return the folder of the ledger: $SANDBOX_HOME, else the platform's user data folder."""
-    named = os.environ.get("SANDBOX_HOME")
-    return _placed(named) if named else platformdirs.user_data_path("worldmodel-sandbox")
+    return _named() or platformdirs.user_data_path("worldmodel-sandbox")
 
 
 def cache() -> Path:
     """Return the folder of what can be made again: below $SANDBOX_HOME, else the platform's."""
+    named = _named()
+    return named / "cache" if named else platformdirs.user_cache_path("worldmodel-sandbox")
+
+
+def _named() -> Path | None:
+    """Return $SANDBOX_HOME as it was meant when it was first read; None if it is not set.
+
+    Later the current folder may be another one, and processes that are started have their own: so
+    the absolute path is put back for them.
+    """
     named = os.environ.get("SANDBOX_HOME")
-    return _placed(named) / "cache" if named else platformdirs.user_cache_path("worldmodel-sandbox")
-
-
-@functools.cache
-def _placed(named: str) -> Path:
-    """Return $SANDBOX_HOME as it was meant when it was first read: later, the folder may change."""
-    return files.place(named)
+    if not named:
+        return None
+    found = files.place(named)
+    if str(found) != named:
+        os.environ["SANDBOX_HOME"] = str(found)
+    return found
 
 
 @functools.cache  # What is installed does not change while a process runs.

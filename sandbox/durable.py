@@ -36,9 +36,9 @@ def replace(path: Path, data: bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+        remedy = "Make room or get permission there, or name another place."
         raise SandboxError(
-            f"{path}: cannot be written: {error.strerror}. Make room or get permission there, or "
-            "name another place."
+            f"{path}: cannot be written: {error.strerror}. {files.remedy(error, remedy)}"
         ) from error
 
 

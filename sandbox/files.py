@@ -67,7 +67,7 @@ def opened(path: Path, kind: type[SandboxError] = FormatError) -> BinaryIO:
     try:
         fd = os.open(path, _FLAGS)
     except (OSError, ValueError) as error:
-        raise _refusal(path, error, kind) from None
+        raise refusal(path, error, kind) from None
     found = os.fstat(fd)
     form = stat.S_IFMT(found.st_mode)
     if form != stat.S_IFREG:
@@ -96,6 +96,50 @@ def read(path: Path, most: int = MOST_BYTES, kind: type[SandboxError] = FormatEr
     if len(data) > most:
         raise kind(f"{path}: larger than {most:,} bytes; such a file is not read.")
     return data
+
+
+def lines(
+    path: Path, count: int, most: int = MOST_BYTES, kind: type[SandboxError] = FormatError
+) -> list[bytes]:
+    """Return the first `count` whole lines of a regular file, or all if it has fewer.
+
+    What follows them is not read.
+
+    Args:
+        path: the file.
+        count: how many lines.
+        most: size above which the lines are refused, together [bytes].
+        kind: what is raised if the file is not what it should be.
+
+    Raises:
+        FormatError (or `kind`): as `opened`; or the lines are too large.
+        UnreadableError: it cannot be read here and now.
+    """
+    found, size = list[bytes](), 0
+    with opened(path, kind) as file:
+        try:
+            while len(found) < count and (line := file.readline(most - size + 1)):
+                size += len(line)
+                if size > most:
+                    raise kind(f"{path}: larger than {most:,} bytes; such a file is not read.")
+                if line.endswith(b"\n"):  # Else it is torn, and the last.
+                    found.append(line[:-1])
+        except (OSError, MemoryError) as error:
+            raise unreadable(path, error) from None
+    return found
+
+
+def read_if_there(
+    path: Path, most: int = MOST_BYTES, kind: type[SandboxError] = FormatError
+) -> bytes | None:
+    """Return the bytes of a regular file, or None if nothing has that name; raises as `read`."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise refusal(path, error, kind) from None
+    return read(path, most, kind)
 
 
 def begin(path: Path, count: int, kind: type[SandboxError] = FormatError) -> bytes:
@@ -148,7 +192,33 @@ def unreadable(path: Path, error: OSError | MemoryError) -> UnreadableError:
     return UnreadableError(f"{path}: cannot be read: {what}; {remedy}.")
 
 
-def _refusal(path: Path, error: OSError | ValueError, kind: type[SandboxError]) -> SandboxError:
+def remedy(error: OSError, other: str) -> str:
+    """Return what to do about an error, as a sentence: too many open files, or else `other`."""
+    if error.errno not in (errno.EMFILE, errno.ENFILE):
+        return other
+    found = _REMEDIES[error.errno]
+    return f"{found[0].upper()}{found[1:]}."
+
+
+def lacking(count: int) -> OSError | None:
+    """Return the error that so many more files cannot be opened now; None if they can.
+
+    It asks for a library that does not say why it could not open a file.
+    """
+    opened: list[int] = []
+    try:
+        while len(opened) < count:
+            opened.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return error
+    finally:
+        for fd in opened:
+            os.close(fd)
+    return None
+
+
+def refusal(path: Path, error: OSError | ValueError, kind: type[SandboxError]) -> SandboxError:
+    """Return the error of a file that cannot be opened: UnreadableError if it may be good."""
     number = error.errno if isinstance(error, OSError) else None
     if number in (errno.ENOENT, errno.ENOTDIR):
         return kind(f"{path}: there is no such file.")

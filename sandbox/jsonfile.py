@@ -10,6 +10,9 @@ from sandbox import durable, files
 from sandbox.errors import FormatError
 
 MAX_LEVELS = 32
+_LISTS, _VALUES = 1_000_000, 4_000_000  # The most lists and objects, and the most values.
+_MORE_LISTS, _MORE_VALUES = 40, 200  # For each record that a text should hold.
+_RECORDS = 100_000  # No text should hold more.
 
 
 @dataclass(frozen=True)
@@ -32,29 +35,40 @@ class JsonFile:
         return self.raw == encode(self.data)
 
 
-def read(path: str | Path) -> JsonFile:
+def read(path: str | Path, most: int = files.MOST_BYTES) -> JsonFile:
     """Read a JSON object from a file that anybody may have written.
 
+    Args:
+        path: the file.
+        most: size above which it is refused [bytes].
+
     Raises:
-        FormatError: the file holds no object, a key twice, a number that is not finite, text that
-            is not Unicode, or more than MAX_LEVELS levels.
+        FormatError: the file is too large, holds no object, a key twice, a number that is not
+            finite, text that is not Unicode, more than MAX_LEVELS levels, or more parts than any
+            file of ours.
     """
     path = files.place(path)
-    raw = files.read(path)
+    raw = files.read(path, most)
     data = parse(raw, path)
     if not isinstance(data, dict):
         raise FormatError(f"{path}: holds no JSON object.")
     return JsonFile(path, raw, cast(dict[str, Any], data))
 
 
-def parse(text: str | bytes, where: object) -> object:
+def parse(text: str | bytes, where: object, records: int = 0) -> object:
     """Return what a JSON text says that anybody may have written.
+
+    Args:
+        text: the text.
+        where: what it is called in messages.
+        records: how many records it should hold; it may have so many more parts.
 
     Raises:
         FormatError: about `where`: it is no JSON, or has what `read` refuses.
     """
     try:
         text = text.decode() if isinstance(text, bytes) else text
+        _refuse_parts(text, where, min(records, _RECORDS))
         data = json.loads(text, object_pairs_hook=_unique)
         json.dumps(data, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as error:
@@ -86,6 +100,19 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         again = next(key for key, _ in pairs if key in seen or seen.add(key))
         raise ValueError(f"the key {again[:80]!r} is there twice")
     return made
+
+
+def _refuse_parts(text: str, where: object, records: int) -> None:
+    """Refuse a text that takes many times its size in memory: an empty list takes 3 bytes of it.
+
+    Brackets and commas in texts count too; no file of ours comes near.
+    """
+    lists, values = text.count("[") + text.count("{"), text.count(",")
+    if lists > _LISTS + _MORE_LISTS * records or values > _VALUES + _MORE_VALUES * records:
+        raise FormatError(
+            f"{where}: has {lists:,} lists and {values:,} values, more than any such file has; it "
+            "is damaged, or made to harm."
+        )
 
 
 def _levels(data: Any) -> int:

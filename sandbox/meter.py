@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sandbox.errors import BudgetExhaustedError, InvalidInputError
-from sandbox.prices import PriceSchedule, credits, plus, schedules
+from sandbox.prices import MOST_MICRO, PriceSchedule, credits, plus, schedules
 
 PORTION = 16  # Steps for which credit is reserved at first; each further portion doubles.
 UNLIMITED = 2**63 - 1  # Microcredits; the balance of what has no limit.
@@ -91,6 +91,10 @@ class Funds(Protocol):
         """Release everything that is reserved for an episode."""
         ...
 
+    def close(self) -> None:
+        """Close what is open, such as files; another call opens it again."""
+        ...
+
 
 class Meter:
     """Count work and charge for it before it is done.
@@ -108,7 +112,7 @@ class Meter:
         self._settled = 0  # Spent by the episodes before this one.
         self._posted: int | None = None  # The account's balance when it was last read.
         self._spent = 0
-        self._limit: float = 0  # What this episode may spend before it must reserve more.
+        self._limit = 0  # What this episode may spend before it must reserve more.
         self._held: dict[str, int] = {}  # Microcredits per meter unit.
         self._step, self._bound, self._portion = self.price({}), 0, PORTION
         self._tally: dict[Cost, int] = {}
@@ -134,9 +138,16 @@ class Meter:
 
         Raises:
             BudgetExhaustedError: the reset and `at_least` steps cannot be paid. Nothing was done.
+            InvalidInputError: it may cost more than can be booked. Nothing was done.
         """
         assert self._episode is None, "settle or void the episode before"
         least, left = first.amount + at_least * step.amount, self._budget_left()
+        if first.amount + steps * step.amount > MOST_MICRO:
+            raise InvalidInputError(
+                f"under the price schedule {self.schedule.version!r} an episode may cost "
+                f"{credits(first.amount + steps * step.amount)} credits, and none may cost more "
+                f"than {credits(MOST_MICRO)}. Nothing was done. Use lower prices."
+            )
         if left is not None and left < least:
             raise BudgetExhaustedError(
                 f"An episode costs at least {credits(least)} credits but the budget has "
@@ -232,7 +243,9 @@ class Meter:
     @property
     def remaining(self) -> int:
         """How much this episode may still spend [microcredits]; UNLIMITED if there is no limit."""
-        return UNLIMITED if self._limit == float("inf") else int(self._limit) - self._spent
+        limited = self._budget is not None or (self.funds is not None and self.funds.limited)
+        open_ended = self._episode is not None and not limited
+        return UNLIMITED if open_ended else self._limit - self._spent
 
     @property
     def balance(self) -> int:
@@ -244,7 +257,7 @@ class Meter:
             return UNLIMITED
         left = self._budget_left()
         account = None if self._posted is None else self._posted - self._spent
-        return min(UNLIMITED if n is None else n for n in (left, account))
+        return min(UNLIMITED, *(n for n in (left, account) if n is not None))
 
     def settle(self, evidence: str) -> Receipt | None:
         """Post the cost of the episode with the digest of its evidence; end the episode."""
@@ -268,6 +281,11 @@ class Meter:
         finally:
             self._end(0)
 
+    def close(self) -> None:
+        """Close what the account has open, such as the ledger's file; it is opened when needed."""
+        if self.funds is not None:
+            self.funds.close()
+
     def _end(self, spent: int) -> None:
         """Close the episode and reset its counts; add `spent` [microcredits] to the total."""
         self._settled += spent
@@ -284,9 +302,9 @@ class Meter:
         """Set the episode's limit to what is reserved for it, within the budget."""
         if self._episode is None:
             return
-        limits: list[float] = [float("inf")]
+        limits = [MOST_MICRO]  # So that every amount fits in 64 bits.
         if self.funds is not None and self.funds.limited:
-            limits = [sum(self._held.values())]
+            limits.append(sum(self._held.values()))
         if self._budget is not None:
             limits.append(self._budget - self._settled)
         self._limit = min(limits)
@@ -339,8 +357,9 @@ class Meter:
         elif left is not None and left < cost.amount:
             has = f"the budget has {credits(left)} left"
             remedy = "meter.top_up() or a larger budget"
+        elif self.funds is None or not self.funds.limited:
+            has, remedy = f"an episode may cost at most {credits(MOST_MICRO)}", "reset()"
         else:
-            assert self.funds is not None, "nothing else limits a meter"
             available = (self.funds.available() or 0) + sum(self._held.values()) - self._spent
             has = f"the account {self.funds.account!r} has {credits(available)}"
             if available >= cost.amount:  # Of other meter units.

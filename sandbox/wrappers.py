@@ -24,8 +24,8 @@ class EndsOnSuccess(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
-        RecordConstructorArgs.__init__(self)
-        super().__init__(env)
+        RecordConstructorArgs.__init__(self)  # So that `gymnasium.make(env.spec)` wraps it again.
+        gymnasium.Wrapper.__init__(self, env)
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Take a step; `terminated` says whether the task is done."""
@@ -56,7 +56,7 @@ class IdlesOnBudget(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         RecordConstructorArgs.__init__(self)
-        super().__init__(env)
+        gymnasium.Wrapper.__init__(self, env)
         self.why: Mapping[str, Any] | None = None
         self._last: Any = None  # The last observation.
         self._told: dict[str, Any] = {}  # Of the info of the last row: see _TOLD.

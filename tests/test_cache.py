@@ -1,5 +1,6 @@
 """The cache of decoded rows: decoded once, checked, shared, bounded, and never of other data."""
 
+import errno
 import json
 import os
 import pickle
@@ -394,13 +395,41 @@ def test_commands_list_and_clear_the_cache_and_nothing_else(
     root = cache_folder.default()
     (root / "mine").mkdir()
     (root / "mine" / "thesis.txt").touch()
-    (root / ("0" * 32 + "-" + "0" * 32)).symlink_to(root / "mine")
+    link, file, pipe = (root / (f"{n}" * 32 + "-" + "0" * 32) for n in range(3))
+    link.symlink_to(root / "mine")
+    file.touch()
+    os.mkfifo(pipe)
     done = cli("cache", "clear")
     assert done.returncode == 0
     assert "2 shards" in done.stdout
-    assert [path.name for path in folders(root)] == ["0" * 32 + "-" + "0" * 32, "mine"]
+    assert sorted(os.listdir(root)) == [link.name, file.name, pipe.name, "mine"]
     assert (root / "mine" / "thesis.txt").exists()
     assert cli("cache", "clear", str(tmp_path / "nowhere")).returncode == 2
+
+
+def test_a_cache_of_a_stranger_is_listed_in_plain_lines_and_cleared_as_far_as_may_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n, shard in enumerate(("\x1b]0;taken\x07\x1b[2J", "x" * 10**7, "good")):
+        folder = tmp_path / (f"{n}" * 32 + "-" + "0" * 32)
+        folder.mkdir()
+        (folder / "about.json").write_text(json.dumps({"format": 1, "shard": shard}))
+    listed = cli("cache", "list", tmp_path)
+    assert not {"\x1b", "\x07"} & set(listed.stdout)
+    assert r"\x1b]0;taken\x07" in listed.stdout
+    assert len(listed.stdout) < 10_000
+    removed, remove = list[Path](), shutil.rmtree
+
+    def held(path: Path) -> None:
+        if path.name[0] == "0":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        removed.append(path)
+        remove(path)
+
+    monkeypatch.setattr(shutil, "rmtree", held)
+    done = cli("cache", "clear", tmp_path)
+    assert (done.returncode, len(removed)) == (2, 2)
+    assert "cannot be removed: Permission denied. 2 were removed." in done.stderr
 
 
 def test_clearing_while_it_is_read_harms_nobody(cached_run: Path) -> None:

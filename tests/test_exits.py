@@ -548,3 +548,24 @@ def test_an_exact_restore_that_does_not_reach_the_state_is_not_charged(book: Led
     (post,) = [line for line in statement(book, "lab") if line["kind"] == "post"]
     assert post["evidence"] == digest.sha256(told)
     assert -post["amount_micro"] == spent
+
+
+def test_a_closed_environment_leaves_no_file_open(book: Ledger) -> None:
+    def ours() -> list[str]:
+        links = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+        found = [os.readlink(link) for link in links if os.path.islink(link)]
+        return [path for path in found if "ledger.db" in path]
+
+    meters = [Meter(prices.current(), AccountFunds(book, "local")) for _ in range(2)]
+    made = catalogue.environment("cartpole_swingup")
+    envs, own = [made(meter=meter) for meter in meters], made()
+    for env in (*envs, own):
+        env.reset(seed=0)
+    assert ours()
+    own.close()
+    envs[0].close()
+    assert ours() == []
+    envs[1].step(PUSH)  # It opens their ledger again.
+    envs[1].close()
+    assert ours() == []
+    assert len([one for one in book.transfers() if one.move.kind == "post"]) == 2

@@ -15,6 +15,7 @@ import pytest
 from running import SHORT, cli, file_of, python, recipe
 
 import sandbox
+from sandbox import jsonfile
 from sandbox.errors import InvalidInputError, SandboxError
 from sandbox.evidence import keys
 from sandbox.ledger import Ledger
@@ -377,3 +378,19 @@ def test_a_shard_takes_no_more_memory_than_it_has_a_right_to(kind: str, copied: 
     said, _, peak = done.stdout.rpartition("peak ")
     assert int(peak) < 500_000, peak  # KiB.
     assert "shard-00000.h5" in said
+
+
+PARTS = {"lists": b"[],", "objects": b"{},", "numbers": b"1,", "texts": b'"ab",'}
+
+
+@pytest.mark.parametrize("kind", PARTS)
+def test_json_takes_no_more_time_and_memory_than_it_has_a_right_to(
+    kind: str, tmp_path: Path
+) -> None:
+    path, part = tmp_path / "about.json", PARTS[kind]
+    path.write_bytes(b'{"a":[' + part * ((60 << 20) // len(part)) + b"0]}")
+    said = fuzzing.refusal(lambda: jsonfile.read(path))
+    assert said.startswith(f"{path}: has ")
+    assert "made to harm" in said
+    path.write_bytes(b'{"a":[' + part * 900_000 + b"0]}")
+    assert len(jsonfile.read(path).data["a"]) == 900_001

@@ -7,10 +7,12 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import fuzzing
 import numpy as np
 import pytest
 from episodes import record, run
@@ -281,3 +283,18 @@ def test_processes_that_open_a_dataset_at_once_find_the_same(tmp_path: Path) -> 
     opening = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     told = {one.communicate()[0] for one in opening}
     assert told == {f"{[one['seed'] for one in records()]}\n"}
+
+
+def test_an_index_file_that_unpacks_to_more_than_it_has_is_made_again(tmp_path: Path) -> None:
+    path = run(tmp_path / "a", records())
+    assert len(Dataset(path)) == COUNT
+    (file,) = index_files()
+    with zipfile.ZipFile(file) as old:
+        parts = {name: old.read(name) for name in old.namelist()}
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as bomb:
+        for name, part in parts.items():
+            bomb.writestr(name, part + bytes(1 << 29) * (name == "head.npy"))
+    with fuzzing.room_for(1 << 28):
+        assert len(Dataset(path).select(policy="play")) == 3
+    with zipfile.ZipFile(file) as new:
+        assert {one.compress_type for one in new.infolist()} == {zipfile.ZIP_STORED}

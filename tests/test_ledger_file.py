@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import random
+import resource
 import shutil
 import signal
 import stat
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -535,3 +536,21 @@ def _post_and_die(book: Ledger, adds: int) -> None:
 
     Pages.add = dying
     book.post("lab", [usage(bytes([n]) * 16, 10) for n in range(3)], b"l" * 16, keep=True)
+
+
+@pytest.mark.parametrize("free", [0, 1, 2])
+def test_too_many_open_files_are_no_fault_of_the_folder(free: int, tmp_path: Path) -> None:
+    book = Ledger(tmp_path / "ledger.db")
+    book.open_account("lab", "prepaid")
+    book.close()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as held:
+        held.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        fds = [held.enter_context(open(os.devnull)) for _ in range(free)]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (fds[-1].fileno() + 1 if fds else 3, hard))
+        for fd in fds:
+            fd.close()
+        with pytest.raises(LedgerError, match=r"Too many open files.*ulimit -n"):
+            book.open_account("other", "prepaid")
+    book.open_account("other", "prepaid")
+    assert book.check() == []

@@ -1,18 +1,28 @@
 """An operator's own prices: checked, installed, fixed in a run's identity, and never changed."""
 
+import datetime
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
+import fuzzing
 import gymnasium
 import pytest
 from running import cli, recipe
 
 import sandbox
 from sandbox import prices
-from sandbox.errors import InvalidInputError, RunConflictError, UnknownNameError
-from sandbox.ledger import Ledger
+from sandbox.errors import (
+    BudgetExhaustedError,
+    InvalidInputError,
+    RunConflictError,
+    UnknownNameError,
+    UnreadableError,
+)
+from sandbox.ledger import AccountFunds, Ledger
 from sandbox.ledger.statement import statement
+from sandbox.meter import Meter
 from sandbox.prices import local
 
 SCHEDULE = """format: 1
@@ -23,6 +33,11 @@ rates:
   pixel: 7
   raw_byte: 0
   reset: 1000
+"""
+LOADS = SCHEDULE.format(version="lab", step=3)
+LOADS += """  simulation_us: 1000000000000
+loads:
+  billiards: {{reset_us: 0, step_us: {step}, picture_us: 0, pixel_ns: 0}}
 """
 
 
@@ -130,6 +145,8 @@ def test_commands_show_and_check_and_take_prices(tmp_path: Path) -> None:
         ("lab", SCHEDULE.format(version="lab", step=3).replace("  reset: 1000\n", ""), "reset"),
         ("lab", "format: 1\n", "version"),
         ("-lab", SCHEDULE.format(version="-lab", step=3), "the first a letter or digit"),
+        ("lab", SCHEDULE.format(version="lab", step=10**12 + 1), "rates.physics_step: must be at"),
+        ("lab", LOADS.format(step=10**12 + 1), "loads.billiards.step_us: must be at most"),
     ],
 )
 def test_a_schedule_that_is_not_valid_is_refused_in_one_line(
@@ -225,3 +242,105 @@ def test_a_list_of_prices_has_those_that_are_good_and_names_the_others(tmp_path:
     bad, gone = done.stderr.splitlines()
     assert "bad.yaml" in bad
     assert "'gone'" in gone
+
+
+@pytest.mark.parametrize("how", ["rates", "load"])
+def test_what_costs_more_than_can_be_booked_is_refused_in_one_line(
+    how: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path, "lab", 10**12)
+    if how == "load":
+        path.write_text(LOADS.format(step=10**9))
+    large = ("generate", "two_room_pixels", "--episodes", 10**8, "--prices", path)
+    done = cli(*map(str, large), "--out", tmp_path / "run")
+    says = "under the price schedule 'lab' this work costs"
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert says in done.stderr
+    assert "nothing may cost more than 1,000,000,000,000" in done.stderr
+    assert "Grant" not in done.stderr  # The account is postpaid.
+    meter = Meter(prices.chosen("lab"), AccountFunds(Ledger(), "local"))
+    if how == "load":
+        with pytest.raises(InvalidInputError, match="this work costs"):
+            gymnasium.make("sandbox:sandbox/Billiards-v0", meter=meter)
+    else:
+        env: Any = gymnasium.make("sandbox:sandbox/Billiards-v0", meter=meter)
+        env.reset(seed=0)
+        assert env.step([0.0, 0.0])[4]["charged"] > 10**12
+        env.close()
+    assert Ledger().check() == []
+
+
+def test_an_episode_stops_before_it_costs_more_than_can_be_booked() -> None:
+    rates = {"physics_step": 10**12, "pixel": 10**12}
+    meter = Meter(prices.PriceSchedule("lab", prices.schedules()[0].effective_from, rates))
+    with pytest.raises(InvalidInputError, match="an episode may cost"):
+        meter.open(meter.price({}), meter.price({"physics_step": 1}), 10**6 + 1, b"")
+    meter.open(meter.price({}), meter.price({"physics_step": 1}), 10**6, b"")
+    picture = meter.price({"pixel": 900_000})
+    assert meter.charge_extra(picture) == 9 * 10**17
+    assert meter.remaining == meter.balance
+    with pytest.raises(BudgetExhaustedError, match="an episode may cost at most"):
+        meter.charge_extra(picture)
+    assert meter.spent == 9 * 10**17
+    capped = Meter(meter.schedule, budget=10)
+    capped.top_up(10**30)
+    assert capped.balance == meter.balance
+
+
+def test_a_schedule_is_not_used_before_its_day(tmp_path: Path) -> None:
+    tomorrow = datetime.date.today() + datetime.timedelta(days=1)
+    path = written(tmp_path)
+    path.write_text(path.read_text().replace("2026-01-01", tomorrow.isoformat()))
+    assert cli("prices", "check", path).returncode == 0
+    for named in (path, "lab-2026"):
+        for command in (("prices", "use", named), ("quote", "push_t_demo", "--prices", named)):
+            done = cli(*command)
+            assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+            assert f"'lab-2026' applies from {tomorrow} on, and it is" in done.stderr
+        assert local.folder().exists() == (named != path)  # Nothing was installed.
+        local.folder().mkdir(parents=True, exist_ok=True)
+        path.rename(local.folder() / path.name) if named == path else None
+    (local.folder() / "default").write_text("lab-2026\n")
+    with pytest.raises(InvalidInputError, match="applies from"):
+        prices.current()
+    assert prices.current(tomorrow) == prices.load("lab-2026")  # Bills are checked as ever.
+    rows = json.loads(cli("prices", "list", "--json").stdout)
+    assert [row["version"] for row in rows if row["current"]] == []
+
+
+@pytest.mark.parametrize("form", fuzzing.FORMS)
+def test_what_lies_in_the_place_of_a_schedule_is_named_and_hides_no_other(
+    form: str, tmp_path: Path
+) -> None:
+    assert cli("prices", "use", written(tmp_path)).returncode == 0
+    for name in ("other.yaml", "default", "lab-2026.digest"):
+        path = local.folder() / name
+        path.write_bytes(path.read_bytes() if path.exists() else b"")
+        kept = path.read_bytes()
+        fuzzing.become(path, form)
+        says = ": has 1,099,511,627,776 bytes" if form == "huge" else ": is a "
+        listed = cli("prices", "list")
+        assert listed.returncode == 0
+        assert "the package's" in listed.stdout
+        assert f"{path}{says}" in listed.stderr, listed.stderr
+        used = "other" if name == "other.yaml" else "lab-2026"
+        for command in (("prices", "show", used), ("quote", "push_t_demo", "--prices", used)):
+            done = cli(*command)
+            wrong = name != "default"
+            assert (done.returncode, len(done.stderr.splitlines())) == (2 * wrong, wrong), done
+        path.rmdir() if form == "folder" else path.unlink()
+        path.write_bytes(kept) if name == "default" else None
+
+
+def test_a_default_that_cannot_be_read_now_is_not_to_be_deleted(
+    tmp_path: Path,
+) -> None:
+    assert cli("prices", "use", written(tmp_path)).returncode == 0
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(UnreadableError, match=r"default: .*Too many open files; .*ulimit -n"):
+            prices.current()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert prices.current().version == "lab-2026"

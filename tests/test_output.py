@@ -14,8 +14,12 @@ import pytest
 from running import cli, clis, recipe
 
 import sandbox
+from sandbox.cli import show
 from sandbox.errors import MOST_CHARACTERS, SandboxError, UnknownNameError
 from sandbox.ledger import Ledger
+from sandbox.report.coverage import Coverage, draw
+from sandbox.verification.prove import Proof
+from sandbox.verification.report import Report
 
 COMMAND = [sys.executable, "-m", "sandbox"]
 ASCII = {
@@ -260,9 +264,18 @@ def test_a_full_disk_behind_stdout_is_one_line_and_a_closed_pipe_is_none() -> No
         with open("/dev/full", "wb") as nowhere:
             full = subprocess.run([*COMMAND, *command], stderr=nowhere, check=False)
         assert full.returncode == 2
-    line = f"'{sys.executable}' -m sandbox schema recipe | true"
-    ended = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
-    assert ended.stderr == ""
+    for command in ("schema recipe", "envs"):  # By print, and as a table.
+        reader, writer = os.pipe()
+        os.close(reader)
+        with open(writer, "wb") as nobody:
+            ended = subprocess.run(
+                [*COMMAND, *command.split()],
+                stdout=nobody,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert (ended.returncode, ended.stderr) == (141, "")
 
 
 @pytest.mark.parametrize(
@@ -327,3 +340,29 @@ def test_a_message_is_one_line_of_limited_length_that_controls_no_terminal() -> 
     assert told.startswith("a b\\x1b[31m\\ud800xxx")
     assert len(told) < MOST_CHARACTERS + 20
     assert len(str(UnknownNameError("factor", "y" * 70_000, ["t_mass_kg"]))) < 200
+
+
+def test_what_a_stranger_wrote_controls_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    bad = "\x1b]0;taken\x07\x1b[2J :skull: [red]"
+    column = {"name": bad, "dtype": bad, "shape": (), "unit": bad, "meaning": bad}
+    policy = {"policy": bad, "episodes": 1, "success": 1.0, "mean_steps": 1.0, "mean_return": 1.0}
+    facts = {"path": bad, "episodes": 1, "environments": [bad], "rows": 1, "shards": 1}
+    facts |= {"bytes": 1, "raw_bytes": 1, "charge_micro": 1, "columns": [column]}
+    show.summary({**facts, "policies": [{**policy, "charge_micro": 1}]})
+    show.coverage(
+        Coverage(bad, policies=[policy], warnings=[bad], moved={bad: 1.0}, events={bad: 1})
+    )
+    show.proof(Proof(shown=[bad], notes=[bad], faults=[bad]))
+    show.report(Report(checked=[bad], notes=[bad], faults=[bad]))
+    show.table(bad, [{bad: [bad]}])
+    show.warn(bad)
+    said = "".join(capsys.readouterr())
+    assert not {"\x1b", "\x07"} & set(said)
+    assert said.count(r"\x1b]0;taken\x07\x1b[2J :skull: [red]") == 22
+
+
+def test_a_picture_of_a_coverage_has_any_name(tmp_path: Path) -> None:
+    names = ("\x1b[31m", "$x^{$", "\u4e2d\u6587", "x" * 10_000)
+    policies = [{"policy": name, "success": 1.0, "mean_return": 1.0} for name in names]
+    draw(Coverage("billiards", policies=policies), tmp_path / "cover.png")
+    assert (tmp_path / "cover.png").stat().st_size

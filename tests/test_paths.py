@@ -145,3 +145,16 @@ def test_commands_take_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert sorted(name for name in os.listdir() if name[0] != ".") == [
         *("c.png", "grown.json", "home", "preview", "proof.json", "r.yaml", "run")
     ]
+
+
+def test_a_relative_home_means_the_same_in_processes_that_are_started_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SANDBOX_HOME", "here")
+    assert Ledger().balance("local").posted_micro == 0
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    where = "from sandbox import content; print(content.home(), content.cache())"
+    done = python("-c", where, cwd=tmp_path / "elsewhere")
+    assert done.stdout.split() == [str(tmp_path / "here"), str(tmp_path / "here" / "cache")]

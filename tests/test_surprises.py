@@ -73,6 +73,15 @@ def test_the_same_plan_for_the_same_seed_and_another_for_another(tmp_path: Path)
     assert planned(run, IMPOSSIBLE, 2) != planned(run, IMPOSSIBLE, 2, seed=1)
 
 
+def test_numbers_out_of_range_are_refused(tmp_path: Path) -> None:
+    run = recorded("billiards", tmp_path / "run", 1, observation=["proprio"])
+    wrong: list[dict[str, Any]] = [{"pairs": 10**30}, {"pairs": 10**5000}]
+    for one in (*wrong, {"seed": -1}, {"seed": 2**63}):
+        with pytest.raises(InvalidInputError, match="give a"):
+            sandbox.surprises(run.path, tmp_path / "out", **one)
+    assert not (tmp_path / "out").exists()
+
+
 def test_surprises_that_cannot_be_are_refused(tmp_path: Path) -> None:
     run = recorded("tower", tmp_path / "run", 4, labels=False)
     for kinds, wanted, during, says in (

@@ -84,7 +84,6 @@ MAY_OPEN = {  # Who opens files otherwise than by `files`, and why that is safe.
     "ledger.holder": "what the system says of processes",
     "ledger.schema": "an empty ledger in memory",
     "ledger.sqlite": "the ledger of this user",
-    "prices.local": "the choice of this user",
     "renderer.geometry": "Pillow opens what `files` has opened",
     "renderer.jit": "its own source",
     "renderer.mesh": "its own cache; trimesh reads bytes that `files` has read",

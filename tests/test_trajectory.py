@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fuzzing
 import h5py
 import numpy as np
 import pytest
@@ -885,3 +886,20 @@ def test_what_is_no_shard_is_refused(tmp_path: Path) -> None:
         file.create_group("data/demo_0")
     with pytest.raises(FormatError, match="no trajectory file of ours"):
         ShardReader(tmp_path / "foreign.h5")
+
+
+def test_what_follows_the_records_of_a_growing_shard_is_not_read(tmp_path: Path) -> None:
+    path = interrupted(tmp_path, 3)
+    with sidecar(path).open("ab") as file:
+        file.write(b"\n" * (100 << 20))
+
+    def read() -> list[Any]:
+        with ShardReader(part(path)) as reader:
+            return [record["episode"] for record in reader.records]
+
+    with fuzzing.room_for(50 << 20):
+        assert read() == [0, 1, 2]
+    kept = sidecar(path).read_bytes().split(b"\n")[:2]
+    sidecar(path).write_bytes(b"\n".join(kept) + b"\n{")
+    with pytest.raises(FormatError, match="has 2 of the 3 records"):
+        read()

@@ -4,9 +4,11 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, reduce
 from inspect import Parameter
-from typing import Any, get_args, get_type_hints
+from operator import or_
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import typer
 from typer.models import ArgumentInfo, CommandInfo, OptionInfo
@@ -178,4 +180,15 @@ def _value(parameter: Parameter) -> str:
 
 def _spelled(annotation: Any) -> str:
     """Return a type as one writes it, without the names of modules."""
-    return re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", inspect.formatannotation(annotation))
+    text = inspect.formatannotation(_plain(annotation))
+    return re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", text)
+
+
+def _plain(annotation: Any) -> Any:
+    """Return a type without the bounds of its values, which errors say."""
+    inner = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        return inner[0]
+    if isinstance(annotation, UnionType) or get_origin(annotation) is Union:
+        return reduce(or_, map(_plain, inner))
+    return annotation

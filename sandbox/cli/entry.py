@@ -21,7 +21,11 @@ def main() -> None:
     except SandboxError as error:
         _end(str(error))
     except BrokenPipeError:  # Such as `| head`: who reads has seen enough.
-        sys.exit(141)
+        _stop_printing()
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # Typer would exit with 1.
+            _stop_printing()
+        raise
     except OSError as error:  # What the system refuses, and no message of ours foresaw.
         where = f"{error.filename}: " if error.filename else ""
         _end(f"{where}{error.strerror or error}. Look at the disk and its permissions.")
@@ -38,6 +42,12 @@ def _flush() -> None:
         raise
 
 
+def _stop_printing() -> NoReturn:
+    """Exit as a program does that is ended because nobody reads what it prints."""
+    _give_up(sys.stdout)
+    sys.exit(141)
+
+
 def _give_up(stream: TextIO) -> None:
     """Print no more to a stream: Python would try once more when it ends."""
     with suppress(OSError, ValueError):
@@ -48,7 +58,7 @@ def _end(message: str) -> NoReturn:
     from rich.console import Console
     from rich.markup import escape
 
-    console = Console(stderr=True, soft_wrap=True)
+    console = Console(stderr=True, soft_wrap=True, emoji=False)
     try:
         console.print(f"[bold red]error:[/] {escape(line(message))}", highlight=False)
     except OSError:  # Such as a full disk behind stderr.

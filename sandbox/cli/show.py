@@ -34,6 +34,10 @@ class _Out(Console):
             return ConsoleDimensions(_NO_TERMINAL, lines)
         return ConsoleDimensions(columns or _UNKNOWN_TERMINAL, lines)
 
+    def on_broken_pipe(self) -> None:
+        """Let the command end as it does wherever nobody reads on; rich would exit with 1."""
+        raise BrokenPipeError
+
     @size.setter
     def size(self, new_size: tuple[int, int]) -> None:
         self._width, self._height = new_size
@@ -41,7 +45,7 @@ class _Out(Console):
 
 _NO_TERMINAL = 10_000
 _UNKNOWN_TERMINAL = 80  # Columns, where a terminal says 0.
-OUT = _Out(highlight=False)
+OUT = _Out(highlight=False, emoji=False)
 _UNITS = {
     "physics_step": "physics steps",
     "pixel": "pixels",
@@ -54,13 +58,13 @@ _UNITS = {
 
 def note(text: str) -> None:
     """Print a line; it is not cut where the terminal ends, so that a path in it can be copied."""
-    OUT.print(escape(line(text)), soft_wrap=True)
+    OUT.print(_plain(text), soft_wrap=True)
 
 
 def warn(text: str) -> None:
     """Print a line on stderr, beside what a command prints for programs."""
-    error = Console(stderr=True, soft_wrap=True, highlight=False)
-    error.print(f"[yellow]warning:[/] {escape(line(text))}")
+    error = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
+    error.print(f"[yellow]warning:[/] {_plain(text)}")
 
 
 def table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -68,14 +72,14 @@ def table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     if not rows:
         note(f"{title}: none.")
         return
-    drawn = Table(title=escape(title), title_justify="left", title_style="bold")
+    drawn = Table(title=_plain(title), title_justify="left", title_style="bold")
     for key, value in rows[0].items():
         right = isinstance(value, int | float) and not isinstance(value, bool)
         drawn.add_column(
-            key.replace("_", " "), justify="right" if right else "left", overflow="fold"
+            _plain(key.replace("_", " ")), justify="right" if right else "left", overflow="fold"
         )
     for row in rows:
-        drawn.add_row(*(escape(_text(value)) for value in row.values()))
+        drawn.add_row(*(_plain(_text(value)) for value in row.values()))
     OUT.print(drawn)
 
 
@@ -104,7 +108,7 @@ def pairs(found: "Sequence[Pair]") -> None:
 def items(title: str, quantities: Mapping[str, int], total: str, version: str) -> None:
     """Print what work costs under a version of the prices, unit by unit."""
     schedule = prices.load(version)
-    drawn = Table(title=escape(title), title_justify="left", title_style="bold", show_footer=True)
+    drawn = Table(title=_plain(title), title_justify="left", title_style="bold", show_footer=True)
     drawn.add_column("work", footer=total)
     drawn.add_column("quantity", justify="right")
     drawn.add_column("microcredits each", justify="right")
@@ -163,16 +167,16 @@ def sweep(found: "Sweep", folder: Path) -> None:
 def report(report: "Report") -> None:
     """Print what verifying found."""
     for text in report.notes:
-        OUT.print(f"[yellow]note:[/] {escape(line(text))}", soft_wrap=True)
+        OUT.print(f"[yellow]note:[/] {_plain(text)}", soft_wrap=True)
     for fault in report.faults[:20]:
-        OUT.print(f"[bold red]fault:[/] {escape(line(fault))}", soft_wrap=True)
+        OUT.print(f"[bold red]fault:[/] {_plain(fault)}", soft_wrap=True)
     if len(report.faults) > 20:
         note(f"and {len(report.faults) - 20} faults more.")
     for text in report.checked:
-        OUT.print(f"[green]checked:[/] {escape(text)}", soft_wrap=True, highlight=False)
+        OUT.print(f"[green]checked:[/] {_plain(text)}", soft_wrap=True, highlight=False)
     verdict = "[bold green]VERIFIED[/]:"
     if report.faults:
-        verdict = f"[bold red]FAILED[/]: {escape(report.counted())}; of"
+        verdict = f"[bold red]FAILED[/]: {_plain(report.counted())}; of"
     OUT.print(
         f"{verdict} {report.episodes:,} episodes ({report.rows:,} rows) re-hashed, "
         f"{report.replayed:,} simulated again bit for bit, "
@@ -202,7 +206,7 @@ def audit(found: "Audit", refund: bool) -> None:
     """Print what an audit supports."""
     report(found.report)
     note(f"Nonce {found.nonce}; log of {found.size} entries, root {found.root}.")
-    OUT.print(found.statement, style="bold", soft_wrap=True, highlight=False)
+    OUT.print(_plain(found.statement), style="bold", soft_wrap=True, highlight=False)
     if found.report.failed and not refund:
         note("Give their charges back with --refund.")
 
@@ -249,7 +253,7 @@ def coverage(found: "Coverage") -> None:
     ]
     table("Policies", rows)
     for text in found.warnings:
-        OUT.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
+        OUT.print(f"[yellow]warning:[/] {_plain(text)}", soft_wrap=True)
 
 
 def _share(shares: Mapping[str, float], name: str) -> str:
@@ -259,11 +263,11 @@ def _share(shares: Mapping[str, float], name: str) -> str:
 def proof(found: "Proof") -> None:
     """Print what a proof shows."""
     for text in found.shown:
-        OUT.print(f"[green]shown:[/] {escape(text)}", soft_wrap=True, highlight=False)
+        OUT.print(f"[green]shown:[/] {_plain(text)}", soft_wrap=True, highlight=False)
     for text in found.notes:
-        OUT.print(f"[yellow]note:[/] {escape(text)}", soft_wrap=True)
+        OUT.print(f"[yellow]note:[/] {_plain(text)}", soft_wrap=True)
     for text in found.faults:
-        OUT.print(f"[bold red]fault:[/] {escape(text)}", soft_wrap=True)
+        OUT.print(f"[bold red]fault:[/] {_plain(text)}", soft_wrap=True)
     OUT.print("[bold red]FAILED[/]" if found.faults else "[bold green]VERIFIED[/]")
 
 
@@ -310,3 +314,8 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(str(item) for item in cast(list[object], value))
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _plain(text: str) -> str:
+    """Return any text as markup that prints it as one line, without what controls a terminal."""
+    return escape(line(text))

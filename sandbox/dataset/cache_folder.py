@@ -16,6 +16,7 @@ from sandbox.trajectory.shard import PART
 
 ABOUT, LOCK = "about.json", ".lock"
 FORMAT = 1  # Of what is in a folder; another is not read.
+_MOST_ABOUT = 1 << 16  # Bytes of ABOUT; a path is shorter.
 _NAME = re.compile("[0-9a-f]{32}-[0-9a-f]{32}")
 
 
@@ -102,25 +103,28 @@ def clear(root: Path) -> list[Held]:
     """Remove all decoded rows in a folder, and nothing else; return what was there.
 
     Raises:
-        SandboxError: some cannot be removed.
+        SandboxError: some cannot be removed; all others were.
     """
-    found = listed(root)
+    found, left = listed(root), list[str]()
     for held in found:
         try:
             shutil.rmtree(held.folder)
         except OSError as error:
-            raise SandboxError(
-                f"{held.folder}: cannot be removed: {error.strerror}. Get permission there."
-            ) from None
+            left.append(f"{held.folder}: cannot be removed: {error.strerror or error}")
+    if left:
+        others = f", nor can {len(left) - 1} others" if len(left) > 1 else ""
+        raise SandboxError(
+            f"{left[0]}{others}. {len(found) - len(left)} were removed. Get permission there."
+        )
     return found
 
 
 def _listed(root: Path) -> Iterator[Held]:
     for folder in root.iterdir() if root.is_dir() else ():
-        if not _NAME.fullmatch(folder.name) or folder.is_symlink():
+        if not _NAME.fullmatch(folder.name) or folder.is_symlink() or not folder.is_dir():
             continue
         try:
-            shard = str(jsonfile.read(folder / ABOUT).data.get("shard", ""))
+            shard = str(jsonfile.read(folder / ABOUT, _MOST_ABOUT).data.get("shard", ""))
         except SandboxError:  # Half made, or damaged: it takes room all the same.
             shard = ""
         yield Held(folder, shard, size(folder), _is_current(folder, shard))

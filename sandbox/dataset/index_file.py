@@ -199,6 +199,8 @@ class _Stored:
     def __init__(self, path: Path, data: bytes) -> None:
         self._path = path
         self._file = np.load(BytesIO(data), allow_pickle=False)  # It checks the sum of each part.
+        if any(part.compress_type or part.file_size > len(data) for part in _parts(data)):
+            raise ValueError("unpacks to more than it has")  # We write nothing compressed.
         head = json.loads(self._file["head"].tobytes())
         if head["format"] != _FORMAT:
             raise ValueError("another format")
@@ -264,6 +266,12 @@ def _load(path: Path) -> Holdings | None:
     except _DAMAGE:
         return None
     return Holdings(stored.shards, Facts(stored.texts, columns))
+
+
+def _parts(data: bytes) -> list[zipfile.ZipInfo]:
+    """Return what a ZIP file says of its parts."""
+    with zipfile.ZipFile(BytesIO(data)) as file:
+        return file.infolist()
 
 
 def _save(path: Path, found: Holdings, kept: Holdings | None) -> None:

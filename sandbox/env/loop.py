@@ -252,12 +252,13 @@ class SandboxEnv(Task):
 
     @final
     def close(self) -> None:
-        """Post what is owed and close the Bullet client; it cannot be reset again."""
+        """Post what is owed, close the Bullet client and the ledger's file; no reset follows."""
         exits.refuse_asking(self, "close")
         try:
             self.settle()
         finally:
             self.closed = self.episode.over = True
+            self.meter.close()
             self.world.close()
             super().close()
 

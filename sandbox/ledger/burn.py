@@ -59,7 +59,7 @@ def covered(
     """
     if not first and lots and not lots[0].meters and lots[0].free >= sum(charges.values()):
         return {(unit, lots[0].pot): amount for unit, amount in charges.items() if amount}, 0
-    room = _ENDLESS if overdraft is None else max(0, overdraft)
+    room = sum(charges.values()) if overdraft is None else max(0, overdraft)
     share = _Share(charges, lots, room)
     if first:
         share.take_aside(first)

@@ -76,6 +76,10 @@ class AccountFunds:
         if self.limited:
             self.ledger.void(self.account, episode_id)
 
+    def close(self) -> None:
+        """Close the ledger's file; whoever uses the ledger next opens it again."""
+        self.ledger.close()
+
 
 class Lease:
     """Credit held for a run, which pays for its episodes; posts are booked in batches.
@@ -171,6 +175,9 @@ class Lease:
         """Charge nothing for an episode; its reservation serves the next one."""
         self._left += self.limited
         self.to_come += self.limited
+
+    def close(self) -> None:
+        """Do nothing: the run that holds the lease goes on with its ledger."""
 
     def flush(self, *, close: bool = False) -> list[Receipt]:
         """Post the waiting episodes; with `close`, release what is held."""

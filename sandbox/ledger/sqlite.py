@@ -11,12 +11,14 @@ from typing import Any
 
 import apsw
 
+from sandbox import files
 from sandbox.errors import LedgerError, NoLedgerError
 from sandbox.ledger import locks, schema
 from sandbox.ledger.pages import DAMAGE, Draft, Pages
 from sandbox.ledger.schema import APPLICATION_ID, FORMAT
 
 BUSY_MS = 30_000
+_FILES = 4  # That SQLite has open at once: the database, the WAL, its index, the folder.
 _ROOM = 2**16  # Bytes that SQLite needs at once for the files beside the ledger.
 
 
@@ -99,9 +101,10 @@ class Store:
 
     def close(self) -> None:
         """Close the file; the next transaction opens it again."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        with _TURN:  # Another thread may be in a transaction.
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
 
     @contextmanager
     def _plain_errors(self) -> Generator[None]:
@@ -119,8 +122,12 @@ class Store:
         except (apsw.CantOpenError, apsw.IOError, apsw.PermissionsError) as error:
             if _is_full(self.path):
                 raise LedgerError(self._full()) from error
+            lack = files.lacking(_FILES)
+            what, remedy = (
+                (lack.strerror, files.remedy(lack, _REMEDY)) if lack else (error, _REMEDY)
+            )
             raise LedgerError(
-                f"{self.path}: cannot be opened or written ({error}). Nothing was booked. {_REMEDY}"
+                f"{self.path}: cannot be opened or written ({what}). Nothing was booked. {remedy}"
             ) from error
         except (apsw.Error, UnicodeDecodeError) as error:
             raise LedgerError(
@@ -195,7 +202,8 @@ class Store:
             if os.path.isdir(self.path):  # Nor may look for it.
                 raise LedgerError(f"{self.path}: is a folder, no ledger. Move it away.") from error
             raise LedgerError(
-                f"{self.path.parent}: cannot be made ({error.strerror}). {_REMEDY}"
+                f"{self.path}: cannot be made or opened ({error.strerror}). "
+                f"{files.remedy(error, _REMEDY)}"
             ) from error
         return apsw.Connection(str(self.path), vfs=self._vfs)
 

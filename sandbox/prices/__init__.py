@@ -5,6 +5,7 @@ from sandbox.prices.local import chosen, current, load
 from sandbox.prices.schedule import (
     MAX_CREDITS,
     MICRO,
+    MOST_MICRO,
     UNITS,
     PriceSchedule,
     credits,
@@ -18,6 +19,7 @@ from sandbox.prices.schedule import (
 __all__ = [
     "MAX_CREDITS",
     "MICRO",
+    "MOST_MICRO",
     "UNITS",
     "Load",
     "PriceSchedule",

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Rate = Annotated[int, Field(ge=0)]
+Rate = Annotated[int, Field(ge=0, le=10**12)]  # Microcredits: a million credits a unit.
+Time = Annotated[int, Field(ge=0, le=10**12)]
 
 
 class Rates(BaseModel):
@@ -26,10 +27,10 @@ class LoadEntry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    reset_us: Rate
-    step_us: Rate
-    picture_us: Rate
-    pixel_ns: Rate
+    reset_us: Time
+    step_us: Time
+    picture_us: Time
+    pixel_ns: Time
 
 
 class Document(BaseModel):

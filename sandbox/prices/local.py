@@ -12,7 +12,8 @@ from sandbox.prices import schedule as shipped
 from sandbox.prices.schedule import PriceSchedule
 
 _DEFAULT = "default"
-_SEAL, _SEAL_BYTES = ".digest", 100  # The ending, and the largest size, of a schedule's digest.
+_SEAL = ".digest"  # The ending of the file with a schedule's digest.
+_MOST_BYTES = 100  # Of the files that hold a version or a digest.
 
 
 def folder() -> Path:
@@ -42,7 +43,7 @@ def load(version: str) -> PriceSchedule:
         if one.version == version:
             return one
     path = folder() / f"{version}.yaml"
-    if shipped.is_version(version) and path.is_file():
+    if shipped.is_version(version) and os.path.lexists(path):
         return _read(path)
     names = [one.version for one in shipped.schedules()]
     names += [one.stem for one in folder().glob("*.yaml")]
@@ -50,36 +51,45 @@ def load(version: str) -> PriceSchedule:
 
 
 def current(on: datetime.date | None = None) -> PriceSchedule:
-    """Return the operator's default, else the package's newest that applies on a day, or today."""
+    """Return the operator's default, else the package's newest that applies on a day, or today.
+
+    Raises:
+        UnknownNameError, InvalidInputError: the default does not exist, or does not apply yet.
+    """
     chosen = default()
-    return shipped.current(on) if chosen is None else load(chosen)
+    return shipped.current(on) if chosen is None else _begun(load(chosen), on)
 
 
 def default() -> str | None:
     """Return the version that the operator chose here, else in SANDBOX_PRICES; None without."""
-    elsewhere = os.environ.get("SANDBOX_PRICES") or None
+    path = folder() / _DEFAULT
     try:
-        return (folder() / _DEFAULT).read_text().strip() or elsewhere
-    except FileNotFoundError:
-        return elsewhere
-    except (OSError, UnicodeDecodeError) as error:
+        here = (files.read_if_there(path, _MOST_BYTES, InvalidInputError) or b"").decode()
+    except (InvalidInputError, UnicodeDecodeError) as error:
+        what = error if isinstance(error, InvalidInputError) else f"{path}: is no text."
         raise InvalidInputError(
-            f"{folder() / _DEFAULT}: cannot be read: {error}. Write the version of a price "
-            "schedule into it, or delete it."
+            f"{what} Write the version of a price schedule into it, or delete it."
         ) from None
+    return here.strip() or os.environ.get("SANDBOX_PRICES") or None
 
 
 def use(version: str | None) -> None:
     """Make a schedule the default of new runs and environments; None is the package's choice.
 
     Raises:
-        UnknownNameError: there is no such schedule. Nothing was changed.
+        UnknownNameError, InvalidInputError: there is no such schedule, or it does not apply yet.
+            Nothing was changed.
     """
     path = folder() / _DEFAULT
     if version is None:
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise SandboxError(
+                f"{path}: cannot be removed: {error.strerror}. Nothing was changed."
+            ) from None
         return
-    _seal(load(version))
+    _seal(_begun(load(version)))
     durable.replace(path, f"{version}\n".encode())
 
 
@@ -90,13 +100,14 @@ def chosen(named: str | Path | None) -> PriceSchedule:
         named: a version, a path that ends in .yaml, or None for the current schedule.
 
     Raises:
-        UnknownNameError, InvalidInputError: there is none, or it is not valid.
+        UnknownNameError, InvalidInputError: there is none, it is not valid, or it does not apply
+            yet.
     """
     if named is None:
         return current()
     if str(named).endswith((".yaml", ".yml")):
         return install(Path(named))
-    found = load(str(named))
+    found = _begun(load(str(named)))
     with suppress(SandboxError):  # Where nothing can be written, nobody can change it either.
         _seal(found)
     return found
@@ -113,7 +124,7 @@ def check(path: Path) -> PriceSchedule:
     here, sealed = folder() / f"{found.version}.yaml", _sealed(found.version)
     if sealed:  # The file may be put back where it was changed.
         known.append(sealed)
-    elif here.is_file():
+    elif os.path.lexists(here):
         known.append(_read(here).digest)
     if any(digest != found.digest for digest in known):
         raise InvalidInputError(
@@ -127,16 +138,27 @@ def install(path: Path) -> PriceSchedule:
     """Copy a schedule's file to where its bills can be checked later, and return the schedule.
 
     Raises:
-        InvalidInputError: see `check`. Nothing was copied.
+        InvalidInputError: see `check`; or it does not apply yet. Nothing was copied.
         SandboxError: it cannot be copied.
     """
     from sandbox import document  # Pydantic and YAML take 60 ms, and every command comes by here.
 
-    found = check(path)
+    found = _begun(check(path))
     if all(one.version != found.version for one in shipped.schedules()):
         data = files.read(files.place(path), document.MAX_BYTES, InvalidInputError)
         _seal(found)
         durable.replace(folder() / f"{found.version}.yaml", data)
+    return found
+
+
+def _begun(found: PriceSchedule, on: datetime.date | None = None) -> PriceSchedule:
+    """Return a schedule; InvalidInputError if it does not apply yet on a day, or today."""
+    day = on or datetime.date.today()
+    if found.effective_from > day:
+        raise InvalidInputError(
+            f"the price schedule {found.version!r} applies from {found.effective_from} on, and it "
+            f"is {day}. Nothing was done. Use it from that day on; until then, another one."
+        )
     return found
 
 
@@ -160,14 +182,16 @@ def _seal(found: PriceSchedule) -> None:
 def _sealed(version: str) -> str:
     """Return the digest that a schedule had when it was installed; "" if that is not known."""
     path = folder() / f"{version}{_SEAL}"
-    if not path.exists():
-        return ""
-    return files.read(path, _SEAL_BYTES, InvalidInputError).decode(errors="replace").strip()
+    data = files.read_if_there(path, _MOST_BYTES, InvalidInputError)
+    return (data or b"").decode(errors="replace").strip()
 
 
 def _read(path: Path) -> PriceSchedule:
     """Return the operator's schedule in a file, which is parsed again only if it changed."""
-    state = path.stat()
+    try:
+        state = path.lstat()  # A link is not followed.
+    except OSError as error:
+        raise files.refusal(path, error, InvalidInputError) from None
     found = _parsed(path, state.st_mtime_ns, state.st_size)
     if any(one.version == found.version for one in shipped.schedules()):
         raise InvalidInputError(

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 UNITS = ("physics_step", "pixel", "raw_byte", "reset", "simulation_us", "drawing_us")
 MICRO = 1_000_000  # Microcredits in a credit; this never changes.
-MAX_CREDITS = 10**12
+MAX_CREDITS = 10**12  # Of an amount; as microcredits it fits in 64 bits, and so do nine of them.
+MOST_MICRO = MAX_CREDITS * MICRO
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _FOLDER = Path(__file__).parent
 _NUMBER = re.compile(r"(\d{1,3}(,\d{3})+|\d*)(\.\d*)?(e[+-]?\d{1,2})?", re.ASCII | re.IGNORECASE)
@@ -58,7 +59,8 @@ class PriceSchedule:
 
         Raises:
             UnknownNameError: a unit has no rate.
-            InvalidInputError: a quantity is negative or not a whole number.
+            InvalidInputError: a quantity is negative or not a whole number, or all of them cost
+                more than 10**12 credits.
         """
         return sum(self.charges(quantities).values())
 
@@ -73,6 +75,12 @@ class PriceSchedule:
                     f"{unit}: {shown(quantity)} is no quantity; give 0 or more."
                 )
             found[unit] = self.rates[unit] * quantity
+        if sum(found.values()) > MOST_MICRO:
+            raise InvalidInputError(
+                f"under the price schedule {self.version!r} this work costs "
+                f"{credits(sum(found.values()))} credits, and nothing may cost more than "
+                f"{MAX_CREDITS:,}. Ask for less work, or use lower prices."
+            )
         return found
 
     @property

@@ -2,6 +2,7 @@
 
 import io
 import math
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,7 +16,7 @@ from sandbox import catalogue, durable, files, outputs
 from sandbox.dataset.dataset import Dataset
 from sandbox.dataset.overlap import overlap
 from sandbox.env import SandboxEnv
-from sandbox.errors import FormatError, InvalidInputError
+from sandbox.errors import FormatError, InvalidInputError, line
 from sandbox.report.summary import policies
 from sandbox.run.folder import Folder
 from sandbox.run.record import Record
@@ -266,15 +267,22 @@ def draw(found: Coverage, path: str | Path) -> None:
     for n, counts in enumerate(found.actions):
         axis.plot(middles, np.array(counts) / max(1, sum(counts)), label=f"action {n}")
     axis.set(title="actions", xlabel="value", ylabel="share", ylim=(0, None))
-    if len(found.actions) <= 8:
+    if 0 < len(found.actions) <= 8:
         axis.legend(fontsize=8)
     axis = axes.pop(0)
-    told = [f"{p['policy']}\n{p['success']:.0%}" for p in found.policies]
+    told = [f"{_label(str(p['policy']))}\n{p['success']:.0%}" for p in found.policies]
     axis.bar(told, [p["mean_return"] for p in found.policies], color="#c97b3d")
     axis.set(title="mean return, and success, by policy")
     axis.tick_params(axis="x", labelsize=8)
     for axis in axes:
         axis.set_visible(False)
     made = io.BytesIO()
-    figure.savefig(made, format=ending(path), dpi=110)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # A name in a script of its own.
+        figure.savefig(made, format=ending(path), dpi=110)
     durable.replace(path, made.getvalue())
+
+
+def _label(text: str) -> str:
+    """Return a text of a stranger's as a short label, in which $ begins no mathematics."""
+    return line(text[:40]).replace("$", r"\$")

@@ -26,6 +26,7 @@ RUN, MANIFEST = "run.json", "manifest.json"
 ENDED, ENDS = "ended", ("credit", "budget")  # In a manifest: why a run ended early.
 BOOKING = ".ledger.json"  # No part of the dataset: another ledger gives the same bytes.
 _HEADER_BYTES = 4096  # A growing shard of this size has no header yet.
+_MOST_BOOKING = 1 << 16  # Bytes of BOOKING.
 _HEX = re.compile("[0-9a-f]{32} [0-9a-f]{16}")
 
 
@@ -203,7 +204,7 @@ class Folder:
         path = self.path / BOOKING
         if not path.exists():
             return None
-        data = jsonfile.read(path).data
+        data = jsonfile.read(path, _MOST_BOOKING).data
         if not _HEX.fullmatch(f"{data.get('ledger')} {data.get('lease')}"):
             raise FormatError(f"{path}: names no ledger and lease; restore it from a copy.")
         return Booking(str(data["ledger"]), bytes.fromhex(data["lease"]))

@@ -4,6 +4,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sandbox import files
 from sandbox.errors import LedgerError, LockedError, RunConflictError, SandboxError
 from sandbox.ledger import Ledger
 from sandbox.ledger.locks import alone
@@ -29,9 +30,10 @@ def lock(folder: Path, *, make: bool = False, worker: int | None = None) -> Gene
             "another --out."
         ) from None
     except OSError as error:
+        remedy = files.remedy(error, "Make room, or give another --out.")
         raise SandboxError(
             f"{folder}: cannot be written: {error.strerror or error}. Nothing was charged for what "
-            "is not kept; make room, or give another --out."
+            f"is not kept. {remedy}"
         ) from error
 
 

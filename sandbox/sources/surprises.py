@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox.env import HAPPENS, SandboxEnv
-from sandbox.errors import FormatError, InvalidInputError, UnknownNameError
+from sandbox.errors import FormatError, InvalidInputError, UnknownNameError, shown
 from sandbox.observation import PICTURES
 from sandbox.run.folder import Folder
 from sandbox.run.record import Record
@@ -58,11 +58,7 @@ def planned(
     Raises:
         UnknownNameError, InvalidInputError: there is no such kind or event, or too few moments.
     """
-    for kind in kinds or ():
-        if kind not in IMPOSSIBLE:
-            raise UnknownNameError("surprise", kind, IMPOSSIBLE)
-    if wanted < 1 or (kinds is not None and not kinds):
-        raise InvalidInputError("give at least one kind of surprise, and at least one pair.")
+    _check(kinds, wanted, seed)
     rng = np.random.default_rng([seed, wanted])
     pasts: list[dict[str, Any]] = []
     branches: list[dict[str, Any]] = []
@@ -85,6 +81,19 @@ def planned(
     if not pasts:
         raise InvalidInputError(_too_few(folder, 0, "any surprise", during, wanted))
     return {"run": folder.run, "pasts": pasts, "branches": branches}
+
+
+def _check(kinds: Sequence[str] | None, wanted: int, seed: int) -> None:
+    """Refuse a kind that there is not, no kind, or a number out of range."""
+    for kind in kinds or ():
+        if kind not in IMPOSSIBLE:
+            raise UnknownNameError("surprise", kind, IMPOSSIBLE)
+    if wanted < 1 or (kinds is not None and not kinds):
+        raise InvalidInputError("give at least one kind of surprise, and at least one pair.")
+    if wanted > plans.MOST_BRANCHES:
+        raise InvalidInputError(f"pairs {shown(wanted)}: give at most {plans.MOST_BRANCHES:,}.")
+    if not 0 <= seed < 2**63:
+        raise InvalidInputError(f"seed {shown(seed)}: give a whole number from 0 to 2^63 - 1.")
 
 
 def _possible(folder: Folder) -> list[str]:

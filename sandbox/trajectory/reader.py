@@ -89,7 +89,7 @@ class ShardReader:
         """The records of the episodes: a tenth of a millisecond each, where rows are read alone."""
         with self._damage("its records are damaged"), self.session() as file:
             texts = untrusted.texts(file, growing=False)
-            records = untrusted.objects(texts["episodes"], "its records")
+            records = untrusted.objects(texts["episodes"], "its records", len(self))
             if len(records) != len(self):
                 raise FormatError(
                     f"it has {len(records)} records for {len(self)} episodes; it is damaged."

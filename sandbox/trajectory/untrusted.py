@@ -123,9 +123,15 @@ def texts(file: h5py.File, *, growing: bool) -> dict[str, str]:
     return found
 
 
-def objects(text: str, what: str) -> list[dict[str, Any]]:
-    """Return the list of objects in a JSON text; FormatError, about `what`, if it is not one."""
-    data: Any = jsonfile.parse(text, what)
+def objects(text: str, what: str, count: int = 1) -> list[dict[str, Any]]:
+    """Return the list of objects in a JSON text; FormatError, about `what`, if it is not one.
+
+    Args:
+        text: the text.
+        what: what it is called in messages.
+        count: how many objects it should hold.
+    """
+    data: Any = jsonfile.parse(text, what, count)
     if not isinstance(data, list) or any(type(i) is not dict for i in cast(list[Any], data)):
         raise FormatError(f"{what}: no list of objects; it is damaged.")
     return cast(list[dict[str, Any]], data)
@@ -153,13 +159,13 @@ def check_names(file: h5py.File, schema: Schema, *, scaled: bool) -> None:
 
 def sidecar(path: Path, count: int, most: int) -> list[dict[str, Any]]:
     """Return the first `count` records of a growing shard; ignore what follows them."""
-    lines = files.read(path, most).split(b"\n")[:-1] if path.exists() else []
+    lines = files.lines(path, count, most) if path.exists() else []
     if len(lines) < count:
         raise FormatError(
             f"{path.name} beside it has {len(lines)} of the {count} records; restore it from a "
             "copy."
         )
-    return objects(f"[{','.join(line.decode() for line in lines[:count])}]", path.name)
+    return objects(f"[{','.join(line.decode() for line in lines)}]", path.name, count)
 
 
 def column(file: h5py.File, column: Column) -> layout.StoredColumn:

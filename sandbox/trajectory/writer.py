@@ -257,7 +257,7 @@ class ShardWriter:
         try:
             reader = ShardReader(part)
         except FormatError:
-            if sidecar.exists() and b"\n" in files.read(sidecar):
+            if sidecar.exists() and files.lines(sidecar, 1):
                 raise
             return None  # Its writer died before it had written the header.
         found = {"schema": reader.schema.to_json(), "header": reader.header}
