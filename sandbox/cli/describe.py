@@ -4,9 +4,8 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from enum import Enum
-from functools import cached_property, reduce
+from functools import cached_property
 from inspect import Parameter
-from operator import or_
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
@@ -190,5 +189,8 @@ def _plain(annotation: Any) -> Any:
     if get_origin(annotation) is Annotated:
         return inner[0]
     if isinstance(annotation, UnionType) or get_origin(annotation) is Union:
-        return reduce(or_, map(_plain, inner))
+        found = _plain(inner[0])
+        for one in inner[1:]:
+            found = found | _plain(one)
+        return found
     return annotation
