@@ -8,9 +8,10 @@ import pytest
 from running import TESTS, cli, content, recipe
 
 import sandbox
-from sandbox import prices
+from sandbox import Dataset, prices
 from sandbox.errors import (
     BudgetExhaustedError,
+    FormatError,
     InvalidInputError,
     RunConflictError,
     SandboxError,
@@ -188,3 +189,13 @@ def test_a_budget_below_what_a_greedy_sweep_has_cost_is_said_to_be(tmp_path: Pat
     sandbox.sweep(wanted, tmp_path / "grid", grid)
     with pytest.raises(BudgetExhaustedError, match=r"have cost .* already but the budget is 0\.01"):
         sandbox.sweep(wanted, tmp_path / "grid", grid, budget="0.01")
+
+
+def test_rewards_of_two_kinds_are_not_one_dataset(tmp_path: Path) -> None:
+    sandbox.sweep(small(), tmp_path / "grid", {"reward": ["dense", "sparse"]})
+    with pytest.raises(FormatError, match="they differ in reward"):
+        Dataset(tmp_path / "grid")
+    for name in ("dense", "sparse"):
+        assert len(Dataset(tmp_path / "grid" / f"reward={name}")) == 2
+        assert sandbox.verify(tmp_path / "grid" / f"reward={name}").faults == []
+    assert "reward" not in Dataset(tmp_path / "grid", columns="common").schema.names

@@ -41,6 +41,7 @@ def schema(
             what an episode starts from, and its state ends with the joints.
     """
     state, new = env.state_names(), version > 1
+    sparse = "-1 until success, then 0: " if new and env.keywords["reward"] == "sparse" else ""
     if not new:
         state = state[: len(state) - len(env.state_measures)]
     return Schema(
@@ -65,7 +66,11 @@ def schema(
                 "of the action space, -1 to 1",
             ),
             Column(
-                "reward", "float64", (), "received on arriving at this row; 0 on the first", "1"
+                "reward",
+                "float64",
+                (),
+                f"{sparse}received on arriving at this row; 0 on the first",
+                "1",
             ),
             Column("terminated", "bool", (), "the task ended on arriving at this row", "1"),
             Column("truncated", "bool", (), "time ran out on arriving at this row", "1"),
