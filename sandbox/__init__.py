@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         Trust,
         audit,
         branch,
+        export,
         generate,
         open_run,
         overlap,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         render,
         surprises,
         verify,
+        view,
     )
     from sandbox.dataset.batches import Batches
     from sandbox.dataset.dataset import Dataset
@@ -36,6 +38,7 @@ __all__ = [
     "Windows",
     "audit",
     "branch",
+    "export",
     "generate",
     "open_run",
     "overlap",
@@ -44,6 +47,7 @@ __all__ = [
     "surprises",
     "sweep",
     "verify",
+    "view",
 ]
 
 ELSEWHERE = {
