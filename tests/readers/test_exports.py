@@ -1,0 +1,125 @@
+"""The packages that formats are for read exports back: each value, and by the ramp each row.
+
+`make readers` runs this, in a .venv of its own.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ramps import LENGTHS, SCHEMA, write
+
+import sandbox
+
+pytestmark = pytest.mark.filterwarnings("default")  # What these packages say when imported.
+LONG = [rows for rows in LENGTHS if rows > 1]  # Most formats have no episode without a step.
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SANDBOX_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(params=["copy", "view", "moved"])
+def exported(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """Return a function that exports a ramp run; a view is read where it was moved to, too."""
+    run = write(tmp_path / "there" / "run")
+
+    def export(to: str, name: str) -> Path:
+        out = tmp_path / "there" / name
+        if request.param == "copy":
+            return sandbox.export(run, to, out).path
+        sandbox.view(run, to, out, plugin=True)
+        if request.param == "view":
+            return out
+        shutil.move(tmp_path / "there", tmp_path / "elsewhere")
+        return tmp_path / "elsewhere" / name
+
+    return export
+
+
+def frames(first: int, count: int) -> Any:
+    """The pictures of rows of a ramp."""
+    made = np.empty((count, 4, 6, 3), np.uint8)
+    made[:] = np.arange(first, first + count)[:, None, None, None] + np.array([1, 2, 3])
+    made[:, 2, 5] = 255
+    return made
+
+
+def test_stable_worldmodel_reads_the_ramp(exported: Any) -> None:
+    from stable_worldmodel.data import load_dataset
+
+    read = load_dataset(str(exported("swm", "ramp.h5")))
+    assert [*read.lengths] == [*LENGTHS]
+    assert {*read.column_names} == {*SCHEMA.names}
+    for n, rows in enumerate(LENGTHS):
+        episode = {name: np.asarray(value) for name, value in read.load_episode(n).items()}
+        assert np.array_equal(episode["pixels"], np.moveaxis(frames(0, rows), -1, 1))
+        assert np.array_equal(episode["reward"], np.arange(rows))
+        action = episode["action"]
+        assert np.array_equal(action[:-1], np.repeat(np.arange(rows - 1.0), 2).reshape(-1, 2))
+        assert np.isnan(action[-1]).all()
+        assert np.array_equal(episode["truncated"], np.arange(rows) == rows - 1)
+        assert np.array_equal(episode["episode_idx"], np.full(rows, n))
+
+
+def test_minari_reads_the_ramp(exported: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import hdf5plugin  # noqa: F401 - The view leads to pictures that are compressed by Zstd.
+    import minari
+
+    path = exported("minari", "ramp-v0")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(path.parent))
+    read = minari.load_dataset("ramp-v0")
+    assert (read.total_episodes, read.total_steps) == (len(LONG), sum(LONG) - len(LONG))
+    for episode, rows in zip(read.iterate_episodes(), LONG, strict=True):
+        t = np.arange(rows)
+        assert np.array_equal(episode.observations["pixels"], frames(0, rows))
+        assert np.array_equal(episode.actions, np.repeat(t[:-1], 2).reshape(-1, 2))
+        assert np.array_equal(episode.rewards, t[1:])  # For the step from t: of arriving at t + 1.
+        assert not episode.terminations.any()
+        assert np.array_equal(episode.truncations, t[1:] == rows - 1)
+        assert read.observation_space.contains(
+            {name: values[0] for name, values in episode.observations.items()}
+        )
+    assert [one["total_steps"] for one in read.storage.get_episode_metadata(range(2))] == [5, 2]
+
+
+@pytest.mark.parametrize("cache", [None, "low_dim", "all"])
+def test_robomimic_reads_the_ramp(exported: Any, cache: str | None) -> None:
+    import hdf5plugin  # noqa: F401
+    import robomimic.utils.obs_utils as keys
+    from robomimic.utils.dataset import SequenceDataset
+
+    keys.initialize_obs_utils_with_obs_specs([{"obs": {"rgb": ["pixels"]}}])
+    path = exported("robomimic", "ramp.hdf5")
+    names = ("actions", "rewards", "dones")
+    read = SequenceDataset(str(path), ["pixels"], names, seq_length=2, hdf5_cache_mode=cache)
+    starts = [(rows, t) for rows in LONG for t in range(rows - 1)]
+    assert len(read) == len(starts)
+    for n, (rows, t) in enumerate(starts):
+        item, last = read[n], min(t + 1, rows - 2)
+        assert np.array_equal(item["actions"], [[t, t], [last, last]])
+        assert np.array_equal(item["rewards"], [t + 1, last + 1])
+        assert not np.asarray(item["dones"]).any()
+        for group, first in (("obs", t), ("next_obs", t + 1)):
+            seen = np.asarray(item[group]["pixels"])
+            assert np.array_equal(seen[0], frames(first, 1)[0])
+            assert np.array_equal(seen[1], frames(first + last - t, 1)[0])
+
+
+def test_what_is_known_of_an_episode_comes_along(tmp_path: Path) -> None:
+    import h5py
+    from episodes import record, run
+
+    made = run(tmp_path / "run", [record("a" * 64, n, success=n == 1) for n in range(3)])
+    out = sandbox.export(made, "robomimic", tmp_path / "all.hdf5").path
+    with h5py.File(out) as file:
+        assert [json.loads(one.attrs["sandbox"])["success"] for one in file["data"].values()] == [
+            False,
+            True,
+            False,
+        ]
+        assert file["mask/train"][:].tolist() == [b"demo_0", b"demo_1", b"demo_2"]
