@@ -4,10 +4,12 @@ That the packages themselves read them is tested in tests/readers, in an environ
 """
 
 import fcntl
+import io
 import json
 import os
 import re
 import shutil
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import h5py
 import hdf5plugin  # noqa: F401 - Pictures in shards are compressed by Zstd.
 import numpy as np
 import pytest
+import torch
 from ramps import LENGTHS, SCHEMA, write
 from running import cli, python
 
@@ -25,7 +28,14 @@ from sandbox.exports.registry import FORMATS
 from sandbox.trajectory import Column, Schema
 
 LONG = [rows for rows in LENGTHS if rows > 1]
-NAMES = {"swm": "ramp.h5", "minari": "ramp-v0", "robomimic": "ramp.hdf5"}
+NAMES = {
+    "swm": "ramp.h5",
+    "minari": "ramp-v0",
+    "robomimic": "ramp.hdf5",
+    "webdataset": "ramp",
+    "dreamer": "ramp",
+    "ogbench": "ramp.npz",
+}
 VIEWS = [name for name, one in FORMATS.items() if "view" in one.kinds]
 
 
@@ -133,8 +143,9 @@ def contents(name: Path, folder: Path) -> dict[str, bytes]:
     return found
 
 
-@pytest.mark.parametrize("kind", ["copy", "view"])
-@pytest.mark.parametrize("to", VIEWS)
+@pytest.mark.parametrize(
+    ("to", "kind"), [*((to, "copy") for to in NAMES), *((to, "view") for to in VIEWS)]
+)
 def test_the_same_export_has_the_same_bytes(
     to: str, kind: str, ramp_run: Path, tmp_path: Path
 ) -> None:
@@ -142,6 +153,114 @@ def test_the_same_export_has_the_same_bytes(
     files = [[path, *sorted(path.rglob("*"))] for path in paths]
     for one, two in zip(*files, strict=True):
         assert one.is_dir() or one.read_bytes() == two.read_bytes()
+
+
+def test_dreamer_has_chunks_that_follow_each_other(tmp_path: Path) -> None:
+    """As its replay buffer reads them: the name has time, id, next id and length."""
+    schema = Schema((Column("pixels.left", "uint8", (2, 2, 3), "", "1"), *episodes.SCHEMA.columns))
+    records = [episodes.record("a" * 64, n) for n in range(3)]
+    run = episodes.run(tmp_path / "run", records, lengths=(700, 900, 600), schema=schema)
+    out = sandbox.export(run, "dreamer", tmp_path / "chunks").path
+    chunks = {}
+    for path in sorted(out.iterdir()):
+        _, own, following, count = path.stem.split("-")
+        chunks[own] = (following, int(count), dict(np.load(path)))
+    order = ["0" * 21 + digit for digit in "123"]
+    assert [*chunks] == order
+    assert [chunks[one][0] for one in order] == [*order[1:], "0" * 22]
+    assert [chunks[one][1] for one in order] == [1024, 1024, 152]
+    for n, one in enumerate(order):
+        ids = chunks[one][2]["stepid"]
+        assert ids[5].tobytes() == (n + 1).to_bytes(16, "big") + (5).to_bytes(4, "big")
+    rows = {
+        name: np.concatenate([chunks[one][2][name] for one in order])
+        for name in chunks[order[0]][2]
+    }
+    t = np.concatenate([np.arange(rows) for rows in (700, 900, 600)])
+    ends = np.cumsum((700, 900, 600)) - 1
+    assert {*rows} == {
+        *("image.left", "action", "reward", "is_first", "is_last", "is_terminal", "stepid")
+    }
+    assert (rows["reward"].dtype, rows["reward"].tolist()) == (np.float32, t.tolist())
+    taken = np.where(np.isin(np.arange(len(t)), ends), 0, t)
+    assert np.array_equal(rows["action"], np.repeat(taken, 2).reshape(-1, 2))
+    assert rows["is_first"].nonzero()[0].tolist() == [0, 700, 1600]
+    assert rows["is_last"].nonzero()[0].tolist() == ends.tolist()
+    assert not rows["is_terminal"].any()
+    data = sandbox.Dataset(run)
+    seen = np.concatenate([data.rows(n, ["pixels.left"])["pixels.left"] for n in range(3)])
+    assert np.array_equal(rows["image.left"], seen)
+
+
+def test_tdmpc2_has_what_led_to_each_row(tmp_path: Path) -> None:
+    records = [
+        episodes.record("a" * 64, n, environment=("push_t", "pour")[n % 2]) for n in range(3)
+    ]
+    run = episodes.run(tmp_path / "run", records, lengths=(5,))
+    sandbox.export(run, "tdmpc2", tmp_path / "a.pt")
+    read = torch.load(tmp_path / "a.pt", weights_only=False)
+    assert read.batch_size == (3, 5)
+    t = np.arange(1.0, 5.0)
+    for n in range(3):
+        one = {name: value.numpy() for name, value in read[n].items()}
+        assert np.array_equal(one["action"][1:], np.repeat(t - 1, 2).reshape(-1, 2))
+        assert np.array_equal(one["reward"][1:], t)
+        assert np.isnan(one["action"][0]).all()
+        assert np.isnan(one["reward"][0])
+        assert np.array_equal(one["obs"], sandbox.Dataset(run).rows(n)["state"])
+        assert one["obs"].dtype == np.float32
+    assert read["task"][:, 0].tolist() == [0, 1, 0]
+
+
+def test_tdmpc2_refuses_episodes_of_several_lengths(ramp_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="these have 3 to 31 rows"):
+        sandbox.export(ramp_run, "tdmpc2", tmp_path / "a.pt")
+    assert [one.name for one in tmp_path.iterdir() if one.name != "home"] == []
+
+
+def test_ogbench_has_one_observation_and_ends(ramp_run: Path, tmp_path: Path) -> None:
+    done = sandbox.export(ramp_run, "ogbench", tmp_path / "a.npz")
+    read = np.load(done.path)
+    t = np.concatenate([np.arange(rows) for rows in LONG])
+    ends = np.cumsum(LONG) - 1
+    assert np.array_equal(read["observations"][:, 0, 0, 0], t + 1)
+    assert read["terminals"].nonzero()[0].tolist() == ends.tolist()
+    assert np.array_equal(read["actions"][:, 0], np.where(read["terminals"] == 1, 0, t))
+    assert done.left_out["reward"].startswith("the format has one observation")
+
+
+def test_webdataset_has_a_sample_for_each_episode(ramp_run: Path, tmp_path: Path) -> None:
+    out = sandbox.export(ramp_run, "webdataset", tmp_path / "a").path
+    with tarfile.open(out / "episodes-000000.tar") as tar:
+        names = tar.getnames()
+        assert len({name.partition(".")[0] for name in names}) == len(LENGTHS)
+        for n, rows in enumerate(LENGTHS):
+            member = tar.extractfile(f"{n:09d}.reward.npy")
+            assert np.load(io.BytesIO(member.read())).tolist() == [*range(rows)]
+            assert json.loads(tar.extractfile(f"{n:09d}.json").read())["rows"] == rows
+
+
+def test_tar_files_have_a_size(
+    ramp_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sandbox.exports.webdataset.MOST_BYTES", 20_000)
+    out = sandbox.export(ramp_run, "webdataset", tmp_path / "a").path
+    files = sorted(out.iterdir())
+    assert len(files) > 2
+    names: list[str] = []
+    for path in files:
+        with tarfile.open(path) as tar:
+            names += [name for name in tar.getnames() if name.endswith(".json")]
+    assert names == [f"{n:09d}.json" for n in range(len(LENGTHS))]
+
+
+def test_a_package_that_is_missing_is_named(
+    ramp_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sandbox.exports.export.find_spec", lambda package: None)
+    with pytest.raises(SandboxError, match=r'pip install "worldmodel-sandbox\[export\]"'):
+        sandbox.export(ramp_run, "hf", tmp_path / "a")
+    assert not (tmp_path / "a").exists()
 
 
 def test_only_what_is_asked_for_is_exported(ramp_run: Path, tmp_path: Path) -> None:
@@ -298,7 +417,7 @@ def test_a_full_disk_leaves_nothing(to: str, ramp_run: Path, tmp_path: Path) -> 
     code = (
         "import resource, sandbox, sys\n"
         f"run = sandbox.Dataset({str(ramp_run)!r})\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
         "try:\n"
         f"    sandbox.export(run, {to!r}, {str(out)!r})\n"
         "except sandbox.errors.SandboxError as error:\n"

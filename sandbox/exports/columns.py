@@ -6,6 +6,10 @@ action[t] and reward[t + 1].
 """
 
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sandbox.errors import InvalidInputError
 from sandbox.exports.formats import Kind
@@ -55,6 +59,21 @@ def observations(schema: Schema, format: str) -> list[str]:
             f"one: name a picture, proprio or state."
         )
     return seen
+
+
+def single(schema: Schema, format: str) -> str:
+    """Return the one column that a format of one observation takes: pictures first.
+
+    Raises:
+        InvalidInputError: there is none.
+    """
+    seen = observations(schema, format)
+    return next((name for name in ("pixels", "proprio") if name in seen), seen[0])
+
+
+def acted(action: NDArray[Any]) -> NDArray[Any]:
+    """Return actions with 0 where none is taken: on an episode's last row."""
+    return np.nan_to_num(action, nan=0.0) if action.dtype.kind == "f" else action
 
 
 def needed(schema: Schema, names: Sequence[str], format: str) -> None:

@@ -1,12 +1,21 @@
 """The formats by their names."""
 
 from sandbox.errors import UnknownNameError
+from sandbox.exports.dreamer import Dreamer
 from sandbox.exports.formats import Format
+from sandbox.exports.hf import HuggingFace
 from sandbox.exports.minari import Minari
+from sandbox.exports.ogbench import OgBench
 from sandbox.exports.robomimic import Robomimic
 from sandbox.exports.swm import Swm
+from sandbox.exports.tdmpc2 import TdMpc2
+from sandbox.exports.webdataset import WebDataset
 
-FORMATS: dict[str, Format] = {one.name: one for one in (Swm(), Minari(), Robomimic())}
+_EVERY: tuple[Format, ...] = (
+    *(Swm(), Minari(), Robomimic(), HuggingFace(), WebDataset()),
+    *(Dreamer(), TdMpc2(), OgBench()),
+)
+FORMATS: dict[str, Format] = {one.name: one for one in _EVERY}
 
 
 def format_of(name: str) -> Format:

@@ -110,6 +110,83 @@ def test_robomimic_reads_the_ramp(exported: Any, cache: str | None) -> None:
             assert np.array_equal(seen[1], frames(first + last - t, 1)[0])
 
 
+def test_hugging_face_reads_the_ramp(tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    run = write(tmp_path / "run")
+    out = sandbox.export(run, "hf", tmp_path / "ramp").path
+    read = load_dataset(str(out), cache_dir=str(tmp_path / "cache"))["train"].with_format("numpy")
+    assert len(read) == sum(LENGTHS)
+    t = np.concatenate([np.arange(rows) for rows in LENGTHS])
+    assert np.array_equal(read["reward"][:], t)
+    assert np.array_equal(read["episode"][:], np.repeat(np.arange(len(LENGTHS)), LENGTHS))
+    assert {*read.column_names} == {*SCHEMA.names, "episode"}
+    for place, picture in enumerate(read["pixels"]):
+        assert np.array_equal(picture, frames(int(t[place]), 1)[0])
+    ends = np.cumsum(LENGTHS) - 1
+    action = np.stack(list(read["action"]))
+    assert np.isnan(action[ends]).all()
+    kept = np.delete(np.arange(len(t)), ends)
+    assert np.array_equal(action[kept], np.repeat(t[kept], 2).reshape(-1, 2))
+    assert np.array_equal(read["truncated"][:].nonzero()[0], ends)
+
+
+def test_hugging_face_has_splits_and_arrays_of_two_dimensions(tmp_path: Path) -> None:
+    from episodes import SCHEMA as PLAIN
+    from episodes import record, run
+
+    from datasets import load_dataset
+    from sandbox.trajectory import Column, Schema
+
+    schema = Schema((*PLAIN.columns, Column("state_of", "float32", (2, 3), "", "1")))
+    records = [record("a" * 64, n, split=("train", "far")[n % 2]) for n in range(4)]
+    made = run(tmp_path / "run", records, schema=schema)
+    out = sandbox.export(made, "hf", tmp_path / "hf").path
+    read = load_dataset(str(out), cache_dir=str(tmp_path / "cache")).with_format("numpy")
+    data = sandbox.Dataset(made)
+    for split, numbers in (("train", (0, 2)), ("far", (1, 3))):
+        rows = [data.rows(n, ("state", "state_of")) for n in numbers]
+        for name in ("state", "state_of"):
+            expected = np.concatenate([one[name] for one in rows])
+            assert np.array_equal(np.stack(list(read[split][name])), expected)
+
+
+def test_webdataset_reads_the_ramp(tmp_path: Path) -> None:
+    import webdataset
+
+    out = sandbox.export(write(tmp_path / "run"), "webdataset", tmp_path / "ramp").path
+    files = [str(one) for one in sorted(out.glob("*.tar"))]
+    read = [*webdataset.WebDataset(files, shardshuffle=False).decode()]
+    assert [len(sample["reward.npy"]) for sample in read] == [*LENGTHS]
+    for rows, sample in zip(LENGTHS, read, strict=True):
+        t = np.arange(rows)
+        assert np.array_equal(sample["pixels.npy"], frames(0, rows))
+        assert np.array_equal(sample["reward.npy"], t)
+        assert np.array_equal(sample["action.npy"][:-1], np.repeat(t[:-1], 2).reshape(-1, 2))
+        assert np.isnan(sample["action.npy"][-1]).all()
+        assert sample["json"]["rows"] == rows
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_ogbench_reads_the_ramp(compact: bool, tmp_path: Path) -> None:
+    from ogbench.utils import load_dataset
+
+    out = sandbox.export(write(tmp_path / "run"), "ogbench", tmp_path / "ramp.npz").path
+    read = load_dataset(str(out), ob_dtype=np.uint8, compact_dataset=compact)
+    steps = np.concatenate([np.arange(rows - 1) for rows in LONG])
+    if compact:
+        kept = read["valids"] == 1
+        seen, after = read["observations"][kept], np.roll(read["observations"], -1, axis=0)[kept]
+    else:
+        kept = np.ones(len(steps), bool)
+        seen, after = read["observations"], read["next_observations"]
+    assert np.array_equal(seen[:, 0, 0, 0], steps + 1)
+    assert np.array_equal(after[:, 0, 0, 0], steps + 2)
+    assert np.array_equal(read["actions"][kept], np.repeat(steps, 2).reshape(-1, 2))
+    last = np.cumsum(np.array(LONG) - 1) - 1
+    assert np.array_equal(read["terminals"][kept].nonzero()[0], last)
+
+
 def test_what_is_known_of_an_episode_comes_along(tmp_path: Path) -> None:
     import h5py
     from episodes import record, run
