@@ -15,7 +15,6 @@ if TYPE_CHECKING:
         Trust,
         audit,
         branch,
-        export,
         generate,
         open_run,
         overlap,
@@ -23,11 +22,11 @@ if TYPE_CHECKING:
         render,
         surprises,
         verify,
-        view,
     )
     from sandbox.dataset.batches import Batches
     from sandbox.dataset.dataset import Dataset
     from sandbox.dataset.windows import Windows
+    from sandbox.exporting import export, view
     from sandbox.sweeping import sweep
 
 __version__ = "0.1.0"
@@ -54,7 +53,9 @@ ELSEWHERE = {
     "Batches": "sandbox.dataset.batches",
     "Dataset": "sandbox.dataset.dataset",
     "Windows": "sandbox.dataset.windows",
+    "export": "sandbox.exporting",
     "sweep": "sandbox.sweeping",
+    "view": "sandbox.exporting",
 }
 
 importing.after("gymnasium", "sandbox.catalogue", "register")

@@ -40,7 +40,7 @@ VIEWS = [name for name, one in FORMATS.items() if "view" in one.kinds]
 
 
 @pytest.fixture(scope="module")
-def ramp_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def ramped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("exports") / "there" / "run")
 
 
@@ -57,8 +57,8 @@ def steps(rows: int) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["copy", "view"])
-def test_swm_has_our_rows_in_one_file(kind: str, ramp_run: Path, tmp_path: Path) -> None:
-    path = made(ramp_run, "swm", tmp_path, kind)
+def test_swm_has_our_rows_in_one_file(kind: str, ramped: Path, tmp_path: Path) -> None:
+    path = made(ramped, "swm", tmp_path, kind)
     with h5py.File(path) as file:
         assert {*file} == {*SCHEMA.names, "ep_len", "ep_offset"}
         assert file.attrs["schema"] == b"stable-worldmodel-hdf5-v1"
@@ -75,8 +75,8 @@ def test_swm_has_our_rows_in_one_file(kind: str, ramp_run: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("kind", ["copy", "view"])
-def test_minari_has_what_each_step_did_and_gave(kind: str, ramp_run: Path, tmp_path: Path) -> None:
-    data = made(ramp_run, "minari", tmp_path, kind) / "data"
+def test_minari_has_what_each_step_did_and_gave(kind: str, ramped: Path, tmp_path: Path) -> None:
+    data = made(ramped, "minari", tmp_path, kind) / "data"
     told = json.loads((data / "metadata.json").read_text())
     assert (told["total_episodes"], told["total_steps"]) == (len(LONG), sum(LONG) - len(LONG))
     assert (told["jpeg_encoding"], told["dataset_id"]) == (False, "ramp-v0")
@@ -96,9 +96,9 @@ def test_minari_has_what_each_step_did_and_gave(kind: str, ramp_run: Path, tmp_p
 
 @pytest.mark.parametrize("kind", ["copy", "view"])
 def test_robomimic_has_steps_with_what_is_seen_after(
-    kind: str, ramp_run: Path, tmp_path: Path
+    kind: str, ramped: Path, tmp_path: Path
 ) -> None:
-    with h5py.File(made(ramp_run, "robomimic", tmp_path, kind)) as file:
+    with h5py.File(made(ramped, "robomimic", tmp_path, kind)) as file:
         assert file["data"].attrs["total"] == sum(LONG) - len(LONG)
         assert json.loads(file["data"].attrs["env_args"])["type"] == 2
         for n, rows in enumerate(LONG):
@@ -113,10 +113,10 @@ def test_robomimic_has_steps_with_what_is_seen_after(
 
 @pytest.mark.parametrize("to", VIEWS)
 def test_a_view_has_what_the_copy_has_wherever_both_are_moved(
-    to: str, ramp_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    to: str, ramped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = tmp_path / "a %d b" / "there"
-    shutil.copytree(ramp_run, there / "run")
+    shutil.copytree(ramped, there / "run")
     columns = ("pixels", "action", "reward", "terminated", "truncated")
     copy = made(there / "run", to, tmp_path / "copy", "copy", columns=columns)
     view = made(there / "run", to, there / "run" / "views", "view", columns=columns)
@@ -147,9 +147,9 @@ def contents(name: Path, folder: Path) -> dict[str, bytes]:
     ("to", "kind"), [*((to, "copy") for to in NAMES), *((to, "view") for to in VIEWS)]
 )
 def test_the_same_export_has_the_same_bytes(
-    to: str, kind: str, ramp_run: Path, tmp_path: Path
+    to: str, kind: str, ramped: Path, tmp_path: Path
 ) -> None:
-    paths = [made(ramp_run, to, tmp_path / name, kind) for name in ("one", "two")]
+    paths = [made(ramped, to, tmp_path / name, kind) for name in ("one", "two")]
     files = [[path, *sorted(path.rglob("*"))] for path in paths]
     for one, two in zip(*files, strict=True):
         assert one.is_dir() or one.read_bytes() == two.read_bytes()
@@ -212,14 +212,14 @@ def test_tdmpc2_has_what_led_to_each_row(tmp_path: Path) -> None:
     assert read["task"][:, 0].tolist() == [0, 1, 0]
 
 
-def test_tdmpc2_refuses_episodes_of_several_lengths(ramp_run: Path, tmp_path: Path) -> None:
+def test_tdmpc2_refuses_episodes_of_several_lengths(ramped: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="these have 3 to 31 rows"):
-        sandbox.export(ramp_run, "tdmpc2", tmp_path / "a.pt")
+        sandbox.export(ramped, "tdmpc2", tmp_path / "a.pt")
     assert [one.name for one in tmp_path.iterdir() if one.name != "home"] == []
 
 
-def test_ogbench_has_one_observation_and_ends(ramp_run: Path, tmp_path: Path) -> None:
-    done = sandbox.export(ramp_run, "ogbench", tmp_path / "a.npz")
+def test_ogbench_has_one_observation_and_ends(ramped: Path, tmp_path: Path) -> None:
+    done = sandbox.export(ramped, "ogbench", tmp_path / "a.npz")
     read = np.load(done.path)
     t = np.concatenate([np.arange(rows) for rows in LONG])
     ends = np.cumsum(LONG) - 1
@@ -229,8 +229,8 @@ def test_ogbench_has_one_observation_and_ends(ramp_run: Path, tmp_path: Path) ->
     assert done.left_out["reward"].startswith("the format has one observation")
 
 
-def test_webdataset_has_a_sample_for_each_episode(ramp_run: Path, tmp_path: Path) -> None:
-    out = sandbox.export(ramp_run, "webdataset", tmp_path / "a").path
+def test_webdataset_has_a_sample_for_each_episode(ramped: Path, tmp_path: Path) -> None:
+    out = sandbox.export(ramped, "webdataset", tmp_path / "a").path
     with tarfile.open(out / "episodes-000000.tar") as tar:
         names = tar.getnames()
         assert len({name.partition(".")[0] for name in names}) == len(LENGTHS)
@@ -241,10 +241,10 @@ def test_webdataset_has_a_sample_for_each_episode(ramp_run: Path, tmp_path: Path
 
 
 def test_tar_files_have_a_size(
-    ramp_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ramped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sandbox.exports.webdataset.MOST_BYTES", 20_000)
-    out = sandbox.export(ramp_run, "webdataset", tmp_path / "a").path
+    out = sandbox.export(ramped, "webdataset", tmp_path / "a").path
     files = sorted(out.iterdir())
     assert len(files) > 2
     names: list[str] = []
@@ -255,15 +255,15 @@ def test_tar_files_have_a_size(
 
 
 def test_a_package_that_is_missing_is_named(
-    ramp_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ramped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sandbox.exports.export.find_spec", lambda package: None)
     with pytest.raises(SandboxError, match=r'pip install "worldmodel-sandbox\[export\]"'):
-        sandbox.export(ramp_run, "hf", tmp_path / "a")
+        sandbox.export(ramped, "hf", tmp_path / "a")
     assert not (tmp_path / "a").exists()
 
 
-def test_only_what_is_asked_for_is_exported(ramp_run: Path, tmp_path: Path) -> None:
+def test_only_what_is_asked_for_is_exported(ramped: Path, tmp_path: Path) -> None:
     records = [
         episodes.record("a" * 64, n, policy="play" if n % 2 else "random", success=n > 2)
         for n in range(6)
@@ -278,12 +278,12 @@ def test_only_what_is_asked_for_is_exported(ramp_run: Path, tmp_path: Path) -> N
         assert file["ep_len"][:].tolist() == [3, 4]
     assert (done.episodes, done.rows, done.kind) == (2, 7, "copy")
     assert done.left_out["reward"] == "it is not asked for"
-    chosen = sandbox.Dataset([run, ramp_run], columns="common").select(policy="random")
+    chosen = sandbox.Dataset([run, ramped], columns="common").select(policy="random")
     assert sandbox.view(chosen, "swm", tmp_path / "chosen.h5").episodes == 3
 
 
-def test_episodes_without_a_step_are_left_out_and_counted(ramp_run: Path, tmp_path: Path) -> None:
-    done = sandbox.export(ramp_run, "robomimic", tmp_path / "a.hdf5")
+def test_episodes_without_a_step_are_left_out_and_counted(ramped: Path, tmp_path: Path) -> None:
+    done = sandbox.export(ramped, "robomimic", tmp_path / "a.hdf5")
     assert (done.episodes, done.too_short) == (len(LONG), 1)
 
 
@@ -299,13 +299,13 @@ def test_robomimic_has_the_splits_as_masks(tmp_path: Path) -> None:
     assert (told["policy"], told["episode"], told["success"]) == ("random", 1, False)
 
 
-def test_the_command_says_what_is_left_out(ramp_run: Path, tmp_path: Path) -> None:
-    done = cli("export", ramp_run, "--to", "minari", "--out", tmp_path / "a-v0")
+def test_the_command_says_what_is_left_out(ramped: Path, tmp_path: Path) -> None:
+    done = cli("export", ramped, "--to", "minari", "--out", tmp_path / "a-v0")
     assert done.returncode == 0, done.stderr
     assert "pixels as observations/pixels" in done.stdout
     assert "Left out: step_idx: it follows from the place of the row" in done.stdout
     assert "1 episodes, which have too few rows" in done.stdout
-    told = cli("view", ramp_run, "--as", "swm", "--out", tmp_path / "a.h5", "--json")
+    told = cli("view", ramped, "--as", "swm", "--out", tmp_path / "a.h5", "--json")
     facts = json.loads(told.stdout)
     assert (facts["episodes"], facts["kind"], facts["left_out"]) == (len(LENGTHS), "view", {})
 
@@ -332,11 +332,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_it_refuses_in_one_line_and_writes_nothing(
-    what: str, ramp_run: Path, tmp_path: Path
-) -> None:
+def test_it_refuses_in_one_line_and_writes_nothing(what: str, ramped: Path, tmp_path: Path) -> None:
     to, name, options, said = REFUSED[what]
-    shutil.copytree(ramp_run, tmp_path / "run")
+    shutil.copytree(ramped, tmp_path / "run")
     (tmp_path / "run" / "run.json").write_text("{}")
     (tmp_path / "run-v0").mkdir()
     before = sorted(tmp_path.rglob("*"))
@@ -347,12 +345,10 @@ def test_it_refuses_in_one_line_and_writes_nothing(
     assert [one for one in sorted(tmp_path.rglob("*")) if "home" not in one.parts] == before
 
 
-def test_a_view_is_refused_over_what_its_readers_cannot_read(
-    ramp_run: Path, tmp_path: Path
-) -> None:
+def test_a_view_is_refused_over_what_its_readers_cannot_read(ramped: Path, tmp_path: Path) -> None:
     growing = write(tmp_path / "growing", finished=False)
     for run, to, said in (
-        (ramp_run, "minari", "column pixels is compressed by Zstd"),
+        (ramped, "minari", "column pixels is compressed by Zstd"),
         (growing, "swm", "is being written"),
     ):
         with pytest.raises(InvalidInputError, match=said):
@@ -371,7 +367,7 @@ def test_names_that_become_the_same_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("to", NAMES)
 def test_what_is_interrupted_leaves_nothing_and_can_be_done_again(
-    to: str, ramp_run: Path, tmp_path: Path
+    to: str, ramped: Path, tmp_path: Path
 ) -> None:
     def stop(done: int, total: int) -> None:
         if done == 4:
@@ -379,44 +375,44 @@ def test_what_is_interrupted_leaves_nothing_and_can_be_done_again(
 
     out = tmp_path / "out" / NAMES[to]
     with pytest.raises(KeyboardInterrupt):
-        sandbox.export(ramp_run, to, out, progress=stop)
+        sandbox.export(ramped, to, out, progress=stop)
     assert [*out.parent.iterdir()] == []
-    assert sandbox.export(ramp_run, to, out).episodes >= len(LONG)
+    assert sandbox.export(ramped, to, out).episodes >= len(LONG)
     assert [*out.parent.iterdir()] == [out]
 
 
-def test_ctrl_c_is_said(ramp_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_is_said(ramped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(FORMATS["swm"], "write", stop)
-    done = cli("export", ramp_run, "--to", "swm", "--out", tmp_path / "a.h5")
+    done = cli("export", ramped, "--to", "swm", "--out", tmp_path / "a.h5")
     assert (done.returncode, done.stderr) == (130, "")
     assert "Nothing was written" in done.stdout
     assert not (tmp_path / "a.h5").exists()
 
 
 @pytest.mark.parametrize("to", NAMES)
-def test_a_killed_export_is_cleared_by_the_next(to: str, ramp_run: Path, tmp_path: Path) -> None:
+def test_a_killed_export_is_cleared_by_the_next(to: str, ramped: Path, tmp_path: Path) -> None:
     out = tmp_path / "out" / NAMES[to]
     code = (
         "import os, signal, sandbox\n"
         "stop = lambda done, total: done == 4 and os.kill(os.getpid(), signal.SIGKILL)\n"
-        f"sandbox.export({str(ramp_run)!r}, {to!r}, {str(out)!r}, progress=stop)"
+        f"sandbox.export({str(ramped)!r}, {to!r}, {str(out)!r}, progress=stop)"
     )
     assert python("-c", code).returncode == -9
     assert [one.name for one in out.parent.iterdir()] == [f".{out.name}.exporting"]
-    assert sandbox.export(ramp_run, to, out).episodes >= len(LONG)
+    assert sandbox.export(ramped, to, out).episodes >= len(LONG)
     assert [*out.parent.iterdir()] == [out]
 
 
 @pytest.mark.parametrize("to", NAMES)
-def test_a_full_disk_leaves_nothing(to: str, ramp_run: Path, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_nothing(to: str, ramped: Path, tmp_path: Path) -> None:
     """The limit of a file's size stands for it."""
     out = tmp_path / "out" / NAMES[to]
     code = (
         "import resource, sandbox, sys\n"
-        f"run = sandbox.Dataset({str(ramp_run)!r})\n"
+        f"run = sandbox.Dataset({str(ramped)!r})\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
         "try:\n"
         f"    sandbox.export(run, {to!r}, {str(out)!r})\n"
@@ -429,32 +425,32 @@ def test_a_full_disk_leaves_nothing(to: str, ramp_run: Path, tmp_path: Path) -> 
     assert [*out.parent.iterdir()] == []
 
 
-def test_two_exports_to_one_path_do_not_meet(ramp_run: Path, tmp_path: Path) -> None:
+def test_two_exports_to_one_path_do_not_meet(ramped: Path, tmp_path: Path) -> None:
     held = tmp_path / ".a.h5.exporting"
     held.mkdir()
     fd = os.open(held, os.O_RDONLY)
     fcntl.flock(fd, fcntl.LOCK_EX)
     (held / "a.h5").write_bytes(b"theirs")
     with pytest.raises(RunConflictError, match="another process exports there"):
-        sandbox.export(ramp_run, "swm", tmp_path / "a.h5")
+        sandbox.export(ramped, "swm", tmp_path / "a.h5")
     assert (held / "a.h5").read_bytes() == b"theirs"
     os.close(fd)
 
 
-def test_a_link_in_the_way_is_not_followed(ramp_run: Path, tmp_path: Path) -> None:
+def test_a_link_in_the_way_is_not_followed(ramped: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "kept").write_text("kept")
     (tmp_path / ".a.h5.exporting").symlink_to(tmp_path / "mine")
     (tmp_path / "b.h5").symlink_to(tmp_path / "nowhere")
     for name in ("a.h5", "b.h5"):
         with pytest.raises(SandboxError):
-            sandbox.export(ramp_run, "swm", tmp_path / name)
+            sandbox.export(ramped, "swm", tmp_path / name)
     assert (tmp_path / "mine" / "kept").read_text() == "kept"
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_damage_in_a_shard_is_named_and_nothing_is_left(ramp_run: Path, tmp_path: Path) -> None:
-    shutil.copytree(ramp_run, tmp_path / "run")
+def test_damage_in_a_shard_is_named_and_nothing_is_left(ramped: Path, tmp_path: Path) -> None:
+    shutil.copytree(ramped, tmp_path / "run")
     shard = tmp_path / "run" / "shards" / "shard-00001.h5"
     with h5py.File(shard) as file:
         info = file["pixels"].id.get_chunk_info(0)

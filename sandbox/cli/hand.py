@@ -42,7 +42,7 @@ def export(
     to: Annotated[
         str,
         typer.Option(
-            help="Format: swm, minari, robomimic.",
+            help="Format: swm, minari, robomimic, hf, webdataset, dreamer, tdmpc2, ogbench.",
             show_default=False,
         ),
     ],
@@ -58,10 +58,10 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write episodes in another tool's format: a copy that is whole or not there."""
-    from sandbox import api
+    from sandbox import exporting
 
     with _watched("Exporting", as_json) as shown:
-        found = api.export(
+        found = exporting.export(
             runs,
             to,
             out,
@@ -98,10 +98,10 @@ def view(
     as_json: Json = False,
 ) -> None:
     """Lay another tool's format over the shards, which are not copied: move them together."""
-    from sandbox import api
+    from sandbox import exporting
 
     with _watched("Viewing", as_json) as shown:
-        found = api.view(
+        found = exporting.view(
             runs,
             to,
             out,

@@ -46,13 +46,7 @@ def export(
     _check(form, final, kind, compression)
     schema = _chosen(dataset.schema, columns)
     plan = form.plan(schema, kind, columns is not None, final)
-    numbers = np.flatnonzero(dataset.lengths >= form.shortest).tolist()
-    if not numbers:
-        raise InvalidInputError(
-            f"{dataset.name}: none of its {len(dataset)} episodes has the {form.shortest} rows "
-            f"that {form.name} needs; generate longer ones."
-        )
-    done = 0
+    numbers, done = _long_enough(dataset, form), 0
 
     def advance() -> None:
         nonlocal done
@@ -71,6 +65,17 @@ def export(
     left = {name: plan.left_out.get(name, "it is not asked for") for name in dataset.schema.names}
     left = {name: why for name, why in left.items() if name not in plan.held}
     return Exported(final, form.name, kind, len(numbers), rows, size, plan.held, left, short)
+
+
+def _long_enough(dataset: Dataset, form: Format) -> list[int]:
+    """Return the numbers of the episodes that a format can hold; InvalidInputError for none."""
+    numbers = np.flatnonzero(dataset.lengths >= form.shortest).tolist()
+    if not numbers:
+        raise InvalidInputError(
+            f"{dataset.name}: none of its {len(dataset)} episodes has the {form.shortest} rows "
+            f"that {form.name} needs; generate longer ones."
+        )
+    return numbers
 
 
 def _check(form: Format, final: Path, kind: Kind, compression: str | None) -> None:

@@ -62,7 +62,7 @@ class TdMpc2:
             "reward": reward,
             "task": np.repeat(_tasks(job)[:, None], shape[1], axis=1),
         }
-        tensors = {name: torch.from_numpy(values) for name, values in arrays.items()}
+        tensors = {name: torch.as_tensor(values) for name, values in arrays.items()}
         with job.path.open("xb") as file:
             torch.save(TensorDict(tensors, batch_size=shape), file)
 
