@@ -42,7 +42,8 @@ def export(
     to: Annotated[
         str,
         typer.Option(
-            help="Format: swm, minari, robomimic, hf, webdataset, dreamer, tdmpc2, ogbench.",
+            help="Format: swm, minari, robomimic, lerobot, hf, webdataset, dreamer, tdmpc2, "
+            "ogbench.",
             show_default=False,
         ),
     ],

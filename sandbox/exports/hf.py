@@ -1,17 +1,14 @@
 """Hugging Face datasets: Parquet files of rows, with pictures as PNG, that the Hub shows."""
 
-import io
 import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sandbox import durable
 from sandbox.errors import InvalidInputError
+from sandbox.exports import parquet
 from sandbox.exports.formats import Job, Kind, Plan, about
 from sandbox.trajectory import Column, Rows, Schema
 
@@ -40,7 +37,7 @@ class HuggingFace:
             )
         held: dict[str, str] = {}
         for column in schema.columns:
-            image = " as PNG" if _is_image(column) else ""
+            image = " as PNG" if parquet.is_image(column) else ""
             held[column.name] = f"{column.name}{image}"
         return Plan(held)
 
@@ -82,22 +79,20 @@ class _Files:
     def add(self, split: str, place: int, rows: Rows) -> None:
         """Write the rows of an episode, as a group or some."""
         import pyarrow as pa
-        import pyarrow.parquet as parquet
+        from pyarrow.parquet import ParquetWriter
 
         if self._sizes.get(split, FILE_BYTES) >= FILE_BYTES:
             if split in self._open:
                 self._open.pop(split).close()
             count = self._counts[split] = self._counts.get(split, -1) + 1
             path = self._folder / f"{split}-{count:05d}.parquet"
-            self._open[split] = parquet.ParquetWriter(path, self._table, compression="zstd")
+            self._open[split] = ParquetWriter(path, self._table, compression="zstd")
             self._sizes[split] = 0
         total = len(next(iter(rows.values())))
         step = max(1, GROUP_BYTES // sum(column.row_bytes for column in self._columns))
         for start in range(0, total, step):
             some = {name: values[start : start + step] for name, values in rows.items()}
-            arrays = [
-                _array(c, some[c.name], self._table.field(c.name).type) for c in self._columns
-            ]
+            arrays = [parquet.array(column, some[column.name]) for column in self._columns]
             places = pa.array([place] * len(arrays[0]), pa.int64())
             table = pa.Table.from_arrays([places, *arrays], schema=self._table)
             self._open[split].write_table(table)
@@ -109,57 +104,15 @@ class _Files:
             file.close()
 
 
-def _is_image(column: Column) -> bool:
-    """Return whether a column is of pictures that PNG holds without loss."""
-    return column.dtype == "uint8" and column.is_picture and column.shape[2:] in ((), (3,))
-
-
-def _feature(column: Column) -> dict[str, Any]:
-    """Return the type of a column as the metadata of Hugging Face's datasets has it."""
-    if _is_image(column):
-        return {"_type": "Image"}
-    found: dict[str, Any] = {"dtype": column.dtype, "_type": "Value"}
-    for size in reversed(column.shape):
-        found = {"feature": found, "length": size, "_type": "List"}
-    return found
-
-
 def _table(columns: Sequence[Column]) -> Any:
     """Return the Arrow schema of the files, with what `datasets` makes of each column."""
     import pyarrow as pa
 
-    fields, features = [pa.field(PLACE, pa.int64())], {PLACE: {"dtype": "int64", "_type": "Value"}}
-    for column in columns:
-        kind = pa.from_numpy_dtype(np.dtype(column.dtype))
-        for size in reversed(column.shape):
-            kind = pa.list_(kind, size)
-        if _is_image(column):
-            kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-        fields.append(pa.field(column.name, kind))
-        features[column.name] = _feature(column)
+    every = [Column(PLACE, "int64", (), "", "1"), *columns]
+    features = {column.name: parquet.feature(column) for column in every}
     told = json.dumps({"info": {"features": features}})
+    fields = [pa.field(column.name, parquet.kind(column)) for column in every]
     return pa.schema(fields, metadata={"huggingface": told})
-
-
-def _array(column: Column, values: NDArray[Any], kind: Any) -> Any:
-    """Return rows of a column as an Arrow array."""
-    import pyarrow as pa
-
-    if _is_image(column):
-        return pa.array([{"bytes": png(row), "path": None} for row in values], kind)
-    found = pa.array(np.ascontiguousarray(values).reshape(-1))
-    for size in reversed(column.shape):
-        found = pa.FixedSizeListArray.from_arrays(found, size)
-    return found.cast(kind)
-
-
-def png(picture: NDArray[Any]) -> bytes:
-    """Return a picture as PNG, which loses nothing."""
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG", compress_level=1)
-    return file.getvalue()
 
 
 def _card(splits: Sequence[str]) -> str:
