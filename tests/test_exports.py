@@ -126,6 +126,9 @@ def test_a_view_has_what_the_copy_has_wherever_both_are_moved(
     values = contents(view.relative_to(there), moved)
     assert values == contents(copy.relative_to(tmp_path / "copy"), copy.parents[0])
     assert len(values) > 5
+    written = [one for one in (moved / view.relative_to(there)).rglob("*") if one.is_file()]
+    for one in written or [moved / view.relative_to(there)]:
+        assert one.suffix == ".json" or not one.stat().st_mode & 0o222
 
 
 def contents(name: Path, folder: Path) -> dict[str, bytes]:
@@ -295,6 +298,8 @@ def test_robomimic_has_the_splits_as_masks(tmp_path: Path) -> None:
         assert file["mask/train"][:].tolist() == [b"demo_1", b"demo_2"]
         assert file["mask/extra_far"][:].tolist() == [b"demo_0"]
         told = json.loads(file["data/demo_1"].attrs["sandbox"])
+        environment = json.loads(file["data"].attrs["env_args"])
+    assert environment["env_name"] == "sandbox:sandbox/PushT-v0"
     assert told["factors"] == {"t_mass_kg": 0.5, "t_color": [255, 99, 71]}
     assert (told["policy"], told["episode"], told["success"]) == ("random", 1, False)
 
@@ -412,6 +417,7 @@ def test_a_full_disk_leaves_nothing(to: str, ramped: Path, tmp_path: Path) -> No
     out = tmp_path / "out" / NAMES[to]
     code = (
         "import resource, sandbox, sys\n"
+        "sys.dont_write_bytecode = True\n"  # Else what is compiled would be cut, too.
         f"run = sandbox.Dataset({str(ramped)!r})\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
         "try:\n"

@@ -59,6 +59,8 @@ def export(
     with staging.staged(final, own) as path:
         job = Job(dataset, numbers, plan, path, final, kind, compression, advance)
         form.write(job)
+        if kind == "view":
+            staging.protect(path)
     rows = int(dataset.lengths[numbers].sum())
     short = len(dataset) - len(numbers)
     size = staging.size(final)

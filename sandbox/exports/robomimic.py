@@ -8,6 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from sandbox import catalogue
 from sandbox.errors import InvalidInputError
 from sandbox.exports import columns as known
 from sandbox.exports import grouped, hdf5
@@ -87,7 +88,9 @@ def _about(job: Job, number: int) -> grouped.Attributes:
 def _environment(job: Job) -> dict[str, Any]:
     """Return how robomimic would make the environment: by Gymnasium, which it calls type 2."""
     names = [*job.dataset.facts.texts("environment")]
-    return {"env_name": names[0] if len(names) == 1 else "", "type": 2, "env_kwargs": {}}
+    known = len(names) == 1 and names[0] in catalogue.environments()
+    name = f"sandbox:{catalogue.gym_id(names[0])}" if known else ", ".join(names)
+    return {"env_name": name, "type": 2, "env_kwargs": {}}
 
 
 def _masks(target: hdf5.Target, job: Job) -> None:

@@ -60,6 +60,13 @@ def refuse(out: Path, own: str = "") -> None:
     outputs.check(out, own)
 
 
+def protect(path: Path) -> None:
+    """Make HDF5 files read-only: what is written to a view is written to the shards."""
+    for one in (path, *path.rglob("*")):
+        if one.name.endswith((".h5", ".hdf5")) and one.is_file():
+            one.chmod(0o444)
+
+
 def size(path: Path) -> int:
     """Return the size of a file, or of all files in a folder [bytes]."""
     return sum(one.stat().st_size for one in (path, *path.rglob("*")) if one.is_file())

@@ -5,6 +5,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +187,49 @@ def test_ogbench_reads_the_ramp(compact: bool, tmp_path: Path) -> None:
     assert np.array_equal(read["actions"][kept], np.repeat(steps, 2).reshape(-1, 2))
     last = np.cumsum(np.array(LONG) - 1) - 1
     assert np.array_equal(read["terminals"][kept].nonzero()[0], last)
+
+
+FULL = """
+import resource, sys, sandbox
+sys.dont_write_bytecode = True  # Else what is compiled would be cut, too.
+run = sandbox.Dataset(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+try:
+    sandbox.export(run, sys.argv[2], sys.argv[3])
+except sandbox.errors.SandboxError as error:
+    sys.exit(str(error))
+"""
+KILLED = """
+import os, signal, sys, sandbox
+stop = lambda done, total: done == 4 and os.kill(os.getpid(), signal.SIGKILL)
+sandbox.export(*sys.argv[1:], progress=stop)
+"""
+
+
+@pytest.mark.parametrize("to", ["hf", "lerobot"])
+def test_a_full_disk_and_a_kill_leave_nothing_half(to: str, tmp_path: Path) -> None:
+    run, out = write(tmp_path / "run"), tmp_path / "out" / "ramp"
+    for code in (FULL, KILLED):
+        words = [sys.executable, "-c", code, str(run), to, str(out)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert done.returncode != 0
+        assert not out.exists()
+        if code == FULL:
+            assert "cannot be written: " in done.stderr
+            assert done.stderr.count("\n") == 1, done.stderr
+            assert [*out.parent.iterdir()] == []
+    assert sandbox.export(run, to, out).episodes >= len(LONG)
+    assert [*out.parent.iterdir()] == [out]
+
+
+@pytest.mark.parametrize("to", ["hf", "lerobot"])
+def test_the_same_export_has_the_same_bytes(to: str, tmp_path: Path) -> None:
+    run = write(tmp_path / "run")
+    paths = [sandbox.export(run, to, tmp_path / name).path for name in ("one", "two")]
+    files = [[one for one in sorted(path.rglob("*")) if one.is_file()] for path in paths]
+    assert len(files[0]) > 1
+    for one, two in zip(*files, strict=True):
+        assert one.read_bytes() == two.read_bytes()
 
 
 def test_what_is_known_of_an_episode_comes_along(tmp_path: Path) -> None:
