@@ -60,6 +60,7 @@ OWNERS = {
     "numba": ["renderer"],
     "trimesh": ["renderer"],
     "fast_simplification": ["renderer"],
+    "lance": ["exports"],
     "pyarrow": ["exports"],
     "tensordict": ["exports"],
     "torch": ["dataset", "exports"],

@@ -43,7 +43,7 @@ def export(
         str,
         typer.Option(
             help="Format: swm, minari, robomimic, lerobot, hf, webdataset, dreamer, tdmpc2, "
-            "ogbench.",
+            "ogbench, lance.",
             show_default=False,
         ),
     ],

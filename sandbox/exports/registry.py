@@ -4,6 +4,7 @@ from sandbox.errors import UnknownNameError
 from sandbox.exports.dreamer import Dreamer
 from sandbox.exports.formats import Format
 from sandbox.exports.hf import HuggingFace
+from sandbox.exports.lance import Lance
 from sandbox.exports.lerobot import LeRobot
 from sandbox.exports.minari import Minari
 from sandbox.exports.ogbench import OgBench
@@ -14,7 +15,7 @@ from sandbox.exports.webdataset import WebDataset
 
 _EVERY: tuple[Format, ...] = (
     *(Swm(), Minari(), Robomimic(), HuggingFace(), WebDataset(), LeRobot()),
-    *(Dreamer(), TdMpc2(), OgBench()),
+    *(Dreamer(), TdMpc2(), OgBench(), Lance()),
 )
 FORMATS: dict[str, Format] = {one.name: one for one in _EVERY}
 

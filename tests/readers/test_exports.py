@@ -15,6 +15,7 @@ import pytest
 from ramps import LENGTHS, SCHEMA, write
 
 import sandbox
+from sandbox.exports.registry import FORMATS
 
 pytestmark = pytest.mark.filterwarnings("default")  # What these packages say when imported.
 LONG = [rows for rows in LENGTHS if rows > 1]  # Most formats have no episode without a step.
@@ -189,6 +190,31 @@ def test_ogbench_reads_the_ramp(compact: bool, tmp_path: Path) -> None:
     assert np.array_equal(read["terminals"][kept].nonzero()[0], last)
 
 
+def test_lance_has_the_ramp_for_pylance_and_stable_worldmodel(tmp_path: Path) -> None:
+    import io
+
+    import lance
+    from PIL import Image
+    from stable_worldmodel.data import load_dataset
+
+    out = sandbox.export(write(tmp_path / "run"), "lance", tmp_path / "ramp.lance").path
+    table = lance.dataset(str(out)).to_table().to_pydict()
+    t = np.concatenate([np.arange(rows) for rows in LENGTHS])
+    assert table["reward"] == table["step_idx"] == t.tolist()
+    assert table["episode_idx"] == np.repeat(np.arange(len(LENGTHS)), LENGTHS).tolist()
+    for row, blob in zip(t, table["pixels"], strict=True):
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(blob))), frames(int(row), 1)[0])
+    read = load_dataset(str(out))
+    assert [*read.lengths] == [*LENGTHS]
+    for n, rows in enumerate(LENGTHS):
+        episode = {name: np.asarray(value) for name, value in read.load_episode(n).items()}
+        assert np.array_equal(episode["pixels"], np.moveaxis(frames(0, rows), -1, 1))
+        assert np.array_equal(episode["reward"], np.arange(rows))
+        steps = np.repeat(np.arange(rows - 1), 2).reshape(-1, 2)
+        assert np.array_equal(episode["action"][:-1], steps)
+        assert np.isnan(episode["action"][-1]).all()
+
+
 FULL = """
 import resource, sys, sandbox
 sys.dont_write_bytecode = True  # Else what is compiled would be cut, too.
@@ -206,9 +232,9 @@ sandbox.export(*sys.argv[1:], progress=stop)
 """
 
 
-@pytest.mark.parametrize("to", ["hf", "lerobot"])
+@pytest.mark.parametrize("to", ["hf", "lerobot", "lance"])
 def test_a_full_disk_and_a_kill_leave_nothing_half(to: str, tmp_path: Path) -> None:
-    run, out = write(tmp_path / "run"), tmp_path / "out" / "ramp"
+    run, out = write(tmp_path / "run"), tmp_path / "out" / f"ramp{FORMATS[to].ending}"
     for code in (FULL, KILLED):
         words = [sys.executable, "-c", code, str(run), to, str(out)]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
