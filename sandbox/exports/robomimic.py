@@ -99,7 +99,7 @@ def _masks(target: hdf5.Target, job: Job) -> None:
     for place, number in enumerate(job.numbers):
         split = about(job.dataset, number).get("split")
         if split is not None:
-            splits.setdefault(re.sub(r"[/.]", "_", split), []).append(f"demo_{place}")
+            splits.setdefault(re.sub(r"[^\w-]", "_", split) or "_", []).append(f"demo_{place}")
     if not splits:
         return
     masks = target.group(_MASK)
