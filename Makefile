@@ -8,7 +8,7 @@ OLDEST := .venv/gymnasium-1.2.2
 # Many containers set it, and then every process compiles the package.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test soak swm rllib readers check fix bench docs clean
+.PHONY: demo test soak swm rllib readers lerobot check fix bench docs clean
 
 .venv/core: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -66,10 +66,22 @@ rllib: .venv-rllib/done  # RLlib, as released, trains for two iterations: 1 GB o
 	@test -x .venv-readers/bin/python || $(PYTHON) -m venv .venv-readers
 	.venv-readers/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt \
 		-r tests/readers/requirements.txt -e .
+	.venv-readers/bin/python -m pip --disable-pip-version-check install --quiet --no-deps \
+		robomimic==0.3.0
 	@touch $@
 
-readers: .venv-readers/done  # xarray (by h5netcdf and netCDF4) and pandas read a default shard.
+readers: .venv-readers/done  # xarray and pandas read a shard, and a package for each format its export.
 	.venv-readers/bin/python -m pytest tests/readers
+
+.venv-lerobot/done: tests/lerobot/requirements.txt
+	@test -x .venv-lerobot/bin/python || python3.12 -m venv .venv-lerobot
+	.venv-lerobot/bin/python -m pip --disable-pip-version-check install --quiet \
+		-r tests/lerobot/requirements.txt
+	@touch $@
+
+lerobot: .venv-lerobot/done .venv-readers/done  # LeRobot, which needs Python 3.12, reads its export.
+	SANDBOX_PYTHON=.venv-readers/bin/python .venv-lerobot/bin/python -m pytest --noconftest \
+		-W default tests/lerobot
 
 check: .venv/dev
 	$(BIN)/ruff check .
@@ -88,4 +100,4 @@ docs: .venv/dev  # The generated pages: minutes, for every world is drawn.
 	$(BIN)/sandbox reference docs
 
 clean:
-	rm -rf .venv .venv-swm .venv-rllib .venv-readers build dist runs
+	rm -rf .venv .venv-swm .venv-rllib .venv-readers .venv-lerobot build dist runs

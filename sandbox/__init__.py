@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sandbox.dataset.batches import Batches
     from sandbox.dataset.dataset import Dataset
     from sandbox.dataset.windows import Windows
+    from sandbox.exporting import export, view
     from sandbox.sweeping import sweep
 
 __version__ = "0.1.0"
@@ -36,6 +37,7 @@ __all__ = [
     "Windows",
     "audit",
     "branch",
+    "export",
     "generate",
     "open_run",
     "overlap",
@@ -44,13 +46,16 @@ __all__ = [
     "surprises",
     "sweep",
     "verify",
+    "view",
 ]
 
 ELSEWHERE = {
     "Batches": "sandbox.dataset.batches",
     "Dataset": "sandbox.dataset.dataset",
     "Windows": "sandbox.dataset.windows",
+    "export": "sandbox.exporting",
     "sweep": "sandbox.sweeping",
+    "view": "sandbox.exporting",
 }
 
 importing.after("gymnasium", "sandbox.catalogue", "register")

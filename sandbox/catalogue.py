@@ -133,6 +133,15 @@ def gym_id(name: str) -> str:
     return f"sandbox/{class_name(name)}-v0"
 
 
+def control_hz(name: str) -> float | None:
+    """Return the control steps a second of an environment, as its file says; None if unknown."""
+    one = content.listing("envs").found.get(name)
+    if one is None or _read(one)[0] is None:
+        return None
+    text = one.path.read_text(encoding="utf-8", errors="replace")
+    return next((float(value) for key, value in _NUMBER.findall(text) if key == "control_hz"), None)
+
+
 def register() -> None:
     """Register every environment with Gymnasium, without importing one; name what is broken."""
     import gymnasium  # Slow: only who makes environments pays for it.

@@ -41,6 +41,8 @@ CALLS: Calls = {  # Every public function, in an order in which each finds what 
     "Dataset": lambda at: len(sandbox.Dataset([at("run"), at("b")], columns="common")),
     "Batches": lambda at: len(sandbox.Batches(at("run"), 4, 4, ("reward",), cache="ram")),
     "Windows": lambda at: len(sandbox.Windows(at("run"), 4, ("reward",))),
+    "export": lambda at: sandbox.export([at("run")], "swm", at("e.h5")).episodes,
+    "view": lambda at: sandbox.view(at("run"), "swm", at("v.h5")).episodes,
 }
 
 
@@ -60,7 +62,8 @@ def test_public_functions_take_text_paths_and_a_tilde_alike(
             return of(under / name)
 
         found.append([call(at) for call in CALLS.values()])
-        assert sorted(os.listdir(folder)) == ["b", "drawn", "g", "lab.pub", "r.yaml", "run", "s"]
+        left = ["b", "drawn", "e.h5", "g", "lab.pub", "r.yaml", "run", "s", "v.h5"]
+        assert sorted(os.listdir(folder)) == left
     assert found[0] == found[1] == found[2]
 
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from sandbox.cli import cache, ledger, look, make, prices, trust
-from sandbox.cli.options import CHECK, LOOK, MAKE, PAY, Json, path
+from sandbox.cli import cache, hand, ledger, look, make, prices, trust
+from sandbox.cli.options import CHECK, HAND, LOOK, MAKE, PAY, Json, path
 
 
 def _version(wanted: bool) -> None:
@@ -70,6 +70,8 @@ def reference(
         show.paths("Reference", paths)
 
 
+for command in (hand.export, hand.view):
+    app.command(rich_help_panel=HAND)(command)
 for command in (trust.verify, trust.audit, trust.prove, trust.recover):
     app.command(rich_help_panel=CHECK)(command)
 app.add_typer(cache.cache_app, name="cache", rich_help_panel=LOOK)

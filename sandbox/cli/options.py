@@ -22,7 +22,8 @@ def path(text: str) -> Path:
     return Path(os.path.expanduser(text))
 
 
-MAKE, LOOK, CHECK, PAY = "Make data", "Look at it", "Check it", "Pay for it"  # Groups of --help.
+MAKE, LOOK, HAND = "Make data", "Look at it", "Hand it over"  # Groups of --help.
+CHECK, PAY = "Check it", "Pay for it"
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 RunPath = Annotated[

@@ -12,6 +12,7 @@ from sandbox import prices
 from sandbox.errors import line
 
 if TYPE_CHECKING:
+    from sandbox.exports.formats import Exported
     from sandbox.report.coverage import Coverage
     from sandbox.run.bill import Bill, Quote
     from sandbox.run.recipe import Recipe
@@ -162,6 +163,23 @@ def sweep(found: "Sweep", folder: Path) -> None:
     if found.ended:
         note(f"The sweep ended here: {found.ended} Then the same command goes on with it.")
     bill(found.bill, folder, "Runs")
+
+
+def exported(found: "Exported") -> None:
+    """Print what an export holds, and what it leaves out."""
+    what = f"{found.episodes:,} episodes, {found.rows:,} rows, {found.size_bytes / 1e6:,.1f} MB"
+    note(f"{found.format} ({found.kind}): {what}.")
+    same = [f"{name} as {place}" for name, place in found.columns.items() if name != place]
+    kept = [name for name, place in found.columns.items() if name == place]
+    note(f"Columns: {', '.join(same + kept)}.")
+    reasons: dict[str, list[str]] = {}
+    for name, why in found.left_out.items():
+        reasons.setdefault(why, []).append(name)
+    for why, names in reasons.items():
+        note(f"Left out: {', '.join(names)}: {why}.")
+    if found.too_short:
+        note(f"Left out: {found.too_short:,} episodes, which have too few rows for the format.")
+    paths("Export", [found.path])
 
 
 def report(report: "Report") -> None:

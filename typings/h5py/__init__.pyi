@@ -1,4 +1,4 @@
-"""What sandbox.trajectory uses of h5py 3."""
+"""What sandbox.trajectory and sandbox.exports use of h5py 3."""
 
 from collections.abc import Iterator
 from os import PathLike
@@ -10,6 +10,7 @@ import numpy as np
 from . import h5a as h5a
 from . import h5d as h5d
 from . import h5f as h5f
+from . import h5g as h5g
 from . import h5l as h5l
 from . import h5p as h5p
 from . import h5s as h5s
@@ -43,12 +44,14 @@ class Dataset:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     chunks: tuple[int, ...] | None
+    def __setitem__(self, place: object, values: object) -> None: ...
     def flush(self) -> None: ...
     def make_scale(self, name: str = "") -> None: ...
 
 class Group:
     id: h5f.FileID
     attrs: AttributeManager
+    def __init__(self, bind: h5g.GroupID | h5f.FileID) -> None: ...
     def __getitem__(self, name: str) -> Any: ...
     def __iter__(self) -> Iterator[str]: ...
     def create_dataset(

@@ -2,6 +2,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from .h5f import FileID
+from .h5g import GroupID
 from .h5p import PropDCID
 from .h5s import SpaceID
 from .h5t import TypeID
@@ -22,3 +24,7 @@ class DatasetID:
     def write_direct_chunk(
         self, offsets: tuple[int, ...], data: bytes, filter_mask: int = 0
     ) -> None: ...
+
+def create(
+    loc: GroupID | FileID, name: bytes, kind: TypeID, space: SpaceID, plan: PropDCID
+) -> DatasetID: ...

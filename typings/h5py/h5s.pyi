@@ -1,4 +1,5 @@
 UNLIMITED: int
+SCALAR: int
 
 class SpaceID:
     def set_extent_simple(
@@ -7,3 +8,4 @@ class SpaceID:
     def select_hyperslab(self, start: tuple[int, ...], count: tuple[int, ...]) -> None: ...
 
 def create_simple(shape: tuple[int, ...]) -> SpaceID: ...
+def create(kind: int) -> SpaceID: ...

@@ -1,0 +1,153 @@
+"""The commands that hand data over to other tools: export, view."""
+
+import json
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sandbox.cli.options import Json, listed, path
+
+if TYPE_CHECKING:
+    from sandbox.cli.progress import Display
+    from sandbox.exports.formats import Exported
+
+Runs = Annotated[
+    list[str],
+    typer.Argument(
+        help="A run folder, a folder of runs, a trajectory file or a glob; or several.",
+        show_default=False,
+    ),
+]
+Out = Annotated[
+    Path,
+    typer.Option(parser=path, help="The new file or folder.", show_default=False),
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(help="Columns, separated by commas; default: all that the format holds."),
+]
+Split = Annotated[str | None, typer.Option(help="Splits, separated by commas; default: all.")]
+Policy = Annotated[str | None, typer.Option(help="Policies, separated by commas; default: all.")]
+Success = Annotated[
+    bool | None,
+    typer.Option("--success/--failure", help="Only episodes that succeed, or only that fail."),
+]
+
+
+def export(
+    runs: Runs,
+    to: Annotated[
+        str,
+        typer.Option(
+            help="Format: swm, minari, robomimic, lerobot, hf, webdataset, dreamer, tdmpc2, "
+            "ogbench, lance.",
+            show_default=False,
+        ),
+    ],
+    out: Out,
+    columns: Columns = None,
+    split: Split = None,
+    policy: Policy = None,
+    success: Success = None,
+    compression: Annotated[
+        str | None,
+        typer.Option(help="zstd, gzip or none, for HDF5; default: the format's own."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write episodes in another tool's format: a copy that is whole or not there."""
+    from sandbox import exporting
+
+    with _watched("Exporting", as_json) as shown:
+        found = exporting.export(
+            runs,
+            to,
+            out,
+            columns=_named(columns),
+            split=_named(split),
+            policy=_named(policy),
+            success=success,
+            compression=compression,
+            progress=shown.update,
+        )
+    _print(found, as_json)
+
+
+def view(
+    runs: Runs,
+    to: Annotated[
+        str, typer.Option("--as", help="Format: swm, minari, robomimic.", show_default=False)
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            parser=path,
+            help="The new file or folder; in a run, below views/.",
+            show_default=False,
+        ),
+    ],
+    columns: Columns = None,
+    split: Split = None,
+    policy: Policy = None,
+    success: Success = None,
+    plugin: Annotated[
+        bool, typer.Option("--plugin", help="The reader loads hdf5plugin, which reads Zstd.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Lay another tool's format over the shards, which are not copied: move them together."""
+    from sandbox import exporting
+
+    with _watched("Viewing", as_json) as shown:
+        found = exporting.view(
+            runs,
+            to,
+            out,
+            columns=_named(columns),
+            split=_named(split),
+            policy=_named(policy),
+            success=success,
+            plugin=plugin,
+            progress=shown.update,
+        )
+    _print(found, as_json)
+
+
+@contextmanager
+def _watched(doing: str, as_json: bool) -> Generator["Display"]:
+    """Show progress; after Ctrl-C say that nothing is there, and exit with status 130."""
+    from sandbox.cli import progress, show
+
+    try:
+        with progress.display(doing, as_json) as shown:
+            yield shown
+    except KeyboardInterrupt:
+        show.note("Stopped. Nothing was written; run the same command again.")
+        raise typer.Exit(130) from None
+
+
+def _named(text: str | None) -> list[str] | None:
+    return None if text is None else listed(text)
+
+
+def _print(found: "Exported", as_json: bool) -> None:
+    from sandbox.cli import show
+
+    if not as_json:
+        show.exported(found)
+        return
+    facts = {
+        "path": str(found.path),
+        "format": found.format,
+        "kind": found.kind,
+        "episodes": found.episodes,
+        "rows": found.rows,
+        "size_bytes": found.size_bytes,
+        "columns": dict(found.columns),
+        "left_out": dict(found.left_out),
+        "episodes_too_short": found.too_short,
+    }
+    print(json.dumps(facts))

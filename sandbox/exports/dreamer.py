@@ -1,0 +1,113 @@
+"""DreamerV3: the chunks of its replay buffer, .npz files of 1,024 rows that follow each other."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sandbox.exports import columns as known
+from sandbox.exports import npz
+from sandbox.exports.formats import Job, Kind, Plan
+from sandbox.trajectory import Rows, Schema
+
+CHUNK_ROWS = 1024
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_FLAGS = ("terminated", "truncated")
+Arrays = dict[str, NDArray[Any]]
+
+
+class Dreamer:
+    """A folder that DreamerV3's replay buffer loads: all episodes are one stream of rows.
+
+    Rows are ours: the action was taken *at* a row, the reward received on arriving there.
+    """
+
+    name = "dreamer"
+    reader = "DreamerV3's embodied.core.replay"
+    kinds: tuple[Kind, ...] = ("copy",)
+    ending = ""
+    shortest = 2
+    compressions: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+
+    def plan(self, schema: Schema, kind: Kind, asked: bool, out: Path) -> Plan:
+        """Return observations, and others if they are asked for; pictures are `image`."""
+        known.needed(schema, ["action", "reward", *_FLAGS], self.name)
+        seen = known.observations(schema, self.name)
+        held, left = dict[str, str](), dict[str, str]()
+        for name in schema.names:
+            if name == "truncated":
+                held[name] = "is_last"
+            elif name == "terminated":
+                held[name] = "is_last, is_terminal"
+            elif name in (*seen, "action", "reward") or asked:
+                held[name] = "image" + name[6:] if name.split(".")[0] == "pixels" else name
+            else:
+                left[name] = "the agent takes what is observed; --columns adds others"
+        return Plan(held, left)
+
+    def write(self, job: Job) -> None:
+        """Write the chunks; each name has the next one's id."""
+        job.path.mkdir()
+        total, waiting, chunk = sum(job.lengths), list[Arrays](), 0
+        for _, rows in job.episodes():
+            waiting.append(_arranged(rows, job.plan.held))
+            while sum(len(part["reward"]) for part in waiting) >= CHUNK_ROWS:
+                whole = _joined(waiting)
+                chunk += 1
+                _write(job.path, chunk, total, {n: x[:CHUNK_ROWS] for n, x in whole.items()})
+                waiting = [{n: x[CHUNK_ROWS:] for n, x in whole.items()}]
+        rest = _joined(waiting)
+        if len(rest["reward"]):
+            _write(job.path, chunk + 1, total, rest)
+
+
+def _arranged(rows: Rows, held: Mapping[str, str]) -> Arrays:
+    """Return an episode's rows under the names of the format."""
+    found: Arrays = {}
+    for name, place in held.items():
+        if name not in _FLAGS:
+            found[place] = rows[name]
+    count = len(rows["reward"])
+    return {
+        **found,
+        "action": known.acted(rows["action"]),
+        "reward": rows["reward"].astype(np.float32),
+        "is_first": np.arange(count) == 0,
+        "is_last": np.arange(count) == count - 1,
+        "is_terminal": rows["terminated"],
+    }
+
+
+def _joined(parts: list[Arrays]) -> Arrays:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _write(folder: Path, chunk: int, total: int, rows: Arrays) -> None:
+    """Write a chunk. Its time orders it among the others; ids are their numbers, from 1."""
+    count = len(rows["reward"])
+    is_last = (chunk - 1) * CHUNK_ROWS + count == total
+    succ = 0 if is_last else chunk + 1
+    time = f"20000101T000000F{chunk:09d}"
+    places = np.arange(count, dtype=">u4").view(np.uint8).reshape(count, 4)
+    ids = np.broadcast_to(np.frombuffer(chunk.to_bytes(16, "big"), np.uint8), (count, 16))
+    arrays = {**rows, "stepid": np.concatenate([ids, places], axis=1)}
+    path = folder / f"{time}-{_spelled(chunk)}-{_spelled(succ)}-{count}.npz"
+    with npz.Writer(path, pack=True) as file:
+        for name, values in arrays.items():
+            file.array(name, values.dtype.name, values.shape, _once(values))
+
+
+def _once(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    yield values
+
+
+def _spelled(number: int) -> str:
+    """Return an id as names spell it: 22 digits of base 62."""
+    digits = ""
+    while number or len(digits) < 22:
+        number, digit = divmod(number, 62)
+        digits = _DIGITS[digit] + digits
+    return digits

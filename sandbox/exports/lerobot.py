@@ -1,0 +1,247 @@
+"""LeRobot v3: Parquet files of steps with pictures as PNG, and what is known of them in `meta/`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sandbox import catalogue, durable
+from sandbox.errors import InvalidInputError
+from sandbox.exports import columns as known
+from sandbox.exports import parquet
+from sandbox.exports.formats import Job, Kind, Plan, about
+from sandbox.exports.moments import Moments
+from sandbox.trajectory import Column, Rows, Schema
+
+FILE_MB, FILES = 100, 1000  # Size of a data file; number of them in a folder.
+_DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+_SEEN = "observation.state"
+_COUNTS = ("frame_index", "episode_index", "index", "task_index")
+_INDEXED = {  # What pandas keeps of a table whose index is the column `task`.
+    "index_columns": ["task"],
+    "column_indexes": [],
+    "columns": [
+        {"name": name, "field_name": name, "pandas_type": kind, "numpy_type": own, "metadata": None}
+        for name, kind, own in (("task_index", "int64", "int64"), ("task", "unicode", "object"))
+    ],
+    "pandas_version": "2.2.0",
+}
+_ENDS = ("terminated", "truncated")
+
+
+class LeRobot:
+    """A folder that `LeRobotDataset` reads: a frame for each step, T for T+1 rows.
+
+    A frame has an observation, the action taken at it, and as `next.reward` and `next.done` what
+    came of it. The last observation of an episode, at which no action is taken, is left out.
+    """
+
+    name = "lerobot"
+    reader = "lerobot 0.6.1"
+    kinds: tuple[Kind, ...] = ("copy",)
+    ending = ""
+    shortest = 2
+    compressions: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ("pyarrow",)
+
+    def plan(self, schema: Schema, kind: Kind, asked: bool, out: Path) -> Plan:
+        """Return colour pictures and vectors; the format has no other arrays."""
+        known.needed(schema, ["action", "reward", *_ENDS], self.name)
+        seen = known.observations(schema, self.name)
+        first = "proprio" if "proprio" in seen else "state"
+        names = {first: _SEEN, "state": "observation.environment_state"} | {first: _SEEN}
+        names |= {"action": "action", "reward": "next.reward"} | dict.fromkeys(_ENDS, "next.done")
+        names["charge"] = "charge"
+        held, left = dict[str, str](), dict[str, str]()
+        for column in schema.columns:
+            name, camera = column.name, column.name.partition(".")[2]
+            if parquet.is_image(column):
+                held[name] = f"{parquet.IMAGES}.{camera or 'main'}"
+            elif len(column.shape) > 1:
+                left[name] = "the format has pictures of colours, and vectors"
+            elif name not in names and (reason := known.needless(name, kind, asked)):
+                left[name] = reason
+            else:
+                held[name] = names.get(name, f"observation.{name}")
+        _refuse_same(held)
+        return Plan(held, left)
+
+    def write(self, job: Job) -> None:
+        """Write the data files, then what is known of them."""
+        columns = _columns(job)
+        files, tasks = _Files(job.path, columns), list[str]()
+        moments = Moments(sum(job.lengths) - len(job.numbers))
+        episodes: list[dict[str, Any]] = []
+        rate, start = _rate(job), 0
+        try:
+            for place, (number, rows) in enumerate(job.episodes()):
+                task = str(about(job.dataset, number).get("environment", "task")).replace("_", " ")
+                tasks += [] if task in tasks else [task]
+                count = len(rows["action"]) - 1
+                frames = _frames(job.plan.held, rows, place, start, tasks.index(task), rate)
+                at = files.add(frames)
+                moments.add(frames)
+                spans = {"dataset_from_index": start, "dataset_to_index": start + count}
+                episodes.append(
+                    {"episode_index": place, "tasks": [task], "length": count, **at, **spans}
+                )
+                start += count
+        finally:
+            files.close()
+        _meta(job, columns, tasks, episodes, moments, rate)
+
+
+def _refuse_same(held: Mapping[str, str]) -> None:
+    """Refuse columns that would have the same name; how an episode ends is one feature."""
+    places: dict[str, str] = {}
+    for name, place in held.items():
+        if place in places and name not in _ENDS:
+            raise InvalidInputError(
+                f"lerobot: columns {places[place]} and {name} would both be {place}; leave one out."
+            )
+        places[place] = name
+
+
+def _columns(job: Job) -> list[Column]:
+    """Return the features; a vector of one number is a number there."""
+    schema, found = job.dataset.schema, list[Column]()
+    for name, place in job.plan.held.items():
+        column = schema[name]
+        shape = () if column.shape == (1,) else column.shape
+        kind = "float32" if name == "reward" else column.dtype
+        if name != "truncated":
+            found.append(Column(place, kind, shape, column.meaning, column.unit, column.elements))
+    counts = [Column(name, "int64", (), "", "1") for name in _COUNTS]
+    return [*found, Column("timestamp", "float32", (), "", "s"), *counts]
+
+
+def _frames(
+    held: Mapping[str, str], rows: Rows, place: int, start: int, task: int, rate: int
+) -> dict[str, NDArray[Any]]:
+    """Return the steps of an episode as frames."""
+    count, found = len(rows["action"]) - 1, dict[str, NDArray[Any]]()
+    for name, feature in held.items():
+        arrived = name in ("reward", "charge", *_ENDS)
+        values = rows[name][1:] if arrived else rows[name][:-1]
+        found[feature] = values[:, 0] if values.shape[1:] == (1,) else values
+    found["next.reward"] = rows["reward"][1:].astype(np.float32)
+    found["next.done"] = rows["terminated"][1:] | rows["truncated"][1:]
+    t = np.arange(count, dtype=np.int64)
+    found["timestamp"] = (t / rate).astype(np.float32)
+    numbers = (t, np.full_like(t, place), t + start, np.full_like(t, task))
+    return {**found, **dict(zip(_COUNTS, numbers, strict=True))}
+
+
+def _rate(job: Job) -> int:
+    """Return the frames a second, which all episodes share: 1 if no environment is known.
+
+    Raises:
+        InvalidInputError: there are several rates.
+    """
+    names = [*job.dataset.facts.texts("environment")]
+    rates = {round(catalogue.control_hz(name) or 1) for name in names} or {1}
+    if len(rates) > 1:
+        raise InvalidInputError(
+            f"lerobot has one rate of frames, and those of {', '.join(names)} differ; export one "
+            "environment."
+        )
+    return rates.pop()
+
+
+class _Files:
+    """The data files, of which one is open.
+
+    Args:
+        folder: the folder of the dataset.
+        columns: the features.
+    """
+
+    def __init__(self, folder: Path, columns: Sequence[Column]) -> None:
+        import pyarrow as pa
+
+        self._folder, self._columns = folder, columns
+        features = {column.name: parquet.feature(column) for column in columns}
+        fields = [pa.field(column.name, parquet.kind(column)) for column in columns]
+        told = json.dumps({"info": {"features": features}})
+        self._table = pa.schema(fields, metadata={"huggingface": told})
+        self._file: Any = None
+        self._count, self._size = 0, 0
+
+    def add(self, frames: Mapping[str, NDArray[Any]]) -> dict[str, int]:
+        """Write the frames of an episode; return in which file they are."""
+        import pyarrow as pa
+        from pyarrow.parquet import ParquetWriter
+
+        if self._file is None or self._size >= FILE_MB << 20:
+            self.close()
+            chunk, file = divmod(self._count, FILES)
+            path = self._folder / _DATA.format(chunk_index=chunk, file_index=file)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = ParquetWriter(path, self._table, compression="snappy")
+            self._count, self._size = self._count + 1, 0
+        arrays = [parquet.array(column, frames[column.name]) for column in self._columns]
+        table = pa.Table.from_arrays(arrays, schema=self._table)
+        self._file.write_table(table)
+        self._size += table.nbytes
+        chunk, file = divmod(self._count - 1, FILES)
+        return {"data/chunk_index": chunk, "data/file_index": file}
+
+    def close(self) -> None:
+        """Close the file that is open."""
+        if self._file is not None:
+            self._file.close()
+
+
+def _meta(
+    job: Job,
+    columns: Sequence[Column],
+    tasks: Sequence[str],
+    episodes: Sequence[Mapping[str, Any]],
+    moments: Moments,
+    rate: int,
+) -> None:
+    """Write `meta/`: info, statistics, tasks and episodes."""
+    import pyarrow as pa
+    from pyarrow.parquet import write_table
+
+    meta = job.path / "meta"
+    (meta / "episodes" / "chunk-000").mkdir(parents=True)
+    info = {
+        "codebase_version": "v3.0",
+        "fps": rate,
+        "features": {column.name: _described(column) for column in columns},
+        "total_episodes": len(episodes),
+        "total_frames": episodes[-1]["dataset_to_index"],
+        "total_tasks": len(tasks),
+        "chunks_size": FILES,
+        "data_files_size_in_mb": FILE_MB,
+        "video_files_size_in_mb": 200,
+        "data_path": _DATA,
+        "video_path": None,
+        "robot_type": None,
+        "splits": {"train": f"0:{len(episodes)}"},
+    }
+    durable.create(meta / "info.json", json.dumps(info, indent=1).encode())
+    durable.create(meta / "stats.json", json.dumps(moments.told(), indent=1).encode())
+    own = {"meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0}
+    kept = [{**one, **own} for one in episodes]
+    write_table(pa.Table.from_pylist(kept), meta / "episodes" / "chunk-000" / "file-000.parquet")
+    numbered = [{"task_index": n, "task": task} for n, task in enumerate(tasks)]
+    told = {"pandas": json.dumps(_INDEXED)}
+    table = pa.Table.from_pylist(numbered).replace_schema_metadata(told)
+    write_table(table, meta / "tasks.parquet")
+
+
+def _described(column: Column) -> dict[str, Any]:
+    """Return a feature as `info.json` has it."""
+    if parquet.is_image(column):
+        return {
+            "dtype": "image",
+            "shape": list(column.shape),
+            "names": ["height", "width", "channels"],
+        }
+    names = list(column.elements) or None
+    return {"dtype": column.dtype, "shape": list(column.shape) or [1], "names": names}

@@ -1,0 +1,101 @@
+"""LeRobot, as released, reads an export back: each frame, by the ramp.
+
+`make lerobot` runs this, in a .venv of its own, on a Python of 3.12: LeRobot has none of 3.11, and
+the sandbox none of 3.12. What is read is made by another process, named by SANDBOX_PYTHON.
+"""
+
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+LONG = (6, 3, 20, 9, 4, 31, 5)  # Rows of the ramp's episodes that have a step.
+MAKE = """
+import sys
+from pathlib import Path
+from ramps import write
+import sandbox
+folder = Path(sys.argv[1])
+done = sandbox.export(write(folder / "run"), "lerobot", folder / "ramp")
+assert done.columns["pixels"] == "observation.images.main", done.columns
+"""
+REAL = """
+import sys
+from pathlib import Path
+import sandbox
+folder = Path(sys.argv[1])
+recipe = {"format": 1, "environment": "push_t", "episodes": 2, "policies": {"scripted": 1},
+          "observation": ["proprio", "pixels"], "image_size": 64}
+sandbox.generate(recipe, folder / "run")
+sandbox.export(folder / "run", "lerobot", folder / "real")
+"""
+
+
+def made(code: str, folder: Path) -> None:
+    subprocess.run(
+        [os.environ["SANDBOX_PYTHON"], "-c", code, str(folder)],
+        env={
+            **os.environ,
+            "SANDBOX_HOME": str(folder / "home"),
+            "PYTHONPATH": str(Path(__file__).parent.parent),
+        },
+        check=True,
+    )
+
+
+def test_it_reads_the_ramp(tmp_path: Path) -> None:
+    made(MAKE, tmp_path)
+    read = LeRobotDataset("sandbox/ramp", root=tmp_path / "ramp")
+    assert (read.num_episodes, read.num_frames, read.fps) == (7, sum(LONG) - 7, 1)
+    frames = [(n, rows, t) for n, rows in enumerate(LONG) for t in range(rows - 1)]
+    for place, (episode, rows, t) in enumerate(frames):
+        frame = read[place]
+        picture = np.moveaxis(frame["observation.images.main"].numpy(), 0, -1) * 255
+        expected = np.full((4, 6, 3), [t + 1, t + 2, t + 3])
+        expected[2, 5] = 255
+        assert np.array_equal(picture.round(), expected)
+        assert frame["action"].tolist() == [t, t]
+        assert frame["next.reward"].item() == t + 1
+        assert frame["next.done"].item() == (t == rows - 2)
+        assert frame["episode_index"].item() == episode
+        assert (frame["frame_index"].item(), frame["index"].item()) == (t, place)
+        assert frame["timestamp"].item() == t
+        assert frame["task"] == "task"
+
+
+def test_it_reads_a_run_its_rate_statistics_and_windows(tmp_path: Path) -> None:
+    made(REAL, tmp_path)
+    read = LeRobotDataset(
+        "sandbox/real",
+        root=tmp_path / "real",
+        delta_timestamps={"observation.state": [-0.1, 0.0], "action": [0.0, 0.1]},
+    )
+    assert read.fps == 10
+    frame = read[5]
+    assert frame["task"] == "push t"
+    assert frame["observation.state"].shape[0] == frame["action"].shape[0] == 2
+    assert np.array_equal(frame["observation.state"][1], read[6]["observation.state"][0])
+    assert frame["observation.images.main"].shape == (3, 64, 64)
+    stats = read.meta.stats
+    every = np.stack([one["action"] for one in read.hf_dataset.with_format("numpy")])
+    np.testing.assert_allclose(stats["action"]["mean"], every.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(stats["action"]["std"], every.std(axis=0), atol=1e-6)
+    assert stats["observation.images.main"]["mean"].shape == (3, 1, 1)
+    assert 0 < stats["observation.images.main"]["mean"].min() < 1
+    assert read.meta.features["observation.state"]["names"][0]
+
+
+def test_one_episode_can_be_chosen(tmp_path: Path) -> None:
+    made(MAKE, tmp_path)
+    read = LeRobotDataset("sandbox/ramp", root=tmp_path / "ramp", episodes=[2])
+    assert len(read) == 19
+    assert [read[t]["action"][0].item() for t in range(19)] == [*range(19)]
+
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))

@@ -1,0 +1,273 @@
+"""The packages that formats are for read exports back: each value, and by the ramp each row.
+
+`make readers` runs this, in a .venv of its own.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ramps import LENGTHS, SCHEMA, write
+
+import sandbox
+from sandbox.exports.registry import FORMATS
+
+pytestmark = pytest.mark.filterwarnings("default")  # What these packages say when imported.
+LONG = [rows for rows in LENGTHS if rows > 1]  # Most formats have no episode without a step.
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SANDBOX_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(params=["copy", "view", "moved"])
+def exported(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """Return a function that exports a ramp run; a view is read where it was moved to, too."""
+    run = write(tmp_path / "there" / "run")
+
+    def export(to: str, name: str) -> Path:
+        out = tmp_path / "there" / name
+        if request.param == "copy":
+            return sandbox.export(run, to, out).path
+        sandbox.view(run, to, out, plugin=True)
+        if request.param == "view":
+            return out
+        shutil.move(tmp_path / "there", tmp_path / "elsewhere")
+        return tmp_path / "elsewhere" / name
+
+    return export
+
+
+def frames(first: int, count: int) -> Any:
+    """The pictures of rows of a ramp."""
+    made = np.empty((count, 4, 6, 3), np.uint8)
+    made[:] = np.arange(first, first + count)[:, None, None, None] + np.array([1, 2, 3])
+    made[:, 2, 5] = 255
+    return made
+
+
+def test_stable_worldmodel_reads_the_ramp(exported: Any) -> None:
+    from stable_worldmodel.data import load_dataset
+
+    read = load_dataset(str(exported("swm", "ramp.h5")))
+    assert [*read.lengths] == [*LENGTHS]
+    assert {*read.column_names} == {*SCHEMA.names}
+    for n, rows in enumerate(LENGTHS):
+        episode = {name: np.asarray(value) for name, value in read.load_episode(n).items()}
+        assert np.array_equal(episode["pixels"], np.moveaxis(frames(0, rows), -1, 1))
+        assert np.array_equal(episode["reward"], np.arange(rows))
+        action = episode["action"]
+        assert np.array_equal(action[:-1], np.repeat(np.arange(rows - 1.0), 2).reshape(-1, 2))
+        assert np.isnan(action[-1]).all()
+        assert np.array_equal(episode["truncated"], np.arange(rows) == rows - 1)
+        assert np.array_equal(episode["episode_idx"], np.full(rows, n))
+
+
+def test_minari_reads_the_ramp(exported: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import hdf5plugin  # noqa: F401 - The view leads to pictures that are compressed by Zstd.
+    import minari
+
+    path = exported("minari", "ramp-v0")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(path.parent))
+    read = minari.load_dataset("ramp-v0")
+    assert (read.total_episodes, read.total_steps) == (len(LONG), sum(LONG) - len(LONG))
+    for episode, rows in zip(read.iterate_episodes(), LONG, strict=True):
+        t = np.arange(rows)
+        assert np.array_equal(episode.observations["pixels"], frames(0, rows))
+        assert np.array_equal(episode.actions, np.repeat(t[:-1], 2).reshape(-1, 2))
+        assert np.array_equal(episode.rewards, t[1:])  # For the step from t: of arriving at t + 1.
+        assert not episode.terminations.any()
+        assert np.array_equal(episode.truncations, t[1:] == rows - 1)
+        assert read.observation_space.contains(
+            {name: values[0] for name, values in episode.observations.items()}
+        )
+    assert [one["total_steps"] for one in read.storage.get_episode_metadata(range(2))] == [5, 2]
+
+
+@pytest.mark.parametrize("cache", [None, "low_dim", "all"])
+def test_robomimic_reads_the_ramp(exported: Any, cache: str | None) -> None:
+    import hdf5plugin  # noqa: F401
+    import robomimic.utils.obs_utils as keys
+    from robomimic.utils.dataset import SequenceDataset
+
+    keys.initialize_obs_utils_with_obs_specs([{"obs": {"rgb": ["pixels"]}}])
+    path = exported("robomimic", "ramp.hdf5")
+    names = ("actions", "rewards", "dones")
+    read = SequenceDataset(str(path), ["pixels"], names, seq_length=2, hdf5_cache_mode=cache)
+    starts = [(rows, t) for rows in LONG for t in range(rows - 1)]
+    assert len(read) == len(starts)
+    for n, (rows, t) in enumerate(starts):
+        item, last = read[n], min(t + 1, rows - 2)
+        assert np.array_equal(item["actions"], [[t, t], [last, last]])
+        assert np.array_equal(item["rewards"], [t + 1, last + 1])
+        assert not np.asarray(item["dones"]).any()
+        for group, first in (("obs", t), ("next_obs", t + 1)):
+            seen = np.asarray(item[group]["pixels"])
+            assert np.array_equal(seen[0], frames(first, 1)[0])
+            assert np.array_equal(seen[1], frames(first + last - t, 1)[0])
+
+
+def test_hugging_face_reads_the_ramp(tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    run = write(tmp_path / "run")
+    out = sandbox.export(run, "hf", tmp_path / "ramp").path
+    read = load_dataset(str(out), cache_dir=str(tmp_path / "cache"))["train"].with_format("numpy")
+    assert len(read) == sum(LENGTHS)
+    t = np.concatenate([np.arange(rows) for rows in LENGTHS])
+    assert np.array_equal(read["reward"][:], t)
+    assert np.array_equal(read["episode"][:], np.repeat(np.arange(len(LENGTHS)), LENGTHS))
+    assert {*read.column_names} == {*SCHEMA.names, "episode"}
+    for place, picture in enumerate(read["pixels"]):
+        assert np.array_equal(picture, frames(int(t[place]), 1)[0])
+    ends = np.cumsum(LENGTHS) - 1
+    action = np.stack(list(read["action"]))
+    assert np.isnan(action[ends]).all()
+    kept = np.delete(np.arange(len(t)), ends)
+    assert np.array_equal(action[kept], np.repeat(t[kept], 2).reshape(-1, 2))
+    assert np.array_equal(read["truncated"][:].nonzero()[0], ends)
+
+
+def test_hugging_face_has_splits_and_arrays_of_two_dimensions(tmp_path: Path) -> None:
+    from episodes import SCHEMA as PLAIN
+    from episodes import record, run
+
+    from datasets import load_dataset
+    from sandbox.trajectory import Column, Schema
+
+    schema = Schema((*PLAIN.columns, Column("state_of", "float32", (2, 3), "", "1")))
+    records = [record("a" * 64, n, split=("train", "far")[n % 2]) for n in range(4)]
+    made = run(tmp_path / "run", records, schema=schema)
+    out = sandbox.export(made, "hf", tmp_path / "hf").path
+    read = load_dataset(str(out), cache_dir=str(tmp_path / "cache")).with_format("numpy")
+    data = sandbox.Dataset(made)
+    for split, numbers in (("train", (0, 2)), ("far", (1, 3))):
+        rows = [data.rows(n, ("state", "state_of")) for n in numbers]
+        for name in ("state", "state_of"):
+            expected = np.concatenate([one[name] for one in rows])
+            assert np.array_equal(np.stack(list(read[split][name])), expected)
+
+
+def test_webdataset_reads_the_ramp(tmp_path: Path) -> None:
+    import webdataset
+
+    out = sandbox.export(write(tmp_path / "run"), "webdataset", tmp_path / "ramp").path
+    files = [str(one) for one in sorted(out.glob("*.tar"))]
+    read = [*webdataset.WebDataset(files, shardshuffle=False).decode()]
+    assert [len(sample["reward.npy"]) for sample in read] == [*LENGTHS]
+    for rows, sample in zip(LENGTHS, read, strict=True):
+        t = np.arange(rows)
+        assert np.array_equal(sample["pixels.npy"], frames(0, rows))
+        assert np.array_equal(sample["reward.npy"], t)
+        assert np.array_equal(sample["action.npy"][:-1], np.repeat(t[:-1], 2).reshape(-1, 2))
+        assert np.isnan(sample["action.npy"][-1]).all()
+        assert sample["json"]["rows"] == rows
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_ogbench_reads_the_ramp(compact: bool, tmp_path: Path) -> None:
+    from ogbench.utils import load_dataset
+
+    out = sandbox.export(write(tmp_path / "run"), "ogbench", tmp_path / "ramp.npz").path
+    read = load_dataset(str(out), ob_dtype=np.uint8, compact_dataset=compact)
+    steps = np.concatenate([np.arange(rows - 1) for rows in LONG])
+    if compact:
+        kept = read["valids"] == 1
+        seen, after = read["observations"][kept], np.roll(read["observations"], -1, axis=0)[kept]
+    else:
+        kept = np.ones(len(steps), bool)
+        seen, after = read["observations"], read["next_observations"]
+    assert np.array_equal(seen[:, 0, 0, 0], steps + 1)
+    assert np.array_equal(after[:, 0, 0, 0], steps + 2)
+    assert np.array_equal(read["actions"][kept], np.repeat(steps, 2).reshape(-1, 2))
+    last = np.cumsum(np.array(LONG) - 1) - 1
+    assert np.array_equal(read["terminals"][kept].nonzero()[0], last)
+
+
+def test_lance_has_the_ramp_for_pylance_and_stable_worldmodel(tmp_path: Path) -> None:
+    import io
+
+    import lance
+    from PIL import Image
+    from stable_worldmodel.data import load_dataset
+
+    out = sandbox.export(write(tmp_path / "run"), "lance", tmp_path / "ramp.lance").path
+    table = lance.dataset(str(out)).to_table().to_pydict()
+    t = np.concatenate([np.arange(rows) for rows in LENGTHS])
+    assert table["reward"] == table["step_idx"] == t.tolist()
+    assert table["episode_idx"] == np.repeat(np.arange(len(LENGTHS)), LENGTHS).tolist()
+    for row, blob in zip(t, table["pixels"], strict=True):
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(blob))), frames(int(row), 1)[0])
+    read = load_dataset(str(out))
+    assert [*read.lengths] == [*LENGTHS]
+    for n, rows in enumerate(LENGTHS):
+        episode = {name: np.asarray(value) for name, value in read.load_episode(n).items()}
+        assert np.array_equal(episode["pixels"], np.moveaxis(frames(0, rows), -1, 1))
+        assert np.array_equal(episode["reward"], np.arange(rows))
+        steps = np.repeat(np.arange(rows - 1), 2).reshape(-1, 2)
+        assert np.array_equal(episode["action"][:-1], steps)
+        assert np.isnan(episode["action"][-1]).all()
+
+
+FULL = """
+import resource, sys, sandbox
+sys.dont_write_bytecode = True  # Else what is compiled would be cut, too.
+run = sandbox.Dataset(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+try:
+    sandbox.export(run, sys.argv[2], sys.argv[3])
+except sandbox.errors.SandboxError as error:
+    sys.exit(str(error))
+"""
+KILLED = """
+import os, signal, sys, sandbox
+stop = lambda done, total: done == 4 and os.kill(os.getpid(), signal.SIGKILL)
+sandbox.export(*sys.argv[1:], progress=stop)
+"""
+
+
+@pytest.mark.parametrize("to", ["hf", "lerobot", "lance"])
+def test_a_full_disk_and_a_kill_leave_nothing_half(to: str, tmp_path: Path) -> None:
+    run, out = write(tmp_path / "run"), tmp_path / "out" / f"ramp{FORMATS[to].ending}"
+    for code in (FULL, KILLED):
+        words = [sys.executable, "-c", code, str(run), to, str(out)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert done.returncode != 0
+        assert not out.exists()
+        if code == FULL:
+            assert "cannot be written: " in done.stderr
+            assert done.stderr.count("\n") == 1, done.stderr
+            assert [*out.parent.iterdir()] == []
+    assert sandbox.export(run, to, out).episodes >= len(LONG)
+    assert [*out.parent.iterdir()] == [out]
+
+
+@pytest.mark.parametrize("to", ["hf", "lerobot"])
+def test_the_same_export_has_the_same_bytes(to: str, tmp_path: Path) -> None:
+    run = write(tmp_path / "run")
+    paths = [sandbox.export(run, to, tmp_path / name).path for name in ("one", "two")]
+    files = [[one for one in sorted(path.rglob("*")) if one.is_file()] for path in paths]
+    assert len(files[0]) > 1
+    for one, two in zip(*files, strict=True):
+        assert one.read_bytes() == two.read_bytes()
+
+
+def test_what_is_known_of_an_episode_comes_along(tmp_path: Path) -> None:
+    import h5py
+    from episodes import record, run
+
+    made = run(tmp_path / "run", [record("a" * 64, n, success=n == 1) for n in range(3)])
+    out = sandbox.export(made, "robomimic", tmp_path / "all.hdf5").path
+    with h5py.File(out) as file:
+        assert [json.loads(one.attrs["sandbox"])["success"] for one in file["data"].values()] == [
+            False,
+            True,
+            False,
+        ]
+        assert file["mask/train"][:].tolist() == [b"demo_0", b"demo_1", b"demo_2"]
