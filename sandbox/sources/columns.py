@@ -41,7 +41,6 @@ def schema(
             what an episode starts from, and its state ends with the joints.
     """
     state, new = env.state_names(), version > 1
-    sparse = "-1 until success, then 0: " if new and env.keywords["reward"] == "sparse" else ""
     if not new:
         state = state[: len(state) - len(env.state_measures)]
     return Schema(
@@ -65,13 +64,7 @@ def schema(
                 "taken at this row; NaN on an episode's last",
                 "of the action space, -1 to 1",
             ),
-            Column(
-                "reward",
-                "float64",
-                (),
-                f"{sparse}received on arriving at this row; 0 on the first",
-                "1",
-            ),
+            _reward(env, new),
             Column("terminated", "bool", (), "the task ended on arriving at this row", "1"),
             Column("truncated", "bool", (), "time ran out on arriving at this row", "1"),
             Column("charge", "int64", (), "what arriving at this row cost", "microcredit"),
@@ -88,6 +81,13 @@ def narrowed(array: NDArray[Any], recorded: NDArray[Any]) -> NDArray[Any]:
     """Return a column without the numbers at the end of a row that an older format lacks."""
     older = array.ndim == recorded.ndim == 2 and recorded.shape[1] < array.shape[1]
     return array[:, : recorded.shape[1]] if older else array
+
+
+def _reward(env: SandboxEnv, new: bool) -> Column:
+    """Return the column of rewards, which says of which kind they are."""
+    sparse = "-1 until success, then 0: " if new and env.keywords["reward"] == "sparse" else ""
+    meaning = f"{sparse}received on arriving at this row; 0 on the first"
+    return Column("reward", "float64", (), meaning, "1")
 
 
 def _goal(env: SandboxEnv) -> list[Column]:
