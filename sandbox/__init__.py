@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sandbox.dataset.batches import Batches
     from sandbox.dataset.dataset import Dataset
     from sandbox.dataset.windows import Windows
+    from sandbox.keeping import extend, merge, recompress, split, subset
     from sandbox.sweeping import sweep
 
 __version__ = "0.1.0"
@@ -36,11 +37,16 @@ __all__ = [
     "Windows",
     "audit",
     "branch",
+    "extend",
     "generate",
+    "merge",
     "open_run",
     "overlap",
     "quote",
+    "recompress",
     "render",
+    "split",
+    "subset",
     "surprises",
     "sweep",
     "verify",
@@ -50,6 +56,7 @@ ELSEWHERE = {
     "Batches": "sandbox.dataset.batches",
     "Dataset": "sandbox.dataset.dataset",
     "Windows": "sandbox.dataset.windows",
+    **dict.fromkeys(("extend", "merge", "recompress", "split", "subset"), "sandbox.keeping"),
     "sweep": "sandbox.sweeping",
 }
 

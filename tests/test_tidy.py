@@ -39,7 +39,7 @@ FLOORS = [  # A room imports from lower floors alone; rooms of one floor do not 
     ["sources"],
     ["verification", "report"],
     ["api", "testing"],
-    ["sweeping"],
+    ["keeping", "sweeping"],
     ["cli"],
     ["__main__"],  # `python -m sandbox` is the command line.
 ]

@@ -12,7 +12,7 @@ import typer
 from typer.models import ArgumentInfo, CommandInfo, OptionInfo
 
 import sandbox
-from sandbox import api, sweeping
+from sandbox import api, keeping, sweeping
 from sandbox.report.reference import parsed, table
 from sandbox.run.watcher import Watcher
 
@@ -23,6 +23,7 @@ TYPES = {  # Types of arguments and options, in words.
     "bool": "switch",
     "Path": "path",
     "list[str]": "text, repeatable",
+    "list[Path]": "path, repeatable",
 }
 
 
@@ -110,7 +111,7 @@ def _default(parameter: Parameter) -> str:
 
 def functions() -> str:
     """Return the public functions of the library, and what they return, in Markdown."""
-    offered = {**vars(api), **vars(sweeping)}  # In the order of the files.
+    offered = {**vars(api), **vars(keeping), **vars(sweeping)}  # In the order of the files.
     public = [name for name in offered if name in sandbox.__all__]
     names = [name for name in public if inspect.isfunction(offered[name])]
     lines: list[str] = []

@@ -23,6 +23,7 @@ def path(text: str) -> Path:
 
 
 MAKE, LOOK, CHECK, PAY = "Make data", "Look at it", "Check it", "Pay for it"  # Groups of --help.
+KEEP = "Keep it"
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 RunPath = Annotated[

@@ -78,7 +78,7 @@ def preview(
     shown = list(itertools.islice(folder.episodes(), episodes))
     if not shown:
         raise InvalidInputError(f"{folder.path}: no episode is kept here yet.")
-    recipe = folder.recipe
+    recipe = folder.sole.recipe
     redraw = columns or camera or any(value is not None for value in changes.values())
     if redraw or not _films(shown[0]):
         wanted = recipes.with_pictures(recipe, columns or ["pixels"], camera, **changes)
@@ -192,9 +192,9 @@ def _films(episode: Episode) -> dict[str, Film]:
 
 def _redrawn(recipe: Recipe, folder: Folder, episodes: Sequence[Episode]) -> list[Episode]:
     """Replay episodes with the pictures of another recipe."""
-    known, trusted = folder.identity, folder.trust_code
+    known, trusted = folder.sole, folder.trust_code
     with closing(
-        Replay(recipe, folder.scenario, trusted, known.plan, schedule=known.schedule)
+        Replay(recipe, known.scenario, trusted, known.plan, schedule=known.schedule)
     ) as replay:
         env, drawn = replay.env, list[Episode]()
         for episode in episodes:
