@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from sandbox.dataset.batches import Batches
     from sandbox.dataset.dataset import Dataset
+    from sandbox.dataset.diagnosis import doctor
     from sandbox.dataset.windows import Windows
     from sandbox.keeping import extend, merge, recompress, split, subset
     from sandbox.sweeping import sweep
@@ -37,6 +38,7 @@ __all__ = [
     "Windows",
     "audit",
     "branch",
+    "doctor",
     "extend",
     "generate",
     "merge",
@@ -53,6 +55,7 @@ __all__ = [
 ]
 
 ELSEWHERE = {
+    "doctor": "sandbox.dataset.diagnosis",
     "Batches": "sandbox.dataset.batches",
     "Dataset": "sandbox.dataset.dataset",
     "Windows": "sandbox.dataset.windows",

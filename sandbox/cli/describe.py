@@ -13,6 +13,7 @@ from typer.models import ArgumentInfo, CommandInfo, OptionInfo
 
 import sandbox
 from sandbox import api, keeping, sweeping
+from sandbox.dataset.diagnosis import doctor
 from sandbox.report.reference import parsed, table
 from sandbox.run.watcher import Watcher
 
@@ -111,7 +112,12 @@ def _default(parameter: Parameter) -> str:
 
 def functions() -> str:
     """Return the public functions of the library, and what they return, in Markdown."""
-    offered = {**vars(api), **vars(keeping), **vars(sweeping)}  # In the order of the files.
+    offered = {
+        **vars(api),
+        **vars(keeping),
+        **vars(sweeping),
+        "doctor": doctor,
+    }  # In the order of the files.
     public = [name for name in offered if name in sandbox.__all__]
     names = [name for name in public if inspect.isfunction(offered[name])]
     lines: list[str] = []

@@ -1,4 +1,4 @@
-"""The commands that keep data: subset, merge, split, recompress."""
+"""The commands that keep data: subset, merge, split, recompress, doctor."""
 
 import json
 import operator
@@ -147,6 +147,27 @@ def recompress(
     if compression is None:
         raise InvalidInputError("give --compression zstd, gzip or none.")
     _print([keeping.recompress(run, out, compression, key=_key(key))], as_json)
+
+
+def doctor(
+    paths: Runs,
+    idle: Annotated[
+        float,
+        typer.Option(help="Share of an episode from which a stretch without motion is reported."),
+    ] = 0.5,
+    as_json: Json = False,
+) -> None:
+    """Look for what makes data train badly; exit status 1 if something is found."""
+    from sandbox.cli import show
+    from sandbox.dataset import diagnosis
+
+    found = diagnosis.doctor(paths, idle=idle)
+    if as_json:
+        print(json.dumps({**asdict(found), "ok": not found.findings}))
+    else:
+        show.findings(found)
+    if found.findings:
+        raise typer.Exit(1)
 
 
 def _factor(text: str) -> tuple[str, Any]:

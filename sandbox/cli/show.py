@@ -12,6 +12,7 @@ from sandbox import prices
 from sandbox.errors import line
 
 if TYPE_CHECKING:
+    from sandbox.dataset.diagnosis import Diagnosis
     from sandbox.report.coverage import Coverage
     from sandbox.run.bill import Bill, Quote
     from sandbox.run.recipe import Recipe
@@ -39,6 +40,7 @@ class _Out(Console):
         self._width, self._height = new_size
 
 
+_MOST_FINDINGS = 50  # In a table.
 _NO_TERMINAL = 10_000
 _UNKNOWN_TERMINAL = 80  # Columns, where a terminal says 0.
 OUT = _Out(highlight=False)
@@ -252,6 +254,26 @@ def coverage(found: "Coverage") -> None:
 
 def _share(shares: Mapping[str, float], name: str) -> str:
     return f"{shares[name]:.0%}" if name in shares else ""
+
+
+def findings(found: "Diagnosis") -> None:
+    """Print what a doctor found."""
+    rows = [
+        {
+            "kind": one.kind,
+            "where": f"{one.where}{'' if one.episode is None else f', episode {one.episode}'}",
+            "what": one.text,
+        }
+        for one in found.findings[:_MOST_FINDINGS]
+    ]
+    if rows:
+        table("Findings", rows)
+    if len(found.findings) > len(rows):
+        note(f"{len(found.findings) - len(rows)} more; --json prints all.")
+    note(f"{found.shards} shards, {found.episodes:,} episodes, {found.rows:,} rows looked at.")
+    OUT.print(
+        f"[bold red]{len(found.findings)} findings[/]" if found.findings else "[bold green]CLEAN[/]"
+    )
 
 
 def proof(found: "Proof") -> None:

@@ -120,6 +120,10 @@ class Derived:
             FormatError: the file of one is damaged, or of another run.
         """
         assert self.path is not None, "it was read from a folder"
+        if (self.path / ORIGINS).is_symlink():
+            raise FormatError(
+                f"{self.path / ORIGINS}: is a link, which is not followed; put the folder there."
+            )
         found = list[Home]()
         for n, said in enumerate(self.heads):
             path = place(self.path, n)
