@@ -13,6 +13,7 @@ import sandbox
 from sandbox import Batches, Dataset, Windows, catalogue, content
 from sandbox.errors import InvalidInputError
 
+SHARD = Path(__file__).parent / "older" / "format_1" / "shards" / "shard-00000.h5"
 MADE = catalogue.environment("cartpole_swingup")
 WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "no recipe": (
@@ -49,11 +50,11 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a batch as text": (
         lambda: Batches("x", batch="3"),  # type: ignore[arg-type]
-        "Batches: batch must be a whole number, not '3'.",
+        "batch '3': give a whole number above 0",
     ),
     "columns of a number": (
-        lambda: Windows("x", columns=3),  # type: ignore[arg-type]
-        "Windows: columns must be a list of text, not 3.",
+        lambda: Windows(SHARD, columns=3),  # type: ignore[arg-type]
+        "columns 3: give a list of at least one column",
     ),
     "an observation": (
         lambda: MADE(observation=5),  # type: ignore[arg-type]
@@ -72,7 +73,7 @@ def test_another_type_is_one_sentence_and_nothing_is_done(kind: str) -> None:
     with pytest.raises(InvalidInputError, match=re.escape(said)):
         call()
     assert not Path("x").exists()
-    assert not content.home().exists()
+    assert not (content.home() / "ledger.db").exists()
 
 
 @pytest.mark.parametrize("seed", ["7", 1.5, True, -1, 2**63])

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.utils import data
 
-from sandbox.arguments import checked
 from sandbox.dataset.cache import MOST_GB, Cache
 from sandbox.dataset.conventions import MASK, fitting, with_needs
 from sandbox.dataset.dataset import Dataset
@@ -73,7 +72,6 @@ class Batches(data.IterableDataset[dict[str, Tensor]]):
             large.
     """
 
-    @checked
     def __init__(
         self,
         path: str | Path | Dataset,

@@ -271,7 +271,8 @@ def _make(store: _Store, stop: threading.Event) -> None:
 
 def _root(where: str | Path) -> Path:
     """Return the folder of a cache on disk, made if it is not there."""
-    if not str(where):
+    given: Any = where
+    if not isinstance(given, str | Path) or not str(given):
         raise InvalidInputError(f"cache {where!r}: give 'ram', 'disk', or the path of a folder.")
     root = cache_folder.default() if where == "disk" else files.place(where)
     try:

@@ -79,6 +79,7 @@ def chosen(columns: Sequence[str], schema: Schema) -> tuple[Column, ...]:
         InvalidInputError: it is no list of names.
         UnknownNameError: there is no such column.
     """
-    if isinstance(columns, str) or not columns:
+    given: Any = columns
+    if isinstance(given, str) or not isinstance(given, Sequence) or not given:
         raise InvalidInputError(f"columns {columns!r}: give a list of at least one column.")
     return tuple(schema[name] for name in columns)

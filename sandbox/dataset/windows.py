@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.utils import data
 from torch.utils.data._utils import collate as torch_collate
 
-from sandbox.arguments import checked
 from sandbox.dataset.cache import MOST_GB, Cache
 from sandbox.dataset.dataset import Dataset
 from sandbox.dataset.index import Starts
@@ -48,7 +47,6 @@ class Windows(data.Dataset[dict[str, Tensor]]):
             too large.
     """
 
-    @checked
     def __init__(
         self,
         path: str | Path | Dataset,

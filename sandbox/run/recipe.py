@@ -195,7 +195,7 @@ class EpisodeChance:
     """
 
     def __init__(self, recipe: Recipe, index: int) -> None:
-        scenario = recipe.scenario and Path(recipe.scenario).stem  # Wherever its file lies.
+        scenario = recipe.scenario and Path(recipe.scenario).name  # Wherever its file lies.
         named = digest.sha256([recipe.seed, recipe.environment, scenario, recipe.split])
         root = int(named, 16)
         seed, acting = (np.random.SeedSequence(root, spawn_key=(index, n)) for n in range(2))
