@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sandbox.dataset.dataset import Dataset
     from sandbox.dataset.diagnosis import doctor
     from sandbox.dataset.windows import Windows
-    from sandbox.keeping import extend, merge, recompress, split, subset
+    from sandbox.keeping import diff, extend, merge, recompress, split, subset
     from sandbox.sweeping import sweep
 
 __version__ = "0.1.0"
@@ -38,6 +38,7 @@ __all__ = [
     "Windows",
     "audit",
     "branch",
+    "diff",
     "doctor",
     "extend",
     "generate",
@@ -59,7 +60,9 @@ ELSEWHERE = {
     "Batches": "sandbox.dataset.batches",
     "Dataset": "sandbox.dataset.dataset",
     "Windows": "sandbox.dataset.windows",
-    **dict.fromkeys(("extend", "merge", "recompress", "split", "subset"), "sandbox.keeping"),
+    **dict.fromkeys(
+        ("diff", "extend", "merge", "recompress", "split", "subset"), "sandbox.keeping"
+    ),
     "sweep": "sandbox.sweeping",
 }
 

@@ -16,6 +16,8 @@ from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.evidence import keys
 from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Ledger
+from sandbox.report import difference as differences
+from sandbox.report.difference import Difference
 from sandbox.run import recipe as recipes
 from sandbox.run.bill import Bill
 from sandbox.run.deriving import Derivation, Pick, Progress
@@ -254,6 +256,20 @@ def recompress(
         RunConflictError: the folder holds something else, or another process is writing it.
     """
     return _derive(Dataset(run), out, {"recompress": {}}, compression, key, progress)
+
+
+@checked
+def diff(a: api.PathLike, b: api.PathLike) -> Difference:
+    """Return how two runs, or two trajectory files, differ: identity, columns, episodes.
+
+    Args:
+        a: a run folder or a trajectory file.
+        b: another.
+
+    Raises:
+        FormatError: one is no run, or damaged.
+    """
+    return differences.diff(api.open_run(a), api.open_run(b))
 
 
 def _derive(

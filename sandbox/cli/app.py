@@ -73,7 +73,7 @@ def reference(
         show.paths("Reference", paths)
 
 
-for command in (trust.verify, trust.audit, trust.prove, trust.recover, keep.doctor):
+for command in (trust.verify, trust.audit, trust.prove, trust.recover, keep.doctor, keep.diff):
     app.command(rich_help_panel=CHECK)(command)
 app.add_typer(cache.cache_app, name="cache", rich_help_panel=LOOK)
 app.add_typer(trust.keys_app, name="keys", rich_help_panel=CHECK)

@@ -1,4 +1,4 @@
-"""The commands that keep data: subset, merge, split, recompress, doctor."""
+"""The commands that keep data: subset, merge, split, recompress, doctor, diff."""
 
 import json
 import operator
@@ -167,6 +167,26 @@ def doctor(
     else:
         show.findings(found)
     if found.findings:
+        raise typer.Exit(1)
+
+
+def diff(
+    a: Annotated[
+        Path, typer.Argument(parser=path, help="A run, or a trajectory file.", show_default=False)
+    ],
+    b: Annotated[Path, typer.Argument(parser=path, help="Another.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Print how two runs differ; exit status 1 if they do."""
+    from sandbox import keeping
+    from sandbox.cli import show
+
+    found = keeping.diff(a, b)
+    if as_json:
+        print(json.dumps({**asdict(found), "ok": found.none}))
+    else:
+        show.difference(found)
+    if not found.none:
         raise typer.Exit(1)
 
 

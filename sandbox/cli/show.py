@@ -14,6 +14,7 @@ from sandbox.errors import line
 if TYPE_CHECKING:
     from sandbox.dataset.diagnosis import Diagnosis
     from sandbox.report.coverage import Coverage
+    from sandbox.report.difference import Difference
     from sandbox.run.bill import Bill, Quote
     from sandbox.run.recipe import Recipe
     from sandbox.run.settle import Settlement
@@ -273,6 +274,18 @@ def findings(found: "Diagnosis") -> None:
     note(f"{found.shards} shards, {found.episodes:,} episodes, {found.rows:,} rows looked at.")
     OUT.print(
         f"[bold red]{len(found.findings)} findings[/]" if found.findings else "[bold green]CLEAN[/]"
+    )
+
+
+def difference(found: "Difference") -> None:
+    """Print how two runs differ."""
+    for text in (*found.identity, *found.columns, *found.episodes):
+        OUT.print(escape(text), soft_wrap=True, highlight=False)
+    if found.other > len(found.episodes):
+        note(f"{found.other - len(found.episodes)} more episodes differ.")
+    note(
+        f"{found.same} episodes are the same, {found.other} differ; {found.only_a} are in the "
+        f"first alone, {found.only_b} in the second."
     )
 
 

@@ -78,9 +78,10 @@ def preview(
     shown = list(itertools.islice(folder.episodes(), episodes))
     if not shown:
         raise InvalidInputError(f"{folder.path}: no episode is kept here yet.")
-    recipe = folder.sole.recipe
+    recipe = folder.identities[0].recipe
     redraw = columns or camera or any(value is not None for value in changes.values())
     if redraw or not _films(shown[0]):
+        recipe = folder.sole.recipe
         wanted = recipes.with_pictures(recipe, columns or ["pixels"], camera, **changes)
         shown = _redrawn(wanted, folder, shown)
     films = [(episode, _films(episode)) for episode in shown]
