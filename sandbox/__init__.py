@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     )
     from sandbox.dataset.batches import Batches
     from sandbox.dataset.dataset import Dataset
+    from sandbox.dataset.diagnosis import doctor
     from sandbox.dataset.windows import Windows
     from sandbox.exporting import export, view
+    from sandbox.keeping import diff, extend, merge, recompress, split, subset
     from sandbox.sweeping import sweep
 
 __version__ = "0.1.0"
@@ -37,12 +39,19 @@ __all__ = [
     "Windows",
     "audit",
     "branch",
+    "diff",
+    "doctor",
     "export",
+    "extend",
     "generate",
+    "merge",
     "open_run",
     "overlap",
     "quote",
+    "recompress",
     "render",
+    "split",
+    "subset",
     "surprises",
     "sweep",
     "verify",
@@ -50,10 +59,14 @@ __all__ = [
 ]
 
 ELSEWHERE = {
+    "doctor": "sandbox.dataset.diagnosis",
     "Batches": "sandbox.dataset.batches",
     "Dataset": "sandbox.dataset.dataset",
     "Windows": "sandbox.dataset.windows",
     "export": "sandbox.exporting",
+    **dict.fromkeys(
+        ("diff", "extend", "merge", "recompress", "split", "subset"), "sandbox.keeping"
+    ),
     "sweep": "sandbox.sweeping",
     "view": "sandbox.exporting",
 }

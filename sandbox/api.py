@@ -163,7 +163,7 @@ def generate(
         compression=compression,
         admission=admission,
     )
-    return _carry_out(Generation(wanted), out, ledger, key, prices, workers, watcher)
+    return carry_out(_run(Generation(wanted), out, ledger, key, prices), workers, watcher)
 
 
 @checked
@@ -229,9 +229,9 @@ def render(
         budget=_credits(budget),
         compression=compression,
         admission=admission,
-        episodes=folder.count() if folder.ended else None,
+        episodes=folder.count() if folder.ended or folder.extended() else None,
     )
-    return _carry_out(Rendering(wanted, folder), out, ledger, key, prices, workers, watcher)
+    return carry_out(_run(Rendering(wanted, folder), out, ledger, key, prices), workers, watcher)
 
 
 @checked
@@ -285,7 +285,9 @@ def branch(
     folder = open_run(run, trust_code=trust_code)
     plan = planned(folder, episode, step, kinds, k)
     changes = {"account": account, "budget": _credits(budget)}
-    return _carry_out(_branching(folder, plan, changes), out, ledger, key, prices, workers, watcher)
+    return carry_out(
+        _run(_branching(folder, plan, changes), out, ledger, key, prices), workers, watcher
+    )
 
 
 @checked
@@ -338,7 +340,9 @@ def surprises(
     folder = open_run(run, trust_code=trust_code)
     plan = planned(folder, kinds, pairs, during, seed)
     changes = {"account": account, "budget": _credits(budget)}
-    return _carry_out(_branching(folder, plan, changes), out, ledger, key, prices, workers, watcher)
+    return carry_out(
+        _run(_branching(folder, plan, changes), out, ledger, key, prices), workers, watcher
+    )
 
 
 @checked
@@ -410,25 +414,26 @@ def _credits(budget: Credits | None) -> float | None:
     return None if budget is None else schedules.micro(budget) / schedules.MICRO
 
 
-def _carry_out(
+def _run(
     source: Source,
     out: PathLike,
     ledger: Ledger | None,
     key: SigningKey | None,
     prices: PathLike | None,
-    workers: int,
-    watcher: Watcher | None,
-) -> Bill:
+) -> Run:
+    priced = None if prices is None else schedules.chosen(prices)
+    return Run(source, out, ledger, key or keys.default(), priced)
+
+
+def carry_out(run: Run, workers: int, watcher: Watcher | None) -> Bill:
     """Quote a run, refuse what cannot be paid, and make its missing episodes."""
     watcher = watcher or Watcher()
-    priced = None if prices is None else schedules.chosen(prices)
-    run = Run(source, out, ledger, key or keys.default(), priced)
     try:
         quoted = run.quote()
         run.check_funds(quoted)
-        watcher.quoted(run.recipe, quoted, run.done())
+        watcher.quoted(run.wanted, quoted, run.done())
         with watcher.compiling():
-            source.warm_up()
+            run.source.warm_up()
         return run.generate(watcher.kept, sharing(workers))
     finally:
         run.close()

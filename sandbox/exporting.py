@@ -15,6 +15,7 @@ Runs = str | Path | Sequence[str | Path] | Dataset
 
 
 @checked
+@checked
 def export(
     path: Runs,
     to: str,
@@ -62,6 +63,7 @@ def export(
     return exports.export(data, to, out, "copy", columns, compression, progress)
 
 
+@checked
 @checked
 def view(
     path: Runs,

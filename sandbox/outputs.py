@@ -6,7 +6,7 @@ from pathlib import Path
 from sandbox import content, files
 from sandbox.errors import InvalidInputError, SandboxError
 
-_RUN = "run.json"  # A folder with this file is a run.
+_RUNS = ("run.json", "derived.json")  # A folder with one of these files is a run.
 _OURS = ("keys", "prices", "locks", "cache")  # Folders in the home, beside its ledger.
 
 
@@ -26,7 +26,9 @@ def check(path: Path, own: str = "", is_ours: Callable[[Path], bool] | None = No
     _check_home(path, real)
     for folder in real.parents:
         name = real.relative_to(folder).parts[0]
-        if (folder / _RUN).is_file() and not (own and name.split(".")[0] == own):
+        if any((folder / run).is_file() for run in _RUNS) and not (
+            own and name.split(".")[0] == own
+        ):
             raise InvalidInputError(
                 f"{path}: lies inside the run {folder}, whose files are not replaced or added to. "
                 "Name a place outside it."

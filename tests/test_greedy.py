@@ -197,7 +197,7 @@ def test_an_episode_cut_off_an_ended_run_is_a_fault(tmp_path: Path) -> None:
     from sandbox import jsonfile
 
     jsonfile.write(tmp_path / "cut" / "manifest.json", manifest)
-    leaves = folder.leaves(kept)
+    leaves = folder.leaves(kept.leaves)
     log.write_checkpoint(tmp_path / "cut", log.checkpoint(folder.run, leaves, manifest), None)
     faults = sandbox.verify(tmp_path / "cut", sample=0).faults
     assert any("charged for episode 2, which is not there" in fault for fault in faults)

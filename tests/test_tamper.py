@@ -198,7 +198,7 @@ def forge_manifest(run: Path) -> None:
 def forge_log(run: Path, key: SigningKey | None) -> None:
     folder = Folder(run)
     manifest = json.loads((run / "manifest.json").read_text())
-    leaves = [*folder.leaves(folder.kept()), log.leaf(manifest)]
+    leaves = [*folder.leaves(folder.kept().leaves), log.leaf(manifest)]
     for name in ("log", "checkpoint"):
         (run / name).unlink()
     log.append(run, leaves)
@@ -253,7 +253,7 @@ def test_the_log_and_checkpoint_of_another_run_are_noticed(signed_run: Path) -> 
 
 def test_a_published_checkpoint_tells_rewritten_from_appended(signed_run: Path) -> None:
     key, folder = keys.load(), Folder(signed_run)
-    leaves = folder.leaves(folder.kept())
+    leaves = folder.leaves(folder.kept().leaves)
     early = log.checkpoint(folder.run, leaves[:3])
     assert any(
         "3 entries; 3 were appended since" in t for t in check(signed_run, early.text).checked

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from sandbox.cli import cache, hand, ledger, look, make, prices, trust
-from sandbox.cli.options import CHECK, HAND, LOOK, MAKE, PAY, Json, path
+from sandbox.cli import cache, hand, keep, ledger, look, make, prices, trust
+from sandbox.cli.options import CHECK, HAND, KEEP, LOOK, MAKE, PAY, Json, path
 
 
 def _version(wanted: bool) -> None:
@@ -37,9 +37,12 @@ def options(
     """Generate, check and pay for world-model datasets from PyBullet environments."""
 
 
-making = (make.generate, make.quote, make.sweep, make.render, make.branch, make.surprises)
-for command in making:
+for command in (make.generate, make.quote, make.sweep):
     app.command(rich_help_panel=MAKE)(command)
+for command in (make.render, make.branch, make.surprises):
+    app.command(rich_help_panel=MAKE)(command)
+for command in (make.extend, keep.subset, keep.merge, keep.split, keep.recompress):
+    app.command(rich_help_panel=KEEP)(command)
 for command in (look.inspect, look.preview, look.coverage, look.envs, look.scenarios):
     app.command(rich_help_panel=LOOK)(command)
 app.command("factors", rich_help_panel=LOOK)(look.factors)
@@ -72,7 +75,7 @@ def reference(
 
 for command in (hand.export, hand.view):
     app.command(rich_help_panel=HAND)(command)
-for command in (trust.verify, trust.audit, trust.prove, trust.recover):
+for command in (trust.verify, trust.audit, trust.prove, trust.recover, keep.doctor, keep.diff):
     app.command(rich_help_panel=CHECK)(command)
 app.add_typer(cache.cache_app, name="cache", rich_help_panel=LOOK)
 app.add_typer(trust.keys_app, name="keys", rich_help_panel=CHECK)

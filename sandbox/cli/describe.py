@@ -13,7 +13,8 @@ import typer
 from typer.models import ArgumentInfo, CommandInfo, OptionInfo
 
 import sandbox
-from sandbox import api, exporting, sweeping
+from sandbox import api, exporting, keeping, sweeping
+from sandbox.dataset.diagnosis import doctor
 from sandbox.report.reference import parsed, table
 from sandbox.run.watcher import Watcher
 
@@ -24,6 +25,7 @@ TYPES = {  # Types of arguments and options, in words.
     "bool": "switch",
     "Path": "path",
     "list[str]": "text, repeatable",
+    "list[Path]": "path, repeatable",
 }
 
 
@@ -111,7 +113,13 @@ def _default(parameter: Parameter) -> str:
 
 def functions() -> str:
     """Return the public functions of the library, and what they return, in Markdown."""
-    offered = {**vars(api), **vars(exporting), **vars(sweeping)}  # In the order of the files.
+    offered = {
+        **vars(api),
+        **vars(exporting),
+        **vars(keeping),
+        **vars(sweeping),
+        "doctor": doctor,
+    }  # In the order of the files.
     public = [name for name in offered if name in sandbox.__all__]
     names = [name for name in public if inspect.isfunction(offered[name])]
     lines: list[str] = []

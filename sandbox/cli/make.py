@@ -25,8 +25,10 @@ from sandbox.cli.options import (
     Renderer,
     RunPath,
     Seed,
+    SigningKeyLabel,
     Split,
     TrustCode,
+    Workers,
     assignments,
     listed,
     making,
@@ -74,6 +76,40 @@ def generate(
             **making.paying,
         )
     _print_bill(bill, folder, making.as_json)
+
+
+def extend(
+    run: RunPath,
+    episodes: Annotated[
+        int,
+        typer.Option(min=1, help="Number of episodes that the run will have.", show_default=False),
+    ],
+    budget: Annotated[
+        str | None,
+        typer.Option(help="Most that the whole run may cost, old episodes included [credits]."),
+    ] = None,
+    admission: Admission = None,
+    trust_code: TrustCode = False,
+    workers: Workers = 1,
+    key: SigningKeyLabel = None,
+    as_json: Json = False,
+) -> None:
+    """Extend a finished run to more episodes of its recipe; only new ones are charged."""
+    from sandbox import keeping
+    from sandbox.evidence import keys
+
+    with _watched("Extending", run, as_json) as watcher:
+        bill = keeping.extend(
+            run,
+            episodes,
+            budget=budget,
+            admission=admission,
+            trust_code=trust_code,
+            workers=workers,
+            key=None if key is None else keys.load(key),
+            watcher=watcher,
+        )
+    _print_bill(bill, run, as_json)
 
 
 def quote(
@@ -299,7 +335,7 @@ def _watched(doing: str, out: Path, as_json: bool) -> Generator["MakingDisplay"]
     except KeyboardInterrupt:
         folder = api.open_run(out)
         kept = folder.count() if folder.exists else 0
-        wanted = f" of {folder.recipe.episodes}" if folder.exists else ""
+        wanted = f" of {folder.stages.episodes}" if folder.exists else ""
         show.note(
             f"Stopped. {kept}{wanted} episodes are kept and charged; run the same command again "
             "to continue."

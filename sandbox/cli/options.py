@@ -22,8 +22,8 @@ def path(text: str) -> Path:
     return Path(os.path.expanduser(text))
 
 
-MAKE, LOOK, HAND = "Make data", "Look at it", "Hand it over"  # Groups of --help.
-CHECK, PAY = "Check it", "Pay for it"
+MAKE, LOOK, KEEP = "Make data", "Look at it", "Keep it"  # Groups of --help.
+HAND, CHECK, PAY = "Hand it over", "Check it", "Pay for it"
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 RunPath = Annotated[

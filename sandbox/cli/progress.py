@@ -155,7 +155,7 @@ class Verifying:
         self._run, self._display = run, display
 
     def __enter__(self) -> Self:
-        self._total = Folder(self._run).recipe.episodes
+        self._total = Folder(self._run).stages.episodes
         self._display.__enter__()
         self._display.update(0, self._total)
         return self

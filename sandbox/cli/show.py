@@ -12,8 +12,10 @@ from sandbox import prices
 from sandbox.errors import line
 
 if TYPE_CHECKING:
+    from sandbox.dataset.diagnosis import Diagnosis
     from sandbox.exports.formats import Exported
     from sandbox.report.coverage import Coverage
+    from sandbox.report.difference import Difference
     from sandbox.run.bill import Bill, Quote
     from sandbox.run.recipe import Recipe
     from sandbox.run.settle import Settlement
@@ -44,6 +46,7 @@ class _Out(Console):
         self._width, self._height = new_size
 
 
+_MOST_FINDINGS = 50  # In a table.
 _NO_TERMINAL = 10_000
 _UNKNOWN_TERMINAL = 80  # Columns, where a terminal says 0.
 OUT = _Out(highlight=False, emoji=False)
@@ -276,6 +279,38 @@ def coverage(found: "Coverage") -> None:
 
 def _share(shares: Mapping[str, float], name: str) -> str:
     return f"{shares[name]:.0%}" if name in shares else ""
+
+
+def findings(found: "Diagnosis") -> None:
+    """Print what a doctor found."""
+    rows = [
+        {
+            "kind": one.kind,
+            "where": f"{one.where}{'' if one.episode is None else f', episode {one.episode}'}",
+            "what": one.text,
+        }
+        for one in found.findings[:_MOST_FINDINGS]
+    ]
+    if rows:
+        table("Findings", rows)
+    if len(found.findings) > len(rows):
+        note(f"{len(found.findings) - len(rows)} more; --json prints all.")
+    note(f"{found.shards} shards, {found.episodes:,} episodes, {found.rows:,} rows looked at.")
+    OUT.print(
+        f"[bold red]{len(found.findings)} findings[/]" if found.findings else "[bold green]CLEAN[/]"
+    )
+
+
+def difference(found: "Difference") -> None:
+    """Print how two runs differ."""
+    for text in (*found.identity, *found.columns, *found.episodes):
+        OUT.print(escape(text), soft_wrap=True, highlight=False)
+    if found.other > len(found.episodes):
+        note(f"{found.other - len(found.episodes)} more episodes differ.")
+    note(
+        f"{found.same} episodes are the same, {found.other} differ; {found.only_a} are in the "
+        f"first alone, {found.only_b} in the second."
+    )
 
 
 def proof(found: "Proof") -> None:

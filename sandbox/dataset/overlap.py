@@ -95,10 +95,13 @@ def _frames(episodes: Episodes, columns: tuple[str, ...]) -> Any:
     """Yield the digests of the rows of each episode, uint64 (T+1,)."""
     for number in range(len(episodes.facts)):
         rows = episodes.rows(number, columns)
-        yield np.array([_digest(rows, columns, t) for t in range(len(rows[columns[0]]))], np.uint64)
+        yield np.array(
+            [frame_digest(rows, columns, t) for t in range(len(rows[columns[0]]))], np.uint64
+        )
 
 
-def _digest(rows: Rows, columns: tuple[str, ...], t: int) -> int:
+def frame_digest(rows: Rows, columns: tuple[str, ...], t: int) -> int:
+    """Return a digest of one row of some columns, 64 bits."""
     told = hashlib.blake2b(digest_size=8)
     for name in columns:
         row: NDArray[Any] = rows[name][t]

@@ -79,16 +79,24 @@ def measure(folder: Folder, train: Folder | None = None) -> Coverage:
     Raises:
         FormatError: the run cannot be read.
     """
-    recipe, scenario = folder.recipe, folder.scenario
-    env = catalogue.environment(recipe.environment, folder.trust_code)
-    found, seen = Coverage(recipe.environment), _Seen(env)
+    known = folder.identities
+    names = list(dict.fromkeys(one.recipe.environment for one in known))
+    if len(names) > 1:
+        raise FormatError(
+            f"{folder.path}: holds episodes of {', '.join(names)}; measure those of one, as "
+            "`sandbox subset --environment` takes them."
+        )
+    env = catalogue.environment(names[0], folder.trust_code)
+    found, seen = Coverage(names[0]), _Seen(env)
     for episode in folder.episodes():
         seen.add(episode)
     records = list(folder.records())
     found.episodes, found.rows, found.policies = len(records), seen.rows, policies(records)
     seen.tell(found)
     found.warnings = [*_warnings(found), *_seed_warnings(records)]
-    found.warnings += _split_warnings(records, scenario, env, recipe.split)
+    for one in known:
+        mine = [record for record in records if record.run == one.run]
+        found.warnings += _split_warnings(mine, one.scenario, env, one.recipe.split)
     if train is not None:
         found.warnings += overlap(Dataset(folder.path), Dataset(train.path)).warnings()
     return found

@@ -80,9 +80,10 @@ def preview(
     shown = list(itertools.islice(folder.episodes(), episodes))
     if not shown:
         raise InvalidInputError(f"{folder.path}: no episode is kept here yet.")
-    recipe = folder.recipe
+    recipe = folder.identities[0].recipe
     redraw = columns or camera or any(value is not None for value in changes.values())
     if redraw or not _films(shown[0]):
+        recipe = folder.sole.recipe
         wanted = recipes.with_pictures(recipe, columns or ["pixels"], camera, **changes)
         shown = _redrawn(wanted, folder, shown)
     films = [(episode, _films(episode)) for episode in shown]
@@ -194,9 +195,9 @@ def _films(episode: Episode) -> dict[str, Film]:
 
 def _redrawn(recipe: Recipe, folder: Folder, episodes: Sequence[Episode]) -> list[Episode]:
     """Replay episodes with the pictures of another recipe."""
-    known, trusted = folder.identity, folder.trust_code
+    known, trusted = folder.sole, folder.trust_code
     with closing(
-        Replay(recipe, folder.scenario, trusted, known.plan, schedule=known.schedule)
+        Replay(recipe, known.scenario, trusted, known.plan, schedule=known.schedule)
     ) as replay:
         env, drawn = replay.env, list[Episode]()
         for episode in episodes:

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +15,12 @@ from sandbox.errors import FormatError, InvalidInputError, shown
 from sandbox.evidence import log
 from sandbox.jsonfile import JsonFile
 from sandbox.ledger import Usage
-from sandbox.run import bill
+from sandbox.run import bill, derived, stages
+from sandbox.run.derived import Derived
 from sandbox.run.identity import Identity
 from sandbox.run.recipe import Recipe
 from sandbox.run.record import Record
+from sandbox.run.stages import Extended, Stages
 from sandbox.scenario import Scenario
 from sandbox.trajectory import Episode, ShardReader, shards
 
@@ -124,6 +126,7 @@ class Folder:
         self.path, self.trust_code = files.place(path), trust_code
         self._finished: dict[Path, Shard] = {}
         self._costs: dict[Path, list[Usage]] = {}
+        self._digests: dict[Path, str] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Folder, (self.path, self.trust_code)  # Every process reads for itself.
@@ -132,8 +135,13 @@ class Folder:
 
     @property
     def exists(self) -> bool:
-        """Return whether there is a run here."""
+        """Return whether there is a run here that was generated from a recipe."""
         return (self.path / RUN).exists()
+
+    @cached_property
+    def derived(self) -> Derived | None:
+        """What derived.json says; None if this is no derived run. FormatError if it is damaged."""
+        return derived.read(self.path)
 
     @cached_property
     def run_json(self) -> JsonFile:
@@ -142,6 +150,11 @@ class Folder:
         Raises:
             FormatError: this is no run folder, or the file is damaged.
         """
+        if not self.exists and self.derived is not None:
+            raise FormatError(
+                f"{self.path}: was derived from other runs, so it has no recipe and no charges of "
+                "its own. Do this with the runs that its episodes come from."
+            )
         if not self.exists:
             raise FormatError(f"{self.path}: no {RUN} here; this is no run folder.")
         return jsonfile.read(self.path / RUN)
@@ -158,7 +171,25 @@ class Folder:
     @property
     def run(self) -> str:
         """The id of the run."""
-        return self.identity.run
+        return self.identity.run if self.derived is None else self.derived.run
+
+    @property
+    def identities(self) -> list[Identity]:
+        """Which work the episodes are: one run, or those that a derived run comes from."""
+        if self.derived is None:
+            return [self.identity]
+        return list({one.identity.run: one.identity for one in self.derived.homes}.values())
+
+    @property
+    def sole(self) -> Identity:
+        """Which work the episodes are, all of one run; FormatError if they are of several."""
+        found = self.identities
+        if len(found) > 1:
+            raise FormatError(
+                f"{self.path}: holds episodes of {len(found)} runs. Do this with one of them, or "
+                "with a subset of one."
+            )
+        return found[0]
 
     @property
     def recipe(self) -> Recipe:
@@ -169,6 +200,25 @@ class Folder:
     def scenario(self) -> Scenario:
         """The scenario of the run's recipe, as it was when the run began."""
         return self.identity.scenario
+
+    def extended(self) -> Extended | None:
+        """Return how the run was extended; None if it was not. FormatError if that is damaged."""
+        if self.derived is not None:
+            return None
+        return stages.read(self.path, self.run, self.recipe.episodes)
+
+    @property
+    def stages(self) -> Stages:
+        """How many episodes the run should have, stage by stage, and in which shards.
+
+        Raises:
+            FormatError: what says how the run was extended is damaged.
+        """
+        if self.derived is not None:
+            return self.derived.stages
+        found = self.extended()
+        ends = (self.recipe.episodes,) if found is None else found.ends
+        return Stages(ends, self.recipe.shard_episodes)
 
     @property
     def finished(self) -> bool:
@@ -192,8 +242,16 @@ class Folder:
         """Refuse a run that is not finished (FormatError)."""
         if not self.finished:
             raise FormatError(
-                f"{self.path}: this run is not finished; `sandbox generate` it first."
+                f"{self.path}: this run is not finished; `{self.continued_by}` finishes it."
             )
+
+    @property
+    def continued_by(self) -> str:
+        """The command that goes on with the run."""
+        found = self.extended()
+        if found is None:
+            return "sandbox generate"
+        return f"sandbox extend {self.path} --episodes {found.episodes}"
 
     def booking(self) -> Booking | None:
         """Return where the run is charged; None if no ledger was named.
@@ -263,7 +321,7 @@ class Folder:
         for shard in self.shards():
             if first <= number < first + len(shard.reader):
                 episode = shard.reader.read(number - first)
-                if episode.record.get("episode", number) == number:
+                if episode.record.get("episode", number) == number or self.derived is not None:
                     return episode
                 if self.finished and not self.ended:
                     raise FormatError(
@@ -299,12 +357,27 @@ class Folder:
         found.records = [every[n][0] for place, n in enumerate(numbers) if n == place]
         return found
 
-    def leaves(self, kept: Kept) -> list[bytes]:
-        """Return the log's leaves of the identity and of the episodes kept."""
-        return [self.identity.leaf, *kept.leaves]
+    def leaves(self, records: Sequence[bytes]) -> list[bytes]:
+        """Return the log's leaves of the identity and of some records, the first ones of the run.
+
+        The manifest of each stage that has ended follows the records of its episodes.
+        """
+        known = self.identity if self.derived is None else self.derived
+        found, start, leaves = self.extended(), 0, [known.leaf]
+        for stage in found.before if found else ():
+            leaves += records[start : stage.episodes]
+            start = stage.episodes
+            if len(records) < start:
+                return leaves
+            leaves.append(log.leaf(stage.manifest))
+        return [*leaves, *records[start:]]
 
     def manifest(
-        self, records: list[Record], usages: list[Usage], ended: str = ""
+        self,
+        records: Sequence[Record],
+        usages: Sequence[Usage],
+        ended: str = "",
+        stage: int | None = None,
     ) -> dict[str, Any]:
         """Return the manifest of a finished run: its files, its bill, what was posted for it.
 
@@ -312,15 +385,23 @@ class Folder:
             records: the records of its episodes.
             usages: what each of them costs.
             ended: why it ended early, one of ENDS; "" if it has all its episodes.
+            stage: of which stage, from 0; None is the last.
         """
+        known = self.stages
+        stage = len(known.ends) - 1 if stage is None else stage
+        count, paths = known.ends[stage], self.paths(missing_ok=True)
+        if stage < len(known.ends) - 1:
+            records, usages = records[:count], usages[:count]
+            paths = paths[: known.shards_until(stage + 1)]
         posted, amount = bill.total(usages)
         return {
             **({ENDED: ended} if ended else {}),
+            **({"extended": list(known.ends[:stage])} if stage else {}),
             "format": self.identity.format,
             "run": self.run,
             "parent": self.identity.parent,
             "episodes": len(records),
-            "shards": {path.name: file_digest(path) for path in self.paths(missing_ok=True)},
+            "shards": {path.name: self._digest(path) for path in paths},
             "quantities": {u: sum(r.charges.get(u, 0) for r in records) for u in posted},
             "charge_micro": sum(record.charge_micro for record in records),
             "posted_quantities": posted,
@@ -332,6 +413,15 @@ class Folder:
         """Close the files; the next read opens them again."""
         for shard in self._finished.values():
             shard.reader.close()
+
+    def _digest(self, path: Path) -> str:
+        """Return the SHA-256 of a shard's bytes; a finished one is read once."""
+        if path not in self._digests:
+            digest = file_digest(path)
+            if path.name.endswith(".part"):
+                return digest
+            self._digests[path] = digest
+        return self._digests[path]
 
     def _usages(self, shard: Shard) -> list[Usage]:
         if shard.path in self._costs:

@@ -6,21 +6,25 @@ from functools import cached_property
 from pathlib import Path
 
 from sandbox import files, jsonfile, prices
+from sandbox.durable import sync_folder
 from sandbox.errors import BudgetExhaustedError, FormatError, RunConflictError
+from sandbox.evidence import log
 from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Lease, Ledger, Usage
 from sandbox.prices import PriceSchedule
-from sandbox.run import bill, identity
+from sandbox.run import bill, identity, stages
 from sandbox.run.bill import Bill, Quote
 from sandbox.run.folder import BOOKING, MANIFEST, RUN, Folder
 from sandbox.run.identity import Identity
 from sandbox.run.interrupts import Uninterrupted
 from sandbox.run.locks import check_ledger, lock, lock_lease
+from sandbox.run.recipe import Recipe
 from sandbox.run.record import Record
 from sandbox.run.settle import recover, settle
 from sandbox.run.source import Source
+from sandbox.run.stages import Stages
 from sandbox.trajectory import EpisodeBuffer, ShardWriter
-from sandbox.trajectory.shard import part_path
+from sandbox.trajectory.shard import PART, part_path
 
 CHUNK = 64  # Episodes that a greedy lease reserves for at once.
 BATCH = 128  # Episodes posted in one transaction.
@@ -37,6 +41,7 @@ class Run:
         ledger: where the run is charged; None is this machine's ledger.
         key: signs the run's log; None leaves it unsigned.
         schedule: the prices; None is what the run began under, or for a new one the current.
+        grow_to: number of episodes to which a finished run is extended; None makes the recipe's.
 
     Attributes:
         source, path, ledger, key: as given.
@@ -54,6 +59,7 @@ class Run:
         ledger: Ledger | None = None,
         key: SigningKey | None = None,
         schedule: PriceSchedule | None = None,
+        grow_to: int | None = None,
     ) -> None:
         self.source, self.path, self.key = source, files.place(path), key
         self.ledger = ledger or Ledger()
@@ -66,6 +72,7 @@ class Run:
         self.identity = Identity.of(source.origin, self.schedule)
         self.bill = Bill(dict.fromkeys(schedule.rates, 0), price_version=schedule.version)
         self._lease: Lease | None = None
+        self._grow_to = grow_to
         self._charged = 0  # Episodes charged in the shard under way.
         self.allowance: int | None = None  # Of the budget, what may be spent here [microcredits].
 
@@ -73,6 +80,20 @@ class Run:
     def id(self) -> str:
         """The id of the run."""
         return self.identity.run
+
+    @property
+    def stages(self) -> Stages:
+        """How many episodes the run will have, stage by stage, and in which shards."""
+        size = self.recipe.shard_episodes
+        known = self.folder.stages if self.folder.exists else Stages((self.recipe.episodes,), size)
+        if self._grow_to is None or self._grow_to == known.episodes:
+            return known
+        return Stages((*known.ends, self._grow_to), size)
+
+    @property
+    def wanted(self) -> Recipe:
+        """The recipe, with the number of episodes that the run will have."""
+        return self.recipe.model_copy(update={"episodes": self.stages.episodes})
 
     def done(self) -> int:
         """Return how many episodes the folder keeps; 0 if it does not exist."""
@@ -93,11 +114,11 @@ class Run:
             LedgerError, RunConflictError: see `recover`, which the folder may need first.
         """
         budget, greedy = self._budget(), self.recipe.admission == "greedy"
-        if greedy and self.done():
+        if greedy and self.done() and not self._begins_stage():
             return  # It goes on as far as it can, and ends with what it has.
         least = quoted.episode if greedy and quoted.amount else quoted.quantities
         price = f"{prices.credits(self.schedule.cost(least))} credits"
-        work = "one episode" if greedy else f"{self.recipe.episodes - self.done()} episodes"
+        work = "one episode" if greedy else f"{self.stages.episodes - self.done()} episodes"
         work += f" ({bill.in_words(least)}) cost{'s' if greedy else ''} "
         work += price if quoted.exact else f"up to {price}"
         fewer = "" if greedy else ", or ask for fewer --episodes"
@@ -149,6 +170,8 @@ class Run:
             self._begin()
             with lock_lease(self.folder, self.ledger):
                 self._recount(self._settle())
+                if self._begins_stage():
+                    self._begin_stage()
                 ended = ""
                 try:
                     if share is None:
@@ -168,13 +191,12 @@ class Run:
         """Make the missing episodes of every `workers`-th shard, beginning at `worker`'s."""
         self._lease = lease = self._leased(worker)
         self.source.pay_from(lease, self.schedule)
-        size = self.recipe.shard_episodes
-        lease.to_come = self._missing(worker, workers)
+        known = self.stages
+        lease.to_come = self._missing(known, worker, workers)
         buffer = EpisodeBuffer(self.source.schema, self.source.max_rows)
         try:
-            for shard in range(worker, -(-self.recipe.episodes // size), workers):
-                first, last = shard * size, min((shard + 1) * size, self.recipe.episodes)
-                self._shard(shard, range(first, last), buffer, progress)
+            for shard in range(worker, known.shards, workers):
+                self._shard(shard, known.shard(shard), buffer, progress)
         finally:
             self.bill.already += sum(receipt.exists for receipt in lease.flush(close=True))
 
@@ -188,11 +210,10 @@ class Run:
         self.source.close()
         self.folder.close()
 
-    def _missing(self, worker: int, workers: int) -> int:
+    def _missing(self, known: Stages, worker: int, workers: int) -> int:
         """Return how many episodes one worker's shards may still need."""
-        size, every = self.recipe.shard_episodes, self.recipe.episodes
-        numbers = range(worker, -(-every // size), workers)
-        return sum(min(size, every - n * size) for n in numbers if not self._path(n).exists())
+        numbers = range(worker, known.shards, workers)
+        return sum(len(known.shard(n)) for n in numbers if not self._path(n).exists())
 
     def _path(self, shard: int) -> Path:
         return self.path / "shards" / f"shard-{shard:05d}.h5"
@@ -322,7 +343,7 @@ class Run:
         if self.folder.exists:
             self._check_folder()
             check_ledger(self.folder, self.ledger)
-            if self.folder.ended:  # It goes on.
+            if self.folder.ended and not self._begins_stage():  # It goes on.
                 (self.path / MANIFEST).unlink()
         elif any(not path.name.startswith(".") for path in self.path.iterdir()):
             raise RunConflictError(
@@ -345,3 +366,48 @@ class Run:
                 f"{self.path}: made with {unlike}. Nothing was done. Give another --out, or what "
                 "it was made with."
             )
+        self._check_growth(self.folder.stages)
+
+    def _check_growth(self, known: Stages) -> None:
+        """Refuse to shorten a run, and to begin a stage before the one before has ended."""
+        paths = self.folder.paths(missing_ok=True)
+        whole = self.folder.count() == known.episodes and all(p.suffix != PART for p in paths)
+        if self._grow_to is None and len(known.ends) > 1 and not whole:
+            raise RunConflictError(
+                f"{self.path}: this run is being extended to {known.episodes} episodes. Nothing "
+                f"was done. Go on with `sandbox extend {self.path} --episodes {known.episodes}`."
+            )
+        if self._grow_to is None or self._grow_to == known.episodes:
+            return
+        if self._grow_to < known.episodes:
+            raise RunConflictError(
+                f"{self.path}: has {known.episodes} episodes, or is being extended to them, and "
+                f"{self._grow_to} are fewer. Nothing was done. Give more --episodes."
+            )
+        if not whole:
+            go_on = f"extend {self.path} --episodes {known.episodes}"
+            raise RunConflictError(
+                f"{self.path}: has {self.folder.count()} of {known.episodes} episodes. Nothing was "
+                f"done. Finish it first with `sandbox "
+                f"{go_on if len(known.ends) > 1 else 'generate'}`."
+            )
+
+    def _begins_stage(self) -> bool:
+        """Return whether the run is to be extended, and is not yet."""
+        known = self.folder.stages.episodes if self.folder.exists else self._grow_to
+        return self._grow_to is not None and self._grow_to != known
+
+    def _begin_stage(self) -> None:
+        """Note to how many episodes the run grows; keep what closed the stage that has ended.
+
+        A kill between the two writes leaves the run as it was, without its manifest, which settling
+        writes again.
+        """
+        assert self._grow_to is not None, "it begins a stage"
+        known, path = self.folder.extended(), self.path / MANIFEST
+        before = [one.model_dump() for one in known.before] if known else []
+        manifest, text = jsonfile.read(path).data, log.checkpoint_text(self.path)
+        before.append({"manifest": manifest, "checkpoint": text})
+        path.unlink()
+        sync_folder(self.path)
+        stages.write(self.path, self.id, self._grow_to, before)

@@ -58,7 +58,7 @@ def settle(
     for shard in folder.shards(missing_ok=True):
         _check_charges(folder, shard)
     kept, done = folder.kept(), Settlement()
-    leaves = folder.leaves(kept)
+    leaves = folder.leaves(kept.leaves)
     done.episodes, done.finished = len(kept.usages), _is_whole(folder, kept)
     done.ended = "" if done.finished or not kept.usages else ended or folder.ended
     manifest = None
@@ -98,7 +98,7 @@ def recover(path: str | Path, ledger: Ledger, key: SigningKey | None = None) -> 
 
 def _is_whole(folder: Folder, kept: Kept) -> bool:
     """Return whether all episodes are there, in finished shards."""
-    return len(kept.records) == folder.recipe.episodes and not kept.growing
+    return len(kept.records) == folder.stages.episodes and not kept.growing
 
 
 def _check_charges(folder: Folder, shard: Shard) -> None:
@@ -108,7 +108,7 @@ def _check_charges(folder: Folder, shard: Shard) -> None:
     """
     known, reader = folder.identity, shard.reader
     number = reader.header.get("shard")
-    first = number * folder.recipe.shard_episodes if type(number) is int else -1
+    first = folder.stages.shard(number).start if type(number) is int else -1
     for n, record in enumerate(shard.records):
         rows = int(reader.lengths[n])
         fault = bill.difference(shard.charged[n], rows, record, known.carried)

@@ -46,7 +46,7 @@ class Generation:
     def quote(self, done: int, schedule: PriceSchedule) -> Quote:
         """Return what the episodes after the first `done` cost at most."""
         longest = self.env.work(schedule, self.env.max_steps)
-        count = self._recipe.episodes - done
+        count = max(0, self._recipe.episodes - done)  # An extended run has more.
         quantities = {unit: count * quantity for unit, quantity in longest.items()}
         amount, exact = schedule.cost(quantities), self.env.fixed_length
         return Quote(quantities, amount, exact, longest, schedule.version)

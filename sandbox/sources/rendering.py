@@ -37,8 +37,8 @@ class Rendering:
         folder.check_finished()
         if len(folder.kept().records) < recipe.episodes:
             raise FormatError(
-                f"{folder.path}: it ended early and lacks episodes in between: `sandbox generate` "
-                "goes on with it."
+                f"{folder.path}: it ended early and lacks episodes in between: "
+                f"`{folder.continued_by}` goes on with it."
             )
         self._recipe, self._folder = recipe, folder
         known = folder.identity

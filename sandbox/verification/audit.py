@@ -144,7 +144,7 @@ def _chosen(folder: Folder, random: int, nonce: str) -> tuple[note.Checkpoint, s
 def _numbers(folder: Folder) -> Sequence[int]:
     """Return the numbers of a finished run's episodes: those until it ended, if it ended early."""
     if not folder.ended:
-        return range(folder.recipe.episodes)
+        return range(folder.stages.episodes)
     return [record.episode for record in folder.kept().every]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from sandbox.errors import FormatError
 from sandbox.evidence import log, note
 from sandbox.run.folder import Folder
+from sandbox.run.stages import EXTENDED, Before
 from sandbox.verification.report import Report
 from sandbox.verification.trust import Trust
 
@@ -38,6 +39,8 @@ def check(
                 f"{said.origin}{_further(said)}; the run has {made.size} with {made.root.hex()} in "
                 f"{made.origin}{_further(made)}."
             )
+        for number, one in enumerate(_before(folder)):
+            _check_before(number, one, trust, leaves, made.origin, report)
         if trust.published is not None:
             _check_published(trust.published, trust, leaves, made.origin, report)
     except FormatError as error:
@@ -87,6 +90,28 @@ def _check_signature(text: str, trust: Trust, report: Report) -> None:
             f"the signature of {names} was not checked: the key is not known here. --key requires "
             "a signature."
         )
+
+
+def _before(folder: Folder) -> list[Before]:
+    """Return the stages of a run before its last."""
+    found = folder.extended()
+    return [] if found is None else found.before
+
+
+def _check_before(
+    number: int, one: Before, trust: Trust, leaves: list[bytes], origin: str, report: Report
+) -> None:
+    """Check that the checkpoint of an earlier stage is over the beginning of the log."""
+    body, size = note.body(one.checkpoint), one.episodes + number + 2
+    if body != log.checkpoint(origin.removeprefix("sandbox/"), leaves[:size]).text:
+        report.faults.append(
+            f"{EXTENDED}: the checkpoint of stage {number} is not over the first {size} entries."
+        )
+    elif note.is_signed(one.checkpoint):
+        note.verified(one.checkpoint, trust.keys)
+        report.checked.append(f"the log grew from the {size} entries of stage {number}.")
+    elif trust.signed:
+        report.faults.append(f"{EXTENDED}: the checkpoint of stage {number} is not signed.")
 
 
 def _check_published(

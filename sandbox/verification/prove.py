@@ -14,10 +14,16 @@ from sandbox.errors import FormatError, InvalidInputError, SandboxError, shown
 from sandbox.evidence import log, merkle, note
 from sandbox.evidence.note import VerifierKey
 from sandbox.prices import PriceSchedule
+from sandbox.run import stages
 from sandbox.run.folder import MANIFEST, Folder, Kept
 from sandbox.run.identity import carried
 
-FORMAT = 1
+FORMAT, OF_EXTENSION = 1, 2  # The second is of an episode by which a run was extended.
+_KNOWN = (  # Format, kind, and whether the manifest of the stage before is in the proof.
+    (FORMAT, "episode", False),
+    (OF_EXTENSION, "episode", True),
+    (FORMAT, "growth", False),
+)
 _DAMAGE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 
 
@@ -53,6 +59,7 @@ def episode(folder: Folder, number: int, step: int | None = None) -> dict[str, A
     kept, leaves, text = _logged(folder)
     if not 0 <= number < len(kept.records):
         raise InvalidInputError(f"episode {number}: the run has {len(kept.records)}.")
+    entry = folder.stages.entry(number)
     proof = {
         "format": FORMAT,
         "kind": "episode",
@@ -60,8 +67,10 @@ def episode(folder: Folder, number: int, step: int | None = None) -> dict[str, A
         "run": dict(folder.identity.plain),
         "run_path": _hex(merkle.inclusion(leaves, 0)),
         "record": kept.records[number].plain,
-        "record_path": _hex(merkle.inclusion(leaves, number + 1)),
+        "record_path": _hex(merkle.inclusion(leaves, entry)),
     }
+    if entry > number + 1:
+        proof |= _stage_before(folder, leaves, entry - number - 2)
     if folder.identity.parent is not None and len(leaves) == folder.recipe.episodes + 2:
         proof["manifest"] = jsonfile.read(folder.path / MANIFEST).data
         proof["manifest_path"] = _hex(merkle.inclusion(leaves, len(leaves) - 1))
@@ -107,9 +116,9 @@ def check(proof: Mapping[str, Any], keys: Sequence[VerifierKey], *, signed: bool
     """
     found = Proof()
     try:
-        known = (_whole(proof, "format"), proof.get("kind"))
-        if known not in ((FORMAT, "episode"), (FORMAT, "growth")):
-            raise FormatError(f"this is no proof of format {FORMAT}.")
+        known = (_whole(proof, "format"), proof.get("kind"), "before" in proof)
+        if known not in _KNOWN:
+            raise FormatError(f"this is no proof of format {FORMAT} or {OF_EXTENSION}.")
         closed = _signed(proof["checkpoint"], keys, signed, found)
         if proof["kind"] == "episode":
             _check_episode(proof, closed, found)
@@ -127,14 +136,15 @@ def _check_episode(proof: Mapping[str, Any], closed: note.Checkpoint, found: Pro
         found.faults.append("the checkpoint, the run and the episode are not of one run.")
     if not _included(log.leaf(known), 0, closed, proof["run_path"]):
         found.faults.append("what run.json says is not in the log.")
-    if not _included(log.leaf(record), number + 1, closed, proof["record_path"]):
+    entry = number + 1 + _stages_before(proof, closed, number, found)
+    if not _included(log.leaf(record), entry, closed, proof["record_path"]):
         found.faults.append(f"the record of episode {number} is not in the log.")
     cost = _schedule(known, record).cost(record["charges"])
     if cost != record["charge_micro"]:
         found.faults.append(f"its work costs {cost} microcredits, not {record['charge_micro']}.")
     found.shown.append(
         f"episode {number} of run {known['run'][:16]}...: {steps} steps, {prices.credits(cost)} "
-        f"credits of work, is entry {number + 2} of {closed.size} of the log."
+        f"credits of work, is entry {entry + 1} of {closed.size} of the log."
     )
     if known["parent"] is not None:
         _check_posted(proof, closed, found)
@@ -146,6 +156,22 @@ def _check_episode(proof: Mapping[str, Any], closed: note.Checkpoint, found: Pro
     if "leaf" in proof:
         _check_row(proof, record, found)
     found.notes.append("that the work was done is not shown; `sandbox audit` the run for that.")
+
+
+def _stages_before(
+    proof: Mapping[str, Any], closed: note.Checkpoint, number: int, found: Proof
+) -> int:
+    """Return how many manifests stand before an episode's record in the log, which shows them."""
+    if "before" not in proof:
+        return 0
+    made, known = proof["before"], proof["run"]
+    ends: list[int] = [*made.get("extended", []), made["episodes"]]
+    fault = stages.fault_of(ends, known["recipe"]["episodes"])
+    place = ends[-1] + len(ends)
+    inside = _included(log.leaf(made), place, closed, proof["before_path"])
+    if fault or not inside or made["run"] != known["run"] or number < ends[-1]:
+        found.faults.append("the manifest of the stage before it is not in the log.")
+    return len(ends)
 
 
 def _check_posted(proof: Mapping[str, Any], closed: note.Checkpoint, found: Proof) -> None:
@@ -223,7 +249,7 @@ def _signed(text: str, keys: Sequence[VerifierKey], needed: bool, found: Proof) 
 def _logged(folder: Folder) -> tuple[Kept, list[bytes], str]:
     """Return what a run keeps, its log's leaves, and its checkpoint."""
     kept, leaves = folder.kept(), folder.log()
-    records = folder.leaves(kept)
+    records = folder.leaves(kept.leaves)
     if leaves == records[: len(leaves)] and len(leaves) < len(records):
         raise FormatError(
             f"{folder.path}: its log does not have all that it keeps: `sandbox recover`."
@@ -231,6 +257,15 @@ def _logged(folder: Folder) -> tuple[Kept, list[bytes], str]:
     if leaves[: len(records)] != records:
         raise FormatError(f"{folder.path}: its log is not of what it keeps; `sandbox verify` it.")
     return kept, leaves, log.checkpoint_text(folder.path)
+
+
+def _stage_before(folder: Folder, leaves: list[bytes], stage: int) -> dict[str, Any]:
+    """Return the part of a proof that shows the manifest at the end of a stage, from 0."""
+    extended = folder.extended()
+    assert extended is not None, "the episode is of a later stage"
+    one = extended.before[stage]
+    way = merkle.inclusion(leaves, one.episodes + stage + 1)
+    return {"format": OF_EXTENSION, "before": one.manifest, "before_path": _hex(way)}
 
 
 def _row(folder: Folder, number: int, step: int) -> dict[str, Any]:

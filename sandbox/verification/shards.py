@@ -5,16 +5,18 @@ from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sandbox.errors import FormatError, SandboxError, UnreadableError
 from sandbox.evidence import log
 from sandbox.ledger import Usage
 from sandbox.processes import spawning
 from sandbox.run import bill
+from sandbox.run.derived import Derived
 from sandbox.run.folder import Folder, Shard
 from sandbox.run.identity import Identity
 from sandbox.run.record import Record
+from sandbox.run.stages import Stages
 from sandbox.trajectory import FORMAT_VERSION, Episode
 from sandbox.verification import records
 from sandbox.verification.report import Progress, Report
@@ -28,7 +30,8 @@ class Job:
     """What to check.
 
     Attributes:
-        identity: the run that the shards should belong to.
+        identity: the run that the shards should belong to, or what a derived run says of itself.
+        stages: how many episodes it should have, and in which shards.
         chosen: numbers of the episodes to simulate again.
         trust_code: whether to import an environment that the run calls MODULE:CLASS.
         variables: environment variables of the processes in which the mathematics are the run's;
@@ -37,11 +40,42 @@ class Job:
             run's it proves nothing.
     """
 
-    identity: Identity
+    identity: Identity | Derived
+    stages: Stages
     chosen: frozenset[int]
     trust_code: bool = False
     variables: Mapping[str, str] = field(default_factory=dict[str, str])
     decides: bool = True
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """What the header of each shard should say, besides its number."""
+        if isinstance(self.identity, Derived):
+            return {"run": self.identity.run}
+        return {"run": self.identity.run, "environment": self.identity.recipe.environment}
+
+    def of_episode(self, index: int) -> tuple[Identity, int]:
+        """Return the run that the episode at a place comes from, and its number there.
+
+        Raises:
+            FormatError: there should be no episode at that place.
+        """
+        if not isinstance(self.identity, Derived):
+            return self.identity, index
+        if index >= len(self.identity.episodes):
+            raise FormatError(f"it is one more than the {len(self.identity.episodes)} named.")
+        return self.identity.of_episode(index)
+
+    def version(self, index: int, file: int) -> int:
+        """Return the trajectory format in which an episode was made.
+
+        Args:
+            index: the place of the episode.
+            file: the format of its file, which differs for an episode that was taken over.
+        """
+        if not isinstance(self.identity, Derived):
+            return file
+        return self.identity.homes[self.identity.episodes[index][0]].trajectory
 
 
 @dataclass
@@ -131,16 +165,18 @@ class Checker:
         self.job, self.found = job, found
         self._folder, self._progress = folder, progress
         self._replaying: Replaying | None = None
+        self._replayed_run = ""
         self._version = FORMAT_VERSION
 
     def close(self) -> None:
         """Release the simulator."""
         if self._replaying is not None:
             self._replaying.close()
+        self._replaying, self._replayed_run = None, ""
 
     def shard(self, path: Path, number: int) -> None:
         """Check a shard, episode by episode; it is the run's `number`-th, from 0."""
-        report, first = self.found.report, number * self.job.identity.recipe.shard_episodes
+        report, first = self.found.report, self.job.stages.shard(number).start
         try:
             shard = self._folder.shard(path)
             self._version = shard.reader.version
@@ -155,10 +191,8 @@ class Checker:
             report.faults.append(str(error))
 
     def _check_header(self, shard: Shard, number: int) -> None:
-        identity, header = self.job.identity, shard.reader.header
-        environment = identity.recipe.environment
-        ours = {"run": identity.run, "shard": number, "environment": environment}
-        for name, value in ours.items():
+        header = shard.reader.header
+        for name, value in {**self.job.header, "shard": number}.items():
             if header.get(name) != value:
                 self.found.report.faults.append(
                     f"{shard.path.name}: belongs to another run: {name} {header.get(name)!r}, not "
@@ -167,13 +201,14 @@ class Checker:
 
     def _check_episode(self, shard: Shard, n: int, index: int) -> None:
         """Check one episode, and add what is wrong with it."""
-        found, identity, data = self.found, self.job.identity, shard.reader.records[n]
+        found, data = self.found, shard.reader.records[n]
         found.report.episodes += 1
         found.leaves.append(log.leaf(data))
         try:
             record = Record.parse(data)
             found.records.append(record)
             schema = shard.reader.schema
+            identity, _ = self.job.of_episode(index)
             run, parent, prices = identity.run, identity.parent, identity.carried
             found.usages.append(bill.usage(run, parent, record, schema, prices))
             fault = self._fault(shard.reader.read(n), record, index)
@@ -190,7 +225,7 @@ class Checker:
         report.rows += len(episode)
         report.charge_micro += int(episode.rows["charge"].sum())
         fault = self._misplaced(episode, record, index)
-        fault = fault or bill.fault(episode, record, self.job.identity.carried)
+        fault = fault or bill.fault(episode, record, self.job.of_episode(index)[0].carried)
         if fault or index not in self.job.chosen:
             return fault
         fault = self._replayed(episode, record, index)
@@ -204,9 +239,9 @@ class Checker:
 
     def _misplaced(self, episode: Episode, record: Record, index: int) -> str:
         """Return how an episode is not of this run, or not at its place, or ""."""
-        identity = self.job.identity
-        if int(episode.rows["episode_idx"][0]) != index or record.episode != index:
-            return f"stands where episode {index} should be."
+        identity, number = self.job.of_episode(index)
+        if int(episode.rows["episode_idx"][0]) != number or record.episode != number:
+            return f"stands where episode {number} should be."
         if record.run != identity.run:
             return f"belongs to the run {record.run}."
         if record.price_version != identity.price_version:
@@ -218,10 +253,14 @@ class Checker:
 
     def _replayed(self, episode: Episode, record: Record, index: int) -> str:
         """Simulate an episode again; return the first difference, or ""."""
-        if self._replaying is None:  # Only whoever replays needs a simulator.
+        identity, number = self.job.of_episode(index)
+        if self._replayed_run != identity.run:  # Only whoever replays needs a simulator.
             from sandbox.verification.replaying import Replaying
 
+            self.close()
             job, report = self.job, self.found.report
-            version = self._version
-            self._replaying = Replaying(job.identity, job.trust_code, report, version)
-        return self._replaying.difference(episode, record, index)
+            version = job.version(index, self._version)
+            self._replaying = Replaying(identity, job.trust_code, report, version)
+            self._replayed_run = identity.run
+        assert self._replaying is not None, "made above"
+        return self._replaying.difference(episode, record, number)

@@ -1,17 +1,16 @@
 """Re-read every byte of a run, recompute digests, trees, signatures and bill, replay episodes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
 
-from sandbox import catalogue, jsonfile, prices
+from sandbox import jsonfile
 from sandbox.errors import FormatError, InvalidInputError, shown
 from sandbox.evidence import log
 from sandbox.run.folder import MANIFEST, RUN, Folder
-from sandbox.run.identity import Identity
-from sandbox.verification import charges, history, shards
+from sandbox.run.stages import EXTENDED
+from sandbox.verification import charges, checks, derived, history, shards
 from sandbox.verification.report import Progress, Report
 from sandbox.verification.shards import Found, Job
 from sandbox.verification.trust import Trust
@@ -38,18 +37,21 @@ def verify(
     Raises:
         FormatError: this is no run, or its run.json cannot be read.
     """
-    identity, found = folder.identity, Found()
-    report = found.report
     trust = Trust.here() if trust is None else trust
+    if folder.derived is None:
+        folder.identity  # noqa: B018  # Refuse what is no run.
     chosen = _spread(folder, sample) if chosen is None else chosen
+    if folder.derived is not None:
+        return derived.verify(folder, chosen, progress, trust, workers)
+    found = Found()
+    report = found.report
     job = _check_run(folder, trust, chosen, report)
     with report.about("shards"):
         shards.check(job, folder, found, progress, workers)
-        _note_undecided(report)
-    leaves = [identity.leaf, *found.leaves]
+        checks.note_undecided(report)
     with report.about("files"):
         _check_count(folder, report)
-        manifest = _check_files(folder, found, leaves)
+        leaves, manifest = _check_files(folder, found)
     with report.about("log"):
         history.check(folder, leaves, trust, report, manifest)
     with report.about("charges"):
@@ -60,7 +62,7 @@ def verify(
 def _check_run(folder: Folder, trust: Trust, chosen: frozenset[int], report: Report) -> Job:
     """Check what run.json says; return which of the chosen episodes to replay, and how."""
     identity = folder.identity
-    unknown = _unknown(identity.recipe.environment, trust)
+    unknown = checks.unknown(identity.recipe.environment, trust)
     if unknown:
         chosen = frozenset[int]()
         report.notes.append(f"no episode was simulated again: {unknown}")
@@ -68,101 +70,23 @@ def _check_run(folder: Folder, trust: Trust, chosen: frozenset[int], report: Rep
     if foreign:
         report.notes.append(f"the actions of {', '.join(foreign)} were taken as recorded.")
     with report.about("identity"):
-        _check_identity(folder, report)
+        checks.identity(identity, report)
     if not unknown:
-        _note_code(folder, report)
-    job = Job(identity, chosen, trust.trust_code)
-    return _classed(job, trust, report) if chosen else job
-
-
-def _unknown(name: str, trust: Trust) -> str:
-    """Return why an environment cannot be simulated here, or ""."""
-    if catalogue.is_strange(name) and not trust.trust_code:
-        return f"the environment {name} is somebody's code; give --trust-code to import it."
-    try:
-        catalogue.code(name)
-    except InvalidInputError as error:
-        return str(error)
-    return ""
-
-
-def _classed(job: Job, trust: Trust, report: Report) -> Job:
-    """Return a job that replays in the run's determinism class, if this machine has it."""
-    from sandbox.world import determinism  # Only whoever replays needs a simulator.
-
-    theirs = job.identity.engine
-    variables = determinism.variables(theirs)
-    if variables:
-        told = ", ".join(f"{name}={value!r}" for name, value in variables.items())
-        report.notes.append(
-            f"replayed in processes with {told}: there, the mathematics are those of the run."
-        )
-    elif variables is None:
-        report.notes.append(
-            f"made in another determinism class ({determinism.unlike(theirs)}): where a replay "
-            "differs here, that proves nothing."
-        )
-    decides = trust.exact or variables is not None
-    return replace(job, variables=variables or {}, decides=decides)
-
-
-def _note_undecided(report: Report) -> None:
-    """Note which replays differ where that proves nothing."""
-    if report.undecided:
-        number, text = next(iter(report.undecided.items()))
-        report.notes.append(
-            f"{len(report.undecided)} episodes are not verified by replay, for they differ in the "
-            f"class of this machine; the first is episode {number}: {text}"
-        )
-
-
-def _check_identity(folder: Folder, report: Report) -> None:
-    """Compare the run's id and prices in run.json with the work that it describes."""
-    identity = folder.identity
-    if identity.run != identity.named():
-        report.faults.append(
-            f"run.json: names the run {identity.run}; its work is {identity.named()}."
-        )
-    if identity.scenario.environment != identity.recipe.environment:
-        report.faults.append("run.json: its scenario is of another environment than its recipe.")
-    _check_prices(folder.identity, report)
-
-
-def _check_prices(identity: Identity, report: Report) -> None:
-    """Compare the prices of a run with those that this machine has under their name."""
-    version = identity.price_version
-    try:
-        same = prices.load(version).digest == identity.prices
-        fault = f"run.json: its prices are not those of version {version!r}."
-    except InvalidInputError as error:
-        same, fault = False, f"run.json: {error}"
-    if not same and identity.carried is None:
-        report.faults.append(fault)
-    elif not same:
-        report.notes.append(
-            f"priced by {version!r}, a schedule of the operator's own, as the run carries it: this "
-            "machine has none of that name with these prices."
-        )
-
-
-def _note_code(folder: Folder, report: Report) -> None:
-    """Note that the environment has been changed since."""
-    name = folder.recipe.environment
-    if folder.identity.code != catalogue.code(name):
-        report.notes.append(
-            f"made by another version of {catalogue.where(name)}: a difference proves nothing."
-        )
+        checks.note_code(identity, report)
+    job = Job(identity, folder.stages, chosen, trust.trust_code)
+    return checks.classed(job, identity.engine, trust, report) if chosen else job
 
 
 def _check_count(folder: Folder, report: Report) -> None:
-    wanted, ended = folder.recipe.episodes, _ended(folder)
+    wanted, ended = folder.stages.episodes, _ended(folder)
     if ended:
         report.notes.append(
             f"the run ended after {report.episodes} of {wanted} episodes, because its {ended} was "
-            "spent; `sandbox generate` goes on with it."
+            f"spent; `{folder.continued_by}` goes on with it."
         )
     if report.episodes != wanted and (not ended or report.episodes > wanted):
-        report.faults.append(f"{report.episodes} episodes where the recipe says {wanted}.")
+        who = "recipe says" if wanted == folder.recipe.episodes else "run was extended to"
+        report.faults.append(f"{report.episodes} episodes where the {who} {wanted}.")
     if report.replayed < report.episodes:
         report.notes.append(
             f"{report.episodes - report.replayed} of {report.episodes} episodes were not "
@@ -180,7 +104,7 @@ def _ended(folder: Folder) -> str:
 
 def _spread(folder: Folder, sample: int | None) -> frozenset[int]:
     """Return which episodes to replay: all, or `sample` evenly spread, the last included."""
-    episodes = folder.recipe.episodes
+    episodes = folder.stages.episodes
     if sample is not None and sample < 0:
         raise InvalidInputError(f"sample {shown(sample)}: give a whole number from 0 on, or None.")
     if sample is None or sample >= episodes:
@@ -192,42 +116,58 @@ def _spread(folder: Folder, sample: int | None) -> frozenset[int]:
     return frozenset(numbers[round(n)] for n in places)
 
 
-def _check_files(folder: Folder, found: Found, leaves: list[bytes]) -> Mapping[str, Any] | None:
-    """Compare run.json and the manifest with what was read, to the byte; complete the leaves.
+def _check_files(folder: Folder, found: Found) -> tuple[list[bytes], Mapping[str, Any] | None]:
+    """Compare run.json and the manifests with what was read, to the byte.
 
     Returns:
-        The manifest of a run that ended early, which is no leaf; None for other runs.
+        The leaves that the log should have; and the manifest of a run that ended early, which is no
+        leaf, None for other runs.
     """
     report = found.report
     if not folder.run_json.is_canonical:
         report.faults.append(f"{RUN}: its bytes are not as they are written.")
+    _check_stages(folder, found)
+    leaves = folder.leaves(found.leaves)
     path = folder.path / MANIFEST
     if not path.exists():
         report.faults.append(f"there is no {MANIFEST}: the run is not finished.")
-        return None
+        return leaves, None
     try:
         manifest, ended = jsonfile.read(path), folder.ended
     except FormatError as error:
         report.faults.append(str(error))
-        return None
+        return leaves, None
     if not manifest.is_canonical:
         report.faults.append(f"{MANIFEST}: its bytes are not as they are written.")
     ours = folder.manifest(found.records, found.usages, ended)
-    _compare_manifest(manifest.data, ours, report)
+    _compare_manifest(MANIFEST, manifest.data, ours, report)
     if not ended:
-        leaves.append(log.leaf(manifest.data))
-        return None
+        return [*leaves, log.leaf(manifest.data)], None
     numbers = [record.episode for record in found.records]
     whole = next((n for n, number in enumerate(numbers) if n != number), len(numbers))
-    del leaves[1 + whole :]  # The log has the episodes up to the first that is missing.
-    return manifest.data
+    # The log has the episodes up to the first that is missing.
+    return folder.leaves(found.leaves[:whole]), manifest.data
 
 
-def _compare_manifest(said: Mapping[str, Any], ours: Mapping[str, Any], report: Report) -> None:
+def _check_stages(folder: Folder, found: Found) -> None:
+    """Compare the manifest and the checkpoint of each stage before with what was read."""
+    extended = folder.extended()
+    if extended is None:
+        return
+    if not jsonfile.read(folder.path / EXTENDED).is_canonical:
+        found.report.faults.append(f"{EXTENDED}: its bytes are not as they are written.")
+    for stage, known in enumerate(extended.before):
+        ours = folder.manifest(found.records, found.usages, stage=stage)
+        _compare_manifest(f"{EXTENDED}: stage {stage}", known.manifest, ours, found.report)
+
+
+def _compare_manifest(
+    where: str, said: Mapping[str, Any], ours: Mapping[str, Any], report: Report
+) -> None:
     for key in sorted({*said, *ours}):
         if key != "shards" and said.get(key) != ours.get(key):
             report.faults.append(
-                f"manifest.json: says {key} {said.get(key)!r}; the shards say {ours.get(key)!r}."
+                f"{where}: says {key} {said.get(key)!r}; the shards say {ours.get(key)!r}."
             )
     named = said.get("shards")
     files = cast(dict[str, Any], named) if isinstance(named, dict) else {}

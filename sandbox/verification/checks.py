@@ -1,0 +1,87 @@
+"""Checks that runs and derived runs share: of an identity, and of how its episodes are replayed."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from sandbox import catalogue, prices
+from sandbox.errors import InvalidInputError
+from sandbox.run.folder import RUN
+from sandbox.run.identity import Identity
+from sandbox.verification.report import Report
+from sandbox.verification.shards import Job
+from sandbox.verification.trust import Trust
+
+
+def unknown(name: str, trust: Trust) -> str:
+    """Return why an environment cannot be simulated here, or ""."""
+    if catalogue.is_strange(name) and not trust.trust_code:
+        return f"the environment {name} is somebody's code; give --trust-code to import it."
+    try:
+        catalogue.code(name)
+    except InvalidInputError as error:
+        return str(error)
+    return ""
+
+
+def classed(job: Job, theirs: Mapping[str, str], trust: Trust, report: Report) -> Job:
+    """Return a job that replays in the run's determinism class, if this machine has it."""
+    from sandbox.world import determinism  # Only whoever replays needs a simulator.
+
+    variables = determinism.variables(theirs)
+    if variables:
+        told = ", ".join(f"{name}={value!r}" for name, value in variables.items())
+        report.notes.append(
+            f"replayed in processes with {told}: there, the mathematics are those of the run."
+        )
+    elif variables is None:
+        report.notes.append(
+            f"made in another determinism class ({determinism.unlike(theirs)}): where a replay "
+            "differs here, that proves nothing."
+        )
+    decides = trust.exact or variables is not None
+    return replace(job, variables=variables or {}, decides=decides)
+
+
+def note_undecided(report: Report) -> None:
+    """Note which replays differ where that proves nothing."""
+    if report.undecided:
+        number, text = next(iter(report.undecided.items()))
+        report.notes.append(
+            f"{len(report.undecided)} episodes are not verified by replay, for they differ in the "
+            f"class of this machine; the first is episode {number}: {text}"
+        )
+
+
+def identity(known: Identity, report: Report, where: str = RUN) -> None:
+    """Compare the run's id and prices in run.json with the work that it describes."""
+    if known.run != known.named():
+        report.faults.append(f"{where}: names the run {known.run}; its work is {known.named()}.")
+    if known.scenario.environment != known.recipe.environment:
+        report.faults.append(f"{where}: its scenario is of another environment than its recipe.")
+    _check_prices(known, report, where)
+
+
+def _check_prices(identity: Identity, report: Report, where: str) -> None:
+    """Compare the prices of a run with those that this machine has under their name."""
+    version = identity.price_version
+    try:
+        same = prices.load(version).digest == identity.prices
+        fault = f"{where}: its prices are not those of version {version!r}."
+    except InvalidInputError as error:
+        same, fault = False, f"{where}: {error}"
+    if not same and identity.carried is None:
+        report.faults.append(fault)
+    elif not same:
+        report.notes.append(
+            f"priced by {version!r}, a schedule of the operator's own, as the run carries it: this "
+            "machine has none of that name with these prices."
+        )
+
+
+def note_code(known: Identity, report: Report) -> None:
+    """Note that the environment has been changed since."""
+    name = known.recipe.environment
+    if known.code != catalogue.code(name):
+        report.notes.append(
+            f"made by another version of {catalogue.where(name)}: a difference proves nothing."
+        )
