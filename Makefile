@@ -71,7 +71,8 @@ rllib: .venv-rllib/done  # RLlib, as released, trains for two iterations: 1 GB o
 	@touch $@
 
 readers: .venv-readers/done  # xarray and pandas read a shard, and a package for each format its export.
-	.venv-readers/bin/python -m pytest tests/readers
+	.venv-readers/bin/python -m pytest tests/readers/test_readers.py
+	.venv-readers/bin/python -m pytest tests/readers/test_exports.py  # These load hdf5plugin.
 
 .venv-lerobot/done: tests/lerobot/requirements.txt
 	@test -x .venv-lerobot/bin/python || python3.12 -m venv .venv-lerobot
