@@ -298,6 +298,20 @@ def test_an_extension_under_way_is_no_finished_run(five: Path) -> None:
     assert sandbox.verify(five, sample=0).faults == []
 
 
+def test_a_copy_from_before_the_extension_says_what_it_may_be(five: Path) -> None:
+    copy = shutil.copytree(five, five.with_name("copy"))
+    sandbox.extend(five, 6)
+    report = sandbox.verify(copy, sample=0)
+    assert report.faults == []
+    assert any("charged for 1 episodes after these 5" in note for note in report.notes)
+    strict = Trust(Ledger(read_only=True), keys.trusted(), charged=True)
+    report = sandbox.verify(copy, sample=0, trust=strict)
+    assert report.faults == ["ledger: charged for episode 5, which is not there."]
+    assert sandbox.verify(copy, sample=0, trust=Trust(None, keys.trusted())).faults == []
+    with pytest.raises(RunConflictError, match="are fewer"):
+        sandbox.extend(five, 5)
+
+
 def test_an_extended_run_is_rendered_as_one_of_all_its_episodes(nine: Path) -> None:
     drawn = nine.with_name("drawn")
     sandbox.render(nine, drawn, image_size=16)

@@ -35,6 +35,15 @@ CALLS: Calls = {  # Every public function, in an order in which each finds what 
     "surprises": lambda at: (
         sandbox.surprises(at("run"), at("s"), kinds=["recolor"], pairs=1).episodes
     ),
+    "extend": lambda at: sandbox.extend(at("run"), 3).episodes,
+    "subset": lambda at: sandbox.subset(at("run"), at("few"), policy="random").episodes,
+    "merge": lambda at: sandbox.merge([at("run")], at("all")).episodes,
+    "split": lambda at: (
+        sandbox.split(at("run"), at("two"), fraction=0.5, twins="skip").train.episodes
+    ),
+    "recompress": lambda at: sandbox.recompress(at("run"), at("raw"), "none").run,
+    "doctor": lambda at: sandbox.doctor([at("run"), at("raw")]).episodes,
+    "diff": lambda at: sandbox.diff(at("run"), at("raw")).same,
     "sweep": lambda at: len(sandbox.sweep(at("r.yaml"), at("g"), {"seed": [1]}).cells),
     "overlap": lambda at: sandbox.overlap(at("run"), at("b")).warnings(),
     "Trust": lambda at: sandbox.Trust.here(key=at("lab.pub")).keys[0].name,
@@ -62,8 +71,8 @@ def test_public_functions_take_text_paths_and_a_tilde_alike(
             return of(under / name)
 
         found.append([call(at) for call in CALLS.values()])
-        left = ["b", "drawn", "e.h5", "g", "lab.pub", "r.yaml", "run", "s", "v.h5"]
-        assert sorted(os.listdir(folder)) == left
+        made = "all b drawn e.h5 few g lab.pub r.yaml raw run s two v.h5"
+        assert sorted(os.listdir(folder)) == made.split()
     assert found[0] == found[1] == found[2]
 
 

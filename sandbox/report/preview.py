@@ -19,7 +19,6 @@ from sandbox.errors import shown as told
 from sandbox.observation import PICTURES
 from sandbox.run import recipe as recipes
 from sandbox.run.folder import Folder
-from sandbox.run.recipe import Recipe
 from sandbox.run.record import Record
 from sandbox.sources.replay import Replay
 from sandbox.trajectory import Episode, EpisodeBuffer
@@ -80,14 +79,12 @@ def preview(
     shown = list(itertools.islice(folder.episodes(), episodes))
     if not shown:
         raise InvalidInputError(f"{folder.path}: no episode is kept here yet.")
-    recipe = folder.identities[0].recipe
     redraw = columns or camera or any(value is not None for value in changes.values())
     if redraw or not _films(shown[0]):
-        recipe = folder.sole.recipe
-        wanted = recipes.with_pictures(recipe, columns or ["pixels"], camera, **changes)
-        shown = _redrawn(wanted, folder, shown)
+        shown = _redrawn(folder, shown, columns or ["pixels"], camera, changes)
     films = [(episode, _films(episode)) for episode in shown]
-    hz = catalogue.environment(recipe.environment, folder.trust_code).control_hz
+    name = folder.identities[0].recipe.environment
+    hz = catalogue.environment(name, folder.trust_code).control_hz
     try:
         out.mkdir(parents=True, exist_ok=True)
         durable.replace(sheet, png(contact_sheet(films)))
@@ -193,9 +190,16 @@ def _films(episode: Episode) -> dict[str, Film]:
     return films
 
 
-def _redrawn(recipe: Recipe, folder: Folder, episodes: Sequence[Episode]) -> list[Episode]:
-    """Replay episodes with the pictures of another recipe."""
+def _redrawn(
+    folder: Folder,
+    episodes: Sequence[Episode],
+    columns: Sequence[str],
+    camera: Sequence[str] | None,
+    changes: Mapping[str, Any],
+) -> list[Episode]:
+    """Replay episodes with other pictures than the run's."""
     known, trusted = folder.sole, folder.trust_code
+    recipe = recipes.with_pictures(known.recipe, columns, camera, **changes)
     with closing(
         Replay(recipe, known.scenario, trusted, known.plan, schedule=known.schedule)
     ) as replay:

@@ -47,7 +47,8 @@ def check(folder: Folder, usages: Sequence[Usage], trust: Trust, report: Report)
         return
     if elsewhere:
         report.notes.append(f"charges were not checked: {elsewhere}. --ledger requires that.")
-    _check_booked(folder, booked, usages, report, part=bool(elsewhere))
+    part, strict = bool(elsewhere), trust.charged
+    _check_booked(folder, booked, usages, report, part=part, strict=strict)
 
 
 def _elsewhere(folder: Folder, ledger: Ledger) -> str:
@@ -67,13 +68,18 @@ def _check_booked(
     report: Report,
     *,
     part: bool,
+    strict: bool,
 ) -> None:
-    """Compare what a ledger booked for a run with what is due; `part`: another ledger did, too."""
+    """Compare what a ledger booked for a run with what is due.
+
+    `part`: another ledger did, too; `strict`: episodes of an extension elsewhere are a fault.
+    """
     identity = folder.identity
     charged = [one for one in booked if one.move.kind == "post"]
     posts = [one for one in charged if one.move.facts.get("parent") == identity.parent]
     if posts or not part:
-        _compare(posts, identity.recipe.account, usages, report, part=part)
+        own = posts if strict else _without_later(posts, folder.stages.episodes, report)
+        _compare(own, identity.recipe.account, usages, report, part=part)
     _note_others(charged, posts, [one for one in booked if one.move.kind == "refund"], report)
     holds = [one for one in booked if one.move.kind == "reserve"]
     if holds:
@@ -81,6 +87,26 @@ def _check_booked(
             f"{prices.credits(sum(one.move.amount for one in holds))} credits are still held for "
             "it; `sandbox recover` releases them when nobody generates."
         )
+
+
+def _without_later(posts: Sequence[Booked], wanted: int, report: Report) -> list[Booked]:
+    """Return the posts of a run's own episodes; note those by which a copy of it was extended."""
+    later = [one for one in posts if _number(one) >= wanted]
+    if sorted(map(_number, later)) != [*range(wanted, wanted + len(later))]:
+        return list(posts)  # No extension charges so.
+    if later:
+        report.notes.append(
+            f"{prices.credits(sum(one.move.amount for one in later))} credits were charged for "
+            f"{len(later)} episodes after these {wanted}, by which another folder of this run was "
+            "extended: not checked; verify that one. --ledger makes this a fault."
+        )
+    return [one for one in posts if _number(one) < wanted]
+
+
+def _number(post: Booked) -> int:
+    """Return the number of the episode that was charged; -1 if the post names none."""
+    found = post.move.facts.get("episode")
+    return found if type(found) is int else -1
 
 
 def _compare(
