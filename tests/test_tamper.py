@@ -142,6 +142,24 @@ def test_every_flipped_byte_of_the_ledger_is_noticed_or_changes_nothing(small_ru
     assert unnoticed < len(data)
 
 
+def test_an_account_renamed_behind_its_index_is_noticed(book: Ledger) -> None:
+    """Found among all flipped bytes: the index said the name that was expected."""
+    book.grant("tribe", 5)
+    faults, point = book.checked(None)
+    assert (faults, book.checked(point)[0]) == ([], [])
+    book.close()
+    data = book.path.read_bytes()
+    renamed = 0
+    for place in (n for n in range(len(data)) if data.startswith(b"tribe", n)):
+        book.path.write_bytes(data[:place] + b"bribe" + data[place + 5 :])
+        if rows(book.path)[1] == [("bribe", "prepaid", 0)]:
+            renamed += 1
+            assert Ledger(book.path, read_only=True).checked(point)[0] == [
+                "the accounts are not those that were opened."
+            ]
+    assert renamed == 1
+
+
 def rows(path: Path) -> list[Any]:
     """Everything that a ledger says."""
     connection = apsw.Connection(f"{path.as_uri()}?immutable=1", flags=65)

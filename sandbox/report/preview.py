@@ -90,9 +90,7 @@ def preview(
         durable.replace(sheet, png(contact_sheet(films)))
         durable.replace(film, movie([f for _, f in films], hz))
     except OSError as error:
-        raise SandboxError(
-            f"{out}: the preview cannot be written: {error.strerror or error}."
-        ) from error
+        raise SandboxError(f"{out}: cannot be written: {error.strerror or error}.") from error
     return [sheet, film]
 
 
