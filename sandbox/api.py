@@ -296,7 +296,9 @@ def surprises(
     out: PathLike,
     *,
     kinds: Sequence[str] | None = None,
-    pairs: Annotated[int, Field(ge=1, le=MOST, description=f"1 to {MOST:,}")] = 10,
+    pairs: Annotated[
+        int, Field(ge=1, le=MOST, description=f"a whole number from 1 to {MOST:,}")
+    ] = 10,
     during: str | None = None,
     seed: Seed = 0,
     account: str | None = None,

@@ -400,9 +400,9 @@ def test_reading_rows_parses_no_record(chosen_from: Path, monkeypatch: pytest.Mo
     parsed: list[str] = []
     objects = untrusted.objects
 
-    def counted(text: str, what: str) -> list[dict[str, Any]]:
+    def counted(text: str, what: str, count: int = 1) -> list[dict[str, Any]]:
         parsed.append(what)
-        return objects(text, what)
+        return objects(text, what, count)
 
     monkeypatch.setattr(untrusted, "objects", counted)
     windows = Windows(dataset, 3, ("state", "action"))

@@ -123,9 +123,8 @@ class Store:
             if _is_full(self.path):
                 raise LedgerError(self._full()) from error
             lack = files.lacking(_FILES)
-            what, remedy = (
-                (lack.strerror, files.remedy(lack, _REMEDY)) if lack else (error, _REMEDY)
-            )
+            what = lack.strerror if lack else str(error)  # Text: an error would keep this frame.
+            remedy = files.remedy(lack, _REMEDY) if lack else _REMEDY
             raise LedgerError(
                 f"{self.path}: cannot be opened or written ({what}). Nothing was booked. {remedy}"
             ) from error
