@@ -77,7 +77,7 @@ def test_numbers_out_of_range_are_refused(tmp_path: Path) -> None:
     run = recorded("billiards", tmp_path / "run", 1, observation=["proprio"])
     wrong: list[dict[str, Any]] = [{"pairs": 10**30}, {"pairs": 10**5000}]
     for one in (*wrong, {"seed": -1}, {"seed": 2**63}):
-        with pytest.raises(InvalidInputError, match="surprises: (pairs|seed) must be"):
+        with pytest.raises(InvalidInputError, match=r"surprises: (pairs|seed) must be"):
             sandbox.surprises(run.path, tmp_path / "out", **one)
     assert not (tmp_path / "out").exists()
 
