@@ -302,11 +302,8 @@ def test_a_copy_from_before_the_extension_says_what_it_may_be(five: Path) -> Non
     copy = shutil.copytree(five, five.with_name("copy"))
     sandbox.extend(five, 6)
     report = sandbox.verify(copy, sample=0)
-    assert report.faults == []
-    assert any("charged for 1 episodes after these 5" in note for note in report.notes)
-    strict = Trust(Ledger(read_only=True), keys.trusted(), charged=True)
-    report = sandbox.verify(copy, sample=0, trust=strict)
     assert report.faults == ["ledger: charged for episode 5, which is not there."]
+    assert any("charged for 1 episodes after these 5" in note for note in report.notes)
     assert sandbox.verify(copy, sample=0, trust=Trust(None, keys.trusted())).faults == []
     with pytest.raises(RunConflictError, match="are fewer"):
         sandbox.extend(five, 5)

@@ -47,8 +47,7 @@ def check(folder: Folder, usages: Sequence[Usage], trust: Trust, report: Report)
         return
     if elsewhere:
         report.notes.append(f"charges were not checked: {elsewhere}. --ledger requires that.")
-    part, strict = bool(elsewhere), trust.charged
-    _check_booked(folder, booked, usages, report, part=part, strict=strict)
+    _check_booked(folder, booked, usages, report, part=bool(elsewhere))
 
 
 def _elsewhere(folder: Folder, ledger: Ledger) -> str:
@@ -68,18 +67,15 @@ def _check_booked(
     report: Report,
     *,
     part: bool,
-    strict: bool,
 ) -> None:
-    """Compare what a ledger booked for a run with what is due.
-
-    `part`: another ledger did, too; `strict`: episodes of an extension elsewhere are a fault.
-    """
+    """Compare what a ledger booked for a run with what is due; `part`: another did, too."""
     identity = folder.identity
     charged = [one for one in booked if one.move.kind == "post"]
     posts = [one for one in charged if one.move.facts.get("parent") == identity.parent]
     if posts or not part:
-        own = posts if strict else _without_later(posts, folder.stages.episodes, report)
-        _compare(own, identity.recipe.account, usages, report, part=part)
+        if not part:
+            _explain_later(posts, folder.stages.episodes, report)
+        _compare(posts, identity.recipe.account, usages, report, part=part)
     _note_others(charged, posts, [one for one in booked if one.move.kind == "refund"], report)
     holds = [one for one in booked if one.move.kind == "reserve"]
     if holds:
@@ -89,18 +85,15 @@ def _check_booked(
         )
 
 
-def _without_later(posts: Sequence[Booked], wanted: int, report: Report) -> list[Booked]:
-    """Return the posts of a run's own episodes; note those by which a copy of it was extended."""
+def _explain_later(posts: Sequence[Booked], wanted: int, report: Report) -> None:
+    """Say by which extension of another folder a run may be charged for more than it has."""
     later = [one for one in posts if _number(one) >= wanted]
-    if sorted(map(_number, later)) != [*range(wanted, wanted + len(later))]:
-        return list(posts)  # No extension charges so.
-    if later:
+    if later and sorted(map(_number, later)) == [*range(wanted, wanted + len(later))]:
+        amount = prices.credits(sum(one.move.amount for one in later))
         report.notes.append(
-            f"{prices.credits(sum(one.move.amount for one in later))} credits were charged for "
-            f"{len(later)} episodes after these {wanted}, by which another folder of this run was "
-            "extended: not checked; verify that one. --ledger makes this a fault."
+            f"{amount} credits were charged for {len(later)} episodes after these {wanted}. If "
+            "another folder of this run was extended, verify that one, and this with --no-ledger."
         )
-    return [one for one in posts if _number(one) < wanted]
 
 
 def _number(post: Booked) -> int:
