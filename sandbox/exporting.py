@@ -15,7 +15,6 @@ Runs = str | Path | Sequence[str | Path] | Dataset
 
 
 @checked
-@checked
 def export(
     path: Runs,
     to: str,
@@ -63,7 +62,6 @@ def export(
     return exports.export(data, to, out, "copy", columns, compression, progress)
 
 
-@checked
 @checked
 def view(
     path: Runs,

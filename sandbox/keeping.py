@@ -30,7 +30,6 @@ from sandbox.trajectory import COMPRESSIONS
 
 
 @checked
-@checked
 def extend(
     run: api.PathLike,
     episodes: int,
@@ -111,7 +110,6 @@ class Parted:
 
 
 @checked
-@checked
 def subset(
     runs: api.PathLike | Sequence[str | Path],
     out: api.PathLike,
@@ -162,7 +160,6 @@ def subset(
 
 
 @checked
-@checked
 def merge(
     runs: Sequence[str | Path],
     out: api.PathLike,
@@ -188,7 +185,6 @@ def merge(
     return _derive(Dataset(runs), out, {"merge": {}}, compression, key, progress)
 
 
-@checked
 @checked
 def split(
     run: api.PathLike,
@@ -237,7 +233,6 @@ def split(
 
 
 @checked
-@checked
 def recompress(
     run: api.PathLike,
     out: api.PathLike,
@@ -263,7 +258,6 @@ def recompress(
     return _derive(Dataset(run), out, {"recompress": {}}, compression, key, progress)
 
 
-@checked
 @checked
 def diff(a: api.PathLike, b: api.PathLike) -> Difference:
     """Return how two runs, or two trajectory files, differ: identity, columns, episodes.

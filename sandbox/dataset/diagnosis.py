@@ -70,7 +70,6 @@ class Diagnosis:
 
 
 @checked
-@checked
 def doctor(path: str | Path | Sequence[str | Path], *, idle: float = 0.5) -> Diagnosis:
     """Look for what makes data train badly: misalignment, NaN, idle stretches, twins, versions.
 
