@@ -58,6 +58,15 @@ def test_batches_that_are_kept_stay_as_they_are(rows_run: Path, cache: str | Non
         assert all(torch.equal(one[name].nan_to_num(), other[name].nan_to_num()) for name in one)
 
 
+def test_more_batches_than_files_are_sent_as_pytorch_does(
+    rows_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared, "_MOST", 5)  # In workers too: they are forked.
+    kept = list(loader(Windows(rows_run, 3, COLUMNS)))
+    assert 0 < known() <= 2 * 5 < len(COLUMNS) * len(kept)
+    assert all(map(right, kept))
+
+
 def test_a_part_of_a_batch_keeps_its_memory(rows_run: Path) -> None:
     windows = Windows(rows_run, 3, COLUMNS)
     parts = [(batch["step_idx"][0, 1], batch["pixels"][0, 1]) for batch in loader(windows)]

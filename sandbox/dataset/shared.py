@@ -11,6 +11,7 @@ import mmap
 import os
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing.reduction import ForkingPickler
 from threading import Lock
 from typing import Any
@@ -27,6 +28,7 @@ from sandbox.errors import SandboxError
 U8 = NDArray[np.uint8]
 Place = tuple[int, int, int, int, int]  # Process, descriptor, inode, bytes of data, number of mark.
 _PAGE = mmap.PAGESIZE
+_MOST = 256  # Files of a worker: each takes a descriptor.
 _GONE = 1  # The mark of a tensor that nobody has any more.
 _as_torch_does: Callable[[Tensor], Any] = reductions.reduce_tensor  # pyright: ignore
 
@@ -54,13 +56,23 @@ class _Worker:
         ForkingPickler.register(Tensor, self._reduced)
 
     def take(self, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+        """Return an array of whatever values, in a file where there is one."""
         size = math.prod(shape) * np.dtype(dtype).itemsize
         with self._turn:
             idle = (one for one in self._files.values() if one.size == size and one.is_idle())
-            file = next(idle, None) or _File(size)
+            file = next(idle, None) or self._file(size)
+            if file is None:
+                return np.empty(shape, dtype)
             lent = file.lend()
             self._files[lent.ctypes.data] = file
         return lent.view(dtype).reshape(shape)
+
+    def _file(self, size: int) -> "_File | None":
+        """Return a new file; None where batches that are kept hold many, or the system has none."""
+        if len(self._files) < _MOST:
+            with suppress(OSError):
+                return _File(size)
+        return None
 
     def _reduced(self, tensor: Tensor) -> Any:
         """Return how a tensor is sent: by its place in a file, if it lies in one."""
