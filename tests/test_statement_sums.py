@@ -84,7 +84,7 @@ def test_a_charge_of_an_older_version_that_says_nothing_counts_once(book: Ledger
     assert [row["environment"] for row in sums(book, "lab", "environment")] == ["-"]
 
 
-@pytest.mark.parametrize("label", ["", "a\nb", "x" * 101, "\ud800"])
+@pytest.mark.parametrize("label", ["", "-", "a\nb", "x" * 101, "\ud800"])
 def test_a_label_that_is_no_line_of_text_is_refused(label: Any) -> None:
     with pytest.raises(InvalidInputError, match="give 1 to 100 printable characters"):
         gymnasium.make("sandbox:sandbox/PushT-v0", account=None, label=label)

@@ -51,7 +51,9 @@ Split = Annotated[
     str | None,
     typer.Option(help="Split of the scenario, such as train; default: the recipe's."),
 ]
-Budget = Annotated[str | None, typer.Option(help="Most that the run may cost [credits].")]
+Budget = Annotated[
+    str | None, typer.Option(help="Most that it may cost [credits], all runs of a sweep together.")
+]
 Account = Annotated[
     str | None, typer.Option(help="Account that pays; default: that of the recipe, or of the run.")
 ]

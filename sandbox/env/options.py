@@ -64,8 +64,10 @@ def unshared(meter: Meter, env: Any) -> Meter:
 
 def checked_label(label: str | None) -> str | None:
     """Return a label; InvalidInputError if it is no short line of text."""
-    if label is not None and not (0 < len(label) <= 100 and label.isprintable()):
-        raise InvalidInputError(f"label {shown(label)}: give 1 to 100 printable characters.")
+    if label is not None and not (0 < len(label) <= 100 and label.isprintable() and label != "-"):
+        raise InvalidInputError(
+            f"label {shown(label)}: give 1 to 100 printable characters; - stands for no label."
+        )
     return label
 
 
