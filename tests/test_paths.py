@@ -63,6 +63,7 @@ def test_public_functions_take_text_paths_and_a_tilde_alike(
     for number, kind in enumerate((str, Path, lambda p: str(Path("~") / p.name))):
         folder = tmp_path / str(number)
         folder.mkdir()
+        monkeypatch.setenv("SANDBOX_HOME", str(tmp_path / f"home-{number}"))  # One run, extended.
         (folder / "r.yaml").write_text(RECIPE)
         (folder / "lab.pub").write_text(SigningKey.new("lab").verifier.text)
         monkeypatch.setenv("HOME", str(folder))
