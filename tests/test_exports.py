@@ -273,9 +273,8 @@ def test_only_what_is_asked_for_is_exported(ramped: Path, tmp_path: Path) -> Non
     ]
     run = episodes.run(tmp_path / "run", records)
     out = tmp_path / "some.h5"
-    done = sandbox.export(
-        run, "swm", out, policy="play", where=lambda record: record.episode > 1, columns=["state"]
-    )
+    asked = sandbox.Dataset(run, policy="play", where=lambda record: record.episode > 1)
+    done = sandbox.export(asked, "swm", out, columns=["state"])
     with h5py.File(out) as file:
         assert {*file} == {"state", "ep_len", "ep_offset"}
         assert file["ep_len"][:].tolist() == [3, 4]
@@ -344,8 +343,11 @@ def test_it_refuses_in_one_line_and_writes_nothing(what: str, ramped: Path, tmp_
     (tmp_path / "run-v0").mkdir()
     before = sorted(tmp_path.rglob("*"))
     out = tmp_path / name if isinstance(name, str) else name
+    chosen = {name: options[name] for name in options if name == "policy"}
+    rest = {name: options[name] for name in options if name not in chosen}
     with pytest.raises(SandboxError, match=re.escape(said)) as error:
-        sandbox.export(tmp_path / "run", to, out, **options)
+        run = sandbox.Dataset(tmp_path / "run", **chosen) if chosen else tmp_path / "run"
+        sandbox.export(run, to, out, **rest)
     assert "\n" not in str(error.value)
     assert [one for one in sorted(tmp_path.rglob("*")) if "home" not in one.parts] == before
 

@@ -12,6 +12,7 @@ from sandbox.cli.options import Json, listed, path
 
 if TYPE_CHECKING:
     from sandbox.cli.progress import Display
+    from sandbox.dataset.dataset import Dataset
     from sandbox.exports.formats import Exported
 
 Runs = Annotated[
@@ -63,13 +64,10 @@ def export(
 
     with _watched("Exporting", as_json) as shown:
         found = exporting.export(
-            runs,
+            _chosen(runs, split, policy, success),
             to,
             out,
             columns=_named(columns),
-            split=_named(split),
-            policy=_named(policy),
-            success=success,
             compression=compression,
             progress=shown.update,
         )
@@ -103,13 +101,10 @@ def view(
 
     with _watched("Viewing", as_json) as shown:
         found = exporting.view(
-            runs,
+            _chosen(runs, split, policy, success),
             to,
             out,
             columns=_named(columns),
-            split=_named(split),
-            policy=_named(policy),
-            success=success,
             plugin=plugin,
             progress=shown.update,
         )
@@ -127,6 +122,14 @@ def _watched(doing: str, as_json: bool) -> Generator["Display"]:
     except KeyboardInterrupt:
         show.note("Stopped. Nothing was written; run the same command again.")
         raise typer.Exit(130) from None
+
+
+def _chosen(
+    runs: list[str], split: str | None, policy: str | None, success: bool | None
+) -> "Dataset":
+    from sandbox.dataset.dataset import Dataset
+
+    return Dataset(runs, split=_named(split), policy=_named(policy), success=success)
 
 
 def _named(text: str | None) -> list[str] | None:

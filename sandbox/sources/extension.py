@@ -6,17 +6,12 @@ from typing import Any
 
 from sandbox.env.policies import POLICIES, find
 from sandbox.errors import InvalidInputError, RunConflictError
-from sandbox.ledger import Lease
-from sandbox.prices import PriceSchedule
-from sandbox.run.bill import Quote
 from sandbox.run.folder import Folder
 from sandbox.run.recipe import Recipe
-from sandbox.run.record import Record
 from sandbox.sources.generation import Generation
-from sandbox.trajectory import EpisodeBuffer
 
 
-class Extension:
+class Extension(Generation):
     """The episodes of a generated run and those after them, made as if the recipe named more.
 
     Args:
@@ -45,39 +40,18 @@ class Extension:
                     "(in Python trust_code=True) if you trust it."
                 )
             find(name)
-        self._recipe, self._folder, self._episodes = recipe, folder, episodes
+        self._folder, self._named, self._episodes = folder, recipe, episodes
         more = recipe.model_copy(update={"episodes": episodes})
-        self._generation = Generation(more, folder.scenario, folder.trust_code)
-        self.origin = replace(self._generation.origin, recipe=recipe)
-        self.schema, self.max_rows = self._generation.schema, self._generation.max_rows
+        super().__init__(more, folder.scenario, folder.trust_code)
+        self.origin = replace(self.origin, recipe=recipe)
 
     def __reduce__(self) -> tuple[Any, ...]:
         folder = self._folder
-        return _extension, (self._recipe, folder.path, folder.trust_code, self._episodes)
-
-    def quote(self, done: int, schedule: PriceSchedule) -> Quote:
-        """Return what the episodes after the first `done` cost at most."""
-        return self._generation.quote(done, schedule)
-
-    def pay_from(self, lease: Lease, schedule: PriceSchedule) -> None:
-        """Pay for the episodes to come from a lease."""
-        self._generation.pay_from(lease, schedule)
-
-    def warm_up(self) -> None:
-        """Compile the renderer, once on a machine."""
-        self._generation.warm_up()
-
-    def make(self, run: str, index: int, buffer: EpisodeBuffer) -> Record:
-        """Simulate an episode, paying for it on the way."""
-        return self._generation.make(run, index, buffer)
-
-    def on_kept(self) -> None:
-        """End the episode in the meter; the run posts it."""
-        self._generation.on_kept()
+        return _extension, (self._named, folder.path, folder.trust_code, self._episodes)
 
     def close(self) -> None:
-        """Release the simulator; an episode that was not kept is not charged."""
-        self._generation.close()
+        """Release the simulator and the run; an episode that was not kept is not charged."""
+        super().close()
         self._folder.close()
 
 
