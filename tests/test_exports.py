@@ -335,6 +335,10 @@ REFUSED = {
 }
 
 
+def exported(run: Path, to: str, out: Any, policy: str | None = None, **options: Any) -> None:
+    sandbox.export(sandbox.Dataset(run, policy=policy) if policy else run, to, out, **options)
+
+
 @pytest.mark.parametrize("what", REFUSED)
 def test_it_refuses_in_one_line_and_writes_nothing(what: str, ramped: Path, tmp_path: Path) -> None:
     to, name, options, said = REFUSED[what]
@@ -343,11 +347,8 @@ def test_it_refuses_in_one_line_and_writes_nothing(what: str, ramped: Path, tmp_
     (tmp_path / "run-v0").mkdir()
     before = sorted(tmp_path.rglob("*"))
     out = tmp_path / name if isinstance(name, str) else name
-    chosen = {name: options[name] for name in options if name == "policy"}
-    rest = {name: options[name] for name in options if name not in chosen}
     with pytest.raises(SandboxError, match=re.escape(said)) as error:
-        run = sandbox.Dataset(tmp_path / "run", **chosen) if chosen else tmp_path / "run"
-        sandbox.export(run, to, out, **rest)
+        exported(tmp_path / "run", to, out, **options)
     assert "\n" not in str(error.value)
     assert [one for one in sorted(tmp_path.rglob("*")) if "home" not in one.parts] == before
 
