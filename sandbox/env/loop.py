@@ -1,5 +1,6 @@
 """The episode loop: check, pay, act, simulate, observe. Subclasses cannot change it."""
 
+import math
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -193,6 +194,7 @@ class SandboxEnv(Task):
         Raises:
             InvalidInputError: an action that is not finite, or a step after the end.
             BudgetExhaustedError: the step cannot be paid; after a top-up it can.
+            SimulationError: the state is not finite any more, which ends the episode.
         """
         numbers = asked.numbers(action, self.action_size, self.keywords["actions"])
         episode, meter, cost = self.episode, self.meter, self.costs.step
@@ -412,6 +414,8 @@ class SandboxEnv(Task):
     def look(self) -> None:
         """Read the state once, and derive from it what loop and task remember; use `step`."""
         self.row = self.world.read()
+        if not math.isfinite(sum(self.row)):
+            exits.refuse_diverged(self)
         if self.world.feels and self.episode.touched_at < 0 and self.touches():
             self.episode.touched_at = self.t
         self.pictures.arrive()
