@@ -8,7 +8,7 @@ import pytest
 from running import recipe
 
 import sandbox
-from sandbox import catalogue
+from sandbox import catalogue, prices
 from sandbox.errors import InvalidInputError, SimulationError
 from sandbox.ledger import Ledger
 
@@ -55,6 +55,7 @@ def test_a_run_stops_at_an_episode_that_diverges_and_keeps_and_charges_those_bef
     with pytest.raises(SimulationError, match=r"step 2: .* diverged: ball_0\.x is nan"):
         sandbox.generate(wild, tmp_path / "run")
     run = sandbox.open_run(tmp_path / "run")
-    (kept,) = run.records()
+    (usage,) = run.kept().usages
     run.close()
-    assert Ledger().balance("local").posted_micro == -kept.charge.amount
+    (post,) = (one.move for one in Ledger().transfers() if one.move.kind == "post")
+    assert post.amount == prices.load(usage.price_version).cost(usage.quantities)

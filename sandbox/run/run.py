@@ -209,6 +209,7 @@ class Run:
         """Release the simulator and the files; an episode that was not kept is not charged."""
         self.source.close()
         self.folder.close()
+        self.ledger.close()  # Its file has all transfers then; who goes on opens it again.
 
     def _missing(self, known: Stages, worker: int, workers: int) -> int:
         """Return how many episodes one worker's shards may still need."""
