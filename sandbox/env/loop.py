@@ -429,11 +429,10 @@ class SandboxEnv(Task):
         else:
             observation = {name: self._observe(name) for name in self.columns}
         self.done = bool(self.success())
-        success = np.bool_(self.done)
         info = {
             "state": np.array(self.row),
-            "success": success,
-            "is_success": success,  # As Stable-Baselines3 and LeRobot call it.
+            "success": np.array(self.done),  # stable-worldmodel takes no NumPy boolean.
+            "is_success": np.array(self.done),  # As Stable-Baselines3 and LeRobot call it.
             "charged": np.int64(charged),
             "balance": np.int64(self.meter.balance),
         }
