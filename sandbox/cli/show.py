@@ -133,7 +133,7 @@ def quote(recipe: "Recipe", quoted: "Quote", done: int) -> None:
     what = f"{recipe.episodes - done} episodes"
     if recipe.credits is not None:
         what = f"{prices.credits(quoted.amount)} credits, which surely pay these episodes"
-    title = f"Quote: {what} of {recipe.environment}{kept}; account {recipe.account}"
+    title = f"Quote: {what} of {recipe.named}{kept}; account {recipe.account}"
     items(title, quoted.quantities, "exactly" if quoted.exact else "at most", quoted.price_version)
     if quoted.expected_episodes is not None:
         note(

@@ -4,7 +4,7 @@ import io
 import itertools
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from sandbox.errors import shown as told
 from sandbox.observation import PICTURES
 from sandbox.run import recipe as recipes
 from sandbox.run.folder import Folder
+from sandbox.run.identity import Identity
 from sandbox.run.record import Record
 from sandbox.sources.replay import Replay
 from sandbox.trajectory import Episode, EpisodeBuffer
@@ -196,14 +197,16 @@ def _redrawn(
     changes: Mapping[str, Any],
 ) -> list[Episode]:
     """Replay episodes with other pictures than the run's."""
-    known, trusted = folder.sole, folder.trust_code
-    recipe = recipes.with_pictures(known.recipe, columns, camera, **changes)
-    with closing(
-        Replay(recipe, known.scenario, trusted, known.plan, schedule=known.schedule)
-    ) as replay:
-        env, drawn = replay.env, list[Episode]()
+    drawn, replays = list[Episode](), dict[int, Replay]()
+    with ExitStack() as opened:
         for episode in episodes:
             record = Record.parse(episode.record)
+            known = folder.identity_of(record)
+            if id(known) not in replays:
+                made = _replay(known, folder.trust_code, columns, camera, changes)
+                replays[id(known)] = opened.enter_context(closing(made))
+            replay = replays[id(known)]
+            env = replay.env
             buffer = EpisodeBuffer(replay.schema, env.max_steps + 1)
             steps, _, fault = replay.simulate(episode, record, buffer)
             if fault:
@@ -214,7 +217,19 @@ def _redrawn(
                 "charge_micro": env.meter.spent,
             }
             drawn.append(buffer.episode(steps, {**record.plain, **cameras}))
-        return drawn
+    return drawn
+
+
+def _replay(
+    known: Identity,
+    trust_code: bool,
+    columns: Sequence[str],
+    camera: Sequence[str] | None,
+    changes: Mapping[str, Any],
+) -> Replay:
+    """Return what replays the episodes of some work with other pictures."""
+    recipe = recipes.with_pictures(known.recipe, columns, camera, **changes)
+    return Replay(recipe, known.scenario, trust_code, known.plan, schedule=known.schedule)
 
 
 def _label(episode: Episode) -> str:

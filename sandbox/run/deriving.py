@@ -12,11 +12,11 @@ from sandbox.evidence.note import SigningKey
 from sandbox.evidence.parts import Part
 from sandbox.run import derived
 from sandbox.run.derived import DERIVED, ORIGINS, Derived
+from sandbox.run.filling import HOLD_BYTES
 from sandbox.run.folder import MANIFEST, Folder, file_digest
 from sandbox.run.locks import lock
 from sandbox.run.origins import Home
 from sandbox.run.record import Record
-from sandbox.run.run import HOLD_BYTES
 from sandbox.run.shard import Shard
 from sandbox.trajectory import ShardWriter
 
@@ -92,7 +92,7 @@ class Derivation:
             for number in range(known.shards):
                 episodes = known.shard(number)
                 self._shard(path / "shards" / f"shard-{number:05d}.h5", number, episodes)
-                progress(episodes.stop, len(self._picks))
+                progress(episodes[-1] + 1, len(self._picks))
             self._close(path, key)
 
     def _begin(self, path: Path) -> None:
@@ -114,11 +114,11 @@ class Derivation:
         for n, home in enumerate(self._homes):
             jsonfile.write(derived.place(path, n), home.plain)
 
-    def _shard(self, path: Path, number: int, episodes: range) -> None:
+    def _shard(self, path: Path, number: int, episodes: Sequence[int]) -> None:
         """Write one shard, if it is not finished."""
         if path.exists():
             return
-        picks = self._picks[episodes.start : episodes.stop]
+        picks = [self._picks[n] for n in episodes]
         header = {"run": self.derived.run, "shard": number}
         kind, schema = self.derived.compression, picks[0].shard.reader.schema
         with ShardWriter.resume(path, schema, header, kind, hold_bytes=HOLD_BYTES) as writer:
@@ -191,7 +191,7 @@ def _origin(pick: Pick) -> int:
     if known is None:
         return 0
     number = int(pick.shard.reader.header["shard"])
-    return known.episodes[known.stages.shard(number).start + pick.place][0]
+    return known.episodes[known.stages.episode(number, pick.place)][0]
 
 
 def _of_run(picks: Sequence[Pick]) -> Home:

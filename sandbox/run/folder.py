@@ -110,10 +110,19 @@ class Folder:
 
     @property
     def identities(self) -> list[Identity]:
-        """Which work the episodes are: one run, or those that a derived run comes from."""
+        """Which work the episodes are: that of each part of a run, or of each run of origin."""
         if self.derived is None:
-            return [self.identity]
-        return list({one.identity.run: one.identity for one in self.derived.homes}.values())
+            return [*self.identity.worlds]
+        homes = {one.identity.run: one.identity for one in self.derived.homes}
+        return [world for one in homes.values() for world in one.worlds]
+
+    def identity_of(self, record: Record) -> Identity:
+        """Return which work an episode is, by its record; FormatError if it is none of these."""
+        homes = [] if self.derived is None else [home.identity for home in self.derived.homes]
+        for one in homes or [self.identity]:
+            if one.run == record.run:
+                return one.of_episode(record.episode)
+        raise FormatError(f"{self.path}: an episode is of the run {record.run:.80}.")
 
     @property
     def sole(self) -> Identity:
@@ -121,8 +130,8 @@ class Folder:
         found = self.identities
         if len(found) > 1:
             raise FormatError(
-                f"{self.path}: holds episodes of {len(found)} runs. Do this with one of them, or "
-                "with a subset of one."
+                f"{self.path}: holds episodes of {len(found)} runs or parts. Do this with a run of "
+                "one of them."
             )
         return found[0]
 
@@ -133,8 +142,12 @@ class Folder:
 
     @property
     def scenario(self) -> Scenario:
-        """The scenario of the run's recipe, as it was when the run began."""
-        return self.identity.scenario
+        """The scenario of the run's recipe, as it was when the run began.
+
+        Raises:
+            FormatError: the run has several parts.
+        """
+        return self.sole.scenario
 
     def extended(self) -> Extended | None:
         """Return how the run was extended; None if it was not. FormatError if that is damaged."""
@@ -153,7 +166,7 @@ class Folder:
             return self.derived.stages
         found = self.extended()
         ends = (self._first_end(),) if found is None else found.ends
-        return Stages(ends, self.recipe.shard_episodes)
+        return Stages.of(self.recipe, ends)
 
     @property
     def open_ended(self) -> bool:
@@ -259,9 +272,15 @@ class Folder:
 
     def episodes(self) -> Iterator[Episode]:
         """Yield the episodes in order, each checked against its digest."""
-        for shard in self.shards():
-            for n in range(len(shard.reader)):
-                yield shard.reader.read(n)
+        if self.derived is not None or not self.recipe.parts:
+            for shard in self.shards():
+                for n in range(len(shard.reader)):
+                    yield shard.reader.read(n)
+            return
+        known = {int(shard.reader.header["shard"]): shard.reader for shard in self.shards()}
+        for number, place, _ in self.stages.turns(sorted(known)):
+            if place < len(known[number]):
+                yield known[number].read(place)
 
     def episode(self, number: int) -> Episode:
         """Return an episode by its number, checked against its digest.
@@ -270,6 +289,8 @@ class Folder:
             InvalidInputError: there is no such episode.
             FormatError: it is damaged, or another episode stands in its place.
         """
+        if self.derived is None and self.recipe.parts:  # Its shards hold no numbers in a row.
+            return self._found(number, self.count())
         first = 0
         for shard in self.shards():
             if first <= number < first + len(shard.reader):

@@ -24,11 +24,27 @@ def expected(source: Generation, recipe: Recipe, schedule: PriceSchedule) -> tup
 
     Each policy is tried for some episodes without pictures, which nobody pays for.
     """
-    usual, episodes = _usual_steps(recipe, schedule), recipe.episodes
-    if recipe.credits is not None:
-        some = schedule.cost(source.env.work(schedule, round(SOME * usual), SOME))
-        episodes = prices.micro(recipe.credits) * SOME // max(1, some)
-    return episodes, schedule.cost(source.env.work(schedule, round(episodes * usual), episodes))
+    usual = [_usual_steps(world, schedule) for world in recipe.worlds]
+    whole = {part: _count(recipe, part, SOME) for part in range(len(usual))}
+
+    def price(episodes: int) -> int:
+        counts = {part: episodes * count / SOME for part, count in whole.items()}
+        return sum(
+            schedule.cost(
+                maker.env.work(schedule, round(counts[part] * usual[part]), round(counts[part]))
+            )
+            for part, maker in enumerate(source.makers)
+        )
+
+    if recipe.credits is None:
+        return recipe.episodes, price(recipe.episodes)
+    episodes = prices.micro(recipe.credits) * SOME // max(1, price(SOME))
+    return episodes, price(episodes)
+
+
+def _count(recipe: Recipe, part: int, until: int) -> int:
+    """Return how many of the first episodes a part has."""
+    return until if recipe.order is None else recipe.order.count(part, until)
 
 
 def _usual_steps(recipe: Recipe, schedule: PriceSchedule) -> float:

@@ -48,6 +48,7 @@ def verify(
     job = _check_run(folder, trust, chosen, report)
     with report.about("shards"):
         shards.check(job, folder, found, progress, workers)
+        found.sort()
         checks.note_undecided(report)
     with report.about("files"):
         _check_count(folder, report)
@@ -63,11 +64,12 @@ def verify(
 def _check_run(folder: Folder, trust: Trust, chosen: frozenset[int], report: Report) -> Job:
     """Check what run.json says; return which of the chosen episodes to replay, and how."""
     identity = folder.identity
-    unknown = checks.unknown(identity.recipe.environment, trust)
+    unknown = checks.unknown(identity, trust)
     if unknown:
         chosen = frozenset[int]()
         report.notes.append(f"no episode was simulated again: {unknown}")
-    foreign = [name for name in identity.recipe.policies if ":" in name]
+    policies = (name for world in identity.recipe.worlds for name in world.policies)
+    foreign = dict.fromkeys(name for name in policies if ":" in name)
     if foreign:
         report.notes.append(f"the actions of {', '.join(foreign)} were taken as recorded.")
     with report.about("identity"):
