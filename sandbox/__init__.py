@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sandbox.dataset.diagnosis import doctor
     from sandbox.dataset.windows import Windows
     from sandbox.exporting import export, view
-    from sandbox.keeping import diff, extend, merge, recompress, split, subset
+    from sandbox.keeping import card, diff, extend, merge, recompress, split, subset
     from sandbox.sweeping import sweep
 
 __version__ = "0.1.0"
@@ -39,6 +39,7 @@ __all__ = [
     "Windows",
     "audit",
     "branch",
+    "card",
     "diff",
     "doctor",
     "export",
@@ -65,7 +66,7 @@ ELSEWHERE = {
     "Windows": "sandbox.dataset.windows",
     "export": "sandbox.exporting",
     **dict.fromkeys(
-        ("diff", "extend", "merge", "recompress", "split", "subset"), "sandbox.keeping"
+        ("card", "diff", "extend", "merge", "recompress", "split", "subset"), "sandbox.keeping"
     ),
     "sweep": "sandbox.sweeping",
     "view": "sandbox.exporting",

@@ -16,7 +16,9 @@ from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.evidence import keys
 from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Ledger
+from sandbox.report import card as cards
 from sandbox.report import difference as differences
+from sandbox.report.card import Card
 from sandbox.report.difference import Difference
 from sandbox.run import recipe as recipes
 from sandbox.run.bill import Bill
@@ -272,6 +274,35 @@ def diff(a: api.PathLike, b: api.PathLike) -> Difference:
     return differences.diff(api.open_run(a), api.open_run(b))
 
 
+@checked
+def card(
+    run: api.PathLike,
+    *,
+    license: str | None = None,
+    name: str | None = None,
+    pictures: bool = True,
+    trust_code: bool = False,
+) -> Card:
+    """Write the card of a finished run: README.md, with the head that Hugging Face reads.
+
+    Whatever makes a run writes one, without pictures. `verify` does not look at it. A card that
+    was edited by hand is not replaced.
+
+    Args:
+        run: the run folder.
+        license: an identifier that Hugging Face knows, such as cc-by-4.0; None keeps that of the
+            card that is there. Without any the card says that none was given.
+        name: what the data is called; None keeps that of the card, or names environment and size.
+        pictures: whether to draw its coverage and some episodes, into the folder `card`.
+        trust_code: whether to import an environment that the run calls MODULE:CLASS, to draw.
+
+    Raises:
+        FormatError: the run is not finished, or damaged.
+        InvalidInputError: the card was edited, or a value is not valid. Nothing was written.
+    """
+    return cards.write(api.open_run(run, trust_code=trust_code), license, name, pictures=pictures)
+
+
 def _derive(
     chosen: Dataset,
     out: api.PathLike,
@@ -292,6 +323,7 @@ def _derive(
         if path in folders:
             raise InvalidInputError(f"{path}: is one of the runs. Give another --out.")
         wanted.write(path, key or keys.default(), progress)
+        cards.refresh(Folder(path))
     finally:
         for folder in folders.values():
             folder.close()

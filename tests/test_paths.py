@@ -42,6 +42,7 @@ CALLS: Calls = {  # Every public function, in an order in which each finds what 
         sandbox.split(at("run"), at("two"), fraction=0.5, twins="skip").train.episodes
     ),
     "recompress": lambda at: sandbox.recompress(at("run"), at("raw"), "none").run,
+    "card": lambda at: sandbox.card(at("run"), license="mit", pictures=False).not_drawn,
     "doctor": lambda at: sandbox.doctor([at("run"), at("raw")]).episodes,
     "diff": lambda at: sandbox.diff(at("run"), at("raw")).same,
     "sweep": lambda at: len(sandbox.sweep(at("r.yaml"), at("g"), {"seed": [1]}).cells),

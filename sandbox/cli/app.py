@@ -43,6 +43,7 @@ for command in (make.render, make.branch, make.surprises):
     app.command(rich_help_panel=MAKE)(command)
 for command in (make.extend, keep.subset, keep.merge, keep.split, keep.recompress):
     app.command(rich_help_panel=KEEP)(command)
+app.command(rich_help_panel=HAND)(keep.card)
 for command in (look.inspect, look.preview, look.coverage, look.envs, look.scenarios):
     app.command(rich_help_panel=LOOK)(command)
 app.command("factors", rich_help_panel=LOOK)(look.factors)

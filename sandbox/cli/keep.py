@@ -1,4 +1,4 @@
-"""The commands that keep data: subset, merge, split, recompress, doctor, diff."""
+"""The commands that keep data: subset, merge, split, recompress, card, doctor, diff."""
 
 import json
 import operator
@@ -16,6 +16,7 @@ from sandbox.cli.options import (
     OutPath,
     RunPath,
     SigningKeyLabel,
+    TrustCode,
     listed,
     path,
 )
@@ -32,6 +33,18 @@ Runs = Annotated[
 ]
 Stored = Annotated[
     str | None, typer.Option(help="zstd, gzip or none; default: that of the first run.")
+]
+License = Annotated[
+    str | None,
+    typer.Option(
+        "--license",
+        help="Licence of the data, as Hugging Face names it, such as cc-by-4.0; default: that of "
+        "the card that is there.",
+    ),
+]
+CardName = Annotated[
+    str | None,
+    typer.Option(help="What the data is called; default: that of the card, or its environment."),
 ]
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,
@@ -147,6 +160,30 @@ def recompress(
     if compression is None:
         raise InvalidInputError("give --compression zstd, gzip or none.")
     _print([keeping.recompress(run, out, compression, key=_key(key))], as_json)
+
+
+def card(
+    run: RunPath,
+    licence: License = None,
+    name: CardName = None,
+    pictures: Annotated[
+        bool, typer.Option("--pictures/--no-pictures", help="Draw coverage and some episodes.")
+    ] = True,
+    trust_code: TrustCode = False,
+    as_json: Json = False,
+) -> None:
+    """Write a run's README.md, which Hugging Face reads, with pictures."""
+    from sandbox import keeping
+    from sandbox.cli import show
+
+    made = keeping.card(run, license=licence, name=name, pictures=pictures, trust_code=trust_code)
+    if as_json:
+        paths = [str(path) for path in made.pictures]
+        print(json.dumps({**asdict(made), "path": str(made.path), "pictures": paths}))
+        return
+    show.paths("Card", [made.path, *made.pictures])
+    for text in made.not_drawn:
+        show.warn(f"Not drawn: {text}")
 
 
 def doctor(
