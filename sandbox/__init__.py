@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sandbox.dataset.windows import Windows
     from sandbox.exporting import export, view
     from sandbox.keeping import card, diff, extend, merge, recompress, split, subset
+    from sandbox.publishing import publish
     from sandbox.sweeping import sweep
 
 __version__ = "0.1.0"
@@ -48,6 +49,7 @@ __all__ = [
     "merge",
     "open_run",
     "overlap",
+    "publish",
     "quote",
     "recompress",
     "render",
@@ -68,6 +70,7 @@ ELSEWHERE = {
     **dict.fromkeys(
         ("card", "diff", "extend", "merge", "recompress", "split", "subset"), "sandbox.keeping"
     ),
+    "publish": "sandbox.publishing",
     "sweep": "sandbox.sweeping",
     "view": "sandbox.exporting",
 }

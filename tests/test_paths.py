@@ -43,6 +43,7 @@ CALLS: Calls = {  # Every public function, in an order in which each finds what 
     ),
     "recompress": lambda at: sandbox.recompress(at("run"), at("raw"), "none").run,
     "card": lambda at: sandbox.card(at("run"), license="mit", pictures=False).not_drawn,
+    "publish": lambda at: sandbox.publish(at("run"), at("p"), keep_paths=True).told,
     "doctor": lambda at: sandbox.doctor([at("run"), at("raw")]).episodes,
     "diff": lambda at: sandbox.diff(at("run"), at("raw")).same,
     "sweep": lambda at: len(sandbox.sweep(at("r.yaml"), at("g"), {"seed": [1]}).cells),
@@ -73,7 +74,7 @@ def test_public_functions_take_text_paths_and_a_tilde_alike(
             return of(under / name)
 
         found.append([call(at) for call in CALLS.values()])
-        made = "all b drawn e.h5 few g lab.pub r.yaml raw run s two v.h5"
+        made = "all b drawn e.h5 few g lab.pub p r.yaml raw run s two v.h5"
         assert sorted(os.listdir(folder)) == made.split()
     assert found[0] == found[1] == found[2]
 

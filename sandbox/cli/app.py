@@ -43,7 +43,6 @@ for command in (make.render, make.branch, make.surprises):
     app.command(rich_help_panel=MAKE)(command)
 for command in (make.extend, keep.subset, keep.merge, keep.split, keep.recompress):
     app.command(rich_help_panel=KEEP)(command)
-app.command(rich_help_panel=HAND)(keep.card)
 for command in (look.inspect, look.preview, look.coverage, look.envs, look.scenarios):
     app.command(rich_help_panel=LOOK)(command)
 app.command("factors", rich_help_panel=LOOK)(look.factors)
@@ -74,7 +73,7 @@ def reference(
         show.paths("Reference", paths)
 
 
-for command in (hand.export, hand.view):
+for command in (hand.export, hand.view, keep.card, hand.publish):
     app.command(rich_help_panel=HAND)(command)
 for command in (trust.verify, trust.audit, trust.prove, trust.recover, keep.doctor, keep.diff):
     app.command(rich_help_panel=CHECK)(command)

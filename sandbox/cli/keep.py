@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from sandbox.cli.options import (
+    CardName,
     Compression,
     Json,
+    License,
     OutPath,
     RunPath,
     SigningKeyLabel,
@@ -33,18 +35,6 @@ Runs = Annotated[
 ]
 Stored = Annotated[
     str | None, typer.Option(help="zstd, gzip or none; default: that of the first run.")
-]
-License = Annotated[
-    str | None,
-    typer.Option(
-        "--license",
-        help="Licence of the data, as Hugging Face names it, such as cc-by-4.0; default: that of "
-        "the card that is there.",
-    ),
-]
-CardName = Annotated[
-    str | None,
-    typer.Option(help="What the data is called; default: that of the card, or its environment."),
 ]
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,

@@ -48,7 +48,6 @@ def write(
     name: str | None = None,
     *,
     pictures: bool = True,
-    into: Path | None = None,
 ) -> Card:
     """Write the card of a finished run.
 
@@ -58,7 +57,6 @@ def write(
             card that is there.
         name: what the data is called; None keeps that of the card, or names environment and size.
         pictures: whether to draw its coverage and some episodes.
-        into: the folder to write into; None is the run's.
 
     Raises:
         FormatError: the run is not finished, or damaged.
@@ -68,7 +66,7 @@ def write(
     """
     folder.check_finished()
     check(licence, name)
-    out = folder.path if into is None else into
+    out = folder.path
     before = _ours(out / CARD)
     if before is None:
         raise InvalidInputError(
@@ -98,6 +96,11 @@ def refresh(folder: Folder) -> None:
     if before and _text(facts, licence, name, there) == _marked(before):
         return
     durable.replace(folder.path / CARD, _text(facts, licence, name, []))
+
+
+def is_ours(path: Path) -> bool:
+    """Return whether a card may be replaced: it was not edited, or there is none."""
+    return _ours(path) is not None
 
 
 def licence_of(path: Path) -> str | None:
