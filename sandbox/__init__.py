@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sandbox.exporting import export, view
     from sandbox.keeping import card, diff, extend, merge, recompress, split, subset
     from sandbox.publishing import publish
+    from sandbox.repairing import repair
     from sandbox.sweeping import sweep
 
 __version__ = "0.1.0"
@@ -53,6 +54,7 @@ __all__ = [
     "quote",
     "recompress",
     "render",
+    "repair",
     "split",
     "subset",
     "surprises",
@@ -71,6 +73,7 @@ ELSEWHERE = {
         ("card", "diff", "extend", "merge", "recompress", "split", "subset"), "sandbox.keeping"
     ),
     "publish": "sandbox.publishing",
+    "repair": "sandbox.repairing",
     "sweep": "sandbox.sweeping",
     "view": "sandbox.exporting",
 }

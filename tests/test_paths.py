@@ -44,6 +44,7 @@ CALLS: Calls = {  # Every public function, in an order in which each finds what 
     "recompress": lambda at: sandbox.recompress(at("run"), at("raw"), "none").run,
     "card": lambda at: sandbox.card(at("run"), license="mit", pictures=False).not_drawn,
     "publish": lambda at: sandbox.publish(at("run"), at("p"), keep_paths=True).told,
+    "repair": lambda at: sandbox.repair(at("few"), origins=at("run")).shards,
     "doctor": lambda at: sandbox.doctor([at("run"), at("raw")]).episodes,
     "diff": lambda at: sandbox.diff(at("run"), at("raw")).same,
     "sweep": lambda at: len(sandbox.sweep(at("r.yaml"), at("g"), {"seed": [1]}).cells),

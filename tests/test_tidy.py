@@ -39,7 +39,7 @@ FLOORS = [  # A room imports from lower floors alone; rooms of one floor do not 
     ["exports", "sources"],
     ["verification", "report"],
     ["api", "exporting", "testing"],
-    ["keeping", "publishing", "sweeping"],
+    ["keeping", "publishing", "repairing", "sweeping"],
     ["cli"],
     ["__main__"],  # `python -m sandbox` is the command line.
 ]

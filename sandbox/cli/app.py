@@ -75,7 +75,9 @@ def reference(
 
 for command in (hand.export, hand.view, keep.card, hand.publish):
     app.command(rich_help_panel=HAND)(command)
-for command in (trust.verify, trust.audit, trust.prove, trust.recover, keep.doctor, keep.diff):
+for command in (trust.verify, trust.audit, trust.prove, trust.recover, keep.repair):
+    app.command(rich_help_panel=CHECK)(command)
+for command in (keep.doctor, keep.diff):
     app.command(rich_help_panel=CHECK)(command)
 app.add_typer(cache.cache_app, name="cache", rich_help_panel=LOOK)
 app.add_typer(trust.keys_app, name="keys", rich_help_panel=CHECK)

@@ -1,4 +1,4 @@
-"""The commands that keep data: subset, merge, split, recompress, card, doctor, diff."""
+"""The commands that keep data: subset, merge, split, recompress, card, repair, doctor, diff."""
 
 import json
 import operator
@@ -174,6 +174,34 @@ def card(
     show.paths("Card", [made.path, *made.pictures])
     for text in made.not_drawn:
         show.warn(f"Not drawn: {text}")
+
+
+def repair(
+    run: RunPath,
+    origins: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--from",
+            parser=path,
+            help="A run that this one comes from, renders or branches off; repeat for several.",
+        ),
+    ] = None,
+    trust_code: TrustCode = False,
+    as_json: Json = False,
+) -> None:
+    """Make lost or damaged shards of a run again, bit for bit and free of charge."""
+    from sandbox import repairing
+    from sandbox.cli import progress, show
+
+    with progress.display("Repairing", as_json, of="shards") as shown:
+        found = repairing.repair(
+            run, origins=origins or [], trust_code=trust_code, progress=shown.update
+        )
+    if as_json:
+        aside = None if found.aside is None else str(found.aside)
+        print(json.dumps({**asdict(found), "path": str(found.path), "aside": aside}))
+    else:
+        show.repaired(found)
 
 
 def doctor(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sandbox.dataset.diagnosis import Diagnosis
     from sandbox.exports.formats import Exported
     from sandbox.publishing import Published
+    from sandbox.repairing import Repaired
     from sandbox.report.coverage import Coverage
     from sandbox.report.difference import Difference
     from sandbox.run.bill import Bill, Quote
@@ -196,6 +197,17 @@ def published(found: "Published") -> None:
     for text in found.not_drawn:
         warn(f"Not drawn: {text}")
     note(f"Upload it with: {found.command}")
+
+
+def repaired(found: "Repaired") -> None:
+    """Print what was repaired in a run."""
+    if not found.shards and not found.records:
+        note(f"{found.path}: every shard is as its log says; nothing was done.")
+    for name in (*found.shards, *found.records):
+        note(f"Made again, to the byte: shards/{name}")
+    if found.shards or found.records:
+        aside = "" if found.aside is None else f" What was replaced is in {found.aside}."
+        note(f"Nothing was charged.{aside}")
 
 
 def report(report: "Report") -> None:

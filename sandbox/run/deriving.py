@@ -115,15 +115,8 @@ class Derivation:
 
     def _shard(self, path: Path, number: int, episodes: range) -> None:
         """Write one shard, if it is not finished."""
-        if path.exists():
-            return
-        picks = self._picks[episodes.start : episodes.stop]
-        header = {"run": self.derived.run, "shard": number}
-        kind, schema = self.derived.compression, picks[0].shard.reader.schema
-        with ShardWriter.resume(path, schema, header, kind, hold_bytes=HOLD_BYTES) as writer:
-            for pick in picks[len(writer.records) :]:
-                writer.append(pick.shard.reader.read(pick.place))
-                pick.shard.reader.forget()
+        if not path.exists():
+            write_shard(path, self.derived, number, self._picks[episodes.start : episodes.stop])
 
     def _close(self, path: Path, key: SigningKey | None) -> None:
         """Check what was written; write log, checkpoint and manifest."""
@@ -138,6 +131,26 @@ class Derivation:
         log.write_checkpoint(path, log.checkpoint(self.derived.run, leaves), key)
         jsonfile.write(path / MANIFEST, manifest)
         folder.close()
+
+
+def write_shard(path: Path, known: Derived, number: int, picks: Sequence[Pick]) -> None:
+    """Write a shard of a derived run; go on with one that a kill left.
+
+    Args:
+        path: the path of the finished shard.
+        known: what derived.json says.
+        number: number of the shard.
+        picks: its episodes.
+
+    Raises:
+        FormatError: an episode is damaged.
+    """
+    header, kind = {"run": known.run, "shard": number}, known.compression
+    schema = picks[0].shard.reader.schema
+    with ShardWriter.resume(path, schema, header, kind, hold_bytes=HOLD_BYTES) as writer:
+        for pick in picks[len(writer.records) :]:
+            writer.append(pick.shard.reader.read(pick.place))
+            pick.shard.reader.forget()
 
 
 def of_folder(folder: Folder) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from sandbox import files, jsonfile, prices
 from sandbox.durable import sync_folder
@@ -269,12 +270,11 @@ class Run:
         if path.exists():
             self._check_shard(path, len(episodes))
             return
-        environment = self.recipe.environment
-        header = {"run": self.id, "shard": number, "environment": environment}
         kind, schema = self.recipe.compression, self.source.schema
+        head = header(self.identity, number)
         with (
             Uninterrupted() as waiting,
-            ShardWriter.resume(path, schema, header, kind, hold_bytes=HOLD_BYTES) as writer,
+            ShardWriter.resume(path, schema, head, kind, hold_bytes=HOLD_BYTES) as writer,
         ):
             self._charged = len(writer.records)
             self._lease.before = lambda: self._commit(writer, progress)
@@ -411,3 +411,8 @@ class Run:
         path.unlink()
         sync_folder(self.path)
         stages.write(self.path, self.id, self._grow_to, before)
+
+
+def header(known: Identity, shard: int) -> dict[str, Any]:
+    """Return what the header of a run's shard says, by the shard's number."""
+    return {"run": known.run, "shard": shard, "environment": known.recipe.environment}

@@ -58,8 +58,8 @@ class Source(Protocol):
         """Return what the episodes after the first `done` cost."""
         ...
 
-    def pay_from(self, lease: Lease, schedule: PriceSchedule) -> None:
-        """Pay for the episodes to come from a lease."""
+    def pay_from(self, lease: Lease | None, schedule: PriceSchedule) -> None:
+        """Pay for the episodes to come from a lease; None counts their work and charges nobody."""
         ...
 
     def warm_up(self) -> None:

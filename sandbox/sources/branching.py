@@ -58,8 +58,8 @@ class Branching:
         """Return what the branches after the first `done` cost at most."""
         return self._generation.quote(done, schedule)
 
-    def pay_from(self, lease: Lease, schedule: PriceSchedule) -> None:
-        """Pay for the branches to come from a lease."""
+    def pay_from(self, lease: Lease | None, schedule: PriceSchedule) -> None:
+        """Pay for the branches to come from a lease; None charges nobody."""
         self._generation.pay_from(lease, schedule)
 
     def warm_up(self) -> None:

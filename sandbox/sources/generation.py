@@ -51,8 +51,8 @@ class Generation:
         amount, exact = schedule.cost(quantities), self.env.fixed_length
         return Quote(quantities, amount, exact, longest, schedule.version)
 
-    def pay_from(self, lease: Lease, schedule: PriceSchedule) -> None:
-        """Pay for the episodes to come from a lease."""
+    def pay_from(self, lease: Lease | None, schedule: PriceSchedule) -> None:
+        """Pay for the episodes to come from a lease; None charges nobody."""
         self.env.meter = Meter(schedule, lease)
 
     def warm_up(self) -> None:
