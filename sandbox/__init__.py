@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sandbox.dataset.diagnosis import doctor
     from sandbox.dataset.windows import Windows
     from sandbox.exporting import export, view
-    from sandbox.keeping import card, diff, extend, merge, recompress, split, subset
+    from sandbox.keeping import card, diff, extend, merge, migrate, recompress, split, subset
     from sandbox.publishing import publish
     from sandbox.repairing import repair
     from sandbox.sweeping import sweep
@@ -48,6 +48,7 @@ __all__ = [
     "extend",
     "generate",
     "merge",
+    "migrate",
     "open_run",
     "overlap",
     "publish",
@@ -70,7 +71,8 @@ ELSEWHERE = {
     "Windows": "sandbox.dataset.windows",
     "export": "sandbox.exporting",
     **dict.fromkeys(
-        ("card", "diff", "extend", "merge", "recompress", "split", "subset"), "sandbox.keeping"
+        ("card", "diff", "extend", "merge", "migrate", "recompress", "split", "subset"),
+        "sandbox.keeping",
     ),
     "publish": "sandbox.publishing",
     "repair": "sandbox.repairing",

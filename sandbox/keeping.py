@@ -28,7 +28,7 @@ from sandbox.run.record import Record
 from sandbox.run.run import Run
 from sandbox.run.watcher import Watcher
 from sandbox.sources.extension import Extension
-from sandbox.trajectory import COMPRESSIONS
+from sandbox.trajectory import COMPRESSIONS, FORMAT_VERSION
 
 
 @checked
@@ -258,6 +258,44 @@ def recompress(
         RunConflictError: the folder holds something else, or another process is writing it.
     """
     return _derive(Dataset(run), out, {"recompress": {}}, compression, key, progress)
+
+
+@checked
+def migrate(
+    run: api.PathLike,
+    out: api.PathLike,
+    *,
+    compression: str | None = None,
+    key: SigningKey | None = None,
+    progress: Progress = lambda done, of: None,
+) -> DerivedRun:
+    """Write the episodes of a run of an older trajectory format in the newest; see `subset`.
+
+    Rows, records and digests stay, so `verify` follows and replays them as those of that run. A
+    column that the older format lacks is not there: nothing is invented.
+
+    Args:
+        run: the run folder, or a derived run.
+        out: the new run folder; made if it does not exist.
+        compression: zstd, gzip or none; None is that of the run.
+        key: signs the new run's log; None is this machine's default key, if there is one.
+        progress: is told how many episodes are written, and of how many.
+
+    Raises:
+        FormatError: the run is damaged.
+        InvalidInputError: every shard is of the newest format. Nothing was done.
+        RunConflictError: the folder holds something else, or another process is writing it.
+    """
+    folder = api.open_run(run)
+    found = sorted({shard.reader.version for shard in folder.shards()})
+    folder.close()
+    if found == [FORMAT_VERSION]:
+        raise InvalidInputError(
+            f"{folder.path}: every shard is of trajectory format {FORMAT_VERSION}, the newest. "
+            "Nothing was done; use the run as it is."
+        )
+    how = {"migrate": {"from": found, "to": FORMAT_VERSION}}
+    return _derive(Dataset(run), out, how, compression, key, progress)
 
 
 @checked

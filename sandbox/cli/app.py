@@ -41,7 +41,7 @@ for command in (make.generate, make.quote, make.sweep):
     app.command(rich_help_panel=MAKE)(command)
 for command in (make.render, make.branch, make.surprises):
     app.command(rich_help_panel=MAKE)(command)
-for command in (make.extend, keep.subset, keep.merge, keep.split, keep.recompress):
+for command in (make.extend, keep.subset, keep.merge, keep.split, keep.recompress, keep.migrate):
     app.command(rich_help_panel=KEEP)(command)
 for command in (look.inspect, look.preview, look.coverage, look.envs, look.scenarios):
     app.command(rich_help_panel=LOOK)(command)

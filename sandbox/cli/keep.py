@@ -1,4 +1,4 @@
-"""The commands that keep data: subset, merge, split, recompress, card, repair, doctor, diff."""
+"""The commands that keep data: derive runs from others, repair, diagnose and compare them."""
 
 import json
 import operator
@@ -150,6 +150,20 @@ def recompress(
     if compression is None:
         raise InvalidInputError("give --compression zstd, gzip or none.")
     _print([keeping.recompress(run, out, compression, key=_key(key))], as_json)
+
+
+def migrate(
+    run: RunPath,
+    out: OutPath,
+    compression: Stored = None,
+    key: SigningKeyLabel = None,
+    as_json: Json = False,
+) -> None:
+    """Write the episodes of a run of an older format into a run of the newest; free of charge."""
+    from sandbox import keeping
+
+    made = keeping.migrate(run, out, compression=compression, key=_key(key))
+    _print([made], as_json)
 
 
 def card(
