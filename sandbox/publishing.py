@@ -57,6 +57,7 @@ def publish(
     *,
     license: str | None = None,
     name: str | None = None,
+    pictures: bool = True,
     keep_paths: bool = False,
     trust_code: bool = False,
     progress: Progress = lambda report: None,
@@ -72,6 +73,7 @@ def publish(
         to: the new folder, whole or not there.
         license: see `card`.
         name: see `card`.
+        pictures: see `card`.
         keep_paths: whether to publish a run whose evidence names a path of this machine.
         trust_code: whether to import an environment that the run calls MODULE:CLASS, to draw.
         progress: called after each episode that is verified.
@@ -89,18 +91,23 @@ def publish(
     edited = _edited(folder, license or name)
     if not keep_paths:
         _refuse_paths(folder)
-    found = api.verify(run, sample=0, progress=progress)
+    _refuse_faults(folder, progress)
+    with staging.staged(out) as staged:
+        told = _lay_out(folder, staged)
+        why = [] if edited else _write_card(folder, staged, license, name, pictures)
+        if edited:
+            _copy_card(folder, staged)
+    return Published(out, folder.run, staging.size(out), _left_out(folder), told, why)
+
+
+def _refuse_faults(folder: Folder, progress: Progress) -> None:
+    """Refuse a run that does not verify without replay (FormatError)."""
+    found = api.verify(folder.path, sample=0, progress=progress)
     if found.faults:
         raise FormatError(
             f"{folder.path}: does not verify: {found.faults[0]} Nothing was published; `sandbox "
             "verify` lists all that is wrong."
         )
-    with staging.staged(out) as staged:
-        told = _lay_out(folder, staged)
-        why = [] if edited else _write_card(folder, staged, license, name)
-        if edited:
-            _copy_card(folder, staged)
-    return Published(out, folder.run, staging.size(out), _left_out(folder), told, why)
 
 
 def _lay_out(folder: Folder, staged: Path) -> list[str]:
@@ -166,12 +173,14 @@ def _edited(folder: Folder, given: str | None) -> bool:
     return True
 
 
-def _write_card(folder: Folder, staged: Path, licence: str | None, name: str | None) -> list[str]:
+def _write_card(
+    folder: Folder, staged: Path, licence: str | None, name: str | None, pictures: bool
+) -> list[str]:
     """Write the card of a copy; return why a picture could not be drawn."""
     card, copy = folder.path / cards.CARD, Folder(staged, folder.trust_code)
     given = (licence or cards.licence_of(card), name or cards.name_of(card))
     try:
-        return cards.write(copy, *given).not_drawn
+        return cards.write(copy, *given, pictures=pictures).not_drawn
     finally:
         copy.close()
 

@@ -44,7 +44,7 @@ CALLS: Calls = {  # Every public function, in an order in which each finds what 
     ),
     "recompress": lambda at: sandbox.recompress(at("run"), at("raw"), "none").run,
     "card": lambda at: sandbox.card(at("run"), license="mit", pictures=False).not_drawn,
-    "publish": lambda at: sandbox.publish(at("run"), at("p"), keep_paths=True).told,
+    "publish": lambda at: sandbox.publish(at("run"), at("p"), pictures=False, keep_paths=True).told,
     "repair": lambda at: sandbox.repair(at("few"), origins=at("run")).shards,
     "migrate": lambda at: sandbox.migrate(str(OLDER), at("m")).run,
     "doctor": lambda at: sandbox.doctor([at("run"), at("raw")]).episodes,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sandbox.cli.options import CardName, Json, License, RunPath, TrustCode, listed, path
+from sandbox.cli.options import CardName, Json, License, Pictures, RunPath, TrustCode, listed, path
 
 if TYPE_CHECKING:
     from sandbox.cli.progress import Display
@@ -117,6 +117,7 @@ def publish(
     to: Annotated[Path, typer.Option(parser=path, help="The new folder.", show_default=False)],
     licence: License = None,
     name: CardName = None,
+    pictures: Pictures = True,
     keep_paths: Annotated[
         bool, typer.Option("--keep-paths", help="Also if its evidence names a path of yours.")
     ] = False,
@@ -133,6 +134,7 @@ def publish(
             to,
             license=licence,
             name=name,
+            pictures=pictures,
             keep_paths=keep_paths,
             trust_code=trust_code,
             progress=shown,

@@ -16,6 +16,7 @@ from sandbox.cli.options import (
     Json,
     License,
     OutPath,
+    Pictures,
     RunPath,
     SigningKeyLabel,
     TrustCode,
@@ -170,9 +171,7 @@ def card(
     run: RunPath,
     licence: License = None,
     name: CardName = None,
-    pictures: Annotated[
-        bool, typer.Option("--pictures/--no-pictures", help="Draw coverage and some episodes.")
-    ] = True,
+    pictures: Pictures = True,
     trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:

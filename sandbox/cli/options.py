@@ -107,6 +107,9 @@ CardName = Annotated[
     str | None,
     typer.Option(help="What the data is called; default: that of the card, or its environment."),
 ]
+Pictures = Annotated[
+    bool, typer.Option("--pictures/--no-pictures", help="Draw coverage and some episodes.")
+]
 SigningKeyLabel = Annotated[
     str | None,
     typer.Option("--key", help="Label of the key that signs; default: the key `default`, if any."),
