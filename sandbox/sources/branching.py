@@ -58,9 +58,11 @@ class Branching:
         """Return what the branches after the first `done` cost at most."""
         return self._generation.quote(done, schedule)
 
-    def pay_from(self, lease: Lease | None, schedule: PriceSchedule) -> None:
-        """Pay for the branches to come from a lease; None charges nobody."""
-        self._generation.pay_from(lease, schedule)
+    def pay_from(
+        self, lease: Lease | None, schedule: PriceSchedule, limit: int | None = None
+    ) -> None:
+        """Pay for the branches to come from a lease."""
+        self._generation.pay_from(lease, schedule, limit)
 
     def warm_up(self) -> None:
         """Compile the renderer, once on a machine."""
