@@ -355,8 +355,8 @@ def _derive(
         wanted = Derivation(picks, how, compression or made.compression, made.shard_episodes)
         if path in folders:
             raise InvalidInputError(f"{path}: is one of the runs. Give another --out.")
-        wanted.write(path, key or keys.default(), progress)
-        cards.refresh(Folder(path))
+        folders[path] = wanted.write(path, key or keys.default(), progress)
+        cards.refresh(folders[path])
     finally:
         for folder in folders.values():
             folder.close()

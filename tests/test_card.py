@@ -67,6 +67,7 @@ def test_every_run_has_a_card_that_depends_on_the_run_alone(own: Path, tmp_path:
 
 def test_the_head_says_what_hugging_face_asks_for(own: Path) -> None:
     told = head(own)
+    assert "| environment | `sandbox/" in text(own)
     assert "license" not in told
     assert "No licence was given" in text(own)
     assert told["task_categories"] == ["robotics", "reinforcement-learning"]

@@ -106,6 +106,15 @@ def test_what_comes_from_another_run_is_made_again_from_that(shop: Path, name: s
     assert Ledger().balance("local") == balance
 
 
+def test_a_run_that_its_credits_ended_is_made_again(tmp_path: Path) -> None:
+    one = recipe("billiards", episodes=1, shard_episodes=2)
+    sandbox.generate(one, tmp_path / "run", credits=3.5 * sandbox.quote(one).amount / 1e6)
+    before = content(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "shards")
+    assert sandbox.repair(tmp_path / "run").shards == ["shard-00000.h5", "shard-00001.h5"]
+    assert content(tmp_path / "run") == before
+
+
 def test_records_are_written_again_from_their_shard(shop: Path) -> None:
     before, path = content(shop / "run"), shop / "run" / "shards" / "shard-00000.episodes.jsonl"
     path.write_text("{}\n")

@@ -3,7 +3,8 @@
 import json
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -26,6 +27,7 @@ from sandbox.cli.options import (
 from sandbox.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from sandbox.cli.progress import Display
     from sandbox.evidence.note import SigningKey
     from sandbox.keeping import DerivedRun
     from sandbox.run.record import Record
@@ -86,7 +88,10 @@ def subset(
     how = {"subset": asked | {"factors": factor or [], "where": where or []}}
     test = _tests(where or [])
     chosen: dict[str, Any] = {**asked, "factors": factors, "where": test, "how": how}
-    made = keeping.subset(runs, out, **chosen, compression=compression, key=_key(key))
+    with _watched("Choosing", out, as_json) as shown:
+        made = keeping.subset(
+            runs, out, **chosen, compression=compression, key=_key(key), progress=shown.update
+        )
     _print([made], as_json)
 
 
@@ -100,7 +105,10 @@ def merge(
     """Write the episodes of several runs of the same columns into one run; free of charge."""
     from sandbox import keeping
 
-    made = keeping.merge(runs, out, compression=compression, key=_key(key))
+    with _watched("Merging", out, as_json) as shown:
+        made = keeping.merge(
+            runs, out, compression=compression, key=_key(key), progress=shown.update
+        )
     _print([made], as_json)
 
 
@@ -125,16 +133,18 @@ def split(
     """Write the episodes of a run into two runs, to train on and to validate by."""
     from sandbox import keeping
 
-    made = keeping.split(
-        run,
-        out,
-        fraction=fraction,
-        seed=seed,
-        by=by,
-        twins=twins,
-        compression=compression,
-        key=_key(key),
-    )
+    with _watched("Splitting", out, as_json) as shown:
+        made = keeping.split(
+            run,
+            out,
+            fraction=fraction,
+            seed=seed,
+            by=by,
+            twins=twins,
+            compression=compression,
+            key=_key(key),
+            progress=shown.update,
+        )
     _print([made.train, made.val], as_json)
 
 
@@ -150,7 +160,9 @@ def recompress(
 
     if compression is None:
         raise InvalidInputError("give --compression zstd, gzip or none.")
-    _print([keeping.recompress(run, out, compression, key=_key(key))], as_json)
+    with _watched("Recompressing", out, as_json) as shown:
+        made = keeping.recompress(run, out, compression, key=_key(key), progress=shown.update)
+    _print([made], as_json)
 
 
 def migrate(
@@ -163,7 +175,10 @@ def migrate(
     """Write the episodes of a run of an older format into a run of the newest; free of charge."""
     from sandbox import keeping
 
-    made = keeping.migrate(run, out, compression=compression, key=_key(key))
+    with _watched("Migrating", out, as_json) as shown:
+        made = keeping.migrate(
+            run, out, compression=compression, key=_key(key), progress=shown.update
+        )
     _print([made], as_json)
 
 
@@ -256,6 +271,19 @@ def diff(
         show.difference(found)
     if not found.none:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _watched(doing: str, out: Path, as_json: bool) -> Generator["Display"]:
+    """Show progress; after Ctrl-C say how to go on, and exit with status 130."""
+    from sandbox.cli import progress, show
+
+    try:
+        with progress.display(doing, as_json) as shown:
+            yield shown
+    except KeyboardInterrupt:
+        show.note(f"Stopped. {out} is not finished; run the same command again to continue.")
+        raise typer.Exit(130) from None
 
 
 def _factor(text: str) -> tuple[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sandbox import prices
+from sandbox import catalogue, prices
 from sandbox.errors import line
 from sandbox.exports.registry import FORMATS
 from sandbox.report.card_facts import SIGNER, Facts
@@ -156,8 +156,9 @@ def _versions(facts: Facts) -> str:
 
 
 def _version(known: Identity) -> dict[str, str]:
-    renderer = known.renderer or {}
+    renderer, name = known.renderer or {}, known.recipe.environment
     return {
+        **({"environment": catalogue.gym_id(name)} if name.isidentifier() else {}),
         "run format": str(known.format),
         **{f"engine: {name}": value for name, value in known.engine.items()},
         **({"renderer": str(renderer.get("class"))} if renderer else {}),

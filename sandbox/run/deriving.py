@@ -74,13 +74,16 @@ class Derivation:
 
     def write(
         self, path: Path, key: SigningKey | None, progress: Progress = lambda done, of: None
-    ) -> None:
+    ) -> Folder:
         """Write the run; go on with one that a kill left. The bytes are the same.
 
         Args:
             path: the folder; made if it does not exist.
             key: signs its log; None leaves it unsigned.
             progress: is told how many episodes are written, and of how many.
+
+        Returns:
+            What reads it, and knows its records.
 
         Raises:
             RunConflictError: the folder holds something else, or another process is writing it.
@@ -93,7 +96,7 @@ class Derivation:
                 episodes = known.shard(number)
                 self._shard(path / "shards" / f"shard-{number:05d}.h5", number, episodes)
                 progress(episodes.stop, len(self._picks))
-            self._close(path, key)
+            return self._close(path, key)
 
     def _begin(self, path: Path) -> None:
         """Write what says which episodes it has, and where they come from; or check it."""
@@ -119,7 +122,7 @@ class Derivation:
         if not path.exists():
             write_shard(path, self.derived, number, self._picks[episodes.start : episodes.stop])
 
-    def _close(self, path: Path, key: SigningKey | None) -> None:
+    def _close(self, path: Path, key: SigningKey | None) -> Folder:
         """Check what was written; write log, checkpoint and manifest."""
         folder, leaves = Folder(path), [self.derived.leaf]
         for pick, record in zip(self._picks, folder.records(), strict=True):
@@ -132,6 +135,7 @@ class Derivation:
         log.write_checkpoint(path, log.checkpoint(self.derived.run, leaves), key)
         jsonfile.write(path / MANIFEST, manifest)
         folder.close()
+        return folder
 
 
 def write_shard(path: Path, known: Derived, number: int, picks: Sequence[Pick]) -> None:
