@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from sandbox.dataset.diagnosis import doctor
     from sandbox.dataset.windows import Windows
     from sandbox.exporting import export, view
-    from sandbox.keeping import diff, extend, merge, recompress, split, subset
+    from sandbox.keeping import card, diff, extend, merge, migrate, recompress, split, subset
+    from sandbox.publishing import publish
+    from sandbox.repairing import repair
     from sandbox.sweeping import sweep
 
 __version__ = "0.1.0"
@@ -39,17 +41,21 @@ __all__ = [
     "Windows",
     "audit",
     "branch",
+    "card",
     "diff",
     "doctor",
     "export",
     "extend",
     "generate",
     "merge",
+    "migrate",
     "open_run",
     "overlap",
+    "publish",
     "quote",
     "recompress",
     "render",
+    "repair",
     "split",
     "subset",
     "surprises",
@@ -65,8 +71,11 @@ ELSEWHERE = {
     "Windows": "sandbox.dataset.windows",
     "export": "sandbox.exporting",
     **dict.fromkeys(
-        ("diff", "extend", "merge", "recompress", "split", "subset"), "sandbox.keeping"
+        ("card", "diff", "extend", "merge", "migrate", "recompress", "split", "subset"),
+        "sandbox.keeping",
     ),
+    "publish": "sandbox.publishing",
+    "repair": "sandbox.repairing",
     "sweep": "sandbox.sweeping",
     "view": "sandbox.exporting",
 }

@@ -19,6 +19,7 @@ from sandbox.dataset.overlap import Overlap
 from sandbox.evidence import keys
 from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Ledger
+from sandbox.report import card as cards
 from sandbox.run import admission
 from sandbox.run import recipe as recipes
 from sandbox.run.bill import Bill, Quote
@@ -434,7 +435,7 @@ def _run(
 
 
 def carry_out(run: Run, workers: int, watcher: Watcher | None) -> Bill:
-    """Quote a run, refuse what cannot be paid, and make its missing episodes."""
+    """Quote a run, refuse what cannot be paid, make its missing episodes, and write its card."""
     watcher = watcher or Watcher()
     try:
         quoted = run.quote()
@@ -442,6 +443,8 @@ def carry_out(run: Run, workers: int, watcher: Watcher | None) -> Bill:
         watcher.quoted(run.wanted, quoted, run.done())
         with watcher.compiling():
             run.source.warm_up()
-        return run.generate(watcher.kept, sharing(workers))
+        bill = run.generate(watcher.kept, sharing(workers))
+        cards.refresh(run.folder)
+        return bill
     finally:
         run.close()

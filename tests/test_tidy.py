@@ -39,7 +39,7 @@ FLOORS = [  # A room imports from lower floors alone; rooms of one floor do not 
     ["exports", "sources"],
     ["verification", "report"],
     ["api", "exporting", "testing"],
-    ["keeping", "sweeping"],
+    ["keeping", "publishing", "repairing", "sweeping"],
     ["cli"],
     ["__main__"],  # `python -m sandbox` is the command line.
 ]
@@ -91,6 +91,7 @@ MAY_OPEN = {  # Who opens files otherwise than by `files`, and why that is safe.
     "ledger.holder": "what the system says of processes",
     "ledger.schema": "an empty ledger in memory",
     "ledger.sqlite": "the ledger of this user",
+    "publishing": "writes files that must not exist",
     "renderer.geometry": "Pillow opens what `files` has opened",
     "renderer.jit": "its own source",
     "renderer.mesh": "its own cache; trimesh reads bytes that `files` has read",

@@ -1,14 +1,15 @@
-"""The commands that hand data over to other tools: export, view."""
+"""The commands that hand data over to other tools and people: export, view, publish."""
 
 import json
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sandbox.cli.options import Json, listed, path
+from sandbox.cli.options import CardName, Json, License, Pictures, RunPath, TrustCode, listed, path
 
 if TYPE_CHECKING:
     from sandbox.cli.progress import Display
@@ -109,6 +110,39 @@ def view(
             progress=shown.update,
         )
     _print(found, as_json)
+
+
+def publish(
+    run: RunPath,
+    to: Annotated[Path, typer.Option(parser=path, help="The new folder.", show_default=False)],
+    licence: License = None,
+    name: CardName = None,
+    pictures: Pictures = True,
+    keep_paths: Annotated[
+        bool, typer.Option("--keep-paths", help="Also if its evidence names a path of yours.")
+    ] = False,
+    trust_code: TrustCode = False,
+    as_json: Json = False,
+) -> None:
+    """Copy a run for others to read, verify and upload, without what is of this machine alone."""
+    from sandbox import publishing
+    from sandbox.cli import progress, show
+
+    with progress.verifying(run, as_json) as shown:
+        found = publishing.publish(
+            run,
+            to,
+            license=licence,
+            name=name,
+            pictures=pictures,
+            keep_paths=keep_paths,
+            trust_code=trust_code,
+            progress=shown,
+        )
+    if as_json:
+        print(json.dumps({**asdict(found), "path": str(found.path), "command": found.command}))
+    else:
+        show.published(found)
 
 
 @contextmanager

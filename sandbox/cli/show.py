@@ -14,6 +14,8 @@ from sandbox.errors import line
 if TYPE_CHECKING:
     from sandbox.dataset.diagnosis import Diagnosis
     from sandbox.exports.formats import Exported
+    from sandbox.publishing import Published
+    from sandbox.repairing import Repaired
     from sandbox.report.coverage import Coverage
     from sandbox.report.difference import Difference
     from sandbox.run.bill import Bill, Quote
@@ -190,6 +192,29 @@ def exported(found: "Exported") -> None:
     if found.too_short:
         note(f"Left out: {found.too_short:,} episodes, which have too few rows for the format.")
     paths("Export", [found.path])
+
+
+def published(found: "Published") -> None:
+    """Print where a run was laid out, what is not there, what it tells, and how to upload it."""
+    note(f"Published: {found.path}, {found.size_bytes / 1e6:,.1f} MB")
+    for text in found.left_out:
+        note(f"Left out: {text}")
+    for text in found.told:
+        note(f"It tells: {text}")
+    for text in found.not_drawn:
+        warn(f"Not drawn: {text}")
+    note(f"Upload it with: {found.command}")
+
+
+def repaired(found: "Repaired") -> None:
+    """Print what was repaired in a run."""
+    if not found.shards and not found.records:
+        note(f"{found.path}: every shard is as its log says; nothing was done.")
+    for name in (*found.shards, *found.records):
+        note(f"Made again, to the byte: shards/{name}")
+    if found.shards or found.records:
+        aside = "" if found.aside is None else f" What was replaced is in {found.aside}."
+        note(f"Nothing was charged.{aside}")
 
 
 def report(report: "Report") -> None:

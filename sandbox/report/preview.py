@@ -77,13 +77,7 @@ def preview(
         outputs.check(path, "preview")
     if not 1 <= episodes <= MOST:
         raise InvalidInputError(f"--episodes {told(episodes)}: give 1 to {MOST:,}.")
-    shown = list(itertools.islice(folder.episodes(), episodes))
-    if not shown:
-        raise InvalidInputError(f"{folder.path}: no episode is kept here yet.")
-    redraw = columns or camera or any(value is not None for value in changes.values())
-    if redraw or not _films(shown[0]):
-        shown = _redrawn(folder, shown, columns or ["pixels"], camera, changes)
-    films = [(episode, _films(episode)) for episode in shown]
+    films = _shown(folder, episodes, columns, camera, changes)
     name = folder.identities[0].recipe.environment
     hz = catalogue.environment(name, folder.trust_code).control_hz
     try:
@@ -93,6 +87,33 @@ def preview(
     except OSError as error:
         raise SandboxError(f"{out}: cannot be written: {error.strerror or error}.") from error
     return [sheet, film]
+
+
+def strip(folder: Folder, episodes: int) -> bytes:
+    """Return a contact sheet of a run's first episodes as a PNG file's bytes.
+
+    Raises:
+        FormatError: the run cannot be read, or cannot be replayed for pictures.
+        InvalidInputError: it has no episode, or its environment is not trusted.
+    """
+    return png(contact_sheet(_shown(folder, episodes, None, None, {})))
+
+
+def _shown(
+    folder: Folder,
+    episodes: int,
+    columns: Sequence[str] | None,
+    camera: Sequence[str] | None,
+    changes: Mapping[str, Any],
+) -> "list[tuple[Episode, dict[str, Film]]]":
+    """Return a run's first episodes with their pictures, replayed if it has none."""
+    shown = list(itertools.islice(folder.episodes(), episodes))
+    if not shown:
+        raise InvalidInputError(f"{folder.path}: no episode is kept here yet.")
+    redraw = columns or camera or any(value is not None for value in changes.values())
+    if redraw or not _films(shown[0]):
+        shown = _redrawn(folder, shown, columns or ["pixels"], camera, changes)
+    return [(episode, _films(episode)) for episode in shown]
 
 
 def contact_sheet(episodes: Sequence[tuple[Episode, Mapping[str, Film]]]) -> Image.Image:

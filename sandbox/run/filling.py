@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sandbox import prices
 from sandbox.errors import BudgetExhaustedError, BudgetSpentError, FormatError
@@ -11,8 +11,10 @@ from sandbox.ledger import Lease
 from sandbox.run import bill
 from sandbox.run.bill import Bill
 from sandbox.run.growth import Growth
+from sandbox.run.identity import Identity
 from sandbox.run.interrupts import Uninterrupted
 from sandbox.run.record import Record
+from sandbox.run.stages import Stages
 from sandbox.trajectory import EpisodeBuffer, ShardWriter
 from sandbox.trajectory.shard import part_path
 
@@ -23,6 +25,12 @@ CHUNK = 64  # Episodes that a greedy lease reserves for at once.
 BATCH = 128  # Episodes posted in one transaction.
 HOLD_BYTES = 1 << 20  # Of rows committed together: some 2,000 of state, 80 with a 64x64 picture.
 Progress = Callable[[Record, Bill], None]
+
+
+def header(known: Identity, planned: Stages, number: int) -> dict[str, Any]:
+    """Return what the header of a run's shard says."""
+    world = known.recipe.worlds[planned.part(number)]
+    return {"run": known.run, "shard": number, "environment": world.environment}
 
 
 class Filling:
@@ -139,10 +147,9 @@ class Filling:
     def _resumed(self, number: int) -> ShardWriter:
         """Begin a shard, or continue it."""
         run, part = self._run, self._known.part(number)
-        environment = run.recipe.worlds[part].environment
-        header = {"run": run.id, "shard": number, "environment": environment}
-        schema, kind = self._makers[part].schema, run.recipe.compression
-        return ShardWriter.resume(self._path(number), schema, header, kind, hold_bytes=HOLD_BYTES)
+        head, schema = header(run.identity, self._known, number), self._makers[part].schema
+        kind = run.recipe.compression
+        return ShardWriter.resume(self._path(number), schema, head, kind, hold_bytes=HOLD_BYTES)
 
     def _made(self, shard: int, index: int) -> bool:
         """Make an episode, keep it, then charge it: never the other way round.

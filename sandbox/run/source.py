@@ -51,8 +51,8 @@ class Maker(Protocol):
         """Rows of the longest episode, T+1."""
         ...
 
-    def pay_from(self, lease: Lease, schedule: PriceSchedule) -> None:
-        """Pay for the episodes to come from a lease."""
+    def pay_from(self, lease: Lease | None, schedule: PriceSchedule) -> None:
+        """Pay for the episodes to come from a lease; None counts work and charges nobody."""
         ...
 
     def make(self, run: str, index: int, buffer: EpisodeBuffer, limit: int | None = None) -> Record:

@@ -66,7 +66,7 @@ class Branching:
         """This one: it has no parts."""
         return [self]
 
-    def pay_from(self, lease: Lease, schedule: PriceSchedule) -> None:
+    def pay_from(self, lease: Lease | None, schedule: PriceSchedule) -> None:
         """Pay for the branches to come from a lease."""
         self._generator.pay_from(lease, schedule)
 

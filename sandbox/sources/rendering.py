@@ -76,7 +76,7 @@ class Rendering:
         """This one: it has no parts."""
         return [self]
 
-    def pay_from(self, lease: Lease, schedule: PriceSchedule) -> None:
+    def pay_from(self, lease: Lease | None, schedule: PriceSchedule) -> None:
         """Pay for the pictures to come from a lease."""
         self._lease, self._schedule = lease, schedule
         self._replay.price_by(schedule)
@@ -122,7 +122,8 @@ class Rendering:
 
     def _hold(self, index: int) -> None:
         """Reserve what the pictures of the longest episode cost."""
-        assert self._lease is not None, "pay_from comes first"
+        if self._lease is None:
+            return
         charges = self._schedule.charges(self._work(self.max_rows, self._schedule))
         if self._lease.reserve(b"", charges, {}, 0, self._schedule.version) < 0:
             raise BudgetExhaustedError(

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ramps import LENGTHS, SCHEMA, write
+from running import recipe
 
 import sandbox
 from sandbox.exports.registry import FORMATS
@@ -271,3 +272,21 @@ def test_what_is_known_of_an_episode_comes_along(tmp_path: Path) -> None:
             False,
         ]
         assert file["mask/train"][:].tolist() == [b"demo_0", b"demo_1", b"demo_2"]
+
+
+def test_datasets_reads_shards_by_the_card_of_their_run(tmp_path: Path) -> None:
+    import hdf5plugin  # noqa: F401 - Pictures are compressed by Zstd.
+
+    from datasets import load_dataset
+
+    run = tmp_path / "run"
+    wanted = recipe(episodes=3, shard_episodes=2, observation=["proprio", "pixels"], labels=True)
+    sandbox.generate(wanted, run)
+    sandbox.card(run, license="cc-by-4.0", pictures=False)
+    rows, place = load_dataset(str(run), cache_dir=str(tmp_path / "cache"))["train"], 0
+    for episode in sandbox.open_run(run).episodes():
+        for name, values in episode.rows.items():
+            read = np.asarray(rows[place : place + len(values)][name], values.dtype)
+            assert np.array_equal(read, values, equal_nan=values.dtype.kind == "f"), name
+        place += len(episode.rows["reward"])
+    assert len(rows) == place
