@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sandbox.dataset.dataset import Dataset
     from sandbox.dataset.diagnosis import doctor
     from sandbox.dataset.windows import Windows
-    from sandbox.exporting import export, view
+    from sandbox.exporting import export, import_run, view
     from sandbox.keeping import diff, extend, merge, recompress, split, subset
     from sandbox.sweeping import sweep
 
@@ -44,6 +44,7 @@ __all__ = [
     "export",
     "extend",
     "generate",
+    "import_run",
     "merge",
     "open_run",
     "overlap",
@@ -63,12 +64,11 @@ ELSEWHERE = {
     "Batches": "sandbox.dataset.batches",
     "Dataset": "sandbox.dataset.dataset",
     "Windows": "sandbox.dataset.windows",
-    "export": "sandbox.exporting",
+    **dict.fromkeys(("export", "import_run", "view"), "sandbox.exporting"),
     **dict.fromkeys(
         ("diff", "extend", "merge", "recompress", "split", "subset"), "sandbox.keeping"
     ),
     "sweep": "sandbox.sweeping",
-    "view": "sandbox.exporting",
 }
 
 importing.after("gymnasium", "sandbox.catalogue", "register")

@@ -1,12 +1,15 @@
-"""Hand episodes over to other tools: copies in their formats, and views of the shards."""
+"""Hand episodes over to other tools, as copies or views, and take theirs in."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from sandbox import files
 from sandbox.arguments import checked
 from sandbox.dataset.dataset import Dataset
 from sandbox.exports import export as exports
 from sandbox.exports.formats import Exported, Progress
+from sandbox.imports import take as imports
+from sandbox.imports.take import ImportedRun
 
 Runs = str | Path | Sequence[str | Path] | Dataset
 
@@ -79,3 +82,41 @@ def view(
     data = path if isinstance(path, Dataset) else Dataset(path)
     packed = "zstd" if plugin else None
     return exports.export(data, to, out, "view", columns, packed, progress)
+
+
+@checked
+def import_run(
+    path: str | Path,
+    source: str,
+    out: str | Path,
+    *,
+    mapping: str | Path | None = None,
+    compression: str = "zstd",
+    progress: Progress = lambda done, total: None,
+) -> ImportedRun:
+    """Import a dataset of another format as a run folder, which everything here reads.
+
+    It is marked as imported: `verify` never succeeds on it, nothing can simulate it again, and
+    nothing is charged. The same call goes on with what a kill left.
+
+    Args:
+        path: the dataset: for minari and lerobot its folder, for swm and hdf5 a file.
+        source: name of its format: minari, lerobot, swm or hdf5.
+        out: the new run folder; made if it does not exist.
+        mapping: for hdf5 the YAML file that says what the columns are; docs/exports.md has its
+            keys.
+        compression: of pictures: zstd, gzip or none.
+        progress: is told how many episodes are written, and of how many.
+
+    Returns:
+        What was written, and what was left out, and why.
+
+    Raises:
+        InvalidInputError: the mapping breaks a rule, or `out` is no place for a run.
+        UnknownNameError: there is no such format or compression.
+        FormatError: the dataset is damaged, or its rows contradict each other.
+        RunConflictError: `out` holds something else, or another process writes there.
+        SandboxError: a package is missing, or the disk is full; what was kept is kept.
+    """
+    where = None if mapping is None else files.place(mapping)
+    return imports.take(files.place(path), source, files.place(out), where, compression, progress)

@@ -75,6 +75,7 @@ def reference(
 
 for command in (hand.export, hand.view):
     app.command(rich_help_panel=HAND)(command)
+app.command("import", rich_help_panel=HAND)(hand.import_run)
 for command in (trust.verify, trust.audit, trust.prove, trust.recover, keep.doctor, keep.diff):
     app.command(rich_help_panel=CHECK)(command)
 app.add_typer(cache.cache_app, name="cache", rich_help_panel=LOOK)

@@ -1,19 +1,21 @@
-"""The commands that hand data over to other tools: export, view."""
+"""The commands that hand data over to other tools, and take theirs in: export, view, import."""
 
 import json
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sandbox.cli.options import Json, listed, path
+from sandbox.cli.options import Json, OutPath, listed, path
 
 if TYPE_CHECKING:
     from sandbox.cli.progress import Display
     from sandbox.dataset.dataset import Dataset
     from sandbox.exports.formats import Exported
+    from sandbox.imports.take import ImportedRun
 
 Runs = Annotated[
     list[str],
@@ -109,6 +111,54 @@ def view(
             progress=shown.update,
         )
     _print(found, as_json)
+
+
+def import_run(
+    dataset: Annotated[
+        Path,
+        typer.Argument(
+            parser=path, help="The dataset: a folder, or a file of HDF5.", show_default=False
+        ),
+    ],
+    source: Annotated[
+        str, typer.Option("--from", help="minari, lerobot, swm or hdf5.", show_default=False)
+    ],
+    out: OutPath,
+    mapping: Annotated[
+        Path | None,
+        typer.Option("--map", parser=path, help="YAML that says what the columns of hdf5 are."),
+    ] = None,
+    compression: Annotated[str, typer.Option(help="Of pictures: zstd, gzip or none.")] = "zstd",
+    as_json: Json = False,
+) -> None:
+    """Import a dataset as a run that can be read like any other, but never be verified."""
+    from sandbox import exporting
+    from sandbox.cli import progress, show
+
+    try:
+        with progress.display("Importing", as_json) as shown:
+            found = exporting.import_run(
+                dataset,
+                source,
+                out,
+                mapping=mapping,
+                compression=compression,
+                progress=shown.update,
+            )
+    except KeyboardInterrupt:
+        show.note("Stopped. Run the same command again to go on.")
+        raise typer.Exit(130) from None
+    _print_import(found, source, as_json)
+
+
+def _print_import(found: "ImportedRun", source: str, as_json: bool) -> None:
+    from sandbox.cli import show
+
+    if not as_json:
+        show.imported(found, source)
+        return
+    facts = {**asdict(found), "path": str(found.path), "imported": source}
+    print(json.dumps(facts))
 
 
 @contextmanager

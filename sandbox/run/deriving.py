@@ -12,7 +12,7 @@ from sandbox.evidence.note import SigningKey
 from sandbox.evidence.parts import Part
 from sandbox.run import derived
 from sandbox.run.derived import DERIVED, ORIGINS, Derived
-from sandbox.run.folder import MANIFEST, Folder, Shard, file_digest
+from sandbox.run.folder import MANIFEST, Folder, Shard
 from sandbox.run.locks import lock
 from sandbox.run.origins import Home
 from sandbox.run.record import Record
@@ -150,7 +150,7 @@ def of_folder(folder: Folder) -> dict[str, Any]:
         "run": known.run,
         "episodes": sum(len(one.reader) for one in shards),
         "rows": sum(one.reader.rows for one in shards),
-        "shards": {one.path.name: file_digest(one.path) for one in shards},
+        "shards": {one.path.name: files.sha256(one.path) for one in shards},
     }
 
 

@@ -1,12 +1,11 @@
 """One reader of a run: what its folder says, holds and shows, each read once and handed on."""
 
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +14,10 @@ from sandbox.errors import FormatError, InvalidInputError, shown
 from sandbox.evidence import log
 from sandbox.jsonfile import JsonFile
 from sandbox.ledger import Usage
-from sandbox.run import bill, derived, stages
+from sandbox.run import bill, derived, imported, stages
 from sandbox.run.derived import Derived
 from sandbox.run.identity import Identity
+from sandbox.run.imported import Imported
 from sandbox.run.recipe import Recipe
 from sandbox.run.record import Record
 from sandbox.run.stages import Extended, Stages
@@ -144,17 +144,20 @@ class Folder:
         return derived.read(self.path)
 
     @cached_property
+    def imported(self) -> Imported | None:
+        """What imported.json says; None if nothing was imported. FormatError if it is damaged."""
+        return imported.read(self.path)
+
+    @cached_property
     def run_json(self) -> JsonFile:
         """The file run.json.
 
         Raises:
             FormatError: this is no run folder, or the file is damaged.
         """
-        if not self.exists and self.derived is not None:
-            raise FormatError(
-                f"{self.path}: was derived from other runs, so it has no recipe and no charges of "
-                "its own. Do this with the runs that its episodes come from."
-            )
+        made = self.derived or self.imported
+        if not self.exists and made is not None:
+            raise FormatError(f"{self.path}: {made.lacks}")
         if not self.exists:
             raise FormatError(f"{self.path}: no {RUN} here; this is no run folder.")
         return jsonfile.read(self.path / RUN)
@@ -171,7 +174,8 @@ class Folder:
     @property
     def run(self) -> str:
         """The id of the run."""
-        return self.identity.run if self.derived is None else self.derived.run
+        made = self.derived or self.imported
+        return self.identity.run if made is None else made.run
 
     @property
     def identities(self) -> list[Identity]:
@@ -203,7 +207,7 @@ class Folder:
 
     def extended(self) -> Extended | None:
         """Return how the run was extended; None if it was not. FormatError if that is damaged."""
-        if self.derived is not None:
+        if self.derived is not None or self.imported is not None:
             return None
         return stages.read(self.path, self.run, self.recipe.episodes)
 
@@ -214,8 +218,9 @@ class Folder:
         Raises:
             FormatError: what says how the run was extended is damaged.
         """
-        if self.derived is not None:
-            return self.derived.stages
+        made = self.derived or self.imported
+        if made is not None:
+            return made.stages
         found = self.extended()
         ends = (self.recipe.episodes,) if found is None else found.ends
         return Stages(ends, self.recipe.shard_episodes)
@@ -417,7 +422,7 @@ class Folder:
     def _digest(self, path: Path) -> str:
         """Return the SHA-256 of a shard's bytes; a finished one is read once."""
         if path not in self._digests:
-            digest = file_digest(path)
+            digest = files.sha256(path)
             if path.name.endswith(".part"):
                 return digest
             self._digests[path] = digest
@@ -432,12 +437,6 @@ class Folder:
         if not shard.growing:
             self._costs[shard.path] = found
         return found
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    with files.opened(path) as file:
-        return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
 
 
 def _is_headless(path: Path) -> bool:

@@ -271,3 +271,70 @@ def test_what_is_known_of_an_episode_comes_along(tmp_path: Path) -> None:
             False,
         ]
         assert file["mask/train"][:].tolist() == [b"demo_0", b"demo_1", b"demo_2"]
+
+
+def test_lerobot_comes_back_but_for_the_last_step(tmp_path: Path) -> None:
+    run = write(tmp_path / "run")
+    sandbox.export(run, "lerobot", tmp_path / "ramp")
+    done = sandbox.import_run(tmp_path / "ramp", "lerobot", tmp_path / "back")
+    back = sandbox.Dataset(done.path)
+    assert {*back.schema.names} == {*SCHEMA.names}
+    assert back.lengths.tolist() == [rows - 1 for rows in LONG]
+    for n, rows in enumerate(LONG):
+        one, t = back.rows(n), np.arange(rows - 1)
+        assert np.array_equal(one["pixels"], frames(0, rows - 1))
+        assert one["reward"].tolist() == t.tolist()
+        assert np.array_equal(one["action"][:-1], np.repeat(t[:-1], 2).reshape(-1, 2))
+        assert np.isnan(one["action"][-1]).all()
+        assert one["truncated"].tolist() == (t == rows - 2).tolist()
+        assert back.record(n).imported == {"from": "lerobot", "episode": n, "task": "task"}
+    assert sandbox.verify(done.path).kinds == {"import": 1}
+
+
+def damaged(folder: Path, harm: str) -> None:
+    """Make an export of LeRobot's format something that must be refused."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    info, data = folder / "meta" / "info.json", folder / "data" / "chunk-000" / "file-000.parquet"
+    told, table = json.loads(info.read_text()), parquet.read_table(data)
+    place = table.schema.get_field_index("observation.images.main")
+    if harm == "film":
+        told["features"]["observation.images.main"]["dtype"] = "video"
+    elif harm == "size":
+        told["features"]["observation.images.main"]["shape"] = [4, 5, 3]
+    elif harm == "count":
+        told["total_frames"] += 1
+    elif harm == "old":
+        told["codebase_version"] = "v2.1"
+    elif harm == "cut":
+        data.write_bytes(data.read_bytes()[:-20])
+    elif harm == "elsewhere":
+        cells = [{"bytes": None, "path": "/etc/passwd"}] * len(table)
+        kind = table.schema.field(place).type
+        table = table.set_column(place, table.schema.field(place), pa.array(cells, kind))
+        parquet.write_table(table, data)
+    elif harm == "order":
+        parquet.write_table(table.take([1, 0, *range(2, len(table))]), data)
+    info.write_text(json.dumps(told))
+
+
+HARMS = {
+    "film": "is a film",
+    "size": "a picture has",
+    "count": "its files have",
+    "old": "codebase_version",
+    "cut": "cannot be read as Parquet",
+    "elsewhere": "a picture is not in the file",
+    "order": "do not count from 0",
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_lerobot_of_a_stranger_is_refused_in_one_line(harm: str, tmp_path: Path) -> None:
+    sandbox.export(write(tmp_path / "run"), "lerobot", tmp_path / "ramp")
+    damaged(tmp_path / "ramp", harm)
+    with pytest.raises(sandbox.errors.SandboxError, match=HARMS[harm]) as error:
+        sandbox.import_run(tmp_path / "ramp", "lerobot", tmp_path / "back")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "back" / "manifest.json").exists()
