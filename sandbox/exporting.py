@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from sandbox import files
 from sandbox.arguments import checked
@@ -12,6 +15,7 @@ from sandbox.imports import take as imports
 from sandbox.imports.take import ImportedRun
 
 Runs = str | Path | Sequence[str | Path] | Dataset
+Workers = Annotated[int, Field(ge=1, le=256, description="a whole number from 1 to 256")]
 
 
 @checked
@@ -22,9 +26,13 @@ def export(
     *,
     columns: Sequence[str] | None = None,
     compression: str | None = None,
+    workers: Workers = 1,
     progress: Progress = lambda done, total: None,
 ) -> Exported:
     """Write episodes in another tool's format, whole or not at all.
+
+    The same call goes on with what a kill, Ctrl-C or a full disk left of a format of several files:
+    lerobot, hf, webdataset, dreamer. Others are written again.
 
     Args:
         path: a Dataset, or what it takes: a trajectory file, a run, a folder of runs, a glob, or
@@ -33,6 +41,7 @@ def export(
         out: the new file or folder.
         columns: columns to export; None is all that the format can hold.
         compression: zstd, gzip or none, for formats that leave a choice; None is the format's own.
+        workers: number of processes that share the files of such a format; the bytes are the same.
         progress: called with the number of episodes that are done, and of all.
 
     Returns:
@@ -45,7 +54,7 @@ def export(
         SandboxError: a package is missing, or the disk is full. Nothing is at `out`.
     """
     data = path if isinstance(path, Dataset) else Dataset(path)
-    return exports.export(data, to, out, "copy", columns, compression, progress)
+    return exports.export(data, to, out, "copy", columns, compression, progress, workers)
 
 
 @checked

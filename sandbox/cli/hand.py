@@ -59,6 +59,10 @@ def export(
         str | None,
         typer.Option(help="zstd, gzip or none, for HDF5; default: the format's own."),
     ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(min=1, max=256, help="Number of processes, for a format of several files."),
+    ] = 1,
     as_json: Json = False,
 ) -> None:
     """Write episodes in another tool's format: a copy that is whole or not there."""
@@ -71,6 +75,7 @@ def export(
             out,
             columns=_named(columns),
             compression=compression,
+            workers=workers,
             progress=shown.update,
         )
     _print(found, as_json)
@@ -170,7 +175,7 @@ def _watched(doing: str, as_json: bool) -> Generator["Display"]:
         with progress.display(doing, as_json) as shown:
             yield shown
     except KeyboardInterrupt:
-        show.note("Stopped. Nothing was written; run the same command again.")
+        show.note("Stopped. Nothing is at the path; run the same command again.")
         raise typer.Exit(130) from None
 
 

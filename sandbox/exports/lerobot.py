@@ -14,9 +14,11 @@ from sandbox.exports import columns as known
 from sandbox.exports import parquet
 from sandbox.exports.formats import Job, Kind, Plan, about
 from sandbox.exports.moments import Moments
+from sandbox.exports.pieces import Piece, Told, by_size
 from sandbox.trajectory import Column, Rows, Schema
 
 FILE_MB, FILES = 100, 1000  # Size of a data file; number of them in a folder.
+FILE_BYTES = FILE_MB << 20  # Of its rows, unpacked.
 _DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 _SEEN = "observation.state"
 _COUNTS = ("frame_index", "episode_index", "index", "task_index")
@@ -69,29 +71,69 @@ class LeRobot:
         _refuse_same(held)
         return Plan(held, left)
 
-    def write(self, job: Job) -> None:
-        """Write the data files, then what is known of them."""
-        columns = _columns(job)
-        files, tasks = _Files(job.path, columns), list[str]()
-        moments = Moments(sum(job.lengths) - len(job.numbers))
-        episodes: list[dict[str, Any]] = []
-        rate, start = _rate(job), 0
+    def pieces(self, job: Job) -> list[Piece]:
+        """Return the data files, of some size each."""
+        _rate(job)  # Refuses several before anything is written.
+        return by_size(job, FILE_BYTES)
+
+    def write_piece(self, job: Job, piece: Piece, folder: Path) -> Told:
+        """Write a data file; return how often each level occurs in its pictures."""
+        columns, tasks, rate = _columns(job), _tasks(job), _rate(job)
+        chunk, number = divmod(piece.number, FILES)
+        path = folder / _DATA.format(chunk_index=chunk, file_index=number)
+        path.parent.mkdir(parents=True)
+        starts, known = _starts(job), [*dict.fromkeys(tasks)]
+        moments = Moments(1)
+        file = _File(path, columns)
         try:
-            for place, (number, rows) in enumerate(job.episodes()):
-                task = str(about(job.dataset, number).get("environment", "task")).replace("_", " ")
-                tasks += [] if task in tasks else [task]
-                count = len(rows["action"]) - 1
-                frames = _frames(job.plan.held, rows, place, start, tasks.index(task), rate)
-                at = files.add(frames)
-                moments.add(frames)
-                spans = {"dataset_from_index": start, "dataset_to_index": start + count}
-                episodes.append(
-                    {"episode_index": place, "tasks": [task], "length": count, **at, **spans}
-                )
-                start += count
+            for place, rows in job.some(piece.places):
+                task = known.index(tasks[place])
+                frames = _frames(job.plan.held, rows, place, starts[place], task, rate)
+                file.add(frames)
+                moments.add({c.name: frames[c.name] for c in columns if parquet.is_image(c)})
         finally:
-            files.close()
-        _meta(job, columns, tasks, episodes, moments, rate)
+            file.close()
+        return {"levels": moments.levels()}
+
+    def finish(self, job: Job, pieces: Sequence[Piece], told: Sequence[Told]) -> None:
+        """Write what is known of the data; numbers, which are small, are read again."""
+        columns, tasks, rate, starts = _columns(job), _tasks(job), _rate(job), _starts(job)
+        known = [*dict.fromkeys(tasks)]
+        moments = Moments(sum(job.lengths) - len(job.numbers))
+        numbers = [n for n in job.plan.held if not parquet.is_image(job.dataset.schema[n])]
+        held = {name: job.plan.held[name] for name in numbers}
+        for place, number in enumerate(job.numbers):
+            rows = job.dataset.rows(number, numbers)
+            task = known.index(tasks[place])
+            moments.add(_frames(held, rows, place, starts[place], task, rate))
+        for one in told:
+            moments.add_levels(one["levels"])
+        files = {place: divmod(piece.number, FILES) for piece in pieces for place in piece.places}
+        episodes = [
+            {
+                "episode_index": place,
+                "tasks": [tasks[place]],
+                "length": rows - 1,
+                "data/chunk_index": files[place][0],
+                "data/file_index": files[place][1],
+                "dataset_from_index": starts[place],
+                "dataset_to_index": starts[place] + rows - 1,
+            }
+            for place, rows in enumerate(job.lengths)
+        ]
+        _meta(job, columns, known, episodes, moments, rate)
+
+
+def _tasks(job: Job) -> list[str]:
+    """Return the task of each episode: the name of its environment, in words."""
+    told = (about(job.dataset, number).get("environment", "task") for number in job.numbers)
+    return [str(one).replace("_", " ") for one in told]
+
+
+def _starts(job: Job) -> list[int]:
+    """Return the first frame of each episode."""
+    steps = np.array(job.lengths) - 1
+    return (np.cumsum(steps) - steps).tolist()
 
 
 def _refuse_same(held: Mapping[str, str]) -> None:
@@ -151,48 +193,35 @@ def _rate(job: Job) -> int:
     return rates.pop()
 
 
-class _Files:
-    """The data files, of which one is open.
+class _File:
+    """A data file that is being written.
 
     Args:
-        folder: the folder of the dataset.
+        path: the file.
         columns: the features.
     """
 
-    def __init__(self, folder: Path, columns: Sequence[Column]) -> None:
+    def __init__(self, path: Path, columns: Sequence[Column]) -> None:
         import pyarrow as pa
+        from pyarrow.parquet import ParquetWriter
 
-        self._folder, self._columns = folder, columns
+        self._columns = columns
         features = {column.name: parquet.feature(column) for column in columns}
         fields = [pa.field(column.name, parquet.kind(column)) for column in columns]
         told = json.dumps({"info": {"features": features}})
         self._table = pa.schema(fields, metadata={"huggingface": told})
-        self._file: Any = None
-        self._count, self._size = 0, 0
+        self._file = ParquetWriter(path, self._table, compression="snappy")
 
-    def add(self, frames: Mapping[str, NDArray[Any]]) -> dict[str, int]:
-        """Write the frames of an episode; return in which file they are."""
+    def add(self, frames: Mapping[str, NDArray[Any]]) -> None:
+        """Write the frames of an episode."""
         import pyarrow as pa
-        from pyarrow.parquet import ParquetWriter
 
-        if self._file is None or self._size >= FILE_MB << 20:
-            self.close()
-            chunk, file = divmod(self._count, FILES)
-            path = self._folder / _DATA.format(chunk_index=chunk, file_index=file)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = ParquetWriter(path, self._table, compression="snappy")
-            self._count, self._size = self._count + 1, 0
         arrays = [parquet.array(column, frames[column.name]) for column in self._columns]
-        table = pa.Table.from_arrays(arrays, schema=self._table)
-        self._file.write_table(table)
-        self._size += table.nbytes
-        chunk, file = divmod(self._count - 1, FILES)
-        return {"data/chunk_index": chunk, "data/file_index": file}
+        self._file.write_table(pa.Table.from_arrays(arrays, schema=self._table))
 
     def close(self) -> None:
-        """Close the file that is open."""
-        if self._file is not None:
-            self._file.close()
+        """Close the file."""
+        self._file.close()
 
 
 def _meta(

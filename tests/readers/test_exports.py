@@ -243,19 +243,39 @@ def test_a_full_disk_and_a_kill_leave_nothing_half(to: str, tmp_path: Path) -> N
         if code == FULL:
             assert "cannot be written: " in done.stderr
             assert done.stderr.count("\n") == 1, done.stderr
-            assert [*out.parent.iterdir()] == []
+            left = [f".{out.name}.exporting"] * (to != "lance")  # It is one table, made again.
+            assert [one.name for one in out.parent.iterdir()] == left
     assert sandbox.export(run, to, out).episodes >= len(LONG)
     assert [*out.parent.iterdir()] == [out]
 
 
+STOPPED = """
+import os, signal, sys, sandbox
+from sandbox.exports import hf, lerobot
+hf.FILE_BYTES, lerobot.FILE_BYTES = 3_000, 3_000
+stop = lambda done, total: done == 4 and os.kill(os.getpid(), signal.SIGKILL)
+if __name__ == "__main__":
+    sandbox.export(*sys.argv[1:4], workers=int(sys.argv[4]), progress=stop)
+"""
+
+
 @pytest.mark.parametrize("to", ["hf", "lerobot"])
-def test_the_same_export_has_the_same_bytes(to: str, tmp_path: Path) -> None:
+def test_the_same_export_has_the_same_bytes_whoever_writes_and_is_killed(
+    to: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sandbox.exports.hf.FILE_BYTES", 3_000)
+    monkeypatch.setattr("sandbox.exports.lerobot.FILE_BYTES", 3_000)
     run = write(tmp_path / "run")
-    paths = [sandbox.export(run, to, tmp_path / name).path for name in ("one", "two")]
+    paths = [sandbox.export(run, to, tmp_path / f"by{n}", workers=n).path for n in (1, 2)]
+    for workers in ("1", "2"):
+        out = tmp_path / f"killed{workers}"
+        words = [sys.executable, "-c", STOPPED, str(run), to, str(out), workers]
+        assert subprocess.run(words, check=False).returncode == -9
+        paths.append(sandbox.export(run, to, out).path)
     files = [[one for one in sorted(path.rglob("*")) if one.is_file()] for path in paths]
-    assert len(files[0]) > 1
-    for one, two in zip(*files, strict=True):
-        assert one.read_bytes() == two.read_bytes()
+    assert len(files[0]) > 3
+    for one, *others in zip(*files, strict=True):
+        assert all(one.read_bytes() == other.read_bytes() for other in others)
 
 
 def test_what_is_known_of_an_episode_comes_along(tmp_path: Path) -> None:
