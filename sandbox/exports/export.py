@@ -65,12 +65,9 @@ def export(
     with staging.staged(final, own, same) as path:
         job = Job(dataset, numbers, plan, path, final, kind, compression, advance)
         _write(form, job, workers)
-    rows = int(dataset.lengths[numbers].sum())
-    short = len(dataset) - len(numbers)
-    left = _left_out(dataset.schema, plan)
-    return Exported(
-        final, form.name, kind, len(numbers), rows, staging.size(final), plan.held, left, short
-    )
+    rows, size = int(dataset.lengths[numbers].sum()), staging.size(final)
+    left, short = _left_out(dataset.schema, plan), len(dataset) - len(numbers)
+    return Exported(final, form.name, kind, len(numbers), rows, size, plan.held, left, short)
 
 
 def _write(form: Format, job: Job, workers: int) -> None:
