@@ -216,6 +216,35 @@ def test_tdmpc2_has_what_led_to_each_row(tmp_path: Path) -> None:
     assert read["task"][:, 0].tolist() == [0, 1, 0]
 
 
+def test_r2dreamer_has_what_its_buffer_samples_right(tmp_path: Path, ramped: Path) -> None:
+    """R2-Dreamer's buffer is torchrl's, filled row by row; it moves the actions by one."""
+    from torchrl.data.replay_buffers import LazyTensorStorage, ReplayBuffer
+    from torchrl.data.replay_buffers.samplers import SliceSampler
+
+    sandbox.export(ramped, "r2dreamer", tmp_path / "a.pt")
+    read = torch.load(tmp_path / "a.pt", weights_only=False)
+    assert read.batch_size == (sum(LONG),)
+    t = np.concatenate([np.arange(rows) for rows in LONG])
+    ends = np.isin(np.arange(len(t)), np.cumsum(LONG) - 1)
+    assert read["image"][:, 0, 0, 0].tolist() == (t + 1).tolist()
+    assert read["action"][:, 0].tolist() == np.where(ends, 0, t).tolist()
+    assert (read["is_first"][:, 0].numpy() == (t == 0)).all()
+    assert (read["is_last"][:, 0].numpy() == ends).all()
+    assert not read["is_terminal"].any()
+    slices = SliceSampler(
+        num_slices=8, end_key=None, traj_key="episode", truncated_key=None, strict_length=True
+    )
+    storage = LazyTensorStorage(max_size=200, ndim=2)
+    buffer = ReplayBuffer(storage=storage, sampler=slices, batch_size=8 * 4)
+    for n in range(len(read)):
+        buffer.extend(read[n : n + 1].unsqueeze(1))
+    part = buffer.sample().view(-1, 4)
+    seen, action = part["image"][:, 1:, 0, 0, 0].float() - 1, part["action"][:, :-1, 0]
+    assert torch.equal(part["reward"][:, 1:, 0], seen)
+    assert torch.equal(action, seen - 1)  # What led to the row.
+    assert (part["episode"] == part["episode"][:, :1]).all()
+
+
 def test_tdmpc2_refuses_episodes_of_several_lengths(ramped: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="these have 3 to 31 rows"):
         sandbox.export(ramped, "tdmpc2", tmp_path / "a.pt")
@@ -424,7 +453,9 @@ def test_a_killed_export_of_several_files_goes_on(
     done = python("-c", KILLED, str(lengthy), to, str(out), workers)
     assert done.returncode == -9, done.stderr
     stage = out.parent / hidden(out)[0]
-    kept = {one.name: one.stat().st_ino for one in (stage / out.name).iterdir()}
+    notes = [json.loads(one.read_bytes())["files"] for one in (stage / "noted").glob("*.json")]
+    names = [name for files in notes for name in files]
+    kept = {name: (stage / out.name / name).stat().st_ino for name in names}
     assert 0 < len(kept) < len([*whole.iterdir()]) + (workers == "2")
     sandbox.export(lengthy, to, out, workers=int(workers))
     assert [*out.parent.iterdir()] == [out]

@@ -85,6 +85,7 @@ MAY_OPEN = {  # Who opens files otherwise than by `files`, and why that is safe.
     "dataset.shared": "memory of this program's own processes",
     "dataset.decoded": "its own cache, in which each episode has a checksum",
     "exports.npz": "writes a file that must not exist",
+    "exports.r2dreamer": "writes a file that must not exist",
     "exports.staging": "a folder that it has just made, and what it syncs",
     "exports.tdmpc2": "writes a file that must not exist",
     "exports.webdataset": "writes a file that must not exist",

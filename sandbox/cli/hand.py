@@ -45,8 +45,8 @@ def export(
     to: Annotated[
         str,
         typer.Option(
-            help="Format: swm, minari, robomimic, lerobot, hf, webdataset, dreamer, tdmpc2, "
-            "ogbench, lance.",
+            help="Format: swm, minari, robomimic, lerobot, hf, webdataset, dreamer, r2dreamer, "
+            "tdmpc2, ogbench, lance.",
             show_default=False,
         ),
     ],

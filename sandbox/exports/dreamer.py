@@ -36,19 +36,7 @@ class Dreamer:
 
     def plan(self, schema: Schema, kind: Kind, asked: bool, out: Path) -> Plan:
         """Return observations, and others if they are asked for; pictures are `image`."""
-        known.needed(schema, ["action", "reward", *_FLAGS], self.name)
-        seen = known.observations(schema, self.name)
-        held, left = dict[str, str](), dict[str, str]()
-        for name in schema.names:
-            if name == "truncated":
-                held[name] = "is_last"
-            elif name == "terminated":
-                held[name] = "is_last, is_terminal"
-            elif name in (*seen, "action", "reward") or asked:
-                held[name] = "image" + name[6:] if name.split(".")[0] == "pixels" else name
-            else:
-                left[name] = "the agent takes what is observed; --columns adds others"
-        return Plan(held, left)
+        return plan(schema, self.name, asked)
 
     def pieces(self, job: Job) -> list[Piece]:
         """Return pieces of some chunks each; an episode counts where its last row is."""
@@ -68,8 +56,8 @@ class Dreamer:
             begin = int(ends[place]) - job.lengths[place]
             rows = job.dataset.rows(job.numbers[place], [*job.plan.held])
             kept = slice(max(0, first - begin), end - begin)
-            arranged = _arranged(rows, job.plan.held)
-            waiting.append({name: values[kept] for name, values in arranged.items()})
+            whole = arranged(rows, job.plan.held)
+            waiting.append({name: values[kept] for name, values in whole.items()})
             while sum(len(part["reward"]) for part in waiting) >= CHUNK_ROWS:
                 whole = _joined(waiting)
                 chunk += 1
@@ -87,7 +75,24 @@ class Dreamer:
         """Write nothing more: the chunks lead to each other."""
 
 
-def _arranged(rows: Rows, held: Mapping[str, str]) -> Arrays:
+def plan(schema: Schema, format: str, asked: bool) -> Plan:
+    """Return what the formats of Dreamers hold; see `Format.plan`."""
+    known.needed(schema, ["action", "reward", *_FLAGS], format)
+    seen = known.observations(schema, format)
+    held, left = dict[str, str](), dict[str, str]()
+    for name in schema.names:
+        if name == "truncated":
+            held[name] = "is_last"
+        elif name == "terminated":
+            held[name] = "is_last, is_terminal"
+        elif name in (*seen, "action", "reward") or asked:
+            held[name] = "image" + name[6:] if name.split(".")[0] == "pixels" else name
+        else:
+            left[name] = "the agent takes what is observed; --columns adds others"
+    return Plan(held, left)
+
+
+def arranged(rows: Rows, held: Mapping[str, str]) -> Arrays:
     """Return an episode's rows under the names of the format."""
     found: Arrays = {}
     for name, place in held.items():

@@ -8,6 +8,7 @@ from sandbox.exports.lance import Lance
 from sandbox.exports.lerobot import LeRobot
 from sandbox.exports.minari import Minari
 from sandbox.exports.ogbench import OgBench
+from sandbox.exports.r2dreamer import R2Dreamer
 from sandbox.exports.robomimic import Robomimic
 from sandbox.exports.swm import Swm
 from sandbox.exports.tdmpc2 import TdMpc2
@@ -15,7 +16,7 @@ from sandbox.exports.webdataset import WebDataset
 
 _EVERY: tuple[Format, ...] = (
     *(Swm(), Minari(), Robomimic(), HuggingFace(), WebDataset(), LeRobot()),
-    *(Dreamer(), TdMpc2(), OgBench(), Lance()),
+    *(Dreamer(), R2Dreamer(), TdMpc2(), OgBench(), Lance()),
 )
 FORMATS: dict[str, Format] = {one.name: one for one in _EVERY}
 
