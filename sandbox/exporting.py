@@ -27,6 +27,7 @@ def export(
     columns: Sequence[str] | None = None,
     compression: str | None = None,
     workers: Workers = 1,
+    video: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Exported:
     """Write episodes in another tool's format, whole or not at all.
@@ -42,6 +43,7 @@ def export(
         columns: columns to export; None is all that the format can hold.
         compression: zstd, gzip or none, for formats that leave a choice; None is the format's own.
         workers: number of processes that share the files of such a format; the bytes are the same.
+        video: of lerobot: whether pictures are films, which are smaller and not exact.
         progress: called with the number of episodes that are done, and of all.
 
     Returns:
@@ -54,7 +56,7 @@ def export(
         SandboxError: a package is missing, or the disk is full. Nothing is at `out`.
     """
     data = path if isinstance(path, Dataset) else Dataset(path)
-    return exports.export(data, to, out, "copy", columns, compression, progress, workers)
+    return exports.export(data, to, out, "copy", columns, compression, progress, workers, video)
 
 
 @checked

@@ -63,6 +63,9 @@ def export(
         int,
         typer.Option(min=1, max=256, help="Number of processes, for a format of several files."),
     ] = 1,
+    video: Annotated[
+        bool, typer.Option("--video", help="Of lerobot: pictures as films, which are not exact.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write episodes in another tool's format: a copy that is whole or not there."""
@@ -76,6 +79,7 @@ def export(
             columns=_named(columns),
             compression=compression,
             workers=workers,
+            video=video,
             progress=shown.update,
         )
     _print(found, as_json)
@@ -206,6 +210,7 @@ def _print(found: "Exported", as_json: bool) -> None:
         "size_bytes": found.size_bytes,
         "columns": dict(found.columns),
         "left_out": dict(found.left_out),
+        "notes": list(found.notes),
         "episodes_too_short": found.too_short,
     }
     print(json.dumps(facts))

@@ -176,6 +176,8 @@ def exported(found: "Exported") -> None:
     same = [f"{name} as {place}" for name, place in found.columns.items() if name != place]
     kept = [name for name, place in found.columns.items() if name == place]
     note(f"Columns: {', '.join(same + kept)}.")
+    for text in found.notes:
+        note(f"Note: {text}")
     _left_out(found.left_out)
     if found.too_short:
         note(f"Left out: {found.too_short:,} episodes, which have too few rows for the format.")

@@ -28,6 +28,7 @@ def export(
     compression: str | None,
     progress: Progress,
     workers: int = 1,
+    video: bool = False,
 ) -> Exported:
     """Write a dataset in another format.
 
@@ -41,12 +42,13 @@ def export(
             readers load the plugin that reads it.
         progress: called with the number of episodes that are done, and of all.
         workers: number of processes that share the files; a format of one file takes one.
+        video: whether pictures are films.
 
     Raises:
         InvalidInputError: the format forbids it, or there is something at `out`.
         SandboxError: it cannot be read or written. Nothing is at `out`.
     """
-    form, final = format_of(to), files.place(out)
+    form, final = format_of(to, video), files.place(out)
     _check(form, final, kind, compression)
     _check_workers(form, workers)
     schema = _chosen(dataset.schema, columns)
@@ -65,9 +67,26 @@ def export(
     with staging.staged(final, own, same) as path:
         job = Job(dataset, numbers, plan, path, final, kind, compression, advance)
         _write(form, job, workers)
-    rows, size = int(dataset.lengths[numbers].sum()), staging.size(final)
-    left, short = _left_out(dataset.schema, plan), len(dataset) - len(numbers)
-    return Exported(final, form.name, kind, len(numbers), rows, size, plan.held, left, short)
+    return _told(dataset, numbers, form, plan, final, kind)
+
+
+def _told(
+    dataset: Dataset, numbers: list[int], form: Format, plan: Plan, final: Path, kind: Kind
+) -> Exported:
+    """Return what an export has written."""
+    missing = [name for name in dataset.schema.names if name not in plan.held]
+    return Exported(
+        path=final,
+        format=form.name,
+        kind=kind,
+        episodes=len(numbers),
+        rows=int(dataset.lengths[numbers].sum()),
+        size_bytes=staging.size(final),
+        columns=plan.held,
+        left_out={name: plan.left_out.get(name, "it is not asked for") for name in missing},
+        too_short=len(dataset) - len(numbers),
+        notes=plan.notes,
+    )
 
 
 def _write(form: Format, job: Job, workers: int) -> None:
@@ -78,12 +97,6 @@ def _write(form: Format, job: Job, workers: int) -> None:
         cast(Whole, form).write(job)
     if job.kind == "view":
         staging.protect(job.path)
-
-
-def _left_out(schema: Schema, plan: Plan) -> dict[str, str]:
-    """Return why each column that an export lacks is left out."""
-    missing = [name for name in schema.names if name not in plan.held]
-    return {name: plan.left_out.get(name, "it is not asked for") for name in missing}
 
 
 def _check_workers(form: Format, workers: int) -> None:
@@ -112,7 +125,7 @@ def _same(dataset: Dataset, numbers: Sequence[int], form: Format, plan: Plan) ->
     index, told = dataset.index, [int(n) for n in numbers]
     stamps = [(str(path), *_stamp(path)) for path in index.paths]
     places = [(int(index.shard[n]), int(index.first[n]), int(index.lengths[n])) for n in told]
-    return digest.sha256([form.name, dict(plan.held), stamps, places])
+    return digest.sha256([form.name, dict(plan.held), [*plan.notes], stamps, places])
 
 
 def _stamp(path: Path) -> tuple[int, int]:

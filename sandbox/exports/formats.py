@@ -20,10 +20,12 @@ class Plan:
     Attributes:
         held: where each column goes in the format, in words of the format.
         left_out: why a column is left out.
+        notes: what else a user should know, a sentence each, such as what is not exact.
     """
 
     held: Mapping[str, str]
     left_out: Mapping[str, str] = field(default_factory=dict[str, str])
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Exported:
         columns: where each column is in the format.
         left_out: the columns that it lacks, and why.
         too_short: number of episodes that were left out, because they have too few rows.
+        notes: what is not exact, a sentence each.
     """
 
     path: Path
@@ -51,6 +54,7 @@ class Exported:
     columns: Mapping[str, str]
     left_out: Mapping[str, str]
     too_short: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

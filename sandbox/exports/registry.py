@@ -1,6 +1,6 @@
 """The formats by their names."""
 
-from sandbox.errors import UnknownNameError
+from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.exports.dreamer import Dreamer
 from sandbox.exports.formats import Format
 from sandbox.exports.hf import HuggingFace
@@ -21,12 +21,15 @@ _EVERY: tuple[Format, ...] = (
 FORMATS: dict[str, Format] = {one.name: one for one in _EVERY}
 
 
-def format_of(name: str) -> Format:
-    """Return a format.
+def format_of(name: str, video: bool = False) -> Format:
+    """Return a format, or that whose pictures are films.
 
     Raises:
         UnknownNameError: there is none of that name.
+        InvalidInputError: it has no films.
     """
     if name not in FORMATS:
         raise UnknownNameError("format", name, FORMATS)
-    return FORMATS[name]
+    if video and name != LeRobot.name:
+        raise InvalidInputError(f"{name} has no films; {LeRobot.name} has. Leave out video.")
+    return LeRobot(video=True) if video else FORMATS[name]

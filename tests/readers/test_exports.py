@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ramps import LENGTHS, SCHEMA, write
+from ramps import LENGTHS, SCHEMA, coarse, write
 
 import sandbox
 from sandbox.exports.registry import FORMATS
@@ -358,3 +358,46 @@ def test_lerobot_of_a_stranger_is_refused_in_one_line(harm: str, tmp_path: Path)
         sandbox.import_run(tmp_path / "ramp", "lerobot", tmp_path / "back")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "back" / "manifest.json").exists()
+
+
+def test_films_are_said_to_be_inexact_and_refused_where_they_cannot_be(tmp_path: Path) -> None:
+    run = write(tmp_path / "run", schema=coarse())
+    done = sandbox.export(run, "lerobot", tmp_path / "film", video=True)
+    assert done.notes == ("pixels as films: H.264 at CRF 18, 4:2:0: pixels are not exact.",)
+    with pytest.raises(sandbox.errors.SandboxError, match="is a film, which is not imported"):
+        sandbox.import_run(tmp_path / "film", "lerobot", tmp_path / "back")
+    odd = write(tmp_path / "odd", schema=coarse(size=63))
+    for path, to, said in ((odd, "lerobot", "an even height"), (run, "hf", "hf has no films")):
+        with pytest.raises(sandbox.errors.SandboxError, match=said):
+            sandbox.export(path, to, tmp_path / "none", video=True)
+    assert not [*tmp_path.glob("*none*")]
+
+
+NOISE = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from sandbox.exports.film import Film
+sys.dont_write_bytecode = True
+made = Film(Path(sys.argv[1]), 10, (64, 64))
+resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
+try:
+    made.add(np.random.default_rng(0).integers(0, 256, (200, 64, 64, 3), np.uint8))
+    made.close()
+except OSError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_a_full_disk_while_a_film_is_written_is_said(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", NOISE, str(tmp_path / "noise.mp4")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.stderr.strip().endswith("[Errno 27] File too large"), done.stderr
+    run, out = write(tmp_path / "run", schema=coarse()), tmp_path / "out" / "film"
+    code = FULL.replace("(2000, 2000)", "(9000, 9000)").replace("[3])", "[3], video=True)")
+    words = [sys.executable, "-c", code, str(run), "lerobot", str(out)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert "cannot be written: " in done.stderr, done.stderr
+    assert not out.exists()
+    sandbox.export(run, "lerobot", out, video=True)
+    assert [*out.parent.iterdir()] == [out]
