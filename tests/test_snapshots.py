@@ -3,7 +3,7 @@
 import pickle
 import resource
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -190,6 +190,27 @@ def test_an_exact_restore_is_charged_as_what_it_does() -> None:
     kept = poor.snapshot()
     assert any(unpaid(poor, kept) for _ in range(9))
     poor.close()
+
+
+@pytest.mark.parametrize("observation", ["pixels", "proprio"])
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_picture_that_was_paid_is_free_after_a_restore(observation: str, exact: bool) -> None:
+    """The budget counts one picture a row ahead: it pays for no second one."""
+    env = made(observation=observation, render_mode="rgb_array", image_size=32)
+    env.reset(seed=3)
+    walk(env, 2)
+    first, kept = env.render(), env.snapshot()
+    walk(env, 3, seed=1)
+    env.restore(kept, exact=exact)
+    spent = env.meter.spent
+    assert np.array_equal(cast(Any, env.render()), cast(Any, first))
+    assert env.meter.spent == spent
+    assert env.evidence()["frames"] == (observation == "proprio")
+    env.restore(pickle.loads(pickle.dumps(kept)), exact=True)  # It brings no pictures.
+    spent = env.meter.spent
+    assert np.array_equal(cast(Any, env.render()), cast(Any, first))
+    assert env.meter.spent - spent == env.costs.picture.amount
+    env.close()
 
 
 def test_an_exact_restore_undoes_what_no_inexact_one_can_and_knows_its_limits() -> None:

@@ -1,5 +1,6 @@
 """What becomes of an episode when an error leaves a step, a reset or a picture: none is charged."""
 
+import math
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Self
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 from sandbox.env import copying
 from sandbox.env.episode import Episode
 from sandbox.env.past import Past
-from sandbox.errors import BudgetExhaustedError, InvalidInputError, SandboxError
+from sandbox.errors import BudgetExhaustedError, InvalidInputError, SandboxError, SimulationError
 from sandbox.meter import Cost
 from sandbox.scenario.factors import Values
 
@@ -50,6 +51,19 @@ def refuse_outside(env: "SandboxEnv", call: str) -> None:
     copying.refuse_elsewhere(env, call)
     why = f" {env.episode.failed}." if env.episode.failed else ""
     raise InvalidInputError(f"{call}() outside an episode: call reset() first.{why}")
+
+
+def check_finite(env: "SandboxEnv") -> None:
+    """Refuse a state that is not finite (SimulationError), naming the first such number."""
+    if math.isfinite(sum(env.row)):  # After every step: be quick.
+        return
+    for name, number in zip(env.state_names(), env.row, strict=False):
+        if not math.isfinite(number):
+            raise SimulationError(
+                f"{env.name()}, seed {env.seed}, step {env.t}: the simulation diverged: {name} is "
+                f"{number}. What diverged is not charged, and ends the episode. Simulate in "
+                "smaller steps (a larger physics_hz), or narrow the factors or forces."
+            )
 
 
 def reset_failed(env: "SandboxEnv", stage: Stage, error: BaseException, *, before: bool) -> None:

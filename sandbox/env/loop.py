@@ -193,6 +193,7 @@ class SandboxEnv(Task):
         Raises:
             InvalidInputError: an action that is not finite, or a step after the end.
             BudgetExhaustedError: the step cannot be paid; after a top-up it can.
+            SimulationError: the state is not finite any more, which ends the episode.
         """
         numbers = asked.numbers(action, self.action_size, self.keywords["actions"])
         episode, meter, cost = self.episode, self.meter, self.costs.step
@@ -210,7 +211,7 @@ class SandboxEnv(Task):
             failed = terminated and not self.done
             reward = rewards.earned(self, self.keywords["reward"], failed)
             truncated = self.t >= self.max_steps
-            if not truncated:
+            if not (terminated or truncated):
                 lack = self.costs.lack(meter, drawn=self.pictures.has_frame())
                 episode.starved = lack is not None
                 if lack is not None:
@@ -412,6 +413,7 @@ class SandboxEnv(Task):
     def look(self) -> None:
         """Read the state once, and derive from it what loop and task remember; use `step`."""
         self.row = self.world.read()
+        exits.check_finite(self)
         if self.world.feels and self.episode.touched_at < 0 and self.touches():
             self.episode.touched_at = self.t
         self.pictures.arrive()

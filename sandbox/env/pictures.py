@@ -1,7 +1,8 @@
 """The pictures of an environment: every camera and modality, each drawn once a row."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -93,9 +94,13 @@ class Pictures:
             for camera in self._from.values():
                 self._renderer.check(self._posed(), camera)
 
-    def arrive(self) -> None:
-        """Forget the pictures of the row before."""
-        self._drawn, self._poses = {}, None
+    def arrive(self, drawn: Mapping[str, Picture] = MappingProxyType({})) -> None:
+        """Forget the pictures of the row before, and know those of this one."""
+        self._drawn, self._poses = dict(drawn), None
+
+    def drawn(self) -> Mapping[str, Picture]:
+        """Return the pictures of this row that are drawn, by camera."""
+        return dict(self._drawn)
 
     def column(self, name: str) -> NDArray[Any]:
         """Return this row's picture of one column."""

@@ -15,6 +15,7 @@ from sandbox.env import reward as rewards
 from sandbox.env.episode import Episode
 from sandbox.errors import InvalidInputError, SandboxError, shown
 from sandbox.ledger import AccountFunds
+from sandbox.renderer import Picture
 from sandbox.scenario.factors import Values
 from sandbox.world import World
 from sandbox.world.saved import Kept
@@ -37,6 +38,7 @@ class Snapshot:
         world: the simulation; None if it was pickled.
         episode: what the loop remembers.
         t, row, values: as a task reads them.
+        drawn: the row's pictures that are drawn, which are paid; none if it was pickled.
         simulated: number of steps simulated in the episode when it was taken.
         inexact: whether it was taken after an inexact restore.
         task: the task's own attributes.
@@ -50,6 +52,7 @@ class Snapshot:
     t: int
     row: list[float]
     values: Values
+    drawn: Mapping[str, Picture]
     simulated: int
     inexact: bool
     task: Mapping[str, Any]
@@ -63,8 +66,14 @@ class Snapshot:
         self.release()
 
     def __getstate__(self) -> dict[str, Any]:
-        nothing: dict[str, Any] = {"world": None, "task": {}, "stream": None, "release": _nothing}
-        return {**self.__dict__, **nothing}
+        here: dict[str, Any] = {
+            "world": None,
+            "task": {},
+            "stream": None,
+            "drawn": {},
+            "release": _nothing,
+        }
+        return {**self.__dict__, **here}
 
 
 def _nothing() -> None:
@@ -84,6 +93,7 @@ def take(env: "SandboxEnv") -> Snapshot:
         t=env.t,
         row=list(env.row),
         values=env.values,
+        drawn=env.pictures.drawn(),
         simulated=env.past.simulated(env.t),
         inexact=env.past.inexact,
         task=_copied(env, env.remembered()),
@@ -161,7 +171,7 @@ def _take_over(env: "SandboxEnv", snapshot: Snapshot) -> None:
     env.t, env.row, env.values = snapshot.t, list(snapshot.row), snapshot.values
     if snapshot.stream is not None:
         env._np_random = copy.deepcopy(snapshot.stream)  # pyright: ignore[reportPrivateUsage]
-    env.pictures.arrive()
+    env.pictures.arrive(snapshot.drawn)
 
 
 def _origin(env: "SandboxEnv") -> dict[str, Any]:

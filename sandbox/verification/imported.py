@@ -7,9 +7,10 @@ from sandbox import jsonfile
 from sandbox.errors import FormatError, UnreadableError
 from sandbox.evidence import log
 from sandbox.run import importing
-from sandbox.run.folder import MANIFEST, RUN, Folder, Shard
+from sandbox.run.folder import MANIFEST, RUN, Folder
 from sandbox.run.imported import IMPORTED, Imported
 from sandbox.run.record import Record
+from sandbox.run.shard import Shard
 from sandbox.verification.report import Progress, Report
 
 _OF_OTHERS = (RUN, log.LOG, log.CHECKPOINT)  # Files that would claim what nobody knows.

@@ -69,6 +69,16 @@ def test_stable_worldmodel_reads_the_ramp(exported: Any) -> None:
         assert np.array_equal(episode["episode_idx"], np.full(rows, n))
 
 
+def test_anygoal_finds_the_layout_valid(exported: Any) -> None:
+    """AnyGoal's data are files of stable-worldmodel's layout, whose loader reads them."""
+    from anygoal.datasets.validation import validate_hdf5
+
+    found = validate_hdf5(exported("swm", "ramp.h5"))
+    assert (found.valid, [*found.issues]) == (True, [])
+    assert (found.rows, found.episodes) == (sum(LENGTHS), len(LENGTHS))
+    assert {*SCHEMA.names} < {*found.keys}
+
+
 def test_minari_reads_the_ramp(exported: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import hdf5plugin  # noqa: F401 - The view leads to pictures that are compressed by Zstd.
     import minari
