@@ -67,7 +67,7 @@ rllib: .venv-rllib/done  # RLlib, as released, trains for two iterations: 1 GB o
 	.venv-readers/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt \
 		-r tests/readers/requirements.txt -e .
 	.venv-readers/bin/python -m pip --disable-pip-version-check install --quiet --no-deps \
-		robomimic==0.3.0
+		robomimic==0.3.0 anygoal==0.1.0b4
 	@touch $@
 
 readers: .venv-readers/done  # xarray and pandas read a shard, and a package for each format its export.

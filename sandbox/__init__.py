@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sandbox.dataset.dataset import Dataset
     from sandbox.dataset.diagnosis import doctor
     from sandbox.dataset.windows import Windows
-    from sandbox.exporting import export, view
+    from sandbox.exporting import export, import_run, view
     from sandbox.keeping import card, diff, extend, merge, migrate, recompress, split, subset
     from sandbox.publishing import publish
     from sandbox.repairing import repair
@@ -47,6 +47,7 @@ __all__ = [
     "export",
     "extend",
     "generate",
+    "import_run",
     "merge",
     "migrate",
     "open_run",
@@ -69,7 +70,7 @@ ELSEWHERE = {
     "Batches": "sandbox.dataset.batches",
     "Dataset": "sandbox.dataset.dataset",
     "Windows": "sandbox.dataset.windows",
-    "export": "sandbox.exporting",
+    **dict.fromkeys(("export", "import_run", "view"), "sandbox.exporting"),
     **dict.fromkeys(
         ("card", "diff", "extend", "merge", "migrate", "recompress", "split", "subset"),
         "sandbox.keeping",
@@ -77,7 +78,6 @@ ELSEWHERE = {
     "publish": "sandbox.publishing",
     "repair": "sandbox.repairing",
     "sweep": "sandbox.sweeping",
-    "view": "sandbox.exporting",
 }
 
 importing.after("gymnasium", "sandbox.catalogue", "register")

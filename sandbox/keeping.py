@@ -377,7 +377,7 @@ def _pick(chosen: Dataset, number: int, folders: dict[Path, Folder]) -> Pick:
     path = index.paths[int(index.shard[number])]
     root = path.parent.parent
     folder = folders.setdefault(root, Folder(root))
-    if path.parent.name != "shards" or not (folder.exists or folder.derived):
+    if path.parent.name != "shards" or not (folder.exists or folder.derived or folder.imported):
         raise InvalidInputError(
             f"{path}: lies in no run folder, so that nothing shows where its episodes come from. "
             "Give the folder of a run."

@@ -14,7 +14,7 @@ from sandbox.errors import FormatError, InvalidInputError, RunConflictError, San
 from sandbox.evidence import log
 from sandbox.run import deriving, filling, identity
 from sandbox.run.deriving import Pick, Progress
-from sandbox.run.folder import MANIFEST, Folder, file_digest
+from sandbox.run.folder import MANIFEST, Folder
 from sandbox.run.identity import Identity
 from sandbox.run.locks import lock
 from sandbox.run.record import Record
@@ -144,7 +144,7 @@ def _named(folder: Folder) -> Mapping[str, Any]:
 
 def _is_whole(path: Path, digest: str) -> bool:
     try:
-        return file_digest(path) == digest
+        return files.sha256(path) == digest
     except FormatError:  # It is missing, or no file.
         return False
 

@@ -57,6 +57,7 @@ CALLS: Calls = {  # Every public function, in an order in which each finds what 
     "Windows": lambda at: len(sandbox.Windows(at("run"), 4, ("reward",))),
     "export": lambda at: sandbox.export([at("run")], "swm", at("e.h5")).episodes,
     "view": lambda at: sandbox.view(at("run"), "swm", at("v.h5")).episodes,
+    "import_run": lambda at: sandbox.import_run(at("e.h5"), "swm", at("back")).episodes,
 }
 
 
@@ -77,7 +78,7 @@ def test_public_functions_take_text_paths_and_a_tilde_alike(
             return of(under / name)
 
         found.append([call(at) for call in CALLS.values()])
-        made = "all b drawn e.h5 few g lab.pub m p r.yaml raw run s two v.h5"
+        made = "all b back drawn e.h5 few g lab.pub m p r.yaml raw run s two v.h5"
         shown = [name for name in os.listdir(folder) if name[0] != "."]  # Matplotlib has a cache.
         assert sorted(shown) == made.split()
     assert found[0] == found[1] == found[2]

@@ -77,6 +77,7 @@ for command in (hand.export, hand.view, keep.card, hand.publish):
     app.command(rich_help_panel=HAND)(command)
 for command in (trust.verify, trust.audit, trust.prove, trust.recover, keep.repair):
     app.command(rich_help_panel=CHECK)(command)
+app.command("import", rich_help_panel=HAND)(hand.import_run)
 for command in (keep.doctor, keep.diff):
     app.command(rich_help_panel=CHECK)(command)
 app.add_typer(cache.cache_app, name="cache", rich_help_panel=LOOK)

@@ -14,6 +14,7 @@ from sandbox.errors import line
 if TYPE_CHECKING:
     from sandbox.dataset.diagnosis import Diagnosis
     from sandbox.exports.formats import Exported
+    from sandbox.imports.take import ImportedRun
     from sandbox.publishing import Published
     from sandbox.repairing import Repaired
     from sandbox.report.coverage import Coverage
@@ -184,11 +185,9 @@ def exported(found: "Exported") -> None:
     same = [f"{name} as {place}" for name, place in found.columns.items() if name != place]
     kept = [name for name, place in found.columns.items() if name == place]
     note(f"Columns: {', '.join(same + kept)}.")
-    reasons: dict[str, list[str]] = {}
-    for name, why in found.left_out.items():
-        reasons.setdefault(why, []).append(name)
-    for why, names in reasons.items():
-        note(f"Left out: {', '.join(names)}: {why}.")
+    for text in found.notes:
+        note(f"Note: {text}")
+    _left_out(found.left_out)
     if found.too_short:
         note(f"Left out: {found.too_short:,} episodes, which have too few rows for the format.")
     paths("Export", [found.path])
@@ -217,6 +216,23 @@ def repaired(found: "Repaired") -> None:
         note(f"Nothing was charged.{aside}")
 
 
+def imported(found: "ImportedRun", source: str) -> None:
+    """Print what an import holds, what it leaves out, and that it proves nothing."""
+    note(f"{found.path}: {found.episodes:,} episodes, {found.rows:,} rows, imported from {source}.")
+    note(f"Columns: {', '.join(f'{n} from {at}' for n, at in found.columns.items())}.")
+    _left_out(found.left_out)
+    note("Nothing shows how these rows were made: they cannot be verified, and were not charged.")
+
+
+def _left_out(reasons: Mapping[str, str]) -> None:
+    """Print what was left out, by the reason."""
+    names: dict[str, list[str]] = {}
+    for name, why in reasons.items():
+        names.setdefault(why, []).append(name)
+    for why, several in names.items():
+        note(f"Left out: {', '.join(several)}: {why}.")
+
+
 def report(report: "Report") -> None:
     """Print what verifying found."""
     for text in report.notes:
@@ -228,7 +244,9 @@ def report(report: "Report") -> None:
     for text in report.checked:
         OUT.print(f"[green]checked:[/] {_plain(text)}", soft_wrap=True, highlight=False)
     verdict = "[bold green]VERIFIED[/]:"
-    if report.faults:
+    if {*report.kinds} == {"import"}:
+        verdict = "[bold yellow]IMPORTED[/], not verified:"
+    elif report.faults:
         verdict = f"[bold red]FAILED[/]: {_plain(report.counted())}; of"
     OUT.print(
         f"{verdict} {report.episodes:,} episodes ({report.rows:,} rows) re-hashed, "
@@ -364,6 +382,8 @@ def summary(facts: Mapping[str, Any]) -> None:
         f"{facts['rows']:,} rows in {facts['shards']} shards, {facts['bytes']:,} bytes "
         f"({ratio:.1f} times smaller than raw), {prices.credits(facts['charge_micro'])} credits."
     )
+    if facts["imported"]:
+        note(f"{facts['imported']}; nothing shows how they were made.")
     columns = [
         {
             "column": c["name"],
@@ -379,7 +399,7 @@ def summary(facts: Mapping[str, Any]) -> None:
         {
             "policy": p["policy"],
             "episodes": p["episodes"],
-            "success": f"{p['success']:.0%}",
+            "success": "unknown" if p["success"] is None else f"{p['success']:.0%}",
             "mean steps": f"{p['mean_steps']:.1f}",
             "mean return": f"{p['mean_return']:.2f}",
             "credits": prices.credits(p["charge_micro"]),

@@ -30,6 +30,7 @@ CELL = 128  # Pixels of a picture on the sheet, and
 FILM_CELL = 256  # in the film.
 LABEL = 20  # Pixels of the line above a strip.
 GAP = 4
+UNKNOWN_HZ = 10.0  # Of a film, where nobody says how fast its rows follow each other.
 INK, PAPER = (40, 44, 52), (250, 250, 248)
 # Viridis, perceptually uniform, at ninths of its range (S. van der Walt, N. Smith, 2015, CC0).
 VIRIDIS = (
@@ -78,12 +79,10 @@ def preview(
     if not 1 <= episodes <= MOST:
         raise InvalidInputError(f"--episodes {told(episodes)}: give 1 to {MOST:,}.")
     films = _shown(folder, episodes, columns, camera, changes)
-    name = folder.identities[0].recipe.environment
-    hz = catalogue.environment(name, folder.trust_code).control_hz
     try:
         out.mkdir(parents=True, exist_ok=True)
         durable.replace(sheet, png(contact_sheet(films)))
-        durable.replace(film, movie([f for _, f in films], hz))
+        durable.replace(film, movie([f for _, f in films], _rate(folder)))
     except OSError as error:
         raise SandboxError(f"{out}: cannot be written: {error.strerror or error}.") from error
     return [sheet, film]
@@ -114,6 +113,14 @@ def _shown(
     if redraw or not _films(shown[0]):
         shown = _redrawn(folder, shown, columns or ["pixels"], camera, changes)
     return [(episode, _films(episode)) for episode in shown]
+
+
+def _rate(folder: Folder) -> float:
+    """Return the rows a second of a run; UNKNOWN_HZ of an imported one that says none."""
+    if folder.imported is not None:
+        return folder.imported.hz or UNKNOWN_HZ
+    name = folder.identities[0].recipe.environment
+    return catalogue.environment(name, folder.trust_code).control_hz
 
 
 def contact_sheet(episodes: Sequence[tuple[Episode, Mapping[str, Film]]]) -> Image.Image:
@@ -255,7 +262,7 @@ def _replay(
 
 def _label(episode: Episode) -> str:
     record = Record.parse(episode.record)
-    outcome = "success" if record.success else "no success"
+    outcome = {True: "success", False: "no success", None: "imported"}[record.success]
     return (
         f"episode {record.episode}   {record.policy}   {record.steps} steps   "
         f"return {record.total_reward:.1f}   {outcome}   {record.charge_micro / 1e6:.2f} credits"

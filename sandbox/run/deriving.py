@@ -13,7 +13,7 @@ from sandbox.evidence.parts import Part
 from sandbox.run import derived
 from sandbox.run.derived import DERIVED, ORIGINS, Derived
 from sandbox.run.filling import HOLD_BYTES
-from sandbox.run.folder import MANIFEST, Folder, file_digest
+from sandbox.run.folder import MANIFEST, Folder
 from sandbox.run.locks import lock
 from sandbox.run.origins import Home
 from sandbox.run.record import Record
@@ -168,7 +168,7 @@ def of_folder(folder: Folder) -> dict[str, Any]:
         "run": known.run,
         "episodes": sum(len(one.reader) for one in shards),
         "rows": sum(one.reader.rows for one in shards),
-        "shards": {one.path.name: file_digest(one.path) for one in shards},
+        "shards": {one.path.name: files.sha256(one.path) for one in shards},
     }
 
 

@@ -10,7 +10,7 @@ from sandbox.errors import FormatError, InvalidInputError, shown
 from sandbox.evidence import log
 from sandbox.run.folder import MANIFEST, RUN, Folder
 from sandbox.run.stages import EXTENDED
-from sandbox.verification import charges, checks, derived, ending, history, shards
+from sandbox.verification import charges, checks, derived, ending, history, imported, shards
 from sandbox.verification.report import Progress, Report
 from sandbox.verification.shards import Found, Job
 from sandbox.verification.trust import Trust
@@ -38,6 +38,8 @@ def verify(
         FormatError: this is no run, or its run.json cannot be read.
     """
     trust = Trust.here() if trust is None else trust
+    if folder.imported is not None:
+        return imported.verify(folder, progress)
     if folder.derived is None:
         folder.identity  # noqa: B018  # Refuse what is no run.
     chosen = _spread(folder, sample) if chosen is None else chosen
