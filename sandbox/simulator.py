@@ -13,6 +13,7 @@ from typing import Any
 from sandbox.errors import NoSimulatorError
 
 LIBRARIES = {"pybullet": "PyBullet", "numba": "Numba"}  # A package, and what people call it.
+VERSION = sys.version_info[:2]
 NEWEST = (3, 11)  # The newest Python for which PyBullet has a wheel.
 
 
@@ -21,11 +22,11 @@ def fault() -> str:
     lacking = [package for package in LIBRARIES if not is_installed(package)]
     if not lacking:
         return ""
-    here, newest = (".".join(map(str, v[:2])) for v in (sys.version_info, NEWEST))
+    here, newest = (".".join(map(str, version)) for version in (VERSION, NEWEST))
     told = " and ".join(LIBRARIES[package] for package in lacking)
     what = f"simulation needs {told}, which this Python {here} lacks"
     install = '`pip install "worldmodel-sandbox[sim]"`'
-    if "pybullet" not in lacking or sys.version_info[:2] <= NEWEST:
+    if "pybullet" not in lacking or VERSION <= NEWEST:
         return f"{what}: {install} installs what is missing."
     return (
         f"{what}, because PyBullet has wheels up to Python {newest}: {install} compiles it in "

@@ -20,8 +20,10 @@ COMPILE = """
 import compileall
 for folder in ("sandbox", "envs"):
     compileall.compile_dir(folder, quiet=2)
-from sandbox.renderer.rasterizer import Rasterizer
-Rasterizer().warm_up()
+from sandbox import simulator
+if not simulator.fault():
+    from sandbox.renderer.rasterizer import Rasterizer
+    Rasterizer().warm_up()
 """
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sandbox import api, keeping
+from sandbox import api, errors, keeping
 from sandbox.run.recipe import Recipe
 
 MADE = {  # Functions that simulate, and where they are.
@@ -20,9 +20,13 @@ MADE = {  # Functions that simulate, and where they are.
 CODE = """
 import pickle, sys
 import sandbox
+from sandbox.errors import SandboxError
 name, values, named = pickle.load(sys.stdin.buffer)
-bill = getattr(sandbox, name)(*values, **named)
-sys.stdout.buffer.write(pickle.dumps(bill))
+try:
+    told = getattr(sandbox, name)(*values, **named), "", ""
+except SandboxError as error:
+    told = None, type(error).__name__, str(error)
+sys.stdout.buffer.write(pickle.dumps(told))
 """
 
 
@@ -42,7 +46,11 @@ def _made(name: str) -> Callable[..., Any]:
             check=True,
             timeout=300,
         )
-        return pickle.loads(done.stdout)
+        bill, error, text = pickle.loads(done.stdout)
+        if error:
+            kind = getattr(errors, error)
+            raise kind.__new__(kind, text)
+        return bill
 
     return made
 
