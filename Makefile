@@ -8,7 +8,7 @@ OLDEST := .venv/gymnasium-1.2.2
 # Many containers set it, and then every process compiles the package.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test soak swm rllib readers reading lerobot check fix bench docs clean
+.PHONY: demo test soak swm rllib readers reading reading-newest lerobot check fix bench docs clean
 
 .venv/core: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -79,10 +79,11 @@ readers: .venv-readers/done  # xarray and pandas read a shard, and a package for
 READING := coverage derived diagnosis difference durable export folder ledger ledger_cli merkle notes \
 	prices prove simulator trajectory
 TRAINING := batches cache conventions dataset exports index_file loader rows
-NEWER := 3.12 3.13 3.14
+NEWER := 3.14 3.13 3.12
 WITH ?=  # [train] installs torch too.
-EVERY = PYENV_VERSION=$$(pyenv versions --bare 2>/dev/null | paste -sd: -)  # Where pyenv has them.
+EVERY = PYENV_VERSION=$$(pyenv versions --bare 2>/dev/null | paste -sd: -)  # If pyenv has them.
 
+.PRECIOUS: .venv-3.%/done
 .venv-3.%/done: pyproject.toml constraints.txt
 	@test -x .venv-3.$*/bin/python || $(EVERY) python3.$* -m venv .venv-3.$*
 	.venv-3.$*/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt \
@@ -93,9 +94,11 @@ reading-3.%: .venv/core .venv-3.%/done
 	SANDBOX_PYTHON=$(CURDIR)/$(BIN)/python .venv-3.$*/bin/python -m pytest -n auto \
 		--dist loadfile -m "not simulates" $(patsubst %,tests/test_%.py,$(READING) $(if $(WITH),$(TRAINING)))
 
-reading:  # The half that reads, on each newer Python of this machine.
+reading reading-newest:  # On each newer Python of this machine; on the newest of them.
 	@for version in $(NEWER); do \
-		if $(EVERY) python$$version -c "" 2>/dev/null; then $(MAKE) reading-$$version || exit 1; fi; \
+		$(EVERY) python$$version -c "" 2>/dev/null || continue; \
+		$(MAKE) reading-$$version || exit 1; \
+		test $@ = reading || break; \
 	done
 
 .venv-lerobot/done: tests/lerobot/requirements.txt
