@@ -19,6 +19,7 @@ from sandbox.dataset.overlap import Overlap
 from sandbox.evidence import keys
 from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Ledger
+from sandbox.run import admission
 from sandbox.run import recipe as recipes
 from sandbox.run.bill import Bill, Quote
 from sandbox.run.folder import Folder
@@ -78,6 +79,7 @@ def quote(
     *,
     split: str | None = None,
     episodes: int | None = None,
+    credits: Credits | None = None,
     seed: Seed | None = None,
     prices: PathLike | None = None,
 ) -> Quote:
@@ -89,6 +91,7 @@ def quote(
         recipe: name of a recipe, path of a YAML file, the same as a mapping, or a Recipe.
         split: split of the scenario, instead of the recipe's.
         episodes: number of episodes, instead of the recipe's.
+        credits: what the episodes may cost, instead of their number [credits].
         seed: seed of the run, instead of the recipe's.
         prices: version or .yaml file of a price schedule; None is the current one.
 
@@ -98,12 +101,16 @@ def quote(
     from sandbox.sources.expectation import expected
     from sandbox.sources.generation import Generation
 
-    wanted = recipes.of(recipe, split=split, episodes=episodes, seed=seed)
+    wanted = recipes.of(recipe, split=split, episodes=episodes, credits=credits, seed=seed)
     schedule = schedules.chosen(prices)
     with closing(Generation(wanted)) as source:
         quoted = source.quote(0, schedule)
-        known = None if quoted.exact else expected(source, wanted, schedule)
-        return replace(quoted, expected=known)
+        if quoted.exact:
+            return quoted
+        count, amount = expected(source, wanted, schedule)
+        if wanted.credits is None:
+            return replace(quoted, expected=amount)
+        return replace(quoted, expected_episodes=count)
 
 
 @checked
@@ -113,6 +120,7 @@ def generate(
     *,
     split: str | None = None,
     episodes: int | None = None,
+    credits: Credits | None = None,
     seed: Seed | None = None,
     account: str | None = None,
     budget: Credits | None = None,
@@ -131,6 +139,7 @@ def generate(
         out: the run folder; made if it does not exist.
         split: split of the scenario, instead of the recipe's.
         episodes: number of episodes, instead of the recipe's.
+        credits: what the episodes may cost, instead of their number [credits].
         seed: seed of the run, instead of the recipe's.
         account: account that pays, instead of the recipe's.
         budget: most that the run may cost [credits].
@@ -157,9 +166,10 @@ def generate(
         recipe,
         split=split,
         episodes=episodes,
+        credits=credits,
         seed=seed,
         account=account,
-        budget=_credits(budget),
+        budget=budget,
         compression=compression,
         admission=admission,
     )
@@ -219,6 +229,7 @@ def render(
     from sandbox.sources.rendering import Rendering
 
     folder = open_run(run, trust_code=trust_code)
+    count = folder.count()
     wanted = recipes.with_pictures(
         folder.recipe,
         columns,
@@ -226,10 +237,10 @@ def render(
         image_size=image_size,
         renderer=renderer,
         account=account,
-        budget=_credits(budget),
+        budget=budget,
         compression=compression,
         admission=admission,
-        episodes=folder.count() if folder.ended or folder.extended() else None,
+        episodes=None if count == folder.recipe.stated_episodes else count,
     )
     return carry_out(_run(Rendering(wanted, folder), out, ledger, key, prices), workers, watcher)
 
@@ -284,7 +295,7 @@ def branch(
 
     folder = open_run(run, trust_code=trust_code)
     plan = planned(folder, episode, step, kinds, k)
-    changes = {"account": account, "budget": _credits(budget)}
+    changes = {"account": account, "budget": budget}
     return carry_out(
         _run(_branching(folder, plan, changes), out, ledger, key, prices), workers, watcher
     )
@@ -341,7 +352,7 @@ def surprises(
 
     folder = open_run(run, trust_code=trust_code)
     plan = planned(folder, kinds, pairs, during, seed)
-    changes = {"account": account, "budget": _credits(budget)}
+    changes = {"account": account, "budget": budget}
     return carry_out(
         _run(_branching(folder, plan, changes), out, ledger, key, prices), workers, watcher
     )
@@ -413,11 +424,6 @@ def _branching(folder: Folder, plan: Mapping[str, Any], changes: Mapping[str, An
     return Branching(recipe, folder, plan)
 
 
-def _credits(budget: Credits | None) -> float | None:
-    """Return an amount of credits, checked."""
-    return None if budget is None else schedules.micro(budget) / schedules.MICRO
-
-
 def _run(
     source: Source,
     out: PathLike,
@@ -434,7 +440,7 @@ def carry_out(run: Run, workers: int, watcher: Watcher | None) -> Bill:
     watcher = watcher or Watcher()
     try:
         quoted = run.quote()
-        run.check_funds(quoted)
+        admission.check(run, quoted)
         watcher.quoted(run.wanted, quoted, run.done())
         with watcher.compiling():
             run.source.warm_up()

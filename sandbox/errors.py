@@ -60,6 +60,10 @@ class BudgetExhaustedError(SandboxError):
     """The work costs more than the account or budget has; nothing was done or charged."""
 
 
+class BudgetSpentError(BudgetExhaustedError):
+    """The work costs more than is left of a budget; the account may have more."""
+
+
 class SimulationError(SandboxError):
     """A simulation gave numbers that are not finite; the step that did is not charged."""
 

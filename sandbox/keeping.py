@@ -8,7 +8,6 @@ from typing import Any, cast
 import numpy as np
 
 from sandbox import api, files
-from sandbox import prices as schedules
 from sandbox.arguments import checked
 from sandbox.dataset.dataset import Dataset
 from sandbox.dataset.filters import Wanted
@@ -68,11 +67,7 @@ def extend(
         FormatError: the run is damaged.
     """
     folder = api.open_run(run, trust_code=trust_code)
-    changes = {
-        "budget": None if budget is None else schedules.micro(budget) / schedules.MICRO,
-        "admission": admission,
-    }
-    recipe = recipes.changed(folder.recipe, **changes)
+    recipe = recipes.changed(folder.recipe, budget=budget, admission=admission)
     source = Extension(recipe, folder, recipes.changed(recipe, episodes=episodes).episodes)
     schedule = folder.identity.schedule
     making = Run(source, folder.path, ledger, key or keys.default(), schedule, grow_to=episodes)

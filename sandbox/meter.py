@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from sandbox.errors import BudgetExhaustedError, InvalidInputError
+from sandbox.errors import BudgetExhaustedError, BudgetSpentError, InvalidInputError
 from sandbox.prices import MOST_MICRO, PriceSchedule, credits, plus, schedules
 
 PORTION = 16  # Steps for which credit is reserved at first; each further portion doubles.
@@ -141,7 +141,7 @@ class Meter:
             InvalidInputError: it may cost more than can be booked. Nothing was done.
         """
         assert self._episode is None, "settle or void the episode before"
-        least, left = first.amount + at_least * step.amount, self._budget_left()
+        least, left = first.amount + at_least * step.amount, self.left
         if first.amount + steps * step.amount > MOST_MICRO:
             raise InvalidInputError(
                 f"under the price schedule {self.schedule.version!r} an episode may cost "
@@ -149,7 +149,7 @@ class Meter:
                 f"than {credits(MOST_MICRO)}. Nothing was done. Use lower prices."
             )
         if left is not None and left < least:
-            raise BudgetExhaustedError(
+            raise BudgetSpentError(
                 f"An episode costs at least {credits(least)} credits but the budget has "
                 f"{credits(left)} left. Nothing was done. Raise it with meter.top_up(), or make "
                 "the environment with a larger budget."
@@ -255,7 +255,7 @@ class Meter:
         """
         if self._posted is None and self._budget is None:  # In every step's info: be quick.
             return UNLIMITED
-        left = self._budget_left()
+        left = self.left
         account = None if self._posted is None else self._posted - self._spent
         return min(UNLIMITED, *(n for n in (left, account) if n is not None))
 
@@ -294,8 +294,9 @@ class Meter:
             self._posted -= spent
         self._tally, self._spent = {}, 0
 
-    def _budget_left(self) -> int | None:
-        """Return what is left of the budget [microcredits]; None means no limit."""
+    @property
+    def left(self) -> int | None:
+        """What is left of the budget [microcredits]; None means no limit."""
         return None if self._budget is None else self._budget - self._settled - self._spent
 
     def _set_limit(self) -> None:
@@ -313,7 +314,7 @@ class Meter:
         """Reserve what `cost` still needs and further steps; return whether it can be paid."""
         if self._episode is None or self.funds is None or not self.funds.limited:
             return False
-        left = self._budget_left()
+        left = self.left
         if left is not None and left < cost.amount:
             return False
         need = self._needed(cost)
@@ -337,7 +338,7 @@ class Meter:
             Whether `sure` is reserved.
         """
         assert self.funds is not None, "the caller checked this"
-        left, version = self._budget_left(), self.schedule.version
+        left, version = self.left, self.schedule.version
         more = self._bound - sum(self._held.values()) - sum(sure.values())
         more = more if left is None else min(more, left - amount)
         times = max(0, more // self._step.amount) if self._step.amount else 0
@@ -351,11 +352,11 @@ class Meter:
 
     def poor(self, cost: Cost, what: str = "This") -> BudgetExhaustedError:
         """Return the error of a cost that cannot be paid; `what` begins its sentence."""
-        left = self._budget_left()
+        left, kind = self.left, BudgetExhaustedError
         if self._episode is None:
             has, remedy = "no episode is open", "reset()"
         elif left is not None and left < cost.amount:
-            has = f"the budget has {credits(left)} left"
+            has, kind = f"the budget has {credits(left)} left", BudgetSpentError
             remedy = "meter.top_up() or a larger budget"
         elif self.funds is None or not self.funds.limited:
             has, remedy = f"an episode may cost at most {credits(MOST_MICRO)}", "reset()"
@@ -366,7 +367,7 @@ class Meter:
                 has += f", of which {credits(cost.amount - self._lack(cost))} can pay for it: the "
                 has += "rest is for other meter units"
             remedy = f"`sandbox ledger grant {self.funds.account} CREDITS`"
-        return BudgetExhaustedError(
+        return kind(
             f"{what} costs {credits(cost.amount)} credits but {has}. Nothing was done. It works "
             f"again after {remedy}."
         )

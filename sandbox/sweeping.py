@@ -13,6 +13,7 @@ from sandbox.arguments import checked
 from sandbox.errors import BudgetExhaustedError, RunConflictError
 from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Ledger
+from sandbox.run import admission
 from sandbox.run import bill as bills
 from sandbox.run import grid as grids
 from sandbox.run import recipe as recipes
@@ -93,8 +94,8 @@ def sweep(
     Args:
         recipe: name of a recipe, path of a YAML file, the same as a mapping, or a Recipe.
         out: the folder of the sweep; each cell is a run in it, such as `t_mass_kg=0.5`.
-        grid: factor, or key of a recipe (scenario, split, seed, episodes, reward, image_size,
-            renderer), to its values.
+        grid: factor, or key of a recipe (scenario, split, seed, episodes, credits, reward,
+            image_size, renderer), to its values.
         account: account that pays, instead of the recipe's.
         budget: most that all runs together may cost [credits].
         prices: version or .yaml file of a price schedule; None is the current one.
@@ -161,10 +162,11 @@ def _check_funds(
     for cell in cells:
         run = Run(Generation(cell.recipe), folder / cell.name, ledger, schedule=schedule)
         with closing(run):
-            quoted = run.quote()
-            charges.update(run.schedule.charges(quoted.quantities))
+            quoted, kept = run.quote(), run.folder.kept().usages if run.folder.exists else []
+            before = bills.total(kept)[1]
+            charges.update(admission.least(run, quoted, before, greedy=False)[0])
             exact &= quoted.exact
-            spent += bills.total(run.folder.kept().usages)[1] if run.folder.exists else 0
+            spent += before
     if cells[0].recipe.admission == "greedy":
         if limit is not None and spent > limit:
             raise BudgetExhaustedError(

@@ -33,6 +33,7 @@ _RULES: dict[str, Callable[[Facts], str]] = {
     "too_long": lambda c: f"must have at most {c['max_length']} items",
     "value_error": lambda c: str(c["error"]),
 }
+_WITHOUT_VALUE = ("missing", "extra_forbidden", "size")
 
 
 def key(error: ValidationError, whole: str = "the document") -> str:
@@ -45,9 +46,7 @@ def rule(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     kind, context = first["type"], cast(Facts, first.get("ctx") or {})
     said = _RULES[kind](context) if kind in _RULES else first["msg"]
-    return (
-        said if kind in ("missing", "extra_forbidden") else f"{said}, not {shown(first['input'])}"
-    )
+    return said if kind in _WITHOUT_VALUE else f"{said}, not {shown(first['input'])}"
 
 
 def first_fault(error: ValidationError) -> str:

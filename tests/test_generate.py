@@ -25,6 +25,7 @@ from sandbox.errors import (
 )
 from sandbox.ledger import Ledger
 from sandbox.ledger.statement import statement
+from sandbox.run import admission
 from sandbox.run.recipe import changed
 from sandbox.run.recipe import load as load_recipe
 from sandbox.run.workers import sharing
@@ -164,7 +165,7 @@ def test_a_safe_run_needs_credit_for_all_of_it_and_a_greedy_one_for_an_episode(
     with pytest.raises(BudgetExhaustedError, match="Nothing was done"):
         sandbox.generate(recipe("billiards", account="lab"), tmp_path / "safe")
     with opened(recipe("billiards", account="lab", admission="greedy"), tmp_path / "greedy") as run:
-        run.check_funds(run.quote())
+        admission.check(run, run.quote())
         assert run.generate().ended
     balance = Ledger().balance("lab")
     assert (balance.posted_micro, balance.pending_micro) == (0, 0)

@@ -15,6 +15,7 @@ from sandbox.cli.options import (
     Cameras,
     Columns,
     Compression,
+    CreditsOption,
     Episodes,
     ImageSize,
     Json,
@@ -53,6 +54,7 @@ def generate(
     ] = None,
     split: Split = None,
     episodes: Episodes = None,
+    credits: CreditsOption = None,
     seed: Seed = None,
     compression: Compression = None,
     admission: Admission = None,
@@ -69,6 +71,7 @@ def generate(
             folder,
             split=split,
             episodes=episodes,
+            credits=credits,
             seed=seed,
             compression=compression,
             admission=admission,
@@ -116,6 +119,7 @@ def quote(
     name: RecipeName,
     split: Split = None,
     episodes: Episodes = None,
+    credits: CreditsOption = None,
     seed: Seed = None,
     account: Account = None,
     prices: Prices = None,
@@ -126,7 +130,9 @@ def quote(
     from sandbox.cli import show
     from sandbox.run import recipe as recipes
 
-    wanted = recipes.of(name, split=split, episodes=episodes, seed=seed, account=account)
+    wanted = recipes.of(
+        name, split=split, episodes=episodes, credits=credits, seed=seed, account=account
+    )
     quoted = api.quote(wanted, prices=prices)
     if as_json:
         facts = {
@@ -134,6 +140,7 @@ def quote(
             "charge_micro": quoted.amount,
             "exact": quoted.exact,
             "expected_micro": quoted.amount if quoted.exact else quoted.expected,
+            "expected_episodes": quoted.expected_episodes,
             "price_version": quoted.price_version,
         }
         print(json.dumps(facts))
@@ -183,7 +190,7 @@ def sweep(
         typer.Option(
             "--set",
             help="NAME=VALUE,VALUE,...: values of a factor, or of a recipe's key (scenario, split, "
-            "seed, episodes, reward, image_size, renderer). Repeat it for a grid.",
+            "seed, episodes, credits, reward, image_size, renderer). Repeat it for a grid.",
             show_default=False,
         ),
     ],

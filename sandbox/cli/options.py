@@ -46,6 +46,13 @@ RecipeName = Annotated[
     str, typer.Argument(help="A recipe's name, or a path ending in .yaml.", show_default=False)
 ]
 Episodes = Annotated[int | None, typer.Option(help="Number of episodes; default: the recipe's.")]
+CreditsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--credits",
+        help="Credits of episodes instead of a number of them: as many whole ones as they pay.",
+    ),
+]
 Seed = Annotated[int | None, typer.Option(help="Seed of the run; default: the recipe's.")]
 Split = Annotated[
     str | None,

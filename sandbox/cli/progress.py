@@ -116,6 +116,7 @@ class MakingDisplay(Watcher):
     def __init__(self, display: Display, quiet: bool) -> None:
         self._display, self._quiet = display, quiet
         self._total, self._steps, self._start = 0, 0, 0.0
+        self._credits: float | None = None
         self._shown = ExitStack()
 
     def __enter__(self) -> Self:
@@ -126,7 +127,7 @@ class MakingDisplay(Watcher):
 
     def quoted(self, recipe: Recipe, quote: Quote, done: int) -> None:
         """Print the quote."""
-        self._total = recipe.episodes
+        self._total, self._credits = recipe.episodes, recipe.credits
         if not self._quiet:
             show.quote(recipe, quote, done)
 
@@ -144,8 +145,13 @@ class MakingDisplay(Watcher):
         self._steps += record.steps
         elapsed = time.monotonic() - self._start
         rate = f"{self._steps / elapsed:,.0f}" if elapsed > 0 else "-"
-        credits = f"{bill.amount / prices.MICRO:,.2f}"
-        self._display.update(bill.episodes, self._total, **{"steps/s": rate, "credits": credits})
+        spent = bill.amount / prices.MICRO
+        facts = {"steps/s": rate, "credits": f"{spent:,.2f}"}
+        if self._credits is not None:
+            facts["credits"] += f" of {self._credits:,.2f}"
+            done = max(spent / self._credits, 1e-9)  # So many episodes are to be expected.
+            self._total = max(bill.episodes, round(bill.episodes / done))
+        self._display.update(bill.episodes, self._total, **facts)
 
 
 class Verifying:

@@ -129,11 +129,18 @@ def items(title: str, quantities: Mapping[str, int], total: str, version: str) -
 
 def quote(recipe: "Recipe", quoted: "Quote", done: int) -> None:
     """Print what a run will cost."""
-    left = recipe.episodes - done
     kept = f", {done} kept already" if done else ""
-    title = f"Quote: {left} episodes of {recipe.environment}{kept}; account {recipe.account}"
+    what = f"{recipe.episodes - done} episodes"
+    if recipe.credits is not None:
+        what = f"{prices.credits(quoted.amount)} credits, which surely pay these episodes"
+    title = f"Quote: {what} of {recipe.environment}{kept}; account {recipe.account}"
     items(title, quoted.quantities, "exactly" if quoted.exact else "at most", quoted.price_version)
-    if quoted.expected is not None:
+    if quoted.expected_episodes is not None:
+        note(
+            f"Expected: about {quoted.expected_episodes:,} episodes, from the usual lengths of "
+            "this recipe's policies, which were tried."
+        )
+    elif quoted.expected is not None:
         note(
             f"Expected: about {prices.credits(quoted.expected)} credits, from the usual lengths of "
             "this recipe's policies, which were tried."

@@ -1,6 +1,5 @@
 """The episode loop: check, pay, act, simulate, observe. Subclasses cannot change it."""
 
-import math
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -210,7 +209,7 @@ class SandboxEnv(Task):
             failed = terminated and not self.done
             reward = rewards.earned(self, self.keywords["reward"], failed)
             truncated = self.t >= self.max_steps
-            if not truncated:
+            if not (terminated or truncated):
                 lack = self.costs.lack(meter, drawn=self.pictures.has_frame())
                 episode.starved = lack is not None
                 if lack is not None:
@@ -412,8 +411,7 @@ class SandboxEnv(Task):
     def look(self) -> None:
         """Read the state once, and derive from it what loop and task remember; use `step`."""
         self.row = self.world.read()
-        if not math.isfinite(sum(self.row)):
-            exits.refuse_diverged(self)
+        exits.check_finite(self)
         if self.world.feels and self.episode.touched_at < 0 and self.touches():
             self.episode.touched_at = self.t
         self.pictures.arrive()

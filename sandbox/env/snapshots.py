@@ -66,7 +66,13 @@ class Snapshot:
         self.release()
 
     def __getstate__(self) -> dict[str, Any]:
-        here = {"world": None, "task": {}, "stream": None, "drawn": {}, "release": _nothing}
+        here: dict[str, Any] = {
+            "world": None,
+            "task": {},
+            "stream": None,
+            "drawn": {},
+            "release": _nothing,
+        }
         return {**self.__dict__, **here}
 
 

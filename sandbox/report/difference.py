@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox.run import identity
-from sandbox.run.folder import Folder, Shard
+from sandbox.run.folder import Folder
+from sandbox.run.shard import Shard
 from sandbox.trajectory import Schema
 
 MOST = 20  # Episodes that are described.

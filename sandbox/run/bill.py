@@ -24,6 +24,7 @@ class Quote:
         episode: work of one episode per meter unit, at most.
         price_version: version of the price schedule.
         expected: price to be expected [microcredits], where it is known; None otherwise.
+        expected_episodes: number of episodes to be expected, where credits decide it; else None.
         price_version: version of the price schedule.
     """
 
@@ -33,6 +34,7 @@ class Quote:
     episode: dict[str, int]
     price_version: str
     expected: int | None = None
+    expected_episodes: int | None = None
 
 
 @dataclass

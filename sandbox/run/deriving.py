@@ -12,11 +12,12 @@ from sandbox.evidence.note import SigningKey
 from sandbox.evidence.parts import Part
 from sandbox.run import derived
 from sandbox.run.derived import DERIVED, ORIGINS, Derived
-from sandbox.run.folder import MANIFEST, Folder, Shard, file_digest
+from sandbox.run.folder import MANIFEST, Folder, file_digest
 from sandbox.run.locks import lock
 from sandbox.run.origins import Home
 from sandbox.run.record import Record
 from sandbox.run.run import HOLD_BYTES
+from sandbox.run.shard import Shard
 from sandbox.trajectory import ShardWriter
 
 Progress = Callable[[int, int], None]

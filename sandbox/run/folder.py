@@ -3,12 +3,10 @@
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
-
-import numpy as np
 
 from sandbox import files, jsonfile
 from sandbox.errors import FormatError, InvalidInputError, shown
@@ -20,6 +18,7 @@ from sandbox.run.derived import Derived
 from sandbox.run.identity import Identity
 from sandbox.run.recipe import Recipe
 from sandbox.run.record import Record
+from sandbox.run.shard import Kept, Shard, is_headless
 from sandbox.run.stages import Extended, Stages
 from sandbox.scenario import Scenario
 from sandbox.trajectory import Episode, ShardReader, shards
@@ -27,7 +26,6 @@ from sandbox.trajectory import Episode, ShardReader, shards
 RUN, MANIFEST = "run.json", "manifest.json"
 ENDED, ENDS = "ended", ("credit", "budget")  # In a manifest: why a run ended early.
 BOOKING = ".ledger.json"  # No part of the dataset: another ledger gives the same bytes.
-_HEADER_BYTES = 4096  # A growing shard of this size has no header yet.
 _MOST_BOOKING = 1 << 16  # Bytes of BOOKING.
 _HEX = re.compile("[0-9a-f]{32} [0-9a-f]{16}")
 
@@ -45,71 +43,6 @@ class Booking:
     lease: bytes
 
 
-@dataclass
-class Shard:
-    """One shard of a run.
-
-    Attributes:
-        path: the file.
-        reader: reads its episodes.
-    """
-
-    path: Path
-    reader: ShardReader
-
-    @property
-    def growing(self) -> bool:
-        """Return whether the shard is not finished."""
-        return self.reader.growing
-
-    @cached_property
-    def records(self) -> list[Record]:
-        """The records of its episodes, in order.
-
-        Raises:
-            FormatError: a record is damaged.
-        """
-        return [self.record(n) for n in range(len(self.reader))]
-
-    @cached_property
-    def charged(self) -> list[int]:
-        """The sum of each episode's column `charge` [microcredits]; reads that column alone."""
-        if not len(self.reader):
-            return []
-        charges = np.empty(self.reader.rows, self.reader.schema["charge"].dtype)
-        self.reader.fill("charge", 0, charges)
-        return np.add.reduceat(charges, self.reader.offsets).tolist()
-
-    def record(self, n: int) -> Record:
-        """Return the record of the shard's `n`-th episode; FormatError if it is damaged."""
-        try:
-            return Record.parse(self.reader.records[n])
-        except FormatError as error:
-            raise FormatError(f"{self.path}: episode {n}: {error}") from None
-
-
-@dataclass
-class Kept:
-    """The episodes that a run keeps.
-
-    Attributes:
-        records: records of the episodes, in order, up to the first that is missing.
-        every: records of all episodes, those after a gap included.
-        usages: what each of them costs the run, in order.
-        growing: whether a shard is not finished.
-    """
-
-    records: list[Record] = field(default_factory=list[Record])
-    every: list[Record] = field(default_factory=list[Record])
-    usages: list[Usage] = field(default_factory=list[Usage])
-    growing: bool = False
-
-    @property
-    def leaves(self) -> list[bytes]:
-        """The leaves of the records in the run's log."""
-        return [record.leaf for record in self.records]
-
-
 class Folder:
     """A run folder, or a single trajectory file. Reads each part once; writes nothing.
 
@@ -124,6 +57,8 @@ class Folder:
 
     def __init__(self, path: str | Path, trust_code: bool = False) -> None:
         self.path, self.trust_code = files.place(path), trust_code
+        # Of a recipe with credits: how many episodes they pay, once its writer knows it.
+        self.reached: int | None = None
         self._finished: dict[Path, Shard] = {}
         self._costs: dict[Path, list[Usage]] = {}
         self._digests: dict[Path, str] = {}
@@ -205,7 +140,7 @@ class Folder:
         """Return how the run was extended; None if it was not. FormatError if that is damaged."""
         if self.derived is not None:
             return None
-        return stages.read(self.path, self.run, self.recipe.episodes)
+        return stages.read(self.path, self.run, self.recipe.stated_episodes)
 
     @property
     def stages(self) -> Stages:
@@ -217,8 +152,26 @@ class Folder:
         if self.derived is not None:
             return self.derived.stages
         found = self.extended()
-        ends = (self.recipe.episodes,) if found is None else found.ends
+        ends = (self._first_end(),) if found is None else found.ends
         return Stages(ends, self.recipe.shard_episodes)
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether its recipe says what it may cost, and it has not come to its end yet."""
+        stated = self.derived is not None or self.recipe.stated_episodes is not None
+        if stated or self.reached or self.extended() is not None:
+            return False
+        return not self.finished or self.ended != ""
+
+    def _first_end(self) -> int:
+        """Return the number of episodes that the recipe gives; those so far if it is not known."""
+        stated = self.recipe.stated_episodes
+        if stated is not None or self.open_ended or self.reached:
+            return stated or self.reached or max(1, self.count())
+        said = jsonfile.read(self.path / MANIFEST).data.get("episodes")
+        if type(said) is not int or not 1 <= said <= stages.MAX_EPISODES:
+            raise FormatError(f"{self.path / MANIFEST}: episodes is {shown(said)}, no number.")
+        return said
 
     @property
     def finished(self) -> bool:
@@ -284,7 +237,7 @@ class Folder:
     def paths(self, *, missing_ok: bool = False) -> list[Path]:
         """Return the paths of the shards that have a header; FormatError as `shards`."""
         found = shards(self.path, missing_ok=missing_ok)
-        return [path for path in found if not _is_headless(path)]
+        return [path for path in found if not is_headless(path)]
 
     def shard(self, path: Path) -> Shard:
         """Return the shard at a path; a finished one is opened once."""
@@ -438,11 +391,3 @@ def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file's bytes."""
     with files.opened(path) as file:
         return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
-
-
-def _is_headless(path: Path) -> bool:
-    """Return whether the writer of a growing shard was killed before it wrote the header."""
-    try:
-        return path.name.endswith(".part") and path.stat().st_size <= _HEADER_BYTES
-    except FileNotFoundError:  # Finished meanwhile: its reader finds it by its final name.
-        return False

@@ -134,7 +134,7 @@ def read(path: Path) -> Home:
     except ValueError:
         raise FormatError(f"{path}: path is no list of hashes in hex; restore it.") from None
     identity = Identity.parse(said.run, path)
-    first = identity.recipe.episodes
+    first = identity.recipe.stated_episodes
     ends = [one.get("episodes") for one in said.manifests]
     fault = stages.fault_of(ends, first) if ends else ""
     if said.trajectory not in READABLE:

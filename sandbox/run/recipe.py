@@ -3,12 +3,23 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
-from sandbox import content, digest, document, validation
+from sandbox import content, digest, document, prices, validation
 from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.observation import PICTURES
 from sandbox.run import mixture
@@ -16,6 +27,8 @@ from sandbox.scenario.settings import Setting
 
 FORMAT = 1
 MAX_EPISODES = 100_000_000
+MAX_CREDITS = 1e9
+_SIZES = ("episodes", "credits")  # Of a run: one of them.
 Modality = Literal["proprio", "factors", "pixels", "depth", "segmentation", "links"]
 PolicyName = Literal["random", "ou_noise", "scripted", "scripted_noisy", "play"]
 OwnPolicy = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
@@ -36,6 +49,8 @@ class Recipe(BaseModel):
         policies: policy to its weight. Episodes have them in exactly that proportion, in an order
             by chance. A function of your own is called MODULE:FUNCTION.
         episodes: number of episodes.
+        credits: in place of `episodes`: as many whole episodes as so many credits pay. The first
+            that they do not pay to its end is the end of the run.
         seed: seed of the whole run. Episode i depends on it, on i, and on the names of the
             environment, the scenario and the split: two splits share no start.
         reward: `dense` pays progress, and a step costs until success; `sparse` is -1 until
@@ -64,7 +79,8 @@ class Recipe(BaseModel):
     split: str | None = None
     factors: dict[str, Setting] = Field(default_factory=dict)
     policies: dict[PolicyName | OwnPolicy, Annotated[float, Field(gt=0, allow_inf_nan=False)]]
-    episodes: Annotated[int, Field(ge=1, le=MAX_EPISODES)]
+    episodes: Annotated[int, Field(ge=1, le=MAX_EPISODES)] = MAX_EPISODES
+    credits: Annotated[float, Field(gt=0, le=MAX_CREDITS, allow_inf_nan=False)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     reward: Literal["dense", "sparse"] = "dense"
     observation: list[Modality] = ["proprio"]
@@ -77,6 +93,21 @@ class Recipe(BaseModel):
     account: Annotated[str, Field(min_length=1)] = "local"
     budget: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     admission: Literal["safe", "greedy"] = "safe"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_size(cls, data: Any) -> Any:
+        given = cast(dict[str, Any], data if isinstance(data, dict) else {})
+        if sum(given.get(key) is not None for key in _SIZES) == 1:
+            return cast(Any, data)
+        raise PydanticCustomError("size", "must have either episodes or credits")
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what was not given: ids and files stand on what was."""
+        plain = handler(self)
+        plain.pop("credits" if self.credits is None else "episodes", None)
+        return plain
 
     @field_validator("policies")
     @classmethod
@@ -93,6 +124,11 @@ class Recipe(BaseModel):
         if not value or len(set(value)) != len(value):
             raise ValueError("name at least one column, and each once")
         return value
+
+    @property
+    def stated_episodes(self) -> int | None:
+        """The number of episodes; None if the recipe says what they may cost instead."""
+        return self.episodes if self.credits is None else None
 
     def dataset(self) -> dict[str, Any]:
         """Return the keys that decide the bytes of the dataset and who pays."""
@@ -139,7 +175,7 @@ def of(recipe: "str | Path | Recipe | Mapping[str, Any]", **changes: Any) -> Rec
 
     Args:
         recipe: name of a recipe, path of a YAML file, the same as a mapping, or a Recipe.
-        changes: other values; None leaves a key as it is.
+        changes: other values; None leaves a key as it is. Credits may be texts, such as "0.5".
 
     Raises:
         InvalidInputError, UnknownNameError: there is no such recipe, or a value is not valid.
@@ -148,6 +184,10 @@ def of(recipe: "str | Path | Recipe | Mapping[str, Any]", **changes: Any) -> Rec
         recipe = load(str(recipe))
     data = recipe.model_dump() if isinstance(recipe, Recipe) else dict(recipe)
     given = {name: value for name, value in changes.items() if value is not None}
+    for key in {"budget", "credits"} & {*given}:
+        given[key] = prices.micro(given[key]) / prices.MICRO
+    if any(size in given for size in _SIZES):  # In place of the other.
+        data = {name: value for name, value in data.items() if name not in _SIZES}
     try:
         return Recipe.model_validate({**data, **given})
     except ValidationError as error:

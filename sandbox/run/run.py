@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sandbox import files, jsonfile, prices
 from sandbox.durable import sync_folder
-from sandbox.errors import BudgetExhaustedError, FormatError, RunConflictError
+from sandbox.errors import BudgetExhaustedError, BudgetSpentError, FormatError, RunConflictError
 from sandbox.evidence import log
 from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Lease, Ledger, Usage
@@ -20,7 +20,7 @@ from sandbox.run.interrupts import Uninterrupted
 from sandbox.run.locks import check_ledger, lock, lock_lease
 from sandbox.run.recipe import Recipe
 from sandbox.run.record import Record
-from sandbox.run.settle import recover, settle
+from sandbox.run.settle import settle
 from sandbox.run.source import Source
 from sandbox.run.stages import Stages
 from sandbox.trajectory import EpisodeBuffer, ShardWriter
@@ -75,6 +75,7 @@ class Run:
         self._grow_to = grow_to
         self._charged = 0  # Episodes charged in the shard under way.
         self.allowance: int | None = None  # Of the budget, what may be spent here [microcredits].
+        self.most_shards: int | None = None  # To be made here; None sets no limit.
 
     @property
     def id(self) -> str:
@@ -85,7 +86,8 @@ class Run:
     def stages(self) -> Stages:
         """How many episodes the run will have, stage by stage, and in which shards."""
         size = self.recipe.shard_episodes
-        known = self.folder.stages if self.folder.exists else Stages((self.recipe.episodes,), size)
+        begun = self.folder.exists and self.limit is None
+        known = self.folder.stages if begun else Stages((self.recipe.episodes,), size)
         if self._grow_to is None or self._grow_to == known.episodes:
             return known
         return Stages((*known.ends, self._grow_to), size)
@@ -93,7 +95,20 @@ class Run:
     @property
     def wanted(self) -> Recipe:
         """The recipe, with the number of episodes that the run will have."""
-        return self.recipe.model_copy(update={"episodes": self.stages.episodes})
+        if self.limit is not None:
+            return self.recipe
+        return self.recipe.model_copy(update={"episodes": self.stages.episodes, "credits": None})
+
+    @property
+    def limit(self) -> int | None:
+        """What the episodes of a run without a number of them may cost [microcredits].
+
+        None if their number is known: the recipe says it, or the run has come to its end.
+        """
+        credits = self.recipe.credits if self._grow_to is None else None
+        if credits is None or (self.folder.exists and not self.folder.open_ended):
+            return None
+        return prices.micro(credits)
 
     def done(self) -> int:
         """Return how many episodes the folder keeps; 0 if it does not exist."""
@@ -105,44 +120,6 @@ class Run:
     def quote(self) -> Quote:
         """Return what the missing episodes cost."""
         return self.source.quote(self.done(), self.schedule)
-
-    def check_funds(self, quoted: Quote) -> None:
-        """Refuse a run that budget or account cannot pay: in full, or (greedy) one episode of it.
-
-        Raises:
-            BudgetExhaustedError: nothing was done.
-            LedgerError, RunConflictError: see `recover`, which the folder may need first.
-        """
-        budget, greedy = self._budget(), self.recipe.admission == "greedy"
-        if greedy and self.done() and not self._begins_stage():
-            return  # It goes on as far as it can, and ends with what it has.
-        least = quoted.episode if greedy and quoted.amount else quoted.quantities
-        price = f"{prices.credits(self.schedule.cost(least))} credits"
-        work = "one episode" if greedy else f"{self.stages.episodes - self.done()} episodes"
-        work += f" ({bill.in_words(least)}) cost{'s' if greedy else ''} "
-        work += price if quoted.exact else f"up to {price}"
-        fewer = "" if greedy else ", or ask for fewer --episodes"
-        spent = bill.total(self.folder.kept().usages)[1] if self.folder.exists else 0
-        if budget is not None and spent + self.schedule.cost(least) > budget:
-            raise BudgetExhaustedError(
-                f"{work} but the budget is {prices.credits(budget)}. Nothing was done. Give a "
-                f"larger --budget{fewer}."
-            )
-        account, charges = self.recipe.account, self.schedule.charges(least)
-        short = self.ledger.shortfall(account, charges)
-        if short and self.folder.exists:
-            recover(self.path, self.ledger, self.key)  # A killed process may hold the credit.
-            short = self.ledger.shortfall(account, charges)
-        if short:
-            has, cost = self.ledger.balance(account).available_micro or 0, sum(charges.values())
-            others = (
-                f", of which {prices.credits(cost - short)} can pay for it" if has >= cost else ""
-            )
-            raise BudgetExhaustedError(
-                f"{work} but the account {account!r} has {prices.credits(has)}{others}. Nothing "
-                f"was done. Grant credits with `sandbox ledger grant {account} "
-                f"{prices.credits(short)}`{fewer}."
-            )
 
     def generate(
         self,
@@ -170,14 +147,11 @@ class Run:
             self._begin()
             with lock_lease(self.folder, self.ledger):
                 self._recount(self._settle())
-                if self._begins_stage():
+                if self.begins_stage:
                     self._begin_stage()
                 ended = ""
                 try:
-                    if share is None:
-                        self.make_some(0, 1, progress)
-                    else:
-                        share(self, progress)
+                    self._make(progress, share)
                 except BudgetExhaustedError as error:
                     if self.recipe.admission != "greedy" or not self.bill.episodes:
                         raise
@@ -187,16 +161,44 @@ class Run:
                     self._settle(ended)
         return self.bill
 
+    def _make(self, progress: Progress, share: "Callable[[Run, Progress], None] | None") -> None:
+        """Make the missing episodes, here or in other processes.
+
+        Where credits decide how many there are, other processes make the shards that surely can be
+        paid whole, and this one the rest, episode by episode.
+        """
+        if share is not None and self.limit is None:
+            share(self, progress)
+            return
+        while share is not None and (sure := self._sure_shards()) > (self.most_shards or 0):
+            self.most_shards = sure
+            share(self, progress)
+        self.most_shards = None
+        self.make_some(0, 1, progress)
+
+    def _sure_shards(self) -> int:
+        """Return how many shards the credits surely pay whole, those that are made included."""
+        assert self.limit is not None, "credits decide how many there are"
+        kept = self.folder.kept()
+        whole = len(kept.records)  # Up to the first that is missing.
+        rest = self.limit - bill.total(kept.usages[:whole])[1]
+        more = rest // max(1, self.schedule.cost(self._longest))
+        return min(whole + more, self.recipe.episodes) // self.recipe.shard_episodes
+
     def make_some(self, worker: int, workers: int, progress: Progress) -> None:
         """Make the missing episodes of every `workers`-th shard, beginning at `worker`'s."""
         self._lease = lease = self._leased(worker)
-        self.source.pay_from(lease, self.schedule)
-        known = self.stages
-        lease.to_come = self._missing(known, worker, workers)
+        self.source.pay_from(lease, self.schedule, self._rest())
+        known, shards = self.stages, self.most_shards
+        shards = known.shards if shards is None else shards
+        if self.limit is None:
+            lease.to_come = self._missing(known, worker, workers)
         buffer = EpisodeBuffer(self.source.schema, self.source.max_rows)
         try:
-            for shard in range(worker, known.shards, workers):
+            for shard in range(worker, shards, workers):
                 self._shard(shard, known.shard(shard), buffer, progress)
+                if self.folder.reached:
+                    break
         finally:
             self.bill.already += sum(receipt.exists for receipt in lease.flush(close=True))
 
@@ -210,6 +212,15 @@ class Run:
         self.source.close()
         self.folder.close()
         self.ledger.close()  # Its file has all transfers then; who goes on opens it again.
+
+    def _rest(self) -> int | None:
+        """Return what is left of the recipe's credits [microcredits]; None if nothing limits.
+
+        Nothing does where only shards are made that can surely be paid.
+        """
+        if self.limit is None or self.most_shards is not None:
+            return None
+        return self.limit - bill.total(self.folder.kept().usages)[1]
 
     def _missing(self, known: Stages, worker: int, workers: int) -> int:
         """Return how many episodes one worker's shards may still need."""
@@ -268,7 +279,7 @@ class Run:
         assert self._lease is not None, "inside make_some"
         path = self._path(number)
         if path.exists():
-            self._check_shard(path, len(episodes))
+            self._check_shard(path, episodes)
             return
         environment = self.recipe.environment
         header = {"run": self.id, "shard": number, "environment": environment}
@@ -283,11 +294,27 @@ class Run:
                 for index in episodes[self._charged :]:
                     self._episode(index, buffer, writer, progress)
                     waiting.act()
+            except BudgetSpentError:  # Of the recipe's credits: that is the end.
+                self._reach(episodes.start + len(writer.records) + writer.held)
             finally:
                 self._commit(writer, progress)
+            if self.folder.reached == episodes.start:  # The shard before was the last.
+                writer.discard()
 
-    def _check_shard(self, path: Path, episodes: int) -> None:
-        """Refuse a finished shard with another number of episodes; remove what it grew from."""
+    def _reach(self, episodes: int) -> None:
+        """Note that the run ends with so many episodes, because no other can be paid."""
+        if not episodes:
+            raise BudgetExhaustedError(
+                f"the first episode costs more than the {self.recipe.credits} credits of the "
+                "recipe. Nothing is kept or charged. Ask for more --credits, in another folder."
+            )
+        self.folder.reached = episodes
+
+    def _check_shard(self, path: Path, episodes: range) -> None:
+        """Refuse a finished shard with other episodes; remove what it grew from.
+
+        One that is not full is the last, where credits decide how many episodes there are.
+        """
         reader = self.folder.shard(path).reader
         if reader.schema != self.source.schema:
             raise FormatError(
@@ -296,10 +323,12 @@ class Run:
                 "version, or generate into another folder."
             )
         held = len(reader)
-        if held != episodes:
+        if self.limit is not None and 0 < held < len(episodes):
+            self.folder.reached = episodes.start + held
+        elif held != len(episodes):
             raise FormatError(
-                f"{path}: holds {held} episodes where the recipe says {episodes}; generate into "
-                "another folder."
+                f"{path}: holds {held} episodes where the recipe says {len(episodes)}; generate "
+                "into another folder."
             )
         part_path(path).unlink(missing_ok=True)  # A process ended before it could do so.
 
@@ -344,7 +373,7 @@ class Run:
         if self.folder.exists:
             self._check_folder()
             check_ledger(self.folder, self.ledger)
-            if self.folder.ended and not self._begins_stage():  # It goes on.
+            if self.folder.ended and not self.begins_stage:  # It goes on.
                 (self.path / MANIFEST).unlink()
         elif any(not path.name.startswith(".") for path in self.path.iterdir()):
             raise RunConflictError(
@@ -373,6 +402,7 @@ class Run:
         """Refuse to shorten a run, and to begin a stage before the one before has ended."""
         paths = self.folder.paths(missing_ok=True)
         whole = self.folder.count() == known.episodes and all(p.suffix != PART for p in paths)
+        whole = whole and not self.folder.open_ended
         if self._grow_to is None and len(known.ends) > 1 and not whole:
             raise RunConflictError(
                 f"{self.path}: this run is being extended to {known.episodes} episodes. Nothing "
@@ -393,8 +423,9 @@ class Run:
                 f"{go_on if len(known.ends) > 1 else 'generate'}`."
             )
 
-    def _begins_stage(self) -> bool:
-        """Return whether the run is to be extended, and is not yet."""
+    @property
+    def begins_stage(self) -> bool:
+        """Whether the run is to be extended, and is not yet."""
         known = self.folder.stages.episodes if self.folder.exists else self._grow_to
         return self._grow_to is not None and self._grow_to != known
 

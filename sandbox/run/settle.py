@@ -9,8 +9,9 @@ from sandbox.evidence import log
 from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Ledger
 from sandbox.run import bill
-from sandbox.run.folder import MANIFEST, Folder, Kept, Shard
+from sandbox.run.folder import MANIFEST, Folder
 from sandbox.run.locks import check_ledger, lock, lock_lease
+from sandbox.run.shard import Kept, Shard
 
 BATCH = 500  # Posts in one transaction.
 
@@ -98,7 +99,8 @@ def recover(path: str | Path, ledger: Ledger, key: SigningKey | None = None) -> 
 
 def _is_whole(folder: Folder, kept: Kept) -> bool:
     """Return whether all episodes are there, in finished shards."""
-    return len(kept.records) == folder.stages.episodes and not kept.growing
+    whole = len(kept.records) == folder.stages.episodes and not kept.growing
+    return whole and not folder.open_ended
 
 
 def _check_charges(folder: Folder, shard: Shard) -> None:

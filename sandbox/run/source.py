@@ -58,8 +58,14 @@ class Source(Protocol):
         """Return what the episodes after the first `done` cost."""
         ...
 
-    def pay_from(self, lease: Lease, schedule: PriceSchedule) -> None:
-        """Pay for the episodes to come from a lease."""
+    def pay_from(self, lease: Lease, schedule: PriceSchedule, limit: int | None = None) -> None:
+        """Pay for the episodes to come from a lease.
+
+        Args:
+            lease: the credit that is held for the run.
+            schedule: its prices.
+            limit: most that these episodes may cost [microcredits]; None sets none.
+        """
         ...
 
     def warm_up(self) -> None:
@@ -70,7 +76,8 @@ class Source(Protocol):
         """Make episode `index` into a buffer and return its record.
 
         Raises:
-            BudgetExhaustedError: the lease cannot pay it. Nothing was done.
+            BudgetSpentError: it costs more than is left of the limit.
+            BudgetExhaustedError: the lease cannot pay it. Nothing is charged in either case.
         """
         ...
 

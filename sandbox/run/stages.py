@@ -109,13 +109,13 @@ class Extended(BaseModel):
         return (*(one.episodes for one in self.before), self.episodes)
 
 
-def read(folder: Path, run: str, episodes: int) -> Extended | None:
+def read(folder: Path, run: str, episodes: int | None) -> Extended | None:
     """Return what a run's extended.json says; None if the run was not extended.
 
     Args:
         folder: the run's folder.
         run: id of the run.
-        episodes: number of episodes of its recipe.
+        episodes: number of episodes of its recipe; None if it does not say.
 
     Raises:
         FormatError: the file is damaged, or another run's.
@@ -148,22 +148,25 @@ def write(folder: Path, run: str, episodes: int, before: Sequence[Mapping[str, A
     jsonfile.write(folder / EXTENDED, data)
 
 
-def fault_of(ends: Sequence[Any], episodes: int) -> str:
+def fault_of(ends: Sequence[Any], episodes: int | None) -> str:
     """Return what is wrong with the ends of stages that anybody may have written, or "".
 
     Args:
         ends: number of episodes at the end of each stage.
-        episodes: number of episodes of the run's recipe, which is the first end.
+        episodes: number of episodes of the run's recipe, which is the first end; None if it does
+            not say.
     """
     if any(type(end) is not int for end in ends):
         return "a stage does not say how many episodes it has."
     grows = all(a < b for a, b in pairwise(ends))
-    if not grows or ends[0] != episodes or ends[-1] > MAX_EPISODES:
-        return f"its stages end at {', '.join(map(str, ends))} episodes; the recipe has {episodes}."
+    first = ends[0] >= 1 if episodes is None else ends[0] == episodes
+    if not grows or not first or ends[-1] > MAX_EPISODES:
+        known = "" if episodes is None else f"; the recipe has {episodes}"
+        return f"its stages end at {', '.join(map(str, ends))} episodes{known}."
     return ""
 
 
-def _fault(found: Extended, run: str, episodes: int) -> str:
+def _fault(found: Extended, run: str, episodes: int | None) -> str:
     if found.run != run:
         return f"is of the run {found.run:.80}."
     if not found.before:

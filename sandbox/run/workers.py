@@ -44,7 +44,8 @@ def _share(run: Run, progress: Progress, workers: int) -> None:
         with spawning() as context:
             for n in range(workers):
                 receiver, sender = context.Pipe(duplex=False)
-                part = (n, run.source, run.path, run.ledger, workers, sender, allowance)
+                limits = (allowance, run.most_shards)
+                part = (n, run.source, run.path, run.ledger, workers, sender, limits)
                 process = context.Process(target=_work, args=part, name=f"worker {n}", daemon=True)
                 process.start()
                 sender.close()  # So that the pipe ends when the worker does.
@@ -98,14 +99,14 @@ def _work(
     ledger: Ledger,
     workers: int,
     sender: Connection,
-    allowance: int | None,
+    limits: tuple[int | None, int | None],
 ) -> None:
-    """Run a worker process: make every `workers`-th shard."""
+    """Run a worker process: make every `workers`-th shard, within a run's limits."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent says when to stop.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt, _OrphanedError):
         run = Run(source, path, ledger)
-        run.allowance = allowance
+        run.allowance, run.most_shards = limits
         try:
             _send(sender, _made(run, worker, workers, sender))
         finally:

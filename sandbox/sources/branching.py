@@ -58,9 +58,9 @@ class Branching:
         """Return what the branches after the first `done` cost at most."""
         return self._generation.quote(done, schedule)
 
-    def pay_from(self, lease: Lease, schedule: PriceSchedule) -> None:
+    def pay_from(self, lease: Lease, schedule: PriceSchedule, limit: int | None = None) -> None:
         """Pay for the branches to come from a lease."""
-        self._generation.pay_from(lease, schedule)
+        self._generation.pay_from(lease, schedule, limit)
 
     def warm_up(self) -> None:
         """Compile the renderer, once on a machine."""

@@ -4,6 +4,7 @@ from contextlib import closing
 
 import numpy as np
 
+from sandbox import prices
 from sandbox.env import SandboxEnv
 from sandbox.env.policies import find
 from sandbox.meter import Meter
@@ -14,16 +15,20 @@ from sandbox.run.recipe import EpisodeChance, Recipe
 from sandbox.sources import rollout
 from sandbox.sources.generation import Generation
 
+SOME = 1000  # Episodes by whose price one of the usual length is priced.
 TRIED = 6  # Episodes of each policy.
 
 
-def expected(source: Generation, recipe: Recipe, schedule: PriceSchedule) -> int:
-    """Return what the episodes of a recipe will probably cost [microcredits].
+def expected(source: Generation, recipe: Recipe, schedule: PriceSchedule) -> tuple[int, int]:
+    """Return how many episodes a recipe will probably have, and their price [microcredits].
 
     Each policy is tried for some episodes without pictures, which nobody pays for.
     """
-    steps = round(recipe.episodes * _usual_steps(recipe, schedule))
-    return schedule.cost(source.env.work(schedule, steps, recipe.episodes))
+    usual, episodes = _usual_steps(recipe, schedule), recipe.episodes
+    if recipe.credits is not None:
+        some = schedule.cost(source.env.work(schedule, round(SOME * usual), SOME))
+        episodes = prices.micro(recipe.credits) * SOME // max(1, some)
+    return episodes, schedule.cost(source.env.work(schedule, round(episodes * usual), episodes))
 
 
 def _usual_steps(recipe: Recipe, schedule: PriceSchedule) -> float:

@@ -41,7 +41,7 @@ class Extension(Generation):
                 )
             find(name)
         self._folder, self._named, self._episodes = folder, recipe, episodes
-        more = recipe.model_copy(update={"episodes": episodes})
+        more = recipe.model_copy(update={"episodes": episodes, "credits": None})
         super().__init__(more, folder.scenario, folder.trust_code)
         self.origin = replace(self.origin, recipe=recipe)
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from sandbox import prices
 from sandbox.env.policies import find
 from sandbox.ledger import Lease
 from sandbox.meter import Meter, unpaid
@@ -46,14 +47,29 @@ class Generation:
     def quote(self, done: int, schedule: PriceSchedule) -> Quote:
         """Return what the episodes after the first `done` cost at most."""
         longest = self.env.work(schedule, self.env.max_steps)
+        if self._recipe.credits is not None:
+            return self._quote_of_credits(prices.micro(self._recipe.credits), longest, schedule)
         count = max(0, self._recipe.episodes - done)  # An extended run has more.
         quantities = {unit: count * quantity for unit, quantity in longest.items()}
         amount, exact = schedule.cost(quantities), self.env.fixed_length
         return Quote(quantities, amount, exact, longest, schedule.version)
 
-    def pay_from(self, lease: Lease, schedule: PriceSchedule) -> None:
-        """Pay for the episodes to come from a lease."""
-        self.env.meter = Meter(schedule, lease)
+    def _quote_of_credits(
+        self, limit: int, longest: dict[str, int], schedule: PriceSchedule
+    ) -> Quote:
+        """Return the episodes that so many microcredits surely pay, and what all may cost."""
+        count = limit // max(1, schedule.cost(longest))
+        quantities = {unit: count * quantity for unit, quantity in longest.items()}
+        exact = self.env.fixed_length
+        amount = schedule.cost(quantities) if exact else limit
+        return Quote(quantities, amount, exact, longest, schedule.version)
+
+    def pay_from(
+        self, lease: Lease | None, schedule: PriceSchedule, limit: int | None = None
+    ) -> None:
+        """Pay for the episodes to come from a lease, up to a limit [microcredits]; see `Source`."""
+        self.env.meter = Meter(schedule, lease, limit)
+        self._longest = schedule.cost(self.env.work(schedule, self.env.max_steps))
 
     def warm_up(self) -> None:
         """Compile the renderer, once on a machine."""
@@ -63,9 +79,14 @@ class Generation:
         """Simulate an episode, paying for it on the way."""
         chance = EpisodeChance(self._recipe, index)
         policy, env = find(chance.policy), self.env
+        env.whole_episodes = env.meter.left is None or env.meter.left >= self._longest
         steps, success = rollout.rollout(
             env, lambda env: policy(env, chance.policy_rng), buffer, seed=chance.seed
         )
+        if env.episode.starved:  # It could not be paid to its end.
+            refusal = env.meter.poor(env.costs.step)
+            env.meter.void()
+            raise refusal
         rollout.finish(env, buffer, steps, run, index)
         setup = Setup(chance.seed, chance.policy, {}, [])
         return rollout.record(env, self._recipe, run, index, setup, buffer, steps, success)

@@ -71,8 +71,9 @@ class Rendering:
         drawing = {"drawing_us": observed(self._env, schedule, rows)["drawing_us"]}
         return schedule.metered(drawn(self.schema, rows) | drawing)
 
-    def pay_from(self, lease: Lease, schedule: PriceSchedule) -> None:
+    def pay_from(self, lease: Lease, schedule: PriceSchedule, limit: int | None = None) -> None:
         """Pay for the pictures to come from a lease."""
+        assert limit is None, "it has as many episodes as the run that it renders"
         self._lease, self._schedule = lease, schedule
         self._replay.price_by(schedule)
 

@@ -174,6 +174,12 @@ class ShardWriter:
             with suppress(*FAILURES):  # On a full disk even closing can fail.
                 growing.close()
 
+    def discard(self) -> None:
+        """Stop writing, and remove what was written: the shard is not wanted."""
+        self.abandon()
+        for path in (part_path(self.path), sidecar_path(self.path)):
+            path.unlink(missing_ok=True)
+
     def __enter__(self) -> Self:
         return self
 

@@ -15,8 +15,9 @@ from sandbox.evidence import log, merkle, note
 from sandbox.evidence.note import VerifierKey
 from sandbox.prices import PriceSchedule
 from sandbox.run import stages
-from sandbox.run.folder import MANIFEST, Folder, Kept
+from sandbox.run.folder import MANIFEST, Folder
 from sandbox.run.identity import carried
+from sandbox.run.shard import Kept
 
 FORMAT, OF_EXTENSION = 1, 2  # The second is of an episode by which a run was extended.
 _KNOWN = (  # Format, kind, and whether the manifest of the stage before is in the proof.
@@ -148,7 +149,7 @@ def _check_episode(proof: Mapping[str, Any], closed: note.Checkpoint, found: Pro
     )
     if known["parent"] is not None:
         _check_posted(proof, closed, found)
-    if closed.size < known["recipe"]["episodes"] + 2:
+    if closed.size < known["recipe"].get("episodes") + 2:
         found.notes.append(
             f"the run was not finished: its log had {closed.size - 1} of "
             f"{known['recipe']['episodes']} episodes."

@@ -13,9 +13,10 @@ from sandbox.ledger import Usage
 from sandbox.processes import spawning
 from sandbox.run import bill
 from sandbox.run.derived import Derived
-from sandbox.run.folder import Folder, Shard
+from sandbox.run.folder import Folder
 from sandbox.run.identity import Identity
 from sandbox.run.record import Record
+from sandbox.run.shard import Shard
 from sandbox.run.stages import Stages
 from sandbox.trajectory import FORMAT_VERSION, Episode
 from sandbox.verification import records

@@ -10,7 +10,7 @@ from sandbox.errors import FormatError, InvalidInputError, shown
 from sandbox.evidence import log
 from sandbox.run.folder import MANIFEST, RUN, Folder
 from sandbox.run.stages import EXTENDED
-from sandbox.verification import charges, checks, derived, history, shards
+from sandbox.verification import charges, checks, derived, ending, history, shards
 from sandbox.verification.report import Progress, Report
 from sandbox.verification.shards import Found, Job
 from sandbox.verification.trust import Trust
@@ -55,6 +55,7 @@ def verify(
         checks.note_undecided(report)
     with report.about("files"):
         _check_count(folder, report)
+        ending.check(folder, job, found)
         leaves, manifest = _check_files(folder, found)
     with report.about("log"):
         history.check(folder, leaves, trust, report, manifest)
@@ -84,10 +85,13 @@ def _check_run(folder: Folder, trust: Trust, chosen: frozenset[int], report: Rep
 def _check_count(folder: Folder, report: Report) -> None:
     wanted, ended = folder.stages.episodes, _ended(folder)
     if ended:
+        of = "" if folder.open_ended else f" of {wanted}"
         report.notes.append(
-            f"the run ended after {report.episodes} of {wanted} episodes, because its {ended} was "
-            f"spent; `{folder.continued_by}` goes on with it."
+            f"the run ended after {report.episodes}{of} episodes, because its {ended} was spent; "
+            f"`{folder.continued_by}` goes on with it."
         )
+    if folder.open_ended:
+        wanted = report.episodes  # It has no number yet; that it is not finished is said elsewhere.
     if report.episodes != wanted and (not ended or report.episodes > wanted):
         who = "recipe says" if wanted == folder.recipe.episodes else "run was extended to"
         report.faults.append(f"{report.episodes} episodes where the {who} {wanted}.")
