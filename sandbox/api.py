@@ -372,7 +372,8 @@ def verify(
 
     Args:
         run: the run folder.
-        sample: number of episodes to replay, evenly spread; None replays all.
+        sample: number of episodes to replay, evenly spread; None replays all, and none where
+            PyBullet is not installed, which is noted.
         trust: what to believe; None is this machine's ledger and its keys.
         workers: number of processes that share the shards.
         progress: called after each episode.
@@ -382,6 +383,7 @@ def verify(
 
     Raises:
         FormatError: this is no run, or its run.json cannot be read.
+        NoSimulatorError: a sample is asked for, and PyBullet is not installed.
     """
     return verifying.verify(open_run(run), sample, progress, trust, workers=workers)
 

@@ -27,6 +27,7 @@ FLOORS = [  # A room imports from lower floors alone; rooms of one floor do not 
         "observation",
         "processes",
         "sb3",
+        "simulator",
         "validation",
         "wrappers",
     ],

@@ -107,7 +107,11 @@ def verify(
     ],
     sample: Annotated[
         int | None,
-        typer.Option(min=0, help="Number of episodes to replay, evenly spread; default: all."),
+        typer.Option(
+            min=0,
+            help="Number of episodes to replay, evenly spread; default: all, or none without "
+            "PyBullet.",
+        ),
     ] = None,
     key: KeysRequired = None,
     checkpoint: Published = None,

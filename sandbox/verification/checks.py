@@ -3,13 +3,21 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from sandbox import catalogue, prices
+from sandbox import catalogue, prices, simulator
 from sandbox.errors import InvalidInputError
 from sandbox.run.folder import RUN
 from sandbox.run.identity import Identity, PartIdentity
 from sandbox.verification.report import Report
 from sandbox.verification.shards import Job
 from sandbox.verification.trust import Trust
+
+
+def possible(chosen: frozenset[int], report: Report) -> frozenset[int]:
+    """Return which of the chosen episodes can be replayed: none, with a note, without PyBullet."""
+    why = simulator.fault() if chosen else ""
+    if why:
+        report.notes.append(f"no episode was simulated again: {why}")
+    return frozenset[int]() if why else chosen
 
 
 def unknown(known: Identity, trust: Trust) -> str:

@@ -40,7 +40,7 @@ def verify(
     report = found.report
     with report.about("identity"):
         _check_identity(folder, known, report)
-    job = _job(known, chosen, trust, report)
+    job = _job(known, checks.possible(chosen, report), trust, report)
     with report.about("shards"):
         shards.check(job, folder, found, progress, workers)
         checks.note_undecided(report)

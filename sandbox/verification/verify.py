@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from sandbox import jsonfile
+from sandbox import jsonfile, simulator
 from sandbox.errors import FormatError, InvalidInputError, shown
 from sandbox.evidence import log
 from sandbox.run.folder import MANIFEST, RUN, Folder
@@ -28,7 +28,8 @@ def verify(
 
     Args:
         folder: the run.
-        sample: number of episodes to replay, evenly spread; None replays all.
+        sample: number of episodes to replay, evenly spread; None replays all, and none where
+            PyBullet is not installed, which is noted.
         progress: called after each episode.
         trust: what to believe; None is this machine's ledger and its keys.
         chosen: numbers of the episodes to replay, instead of a sample.
@@ -36,6 +37,7 @@ def verify(
 
     Raises:
         FormatError: this is no run, or its run.json cannot be read.
+        NoSimulatorError: a sample or exact replay is asked for, and PyBullet is not installed.
     """
     trust = Trust.here() if trust is None else trust
     if folder.imported is not None:
@@ -43,6 +45,8 @@ def verify(
     if folder.derived is None:
         folder.identity  # noqa: B018  # Refuse what is no run.
     chosen = _spread(folder, sample) if chosen is None else chosen
+    if chosen and (sample is not None or trust.exact):
+        simulator.require()
     if folder.derived is not None:
         return derived.verify(folder, chosen, progress, trust, workers)
     found = Found()
@@ -65,7 +69,7 @@ def verify(
 
 def _check_run(folder: Folder, trust: Trust, chosen: frozenset[int], report: Report) -> Job:
     """Check what run.json says; return which of the chosen episodes to replay, and how."""
-    identity = folder.identity
+    identity, chosen = folder.identity, checks.possible(chosen, report)
     unknown = checks.unknown(identity, trust)
     if unknown:
         chosen = frozenset[int]()
