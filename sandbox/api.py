@@ -5,7 +5,6 @@ Only the functions that simulate import a simulator, and when they are called.
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -106,12 +105,7 @@ def quote(
     schedule = schedules.chosen(prices)
     with closing(Generation(wanted)) as source:
         quoted = source.quote(0, schedule)
-        if quoted.exact:
-            return quoted
-        count, amount = expected(source, wanted, schedule)
-        if wanted.credits is None:
-            return replace(quoted, expected=amount)
-        return replace(quoted, expected_episodes=count)
+        return quoted if quoted.exact else expected(quoted, source, wanted, schedule)
 
 
 @checked
