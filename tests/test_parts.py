@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from running import SHORT, cli, content, file_of
 
 import sandbox
@@ -199,6 +200,18 @@ def test_a_part_that_is_edited_is_found(mixed_run: Path, tmp_path: Path) -> None
         place[path[-1]] = value
         jsonfile.write(run / "run.json", data)
         assert any("its work is" in fault for fault in sandbox.verify(run, sample=0).faults)
+
+
+def test_its_card_has_a_configuration_for_each_layout_of_columns(mixed_run: Path) -> None:
+    told = yaml.safe_load((mixed_run / "README.md").read_text().split("---\n")[1])
+    names = [one["config_name"] for one in told["configs"]]
+    assert names == [one["config_name"] for one in told["dataset_info"]]
+    assert sorted(names) == ["billiards", "push_t"]
+    paths = [path for one in told["configs"] for path in one["data_files"][0]["path"]]
+    assert sorted(paths) == [f"shards/shard-{n:05d}.h5" for n in range(len(paths))]
+    features = {one["config_name"]: one["features"] for one in told["dataset_info"]}
+    assert any(one["name"] == "goal" for one in features["push_t"])
+    assert not any(one["name"] == "goal" for one in features["billiards"])
 
 
 @pytest.mark.parametrize(

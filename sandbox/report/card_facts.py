@@ -12,6 +12,7 @@ from sandbox.run.derived import Derived
 from sandbox.run.folder import MANIFEST, Folder
 from sandbox.run.identity import Identity
 from sandbox.run.record import Record
+from sandbox.run.shard import Shard
 from sandbox.trajectory import Schema
 
 SIGNER = "signer.pub"  # In a published run: the key that signed its log.
@@ -35,6 +36,23 @@ class Factor:
 
 
 @dataclass(frozen=True)
+class Layout:
+    """The shards of a run that have the same columns; the parts of a recipe may differ.
+
+    Attributes:
+        name: "default" if all have them; else the environment, with a number if it is not alone.
+        schema: the columns.
+        files: names of the shards.
+        splits: split to its number of episodes; "" is no split.
+    """
+
+    name: str
+    schema: Schema
+    files: Sequence[str]
+    splits: dict[str, int]
+
+
+@dataclass(frozen=True)
 class Facts:
     """What is known of a run.
 
@@ -46,7 +64,7 @@ class Facts:
         rows: number of rows.
         size_bytes: size of the shards.
         versions: of the trajectory format.
-        schema: the columns.
+        layouts: the columns, of which shards.
         splits: split to its number of episodes; "" is no split.
         policies: see `summary.policies`.
         factors: the factors.
@@ -64,7 +82,7 @@ class Facts:
     rows: int
     size_bytes: int
     versions: Sequence[int]
-    schema: Schema
+    layouts: Sequence[Layout]
     splits: dict[str, int]
     policies: Sequence[dict[str, Any]]
     factors: Sequence[Factor]
@@ -88,7 +106,7 @@ def gathered(folder: Folder) -> Facts:
     """
     shards = folder.shards()
     records = [record for shard in shards for record in shard.records]
-    schema, charges = shards[0].reader.schema, Counter[str]()
+    layouts, charges = _layouts(shards), Counter[str]()
     for record in records:
         charges.update(record.charges)
     return Facts(
@@ -99,16 +117,41 @@ def gathered(folder: Folder) -> Facts:
         rows=sum(shard.reader.rows for shard in shards),
         size_bytes=sum(shard.path.stat().st_size for shard in shards),
         versions=sorted({shard.reader.version for shard in shards}),
-        schema=schema,
-        splits=dict(sorted(Counter(record.split or "" for record in records).items())),
+        layouts=layouts,
+        splits=_splits(records),
         policies=policies(records),
-        factors=_factors(records, schema),
+        factors=_factors(records, [one.schema for one in layouts]),
         charges=dict(sorted(charges.items())),
         charge_micro=sum(record.charge_micro for record in records),
         posted_micro=0 if folder.derived is not None else _posted(folder),
         ended="" if folder.derived is not None else folder.ended,
         signer=(folder.path / SIGNER).is_file(),
     )
+
+
+def _layouts(shards: Sequence[Shard]) -> list[Layout]:
+    """Return the shards by their columns."""
+    groups = list[list[Shard]]()
+    for shard in shards:
+        mine = [one for one in groups if one[0].reader.schema == shard.reader.schema]
+        if mine:
+            mine[0].append(shard)
+        else:
+            groups.append([shard])
+    names, found = Counter[str](), list[Layout]()
+    for group in groups:
+        world = str(group[0].reader.header.get("environment") or "part")
+        names[world] += 1
+        name = f"{world}-{names[world]}" if names[world] > 1 else world
+        records = [record for shard in group for record in shard.records]
+        files = [shard.path.name for shard in group]
+        name = name if len(groups) > 1 else "default"
+        found.append(Layout(name, group[0].reader.schema, files, _splits(records)))
+    return found
+
+
+def _splits(records: Sequence[Record]) -> dict[str, int]:
+    return dict(sorted(Counter(record.split or "" for record in records).items()))
 
 
 def _posted(folder: Folder) -> int:
@@ -120,8 +163,9 @@ def _posted(folder: Folder) -> int:
     return found
 
 
-def _factors(records: Sequence[Record], schema: Schema) -> list[Factor]:
-    found, columns = list[Factor](), {column.name: column for column in schema.columns}
+def _factors(records: Sequence[Record], schemas: Sequence[Schema]) -> list[Factor]:
+    found = list[Factor]()
+    columns = {column.name: column for schema in schemas for column in schema.columns}
     for name in dict.fromkeys(name for record in records for name in record.factors):
         values = [record.factors[name] for record in records if name in record.factors]
         column = columns.get(f"variation.{name}")

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from sandbox.report.card_facts import Facts
+from sandbox.report.card_facts import Facts, Layout
 from sandbox.trajectory.schema import ROW, Column
 
 TASKS = ("robotics", "reinforcement-learning")
@@ -36,17 +36,29 @@ def head(facts: Facts, licence: str | None, name: str) -> str:
         "size_categories:",
         f"- {size(facts.rows)}",
         "configs:",
-        "- config_name: default",
-        "  data_files:",
-        f"  - split: {_quoted(split(facts.splits))}",
-        "    path: shards/*.h5",
-        "dataset_info:",
-        "  features:",
     ]
-    columns = (*facts.schema.columns, *((ROW,) if min(facts.versions) > 1 else ()))
-    for column in sorted(columns, key=lambda one: one.name):
-        lines += _feature(column)
+    for layout in facts.layouts:
+        lines += [
+            f"- config_name: {_quoted(layout.name)}",
+            "  data_files:",
+            f"  - split: {_quoted(split(layout.splits))}",
+            *_paths(layout, whole=len(facts.layouts) == 1),
+        ]
+    lines += ["dataset_info:"]
+    for layout in facts.layouts:
+        lines += [f"- config_name: {_quoted(layout.name)}"] if len(facts.layouts) > 1 else []
+        lines += ["  features:"]
+        columns = (*layout.schema.columns, *((ROW,) if min(facts.versions) > 1 else ()))
+        for column in sorted(columns, key=lambda one: one.name):
+            lines += _feature(column)
     return "\n".join([*lines, "---", ""])
+
+
+def _paths(layout: Layout, *, whole: bool) -> Sequence[str]:
+    """Return the lines that name the files of a layout; `whole` if there is no other."""
+    if whole:
+        return ["    path: shards/*.h5"]
+    return ["    path:", *(f"    - shards/{name}" for name in layout.files)]
 
 
 def split(splits: dict[str, int]) -> str:

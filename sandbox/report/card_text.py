@@ -90,16 +90,19 @@ def _picture(name: str, path: str) -> str:
 
 
 def _columns(facts: Facts) -> str:
-    rows = [
-        (_code(one.name), one.dtype, _shape(one.shape), _plain(one.unit), _plain(one.meaning))
-        for one in facts.schema.columns
-    ]
+    told = list[str]()
+    for layout in facts.layouts:
+        rows = [
+            (_code(one.name), one.dtype, _shape(one.shape), _plain(one.unit), _plain(one.meaning))
+            for one in layout.schema.columns
+        ]
+        named = f"### {_plain(layout.name)}\n\n" if len(facts.layouts) > 1 else ""
+        told.append(named + _table(("column", "type", "row", "unit", "meaning"), rows))
     return (
         "Each row has an observation, the `action` taken at it (NaN on the last row of an "
         "episode), and the\n`reward` received on arriving there. An episode of T steps has T+1 "
         "rows; `ep_offset` says where each\nbegins in its file, and `ep_len` how many rows it has."
-        f"\n\n{_table(('column', 'type', 'row', 'unit', 'meaning'), rows)}"
-    )
+    ) + "".join(f"\n\n{one}" for one in told)
 
 
 def _factors(facts: Facts) -> str:
