@@ -2,8 +2,9 @@
 
 Bullet, the worlds and the policies call the C library's sin, cos and their like. How these round
 depends on the library and on what it finds in the CPU: glibc has versions with fused multiply-add
-(FMA), and versions without. So has OpenBLAS, with which NumPy multiplies matrices; NumPy draws the
-numbers of chance, and Python computes `hypot`. All are asked for thousands of values; whoever gets
+(FMA), and versions without. So has OpenBLAS, with which NumPy multiplies matrices, and NumPy itself
+for arrays, where there is AVX-512; it also draws the numbers of chance, and Python computes
+`hypot`. All are asked for thousands of values; whoever gets
 the same values has the same fingerprint.
 """
 
@@ -20,8 +21,10 @@ from typing import Any, cast
 import numpy as np
 
 COUNT = 4096  # Arguments of each function.
+_AVX512 = "X86_V4 AVX512_ICL AVX512_SPR"  # What NumPy calls it.
 VARIANTS: tuple[Mapping[str, str], ...] = tuple(  # Environments in which libraries choose others.
-    {"GLIBC_TUNABLES": hidden, "OPENBLAS_CORETYPE": kernels}
+    {"GLIBC_TUNABLES": hidden, "OPENBLAS_CORETYPE": kernels, "NPY_DISABLE_CPU_FEATURES": arrays}
+    for arrays in ("", _AVX512)
     for kernels in ("", "Haswell", "Prescott")
     for hidden in ("", "glibc.cpu.hwcaps=-FMA,-FMA4,-AVX2")
 )
