@@ -18,15 +18,18 @@ NEWEST = (3, 11)  # The newest Python for which PyBullet has a wheel.
 
 
 def fault() -> str:
-    """Return in one sentence why nothing can be simulated here, or ""."""
-    lacking = [package for package in LIBRARIES if not is_installed(package)]
-    if not lacking:
+    """Return in one sentence why nothing can be simulated here, or "".
+
+    Without Numba alone, Bullet's TinyRenderer draws.
+    """
+    if is_installed("pybullet"):
         return ""
+    lacking = [package for package in LIBRARIES if not is_installed(package)]
     here, newest = (".".join(map(str, version)) for version in (VERSION, NEWEST))
     told = " and ".join(LIBRARIES[package] for package in lacking)
     what = f"simulation needs {told}, which this Python {here} lacks"
     install = '`pip install "worldmodel-sandbox[sim]"`'
-    if "pybullet" not in lacking or VERSION <= NEWEST:
+    if VERSION <= NEWEST:
         return f"{what}: {install} installs what is missing."
     return (
         f"{what}, because PyBullet has wheels up to Python {newest}: {install} compiles it in "

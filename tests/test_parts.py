@@ -223,7 +223,9 @@ def test_its_card_has_a_configuration_for_each_layout_of_columns(mixed_run: Path
         ({"parts": [3]}, r"parts\.0 must be a mapping"),
         ({"parts": [{**PARTS[0], "share": 0.0}]}, r"parts\.0\.share must be greater than 0"),
         ({"parts": [{**PARTS[0], "colour": 1}]}, r"parts\.0\.colour is not a known key"),
-        ({"parts": [{**PARTS[0], "episodes": 2}]}, "must have episodes for each part, or for all"),
+        ({"parts": [{**PARTS[0], "episodes": 2}]}, "for each part a share or episodes, not both"),
+        ({"parts": [{**PARTS[1], "episodes": 2}]}, "must have episodes for each part, or for all"),
+        ({"parts": [PARTS[1], {**PARTS[0], "share": 1e308}]}, "none is 10,000 times another"),
         ({"parts": [PARTS[0]] * 65}, "parts must have at most 64 items"),
     ],
 )

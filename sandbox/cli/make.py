@@ -342,7 +342,8 @@ def _watched(doing: str, out: Path, as_json: bool) -> Generator["MakingDisplay"]
     except KeyboardInterrupt:
         folder = api.open_run(out)
         kept = folder.count() if folder.exists else 0
-        wanted = f" of {folder.stages.episodes}" if folder.exists else ""
+        known = folder.exists and not folder.open_ended
+        wanted = f" of {folder.stages.episodes}" if known else ""
         show.note(
             f"Stopped. {kept}{wanted} episodes are kept and charged; run the same command again "
             "to continue."

@@ -161,7 +161,8 @@ class Verifying:
         self._run, self._display = run, display
 
     def __enter__(self) -> Self:
-        self._total = Folder(self._run).stages.episodes
+        folder = Folder(self._run)
+        self._total = folder.count() if folder.open_ended else folder.stages.episodes
         self._display.__enter__()
         self._display.update(0, self._total)
         return self

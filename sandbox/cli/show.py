@@ -382,7 +382,7 @@ def summary(facts: Mapping[str, Any]) -> None:
         f"{facts['rows']:,} rows in {facts['shards']} shards, {facts['bytes']:,} bytes "
         f"({ratio:.1f} times smaller than raw), {prices.credits(facts['charge_micro'])} credits."
     )
-    if facts["imported"]:
+    if facts.get("imported"):
         note(f"{facts['imported']}; nothing shows how they were made.")
     columns = [
         {

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from sandbox import prices
-from sandbox.errors import BudgetExhaustedError
+from sandbox.errors import BudgetExhaustedError, InvalidInputError
 from sandbox.ledger.transfer import Charges
 from sandbox.prices import plus
 from sandbox.run import bill
@@ -77,6 +77,11 @@ def _of_credits(
     """Return the same of a run whose recipe says what it may cost [microcredits]."""
     each, rest = run.schedule.charges(quoted.episode), limit - spent
     longest = sum(each.values())
+    if not longest:
+        raise InvalidInputError(
+            f"credits: under the price schedule {run.schedule.version!r} an episode costs nothing, "
+            "so that credits do not say how many there are. Nothing was done. Give --episodes."
+        )
     if greedy and longest <= rest:
         return each, f"one episode costs up to {prices.credits(longest)} credits"
     charges = plus({}, each, rest // max(1, longest))

@@ -110,6 +110,8 @@ class Filling:
             else range(self._worker, every, self._workers)
         )
         for number in numbers:
+            if not self._known.shard(number):
+                return
             if not self._path(number).exists() or not self._is_full(number):
                 yield number
 

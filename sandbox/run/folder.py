@@ -187,10 +187,11 @@ class Folder:
         return not self.finished or self.ended != ""
 
     def _first_end(self) -> int:
-        """Return the number of episodes that the recipe gives; those so far if it is not known."""
-        stated = self.recipe.stated_episodes
-        if stated is not None or self.open_ended or self.reached:
-            return stated or self.reached or max(1, self.count())
+        """Return the number of episodes that the recipe gives; the most if it is not known yet."""
+        if self.recipe.stated_episodes is not None or self.open_ended:
+            return self.recipe.episodes
+        if self.reached:
+            return self.reached
         said = jsonfile.read(self.path / MANIFEST).data.get("episodes")
         if type(said) is not int or not 1 <= said <= stages.MAX_EPISODES:
             raise FormatError(f"{self.path / MANIFEST}: episodes is {shown(said)}, no number.")

@@ -66,7 +66,13 @@ def cells(recipe: Recipe, grid: Mapping[str, Sequence[Any]]) -> list[Cell]:
 def _cell(recipe: Recipe, values: dict[str, Any]) -> Cell:
     keys = {name: value for name, value in values.items() if name in KEYS}
     own = {name: value for name, value in values.items() if name not in KEYS}
-    factors = {**recipe.model_dump(include={"factors"}, exclude_none=True)["factors"], **own}
+    if own and recipe.parts:
+        raise InvalidInputError(
+            f"{next(iter(own))}: is no key of a recipe ({', '.join(KEYS)}), and factors stand in "
+            "each part. Write a recipe for each value."
+        )
+    given = recipe.model_dump(include={"factors"}, exclude_none=True)
+    factors = {**given.get("factors", {}), **own}
     name = ",".join(f"{key}={_text(value)}" for key, value in values.items())
     if len(name.encode()) > _NAME_BYTES:
         raise InvalidInputError(f"{name[:60]}...: too long for a folder's name; vary less at once.")

@@ -84,12 +84,15 @@ class Growth:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Commit what is held back, and leave what is not finished growing."""
+        """Commit what is held back, and leave what is not finished growing, unless it is empty."""
         try:
             self.commit()
         finally:
-            for one in self._open.values():
-                one.writer.abandon()
+            for writer in (one.writer for one in self._open.values()):
+                if writer.records:
+                    writer.abandon()
+                else:
+                    writer.discard()
 
     def _of(self, shard: int) -> _Growing:
         if shard not in self._open:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 import numpy as np
 from pydantic import (
@@ -31,6 +31,7 @@ FORMAT = 1
 MAX_EPISODES = 100_000_000
 MAX_CREDITS = 1e9
 MAX_PARTS = 64
+MOST_UNEQUAL = 10_000  # A part's share, beside the smallest.
 _SIZES = ("episodes", "credits")  # Of a run: one of them.
 _OF_A_WORLD = ("environment", "scenario", "split", "factors", "policies")  # Or of each part.
 Modality = Literal["proprio", "factors", "pixels", "depth", "segmentation", "links"]
@@ -45,6 +46,12 @@ def _some_policy(value: dict[str, float]) -> dict[str, float]:
     if not math.isfinite(sum(value.values())):
         raise ValueError("the weights add to infinity; give smaller ones")
     return value
+
+
+def _given(part: Any) -> set[str]:
+    """Return the keys of a part that have values."""
+    known = cast(dict[str, Any], part if isinstance(part, dict) else {})
+    return {key for key, value in known.items() if value is not None}
 
 
 def _fault(rule: str) -> PydanticCustomError:
@@ -163,6 +170,8 @@ class Recipe(BaseModel):
             raise _fault(f"must name {missing[0]}, or parts")
         sizes = [key for key in _SIZES if given.get(key) is not None]
         each = [cast(Any, one).get("episodes") for one in found if isinstance(one, dict)]
+        if any({"share", "episodes"} <= _given(one) for one in found):
+            raise _fault("must have for each part a share or episodes, not both")
         if not any(each):
             if len(sizes) != 1:
                 raise _fault("must have either episodes or credits")
@@ -170,6 +179,13 @@ class Recipe(BaseModel):
         if not all(type(count) is int for count in each) or len(each) != len(found) or sizes:
             raise _fault("must have episodes for each part, or for all together")
         return {**given, "episodes": sum(each)}
+
+    @model_validator(mode="after")
+    def _alike(self) -> Self:
+        shares = [one.episodes or one.share or 1.0 for one in self.parts]
+        if shares and max(shares) > MOST_UNEQUAL * min(shares):
+            raise _fault(f"must have parts of which none is {MOST_UNEQUAL:,} times another")
+        return self
 
     @model_serializer(mode="wrap")
     def _as_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -280,13 +296,24 @@ def of(recipe: "str | Path | Recipe | Mapping[str, Any]", **changes: Any) -> Rec
     given = {name: value for name, value in changes.items() if value is not None}
     for key in {"budget", "credits"} & {*given}:
         given[key] = prices.micro(given[key]) / prices.MICRO
-    if any(size in given for size in _SIZES):  # In place of the other.
+    if any(size in given for size in _SIZES):  # In place of the other, or of the parts'.
         data = {name: value for name, value in data.items() if name not in _SIZES}
+        parts = cast(list[Any], data.get("parts") or [])
+        data["parts"] = [_shared(part) for part in parts] or None
+        data = {name: value for name, value in data.items() if value is not None}
     try:
         return Recipe.model_validate({**data, **given})
     except ValidationError as error:
         fault = f"{validation.key(error, 'the recipe')} {validation.rule(error)}"
         raise InvalidInputError(f"{fault}. Nothing was done.") from None
+
+
+def _shared(part: Any) -> Any:
+    """Return a part that says its episodes with as large a share."""
+    if not isinstance(part, dict) or not cast(Any, part).get("episodes"):
+        return cast(Any, part)
+    known = cast(dict[str, Any], part)
+    return {**known, "share": float(known["episodes"]), "episodes": None}
 
 
 def changed(recipe: Recipe, **changes: Any) -> Recipe:

@@ -3,7 +3,6 @@
 import secrets
 from collections.abc import Callable
 from functools import cached_property
-from itertools import count
 from pathlib import Path
 
 from sandbox import files, jsonfile, prices
@@ -25,6 +24,8 @@ from sandbox.run.settle import settle
 from sandbox.run.source import Source
 from sandbox.run.stages import Stages
 from sandbox.trajectory.shard import PART
+
+ROUND = 1000  # Shards that are shared at once, at most, where credits decide how many there are.
 
 
 class Run:
@@ -174,8 +175,9 @@ class Run:
         whole = len(kept.records)  # Up to the first that is missing.
         rest = self.limit - bill.total(kept.usages[:whole])[1]
         sure = min(whole + rest // max(1, self.schedule.cost(self.longest)), self.recipe.episodes)
-        known = self.stages
-        return next(n for n in count() if not known.shard(n) or known.shard(n)[-1] >= sure)
+        known, first = self.stages, self.most_shards or 0
+        numbers = range(first, first + ROUND)
+        return next((n for n in numbers if (known.last(n) or sure) >= sure), first + ROUND)
 
     def make_some(self, worker: int, workers: int, progress: Progress) -> None:
         """Make the missing episodes of every `workers`-th shard, beginning at `worker`'s."""
@@ -273,9 +275,10 @@ class Run:
                 f"{self._grow_to} are fewer. Nothing was done. Give more --episodes."
             )
         if not whole:
+            of = "" if self.folder.open_ended else f" of {known.episodes}"
             go_on = f"extend {self.path} --episodes {known.episodes}"
             raise RunConflictError(
-                f"{self.path}: has {self.folder.count()} of {known.episodes} episodes. Nothing was "
+                f"{self.path}: has {self.folder.count()}{of} episodes. Nothing was "
                 f"done. Finish it first with `sandbox "
                 f"{go_on if len(known.ends) > 1 else 'generate'}`."
             )

@@ -101,8 +101,8 @@ def recover(path: str | Path, ledger: Ledger, key: SigningKey | None = None) -> 
 
 def _is_whole(folder: Folder, kept: Kept) -> bool:
     """Return whether all episodes are there, in finished shards."""
-    whole = len(kept.records) == folder.stages.episodes and not kept.growing
-    return whole and not folder.open_ended
+    whole = not kept.growing and not folder.open_ended
+    return whole and len(kept.records) == folder.stages.episodes
 
 
 def _check_charges(folder: Folder, shard: Shard) -> None:

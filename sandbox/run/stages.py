@@ -81,6 +81,14 @@ class Stages:
             return numbers.start + place
         return numbers[place] if place < len(numbers) else self.episodes + place
 
+    def last(self, shard: int) -> int | None:
+        """Return the number of a shard's last episode; None behind the last shard."""
+        if self.order is None:
+            numbers = self.shard(shard)
+            return numbers[-1] if numbers else None
+        planned = self._plan.get(shard)
+        return None if planned is None else self.order.index(planned.part, planned.places[-1])
+
     def turns(self, shards: Iterable[int]) -> Iterator[tuple[int, int, int]]:
         """Yield the episodes of some shards, in their order: shard, place in it, and number.
 

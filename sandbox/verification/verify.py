@@ -119,11 +119,11 @@ def _spread(folder: Folder, sample: int | None) -> frozenset[int]:
     episodes = folder.stages.episodes
     if sample is not None and sample < 0:
         raise InvalidInputError(f"sample {shown(sample)}: give a whole number from 0 on, or None.")
-    if sample is None or sample >= episodes:
-        return frozenset(range(episodes))
     numbers: Sequence[int] = range(episodes)
-    if _ended(folder):
+    if folder.open_ended or (_ended(folder) and sample is not None):
         numbers = [record.episode for record in folder.kept().every]
+    if sample is None or sample >= len(numbers):
+        return frozenset(numbers)
     places: list[float] = np.linspace(len(numbers) - 1, 0, min(sample, len(numbers))).tolist()
     return frozenset(numbers[round(n)] for n in places)
 
