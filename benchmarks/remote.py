@@ -75,6 +75,7 @@ class _Many(ThreadingHTTPServer):
 
 def table(folder: Path) -> list[dict[str, str]]:
     """Return what opening, the first batches, and decoding all of it take."""
+    folder.mkdir(parents=True, exist_ok=True)
     path = written(folder, 64)["zstd"]
     _, _, length, batch = KINDS[64]
     rows: list[dict[str, str]] = []

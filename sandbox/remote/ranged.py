@@ -7,6 +7,7 @@ unless its neighbours come with it.
 import bisect
 import gc
 import io
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Generator, Iterable, Sequence
@@ -181,6 +182,7 @@ class _Collecting:
 
     def __init__(self) -> None:
         self._lock, self._count, self._was = threading.Lock(), 0, False
+        os.register_at_fork(after_in_child=self._forked)
 
     @contextmanager
     def paused(self) -> Generator[None]:
@@ -197,6 +199,12 @@ class _Collecting:
                 self._count -= 1
                 if not self._count and self._was:
                     gc.enable()
+
+    def _forked(self) -> None:
+        """Collect garbage in a process that was forked while another thread read."""
+        if self._count and self._was:
+            gc.enable()
+        self._lock, self._count = threading.Lock(), 0
 
 
 _COLLECTING = _Collecting()
