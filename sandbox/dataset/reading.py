@@ -124,7 +124,7 @@ class Reading:
     def _reader(self, shard: int) -> ShardReader:
         """Return the reader of a shard."""
         if shard not in self._readers:
-            self._readers[shard] = self._index.reader(shard)
+            self._readers[shard] = self._index.reader(shard, rows_alone=True)
         return self._readers[shard]
 
 

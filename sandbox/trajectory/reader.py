@@ -48,11 +48,13 @@ class ShardReader:
 
     Args:
         path: the path of the file, or a remote one.
+        schema: the columns of a finished shard, or some of them, where they are known: then the
+            header is not read, and a column is looked at when it is first read.
 
     Attributes:
         version: the format version of the file.
         schema: the columns.
-        header: the writer's JSON about the whole shard.
+        header: the writer's JSON about the whole shard; FormatError if it is damaged.
         records: one for each episode, with its `digest`; those of a finished shard are parsed when
             they are first asked for, and raise FormatError if they are damaged.
         lengths: int64 (episodes,): the number of rows of each episode, T+1.
@@ -64,7 +66,7 @@ class ShardReader:
         UnreadableError: it cannot be opened here and now.
     """
 
-    def __init__(self, path: str | Location) -> None:
+    def __init__(self, path: str | Location, schema: Schema | None = None) -> None:
         self.path = path if isinstance(path, Remote) else files.place(path)
         self._source = RangedFile(path) if isinstance(path, Remote) else None
         self._file: h5py.File | None = None
@@ -72,18 +74,14 @@ class ShardReader:
         self._columns: dict[str, layout.StoredColumn] = {}
         self._next, self._block_of = 0, range(0)
         self._block: dict[str, NDArray[Any]] = {}
+        self._lazy = self._source is not None or schema is not None
         HANDLES.know(self)
         try:
             with self._damage("its header is damaged"), self.session() as file:
                 self.version = untrusted.version(file)
-                texts = untrusted.texts(file, growing=self.growing)
-                self.schema = Schema.from_json(
-                    cast(Any, jsonfile.parse(texts["schema"], "its schema"))
-                )
-                self.header = untrusted.objects(f"[{texts['header']}]", "its header")[0]
-                untrusted.check_names(file, self.schema, scaled=self._is_scaled)
+                self.schema = self._read_header(file) if schema is None else schema
                 self._read_index(file)
-                if self._source is None:
+                if not self._lazy:
                     self._check_columns()  # Needs the index; columns may be empty before it.
                 untrusted.check_room(self.lengths, self.schema.row_bytes, file)
                 if self.growing:  # Its sidecar grows meanwhile.
@@ -93,6 +91,21 @@ class ShardReader:
         except BaseException:
             self.close()
             raise
+
+    def _read_header(self, file: h5py.File) -> Schema:
+        """Read the header, and return the columns, of which the file has no others."""
+        texts = untrusted.texts(file, growing=self.growing)
+        schema = Schema.from_json(cast(Any, jsonfile.parse(texts["schema"], "its schema")))
+        self.header = untrusted.objects(f"[{texts['header']}]", "its header")[0]
+        untrusted.check_names(file, schema, scaled=self._is_scaled)
+        return schema
+
+    @cached_property
+    def header(self) -> dict[str, Any]:
+        """The writer's JSON about the whole shard."""
+        with self._damage("its header is damaged"), self.session() as file:
+            self._read_header(file)
+        return self.header
 
     @cached_property
     def records(self) -> list[dict[str, Any]]:
@@ -360,22 +373,23 @@ class ShardReader:
     def _check_columns(self) -> None:
         """Refuse columns that lack rows of the index; a growing shard has spare rows."""
         for name in self.schema.names:
-            column = self._column(name)
-            stored, extent = column.stored(), column.extent
-            if stored < self.rows or (extent > self.rows and not self.growing):
-                raise FormatError(
-                    f"column {name!r} has {stored} of {extent} rows but `ep_len` adds up to "
-                    f"{self.rows}; it is damaged."
-                )
+            self._check_column(name, self._column(name))
+
+    def _check_column(self, name: str, column: layout.StoredColumn) -> None:
+        """Refuse a column that lacks rows; of a remote one, `spans` refuses those not stored."""
+        extent = column.extent
+        stored = column.stored() if self._source is None else extent
+        if stored < self.rows or (extent > self.rows and not self.growing):
+            raise FormatError(
+                f"column {name!r} has {stored} of {extent} rows but `ep_len` adds up to "
+                f"{self.rows}; it is damaged."
+            )
 
     def _column(self, name: str) -> layout.StoredColumn:
         if name not in self._columns:
             assert self._file is not None, "inside a session"
             made = untrusted.column(self._file, self.schema[name], self._source)
-            if self._source is not None and made.extent != self.rows:
-                raise FormatError(
-                    f"column {name!r} has {made.extent} rows but `ep_len` adds up to {self.rows}; "
-                    "it is damaged."
-                )
+            if self._lazy:
+                self._check_column(name, made)
             self._columns[name] = made
         return self._columns[name]
