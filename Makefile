@@ -8,7 +8,7 @@ OLDEST := .venv/gymnasium-1.2.2
 # Many containers set it, and then every process compiles the package.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test soak swm rllib readers lerobot rivals check fix bench docs clean
+.PHONY: demo test soak swm rllib readers reading reading-newest lerobot rivals check fix bench docs clean
 
 .venv/core: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -67,12 +67,39 @@ rllib: .venv-rllib/done  # RLlib, as released, trains for two iterations: 1 GB o
 	.venv-readers/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt \
 		-r tests/readers/requirements.txt -e .
 	.venv-readers/bin/python -m pip --disable-pip-version-check install --quiet --no-deps \
-		robomimic==0.3.0
+		robomimic==0.3.0 anygoal==0.1.0b4
 	@touch $@
 
 readers: .venv-readers/done  # xarray and pandas read a shard, and a package for each format its export.
 	.venv-readers/bin/python -m pytest tests/readers/test_readers.py
 	.venv-readers/bin/python -m pytest tests/readers/test_exports.py  # These load hdf5plugin.
+
+# Tests of what works without PyBullet, which has wheels up to Python 3.11: all but those that are
+# marked `simulates`. What they read is made by .venv. Those of the second line need torch.
+READING := coverage derived diagnosis difference durable export folder ledger ledger_cli merkle notes \
+	prices prove simulator trajectory
+TRAINING := batches cache conventions dataset exports index_file loader rows
+NEWER := 3.14 3.13 3.12
+WITH ?=  # [train] installs torch too.
+EVERY = PYENV_VERSION=$$(pyenv versions --bare 2>/dev/null | paste -sd: -)  # If pyenv has them.
+
+.PRECIOUS: .venv-3.%/done
+.venv-3.%/done: pyproject.toml constraints.txt
+	@test -x .venv-3.$*/bin/python || $(EVERY) python3.$* -m venv .venv-3.$*
+	.venv-3.$*/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt \
+		--only-binary :all: -e ".$(WITH)" hypothesis pytest pytest-timeout pytest-xdist
+	@touch $@
+
+reading-3.%: .venv/core .venv-3.%/done
+	SANDBOX_PYTHON=$(CURDIR)/$(BIN)/python .venv-3.$*/bin/python -m pytest -n auto \
+		--dist loadfile -m "not simulates" $(patsubst %,tests/test_%.py,$(READING) $(if $(WITH),$(TRAINING)))
+
+reading reading-newest:  # On each newer Python of this machine; on the newest of them.
+	@for version in $(NEWER); do \
+		$(EVERY) python$$version -c "" 2>/dev/null || continue; \
+		$(MAKE) reading-$$version || exit 1; \
+		test $@ = reading || break; \
+	done
 
 .venv-lerobot/done: tests/lerobot/requirements.txt
 	@test -x .venv-lerobot/bin/python || python3.12 -m venv .venv-lerobot
@@ -113,4 +140,4 @@ docs: .venv/dev  # The generated pages: minutes, for every world is drawn.
 	$(BIN)/sandbox reference docs
 
 clean:
-	rm -rf .venv .venv-swm .venv-rllib .venv-readers .venv-lerobot .venv-rivals build dist runs
+	rm -rf .venv .venv-3.* .venv-swm .venv-rllib .venv-readers .venv-lerobot .venv-rivals build dist runs

@@ -11,8 +11,8 @@ from benchmarks.stepping import recipe
 from sandbox import prices
 from sandbox.ledger import Lease, Ledger, Usage, charge_id
 from sandbox.meter import Meter
+from sandbox.run.filling import BATCH, CHUNK
 from sandbox.run.record import Record
-from sandbox.run.run import BATCH, CHUNK
 from sandbox.trajectory import Episode
 
 ROUNDS, POSTS, BATCHES = 9, 16_384, (1, 100, 1000, 8192)

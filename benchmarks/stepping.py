@@ -10,9 +10,9 @@ from sandbox.env import SandboxEnv, Vector
 from sandbox.ledger import Lease, Ledger
 from sandbox.meter import Meter
 from sandbox.run import bill
+from sandbox.run.filling import BATCH, CHUNK, HOLD_BYTES
 from sandbox.run.recipe import EpisodeChance, Recipe
 from sandbox.run.record import Record
-from sandbox.run.run import BATCH, CHUNK, HOLD_BYTES
 from sandbox.sources import columns, rollout
 from sandbox.sources.setup import Setup
 from sandbox.trajectory import EpisodeBuffer, ShardWriter

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from sandbox.dataset.dataset import Dataset
     from sandbox.dataset.diagnosis import doctor
     from sandbox.dataset.windows import Windows
-    from sandbox.exporting import export, view
-    from sandbox.keeping import diff, extend, merge, recompress, split, subset
+    from sandbox.exporting import export, import_run, view
+    from sandbox.keeping import card, diff, extend, merge, migrate, recompress, split, subset
+    from sandbox.publishing import publish
+    from sandbox.repairing import repair
     from sandbox.sweeping import sweep
 
 __version__ = "0.1.0"
@@ -39,17 +41,22 @@ __all__ = [
     "Windows",
     "audit",
     "branch",
+    "card",
     "diff",
     "doctor",
     "export",
     "extend",
     "generate",
+    "import_run",
     "merge",
+    "migrate",
     "open_run",
     "overlap",
+    "publish",
     "quote",
     "recompress",
     "render",
+    "repair",
     "split",
     "subset",
     "surprises",
@@ -63,12 +70,14 @@ ELSEWHERE = {
     "Batches": "sandbox.dataset.batches",
     "Dataset": "sandbox.dataset.dataset",
     "Windows": "sandbox.dataset.windows",
-    "export": "sandbox.exporting",
+    **dict.fromkeys(("export", "import_run", "view"), "sandbox.exporting"),
     **dict.fromkeys(
-        ("diff", "extend", "merge", "recompress", "split", "subset"), "sandbox.keeping"
+        ("card", "diff", "extend", "merge", "migrate", "recompress", "split", "subset"),
+        "sandbox.keeping",
     ),
+    "publish": "sandbox.publishing",
+    "repair": "sandbox.repairing",
     "sweep": "sandbox.sweeping",
-    "view": "sandbox.exporting",
 }
 
 importing.after("gymnasium", "sandbox.catalogue", "register")

@@ -5,7 +5,6 @@ Only the functions that simulate import a simulator, and when they are called.
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +18,7 @@ from sandbox.dataset.overlap import Overlap
 from sandbox.evidence import keys
 from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Ledger
+from sandbox.report import card as cards
 from sandbox.run import admission
 from sandbox.run import recipe as recipes
 from sandbox.run.bill import Bill, Quote
@@ -105,12 +105,7 @@ def quote(
     schedule = schedules.chosen(prices)
     with closing(Generation(wanted)) as source:
         quoted = source.quote(0, schedule)
-        if quoted.exact:
-            return quoted
-        count, amount = expected(source, wanted, schedule)
-        if wanted.credits is None:
-            return replace(quoted, expected=amount)
-        return replace(quoted, expected_episodes=count)
+        return quoted if quoted.exact else expected(quoted, source, wanted, schedule)
 
 
 @checked
@@ -371,7 +366,8 @@ def verify(
 
     Args:
         run: the run folder.
-        sample: number of episodes to replay, evenly spread; None replays all.
+        sample: number of episodes to replay, evenly spread; None replays all, and none where
+            PyBullet is not installed, which is noted.
         trust: what to believe; None is this machine's ledger and its keys.
         workers: number of processes that share the shards.
         progress: called after each episode.
@@ -381,6 +377,7 @@ def verify(
 
     Raises:
         FormatError: this is no run, or its run.json cannot be read.
+        NoSimulatorError: a sample is asked for, and PyBullet is not installed.
     """
     return verifying.verify(open_run(run), sample, progress, trust, workers=workers)
 
@@ -434,7 +431,7 @@ def _run(
 
 
 def carry_out(run: Run, workers: int, watcher: Watcher | None) -> Bill:
-    """Quote a run, refuse what cannot be paid, and make its missing episodes."""
+    """Quote a run, refuse what cannot be paid, make its missing episodes, and write its card."""
     watcher = watcher or Watcher()
     try:
         quoted = run.quote()
@@ -442,6 +439,8 @@ def carry_out(run: Run, workers: int, watcher: Watcher | None) -> Bill:
         watcher.quoted(run.wanted, quoted, run.done())
         with watcher.compiling():
             run.source.warm_up()
-        return run.generate(watcher.kept, sharing(workers))
+        bill = run.generate(watcher.kept, sharing(workers))
+        cards.refresh(run.folder)
+        return bill
     finally:
         run.close()

@@ -68,6 +68,10 @@ class SimulationError(SandboxError):
     """A simulation gave numbers that are not finite; the step that did is not charged."""
 
 
+class NoSimulatorError(SandboxError):
+    """PyBullet or Numba is not installed, so nothing can be simulated here; nothing was done."""
+
+
 class LedgerError(SandboxError):
     """The ledger refuses: an unknown account, a reused id, no ledger file."""
 

@@ -6,10 +6,11 @@ whatever goes wrong is one line that names the file.
 """
 
 import errno
+import hashlib
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 from sandbox.errors import FormatError, InvalidInputError, SandboxError, UnreadableError
 
@@ -96,6 +97,12 @@ def read(path: Path, most: int = MOST_BYTES, kind: type[SandboxError] = FormatEr
     if len(data) > most:
         raise kind(f"{path}: larger than {most:,} bytes; such a file is not read.")
     return data
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a regular file's bytes; raises as `opened`."""
+    with opened(path) as file:
+        return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
 
 
 def lines(

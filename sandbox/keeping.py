@@ -16,7 +16,9 @@ from sandbox.evidence import keys
 from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Ledger
 from sandbox.remote.location import Remote
+from sandbox.report import card as cards
 from sandbox.report import difference as differences
+from sandbox.report.card import Card
 from sandbox.report.difference import Difference
 from sandbox.run import recipe as recipes
 from sandbox.run.bill import Bill
@@ -26,7 +28,7 @@ from sandbox.run.record import Record
 from sandbox.run.run import Run
 from sandbox.run.watcher import Watcher
 from sandbox.sources.extension import Extension
-from sandbox.trajectory import COMPRESSIONS
+from sandbox.trajectory import COMPRESSIONS, FORMAT_VERSION
 
 
 @checked
@@ -255,6 +257,44 @@ def recompress(
 
 
 @checked
+def migrate(
+    run: api.PathLike,
+    out: api.PathLike,
+    *,
+    compression: str | None = None,
+    key: SigningKey | None = None,
+    progress: Progress = lambda done, of: None,
+) -> DerivedRun:
+    """Write the episodes of a run of an older trajectory format in the newest; see `subset`.
+
+    Rows, records and digests stay, so `verify` follows and replays them as those of that run. A
+    column that the older format lacks is not there: nothing is invented.
+
+    Args:
+        run: the run folder, or a derived run.
+        out: the new run folder; made if it does not exist.
+        compression: zstd, gzip or none; None is that of the run.
+        key: signs the new run's log; None is this machine's default key, if there is one.
+        progress: is told how many episodes are written, and of how many.
+
+    Raises:
+        FormatError: the run is damaged.
+        InvalidInputError: every shard is of the newest format. Nothing was done.
+        RunConflictError: the folder holds something else, or another process is writing it.
+    """
+    folder = api.open_run(run)
+    found = sorted({shard.reader.version for shard in folder.shards()})
+    folder.close()
+    if found == [FORMAT_VERSION]:
+        raise InvalidInputError(
+            f"{folder.path}: every shard is of trajectory format {FORMAT_VERSION}, the newest. "
+            "Nothing was done; use the run as it is."
+        )
+    how = {"migrate": {"from": found, "to": FORMAT_VERSION}}
+    return _derive(Dataset(run), out, how, compression, key, progress)
+
+
+@checked
 def diff(a: api.PathLike, b: api.PathLike) -> Difference:
     """Return how two runs, or two trajectory files, differ: identity, columns, episodes.
 
@@ -266,6 +306,35 @@ def diff(a: api.PathLike, b: api.PathLike) -> Difference:
         FormatError: one is no run, or damaged.
     """
     return differences.diff(api.open_run(a), api.open_run(b))
+
+
+@checked
+def card(
+    run: api.PathLike,
+    *,
+    license: str | None = None,
+    name: str | None = None,
+    pictures: bool = True,
+    trust_code: bool = False,
+) -> Card:
+    """Write the card of a finished run: README.md, with the head that Hugging Face reads.
+
+    Whatever makes a run writes one, without pictures. `verify` does not look at it. A card that
+    was edited by hand is not replaced.
+
+    Args:
+        run: the run folder.
+        license: an identifier that Hugging Face knows, such as cc-by-4.0; None keeps that of the
+            card that is there. Without any the card says that none was given.
+        name: what the data is called; None keeps that of the card, or names environment and size.
+        pictures: whether to draw its coverage and some episodes, into the folder `card`.
+        trust_code: whether to import an environment that the run calls MODULE:CLASS, to draw.
+
+    Raises:
+        FormatError: the run is not finished, or damaged.
+        InvalidInputError: the card was edited, or a value is not valid. Nothing was written.
+    """
+    return cards.write(api.open_run(run, trust_code=trust_code), license, name, pictures=pictures)
 
 
 def _derive(
@@ -287,7 +356,8 @@ def _derive(
         wanted = Derivation(picks, how, compression or made.compression, made.shard_episodes)
         if path in folders:
             raise InvalidInputError(f"{path}: is one of the runs. Give another --out.")
-        wanted.write(path, key or keys.default(), progress)
+        folders[path] = wanted.write(path, key or keys.default(), progress)
+        cards.refresh(folders[path])
     finally:
         for folder in folders.values():
             folder.close()
@@ -310,7 +380,7 @@ def _pick(chosen: Dataset, number: int, folders: dict[Path, Folder]) -> Pick:
         raise InvalidInputError(f"{path}: is not on this machine; copy its run here first.")
     root = path.parent.parent
     folder = folders.setdefault(root, Folder(root))
-    if path.parent.name != "shards" or not (folder.exists or folder.derived):
+    if path.parent.name != "shards" or not (folder.exists or folder.derived or folder.imported):
         raise InvalidInputError(
             f"{path}: lies in no run folder, so that nothing shows where its episodes come from. "
             "Give the folder of a run."

@@ -214,6 +214,11 @@ class Meter:
             return self._extend(cost)
         return self._spent + cost.amount <= self._limit
 
+    def restrict(self, amount: int | None) -> None:
+        """Let the episodes to come cost at most so much [microcredits]; None sets no limit."""
+        self._budget = None if amount is None else self._settled + self._spent + amount
+        self._set_limit()
+
     def top_up(self, amount: int) -> None:
         """Raise the budget by `amount` [microcredits, 0 or more]."""
         if type(amount) is not int or amount < 0:

@@ -6,7 +6,7 @@ from pathlib import Path
 from sandbox import content, files
 from sandbox.errors import InvalidInputError, SandboxError
 
-_RUNS = ("run.json", "derived.json")  # A folder with one of these files is a run.
+_RUNS = ("run.json", "derived.json", "imported.json")  # A folder with one of these is a run.
 _OURS = ("keys", "prices", "locks", "cache")  # Folders in the home, beside its ledger.
 
 

@@ -144,7 +144,7 @@ def _swept(cell: Cell, path: Path, bill: Bill) -> Swept:
     run = api.open_run(path)
     records = list(run.records())
     run.close()
-    success = sum(record.success for record in records) / max(1, len(records))
+    success = sum(bool(record.success) for record in records) / max(1, len(records))
     mean = sum(record.total_reward for record in records) / max(1, len(records))
     return Swept(cell.values, path, run.run, bill, success, mean)
 

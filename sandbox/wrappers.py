@@ -110,7 +110,7 @@ class IdlesOnBudget(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs
         """Remember a row in case it is the last; return its info."""
         self._last = copy.deepcopy(observation)
         self._told = {name: copy.deepcopy(info[name]) for name in _TOLD if name in info}
-        return {**info, "idle": np.bool_(False)}  # TorchRL reads NumPy scalars alone.
+        return {**info, "idle": np.array(False)}  # TorchRL reads arrays, but no booleans.
 
     def _rest(self, error: BudgetExhaustedError) -> tuple[Any, dict[str, Any]]:
         """Idle from now on."""
@@ -130,10 +130,10 @@ class IdlesOnBudget(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs
             for name, count in numbers.items()
             if count
         }
-        info["success"] = info["is_success"] = np.bool_(False)
+        info["success"], info["is_success"] = np.array(False), np.array(False)
         info["charged"] = np.int64(0)
         info["balance"] = np.int64(self.get_wrapper_attr("meter").balance)
-        info["idle"] = np.bool_(True)
+        info["idle"] = np.array(True)
         if self._told:
             info["budget"] = dict(why)
         return copy.deepcopy(self._last), info

@@ -21,11 +21,20 @@ SCHEMA = Schema(
 )
 
 
-def ramp(number: int, rows: int, first: int = 0) -> Episode:
-    buffer = EpisodeBuffer(SCHEMA, rows)
+def coarse(schema: Schema = SCHEMA, size: int = 64) -> Schema:
+    """The columns with larger pictures, of one grey of 8 t, which a film can show."""
+    pixels = Column("pixels", "uint8", (size, size, 3), "8 t", "1")
+    return Schema((pixels, *schema.columns[1:]))
+
+
+def ramp(number: int, rows: int, first: int = 0, schema: Schema = SCHEMA) -> Episode:
+    buffer = EpisodeBuffer(schema, rows)
     t = np.arange(rows)
-    buffer.arrays["pixels"][:] = t[:, None, None, None] + np.array([1, 2, 3])
-    buffer.arrays["pixels"][:, 2, 5] = 255
+    if schema["pixels"].shape == SCHEMA["pixels"].shape:
+        buffer.arrays["pixels"][:] = t[:, None, None, None] + np.array([1, 2, 3])
+        buffer.arrays["pixels"][:, 2, 5] = 255
+    else:
+        buffer.arrays["pixels"][:] = 8 * t[:, None, None, None]
     buffer.arrays["action"][:] = t[:, None]
     buffer.arrays["reward"][:] = t
     buffer.arrays["truncated"][-1] = True
@@ -42,7 +51,7 @@ def write(run: Path, *, finished: bool = True, schema: Schema = SCHEMA, first: i
         path = run / "shards" / f"shard-{shard:05d}.h5"
         writer = ShardWriter(path, schema, {}, sync=False)
         for number in numbers:
-            writer.append(ramp(number, LENGTHS[number], first))
+            writer.append(ramp(number, LENGTHS[number], first, schema))
         if finished or shard == 0:
             writer.close()
         else:

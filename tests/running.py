@@ -56,8 +56,9 @@ def opened(wanted: Recipe, path: Path, key: SigningKey | None = None) -> Iterato
 
 
 def content(path: Path) -> dict[str, bytes]:
-    """The bytes of everything in a run but its locks, and which ledger charged it."""
+    """The bytes of everything in a run but its locks, its card, and which ledger charged it."""
     files = [file for file in path.rglob("*") if file.is_file() and file.name[0] != "."]
+    files = [file for file in files if file != path / "README.md"]
     return {str(file.relative_to(path)): file.read_bytes() for file in files}
 
 

@@ -28,8 +28,9 @@ from sandbox.run.folder import BOOKING, Folder
 from sandbox.run.recipe import EpisodeChance
 from sandbox.run.record import Record
 from sandbox.run.run import Run
-from sandbox.sources import generation
+from sandbox.sources import generator
 from sandbox.sources.generation import Generation
+from sandbox.sources.generator import Generator
 from sandbox.trajectory import EpisodeBuffer, shards
 from sandbox.verification import prove
 from sandbox.verification.audit import (
@@ -46,26 +47,26 @@ from sandbox.verification.trust import Trust
 # Liars: whoever generates the run also signs it and keeps the ledger, so that all agrees.
 
 
-class Liar(Generation):
+class Liar(Generator):
     """Lies about one episode in three."""
 
     def __init__(self, wanted: Any, lie: Callable[["Liar", EpisodeBuffer, dict[str, Any]], None]):
         super().__init__(wanted)
         self.lie = lie
 
-    def make(self, run: str, index: int, buffer: EpisodeBuffer) -> Record:
+    def make(self, run: str, index: int, buffer: EpisodeBuffer, limit: int | None = None) -> Record:
         lying = index % 3 == 1
         step = self.env.world.step
         if lying and self.lie is skipped_physics:
             self.env.world.step = lambda count: step(count if self.env.t < 20 else 1)
         if lying and self.lie is one_chance:
-            generation.EpisodeChance = lambda recipe, index: EpisodeChance(recipe, 0)
+            generator.EpisodeChance = lambda recipe, index: EpisodeChance(recipe, 0)
         if lying and self.lie is idle_policy:
             idle = np.zeros(self.env.action_size, np.float32)
-            generation.find = lambda name: lambda env, rng: lambda: idle
+            generator.find = lambda name: lambda env, rng: lambda: idle
         record = super().make(run, index, buffer)
         self.env.world.step = step
-        generation.EpisodeChance, generation.find = EpisodeChance, policies.find
+        generator.EpisodeChance, generator.find = EpisodeChance, policies.find
         if index == 0:
             self.first = {name: rows.copy() for name, rows in buffer.arrays.items()}
         if not lying:
@@ -126,7 +127,10 @@ def lie(folder: Path, how: Any, episodes: int = 6) -> None:
     changes: dict[str, Any] = {"seed": 5 if how else 6, "compression": "none"}
     wanted = recipe("billiards", episodes=episodes, **changes)
     key = keys.load() if keys.exists() else keys.new()
-    run = Run(Liar(wanted, how) if how else Generation(wanted), folder, key=key)
+    source = Generation(wanted)
+    if how:
+        source.makers = [Liar(wanted, how)]
+    run = Run(source, folder, key=key)
     run.generate()
     run.close()
 

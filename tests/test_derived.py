@@ -95,6 +95,7 @@ def test_a_part_of_a_tree_gives_its_root_and_no_other(size: int) -> None:
         Part.of(leaves, [0]).narrowed([size])
 
 
+@pytest.mark.simulates
 def test_a_subset_keeps_records_and_rows_and_is_verified_without_its_origin(place: Path) -> None:
     some = alone(place / "some")
     mine, theirs = rows_of(some), rows_of(place / "one")
@@ -118,6 +119,7 @@ def test_nothing_is_charged_and_nothing_else_is_written(place: Path) -> None:
     assert Ledger().balance("local") == booked
 
 
+@pytest.mark.simulates
 def test_merged_runs_follow_to_the_log_of_each_also_of_one_that_was_extended(place: Path) -> None:
     every = alone(place / "all")
     assert rows_of(every) == rows_of(place / "one") | rows_of(place / "two")
@@ -127,6 +129,7 @@ def test_merged_runs_follow_to_the_log_of_each_also_of_one_that_was_extended(pla
     assert content(place / "again") == content(place / "all"), "the order of paths does not count"
 
 
+@pytest.mark.simulates
 def test_a_derived_run_of_derived_runs_follows_to_the_same_logs(place: Path) -> None:
     sandbox.split(place / "all", place / "parts", fraction=0.5, seed=1, twins="skip")
     train, val = place / "parts" / "train", place / "parts" / "val"
@@ -377,6 +380,7 @@ def test_what_needs_a_recipe_refuses_a_derived_run_in_one_line(
     assert content(place / "all") == before
 
 
+@pytest.mark.simulates
 def test_the_command_line_derives_and_looks(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     asked = ("--policy", "random", "--where", "steps>=5", "--where", "episode != 0", "--json")

@@ -36,6 +36,7 @@ NAMES = {
     "dreamer": "ramp",
     "ogbench": "ramp.npz",
 }
+SEVERAL = ("webdataset", "dreamer")  # Formats of several files, which go on after a kill.
 VIEWS = [name for name, one in FORMATS.items() if "view" in one.kinds]
 
 
@@ -215,6 +216,35 @@ def test_tdmpc2_has_what_led_to_each_row(tmp_path: Path) -> None:
     assert read["task"][:, 0].tolist() == [0, 1, 0]
 
 
+def test_r2dreamer_has_what_its_buffer_samples_right(tmp_path: Path, ramped: Path) -> None:
+    """R2-Dreamer's buffer is torchrl's, filled row by row; it moves the actions by one."""
+    from torchrl.data.replay_buffers import LazyTensorStorage, ReplayBuffer
+    from torchrl.data.replay_buffers.samplers import SliceSampler
+
+    sandbox.export(ramped, "r2dreamer", tmp_path / "a.pt")
+    read = torch.load(tmp_path / "a.pt", weights_only=False)
+    assert read.batch_size == (sum(LONG),)
+    t = np.concatenate([np.arange(rows) for rows in LONG])
+    ends = np.isin(np.arange(len(t)), np.cumsum(LONG) - 1)
+    assert read["image"][:, 0, 0, 0].tolist() == (t + 1).tolist()
+    assert read["action"][:, 0].tolist() == np.where(ends, 0, t).tolist()
+    assert (read["is_first"][:, 0].numpy() == (t == 0)).all()
+    assert (read["is_last"][:, 0].numpy() == ends).all()
+    assert not read["is_terminal"].any()
+    slices = SliceSampler(
+        num_slices=8, end_key=None, traj_key="episode", truncated_key=None, strict_length=True
+    )
+    storage = LazyTensorStorage(max_size=200, ndim=2)
+    buffer = ReplayBuffer(storage=storage, sampler=slices, batch_size=8 * 4)
+    for n in range(len(read)):
+        buffer.extend(read[n : n + 1].unsqueeze(1))
+    part = buffer.sample().view(-1, 4)
+    seen, action = part["image"][:, 1:, 0, 0, 0].float() - 1, part["action"][:, :-1, 0]
+    assert torch.equal(part["reward"][:, 1:, 0], seen)
+    assert torch.equal(action, seen - 1)  # What led to the row.
+    assert (part["episode"] == part["episode"][:, :1]).all()
+
+
 def test_tdmpc2_refuses_episodes_of_several_lengths(ramped: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="these have 3 to 31 rows"):
         sandbox.export(ramped, "tdmpc2", tmp_path / "a.pt")
@@ -246,7 +276,7 @@ def test_webdataset_has_a_sample_for_each_episode(ramped: Path, tmp_path: Path) 
 def test_tar_files_have_a_size(
     ramped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sandbox.exports.webdataset.MOST_BYTES", 20_000)
+    monkeypatch.setattr("sandbox.exports.webdataset.MOST_BYTES", 3_000)
     out = sandbox.export(ramped, "webdataset", tmp_path / "a").path
     files = sorted(out.iterdir())
     assert len(files) > 2
@@ -384,9 +414,78 @@ def test_what_is_interrupted_leaves_nothing_and_can_be_done_again(
     out = tmp_path / "out" / NAMES[to]
     with pytest.raises(KeyboardInterrupt):
         sandbox.export(ramped, to, out, progress=stop)
-    assert [*out.parent.iterdir()] == []
+    assert [one.name for one in out.parent.iterdir()] == hidden(out) * (to in SEVERAL)
     assert sandbox.export(ramped, to, out).episodes >= len(LONG)
     assert [*out.parent.iterdir()] == [out]
+
+
+def hidden(out: Path) -> list[str]:
+    return [f".{out.name}.exporting"]
+
+
+@pytest.fixture(scope="module")
+def lengthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that makes several pieces of each format of several files."""
+    records = [episodes.record("a" * 64, n) for n in range(5)]
+    folder = tmp_path_factory.mktemp("lengthy")
+    return episodes.run(folder / "run", records, lengths=(3000, 2500), shard_episodes=2)
+
+
+KILLED = """
+import os, signal, sys, sandbox
+from sandbox.exports import webdataset
+webdataset.MOST_BYTES = 150_000
+workers = int(sys.argv[4])
+stop = lambda done, total: done == 3 and os.kill(os.getpid(), signal.SIGKILL)
+if __name__ == "__main__":
+    sandbox.export(*sys.argv[1:4], workers=workers, progress=stop)
+"""
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("to", SEVERAL)
+def test_a_killed_export_of_several_files_goes_on(
+    to: str, workers: str, lengthy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole pieces are kept, as they are; the bytes are those of one process that nobody kills."""
+    monkeypatch.setattr("sandbox.exports.webdataset.MOST_BYTES", 150_000)
+    out, whole = tmp_path / "out" / "a", sandbox.export(lengthy, to, tmp_path / "whole").path
+    done = python("-c", KILLED, str(lengthy), to, str(out), workers)
+    assert done.returncode == -9, done.stderr
+    stage = out.parent / hidden(out)[0]
+    notes = [json.loads(one.read_bytes())["files"] for one in (stage / "noted").glob("*.json")]
+    names = [name for files in notes for name in files]
+    kept = {name: (stage / out.name / name).stat().st_ino for name in names}
+    assert 0 < len(kept) < len([*whole.iterdir()]) + (workers == "2")
+    sandbox.export(lengthy, to, out, workers=int(workers))
+    assert [*out.parent.iterdir()] == [out]
+    assert kept.items() <= {one.name: one.stat().st_ino for one in out.iterdir()}.items()
+    assert {one.name: one.read_bytes() for one in out.iterdir()} == {
+        one.name: one.read_bytes() for one in whole.iterdir()
+    }
+
+
+def test_another_export_begins_anew(lengthy: Path, ramped: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out" / "a"
+    assert python("-c", KILLED, str(lengthy), "webdataset", str(out), "1").returncode == -9
+    sandbox.export(ramped, "webdataset", out)
+    with tarfile.open(out / "episodes-000000.tar") as tar:
+        assert len([name for name in tar.getnames() if name.endswith(".json")]) == len(LENGTHS)
+    assert [one.name for one in out.iterdir()] == ["episodes-000000.tar"]
+
+
+def test_a_piece_that_was_cut_is_written_again(lengthy: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out" / "a"
+    assert python("-c", KILLED, str(lengthy), "dreamer", str(out), "1").returncode == -9
+    cut = next((out.parent / hidden(out)[0] / "a").iterdir())
+    cut.write_bytes(cut.read_bytes()[:-9])
+    sandbox.export(lengthy, "dreamer", out)
+    assert np.load(out / cut.name)["reward"].shape == (1024,)
+
+
+def test_one_file_has_one_writer(ramped: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="swm is one file or table"):
+        sandbox.export(ramped, "swm", tmp_path / "a.h5", workers=2)
 
 
 def test_ctrl_c_is_said(ramped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -396,7 +495,7 @@ def test_ctrl_c_is_said(ramped: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(FORMATS["swm"], "write", stop)
     done = cli("export", ramped, "--to", "swm", "--out", tmp_path / "a.h5")
     assert (done.returncode, done.stderr) == (130, "")
-    assert "Nothing was written" in done.stdout
+    assert "Nothing is at the path" in done.stdout
     assert not (tmp_path / "a.h5").exists()
 
 
@@ -409,7 +508,7 @@ def test_a_killed_export_is_cleared_by_the_next(to: str, ramped: Path, tmp_path:
         f"sandbox.export({str(ramped)!r}, {to!r}, {str(out)!r}, progress=stop)"
     )
     assert python("-c", code).returncode == -9
-    assert [one.name for one in out.parent.iterdir()] == [f".{out.name}.exporting"]
+    assert [one.name for one in out.parent.iterdir()] == hidden(out)
     assert sandbox.export(ramped, to, out).episodes >= len(LONG)
     assert [*out.parent.iterdir()] == [out]
 
@@ -431,7 +530,11 @@ def test_a_full_disk_leaves_nothing(to: str, ramped: Path, tmp_path: Path) -> No
     done = python("-c", code)
     assert f"{out}: cannot be written: File too large. Nothing is there" in done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
-    assert [*out.parent.iterdir()] == []
+    left = hidden(out) * (to in SEVERAL)
+    assert [one.name for one in out.parent.iterdir()] == left
+    assert all(name in done.stderr for name in left)
+    assert sandbox.export(ramped, to, out).episodes >= len(LONG)
+    assert [*out.parent.iterdir()] == [out]
 
 
 def test_two_exports_to_one_path_do_not_meet(ramped: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from sandbox import durable, jsonfile
 from sandbox.errors import BudgetExhaustedError, FormatError, InvalidInputError, RunConflictError
 from sandbox.evidence import keys, log
 from sandbox.ledger import Ledger
-from sandbox.run.run import Run
+from sandbox.run.filling import Filling
 from sandbox.run.settle import recover
 from sandbox.run.stages import EXTENDED, Stages
 from sandbox.trajectory import ShardWriter
@@ -285,7 +285,7 @@ def interrupted(*args: Any) -> None:
 def test_an_extension_under_way_is_no_finished_run(five: Path) -> None:
     before = log.read(five)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Run, "_episode", interrupted)
+        patch.setattr(Filling, "_made", interrupted)
         with pytest.raises(KeyboardInterrupt):
             sandbox.extend(five, 8)
     folder = sandbox.open_run(five)

@@ -16,6 +16,7 @@ import sandbox
 from sandbox.errors import LedgerError, SandboxError
 from sandbox.ledger import Lease, Ledger, Usage, charge_id
 from sandbox.ledger.statement import statement
+from sandbox.run import filling
 from sandbox.run import run as runs
 from sandbox.run.folder import Folder
 from sandbox.run.recipe import Recipe
@@ -295,7 +296,7 @@ def test_recovering_posts_what_is_kept_gives_back_what_is_held_and_twice_changes
 
     seen: list[Any] = []
     with monkeypatch.context() as patch, opened(wanted, tmp_path / "run") as run:
-        patch.setattr(runs, "HOLD_BYTES", 0)
+        patch.setattr(filling, "HOLD_BYTES", 0)
         patch.setattr(Lease, "flush", dies)
         patch.setattr(runs, "settle", lambda *_: Settlement())
 
@@ -344,7 +345,7 @@ def test_what_a_full_disk_did_not_keep_is_not_charged(
     book.grant("lab", 10**9)
     monkeypatch.setattr(ShardWriter, "commit", full)
     with opened(wanted, tmp_path / "run") as run:
-        monkeypatch.setattr(runs, "HOLD_BYTES", 2 * 101 * run.source.schema.row_bytes)
+        monkeypatch.setattr(filling, "HOLD_BYTES", 2 * 101 * run.source.makers[0].schema.row_bytes)
         with pytest.raises(StorageError):
             run.generate()
     posts = [line for line in statement(book, "lab") if line["kind"] == "post"]
@@ -355,7 +356,7 @@ def test_what_a_full_disk_did_not_keep_is_not_charged(
 def test_credit_held_for_episodes_that_are_not_committed_pays_for_no_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "HOLD_BYTES", 1 << 30)
+    monkeypatch.setattr(filling, "HOLD_BYTES", 1 << 30)
     wanted, book = recipe(episodes=8, account="lab", admission="greedy"), Ledger()
     each = sandbox.quote(wanted, episodes=1).amount
     book.grant("lab", 3 * each + each // 2)

@@ -67,6 +67,7 @@ def opened_once(count: Mapping[str, int], run: Path) -> bool:
 # Each part of a run is read once.
 
 
+@pytest.mark.simulates
 def test_an_audit_parses_run_json_once_and_opens_every_shard_once(
     kept_run: Path, opened_files: Counter[str]
 ) -> None:
@@ -84,6 +85,7 @@ def test_verifying_parses_run_json_once_and_opens_every_shard_once(
     assert opened_once(opened_files, kept_run), opened_files
 
 
+@pytest.mark.simulates
 def test_generating_a_finished_run_parses_run_json_once_and_opens_every_shard_once(
     kept_run: Path, opened_files: Counter[str]
 ) -> None:

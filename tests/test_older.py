@@ -13,7 +13,7 @@ from running import content, recipe
 
 import sandbox
 from sandbox.dataset.windows import Windows
-from sandbox.errors import FormatError
+from sandbox.errors import FormatError, InvalidInputError
 from sandbox.report import coverage, preview
 from sandbox.run.folder import Folder
 from sandbox.sources import columns
@@ -79,6 +79,34 @@ def test_it_is_loaded_drawn_branched_and_covered(run: Path, tmp_path: Path) -> N
         assert sandbox.verify(tmp_path / made).faults == []
     preview.preview(Folder(run), tmp_path / "seen")
     assert sandbox.audit(run, trust=NO_LEDGER).report.faults == []
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in OLDER.glob("format_*")))
+def test_it_is_migrated_with_its_rows_records_and_proofs(name: str, tmp_path: Path) -> None:
+    older = shutil.copytree(OLDER / name, tmp_path / name)
+    made = sandbox.migrate(older, tmp_path / "new").path
+    again = sandbox.migrate(older, tmp_path / "none", compression="none").path
+    shutil.move(older, tmp_path / "gone")
+    for run in (made, again):
+        new, old = Folder(run), Folder(tmp_path / "gone")
+        assert {shard.reader.version for shard in new.shards()} == {FORMAT_VERSION}
+        for ours, theirs in zip(new.episodes(), old.episodes(), strict=True):
+            assert (ours.record, ours.digest) == (theirs.record, theirs.digest)
+            assert {*ours.rows} == {*theirs.rows}, "no column is invented"
+            for column, values in ours.rows.items():
+                assert values.tobytes() == theirs.rows[column].tobytes()
+        report = sandbox.verify(run, trust=NO_LEDGER)
+        assert (report.faults, report.diverged) == ([], [])
+        assert report.replayed == report.episodes == len(sandbox.Dataset(run)) > 0
+        assert any("are in the log of run" in text for text in report.checked)
+    assert len(Windows(made, 8)) == len(Windows(tmp_path / "gone", 8)) > 0
+    with pytest.raises(InvalidInputError, match="the newest"):
+        sandbox.migrate(made, tmp_path / "newer")
+    shard = made / "shards" / "shard-00000.h5"
+    before = shard.read_bytes()
+    shard.write_bytes(before[:-100])
+    assert sandbox.repair(made, origins=tmp_path / "gone").shards == [shard.name]
+    assert shard.read_bytes() == before
 
 
 def test_a_run_is_not_finished_with_other_columns(

@@ -1,5 +1,6 @@
 """A wheel, and a wheel from the sdist, list and make every environment."""
 
+import email
 import subprocess
 import sys
 import sysconfig
@@ -7,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from sandbox import catalogue
 
@@ -76,3 +78,19 @@ def test_the_wheel_carries_content_and_nothing_else(wheels: dict[str, Path]) -> 
         assert "sandbox/prices/1.yaml" in names
         assert "sandbox/py.typed" in names
         assert not [name for name in names if name.endswith((".h5", ".pyc", ".mp4", ".png"))]
+
+
+def test_newer_pythons_need_no_compiler_unless_simulation_is_asked_for(
+    wheels: dict[str, Path],
+) -> None:
+    for wheel in wheels.values():
+        with zipfile.ZipFile(wheel) as archive:
+            name = next(n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
+            said = email.message_from_bytes(archive.read(name))
+        needs = [Requirement(text) for text in said.get_all("Requires-Dist", [])]
+        assert said["Requires-Python"] == ">=3.11"
+        for version, extra, due in (("3.11", "", True), ("3.13", "", False), ("3.13", "sim", True)):
+            here = {"python_version": version, "extra": extra}
+            names = {n.name for n in needs if n.marker is None or n.marker.evaluate(here)}
+            assert ({"pybullet", "numba"} <= names) is due, (version, extra)
+            assert bool({"pybullet", "numba"} & names) is due, (version, extra)

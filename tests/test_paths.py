@@ -21,6 +21,7 @@ RECIPE = (
     f"format: 1\nenvironment: billiards\nscenario: {SHORT}\n"
     "policies: {random: 1}\nepisodes: 2\nseed: 1\n"
 )
+OLDER = Path(__file__).parent / "older" / "format_1"
 Calls = dict[str, Callable[[Callable[[str], Any]], Any]]
 CALLS: Calls = {  # Every public function, in an order in which each finds what it needs.
     "quote": lambda at: sandbox.quote(at("r.yaml")).amount,
@@ -42,6 +43,10 @@ CALLS: Calls = {  # Every public function, in an order in which each finds what 
         sandbox.split(at("run"), at("two"), fraction=0.5, twins="skip").train.episodes
     ),
     "recompress": lambda at: sandbox.recompress(at("run"), at("raw"), "none").run,
+    "card": lambda at: sandbox.card(at("run"), license="mit", pictures=False).not_drawn,
+    "publish": lambda at: sandbox.publish(at("run"), at("p"), pictures=False, keep_paths=True).told,
+    "repair": lambda at: sandbox.repair(at("few"), origins=at("run")).shards,
+    "migrate": lambda at: sandbox.migrate(str(OLDER), at("m")).run,
     "doctor": lambda at: sandbox.doctor([at("run"), at("raw")]).episodes,
     "diff": lambda at: sandbox.diff(at("run"), at("raw")).same,
     "sweep": lambda at: len(sandbox.sweep(at("r.yaml"), at("g"), {"seed": [1]}).cells),
@@ -52,6 +57,7 @@ CALLS: Calls = {  # Every public function, in an order in which each finds what 
     "Windows": lambda at: len(sandbox.Windows(at("run"), 4, ("reward",))),
     "export": lambda at: sandbox.export([at("run")], "swm", at("e.h5")).episodes,
     "view": lambda at: sandbox.view(at("run"), "swm", at("v.h5")).episodes,
+    "import_run": lambda at: sandbox.import_run(at("e.h5"), "swm", at("back")).episodes,
 }
 
 
@@ -72,8 +78,9 @@ def test_public_functions_take_text_paths_and_a_tilde_alike(
             return of(under / name)
 
         found.append([call(at) for call in CALLS.values()])
-        made = "all b drawn e.h5 few g lab.pub r.yaml raw run s two v.h5"
-        assert sorted(os.listdir(folder)) == made.split()
+        made = "all b back drawn e.h5 few g lab.pub m p r.yaml raw run s two v.h5"
+        shown = [name for name in os.listdir(folder) if name[0] != "."]  # Matplotlib has a cache.
+        assert sorted(shown) == made.split()
     assert found[0] == found[1] == found[2]
 
 

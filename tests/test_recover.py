@@ -39,10 +39,10 @@ FUNDS = prices.micro(5000)
 # to, it kills itself and all of these between keeping its nth episode and posting it.
 MAIN = """
 import os, signal
-from sandbox.run import run
+from sandbox.run import filling
 from sandbox.trajectory import ShardWriter
 
-run.BATCH, run.CHUNK, run.HOLD_BYTES = 5, 3, 20_000
+filling.BATCH, filling.CHUNK, filling.HOLD_BYTES = 5, 3, 20_000
 commit, last = ShardWriter.commit, [int(os.environ.get("DIES_AFTER", "0"))]
 
 def dying(self):

@@ -41,7 +41,7 @@ for command in (make.generate, make.quote, make.sweep):
     app.command(rich_help_panel=MAKE)(command)
 for command in (make.render, make.branch, make.surprises):
     app.command(rich_help_panel=MAKE)(command)
-for command in (make.extend, keep.subset, keep.merge, keep.split, keep.recompress):
+for command in (make.extend, keep.subset, keep.merge, keep.split, keep.recompress, keep.migrate):
     app.command(rich_help_panel=KEEP)(command)
 for command in (look.inspect, look.preview, look.coverage, look.envs, look.scenarios):
     app.command(rich_help_panel=LOOK)(command)
@@ -73,9 +73,12 @@ def reference(
         show.paths("Reference", paths)
 
 
-for command in (hand.export, hand.view):
+for command in (hand.export, hand.view, keep.card, hand.publish):
     app.command(rich_help_panel=HAND)(command)
-for command in (trust.verify, trust.audit, trust.prove, trust.recover, keep.doctor, keep.diff):
+for command in (trust.verify, trust.audit, trust.prove, trust.recover, keep.repair):
+    app.command(rich_help_panel=CHECK)(command)
+app.command("import", rich_help_panel=HAND)(hand.import_run)
+for command in (keep.doctor, keep.diff):
     app.command(rich_help_panel=CHECK)(command)
 app.add_typer(cache.cache_app, name="cache", rich_help_panel=LOOK)
 app.add_typer(trust.keys_app, name="keys", rich_help_panel=CHECK)

@@ -13,7 +13,7 @@ import typer
 from typer.models import ArgumentInfo, CommandInfo, OptionInfo
 
 import sandbox
-from sandbox import api, exporting, keeping, sweeping
+from sandbox import api, exporting, keeping, publishing, repairing, sweeping
 from sandbox.dataset.diagnosis import doctor
 from sandbox.report.reference import parsed, table
 from sandbox.run.watcher import Watcher
@@ -117,6 +117,8 @@ def functions() -> str:
         **vars(api),
         **vars(exporting),
         **vars(keeping),
+        **vars(repairing),
+        **vars(publishing),
         **vars(sweeping),
         "doctor": doctor,
     }  # In the order of the files.

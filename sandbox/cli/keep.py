@@ -1,9 +1,10 @@
-"""The commands that keep data: subset, merge, split, recompress, doctor, diff."""
+"""The commands that keep data: derive runs from others, repair, diagnose and compare them."""
 
 import json
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -11,17 +12,22 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from sandbox.cli.options import (
+    CardName,
     Compression,
     Json,
+    License,
     OutPath,
+    Pictures,
     RunPath,
     SigningKeyLabel,
+    TrustCode,
     listed,
     path,
 )
 from sandbox.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from sandbox.cli.progress import Display
     from sandbox.evidence.note import SigningKey
     from sandbox.keeping import DerivedRun
     from sandbox.run.record import Record
@@ -82,7 +88,10 @@ def subset(
     how = {"subset": asked | {"factors": factor or [], "where": where or []}}
     test = _tests(where or [])
     chosen: dict[str, Any] = {**asked, "factors": factors, "where": test, "how": how}
-    made = keeping.subset(runs, out, **chosen, compression=compression, key=_key(key))
+    with _watched("Choosing", out, as_json) as shown:
+        made = keeping.subset(
+            runs, out, **chosen, compression=compression, key=_key(key), progress=shown.update
+        )
     _print([made], as_json)
 
 
@@ -96,7 +105,10 @@ def merge(
     """Write the episodes of several runs of the same columns into one run; free of charge."""
     from sandbox import keeping
 
-    made = keeping.merge(runs, out, compression=compression, key=_key(key))
+    with _watched("Merging", out, as_json) as shown:
+        made = keeping.merge(
+            runs, out, compression=compression, key=_key(key), progress=shown.update
+        )
     _print([made], as_json)
 
 
@@ -121,16 +133,18 @@ def split(
     """Write the episodes of a run into two runs, to train on and to validate by."""
     from sandbox import keeping
 
-    made = keeping.split(
-        run,
-        out,
-        fraction=fraction,
-        seed=seed,
-        by=by,
-        twins=twins,
-        compression=compression,
-        key=_key(key),
-    )
+    with _watched("Splitting", out, as_json) as shown:
+        made = keeping.split(
+            run,
+            out,
+            fraction=fraction,
+            seed=seed,
+            by=by,
+            twins=twins,
+            compression=compression,
+            key=_key(key),
+            progress=shown.update,
+        )
     _print([made.train, made.val], as_json)
 
 
@@ -146,7 +160,76 @@ def recompress(
 
     if compression is None:
         raise InvalidInputError("give --compression zstd, gzip or none.")
-    _print([keeping.recompress(run, out, compression, key=_key(key))], as_json)
+    with _watched("Recompressing", out, as_json) as shown:
+        made = keeping.recompress(run, out, compression, key=_key(key), progress=shown.update)
+    _print([made], as_json)
+
+
+def migrate(
+    run: RunPath,
+    out: OutPath,
+    compression: Stored = None,
+    key: SigningKeyLabel = None,
+    as_json: Json = False,
+) -> None:
+    """Write the episodes of a run of an older format into a run of the newest; free of charge."""
+    from sandbox import keeping
+
+    with _watched("Migrating", out, as_json) as shown:
+        made = keeping.migrate(
+            run, out, compression=compression, key=_key(key), progress=shown.update
+        )
+    _print([made], as_json)
+
+
+def card(
+    run: RunPath,
+    licence: License = None,
+    name: CardName = None,
+    pictures: Pictures = True,
+    trust_code: TrustCode = False,
+    as_json: Json = False,
+) -> None:
+    """Write a run's README.md, which Hugging Face reads, with pictures."""
+    from sandbox import keeping
+    from sandbox.cli import show
+
+    made = keeping.card(run, license=licence, name=name, pictures=pictures, trust_code=trust_code)
+    if as_json:
+        paths = [str(path) for path in made.pictures]
+        print(json.dumps({**asdict(made), "path": str(made.path), "pictures": paths}))
+        return
+    show.paths("Card", [made.path, *made.pictures])
+    for text in made.not_drawn:
+        show.warn(f"Not drawn: {text}")
+
+
+def repair(
+    run: RunPath,
+    origins: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--from",
+            parser=path,
+            help="A run that this one comes from, renders or branches off; repeat for several.",
+        ),
+    ] = None,
+    trust_code: TrustCode = False,
+    as_json: Json = False,
+) -> None:
+    """Make lost or damaged shards of a run again, bit for bit and free of charge."""
+    from sandbox import repairing
+    from sandbox.cli import progress, show
+
+    with progress.display("Repairing", as_json, of="shards") as shown:
+        found = repairing.repair(
+            run, origins=origins or [], trust_code=trust_code, progress=shown.update
+        )
+    if as_json:
+        aside = None if found.aside is None else str(found.aside)
+        print(json.dumps({**asdict(found), "path": str(found.path), "aside": aside}))
+    else:
+        show.repaired(found)
 
 
 def doctor(
@@ -188,6 +271,19 @@ def diff(
         show.difference(found)
     if not found.none:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _watched(doing: str, out: Path, as_json: bool) -> Generator["Display"]:
+    """Show progress; after Ctrl-C say how to go on, and exit with status 130."""
+    from sandbox.cli import progress, show
+
+    try:
+        with progress.display(doing, as_json) as shown:
+            yield shown
+    except KeyboardInterrupt:
+        show.note(f"Stopped. {out} is not finished; run the same command again to continue.")
+        raise typer.Exit(130) from None
 
 
 def _factor(text: str) -> tuple[str, Any]:

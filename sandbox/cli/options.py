@@ -102,6 +102,21 @@ TrustCode = Annotated[
         "Trust whoever gave you the run.",
     ),
 ]
+License = Annotated[
+    str | None,
+    typer.Option(
+        "--license",
+        help="Licence of the data, as Hugging Face names it, such as cc-by-4.0; default: that of "
+        "the card that is there.",
+    ),
+]
+CardName = Annotated[
+    str | None,
+    typer.Option(help="What the data is called; default: that of the card, or its environment."),
+]
+Pictures = Annotated[
+    bool, typer.Option("--pictures/--no-pictures", help="Draw coverage and some episodes.")
+]
 SigningKeyLabel = Annotated[
     str | None,
     typer.Option("--key", help="Label of the key that signs; default: the key `default`, if any."),

@@ -14,6 +14,9 @@ from sandbox.errors import line
 if TYPE_CHECKING:
     from sandbox.dataset.diagnosis import Diagnosis
     from sandbox.exports.formats import Exported
+    from sandbox.imports.take import ImportedRun
+    from sandbox.publishing import Published
+    from sandbox.repairing import Repaired
     from sandbox.report.coverage import Coverage
     from sandbox.report.difference import Difference
     from sandbox.run.bill import Bill, Quote
@@ -133,7 +136,7 @@ def quote(recipe: "Recipe", quoted: "Quote", done: int) -> None:
     what = f"{recipe.episodes - done} episodes"
     if recipe.credits is not None:
         what = f"{prices.credits(quoted.amount)} credits, which surely pay these episodes"
-    title = f"Quote: {what} of {recipe.environment}{kept}; account {recipe.account}"
+    title = f"Quote: {what} of {recipe.named}{kept}; account {recipe.account}"
     items(title, quoted.quantities, "exactly" if quoted.exact else "at most", quoted.price_version)
     if quoted.expected_episodes is not None:
         note(
@@ -182,14 +185,52 @@ def exported(found: "Exported") -> None:
     same = [f"{name} as {place}" for name, place in found.columns.items() if name != place]
     kept = [name for name, place in found.columns.items() if name == place]
     note(f"Columns: {', '.join(same + kept)}.")
-    reasons: dict[str, list[str]] = {}
-    for name, why in found.left_out.items():
-        reasons.setdefault(why, []).append(name)
-    for why, names in reasons.items():
-        note(f"Left out: {', '.join(names)}: {why}.")
+    for text in found.notes:
+        note(f"Note: {text}")
+    _left_out(found.left_out)
     if found.too_short:
         note(f"Left out: {found.too_short:,} episodes, which have too few rows for the format.")
     paths("Export", [found.path])
+
+
+def published(found: "Published") -> None:
+    """Print where a run was laid out, what is not there, what it tells, and how to upload it."""
+    note(f"Published: {found.path}, {found.size_bytes / 1e6:,.1f} MB")
+    for text in found.left_out:
+        note(f"Left out: {text}")
+    for text in found.told:
+        note(f"It tells: {text}")
+    for text in found.not_drawn:
+        warn(f"Not drawn: {text}")
+    note(f"Upload it with: {found.command}")
+
+
+def repaired(found: "Repaired") -> None:
+    """Print what was repaired in a run."""
+    if not found.shards and not found.records:
+        note(f"{found.path}: every shard is as its log says; nothing was done.")
+    for name in (*found.shards, *found.records):
+        note(f"Made again, to the byte: shards/{name}")
+    if found.shards or found.records:
+        aside = "" if found.aside is None else f" What was replaced is in {found.aside}."
+        note(f"Nothing was charged.{aside}")
+
+
+def imported(found: "ImportedRun", source: str) -> None:
+    """Print what an import holds, what it leaves out, and that it proves nothing."""
+    note(f"{found.path}: {found.episodes:,} episodes, {found.rows:,} rows, imported from {source}.")
+    note(f"Columns: {', '.join(f'{n} from {at}' for n, at in found.columns.items())}.")
+    _left_out(found.left_out)
+    note("Nothing shows how these rows were made: they cannot be verified, and were not charged.")
+
+
+def _left_out(reasons: Mapping[str, str]) -> None:
+    """Print what was left out, by the reason."""
+    names: dict[str, list[str]] = {}
+    for name, why in reasons.items():
+        names.setdefault(why, []).append(name)
+    for why, several in names.items():
+        note(f"Left out: {', '.join(several)}: {why}.")
 
 
 def report(report: "Report") -> None:
@@ -203,7 +244,9 @@ def report(report: "Report") -> None:
     for text in report.checked:
         OUT.print(f"[green]checked:[/] {_plain(text)}", soft_wrap=True, highlight=False)
     verdict = "[bold green]VERIFIED[/]:"
-    if report.faults:
+    if {*report.kinds} == {"import"}:
+        verdict = "[bold yellow]IMPORTED[/], not verified:"
+    elif report.faults:
         verdict = f"[bold red]FAILED[/]: {_plain(report.counted())}; of"
     OUT.print(
         f"{verdict} {report.episodes:,} episodes ({report.rows:,} rows) re-hashed, "
@@ -339,6 +382,8 @@ def summary(facts: Mapping[str, Any]) -> None:
         f"{facts['rows']:,} rows in {facts['shards']} shards, {facts['bytes']:,} bytes "
         f"({ratio:.1f} times smaller than raw), {prices.credits(facts['charge_micro'])} credits."
     )
+    if facts["imported"]:
+        note(f"{facts['imported']}; nothing shows how they were made.")
     columns = [
         {
             "column": c["name"],
@@ -354,7 +399,7 @@ def summary(facts: Mapping[str, Any]) -> None:
         {
             "policy": p["policy"],
             "episodes": p["episodes"],
-            "success": f"{p['success']:.0%}",
+            "success": "unknown" if p["success"] is None else f"{p['success']:.0%}",
             "mean steps": f"{p['mean_steps']:.1f}",
             "mean return": f"{p['mean_return']:.2f}",
             "credits": prices.credits(p["charge_micro"]),

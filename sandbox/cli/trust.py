@@ -80,13 +80,16 @@ def list_(as_json: Json = False) -> None:
 
 def recover(run: RunPath, key: SigningKeyLabel = None, as_json: Json = False) -> None:
     """Settle a run after a crash: charge what is kept, release what is held; repeating is safe."""
+    from sandbox import api
     from sandbox.cli import show
     from sandbox.evidence import keys
     from sandbox.ledger import Ledger
+    from sandbox.report import card
     from sandbox.run.settle import recover as settle
 
     signer = keys.default() if key is None else keys.load(key)
     done = settle(run, Ledger(), signer)
+    card.refresh(api.open_run(run))
     if as_json:
         print(json.dumps(asdict(done)))
     else:
@@ -104,7 +107,11 @@ def verify(
     ],
     sample: Annotated[
         int | None,
-        typer.Option(min=0, help="Number of episodes to replay, evenly spread; default: all."),
+        typer.Option(
+            min=0,
+            help="Number of episodes to replay, evenly spread; default: all, or none without "
+            "PyBullet.",
+        ),
     ] = None,
     key: KeysRequired = None,
     checkpoint: Published = None,

@@ -196,7 +196,8 @@ class _Seen:
             self._say("version", n, f"was simulated in another determinism class, {made[:16]}.")
         if record.branch is None:
             named = f"{self._where}, episode {n}"
-            self._starts[record.environment, record.seed].append(named)
+            if record.seed is not None:
+                self._starts[record.environment, record.seed].append(named)
             split = f"{record.environment} {record.split or 'without a split'}"
             self._frames[split].append(np.array([*_frames(rows)], np.uint64))
 

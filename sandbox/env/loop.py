@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from sandbox import digest
+from sandbox import digest, simulator
 from sandbox import observation as modality
 from sandbox.arguments import checked
 from sandbox.env import copying, costs, declared, disturb, exits, observed, past, snapshots, start
@@ -37,8 +37,7 @@ class SandboxEnv(Task):
     A subclass says what its scene holds and what it means; the loop here is final.
 
     Args:
-        scenario: the name of a scenario, a path to one, its content as a mapping, or None: only
-            the layout varies.
+        scenario: a scenario's name, path, or content as a mapping; None: only the layout varies.
         split: one of the scenario's splits, or None.
         observation: `proprio`, `factors` (those that are numbers, hidden otherwise) or a name of
             modality.PICTURES; or a list of these, for a Dict.
@@ -49,8 +48,7 @@ class SandboxEnv(Task):
         budget: credits that this environment may spend in its life; None sets no limit.
         render_mode: `rgb_array` or None.
         reward: `dense`, or `sparse`: -1 until success, then 0.
-        actions: `clip` takes an action outside [-1, 1] as the nearest inside, which is logged;
-            `refuse` refuses it.
+        actions: what an action outside [-1, 1] is: `clip`, the nearest inside, logged; `refuse`.
         labels: whether the world adds up contact impulses for `labels`.
         meter: counts and pays in place of `account` and `budget`.
         label: what the charges of its episodes are called in statements, such as sweep-3.
@@ -99,6 +97,7 @@ class SandboxEnv(Task):
         actions: str = "clip",
         label: str | None = None,
     ) -> None:
+        simulator.require()  # Before a ledger is opened.
         self.keywords: dict[str, Any] = {
             "scenario": scenario,
             "split": split,
@@ -120,8 +119,7 @@ class SandboxEnv(Task):
         self.physics_steps = self.physics_hz // self.control_hz
         self.variation_space = VariationSpace(self.factors)
         self.action_space = spaces.Box(-1.0, 1.0, (self.action_size,), np.float32)
-        self.world = World()
-        self.world.feels = labels
+        self.world = World(feels=labels)
         size, drawn = modality.checked_size(image_size), render_mode is not None
         self.pictures = Pictures(self.modalities, camera, size, renderer, drawn, self.world)
         self._observe_as(single=isinstance(observation, str))
@@ -429,11 +427,10 @@ class SandboxEnv(Task):
         else:
             observation = {name: self._observe(name) for name in self.columns}
         self.done = bool(self.success())
-        success = np.bool_(self.done)
         info = {
             "state": np.array(self.row),
-            "success": success,
-            "is_success": success,  # As Stable-Baselines3 and LeRobot call it.
+            "success": np.array(self.done),  # stable-worldmodel takes no NumPy boolean.
+            "is_success": np.array(self.done),  # As Stable-Baselines3 and LeRobot call it.
             "charged": np.int64(charged),
             "balance": np.int64(self.meter.balance),
         }

@@ -1,6 +1,6 @@
 """DreamerV3: the chunks of its replay buffer, .npz files of 1,024 rows that follow each other."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from sandbox.exports import columns as known
 from sandbox.exports import npz
 from sandbox.exports.formats import Job, Kind, Plan
+from sandbox.exports.pieces import Piece, Told
 from sandbox.trajectory import Rows, Schema
 
 CHUNK_ROWS = 1024
+PIECE_CHUNKS = 4  # That a process writes at once.
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _FLAGS = ("terminated", "truncated")
 Arrays = dict[str, NDArray[Any]]
@@ -34,37 +36,63 @@ class Dreamer:
 
     def plan(self, schema: Schema, kind: Kind, asked: bool, out: Path) -> Plan:
         """Return observations, and others if they are asked for; pictures are `image`."""
-        known.needed(schema, ["action", "reward", *_FLAGS], self.name)
-        seen = known.observations(schema, self.name)
-        held, left = dict[str, str](), dict[str, str]()
-        for name in schema.names:
-            if name == "truncated":
-                held[name] = "is_last"
-            elif name == "terminated":
-                held[name] = "is_last, is_terminal"
-            elif name in (*seen, "action", "reward") or asked:
-                held[name] = "image" + name[6:] if name.split(".")[0] == "pixels" else name
-            else:
-                left[name] = "the agent takes what is observed; --columns adds others"
-        return Plan(held, left)
+        return plan(schema, self.name, asked)
 
-    def write(self, job: Job) -> None:
-        """Write the chunks; each name has the next one's id."""
-        job.path.mkdir()
-        total, waiting, chunk = sum(job.lengths), list[Arrays](), 0
-        for _, rows in job.episodes():
-            waiting.append(_arranged(rows, job.plan.held))
+    def pieces(self, job: Job) -> list[Piece]:
+        """Return pieces of some chunks each; an episode counts where its last row is."""
+        ends, size = np.cumsum(job.lengths), CHUNK_ROWS * PIECE_CHUNKS
+        whose = (ends - 1) // size
+        return [
+            Piece(n, tuple(np.flatnonzero(whose == n).tolist())) for n in range(int(whose[-1]) + 1)
+        ]
+
+    def write_piece(self, job: Job, piece: Piece, folder: Path) -> Told:
+        """Write some chunks; each name has the next one's id."""
+        ends, size = np.cumsum(job.lengths), CHUNK_ROWS * PIECE_CHUNKS
+        first, end = piece.number * size, min((piece.number + 1) * size, int(ends[-1]))
+        low, high = np.searchsorted(ends, [first, end - 1], side="right").tolist()
+        waiting, chunk = list[Arrays](), first // CHUNK_ROWS
+        for place in range(low, high + 1):
+            begin = int(ends[place]) - job.lengths[place]
+            rows = job.dataset.rows(job.numbers[place], [*job.plan.held])
+            kept = slice(max(0, first - begin), end - begin)
+            whole = arranged(rows, job.plan.held)
+            waiting.append({name: values[kept] for name, values in whole.items()})
             while sum(len(part["reward"]) for part in waiting) >= CHUNK_ROWS:
                 whole = _joined(waiting)
                 chunk += 1
-                _write(job.path, chunk, total, {n: x[:CHUNK_ROWS] for n, x in whole.items()})
-                waiting = [{n: x[CHUNK_ROWS:] for n, x in whole.items()}]
+                some = {name: x[:CHUNK_ROWS] for name, x in whole.items()}
+                _write(folder, chunk, int(ends[-1]), some)
+                waiting = [{name: x[CHUNK_ROWS:] for name, x in whole.items()}]
+            if place in piece.places:
+                job.done()
         rest = _joined(waiting)
         if len(rest["reward"]):
-            _write(job.path, chunk + 1, total, rest)
+            _write(folder, chunk + 1, int(ends[-1]), rest)
+        return {}
+
+    def finish(self, job: Job, pieces: Sequence[Piece], told: Sequence[Told]) -> None:
+        """Write nothing more: the chunks lead to each other."""
 
 
-def _arranged(rows: Rows, held: Mapping[str, str]) -> Arrays:
+def plan(schema: Schema, format: str, asked: bool) -> Plan:
+    """Return what the formats of Dreamers hold; see `Format.plan`."""
+    known.needed(schema, ["action", "reward", *_FLAGS], format)
+    seen = known.observations(schema, format)
+    held, left = dict[str, str](), dict[str, str]()
+    for name in schema.names:
+        if name == "truncated":
+            held[name] = "is_last"
+        elif name == "terminated":
+            held[name] = "is_last, is_terminal"
+        elif name in (*seen, "action", "reward") or asked:
+            held[name] = "image" + name[6:] if name.split(".")[0] == "pixels" else name
+        else:
+            left[name] = "the agent takes what is observed; --columns adds others"
+    return Plan(held, left)
+
+
+def arranged(rows: Rows, held: Mapping[str, str]) -> Arrays:
     """Return an episode's rows under the names of the format."""
     found: Arrays = {}
     for name, place in held.items():

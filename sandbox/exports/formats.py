@@ -1,6 +1,6 @@
 """What a format is, and what an export to it needs and tells."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -20,10 +20,12 @@ class Plan:
     Attributes:
         held: where each column goes in the format, in words of the format.
         left_out: why a column is left out.
+        notes: what else a user should know, a sentence each, such as what is not exact.
     """
 
     held: Mapping[str, str]
     left_out: Mapping[str, str] = field(default_factory=dict[str, str])
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Exported:
         columns: where each column is in the format.
         left_out: the columns that it lacks, and why.
         too_short: number of episodes that were left out, because they have too few rows.
+        notes: what is not exact, a sentence each.
     """
 
     path: Path
@@ -51,6 +54,7 @@ class Exported:
     columns: Mapping[str, str]
     left_out: Mapping[str, str]
     too_short: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,9 +92,16 @@ class Job:
         Args:
             columns: the columns to read; by default those that the format holds.
         """
+        for place, rows in self.some(range(len(self.numbers)), columns):
+            yield self.numbers[place], rows
+
+    def some(
+        self, places: Iterable[int], columns: Sequence[str] | None = None
+    ) -> Iterator[tuple[int, Rows]]:
+        """Yield place and rows of the episodes at some places of the export, as `episodes` does."""
         names = [*self.plan.held] if columns is None else list(columns)
-        for number in self.numbers:
-            yield number, self.dataset.rows(number, names)
+        for place in places:
+            yield place, self.dataset.rows(self.numbers[place], names)
             self.done()
 
 
@@ -135,6 +146,10 @@ class Format(Protocol):
             InvalidInputError: the format forbids a name, or cannot hold these columns.
         """
         ...
+
+
+class Whole(Format, Protocol):
+    """A format that is written at once, by one process: most are one file."""
 
     def write(self, job: Job) -> None:
         """Write the episodes to `job.path`, and call `job.done` after each.

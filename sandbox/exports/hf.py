@@ -10,10 +10,11 @@ from sandbox import durable
 from sandbox.errors import InvalidInputError
 from sandbox.exports import parquet
 from sandbox.exports.formats import Job, Kind, Plan, about
+from sandbox.exports.pieces import Piece, Told, by_size
 from sandbox.trajectory import Column, Rows, Schema
 
 GROUP_BYTES = 64 << 20  # Of rows, uncompressed, that are written together,
-FILE_BYTES = 1 << 29  # and in one file.
+FILE_BYTES = 1 << 28  # and in one file.
 PLACE = "episode"  # The column that counts the episodes of the export.
 _SPLIT = re.compile(r"\w+(\.\w+)*")
 
@@ -41,67 +42,54 @@ class HuggingFace:
             held[column.name] = f"{column.name}{image}"
         return Plan(held)
 
-    def write(self, job: Job) -> None:
-        """Write `data/SPLIT-NNNNN.parquet` and a README.md that names the splits."""
-        (job.path / "data").mkdir(parents=True)
+    def pieces(self, job: Job) -> list[Piece]:
+        """Return the files: each has episodes of one split."""
+        return by_size(job, FILE_BYTES, [_split(job, number) for number in job.numbers])
+
+    def write_piece(self, job: Job, piece: Piece, folder: Path) -> Told:
+        """Write a file `data/SPLIT-NNNNN.parquet`."""
+        from pyarrow.parquet import ParquetWriter
+
+        (folder / "data").mkdir()
         columns = [job.dataset.schema[name] for name in job.plan.held]
-        files, splits = _Files(job.path / "data", columns), list[str]()
+        table = _table(columns)
+        path = folder / "data" / f"{piece.group}-{piece.number:05d}.parquet"
+        file = ParquetWriter(path, table, compression="zstd")
         try:
-            for place, (number, rows) in enumerate(job.episodes()):
-                split = str(about(job.dataset, number).get("split", "train"))
-                if not _SPLIT.fullmatch(split):
-                    raise InvalidInputError(
-                        f"split {split!r}: Hugging Face allows letters, digits, '_' and '.' in its "
-                        "name. Leave it out by `split`, or name it otherwise."
-                    )
-                splits += [] if split in splits else [split]
-                files.add(split, place, rows)
+            for place, rows in job.some(piece.places):
+                _add(file, table, columns, place, rows)
         finally:
-            files.close()
+            file.close()
+        return {}
+
+    def finish(self, job: Job, pieces: Sequence[Piece], told: Sequence[Told]) -> None:
+        """Write a README.md that names the splits."""
+        splits = list(dict.fromkeys(piece.group for piece in pieces))
         durable.create(job.path / "README.md", _card(splits).encode())
 
 
-class _Files:
-    """The Parquet files of each split, of which one of each is open.
+def _split(job: Job, number: int) -> str:
+    """Return the split of an episode; InvalidInputError if no split may be called so."""
+    split = str(about(job.dataset, number).get("split", "train"))
+    if not _SPLIT.fullmatch(split):
+        raise InvalidInputError(
+            f"split {split!r}: Hugging Face allows letters, digits, '_' and '.' in its name. Leave "
+            "it out by `split`, or name it otherwise."
+        )
+    return split
 
-    Args:
-        folder: the folder of the files.
-        columns: the columns.
-    """
 
-    def __init__(self, folder: Path, columns: Sequence[Column]) -> None:
-        self._folder, self._columns = folder, columns
-        self._table = _table(columns)
-        self._open: dict[str, Any] = {}
-        self._sizes: dict[str, int] = {}
-        self._counts: dict[str, int] = {}
+def _add(file: Any, table: Any, columns: Sequence[Column], place: int, rows: Rows) -> None:
+    """Write the rows of an episode, as a group or some."""
+    import pyarrow as pa
 
-    def add(self, split: str, place: int, rows: Rows) -> None:
-        """Write the rows of an episode, as a group or some."""
-        import pyarrow as pa
-        from pyarrow.parquet import ParquetWriter
-
-        if self._sizes.get(split, FILE_BYTES) >= FILE_BYTES:
-            if split in self._open:
-                self._open.pop(split).close()
-            count = self._counts[split] = self._counts.get(split, -1) + 1
-            path = self._folder / f"{split}-{count:05d}.parquet"
-            self._open[split] = ParquetWriter(path, self._table, compression="zstd")
-            self._sizes[split] = 0
-        total = len(next(iter(rows.values())))
-        step = max(1, GROUP_BYTES // sum(column.row_bytes for column in self._columns))
-        for start in range(0, total, step):
-            some = {name: values[start : start + step] for name, values in rows.items()}
-            arrays = [parquet.array(column, some[column.name]) for column in self._columns]
-            places = pa.array([place] * len(arrays[0]), pa.int64())
-            table = pa.Table.from_arrays([places, *arrays], schema=self._table)
-            self._open[split].write_table(table)
-            self._sizes[split] += table.nbytes
-
-    def close(self) -> None:
-        """Close the files."""
-        for file in self._open.values():
-            file.close()
+    total = len(next(iter(rows.values())))
+    step = max(1, GROUP_BYTES // sum(column.row_bytes for column in columns))
+    for start in range(0, total, step):
+        some = {name: values[start : start + step] for name, values in rows.items()}
+        arrays = [parquet.array(column, some[column.name]) for column in columns]
+        places = pa.array([place] * len(arrays[0]), pa.int64())
+        file.write_table(pa.Table.from_arrays([places, *arrays], schema=table))
 
 
 def _table(columns: Sequence[Column]) -> Any:

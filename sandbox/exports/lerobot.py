@@ -1,7 +1,9 @@
-"""LeRobot v3: Parquet files of steps with pictures as PNG, and what is known of them in `meta/`."""
+"""LeRobot v3: Parquet files of steps with pictures as PNG, or films, and what is known of them."""
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,17 @@ from numpy.typing import NDArray
 from sandbox import catalogue, durable
 from sandbox.errors import InvalidInputError
 from sandbox.exports import columns as known
-from sandbox.exports import parquet
+from sandbox.exports import film, parquet
+from sandbox.exports.film import Film
 from sandbox.exports.formats import Job, Kind, Plan, about
 from sandbox.exports.moments import Moments
+from sandbox.exports.pieces import Piece, Told, by_size
 from sandbox.trajectory import Column, Rows, Schema
 
 FILE_MB, FILES = 100, 1000  # Size of a data file; number of them in a folder.
+FILE_BYTES = FILE_MB << 20  # Of its rows, unpacked.
 _DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+_FILM = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 _SEEN = "observation.state"
 _COUNTS = ("frame_index", "episode_index", "index", "task_index")
 _INDEXED = {  # What pandas keeps of a table whose index is the column `task`.
@@ -32,12 +38,18 @@ _INDEXED = {  # What pandas keeps of a table whose index is the column `task`.
 _ENDS = ("terminated", "truncated")
 
 
+@dataclass(frozen=True)
 class LeRobot:
     """A folder that `LeRobotDataset` reads: a frame for each step, T for T+1 rows.
 
     A frame has an observation, the action taken at it, and as `next.reward` and `next.done` what
     came of it. The last observation of an episode, at which no action is taken, is left out.
+
+    Attributes:
+        video: whether pictures are films, which are not exact.
     """
+
+    video: bool = False
 
     name = "lerobot"
     reader = "lerobot 0.6.1"
@@ -45,7 +57,11 @@ class LeRobot:
     ending = ""
     shortest = 2
     compressions: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ("pyarrow",)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The packages that it imports."""
+        return ("pyarrow", "av") if self.video else ("pyarrow",)
 
     def plan(self, schema: Schema, kind: Kind, asked: bool, out: Path) -> Plan:
         """Return colour pictures and vectors; the format has no other arrays."""
@@ -67,31 +83,122 @@ class LeRobot:
             else:
                 held[name] = names.get(name, f"observation.{name}")
         _refuse_same(held)
-        return Plan(held, left)
+        if not self.video:
+            return Plan(held, left)
+        films = _films(schema, held)
+        return Plan(held, left, (f"{', '.join(films)} as films: {film.SAID}.",))
 
-    def write(self, job: Job) -> None:
-        """Write the data files, then what is known of them."""
-        columns = _columns(job)
-        files, tasks = _Files(job.path, columns), list[str]()
+    def pieces(self, job: Job) -> list[Piece]:
+        """Return the data files, of some size each."""
+        _rate(job)  # Refuses several before anything is written.
+        return by_size(job, FILE_BYTES)
+
+    def write_piece(self, job: Job, piece: Piece, folder: Path) -> Told:
+        """Write a data file; return how often each level occurs in its pictures."""
+        columns, tasks, rate = _columns(job), _tasks(job), _rate(job)
+        starts, known, moments = _starts(job), [*dict.fromkeys(tasks)], Moments(1)
+        pictures = [column for column in columns if parquet.is_image(column)]
+        kept = [one for one in columns if not (self.video and one in pictures)]
+        with ExitStack() as stack:
+            file = _File(_made(folder, _DATA, piece.number), kept)
+            stack.callback(file.close)
+            films = dict[str, Film]()
+            for one in pictures if self.video else ():
+                path = _made(folder, _FILM, piece.number, one.name)
+                films[one.name] = Film(path, rate, (one.shape[0], one.shape[1]))
+                stack.callback(films[one.name].close)
+            for place, rows in job.some(piece.places):
+                task = known.index(tasks[place])
+                frames = _frames(job.plan.held, rows, place, starts[place], task, rate)
+                file.add(frames)
+                for name, made in films.items():
+                    made.add(frames[name])
+                moments.add({one.name: frames[one.name] for one in pictures})
+        return {"levels": moments.levels()}
+
+    def finish(self, job: Job, pieces: Sequence[Piece], told: Sequence[Told]) -> None:
+        """Write what is known of the data; numbers, which are small, are read again."""
+        columns, tasks, rate, starts = _columns(job), _tasks(job), _rate(job), _starts(job)
+        known = [*dict.fromkeys(tasks)]
         moments = Moments(sum(job.lengths) - len(job.numbers))
-        episodes: list[dict[str, Any]] = []
-        rate, start = _rate(job), 0
-        try:
-            for place, (number, rows) in enumerate(job.episodes()):
-                task = str(about(job.dataset, number).get("environment", "task")).replace("_", " ")
-                tasks += [] if task in tasks else [task]
-                count = len(rows["action"]) - 1
-                frames = _frames(job.plan.held, rows, place, start, tasks.index(task), rate)
-                at = files.add(frames)
-                moments.add(frames)
-                spans = {"dataset_from_index": start, "dataset_to_index": start + count}
-                episodes.append(
-                    {"episode_index": place, "tasks": [task], "length": count, **at, **spans}
-                )
-                start += count
-        finally:
-            files.close()
-        _meta(job, columns, tasks, episodes, moments, rate)
+        numbers = [n for n in job.plan.held if not parquet.is_image(job.dataset.schema[n])]
+        held = {name: job.plan.held[name] for name in numbers}
+        for place, number in enumerate(job.numbers):
+            rows = job.dataset.rows(number, numbers)
+            task = known.index(tasks[place])
+            moments.add(_frames(held, rows, place, starts[place], task, rate))
+        for one in told:
+            moments.add_levels(one["levels"])
+        films = [c.name for c in columns if self.video and parquet.is_image(c)]
+        _meta(job, columns, known, _episodes(job, pieces, films, rate), moments, rate, films)
+
+
+def _episodes(
+    job: Job, pieces: Sequence[Piece], films: Sequence[str], rate: int
+) -> list[dict[str, Any]]:
+    """Return what is known of each episode, such as its files, and where it is in its films."""
+    tasks, starts, lengths = _tasks(job), _starts(job), job.lengths
+    found = dict[int, dict[str, Any]]()
+    for piece in pieces:
+        chunk, number = divmod(piece.number, FILES)
+        for place in piece.places:
+            start, count = starts[place], lengths[place] - 1
+            found[place] = {
+                "episode_index": place,
+                "tasks": [tasks[place]],
+                "length": count,
+                "data/chunk_index": chunk,
+                "data/file_index": number,
+                "dataset_from_index": start,
+                "dataset_to_index": start + count,
+            }
+            first = start - starts[piece.places[0]]
+            for name in films:
+                found[place] |= {
+                    f"videos/{name}/chunk_index": chunk,
+                    f"videos/{name}/file_index": number,
+                    f"videos/{name}/from_timestamp": first / rate,
+                    f"videos/{name}/to_timestamp": (first + count) / rate,
+                }
+    return [found[place] for place in range(len(lengths))]
+
+
+def _made(folder: Path, named: str, piece: int, key: str = "") -> Path:
+    """Return the path of a file of a piece, in a folder that is made."""
+    chunk, number = divmod(piece, FILES)
+    path = folder / named.format(chunk_index=chunk, file_index=number, video_key=key)
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def _films(schema: Schema, held: Mapping[str, str]) -> list[str]:
+    """Return the columns that become films.
+
+    Raises:
+        InvalidInputError: there is none, or one is not as films are.
+    """
+    found = [schema[name] for name in held if parquet.is_image(schema[name])]
+    if not found:
+        raise InvalidInputError("lerobot: there are no pictures to make films of; leave out video.")
+    for column in found:
+        if column.shape[2:] != (3,) or column.shape[0] % 2 or column.shape[1] % 2:
+            raise InvalidInputError(
+                f"lerobot: column {column.name} has pictures of {column.shape}, and a film has an "
+                "even height and width, and three colours; leave out video."
+            )
+    return [column.name for column in found]
+
+
+def _tasks(job: Job) -> list[str]:
+    """Return the task of each episode: the name of its environment, in words."""
+    told = (about(job.dataset, number).get("environment", "task") for number in job.numbers)
+    return [str(one).replace("_", " ") for one in told]
+
+
+def _starts(job: Job) -> list[int]:
+    """Return the first frame of each episode."""
+    steps = np.array(job.lengths) - 1
+    return (np.cumsum(steps) - steps).tolist()
 
 
 def _refuse_same(held: Mapping[str, str]) -> None:
@@ -151,48 +258,35 @@ def _rate(job: Job) -> int:
     return rates.pop()
 
 
-class _Files:
-    """The data files, of which one is open.
+class _File:
+    """A data file that is being written.
 
     Args:
-        folder: the folder of the dataset.
+        path: the file.
         columns: the features.
     """
 
-    def __init__(self, folder: Path, columns: Sequence[Column]) -> None:
+    def __init__(self, path: Path, columns: Sequence[Column]) -> None:
         import pyarrow as pa
+        from pyarrow.parquet import ParquetWriter
 
-        self._folder, self._columns = folder, columns
+        self._columns = columns
         features = {column.name: parquet.feature(column) for column in columns}
         fields = [pa.field(column.name, parquet.kind(column)) for column in columns]
         told = json.dumps({"info": {"features": features}})
         self._table = pa.schema(fields, metadata={"huggingface": told})
-        self._file: Any = None
-        self._count, self._size = 0, 0
+        self._file = ParquetWriter(path, self._table, compression="snappy")
 
-    def add(self, frames: Mapping[str, NDArray[Any]]) -> dict[str, int]:
-        """Write the frames of an episode; return in which file they are."""
+    def add(self, frames: Mapping[str, NDArray[Any]]) -> None:
+        """Write the frames of an episode."""
         import pyarrow as pa
-        from pyarrow.parquet import ParquetWriter
 
-        if self._file is None or self._size >= FILE_MB << 20:
-            self.close()
-            chunk, file = divmod(self._count, FILES)
-            path = self._folder / _DATA.format(chunk_index=chunk, file_index=file)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = ParquetWriter(path, self._table, compression="snappy")
-            self._count, self._size = self._count + 1, 0
         arrays = [parquet.array(column, frames[column.name]) for column in self._columns]
-        table = pa.Table.from_arrays(arrays, schema=self._table)
-        self._file.write_table(table)
-        self._size += table.nbytes
-        chunk, file = divmod(self._count - 1, FILES)
-        return {"data/chunk_index": chunk, "data/file_index": file}
+        self._file.write_table(pa.Table.from_arrays(arrays, schema=self._table))
 
     def close(self) -> None:
-        """Close the file that is open."""
-        if self._file is not None:
-            self._file.close()
+        """Close the file."""
+        self._file.close()
 
 
 def _meta(
@@ -202,6 +296,7 @@ def _meta(
     episodes: Sequence[Mapping[str, Any]],
     moments: Moments,
     rate: int,
+    films: Sequence[str],
 ) -> None:
     """Write `meta/`: info, statistics, tasks and episodes."""
     import pyarrow as pa
@@ -212,7 +307,7 @@ def _meta(
     info = {
         "codebase_version": "v3.0",
         "fps": rate,
-        "features": {column.name: _described(column) for column in columns},
+        "features": {column.name: _described(column, films, rate) for column in columns},
         "total_episodes": len(episodes),
         "total_frames": episodes[-1]["dataset_to_index"],
         "total_tasks": len(tasks),
@@ -220,7 +315,7 @@ def _meta(
         "data_files_size_in_mb": FILE_MB,
         "video_files_size_in_mb": 200,
         "data_path": _DATA,
-        "video_path": None,
+        "video_path": _FILM if films else None,
         "robot_type": None,
         "splits": {"train": f"0:{len(episodes)}"},
     }
@@ -235,8 +330,18 @@ def _meta(
     write_table(table, meta / "tasks.parquet")
 
 
-def _described(column: Column) -> dict[str, Any]:
+def _described(column: Column, films: Sequence[str], rate: int) -> dict[str, Any]:
     """Return a feature as `info.json` has it."""
+    if column.name in films:
+        told = {"height": column.shape[0], "width": column.shape[1], "channels": 3, "fps": rate}
+        told |= {"codec": "h264", "pix_fmt": film.PIXELS}
+        return {
+            "dtype": "video",
+            "shape": list(column.shape),
+            "names": ["height", "width", "channels"],
+            "info": {f"video.{k}": v for k, v in told.items()}
+            | {"is_depth_map": False, "has_audio": False},
+        }
     if parquet.is_image(column):
         return {
             "dtype": "image",

@@ -26,7 +26,7 @@ class Moments:
 
     def add(self, rows: Mapping[str, NDArray[Any]]) -> None:
         """Add the rows of an episode."""
-        count = len(next(iter(rows.values())))
+        count = len(next(iter(rows.values()))) if rows else 0
         first = -self._seen % self._every
         for name, values in rows.items():
             if values.ndim == 4:
@@ -36,6 +36,16 @@ class Moments:
             else:
                 self._rows.setdefault(name, []).append(values[first :: self._every])
         self._seen += count
+
+    def levels(self) -> dict[str, list[list[int]]]:
+        """Return how often each level occurs in each channel of pictures, plain JSON."""
+        return {name: counts.tolist() for name, counts in self._counts.items()}
+
+    def add_levels(self, levels: Mapping[str, list[list[int]]]) -> None:
+        """Add what `levels` returned of other rows, whose numbers were added."""
+        for name, counts in levels.items():
+            more = np.array(counts, np.int64)
+            self._counts[name] = self._counts.get(name, np.zeros_like(more)) + more
 
     def told(self) -> dict[str, dict[str, Any]]:
         """Return the statistics of each column, as LeRobot's `stats.json` has them."""

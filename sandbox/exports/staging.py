@@ -1,7 +1,9 @@
 """Write a file or a folder whole or not at all: under another name first, then renamed.
 
-A process that is killed leaves a hidden folder `.NAME.exporting` beside the path; the next export
-to that path removes it. Ctrl-C, a full disk and every other error remove it at once.
+A process that is killed leaves a hidden folder `.NAME.exporting` beside the path. The next export
+to that path goes on with what is there, if it is the same export of a format of several files, and
+else removes it. Ctrl-C and a full disk leave it too if the same export can go on with it, and every
+other error removes it at once.
 """
 
 import fcntl
@@ -12,17 +14,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sandbox import durable, files, outputs
-from sandbox.errors import InvalidInputError, RunConflictError, SandboxError
+from sandbox.errors import FormatError, InvalidInputError, RunConflictError, SandboxError
 from sandbox.trajectory.layout import one_line
+
+_SAME = "same"  # The file that says which export a folder holds.
 
 
 @contextmanager
-def staged(out: Path, own: str = "") -> Generator[Path]:
+def staged(out: Path, own: str = "", same: str = "") -> Generator[Path]:
     """Yield a path to write to; after the block it is at `out`, on the disk.
 
     Args:
         out: the file or folder; there is nothing yet.
         own: name of the folder in a run below which the command may write.
+        same: what only the same export says, if it can go on with what is there; "" if it cannot.
 
     Raises:
         InvalidInputError: there is something at `out`, or it is no place for an export.
@@ -32,21 +37,29 @@ def staged(out: Path, own: str = "") -> Generator[Path]:
     refuse(out, own)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        folder = out.parent / f".{out.name}.exporting"
+        folder = out.parent / _hidden(out)
         with _alone(folder, out):
+            kept = False
             try:
-                _clear(folder)
+                _begin(folder, same)
                 yield folder / out.name
                 _sync(folder / out.name)
                 _refuse_existing(out)
                 os.rename(folder / out.name, out)
                 durable.sync_folder(out.parent)
+            except BaseException as error:
+                kept = bool(same) and not isinstance(error, InvalidInputError | FormatError)
+                raise
             finally:
-                shutil.rmtree(folder, ignore_errors=True)
+                if not kept:
+                    shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
+        rest = "then export again"
+        if same:
+            rest = f"then export again, which goes on with {out.parent / _hidden(out)}"
         raise SandboxError(
             f"{out}: cannot be written: {error.strerror or one_line(error)}. Nothing is there; "
-            "make room or name another place, then export again."
+            f"make room or name another place, {rest}."
         ) from error
 
 
@@ -104,6 +117,21 @@ def _alone(folder: Path, out: Path) -> Generator[None]:
         os.close(fd)
 
 
+def _hidden(out: Path) -> str:
+    """Return the name of the folder in which an export is written."""
+    return f".{out.name}.exporting"
+
+
+def _begin(folder: Path, same: str) -> None:
+    """Remove what another export has left in the folder; note which one this is."""
+    said = folder / _SAME
+    if same and said.is_file() and files.read(said) == same.encode():
+        return
+    _clear(folder)
+    if same:
+        durable.create(said, same.encode())
+
+
 def _clear(folder: Path) -> None:
     """Remove what an export that was killed has left in its folder."""
     for one in folder.iterdir():
@@ -117,8 +145,13 @@ def _sync(path: Path) -> None:
     """Return when the disk has a file, or a folder and all that is in it."""
     inside = [path, *path.rglob("*")] if path.is_dir() else [path]
     for one in inside:
-        fd = os.open(one, os.O_RDONLY | os.O_NOFOLLOW)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        sync(one)
+
+
+def sync(path: Path) -> None:
+    """Return when the disk has a file, or the names in a folder."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

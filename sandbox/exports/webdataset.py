@@ -3,15 +3,17 @@
 import io
 import json
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sandbox.exports.formats import Job, Kind, Plan, about
+from sandbox.exports.pieces import Piece, Told, by_size
 from sandbox.trajectory import Schema
 
-MOST_BYTES = 1 << 29  # Of a tar file; the next episode goes into another.
+MOST_BYTES = 1 << 28  # Of the rows in a tar file; the next episode goes into another.
 
 
 class WebDataset:
@@ -29,32 +31,25 @@ class WebDataset:
         """Return a member of the sample for each column: rows as ours."""
         return Plan({name: f"{name}.npy" for name in schema.names})
 
-    def write(self, job: Job) -> None:
-        """Write the samples one after another into tar files of some size."""
-        job.path.mkdir()
-        tar: tarfile.TarFile | None = None
-        try:
-            for place, (number, rows) in enumerate(job.episodes()):
-                told = json.dumps(about(job.dataset, number)).encode()
+    def pieces(self, job: Job) -> list[Piece]:
+        """Return the tar files, of some size each."""
+        return by_size(job, MOST_BYTES)
+
+    def write_piece(self, job: Job, piece: Piece, folder: Path) -> Told:
+        """Write the samples of a tar file one after another."""
+        path = folder / f"episodes-{piece.number:06d}.tar"
+        with tarfile.open(path, "x", format=tarfile.GNU_FORMAT) as tar:
+            for place, rows in job.some(piece.places):
+                told = json.dumps(about(job.dataset, job.numbers[place])).encode()
                 members = {"json": told, **{f"{n}.npy": packed(x) for n, x in rows.items()}}
-                size = sum(map(len, members.values()))
-                if tar is None or (tar.offset and tar.offset + size > MOST_BYTES):
-                    tar = _next(job.path, tar)
                 for name, data in members.items():
                     member = tarfile.TarInfo(f"{place:09d}.{name}")
                     member.size = len(data)
                     tar.addfile(member, io.BytesIO(data))
-        finally:
-            if tar is not None:
-                tar.close()
+        return {}
 
-
-def _next(folder: Path, tar: tarfile.TarFile | None) -> tarfile.TarFile:
-    """Close a tar file, and begin the next."""
-    if tar is not None:
-        tar.close()
-    count = sum(1 for _ in folder.glob("*.tar"))
-    return tarfile.open(folder / f"episodes-{count:06d}.tar", "x", format=tarfile.GNU_FORMAT)
+    def finish(self, job: Job, pieces: Sequence[Piece], told: Sequence[Told]) -> None:
+        """Write nothing more: each sample says all about itself."""
 
 
 def packed(values: Any) -> bytes:

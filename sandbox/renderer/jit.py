@@ -6,7 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
-import numba
+from sandbox import simulator
+
+with simulator.required():
+    import numba
 
 if cast(Any, numba).config.DISABLE_JIT:
     raise ImportError("NUMBA_DISABLE_JIT is set, and in Python alone a picture takes minutes")

@@ -248,10 +248,15 @@ def draw(found: Coverage, path: str | Path) -> None:
         InvalidInputError: the path has no ending of a picture, or is no place for one.
         SandboxError: it cannot be written.
     """
-    from matplotlib.figure import Figure
-
     path = files.place(path)
     outputs.check(path, "coverage")
+    durable.replace(path, picture(found, ending(path)))
+
+
+def picture(found: Coverage, kind: str) -> bytes:
+    """Return the bytes of a picture of a coverage, of a kind from `ending`."""
+    from matplotlib.figure import Figure
+
     bodies = sorted(found.places, key=lambda name: -found.occupancy[name])[:4]
     columns = max(2, math.ceil((len(bodies) + 3) / 2))
     figure: Any = Figure(figsize=(4.2 * columns, 7.2), layout="constrained")
@@ -287,8 +292,8 @@ def draw(found: Coverage, path: str | Path) -> None:
     made = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph", UserWarning)  # A name in a script of its own.
-        figure.savefig(made, format=ending(path), dpi=110)
-    durable.replace(path, made.getvalue())
+        figure.savefig(made, format=kind, dpi=110)
+    return made.getvalue()
 
 
 def _label(text: str) -> str:

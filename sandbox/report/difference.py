@@ -76,10 +76,11 @@ def diff(a: Folder, b: Folder) -> Difference:
 
 def _identities(a: Folder, b: Folder) -> list[str]:
     """Return how what two runs are differs; files without a run are nothing in particular."""
-    known = [one.exists or one.derived is not None for one in (a, b)]
+    others = [one.derived is not None or one.imported is not None for one in (a, b)]
+    known = [one.exists or other for one, other in zip((a, b), others, strict=True)]
     if not all(known):
         return [] if known[0] == known[1] else ["one is a run, and the other a single file."]
-    if a.derived is not None or b.derived is not None:
+    if any(others):
         same = a.run == b.run
         return (
             [] if same else [f"one is {_kind(a)} {a.run[:16]}, the other {_kind(b)} {b.run[:16]}."]
@@ -93,6 +94,8 @@ def _identities(a: Folder, b: Folder) -> list[str]:
 
 
 def _kind(folder: Folder) -> str:
+    if folder.imported is not None:
+        return "the imported run"
     return "the run" if folder.derived is None else "the derived run"
 
 

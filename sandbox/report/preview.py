@@ -4,7 +4,7 @@ import io
 import itertools
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from sandbox.errors import shown as told
 from sandbox.observation import PICTURES
 from sandbox.run import recipe as recipes
 from sandbox.run.folder import Folder
+from sandbox.run.identity import Identity
 from sandbox.run.record import Record
 from sandbox.sources.replay import Replay
 from sandbox.trajectory import Episode, EpisodeBuffer
@@ -29,6 +30,7 @@ CELL = 128  # Pixels of a picture on the sheet, and
 FILM_CELL = 256  # in the film.
 LABEL = 20  # Pixels of the line above a strip.
 GAP = 4
+UNKNOWN_HZ = 10.0  # Of a film, where nobody says how fast its rows follow each other.
 INK, PAPER = (40, 44, 52), (250, 250, 248)
 # Viridis, perceptually uniform, at ninths of its range (S. van der Walt, N. Smith, 2015, CC0).
 VIRIDIS = (
@@ -76,22 +78,49 @@ def preview(
         outputs.check(path, "preview")
     if not 1 <= episodes <= MOST:
         raise InvalidInputError(f"--episodes {told(episodes)}: give 1 to {MOST:,}.")
+    films = _shown(folder, episodes, columns, camera, changes)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        durable.replace(sheet, png(contact_sheet(films)))
+        durable.replace(film, movie([f for _, f in films], _rate(folder)))
+    except OSError as error:
+        raise SandboxError(f"{out}: cannot be written: {error.strerror or error}.") from error
+    return [sheet, film]
+
+
+def strip(folder: Folder, episodes: int) -> bytes:
+    """Return a contact sheet of a run's first episodes as a PNG file's bytes.
+
+    Raises:
+        FormatError: the run cannot be read, or cannot be replayed for pictures.
+        InvalidInputError: it has no episode, or its environment is not trusted.
+    """
+    return png(contact_sheet(_shown(folder, episodes, None, None, {})))
+
+
+def _shown(
+    folder: Folder,
+    episodes: int,
+    columns: Sequence[str] | None,
+    camera: Sequence[str] | None,
+    changes: Mapping[str, Any],
+) -> "list[tuple[Episode, dict[str, Film]]]":
+    """Return a run's first episodes with their pictures, replayed if it has none."""
     shown = list(itertools.islice(folder.episodes(), episodes))
     if not shown:
         raise InvalidInputError(f"{folder.path}: no episode is kept here yet.")
     redraw = columns or camera or any(value is not None for value in changes.values())
     if redraw or not _films(shown[0]):
         shown = _redrawn(folder, shown, columns or ["pixels"], camera, changes)
-    films = [(episode, _films(episode)) for episode in shown]
+    return [(episode, _films(episode)) for episode in shown]
+
+
+def _rate(folder: Folder) -> float:
+    """Return the rows a second of a run; UNKNOWN_HZ of an imported one that says none."""
+    if folder.imported is not None:
+        return folder.imported.hz or UNKNOWN_HZ
     name = folder.identities[0].recipe.environment
-    hz = catalogue.environment(name, folder.trust_code).control_hz
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        durable.replace(sheet, png(contact_sheet(films)))
-        durable.replace(film, movie([f for _, f in films], hz))
-    except OSError as error:
-        raise SandboxError(f"{out}: cannot be written: {error.strerror or error}.") from error
-    return [sheet, film]
+    return catalogue.environment(name, folder.trust_code).control_hz
 
 
 def contact_sheet(episodes: Sequence[tuple[Episode, Mapping[str, Film]]]) -> Image.Image:
@@ -196,14 +225,16 @@ def _redrawn(
     changes: Mapping[str, Any],
 ) -> list[Episode]:
     """Replay episodes with other pictures than the run's."""
-    known, trusted = folder.sole, folder.trust_code
-    recipe = recipes.with_pictures(known.recipe, columns, camera, **changes)
-    with closing(
-        Replay(recipe, known.scenario, trusted, known.plan, schedule=known.schedule)
-    ) as replay:
-        env, drawn = replay.env, list[Episode]()
+    drawn, replays = list[Episode](), dict[int, Replay]()
+    with ExitStack() as opened:
         for episode in episodes:
             record = Record.parse(episode.record)
+            known = folder.identity_of(record)
+            if id(known) not in replays:
+                made = _replay(known, folder.trust_code, columns, camera, changes)
+                replays[id(known)] = opened.enter_context(closing(made))
+            replay = replays[id(known)]
+            env = replay.env
             buffer = EpisodeBuffer(replay.schema, env.max_steps + 1)
             steps, _, fault = replay.simulate(episode, record, buffer)
             if fault:
@@ -214,12 +245,24 @@ def _redrawn(
                 "charge_micro": env.meter.spent,
             }
             drawn.append(buffer.episode(steps, {**record.plain, **cameras}))
-        return drawn
+    return drawn
+
+
+def _replay(
+    known: Identity,
+    trust_code: bool,
+    columns: Sequence[str],
+    camera: Sequence[str] | None,
+    changes: Mapping[str, Any],
+) -> Replay:
+    """Return what replays the episodes of some work with other pictures."""
+    recipe = recipes.with_pictures(known.recipe, columns, camera, **changes)
+    return Replay(recipe, known.scenario, trust_code, known.plan, schedule=known.schedule)
 
 
 def _label(episode: Episode) -> str:
     record = Record.parse(episode.record)
-    outcome = "success" if record.success else "no success"
+    outcome = {True: "success", False: "no success", None: "imported"}[record.success]
     return (
         f"episode {record.episode}   {record.policy}   {record.steps} steps   "
         f"return {record.total_reward:.1f}   {outcome}   {record.charge_micro / 1e6:.2f} credits"

@@ -21,6 +21,7 @@ def summarise(folder: Folder) -> dict[str, Any]:
     rows = sum(reader.rows for reader in readers)
     return {
         "path": str(folder.path),
+        "imported": None if folder.imported is None else folder.imported.said,
         "shards": len(shards),
         "bytes": sum(shard.path.stat().st_size for shard in shards),
         "raw_bytes": rows * readers[-1].schema.row_bytes,
@@ -43,10 +44,15 @@ def policies(records: Sequence[Record]) -> list[dict[str, Any]]:
             {
                 "policy": name,
                 "episodes": len(mine),
-                "success": sum(record.success for record in mine) / len(mine),
+                "success": _share([record.success for record in mine]),
                 "mean_steps": sum(record.steps for record in mine) / len(mine),
                 "mean_return": sum(record.total_reward for record in mine) / len(mine),
                 "charge_micro": sum(record.charge_micro for record in mine),
             }
         )
     return found
+
+
+def _share(known: Sequence[bool | None]) -> float | None:
+    """Return the share of episodes that succeed; None if it is not known of each."""
+    return None if None in known else sum(map(bool, known)) / len(known)

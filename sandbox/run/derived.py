@@ -112,6 +112,14 @@ class Derived:
         """How many episodes it has, and in which shards."""
         return Stages((len(self.episodes),), self.shard_episodes)
 
+    @property
+    def lacks(self) -> str:
+        """What it has not, and what to do about that."""
+        return (
+            "was derived from other runs, so it has no recipe and no charges of its own. Do this "
+            "with the runs that its episodes come from."
+        )
+
     @cached_property
     def homes(self) -> list[Home]:
         """The runs of origin, each with proof of where its episodes stand.

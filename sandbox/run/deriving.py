@@ -12,11 +12,11 @@ from sandbox.evidence.note import SigningKey
 from sandbox.evidence.parts import Part
 from sandbox.run import derived
 from sandbox.run.derived import DERIVED, ORIGINS, Derived
-from sandbox.run.folder import MANIFEST, Folder, file_digest
+from sandbox.run.filling import HOLD_BYTES
+from sandbox.run.folder import MANIFEST, Folder
 from sandbox.run.locks import lock
 from sandbox.run.origins import Home
 from sandbox.run.record import Record
-from sandbox.run.run import HOLD_BYTES
 from sandbox.run.shard import Shard
 from sandbox.trajectory import ShardWriter
 
@@ -74,13 +74,16 @@ class Derivation:
 
     def write(
         self, path: Path, key: SigningKey | None, progress: Progress = lambda done, of: None
-    ) -> None:
+    ) -> Folder:
         """Write the run; go on with one that a kill left. The bytes are the same.
 
         Args:
             path: the folder; made if it does not exist.
             key: signs its log; None leaves it unsigned.
             progress: is told how many episodes are written, and of how many.
+
+        Returns:
+            What reads it, and knows its records.
 
         Raises:
             RunConflictError: the folder holds something else, or another process is writing it.
@@ -92,8 +95,8 @@ class Derivation:
             for number in range(known.shards):
                 episodes = known.shard(number)
                 self._shard(path / "shards" / f"shard-{number:05d}.h5", number, episodes)
-                progress(episodes.stop, len(self._picks))
-            self._close(path, key)
+                progress(episodes[-1] + 1, len(self._picks))
+            return self._close(path, key)
 
     def _begin(self, path: Path) -> None:
         """Write what says which episodes it has, and where they come from; or check it."""
@@ -114,19 +117,12 @@ class Derivation:
         for n, home in enumerate(self._homes):
             jsonfile.write(derived.place(path, n), home.plain)
 
-    def _shard(self, path: Path, number: int, episodes: range) -> None:
+    def _shard(self, path: Path, number: int, episodes: Sequence[int]) -> None:
         """Write one shard, if it is not finished."""
-        if path.exists():
-            return
-        picks = self._picks[episodes.start : episodes.stop]
-        header = {"run": self.derived.run, "shard": number}
-        kind, schema = self.derived.compression, picks[0].shard.reader.schema
-        with ShardWriter.resume(path, schema, header, kind, hold_bytes=HOLD_BYTES) as writer:
-            for pick in picks[len(writer.records) :]:
-                writer.append(pick.shard.reader.read(pick.place))
-                pick.shard.reader.forget()
+        if not path.exists():
+            write_shard(path, self.derived, number, [self._picks[n] for n in episodes])
 
-    def _close(self, path: Path, key: SigningKey | None) -> None:
+    def _close(self, path: Path, key: SigningKey | None) -> Folder:
         """Check what was written; write log, checkpoint and manifest."""
         folder, leaves = Folder(path), [self.derived.leaf]
         for pick, record in zip(self._picks, folder.records(), strict=True):
@@ -139,6 +135,27 @@ class Derivation:
         log.write_checkpoint(path, log.checkpoint(self.derived.run, leaves), key)
         jsonfile.write(path / MANIFEST, manifest)
         folder.close()
+        return folder
+
+
+def write_shard(path: Path, known: Derived, number: int, picks: Sequence[Pick]) -> None:
+    """Write a shard of a derived run; go on with one that a kill left.
+
+    Args:
+        path: the path of the finished shard.
+        known: what derived.json says.
+        number: number of the shard.
+        picks: its episodes.
+
+    Raises:
+        FormatError: an episode is damaged.
+    """
+    header, kind = {"run": known.run, "shard": number}, known.compression
+    schema = picks[0].shard.reader.schema
+    with ShardWriter.resume(path, schema, header, kind, hold_bytes=HOLD_BYTES) as writer:
+        for pick in picks[len(writer.records) :]:
+            writer.append(pick.shard.reader.read(pick.place))
+            pick.shard.reader.forget()
 
 
 def of_folder(folder: Folder) -> dict[str, Any]:
@@ -151,7 +168,7 @@ def of_folder(folder: Folder) -> dict[str, Any]:
         "run": known.run,
         "episodes": sum(len(one.reader) for one in shards),
         "rows": sum(one.reader.rows for one in shards),
-        "shards": {one.path.name: file_digest(one.path) for one in shards},
+        "shards": {one.path.name: files.sha256(one.path) for one in shards},
     }
 
 
@@ -191,7 +208,7 @@ def _origin(pick: Pick) -> int:
     if known is None:
         return 0
     number = int(pick.shard.reader.header["shard"])
-    return known.episodes[known.stages.shard(number).start + pick.place][0]
+    return known.episodes[known.stages.episode(number, pick.place)][0]
 
 
 def _of_run(picks: Sequence[Pick]) -> Home:

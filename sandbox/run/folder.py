@@ -1,21 +1,21 @@
 """One reader of a run: what its folder says, holds and shows, each read once and handed on."""
 
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from sandbox import files, jsonfile
 from sandbox.errors import FormatError, InvalidInputError, shown
 from sandbox.evidence import log
 from sandbox.jsonfile import JsonFile
 from sandbox.ledger import Usage
-from sandbox.run import bill, derived, stages
+from sandbox.run import bill, derived, imported, stages
 from sandbox.run.derived import Derived
 from sandbox.run.identity import Identity
+from sandbox.run.imported import Imported
 from sandbox.run.recipe import Recipe
 from sandbox.run.record import Record
 from sandbox.run.shard import Kept, Shard, is_headless
@@ -79,17 +79,20 @@ class Folder:
         return derived.read(self.path)
 
     @cached_property
+    def imported(self) -> Imported | None:
+        """What imported.json says; None if nothing was imported. FormatError if it is damaged."""
+        return imported.read(self.path)
+
+    @cached_property
     def run_json(self) -> JsonFile:
         """The file run.json.
 
         Raises:
             FormatError: this is no run folder, or the file is damaged.
         """
-        if not self.exists and self.derived is not None:
-            raise FormatError(
-                f"{self.path}: was derived from other runs, so it has no recipe and no charges of "
-                "its own. Do this with the runs that its episodes come from."
-            )
+        made = self.derived or self.imported
+        if not self.exists and made is not None:
+            raise FormatError(f"{self.path}: {made.lacks}")
         if not self.exists:
             raise FormatError(f"{self.path}: no {RUN} here; this is no run folder.")
         return jsonfile.read(self.path / RUN)
@@ -106,14 +109,28 @@ class Folder:
     @property
     def run(self) -> str:
         """The id of the run."""
-        return self.identity.run if self.derived is None else self.derived.run
+        made = self.derived or self.imported
+        return self.identity.run if made is None else made.run
 
     @property
     def identities(self) -> list[Identity]:
-        """Which work the episodes are: one run, or those that a derived run comes from."""
+        """Which work the episodes are: that of each part of a run, or of each run of origin."""
         if self.derived is None:
-            return [self.identity]
-        return list({one.identity.run: one.identity for one in self.derived.homes}.values())
+            return [*self.identity.worlds]
+        homes = {one.identity.run: one.identity for one in self.derived.homes}
+        return [world for one in homes.values() for world in one.worlds]
+
+    @property
+    def _has_parts(self) -> bool:
+        return self.exists and bool(self.recipe.parts)
+
+    def identity_of(self, record: Record) -> Identity:
+        """Return which work an episode is, by its record; FormatError if it is none of these."""
+        homes = [] if self.derived is None else [home.identity for home in self.derived.homes]
+        for one in homes or [self.identity]:
+            if one.run == record.run:
+                return one.of_episode(record.episode)
+        raise FormatError(f"{self.path}: an episode is of the run {record.run:.80}.")
 
     @property
     def sole(self) -> Identity:
@@ -121,8 +138,8 @@ class Folder:
         found = self.identities
         if len(found) > 1:
             raise FormatError(
-                f"{self.path}: holds episodes of {len(found)} runs. Do this with one of them, or "
-                "with a subset of one."
+                f"{self.path}: holds episodes of {len(found)} runs or parts. Do this with a run of "
+                "one of them."
             )
         return found[0]
 
@@ -133,12 +150,16 @@ class Folder:
 
     @property
     def scenario(self) -> Scenario:
-        """The scenario of the run's recipe, as it was when the run began."""
-        return self.identity.scenario
+        """The scenario of the run's recipe, as it was when the run began.
+
+        Raises:
+            FormatError: the run has several parts.
+        """
+        return self.sole.scenario
 
     def extended(self) -> Extended | None:
         """Return how the run was extended; None if it was not. FormatError if that is damaged."""
-        if self.derived is not None:
+        if self.derived is not None or self.imported is not None:
             return None
         return stages.read(self.path, self.run, self.recipe.stated_episodes)
 
@@ -149,16 +170,18 @@ class Folder:
         Raises:
             FormatError: what says how the run was extended is damaged.
         """
-        if self.derived is not None:
-            return self.derived.stages
+        made = self.derived or self.imported
+        if made is not None:
+            return made.stages
         found = self.extended()
         ends = (self._first_end(),) if found is None else found.ends
-        return Stages(ends, self.recipe.shard_episodes)
+        return Stages.of(self.recipe, ends)
 
     @property
     def open_ended(self) -> bool:
         """Whether its recipe says what it may cost, and it has not come to its end yet."""
-        stated = self.derived is not None or self.recipe.stated_episodes is not None
+        made = self.derived or self.imported
+        stated = made is not None or self.recipe.stated_episodes is not None
         if stated or self.reached or self.extended() is not None:
             return False
         return not self.finished or self.ended != ""
@@ -259,9 +282,15 @@ class Folder:
 
     def episodes(self) -> Iterator[Episode]:
         """Yield the episodes in order, each checked against its digest."""
-        for shard in self.shards():
-            for n in range(len(shard.reader)):
-                yield shard.reader.read(n)
+        if not self._has_parts:
+            for shard in self.shards():
+                for n in range(len(shard.reader)):
+                    yield shard.reader.read(n)
+            return
+        known = {int(shard.reader.header["shard"]): shard.reader for shard in self.shards()}
+        for number, place, _ in self.stages.turns(sorted(known)):
+            if place < len(known[number]):
+                yield known[number].read(place)
 
     def episode(self, number: int) -> Episode:
         """Return an episode by its number, checked against its digest.
@@ -270,6 +299,8 @@ class Folder:
             InvalidInputError: there is no such episode.
             FormatError: it is damaged, or another episode stands in its place.
         """
+        if self._has_parts:  # Its shards hold no numbers in a row.
+            return self._found(number, self.count())
         first = 0
         for shard in self.shards():
             if first <= number < first + len(shard.reader):
@@ -370,7 +401,7 @@ class Folder:
     def _digest(self, path: Path) -> str:
         """Return the SHA-256 of a shard's bytes; a finished one is read once."""
         if path not in self._digests:
-            digest = file_digest(path)
+            digest = files.sha256(path)
             if path.name.endswith(".part"):
                 return digest
             self._digests[path] = digest
@@ -385,9 +416,3 @@ class Folder:
         if not shard.growing:
             self._costs[shard.path] = found
         return found
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    with files.opened(path) as file:
-        return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()

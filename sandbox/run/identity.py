@@ -1,6 +1,7 @@
 """What run.json says: which work a run is."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
@@ -16,6 +17,26 @@ from sandbox.scenario import Scenario
 FORMAT = 3
 
 
+class PartIdentity(BaseModel):
+    """What decides the bytes of a part's episodes, besides the recipe.
+
+    Attributes:
+        scenario, renderer, code: as in `Identity`.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    scenario: Scenario
+    renderer: dict[str, str] | None
+    code: str
+
+    @classmethod
+    def of(cls, known: "Origin | Identity") -> "PartIdentity":
+        """Return what an origin, or the top of a run's identity, says."""
+        drawer = None if known.renderer is None else dict(known.renderer)
+        return cls(scenario=known.scenario, renderer=drawer, code=known.code)
+
+
 class Identity(BaseModel):
     """Everything that decides a run's bytes and its bill.
 
@@ -23,14 +44,15 @@ class Identity(BaseModel):
         format: version of the run format.
         run: id of the run: a digest of the attributes below, so the same work has the same id.
         recipe: what is generated.
-        scenario: the recipe's scenario, with what it extends.
+        scenario: the recipe's scenario, with what it extends; of the first part, if it has parts.
         engine: determinism class of the simulation, and its parts.
         renderer: name and determinism class of the renderer; None if nothing is drawn.
         price_version: version of the price schedule.
         prices: SHA-256 of that schedule.
         parent: id of the run that this one renders again; None for other runs.
         plan: which episodes are branched off and how; None for other runs.
-        code: SHA-256 of the environment's source text.
+        code: SHA-256 of the environment's source text; of the first part.
+        parts: scenario, renderer and code of each part of the recipe; none if it has none.
         price_schedule: what that schedule says, if it is the operator's own; None for one of this
             library.
     """
@@ -48,10 +70,12 @@ class Identity(BaseModel):
     parent: str | None
     plan: dict[str, Any] | None
     code: str
+    parts: list[PartIdentity] = []
     price_schedule: dict[str, Any] | None = None
 
     _plain: Mapping[str, Any] = PrivateAttr(default_factory=dict[str, Any])
     _carried: PriceSchedule | None = PrivateAttr(default=None)
+    _whole: Recipe | None = PrivateAttr(default=None)
 
     @classmethod
     def parse(cls, data: Mapping[str, Any], where: object) -> "Identity":
@@ -69,6 +93,11 @@ class Identity(BaseModel):
         except (ValidationError, RecursionError) as error:
             fault = validation.first_fault(error) if isinstance(error, ValidationError) else error
             raise FormatError(f"{where}: {fault} Restore it from a copy.") from None
+        if len(found.parts) != len(found.recipe.parts):
+            raise FormatError(
+                f"{where}: its recipe has {len(found.recipe.parts)} parts, of which it describes "
+                f"{len(found.parts)}. Restore it from a copy."
+            )
         try:
             found._carried = carried(data)
         except InvalidInputError as error:
@@ -79,18 +108,9 @@ class Identity(BaseModel):
     @classmethod
     def of(cls, origin: Origin, schedule: PriceSchedule) -> "Identity":
         """Return the identity of episodes from an origin, charged under a price schedule."""
-        renderer = None if origin.renderer is None else origin.renderer["class"]
-        run = origin.recipe.run_id(
-            engine=origin.engine["class"],
-            renderer=renderer,
-            scenario=origin.scenario.digest,
-            prices=schedule.version,
-            code=origin.code,
-            plan=origin.plan,
-        )
         data: dict[str, Any] = {
             "format": FORMAT,
-            "run": run,
+            "run": "",
             "recipe": origin.recipe.dataset(),
             "scenario": origin.scenario.model_dump(),
             "engine": dict(origin.engine),
@@ -101,9 +121,34 @@ class Identity(BaseModel):
             "plan": origin.plan and dict(origin.plan),
             "code": origin.code,
         }
+        if origin.parts:
+            data["parts"] = [PartIdentity.of(one).model_dump() for one in origin.parts]
         if schedule.version not in _shipped():
             data["price_schedule"] = schedule.plain
+        data["run"] = cls.parse(data, "the run").named()
         return cls.parse(data, "the run")
+
+    @cached_property
+    def worlds(self) -> "tuple[Identity, ...]":
+        """The identity of each part's episodes: this run, with the part's recipe alone."""
+        if not self.parts:
+            return (self,)
+        return tuple(map(self._world, self.recipe.worlds, self.parts))
+
+    def _world(self, recipe: Recipe, part: PartIdentity) -> "Identity":
+        same = {"scenario": part.scenario, "renderer": part.renderer, "code": part.code}
+        made = self.model_copy(update={"recipe": recipe, "parts": [], **same})
+        made._whole = self.recipe
+        return made
+
+    @property
+    def whole(self) -> Recipe:
+        """The recipe of the run, of which this one's may be a part."""
+        return self._whole or self.recipe
+
+    def of_episode(self, number: int) -> "Identity":
+        """Return the identity of the part that has an episode."""
+        return self.worlds[self.recipe.turn(number).part]
 
     @property
     def plain(self) -> Mapping[str, Any]:
@@ -127,6 +172,11 @@ class Identity(BaseModel):
 
     def named(self) -> str:
         """Return the run id that follows from the other attributes."""
+        drawers = [one.renderer and one.renderer.get("class") for one in self.parts]
+        parts = [
+            [drawer, one.scenario.digest, one.code]
+            for drawer, one in zip(drawers, self.parts, strict=True)
+        ]
         return self.recipe.run_id(
             engine=str(self.engine.get("class")),
             renderer=None if self.renderer is None else self.renderer.get("class"),
@@ -134,6 +184,7 @@ class Identity(BaseModel):
             prices=self.price_version,
             code=self.code,
             plan=self.plan,
+            parts=parts,
         )
 
 

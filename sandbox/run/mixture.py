@@ -1,4 +1,4 @@
-"""Which policy acts in which episode: in exact proportion, in an order by chance.
+"""Which policy, or which part, has which episode: in exact proportion, in an order by chance.
 
 After every n episodes each policy has had n times its share of them, rounded down or up. So its
 j-th episode has a window of places: it comes after j / share, and at the latest at (j + 1) / share.
@@ -27,12 +27,21 @@ def policy(weights: Mapping[str, float], chance: Sequence[int], index: int) -> s
         index: the episode's place in its run.
     """
     names = sorted(weights)
-    exact = [Fraction(str(weights[name])) for name in names]  # 0.1 as it is written.
+    return names[order([weights[name] for name in names], chance).policy(index)]
+
+
+def order(weights: Sequence[float], chance: Sequence[int]) -> "Order":
+    """Return the order of episodes that have such shares of a run.
+
+    Args:
+        weights: of each policy, or part.
+        chance: what the order depends on.
+    """
+    exact = [Fraction(str(weight)) for weight in weights]  # 0.1 as it is written.
     unit = math.lcm(*(weight.denominator for weight in exact))
     whole = [int(weight * unit) for weight in exact]
     common = math.gcd(*whole)
-    order = _order(tuple(share // common for share in whole), tuple(chance))
-    return names[order.policy(index)]
+    return _order(tuple(share // common for share in whole), tuple(chance))
 
 
 @dataclass(frozen=True)
@@ -69,23 +78,56 @@ class Order:
         Several threads may ask: what is known is replaced, and never changed.
         """
         number, place = divmod(index, self._size)
-        known, placed = self._latest
-        if known != number:
-            placed = self._block(number)
-            self._latest = number, placed
-        return placed[place]
+        return self._block(number)[place]
+
+    def place(self, index: int) -> int:
+        """Return how many episodes before one have its policy."""
+        return self.count(self.policy(index), index)
+
+    def count(self, policy: int, until: int) -> int:
+        """Return how many of the first `until` episodes a policy has."""
+        number, rest = divmod(until, self._size)
+        before = self._before(policy, number)
+        return before + (self._block(number)[:rest].count(policy) if rest else 0)
+
+    def index(self, policy: int, place: int) -> int:
+        """Return which episode is a policy's `place`-th, from 0."""
+        number = place * sum(self._shares) // (self._shares[policy] * self._size)  # Or one near it.
+        while self._before(policy, number + 1) <= place:
+            number += 1
+        while self._before(policy, number) > place:
+            number -= 1
+        mine = [n for n, one in enumerate(self._block(number)) if one == policy]
+        return number * self._size + mine[place - self._before(policy, number)]
+
+    def _before(self, policy: int, number: int) -> int:
+        """Return how many episodes a policy has before a block."""
+        if self._even:
+            return number * self._shares[policy]
+        self._known(number)
+        return self._blocks[number].counts[policy]
 
     def _block(self, number: int) -> list[int]:
         """Return which policy acts in each episode of a block."""
         if self._even:
-            return self._placed(number, 0, [0] * len(self._shares))
-        blocks = list(self._blocks)
-        while len(blocks) < number + 2:
-            counts = list(blocks[-1].counts)
-            placed = self._placed(len(blocks) - 1, (len(blocks) - 1) * self._size, counts)
-            blocks.append(_Block(placed, counts))
-        self._blocks = max(self._blocks, blocks, key=len)
-        return blocks[number + 1].placed
+            known, placed = self._latest
+            if known != number:
+                placed = self._placed(number, 0, [0] * len(self._shares))
+                self._latest = number, placed
+            return placed
+        return self._known(number + 1)[number + 1].placed
+
+    def _known(self, last: int) -> list[_Block]:
+        """Return the blocks of an order that is not even, up to the `last`-th at least."""
+        blocks = self._blocks
+        if len(blocks) <= last:
+            blocks = list(blocks)
+            while len(blocks) <= last:
+                counts, number = list(blocks[-1].counts), len(blocks) - 1
+                placed = self._placed(number, number * self._size, counts)
+                blocks.append(_Block(placed, counts))
+            self._blocks = max(self._blocks, blocks, key=len)
+        return blocks
 
     def _placed(self, number: int, start: int, counts: list[int]) -> list[int]:
         """Return which policy acts in each episode of a block, and add these to `counts`."""

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -28,10 +30,58 @@ from sandbox.scenario.settings import Setting
 FORMAT = 1
 MAX_EPISODES = 100_000_000
 MAX_CREDITS = 1e9
+MAX_PARTS = 64
 _SIZES = ("episodes", "credits")  # Of a run: one of them.
+_OF_A_WORLD = ("environment", "scenario", "split", "factors", "policies")  # Or of each part.
 Modality = Literal["proprio", "factors", "pixels", "depth", "segmentation", "links"]
 PolicyName = Literal["random", "ou_noise", "scripted", "scripted_noisy", "play"]
 OwnPolicy = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+Policies = dict[PolicyName | OwnPolicy, Annotated[float, Field(gt=0, allow_inf_nan=False)]]
+
+
+def _some_policy(value: dict[str, float]) -> dict[str, float]:
+    if not value:
+        raise ValueError("name at least one policy")
+    if not math.isfinite(sum(value.values())):
+        raise ValueError("the weights add to infinity; give smaller ones")
+    return value
+
+
+def _fault(rule: str) -> PydanticCustomError:
+    return PydanticCustomError("size", cast(Any, rule))
+
+
+class Part(BaseModel):
+    """A part of a recipe that has several: one world, varied and acted in.
+
+    Attributes:
+        environment, scenario, split, factors, policies: as in a recipe.
+        share: of the episodes, beside the shares of the other parts; 1 if it is not given.
+        episodes: number of episodes, in place of a share; then all parts give one.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    environment: Annotated[str, AfterValidator(content.canonical)]
+    scenario: str | None = None
+    split: str | None = None
+    factors: dict[str, Setting] = Field(default_factory=dict)
+    policies: Annotated[Policies, AfterValidator(_some_policy)]
+    share: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    episodes: Annotated[int, Field(ge=1, le=MAX_EPISODES)] | None = None
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Whose turn an episode is.
+
+    Attributes:
+        part: number of the part, from 0.
+        place: how many episodes of the part come before it.
+    """
+
+    part: int
+    place: int
 
 
 class Recipe(BaseModel):
@@ -48,6 +98,8 @@ class Recipe(BaseModel):
             would without, so that runs which differ here alone can be compared.
         policies: policy to its weight. Episodes have them in exactly that proportion, in an order
             by chance. A function of your own is called MODULE:FUNCTION.
+        parts: in place of the keys above: several worlds. Their episodes alternate by chance, in
+            exact proportion, and each part has shards of its own.
         episodes: number of episodes.
         credits: in place of `episodes`: as many whole episodes as so many credits pay. The first
             that they do not pay to its end is the end of the run.
@@ -74,11 +126,14 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     format: Literal[1]
-    environment: Annotated[str, AfterValidator(content.canonical)]
+    environment: Annotated[str, AfterValidator(content.canonical)] = ""
     scenario: str | None = None
     split: str | None = None
     factors: dict[str, Setting] = Field(default_factory=dict)
-    policies: dict[PolicyName | OwnPolicy, Annotated[float, Field(gt=0, allow_inf_nan=False)]]
+    policies: Annotated[Policies, AfterValidator(_some_policy)] = Field(
+        default_factory=dict[str, float]
+    )
+    parts: Annotated[list[Part], Field(max_length=MAX_PARTS)] = Field(default_factory=list[Part])
     episodes: Annotated[int, Field(ge=1, le=MAX_EPISODES)] = MAX_EPISODES
     credits: Annotated[float, Field(gt=0, le=MAX_CREDITS, allow_inf_nan=False)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -96,27 +151,33 @@ class Recipe(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _one_size(cls, data: Any) -> Any:
+    def _whole(cls, data: Any) -> Any:
+        """Refuse what is neither one world nor parts, or has not one size; add up the parts'."""
         given = cast(dict[str, Any], data if isinstance(data, dict) else {})
-        if sum(given.get(key) is not None for key in _SIZES) == 1:
+        found = cast(list[Any], it if isinstance(it := given.get("parts"), list) else [])
+        own = [key for key in _OF_A_WORLD if given.get(key) not in (None, {})]
+        if found and own:
+            raise _fault(f"must have parts or {own[0]}, not both")
+        missing = [key for key in ("environment", "policies") if given.get(key) is None]
+        if not found and missing:
+            raise _fault(f"must name {missing[0]}, or parts")
+        sizes = [key for key in _SIZES if given.get(key) is not None]
+        each = [cast(Any, one).get("episodes") for one in found if isinstance(one, dict)]
+        if not any(each):
+            if len(sizes) != 1:
+                raise _fault("must have either episodes or credits")
             return cast(Any, data)
-        raise PydanticCustomError("size", "must have either episodes or credits")
+        if not all(type(count) is int for count in each) or len(each) != len(found) or sizes:
+            raise _fault("must have episodes for each part, or for all together")
+        return {**given, "episodes": sum(each)}
 
     @model_serializer(mode="wrap")
     def _as_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what was not given: ids and files stand on what was."""
-        plain = handler(self)
-        plain.pop("credits" if self.credits is None else "episodes", None)
-        return plain
-
-    @field_validator("policies")
-    @classmethod
-    def _some_policy(cls, value: dict[str, float]) -> dict[str, float]:
-        if not value:
-            raise ValueError("name at least one policy")
-        if not math.isfinite(sum(value.values())):
-            raise ValueError("the weights add to infinity; give smaller ones")
-        return value
+        unsaid = {"credits" if self.credits is None else "episodes"}
+        unsaid |= {*_OF_A_WORLD} if self.parts else {"parts"}
+        unsaid |= {"episodes"} if any(one.episodes for one in self.parts) else set()
+        return {key: value for key, value in handler(self).items() if key not in unsaid}
 
     @field_validator("observation")
     @classmethod
@@ -124,6 +185,36 @@ class Recipe(BaseModel):
         if not value or len(set(value)) != len(value):
             raise ValueError("name at least one column, and each once")
         return value
+
+    @property
+    def worlds(self) -> "tuple[Recipe, ...]":
+        """The recipe of each part; of one without parts, itself."""
+        if not self.parts:
+            return (self,)
+        same: dict[str, Any] = {key: getattr(self, key) for key in type(self).model_fields}
+        same["parts"] = list[Part]()
+        given = [{key: getattr(one, key) for key in _OF_A_WORLD} for one in self.parts]
+        return tuple(Recipe.model_construct(None, **{**same, **one}) for one in given)
+
+    @cached_property
+    def order(self) -> "mixture.Order | None":
+        """Which part has which episode; None without parts."""
+        if not self.parts:
+            return None
+        shares = [one.episodes or one.share or 1.0 for one in self.parts]
+        named = [[one.environment, _scenario(one), one.split] for one in self.parts]
+        return mixture.order(shares, (int(digest.sha256([self.seed, "parts", named]), 16),))
+
+    def turn(self, index: int) -> Turn:
+        """Return whose turn an episode is."""
+        if self.order is None:
+            return Turn(0, index)
+        return Turn(self.order.policy(index), self.order.place(index))
+
+    @property
+    def named(self) -> str:
+        """The environment in words, or those of the parts."""
+        return self.environment or ", ".join(dict.fromkeys(o.environment for o in self.parts))
 
     @property
     def stated_episodes(self) -> int | None:
@@ -143,6 +234,7 @@ class Recipe(BaseModel):
         prices: str,
         code: str,
         plan: Mapping[str, Any] | None = None,
+        parts: Sequence[Sequence[Any]] = (),
     ) -> str:
         """Return the id of a run of this recipe: the same work has the same id.
 
@@ -153,11 +245,13 @@ class Recipe(BaseModel):
             prices: version of the price schedule.
             code: SHA-256 of the environment's source text.
             plan: plan of the branches; None for other runs.
+            parts: renderer, scenario and code of each part; none for other runs.
         """
         named = {"engine": engine, "renderer": renderer, "scenario": scenario, "prices": prices}
         named["code"] = code
         named["plan"] = None if plan is None else digest.sha256(plan)
-        return digest.sha256({"recipe": self.dataset(), **named})
+        every = {"parts": [list(one) for one in parts]} if parts else {}
+        return digest.sha256({"recipe": self.dataset(), **named, **every})
 
 
 def load(name: str) -> Recipe:
@@ -225,8 +319,9 @@ def with_pictures(
 class EpisodeChance:
     """The random choices of one episode of a run.
 
-    They depend on the recipe's seed, environment, split and policies, on the scenario's name, and
-    on the episode's index: no episode of one split is the twin of one of another.
+    They depend on the recipe's seed, on the environment, split and policies of its world, on the
+    scenario's name, and on the episode's index: no episode of one split is the twin of one of
+    another.
 
     Attributes:
         seed: seed of the episode's reset.
@@ -235,10 +330,16 @@ class EpisodeChance:
     """
 
     def __init__(self, recipe: Recipe, index: int) -> None:
-        scenario = recipe.scenario and Path(recipe.scenario).name  # Wherever its file lies.
-        named = digest.sha256([recipe.seed, recipe.environment, scenario, recipe.split])
+        turn = recipe.turn(index)
+        world = recipe.parts[turn.part] if recipe.parts else recipe
+        named = digest.sha256([recipe.seed, world.environment, _scenario(world), world.split])
         root = int(named, 16)
         seed, acting = (np.random.SeedSequence(root, spawn_key=(index, n)) for n in range(2))
         self.seed = int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1))
-        self.policy = mixture.policy(recipe.policies, (root,), index)
+        self.policy = mixture.policy(world.policies, (root,), turn.place)
         self.policy_rng = np.random.default_rng(acting)
+
+
+def _scenario(world: Recipe | Part) -> str | None:
+    """Return the name of a world's scenario, wherever its file lies."""
+    return world.scenario and Path(world.scenario).name

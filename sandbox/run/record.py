@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from sandbox import validation
 from sandbox.errors import FormatError
@@ -18,7 +18,7 @@ class Record(BaseModel):
         run: id of the run.
         episode: number of the episode in its run, from 0.
         environment: name of the environment.
-        seed: seed of the episode's reset.
+        seed: seed of the episode's reset; None if it was imported and its source says none.
         scenario: name of the scenario; None without one.
         split: split of the scenario; None without one.
         scenario_digest: SHA-256 of what the scenario says.
@@ -34,9 +34,11 @@ class Record(BaseModel):
         steps: number of steps, T.
         charges: work done per meter unit.
         charge_micro: price of that work [microcredits].
-        success: whether the task is done on the last row.
+        success: whether the task is done on the last row; None if it was imported, for then nobody
+            knows.
         total_reward: sum of the rewards; the key `return` in files.
         branch: which recorded episode this one branches off; None if it is no branch.
+        imported: where the episode was imported from; None if it was simulated.
         digest: root of the hash tree over the rows; None before the episode is written.
     """
 
@@ -45,7 +47,7 @@ class Record(BaseModel):
     run: str
     episode: Annotated[int, Field(ge=0, lt=2**31)]
     environment: str
-    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None
     scenario: str | None
     split: str | None
     scenario_digest: str
@@ -61,12 +63,19 @@ class Record(BaseModel):
     steps: Annotated[int, Field(ge=0, lt=2**31)]
     charges: dict[str, Annotated[int, Field(ge=0, lt=2**53)]]
     charge_micro: Annotated[int, Field(ge=0, lt=2**63)]
-    success: bool
+    success: bool | None
     total_reward: float = Field(alias="return", allow_inf_nan=False)
     branch: dict[str, Any] | None = None
+    imported: dict[str, Any] | None = None
     digest: str | None = None
 
     _plain: Mapping[str, Any] = PrivateAttr(default_factory=dict[str, Any])
+
+    @model_validator(mode="after")
+    def _is_known(self) -> Self:
+        if self.imported is None and (self.seed is None or self.success is None):
+            raise ValueError("seed and success are known of each episode that was not imported")
+        return self
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> "Record":

@@ -3,33 +3,28 @@
 import secrets
 from collections.abc import Callable
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 
 from sandbox import files, jsonfile, prices
 from sandbox.durable import sync_folder
-from sandbox.errors import BudgetExhaustedError, BudgetSpentError, FormatError, RunConflictError
+from sandbox.errors import BudgetExhaustedError, RunConflictError
 from sandbox.evidence import log
 from sandbox.evidence.note import SigningKey
-from sandbox.ledger import Lease, Ledger, Usage
+from sandbox.ledger import Ledger, Usage
 from sandbox.prices import PriceSchedule
 from sandbox.run import bill, identity, stages
 from sandbox.run.bill import Bill, Quote
+from sandbox.run.filling import Filling, Progress
 from sandbox.run.folder import BOOKING, MANIFEST, RUN, Folder
 from sandbox.run.identity import Identity
-from sandbox.run.interrupts import Uninterrupted
 from sandbox.run.locks import check_ledger, lock, lock_lease
 from sandbox.run.recipe import Recipe
 from sandbox.run.record import Record
 from sandbox.run.settle import settle
 from sandbox.run.source import Source
 from sandbox.run.stages import Stages
-from sandbox.trajectory import EpisodeBuffer, ShardWriter
-from sandbox.trajectory.shard import PART, part_path
-
-CHUNK = 64  # Episodes that a greedy lease reserves for at once.
-BATCH = 128  # Episodes posted in one transaction.
-HOLD_BYTES = 1 << 20  # Of rows committed together: some 2,000 of state, 80 with a 64x64 picture.
-Progress = Callable[[Record, Bill], None]
+from sandbox.trajectory.shard import PART
 
 
 class Run:
@@ -71,9 +66,7 @@ class Run:
         self.schedule = schedule
         self.identity = Identity.of(source.origin, self.schedule)
         self.bill = Bill(dict.fromkeys(schedule.rates, 0), price_version=schedule.version)
-        self._lease: Lease | None = None
         self._grow_to = grow_to
-        self._charged = 0  # Episodes charged in the shard under way.
         self.allowance: int | None = None  # Of the budget, what may be spent here [microcredits].
         self.most_shards: int | None = None  # To be made here; None sets no limit.
 
@@ -85,12 +78,10 @@ class Run:
     @property
     def stages(self) -> Stages:
         """How many episodes the run will have, stage by stage, and in which shards."""
-        size = self.recipe.shard_episodes
         begun = self.folder.exists and self.limit is None
-        known = self.folder.stages if begun else Stages((self.recipe.episodes,), size)
-        if self._grow_to is None or self._grow_to == known.episodes:
-            return known
-        return Stages((*known.ends, self._grow_to), size)
+        ends = self.folder.stages.ends if begun else (self.recipe.episodes,)
+        grown = () if self._grow_to in (None, ends[-1]) else (self._grow_to,)
+        return Stages.of(self.recipe, (*ends, *grown))
 
     @property
     def wanted(self) -> Recipe:
@@ -182,29 +173,17 @@ class Run:
         kept = self.folder.kept()
         whole = len(kept.records)  # Up to the first that is missing.
         rest = self.limit - bill.total(kept.usages[:whole])[1]
-        more = rest // max(1, self.schedule.cost(self._longest))
-        return min(whole + more, self.recipe.episodes) // self.recipe.shard_episodes
+        sure = min(whole + rest // max(1, self.schedule.cost(self.longest)), self.recipe.episodes)
+        known = self.stages
+        return next(n for n in count() if not known.shard(n) or known.shard(n)[-1] >= sure)
 
     def make_some(self, worker: int, workers: int, progress: Progress) -> None:
         """Make the missing episodes of every `workers`-th shard, beginning at `worker`'s."""
-        self._lease = lease = self._leased(worker)
-        self.source.pay_from(lease, self.schedule, self._rest())
-        known, shards = self.stages, self.most_shards
-        shards = known.shards if shards is None else shards
-        if self.limit is None:
-            lease.to_come = self._missing(known, worker, workers)
-        buffer = EpisodeBuffer(self.source.schema, self.source.max_rows)
-        try:
-            for shard in range(worker, shards, workers):
-                self._shard(shard, known.shard(shard), buffer, progress)
-                if self.folder.reached:
-                    break
-        finally:
-            self.bill.already += sum(receipt.exists for receipt in lease.flush(close=True))
+        Filling(self, worker, workers, progress).fill()
 
     def count(self, record: Record, progress: Progress) -> None:
         """Add an episode that is kept to the bill."""
-        self.bill.add(self._usage(record))
+        self.bill.add(self.usage(record))
         progress(record, self.bill)
 
     def close(self) -> None:
@@ -213,25 +192,10 @@ class Run:
         self.folder.close()
         self.ledger.close()  # Its file has all transfers then; who goes on opens it again.
 
-    def _rest(self) -> int | None:
-        """Return what is left of the recipe's credits [microcredits]; None if nothing limits.
-
-        Nothing does where only shards are made that can surely be paid.
-        """
-        if self.limit is None or self.most_shards is not None:
-            return None
-        return self.limit - bill.total(self.folder.kept().usages)[1]
-
-    def _missing(self, known: Stages, worker: int, workers: int) -> int:
-        """Return how many episodes one worker's shards may still need."""
-        numbers = range(worker, known.shards, workers)
-        return sum(len(known.shard(n)) for n in numbers if not self._path(n).exists())
-
-    def _path(self, shard: int) -> Path:
-        return self.path / "shards" / f"shard-{shard:05d}.h5"
-
-    def _usage(self, record: Record) -> Usage:
-        return bill.usage(self.id, self.identity.parent, record, self.source.schema)
+    def usage(self, record: Record) -> Usage:
+        """Return what is posted for an episode."""
+        schema = self.source.makers[0].schema  # Only a run without parts renders another.
+        return bill.usage(self.id, self.identity.parent, record, schema)
 
     def _settle(self, ended: str = "") -> int:
         """Post, log and sign what is kept; return how many episodes were posted now."""
@@ -242,13 +206,13 @@ class Run:
         return None if self.recipe.budget is None else prices.micro(self.recipe.budget)
 
     @cached_property
-    def _longest(self) -> dict[str, int]:
+    def longest(self) -> dict[str, int]:
         """The work of an episode, at most."""
         return self.source.quote(0, self.schedule).episode
 
     def _why(self) -> str:
         """Return whether it is the credit or the budget that does not pay another episode."""
-        charges = self.schedule.charges(self._longest)
+        charges = self.schedule.charges(self.longest)
         return "credit" if self.ledger.shortfall(self.recipe.account, charges) else "budget"
 
     def _recount(self, posted: int) -> None:
@@ -260,113 +224,6 @@ class Run:
         self.bill.already = len(usages) - posted
         budget = self._budget()
         self.allowance = None if budget is None else budget - self.bill.amount
-
-    def _leased(self, worker: int) -> Lease:
-        booking = self.folder.booking()
-        assert booking is not None, "written when the run began"
-        return Lease(
-            self.ledger,
-            self.recipe.account,
-            booking.lease + worker.to_bytes(8, "big"),
-            self.id,
-            episodes=CHUNK if self.recipe.admission == "greedy" else 1,
-            batch=BATCH,
-        )
-
-    def _shard(
-        self, number: int, episodes: range, buffer: EpisodeBuffer, progress: Progress
-    ) -> None:
-        assert self._lease is not None, "inside make_some"
-        path = self._path(number)
-        if path.exists():
-            self._check_shard(path, episodes)
-            return
-        environment = self.recipe.environment
-        header = {"run": self.id, "shard": number, "environment": environment}
-        kind, schema = self.recipe.compression, self.source.schema
-        with (
-            Uninterrupted() as waiting,
-            ShardWriter.resume(path, schema, header, kind, hold_bytes=HOLD_BYTES) as writer,
-        ):
-            self._charged = len(writer.records)
-            self._lease.before = lambda: self._commit(writer, progress)
-            try:
-                for index in episodes[self._charged :]:
-                    self._episode(index, buffer, writer, progress)
-                    waiting.act()
-            except BudgetSpentError:  # Of the recipe's credits: that is the end.
-                self._reach(episodes.start + len(writer.records) + writer.held)
-            finally:
-                self._commit(writer, progress)
-            if self.folder.reached == episodes.start:  # The shard before was the last.
-                writer.discard()
-
-    def _reach(self, episodes: int) -> None:
-        """Note that the run ends with so many episodes, because no other can be paid."""
-        if not episodes:
-            raise BudgetExhaustedError(
-                f"the first episode costs more than the {self.recipe.credits} credits of the "
-                "recipe. Nothing is kept or charged. Ask for more --credits, in another folder."
-            )
-        self.folder.reached = episodes
-
-    def _check_shard(self, path: Path, episodes: range) -> None:
-        """Refuse a finished shard with other episodes; remove what it grew from.
-
-        One that is not full is the last, where credits decide how many episodes there are.
-        """
-        reader = self.folder.shard(path).reader
-        if reader.schema != self.source.schema:
-            raise FormatError(
-                f"{path}: its columns are those of another version of this program, or of the "
-                f"environment (trajectory format {reader.version}). Finish the run with that "
-                "version, or generate into another folder."
-            )
-        held = len(reader)
-        if self.limit is not None and 0 < held < len(episodes):
-            self.folder.reached = episodes.start + held
-        elif held != len(episodes):
-            raise FormatError(
-                f"{path}: holds {held} episodes where the recipe says {len(episodes)}; generate "
-                "into another folder."
-            )
-        part_path(path).unlink(missing_ok=True)  # A process ended before it could do so.
-
-    def _episode(
-        self, index: int, buffer: EpisodeBuffer, writer: ShardWriter, progress: Progress
-    ) -> None:
-        """Make an episode, keep it, then charge it: never the other way round."""
-        self._check_allowance(index)
-        record = self.source.make(self.id, index, buffer)
-        writer.append(buffer.episode(record.steps, record.plain))
-        if self.allowance is not None:
-            self.allowance -= sum(self._usage(record).charges().values())
-        self.source.on_kept()
-        if not writer.held:
-            self._commit(writer, progress)
-
-    def _check_allowance(self, index: int) -> None:
-        """Refuse an episode that the budget may not pay (BudgetExhaustedError)."""
-        if self.allowance is None:
-            return
-        most = self.schedule.cost(self._longest)
-        if most > self.allowance:
-            raise BudgetExhaustedError(
-                f"episode {index} may cost {prices.credits(most)} credits but the budget has "
-                f"{prices.credits(max(0, self.allowance))} left. Give a larger --budget."
-            )
-
-    def _commit(self, writer: ShardWriter, progress: Progress) -> None:
-        """Keep the episodes that are held back; charge all that are kept and not charged yet."""
-        assert self._lease is not None, "inside make_some"
-        writer.commit()
-        fresh = [Record.parse(data) for data in writer.records[self._charged :]]
-        self._charged += len(fresh)
-        for record in fresh:
-            posted = self._lease.post(self._usage(record))
-            self.bill.already += sum(receipt.exists for receipt in posted)
-        for record in fresh:
-            self.count(record, progress)
 
     def _begin(self) -> None:
         """Write what says which run this is and where it is charged, or check it."""

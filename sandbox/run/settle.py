@@ -59,6 +59,8 @@ def settle(
     for shard in folder.shards(missing_ok=True):
         _check_charges(folder, shard)
     kept, done = folder.kept(), Settlement()
+    if folder.open_ended and len(folder.log()) == 2 + len(kept.leaves):
+        folder.reached = len(kept.leaves)  # Its end was logged before a kill.
     leaves = folder.leaves(kept.leaves)
     done.episodes, done.finished = len(kept.usages), _is_whole(folder, kept)
     done.ended = "" if done.finished or not kept.usages else ended or folder.ended
@@ -108,15 +110,15 @@ def _check_charges(folder: Folder, shard: Shard) -> None:
 
     A growing shard's records are text in a file of its own, which anybody may have edited.
     """
-    known, reader = folder.identity, shard.reader
+    known, reader, planned = folder.identity, shard.reader, folder.stages
     number = reader.header.get("shard")
-    first = folder.stages.shard(number).start if type(number) is int else -1
+    number = number if type(number) is int and number >= 0 else planned.episodes
     for n, record in enumerate(shard.records):
         rows = int(reader.lengths[n])
         fault = bill.difference(shard.charged[n], rows, record, known.carried)
         if (record.run, record.price_version) != (known.run, known.price_version):
             fault = "its record is of another run, or names other prices."
-        if record.episode != first + n:
+        if record.episode != planned.episode(number, n):
             fault = f"its record says episode {record.episode}, which stands elsewhere."
         if fault:
             raise FormatError(

@@ -1,6 +1,6 @@
 """Where a run's episodes come from: what a source must offer. Knows no simulator."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,12 +19,13 @@ class Origin:
 
     Attributes:
         recipe: what is generated.
-        scenario: what the recipe's scenario says, with what it extends.
+        scenario: what the recipe's scenario says, with what it extends; of the first part.
         engine: determinism class of the simulation, and its parts.
         renderer: name and determinism class of the renderer; None if nothing is drawn.
-        code: SHA-256 of the environment's source text.
+        code: SHA-256 of the environment's source text; of the first part.
         parent: id of the run that is rendered again; None for other sources.
         plan: which episodes are branched off and how, plain JSON; None for other sources.
+        parts: origin of each part of the recipe; none if it has none.
     """
 
     recipe: Recipe
@@ -34,15 +35,11 @@ class Origin:
     code: str
     parent: str | None = None
     plan: Mapping[str, Any] | None = None
+    parts: tuple["Origin", ...] = ()
 
 
-class Source(Protocol):
-    """Makes the episodes of one run, by number. Can be pickled, for worker processes."""
-
-    @property
-    def origin(self) -> Origin:
-        """What the bytes of the episodes depend on."""
-        ...
+class Maker(Protocol):
+    """Makes the episodes of one world."""
 
     @property
     def schema(self) -> Schema:
@@ -54,35 +51,49 @@ class Source(Protocol):
         """Rows of the longest episode, T+1."""
         ...
 
-    def quote(self, done: int, schedule: PriceSchedule) -> Quote:
-        """Return what the episodes after the first `done` cost."""
+    def pay_from(self, lease: Lease | None, schedule: PriceSchedule) -> None:
+        """Pay for the episodes to come from a lease; None counts work and charges nobody."""
         ...
 
-    def pay_from(self, lease: Lease, schedule: PriceSchedule, limit: int | None = None) -> None:
-        """Pay for the episodes to come from a lease.
-
-        Args:
-            lease: the credit that is held for the run.
-            schedule: its prices.
-            limit: most that these episodes may cost [microcredits]; None sets none.
-        """
-        ...
-
-    def warm_up(self) -> None:
-        """Do what must be done once on a machine before the first episode."""
-        ...
-
-    def make(self, run: str, index: int, buffer: EpisodeBuffer) -> Record:
+    def make(self, run: str, index: int, buffer: EpisodeBuffer, limit: int | None = None) -> Record:
         """Make episode `index` into a buffer and return its record.
 
+        Args:
+            run: id of the run.
+            index: number of the episode.
+            buffer: takes the rows.
+            limit: most that it may cost [microcredits]; None sets none.
+
         Raises:
-            BudgetSpentError: it costs more than is left of the limit.
+            BudgetSpentError: it costs more than the limit.
             BudgetExhaustedError: the lease cannot pay it. Nothing is charged in either case.
         """
         ...
 
     def on_kept(self) -> None:
         """Note that the episode made last is kept, and that the run posts its charge."""
+        ...
+
+
+class Source(Protocol):
+    """Where the episodes of one run come from. Can be pickled, for worker processes."""
+
+    @property
+    def origin(self) -> Origin:
+        """What the bytes of the episodes depend on."""
+        ...
+
+    @property
+    def makers(self) -> Sequence[Maker]:
+        """Who makes the episodes of each part of the recipe; one if it has no parts."""
+        ...
+
+    def quote(self, done: int, schedule: PriceSchedule) -> Quote:
+        """Return what the episodes after the first `done` cost."""
+        ...
+
+    def warm_up(self) -> None:
+        """Do what must be done once on a machine before the first episode."""
         ...
 
     def close(self) -> None:

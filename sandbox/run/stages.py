@@ -7,8 +7,10 @@ behind the records of its episodes; the records of the next stage follow it. Eac
 shard of its own, so that no finished shard changes.
 """
 
-from collections.abc import Mapping, Sequence
+import heapq
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sandbox import jsonfile, validation
 from sandbox.errors import FormatError
-from sandbox.run.recipe import MAX_EPISODES
+from sandbox.run.mixture import Order
+from sandbox.run.recipe import MAX_EPISODES, Recipe
 
 EXTENDED = "extended.json"
 FORMAT = 1
@@ -27,13 +30,24 @@ FORMAT = 1
 class Stages:
     """How many episodes a run has at the end of each stage, and where they lie.
 
+    Shards are numbered in the order of their first episodes. Each holds episodes of one part alone.
+
     Attributes:
         ends: number of episodes at the end of each stage; each is larger than the one before.
         size: number of episodes in a shard.
+        order: which part has which episode; None if the run has no parts.
+        parts: how many parts there are.
     """
 
     ends: tuple[int, ...]
     size: int
+    order: Order | None = None
+    parts: int = 1
+
+    @classmethod
+    def of(cls, recipe: Recipe, ends: tuple[int, ...]) -> "Stages":
+        """Return the stages of a run of a recipe that end at some numbers of episodes."""
+        return cls(ends, recipe.shard_episodes, recipe.order, max(1, len(recipe.parts)))
 
     @property
     def episodes(self) -> int:
@@ -47,11 +61,59 @@ class Stages:
 
     def shards_until(self, stage: int) -> int:
         """Return how many shards the first `stage` stages have."""
+        if self.order is not None:
+            return sum(1 for one in self._plan.all() if one.stage < stage)
         begins = (0, *self.ends)
         return sum(-(-(self.ends[n] - begins[n]) // self.size) for n in range(stage))
 
-    def shard(self, number: int) -> range:
+    def part(self, shard: int) -> int:
+        """Return the part whose episodes a shard holds; 0 behind the last shard."""
+        planned = None if self.order is None else self._plan.get(shard)
+        return 0 if planned is None else planned.part
+
+    def episode(self, shard: int, place: int) -> int:
+        """Return the number of the episode at a place in a shard.
+
+        Behind the shard's end it is the number of an episode that should not be there.
+        """
+        numbers = self.shard(shard)
+        if isinstance(numbers, range):
+            return numbers.start + place
+        return numbers[place] if place < len(numbers) else self.episodes + place
+
+    def turns(self, shards: Iterable[int]) -> Iterator[tuple[int, int, int]]:
+        """Yield the episodes of some shards, in their order: shard, place in it, and number.
+
+        Args:
+            shards: numbers of the shards, in order; it may have no end.
+        """
+        waiting, opened = iter(shards), list[tuple[int, int, int]]()
+        following = next(waiting, None)
+        while opened or following is not None:
+            while following is not None:
+                first = next(iter(self.shard(following)), None)
+                if first is not None and opened and opened[0][0] < first:
+                    break
+                if first is not None:
+                    heapq.heappush(opened, (first, following, 0))
+                following = next(waiting, None)
+            if opened:
+                number, shard, place = heapq.heappop(opened)
+                yield shard, place, number
+                numbers = self.shard(shard)
+                if place + 1 < len(numbers):
+                    heapq.heappush(opened, (numbers[place + 1], shard, place + 1))
+
+    @cached_property
+    def _plan(self) -> "_Plan":
+        assert self.order is not None, "it has parts"
+        return _Plan(self.ends, self.size, self.order, self.parts)
+
+    def shard(self, number: int) -> Sequence[int]:
         """Return the numbers of the episodes in a shard; an empty range behind the last shard."""
+        if self.order is not None:
+            planned = self._plan.get(number)
+            return range(self.episodes, self.episodes) if planned is None else planned.episodes
         first, begin = 0, 0
         for end in self.ends:
             count = -(-(end - begin) // self.size)
@@ -65,6 +127,67 @@ class Stages:
     def entry(self, episode: int) -> int:
         """Return the place of an episode's record in the log, from 0: run.json is entry 0."""
         return 1 + episode + sum(episode >= end for end in self.ends[:-1])
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A shard of a run with parts.
+
+    Attributes:
+        stage, part: whose episodes it holds.
+        order: which part has which episode.
+        places: places of its episodes among those of the part.
+    """
+
+    stage: int
+    part: int
+    order: Order
+    places: range
+
+    @cached_property
+    def episodes(self) -> tuple[int, ...]:
+        """The numbers of its episodes."""
+        return tuple(self.order.index(self.part, place) for place in self.places)
+
+
+class _Plan:
+    """The shards of a run with parts, planned as far as somebody asks.
+
+    Args:
+        ends, size, order, parts: as in `Stages`.
+    """
+
+    def __init__(self, ends: tuple[int, ...], size: int, order: Order, parts: int) -> None:
+        self._known, self._rest = list[_Planned](), self._planned(ends, size, order, parts)
+
+    def get(self, number: int) -> _Planned | None:
+        """Return a shard; None behind the last one."""
+        while number >= len(self._known):
+            following = next(self._rest, None)
+            if following is None:
+                return None
+            self._known.append(following)
+        return self._known[number]
+
+    def all(self) -> list[_Planned]:
+        """Return all shards."""
+        self._known.extend(self._rest)
+        return self._known
+
+    @staticmethod
+    def _planned(ends: tuple[int, ...], size: int, order: Order, parts: int) -> Iterator[_Planned]:
+        for stage, (begin, end) in enumerate(pairwise((0, *ends))):
+            places = [order.count(part, begin) for part in range(parts)]
+            opened = [(order.index(part, place), part) for part, place in enumerate(places)]
+            heapq.heapify(opened)
+            while opened and opened[0][0] < end:
+                _, part = heapq.heappop(opened)
+                first = places[part]
+                places[part] = first + size
+                following = order.index(part, first + size)
+                last = first + size if following <= end else order.count(part, end)
+                yield _Planned(stage, part, order, range(first, last))
+                heapq.heappush(opened, (following, part))
 
 
 class Before(BaseModel):

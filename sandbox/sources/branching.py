@@ -8,20 +8,20 @@ charged for all the work that was done; `prefix_micro` says how much of it was t
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from sandbox.env import Policy, SandboxEnv
 from sandbox.errors import FormatError
 from sandbox.ledger import Lease
-from sandbox.prices import PriceSchedule
+from sandbox.prices import PriceSchedule, plus
 from sandbox.run.bill import Quote
 from sandbox.run.folder import Folder
 from sandbox.run.recipe import Recipe
 from sandbox.run.record import Record
 from sandbox.sources import columns, rollout, setup
-from sandbox.sources.generation import Generation
+from sandbox.sources.generator import Generator
 from sandbox.trajectory import Episode, EpisodeBuffer
 from sandbox.world import determinism
 
@@ -42,12 +42,12 @@ class Branching:
 
     def __init__(self, recipe: Recipe, folder: Folder, plan: Mapping[str, Any]) -> None:
         self._recipe, self._folder, self._plan = recipe, folder, plan
-        self._generation = Generation(recipe, folder.scenario, folder.trust_code)
-        self._env = self._generation.env
-        self.origin = replace(self._generation.origin, plan=plan)
+        self._generator = Generator(recipe, folder.sole.scenario, folder.trust_code)
+        self._env = self._generator.env
+        self.origin = replace(self._generator.origin, plan=plan)
         self.schema = columns.schema(self._env, plan)
         self._env.log(self.schema.row_bytes)
-        self.max_rows = self._generation.max_rows
+        self.max_rows = self._generator.max_rows
         self._last: tuple[int, Episode] | None = None  # The past that was read last.
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -56,22 +56,31 @@ class Branching:
 
     def quote(self, done: int, schedule: PriceSchedule) -> Quote:
         """Return what the branches after the first `done` cost at most."""
-        return self._generation.quote(done, schedule)
+        longest, count = self._generator.longest(schedule), self._recipe.episodes - done
+        whole = plus({}, longest, max(0, count))
+        exact = self._env.fixed_length
+        return Quote(whole, schedule.cost(whole), exact, longest, schedule.version)
 
-    def pay_from(self, lease: Lease, schedule: PriceSchedule, limit: int | None = None) -> None:
+    @property
+    def makers(self) -> list[Self]:
+        """This one: it has no parts."""
+        return [self]
+
+    def pay_from(self, lease: Lease | None, schedule: PriceSchedule) -> None:
         """Pay for the branches to come from a lease."""
-        self._generation.pay_from(lease, schedule, limit)
+        self._generator.pay_from(lease, schedule)
 
     def warm_up(self) -> None:
         """Compile the renderer, once on a machine."""
-        self._generation.warm_up()
+        self._generator.warm_up()
 
-    def make(self, run: str, index: int, buffer: EpisodeBuffer) -> Record:
+    def make(self, run: str, index: int, buffer: EpisodeBuffer, limit: int | None = None) -> Record:
         """Replay the past, compare it, and continue differently.
 
         Raises:
             FormatError: the past is not what was recorded. It is not charged.
         """
+        assert limit is None, "a plan says how many there are"
         start, env = setup.of_branch(self._plan, index), self._env
         assert start.branch is not None, "a branch comes from somewhere"
         past, step = self._past(int(start.branch["episode"])), int(start.branch["step"])
@@ -83,11 +92,11 @@ class Branching:
 
     def on_kept(self) -> None:
         """End the episode in the meter; the run posts it."""
-        self._generation.on_kept()
+        self._generator.on_kept()
 
     def close(self) -> None:
         """Release the simulator; an episode that was not kept is not charged."""
-        self._generation.close()
+        self._generator.close()
         self._folder.close()
 
     def _past(self, number: int) -> Episode:

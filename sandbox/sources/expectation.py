@@ -1,6 +1,7 @@
 """What a recipe will probably cost, from the usual lengths of its policies' episodes."""
 
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from sandbox.meter import Meter
 from sandbox.observation import PICTURES
 from sandbox.prices import PriceSchedule
 from sandbox.run import recipe as recipes
+from sandbox.run.bill import Quote
 from sandbox.run.recipe import EpisodeChance, Recipe
 from sandbox.sources import rollout
 from sandbox.sources.generation import Generation
@@ -19,16 +21,32 @@ SOME = 1000  # Episodes by whose price one of the usual length is priced.
 TRIED = 6  # Episodes of each policy.
 
 
-def expected(source: Generation, recipe: Recipe, schedule: PriceSchedule) -> tuple[int, int]:
-    """Return how many episodes a recipe will probably have, and their price [microcredits].
+def expected(quoted: Quote, source: Generation, recipe: Recipe, schedule: PriceSchedule) -> Quote:
+    """Return a quote with what the episodes will probably cost, or how many credits will pay.
 
     Each policy is tried for some episodes without pictures, which nobody pays for.
     """
-    usual, episodes = _usual_steps(recipe, schedule), recipe.episodes
-    if recipe.credits is not None:
-        some = schedule.cost(source.env.work(schedule, round(SOME * usual), SOME))
-        episodes = prices.micro(recipe.credits) * SOME // max(1, some)
-    return episodes, schedule.cost(source.env.work(schedule, round(episodes * usual), episodes))
+    usual = [_usual_steps(world, schedule) for world in recipe.worlds]
+    whole = {part: _count(recipe, part, SOME) for part in range(len(usual))}
+
+    def price(episodes: int) -> int:
+        counts = {part: episodes * count / SOME for part, count in whole.items()}
+        return sum(
+            schedule.cost(
+                maker.env.work(schedule, round(counts[part] * usual[part]), round(counts[part]))
+            )
+            for part, maker in enumerate(source.makers)
+        )
+
+    if recipe.credits is None:
+        return replace(quoted, expected=price(recipe.episodes))
+    episodes = prices.micro(recipe.credits) * SOME // max(1, price(SOME))
+    return replace(quoted, expected_episodes=episodes)
+
+
+def _count(recipe: Recipe, part: int, until: int) -> int:
+    """Return how many of the first episodes a part has."""
+    return until if recipe.order is None else recipe.order.count(part, until)
 
 
 def _usual_steps(recipe: Recipe, schedule: PriceSchedule) -> float:

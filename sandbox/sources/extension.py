@@ -33,7 +33,7 @@ class Extension(Generation):
                 f"{folder.path}: {what} another run. Nothing was done. Extend the other run, then "
                 "make this one again from it, in another folder."
             )
-        for name in recipe.policies:
+        for name in dict.fromkeys(name for world in recipe.worlds for name in world.policies):
             if name not in POLICIES and not folder.trust_code:
                 raise InvalidInputError(
                     f"policy {name!r} is somebody's code and was not imported. Give --trust-code "
@@ -42,7 +42,8 @@ class Extension(Generation):
             find(name)
         self._folder, self._named, self._episodes = folder, recipe, episodes
         more = recipe.model_copy(update={"episodes": episodes, "credits": None})
-        super().__init__(more, folder.scenario, folder.trust_code)
+        scenarios = [world.scenario for world in folder.identity.worlds]
+        super().__init__(more, scenarios, folder.trust_code)
         self.origin = replace(self.origin, recipe=recipe)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sandbox import prices
 from sandbox.env.costs import observed
@@ -71,9 +71,13 @@ class Rendering:
         drawing = {"drawing_us": observed(self._env, schedule, rows)["drawing_us"]}
         return schedule.metered(drawn(self.schema, rows) | drawing)
 
-    def pay_from(self, lease: Lease, schedule: PriceSchedule, limit: int | None = None) -> None:
+    @property
+    def makers(self) -> list[Self]:
+        """This one: it has no parts."""
+        return [self]
+
+    def pay_from(self, lease: Lease | None, schedule: PriceSchedule) -> None:
         """Pay for the pictures to come from a lease."""
-        assert limit is None, "it has as many episodes as the run that it renders"
         self._lease, self._schedule = lease, schedule
         self._replay.price_by(schedule)
 
@@ -81,13 +85,14 @@ class Rendering:
         """Compile the renderer, once on a machine."""
         self._env.pictures.warm_up()
 
-    def make(self, run: str, index: int, buffer: EpisodeBuffer) -> Record:
+    def make(self, run: str, index: int, buffer: EpisodeBuffer, limit: int | None = None) -> Record:
         """Replay an episode, compare it, and return its new record.
 
         Raises:
             FormatError: the episode is damaged, or the replay differs. It is not charged.
             BudgetExhaustedError: its pictures cannot be paid. Nothing was done.
         """
+        assert limit is None, "it has as many episodes as the run that it renders"
         episode = self._folder.episode(index)
         record = Record.parse(episode.record)
         wrong = fault(episode, record, self._folder.identity.carried)
@@ -117,7 +122,8 @@ class Rendering:
 
     def _hold(self, index: int) -> None:
         """Reserve what the pictures of the longest episode cost."""
-        assert self._lease is not None, "pay_from comes first"
+        if self._lease is None:
+            return
         charges = self._schedule.charges(self._work(self.max_rows, self._schedule))
         if self._lease.reserve(b"", charges, {}, 0, self._schedule.version) < 0:
             raise BudgetExhaustedError(

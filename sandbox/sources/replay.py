@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from sandbox.env import Policy, SandboxEnv
 from sandbox.env.policies import POLICIES
-from sandbox.errors import InvalidInputError, SandboxError
+from sandbox.errors import FormatError, InvalidInputError, SandboxError
 from sandbox.meter import Meter
 from sandbox.prices import PriceSchedule
 from sandbox.run.recipe import EpisodeChance, Recipe
@@ -59,7 +59,7 @@ class Replay:
     def start(self, record: Record) -> SandboxEnv:
         """Return the environment at the beginning of a recorded episode."""
         options = {"variation_values": record.factors, "disturbances": record.disturbances}
-        self.env.reset(seed=record.seed, options=options)
+        self.env.reset(seed=_seed(record), options=options)
         return self.env
 
     def simulate(
@@ -86,7 +86,7 @@ class Replay:
                 env,
                 policy or (lambda env: _recorded(episode)),
                 buffer,
-                record.seed,
+                _seed(record),
                 {"variation_values": record.factors, "disturbances": record.disturbances},
             )
         except (SandboxError, KeyError, TypeError) as error:
@@ -95,6 +95,13 @@ class Replay:
         if env.scene_digest != record.scene_digest:
             return steps, success, "its record names another scene than its seed and factors give."
         return steps, success, ""
+
+
+def _seed(record: Record) -> int:
+    """Return the seed of an episode; FormatError if it was imported, for nothing simulated it."""
+    if record.imported is not None or record.seed is None:
+        raise FormatError("it was imported, so that nothing can simulate it again.")
+    return record.seed
 
 
 class Witness:

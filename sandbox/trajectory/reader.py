@@ -185,12 +185,16 @@ class ShardReader:
                 return ""
         return f"{self.path.name}: its column {ROW.name!r} does not count its rows."
 
+    @property
+    def lines(self) -> bytes:
+        """The bytes of the sidecar: a line of JSON for each record."""
+        return b"".join(layout.dumps(r, "a record").encode() + b"\n" for r in self.records)
+
     def sidecar_fault(self) -> str:
         """Return a message if the sidecar's records differ from the shard's, else ""."""
         if self.growing:
             return ""
-        path = sidecar_path(self._local)
-        ours = b"".join(layout.dumps(r, "a record").encode() + b"\n" for r in self.records)
+        path, ours = sidecar_path(self._local), self.lines
         theirs = files.begin(path, len(ours) + 1) if path.exists() else b""
         if theirs != ours:
             lines = zip(theirs.split(b"\n"), ours.split(b"\n"), strict=False)

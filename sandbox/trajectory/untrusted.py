@@ -202,27 +202,43 @@ def column(
     dataset = file[column.name]
     if not isinstance(dataset, h5py.Dataset):
         raise FormatError(f"{column.name!r} at its root is no dataset; it is foreign.")
-    plan = dataset.id.get_create_plist()
-    if plan.get_layout() == h5py.h5d.VIRTUAL or plan.get_external_count():
-        raise FormatError(f"column {column.name!r} is kept in other files; copy it into this one.")
-    filters = [plan.get_filter(i)[0] for i in range(plan.get_nfilters())]
-    packed = [number for number in filters if number in PACKING]
-    safe = len(packed) < 2 and len(set(filters)) == len(filters)
-    if not safe or any(number not in SAFE_FILTERS for number in filters):
-        raise FormatError(
-            f"column {column.name!r} is stored with HDF5 filters {filters}; only Zstd or gzip, "
-            "Shuffle and Fletcher32 are read, each once. Store it again, as with h5repack."
-        )
     expected = (np.dtype(column.dtype), len(column.shape) + 1, column.shape)
     if (dataset.dtype, dataset.ndim, dataset.shape[1:]) != expected:
         raise FormatError(
             f"column {column.name!r} is {dataset.dtype} {dataset.shape} but its schema says "
             f"{column.dtype}, rows of {column.shape}; it is damaged."
         )
-    row_bytes = dataset.dtype.itemsize * math.prod(column.shape)
+    return stored(dataset, f"column {column.name!r}", source)
+
+
+def stored(
+    dataset: h5py.Dataset, what: str, source: RangedFile | None = None
+) -> layout.StoredColumn:
+    """Open a dataset that has a dimension or more.
+
+    Args:
+        dataset: the dataset.
+        what: what messages call it.
+        source: what HDF5 reads, if that is remote.
+
+    Raises:
+        FormatError: it reads other files, runs foreign filters, or has chunks that are too large.
+    """
+    plan = dataset.id.get_create_plist()
+    if plan.get_layout() == h5py.h5d.VIRTUAL or plan.get_external_count():
+        raise FormatError(f"{what} is kept in other files; copy it into this one.")
+    filters = [plan.get_filter(i)[0] for i in range(plan.get_nfilters())]
+    packed = [number for number in filters if number in PACKING]
+    safe = len(packed) < 2 and len(set(filters)) == len(filters)
+    if not safe or any(number not in SAFE_FILTERS for number in filters):
+        raise FormatError(
+            f"{what} is stored with HDF5 filters {filters}; only Zstd or gzip, "
+            "Shuffle and Fletcher32 are read, each once. Store it again, as with h5repack."
+        )
+    row_bytes = dataset.dtype.itemsize * math.prod(dataset.shape[1:])
     unpacked = dataset.dtype.itemsize * math.prod(dataset.chunks or ())
     if unpacked > max(CHUNK_BYTES_LIMIT, row_bytes):
-        raise FormatError(f"column {column.name!r} has chunks of {dataset.chunks}; too large.")
+        raise FormatError(f"{what} has chunks of {dataset.chunks}; too large.")
     look = Chunks(dataset, filters, source).check if packed else None
     return layout.StoredColumn(dataset, look)
 

@@ -96,8 +96,9 @@ def audit(
     _check_shares(confidence=confidence, fraction=fraction)
     nonce = secrets.token_hex(16) if nonce is None else _checked(nonce)
     trust = Trust.here() if trust is None else trust
-    catalogue.check_trust(folder.recipe.environment, trust.trust_code)
-    catalogue.code(folder.recipe.environment)  # Refuses one that is not there.
+    for world in folder.recipe.worlds:
+        catalogue.check_trust(world.environment, trust.trust_code)
+        catalogue.code(world.environment)  # Refuses one that is not there.
     folder.check_finished()
     count = len(_numbers(folder))
     random = sample_size(count, confidence, fraction)
@@ -252,7 +253,8 @@ def refund(folder: Folder, audit: Audit, ledger: Ledger) -> tuple[int, list[int]
     check_ledger(folder, ledger)
     given, identity = 0, folder.identity
     ours = determinism.variables(identity.engine) is not None
-    ours = ours and identity.code == catalogue.code(identity.recipe.environment)
+    worlds = identity.worlds
+    ours = ours and all(one.code == catalogue.code(one.recipe.environment) for one in worlds)
     due = {usage.episode: usage for usage in folder.kept().usages if ours}
     left: list[int] = []
     for number in sorted(audit.report.failed):

@@ -3,23 +3,32 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from sandbox import catalogue, prices
+from sandbox import catalogue, prices, simulator
 from sandbox.errors import InvalidInputError
 from sandbox.run.folder import RUN
-from sandbox.run.identity import Identity
+from sandbox.run.identity import Identity, PartIdentity
 from sandbox.verification.report import Report
 from sandbox.verification.shards import Job
 from sandbox.verification.trust import Trust
 
 
-def unknown(name: str, trust: Trust) -> str:
-    """Return why an environment cannot be simulated here, or ""."""
-    if catalogue.is_strange(name) and not trust.trust_code:
-        return f"the environment {name} is somebody's code; give --trust-code to import it."
-    try:
-        catalogue.code(name)
-    except InvalidInputError as error:
-        return str(error)
+def possible(chosen: frozenset[int], report: Report) -> frozenset[int]:
+    """Return which of the chosen episodes can be replayed: none, with a note, without PyBullet."""
+    why = simulator.fault() if chosen else ""
+    if why:
+        report.notes.append(f"no episode was simulated again: {why}")
+    return frozenset[int]() if why else chosen
+
+
+def unknown(known: Identity, trust: Trust) -> str:
+    """Return why an environment of a run cannot be simulated here, or ""."""
+    for name in (world.recipe.environment for world in known.worlds):
+        if catalogue.is_strange(name) and not trust.trust_code:
+            return f"the environment {name} is somebody's code; give --trust-code to import it."
+        try:
+            catalogue.code(name)
+        except InvalidInputError as error:
+            return str(error)
     return ""
 
 
@@ -56,8 +65,10 @@ def identity(known: Identity, report: Report, where: str = RUN) -> None:
     """Compare the run's id and prices in run.json with the work that it describes."""
     if known.run != known.named():
         report.faults.append(f"{where}: names the run {known.run}; its work is {known.named()}.")
-    if known.scenario.environment != known.recipe.environment:
+    if any(one.scenario.environment != one.recipe.environment for one in known.worlds):
         report.faults.append(f"{where}: its scenario is of another environment than its recipe.")
+    if known.parts and known.parts[0] != PartIdentity.of(known):
+        report.faults.append(f"{where}: what it says at its top is not that of its first part.")
     _check_prices(known, report, where)
 
 
@@ -79,9 +90,10 @@ def _check_prices(identity: Identity, report: Report, where: str) -> None:
 
 
 def note_code(known: Identity, report: Report) -> None:
-    """Note that the environment has been changed since."""
-    name = known.recipe.environment
-    if known.code != catalogue.code(name):
-        report.notes.append(
-            f"made by another version of {catalogue.where(name)}: a difference proves nothing."
-        )
+    """Note each environment that has been changed since."""
+    for world in known.worlds:
+        name = world.recipe.environment
+        if world.code != catalogue.code(name):
+            report.notes.append(
+                f"made by another version of {catalogue.where(name)}: a difference proves nothing."
+            )

@@ -40,7 +40,7 @@ def verify(
     report = found.report
     with report.about("identity"):
         _check_identity(folder, known, report)
-    job = _job(known, chosen, trust, report)
+    job = _job(known, checks.possible(chosen, report), trust, report)
     with report.about("shards"):
         shards.check(job, folder, found, progress, workers)
         checks.note_undecided(report)
@@ -79,7 +79,7 @@ def _job(known: Derived, chosen: frozenset[int], trust: Trust, report: Report) -
     left = np.zeros(len(known.homes), np.bool_)  # Runs of which none is simulated again.
     engines = [home.identity.engine for home in known.homes]
     for n, home in enumerate(known.homes):
-        why = checks.unknown(home.identity.recipe.environment, trust)
+        why = checks.unknown(home.identity, trust)
         if not why and engines[n] != engines[0]:
             why = "they were made in another determinism class than the first ones."
         left[n] = bool(why)

@@ -26,7 +26,7 @@ def check(folder: Folder, job: Job, found: Found) -> None:
             f"{prices.credits(limit)}."
         )
     whole = not report.faults and job.decides and job.chosen >= frozenset(range(count))
-    ours = not any(":" in name for name in recipe.policies)
+    ours = not any(":" in name for world in recipe.worlds for name in world.policies)
     if whole and ours and not job.variables and _fits(folder, job, count, limit - spent):
         report.faults.append(
             f"the recipe's credits pay for episode {count} too, which is not there."
@@ -35,13 +35,15 @@ def check(folder: Folder, job: Job, found: Found) -> None:
 
 def _fits(folder: Folder, job: Job, index: int, rest: int) -> bool:
     """Return whether an episode of a run can be paid by so many microcredits."""
-    from sandbox.sources.generation import Generation
+    from sandbox.sources.generator import Generator
 
     schedule = folder.identity.schedule
-    with closing(Generation(folder.recipe, folder.scenario, job.trust_code)) as source:
-        source.pay_from(None, schedule, rest)
+    world = folder.identity.of_episode(index)
+    maker = Generator(world.recipe, world.scenario, job.trust_code, folder.recipe)
+    with closing(maker):
+        maker.pay_from(None, schedule)
         try:
-            source.make(folder.run, index, EpisodeBuffer(source.schema, source.max_rows))
+            maker.make(folder.run, index, EpisodeBuffer(maker.schema, maker.max_rows), rest)
         except BudgetSpentError:
             return False
     return True

@@ -76,7 +76,7 @@ class Replaying:
         identity = self._identity
         if identity.plan is not None:  # Its actions up to the step are another run's.
             return setup.of_branch(identity.plan, index), None
-        chance = EpisodeChance(identity.recipe, index)
+        chance = EpisodeChance(identity.whole, index)
         drawn = identity.scenario.sample(env.factors, chance.seed, identity.recipe.split)
         happens = identity.scenario.happenings(env.factors, drawn, chance.seed)
         due = Setup(chance.seed, chance.policy, drawn.plain(), [one.plain() for one in happens])

@@ -48,24 +48,26 @@ class Job:
     variables: Mapping[str, str] = field(default_factory=dict[str, str])
     decides: bool = True
 
-    @property
-    def header(self) -> dict[str, Any]:
-        """What the header of each shard should say, besides its number."""
+    def header(self, number: int) -> dict[str, Any]:
+        """Return what the header of a shard should say."""
+        said = {"run": self.identity.run, "shard": number}
         if isinstance(self.identity, Derived):
-            return {"run": self.identity.run}
-        return {"run": self.identity.run, "environment": self.identity.recipe.environment}
+            return said
+        world = self.identity.recipe.worlds[self.stages.part(number)]
+        return {**said, "environment": world.environment}
 
     def of_episode(self, index: int) -> tuple[Identity, int]:
-        """Return the run that the episode at a place comes from, and its number there.
+        """Return the work that the episode at a place is of, and its number in its run.
 
         Raises:
             FormatError: there should be no episode at that place.
         """
         if not isinstance(self.identity, Derived):
-            return self.identity, index
+            return self.identity.of_episode(index), index
         if index >= len(self.identity.episodes):
             raise FormatError(f"it is one more than the {len(self.identity.episodes)} named.")
-        return self.identity.of_episode(index)
+        home, number = self.identity.of_episode(index)
+        return home.of_episode(number), number
 
     def version(self, index: int, file: int) -> int:
         """Return the trajectory format in which an episode was made.
@@ -88,12 +90,14 @@ class Found:
         records: records of their episodes that can be read.
         usages: what each of these is to be charged for.
         leaves: leaves of all records in the run's log.
+        numbers: the number that each episode of `leaves` should have.
     """
 
     report: Report = field(default_factory=Report)
     records: list[Record] = field(default_factory=list[Record])
     usages: list[Usage] = field(default_factory=list[Usage])
     leaves: list[bytes] = field(default_factory=list[bytes])
+    numbers: list[int] = field(default_factory=list[int])
 
     def add(self, other: "Found") -> None:
         """Add what the shards after these hold."""
@@ -101,6 +105,17 @@ class Found:
         self.records += other.records
         self.usages += other.usages
         self.leaves += other.leaves
+        self.numbers += other.numbers
+
+    def sort(self) -> None:
+        """Put what was found into the order of the episodes, which shards of parts do not have."""
+        places = sorted(range(len(self.numbers)), key=self.numbers.__getitem__)
+        self.leaves = [self.leaves[n] for n in places]
+        self.numbers.sort()
+        read = range(len(self.records))
+        places = sorted(read, key=lambda n: self.records[n].episode)
+        self.records = [self.records[n] for n in places]
+        self.usages = [self.usages[n] for n in places]
 
 
 def check(job: Job, folder: Folder, found: Found, progress: Progress, workers: int = 1) -> None:
@@ -165,19 +180,18 @@ class Checker:
     def __init__(self, job: Job, folder: Folder, found: Found, progress: Progress) -> None:
         self.job, self.found = job, found
         self._folder, self._progress = folder, progress
-        self._replaying: Replaying | None = None
-        self._replayed_run = ""
+        self._replaying: dict[int, tuple[Identity, Replaying]] = {}  # By the identity's id.
         self._version = FORMAT_VERSION
 
     def close(self) -> None:
         """Release the simulator."""
-        if self._replaying is not None:
-            self._replaying.close()
-        self._replaying, self._replayed_run = None, ""
+        for _, one in self._replaying.values():
+            one.close()
+        self._replaying = {}
 
     def shard(self, path: Path, number: int) -> None:
         """Check a shard, episode by episode; it is the run's `number`-th, from 0."""
-        report, first = self.found.report, self.job.stages.shard(number).start
+        report, known = self.found.report, self.job.stages
         try:
             shard = self._folder.shard(path)
             self._version = shard.reader.version
@@ -185,7 +199,7 @@ class Checker:
             for fault in (shard.reader.own_fault(), shard.reader.sidecar_fault()):
                 report.faults += [fault] if fault else []
             for n in range(len(shard.reader)):
-                self._check_episode(shard, n, first + n)
+                self._check_episode(shard, n, known.episode(number, n))
                 self._progress(report)
             shard.reader.forget()
         except FormatError as error:
@@ -193,7 +207,7 @@ class Checker:
 
     def _check_header(self, shard: Shard, number: int) -> None:
         header = shard.reader.header
-        for name, value in {**self.job.header, "shard": number}.items():
+        for name, value in self.job.header(number).items():
             if header.get(name) != value:
                 self.found.report.faults.append(
                     f"{shard.path.name}: belongs to another run: {name} {header.get(name)!r}, not "
@@ -205,6 +219,7 @@ class Checker:
         found, data = self.found, shard.reader.records[n]
         found.report.episodes += 1
         found.leaves.append(log.leaf(data))
+        found.numbers.append(index)
         try:
             record = Record.parse(data)
             found.records.append(record)
@@ -255,13 +270,12 @@ class Checker:
     def _replayed(self, episode: Episode, record: Record, index: int) -> str:
         """Simulate an episode again; return the first difference, or ""."""
         identity, number = self.job.of_episode(index)
-        if self._replayed_run != identity.run:  # Only whoever replays needs a simulator.
+        if id(identity) not in self._replaying:
+            # Only whoever replays needs a simulator.
             from sandbox.verification.replaying import Replaying
 
-            self.close()
             job, report = self.job, self.found.report
             version = job.version(index, self._version)
-            self._replaying = Replaying(identity, job.trust_code, report, version)
-            self._replayed_run = identity.run
-        assert self._replaying is not None, "made above"
-        return self._replaying.difference(episode, record, number)
+            made = Replaying(identity, job.trust_code, report, version)
+            self._replaying[id(identity)] = (identity, made)
+        return self._replaying[id(identity)][1].difference(episode, record, number)

@@ -5,12 +5,12 @@ from typing import Any, cast
 
 import numpy as np
 
-from sandbox import jsonfile
+from sandbox import jsonfile, simulator
 from sandbox.errors import FormatError, InvalidInputError, shown
 from sandbox.evidence import log
 from sandbox.run.folder import MANIFEST, RUN, Folder
 from sandbox.run.stages import EXTENDED
-from sandbox.verification import charges, checks, derived, ending, history, shards
+from sandbox.verification import charges, checks, derived, ending, history, imported, shards
 from sandbox.verification.report import Progress, Report
 from sandbox.verification.shards import Found, Job
 from sandbox.verification.trust import Trust
@@ -28,7 +28,8 @@ def verify(
 
     Args:
         folder: the run.
-        sample: number of episodes to replay, evenly spread; None replays all.
+        sample: number of episodes to replay, evenly spread; None replays all, and none where
+            PyBullet is not installed, which is noted.
         progress: called after each episode.
         trust: what to believe; None is this machine's ledger and its keys.
         chosen: numbers of the episodes to replay, instead of a sample.
@@ -36,11 +37,16 @@ def verify(
 
     Raises:
         FormatError: this is no run, or its run.json cannot be read.
+        NoSimulatorError: a sample or exact replay is asked for, and PyBullet is not installed.
     """
     trust = Trust.here() if trust is None else trust
+    if folder.imported is not None:
+        return imported.verify(folder, progress)
     if folder.derived is None:
         folder.identity  # noqa: B018  # Refuse what is no run.
     chosen = _spread(folder, sample) if chosen is None else chosen
+    if chosen and (sample is not None or trust.exact):
+        simulator.require()
     if folder.derived is not None:
         return derived.verify(folder, chosen, progress, trust, workers)
     found = Found()
@@ -48,6 +54,7 @@ def verify(
     job = _check_run(folder, trust, chosen, report)
     with report.about("shards"):
         shards.check(job, folder, found, progress, workers)
+        found.sort()
         checks.note_undecided(report)
     with report.about("files"):
         _check_count(folder, report)
@@ -62,12 +69,13 @@ def verify(
 
 def _check_run(folder: Folder, trust: Trust, chosen: frozenset[int], report: Report) -> Job:
     """Check what run.json says; return which of the chosen episodes to replay, and how."""
-    identity = folder.identity
-    unknown = checks.unknown(identity.recipe.environment, trust)
+    identity, chosen = folder.identity, checks.possible(chosen, report)
+    unknown = checks.unknown(identity, trust)
     if unknown:
         chosen = frozenset[int]()
         report.notes.append(f"no episode was simulated again: {unknown}")
-    foreign = [name for name in identity.recipe.policies if ":" in name]
+    policies = (name for world in identity.recipe.worlds for name in world.policies)
+    foreign = dict.fromkeys(name for name in policies if ":" in name)
     if foreign:
         report.notes.append(f"the actions of {', '.join(foreign)} were taken as recorded.")
     with report.about("identity"):

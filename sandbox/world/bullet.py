@@ -12,6 +12,8 @@ from collections.abc import Generator
 from importlib import metadata
 from pathlib import Path
 
+from sandbox import simulator
+
 _STREAMS = {"linux": ("stdout", "stderr"), "darwin": ("__stdoutp", "__stderrp")}
 _ONE_THREAD = threading.RLock()
 os.register_at_fork(before=_ONE_THREAD.acquire, after_in_parent=_ONE_THREAD.release)
@@ -52,12 +54,20 @@ def quiet() -> Generator[None]:
                 variable.value = stream
 
 
-with quiet():
-    import pybullet
+if simulator.is_installed("pybullet"):
+    with quiet():
+        import pybullet
+else:  # Environments can be imported and listed; the first client is refused.
+    pybullet = simulator.absent()
 
 
 def connect() -> int:
-    """Open a DIRECT client (20 to 32 ms, 16 to 30 MiB) and return its id."""
+    """Open a DIRECT client (20 to 32 ms, 16 to 30 MiB) and return its id.
+
+    Raises:
+        NoSimulatorError: PyBullet or Numba is not installed.
+    """
+    simulator.require()
     return pybullet.connect(pybullet.DIRECT)
 
 
@@ -69,7 +79,12 @@ def disconnect(client: int) -> None:
 
 @functools.cache
 def build() -> dict[str, str]:
-    """Return PyBullet's version and a digest of its compiled file."""
+    """Return PyBullet's version and a digest of its compiled file.
+
+    Raises:
+        NoSimulatorError: PyBullet or Numba is not installed.
+    """
+    simulator.require()
     return {"pybullet": metadata.version("pybullet"), "pybullet_binary": _binary_hash()}
 
 

@@ -52,7 +52,7 @@ class World:
 
     scene: sc.Scene
 
-    def __init__(self) -> None:
+    def __init__(self, feels: bool = False) -> None:
         self._client = bullet.connect()
         self._saved = Saved(self._client)
         self._close = weakref.finalize(self, _end, self._client, self._saved)
@@ -68,7 +68,7 @@ class World:
         self.population = 0
         self.physics_steps = 0
         self.builds = 0
-        self.feels = False
+        self.feels = feels
         self.impulses: dict[tuple[str, str], float] = {}
 
     def build(self, scene: sc.Scene) -> None:

@@ -22,6 +22,20 @@ folder = Path(sys.argv[1])
 done = sandbox.export(write(folder / "run"), "lerobot", folder / "ramp")
 assert done.columns["pixels"] == "observation.images.main", done.columns
 """
+FILM = """
+import sys
+from pathlib import Path
+from ramps import coarse, write
+import sandbox
+from sandbox.exports import lerobot
+lerobot.FILE_BYTES = 300_000
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    run = write(folder / "run", schema=coarse())
+    done = sandbox.export(run, "lerobot", folder / "film", video=True)
+    assert "pixels are not exact" in done.notes[0], done.notes
+    sandbox.export(run, "lerobot", folder / "again", video=True, workers=2)
+"""
 REAL = """
 import sys
 from pathlib import Path
@@ -64,6 +78,28 @@ def test_it_reads_the_ramp(tmp_path: Path) -> None:
         assert (frame["frame_index"].item(), frame["index"].item()) == (t, place)
         assert frame["timestamp"].item() == t
         assert frame["task"] == "task"
+
+
+def test_frame_t_of_a_film_is_frame_t(tmp_path: Path) -> None:
+    """A film is not exact: a grey of 8 t comes back to within 4, so that no other t is as near."""
+    made(FILM, tmp_path)
+    read = LeRobotDataset("sandbox/film", root=tmp_path / "film")
+    films = sorted((tmp_path / "film" / "videos" / "observation.images.main").rglob("*.mp4"))
+    assert len(films) > 2
+    assert read.meta.video_keys == ["observation.images.main"]
+    frames = [(n, t) for n, rows in enumerate(LONG) for t in range(rows - 1)]
+    assert len(read) == len(frames)
+    for place, (episode, t) in enumerate(frames):
+        frame = read[place]
+        grey = frame["observation.images.main"].numpy() * 255
+        assert grey.shape == (3, 64, 64)
+        assert np.abs(grey - 8 * t).max() < 4, (place, t, grey.mean())
+        assert frame["action"].tolist() == [t, t]
+        assert frame["episode_index"].item() == episode
+    for path in (tmp_path / "film").rglob("*.*"):
+        if path.is_file():
+            other = tmp_path / "again" / path.relative_to(tmp_path / "film")
+            assert path.read_bytes() == other.read_bytes(), path
 
 
 def test_it_reads_a_run_its_rate_statistics_and_windows(tmp_path: Path) -> None:

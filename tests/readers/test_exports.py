@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ramps import LENGTHS, SCHEMA, write
+from ramps import LENGTHS, SCHEMA, coarse, write
+from running import recipe
 
 import sandbox
 from sandbox.exports.registry import FORMATS
@@ -67,6 +68,16 @@ def test_stable_worldmodel_reads_the_ramp(exported: Any) -> None:
         assert np.isnan(action[-1]).all()
         assert np.array_equal(episode["truncated"], np.arange(rows) == rows - 1)
         assert np.array_equal(episode["episode_idx"], np.full(rows, n))
+
+
+def test_anygoal_finds_the_layout_valid(exported: Any) -> None:
+    """AnyGoal's data are files of stable-worldmodel's layout, whose loader reads them."""
+    from anygoal.datasets.validation import validate_hdf5
+
+    found = validate_hdf5(exported("swm", "ramp.h5"))
+    assert (found.valid, [*found.issues]) == (True, [])
+    assert (found.rows, found.episodes) == (sum(LENGTHS), len(LENGTHS))
+    assert {*SCHEMA.names} < {*found.keys}
 
 
 def test_minari_reads_the_ramp(exported: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,19 +254,39 @@ def test_a_full_disk_and_a_kill_leave_nothing_half(to: str, tmp_path: Path) -> N
         if code == FULL:
             assert "cannot be written: " in done.stderr
             assert done.stderr.count("\n") == 1, done.stderr
-            assert [*out.parent.iterdir()] == []
+            left = [f".{out.name}.exporting"] * (to != "lance")  # It is one table, made again.
+            assert [one.name for one in out.parent.iterdir()] == left
     assert sandbox.export(run, to, out).episodes >= len(LONG)
     assert [*out.parent.iterdir()] == [out]
 
 
+STOPPED = """
+import os, signal, sys, sandbox
+from sandbox.exports import hf, lerobot
+hf.FILE_BYTES, lerobot.FILE_BYTES = 3_000, 3_000
+stop = lambda done, total: done == 4 and os.kill(os.getpid(), signal.SIGKILL)
+if __name__ == "__main__":
+    sandbox.export(*sys.argv[1:4], workers=int(sys.argv[4]), progress=stop)
+"""
+
+
 @pytest.mark.parametrize("to", ["hf", "lerobot"])
-def test_the_same_export_has_the_same_bytes(to: str, tmp_path: Path) -> None:
+def test_the_same_export_has_the_same_bytes_whoever_writes_and_is_killed(
+    to: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sandbox.exports.hf.FILE_BYTES", 3_000)
+    monkeypatch.setattr("sandbox.exports.lerobot.FILE_BYTES", 3_000)
     run = write(tmp_path / "run")
-    paths = [sandbox.export(run, to, tmp_path / name).path for name in ("one", "two")]
+    paths = [sandbox.export(run, to, tmp_path / f"by{n}", workers=n).path for n in (1, 2)]
+    for workers in ("1", "2"):
+        out = tmp_path / f"killed{workers}"
+        words = [sys.executable, "-c", STOPPED, str(run), to, str(out), workers]
+        assert subprocess.run(words, check=False).returncode == -9
+        paths.append(sandbox.export(run, to, out).path)
     files = [[one for one in sorted(path.rglob("*")) if one.is_file()] for path in paths]
-    assert len(files[0]) > 1
-    for one, two in zip(*files, strict=True):
-        assert one.read_bytes() == two.read_bytes()
+    assert len(files[0]) > 3
+    for one, *others in zip(*files, strict=True):
+        assert all(one.read_bytes() == other.read_bytes() for other in others)
 
 
 def test_what_is_known_of_an_episode_comes_along(tmp_path: Path) -> None:
@@ -271,3 +302,131 @@ def test_what_is_known_of_an_episode_comes_along(tmp_path: Path) -> None:
             False,
         ]
         assert file["mask/train"][:].tolist() == [b"demo_0", b"demo_1", b"demo_2"]
+
+
+def test_datasets_reads_shards_by_the_card_of_their_run(tmp_path: Path) -> None:
+    import hdf5plugin  # noqa: F401 - Pictures are compressed by Zstd.
+
+    from datasets import load_dataset
+
+    run = tmp_path / "run"
+    wanted = recipe(episodes=3, shard_episodes=2, observation=["proprio", "pixels"], labels=True)
+    sandbox.generate(wanted, run)
+    sandbox.card(run, license="cc-by-4.0", pictures=False)
+    rows, place = load_dataset(str(run), cache_dir=str(tmp_path / "cache"))["train"], 0
+    for episode in sandbox.open_run(run).episodes():
+        for name, values in episode.rows.items():
+            read = np.asarray(rows[place : place + len(values)][name], values.dtype)
+            assert np.array_equal(read, values, equal_nan=values.dtype.kind == "f"), name
+        place += len(episode.rows["reward"])
+    assert len(rows) == place
+
+
+def test_lerobot_comes_back_but_for_the_last_step(tmp_path: Path) -> None:
+    run = write(tmp_path / "run")
+    sandbox.export(run, "lerobot", tmp_path / "ramp")
+    done = sandbox.import_run(tmp_path / "ramp", "lerobot", tmp_path / "back")
+    back = sandbox.Dataset(done.path)
+    assert {*back.schema.names} == {*SCHEMA.names}
+    assert back.lengths.tolist() == [rows - 1 for rows in LONG]
+    for n, rows in enumerate(LONG):
+        one, t = back.rows(n), np.arange(rows - 1)
+        assert np.array_equal(one["pixels"], frames(0, rows - 1))
+        assert one["reward"].tolist() == t.tolist()
+        assert np.array_equal(one["action"][:-1], np.repeat(t[:-1], 2).reshape(-1, 2))
+        assert np.isnan(one["action"][-1]).all()
+        assert one["truncated"].tolist() == (t == rows - 2).tolist()
+        assert back.record(n).imported == {"from": "lerobot", "episode": n, "task": "task"}
+    assert sandbox.verify(done.path).kinds == {"import": 1}
+
+
+def damaged(folder: Path, harm: str) -> None:
+    """Make an export of LeRobot's format something that must be refused."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    info, data = folder / "meta" / "info.json", folder / "data" / "chunk-000" / "file-000.parquet"
+    told, table = json.loads(info.read_text()), parquet.read_table(data)
+    place = table.schema.get_field_index("observation.images.main")
+    if harm == "film":
+        told["features"]["observation.images.main"]["dtype"] = "video"
+    elif harm == "size":
+        told["features"]["observation.images.main"]["shape"] = [4, 5, 3]
+    elif harm == "count":
+        told["total_frames"] += 1
+    elif harm == "old":
+        told["codebase_version"] = "v2.1"
+    elif harm == "cut":
+        data.write_bytes(data.read_bytes()[:-20])
+    elif harm == "elsewhere":
+        cells = [{"bytes": None, "path": "/etc/passwd"}] * len(table)
+        kind = table.schema.field(place).type
+        table = table.set_column(place, table.schema.field(place), pa.array(cells, kind))
+        parquet.write_table(table, data)
+    elif harm == "order":
+        parquet.write_table(table.take([1, 0, *range(2, len(table))]), data)
+    info.write_text(json.dumps(told))
+
+
+HARMS = {
+    "film": "is a film",
+    "size": "a picture has",
+    "count": "its files have",
+    "old": "codebase_version",
+    "cut": "cannot be read as Parquet",
+    "elsewhere": "a picture is not in the file",
+    "order": "do not count from 0",
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_lerobot_of_a_stranger_is_refused_in_one_line(harm: str, tmp_path: Path) -> None:
+    sandbox.export(write(tmp_path / "run"), "lerobot", tmp_path / "ramp")
+    damaged(tmp_path / "ramp", harm)
+    with pytest.raises(sandbox.errors.SandboxError, match=HARMS[harm]) as error:
+        sandbox.import_run(tmp_path / "ramp", "lerobot", tmp_path / "back")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "back" / "manifest.json").exists()
+
+
+def test_films_are_said_to_be_inexact_and_refused_where_they_cannot_be(tmp_path: Path) -> None:
+    run = write(tmp_path / "run", schema=coarse())
+    done = sandbox.export(run, "lerobot", tmp_path / "film", video=True)
+    assert done.notes == ("pixels as films: H.264 at CRF 18, 4:2:0: pixels are not exact.",)
+    with pytest.raises(sandbox.errors.SandboxError, match="is a film, which is not imported"):
+        sandbox.import_run(tmp_path / "film", "lerobot", tmp_path / "back")
+    odd = write(tmp_path / "odd", schema=coarse(size=63))
+    for path, to, said in ((odd, "lerobot", "an even height"), (run, "hf", "hf has no films")):
+        with pytest.raises(sandbox.errors.SandboxError, match=said):
+            sandbox.export(path, to, tmp_path / "none", video=True)
+    assert not [*tmp_path.glob("*none*")]
+
+
+NOISE = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from sandbox.exports.film import Film
+sys.dont_write_bytecode = True
+made = Film(Path(sys.argv[1]), 10, (64, 64))
+resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
+try:
+    made.add(np.random.default_rng(0).integers(0, 256, (200, 64, 64, 3), np.uint8))
+    made.close()
+except OSError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_a_full_disk_while_a_film_is_written_is_said(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", NOISE, str(tmp_path / "noise.mp4")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.stderr.strip().endswith("[Errno 27] File too large"), done.stderr
+    run, out = write(tmp_path / "run", schema=coarse()), tmp_path / "out" / "film"
+    code = FULL.replace("(2000, 2000)", "(9000, 9000)").replace("[3])", "[3], video=True)")
+    words = [sys.executable, "-c", code, str(run), "lerobot", str(out)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert "cannot be written: " in done.stderr, done.stderr
+    assert not out.exists()
+    sandbox.export(run, "lerobot", out, video=True)
+    assert [*out.parent.iterdir()] == [out]

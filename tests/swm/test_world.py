@@ -38,6 +38,12 @@ with warnings.catch_warnings():
 STEPS = 6  # Of a collected episode.
 
 
+@pytest.fixture(params=catalogue.environments())
+def name(request: pytest.FixtureRequest) -> str:
+    """Every environment in turn."""
+    return request.param
+
+
 class Scripted(swm.policy.BasePolicy):
     """Each environment's own scripted policy, anew in every episode."""
 

@@ -1,0 +1,1 @@
+"""Episodes from other people's formats: a file each, behind one registry."""

@@ -1,0 +1,204 @@
+"""LeRobot v3: frames in Parquet files, and what is known of them in `meta/`."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sandbox import jsonfile, validation
+from sandbox.errors import FormatError, SandboxError
+from sandbox.imports import incoming, parquet
+from sandbox.imports.incoming import Arrays
+from sandbox.run.importing import Arrived
+from sandbox.trajectory import Column, Schema
+
+EPISODE_BYTES = 1 << 28  # A larger episode must be in files of some size: a byte of them
+MOST_PACKED = 1000  # makes no more bytes of rows than so many.
+MOST_FILES = 100_000
+_OBSERVED, _IMAGES, _NEXT = "observation.", "observation.images.", "next."
+_PLACE = ("index", "episode_index", "frame_index", "task_index")
+_NAMES = {f"{_OBSERVED}state": "proprio", f"{_OBSERVED}environment_state": "state"}
+_FILES = "chunk-[0-9][0-9][0-9]/file-[0-9][0-9][0-9].parquet"
+
+
+class _Feature(BaseModel):
+    """What info.json says of a feature."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
+
+    dtype: str
+    shape: Annotated[list[Annotated[int, Field(ge=1)]], Field(max_length=8)]
+
+
+class _Info(BaseModel):
+    """What is read of info.json, which says more."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
+
+    codebase_version: Annotated[str, Field(pattern=r"^v3\.\d+$")]
+    fps: Annotated[float | int, Field(gt=0, lt=1e6)]
+    features: dict[str, _Feature]
+    total_episodes: Annotated[int, Field(ge=1, lt=1 << 31)]
+    total_frames: Annotated[int, Field(ge=1, lt=1 << 40)]
+
+
+class LeRobot:
+    """A folder that `LeRobotDataset` reads.
+
+    Raises:
+        FormatError: it is none, damaged, or its pictures are films.
+        SandboxError: a package is missing.
+    """
+
+    mapping = None
+
+    def __init__(self, path: Path, mapping: Path | None) -> None:
+        self.name = path.name
+        self._info = _info(path / "meta" / "info.json")
+        self.hz, self.count = float(self._info.fps), self._info.total_episodes
+        data = sorted((path / "data").glob(_FILES))
+        if not data or len(data) > MOST_FILES:
+            raise FormatError(f"{path}: has {len(data)} files data/chunk-000/file-000.parquet.")
+        told = [path / "meta" / name for name in ("info.json", "tasks.parquet")]
+        there = [one for one in told if one.exists()] + data
+        self.files = {str(one.relative_to(path)): one for one in there}
+        self._data, self._path = data, path
+        self.columns, self.left_out, self.schema = self._found()
+        self._check_count()
+        has_tasks = "meta/tasks.parquet" in self.files and "task_index" in self._info.features
+        self._tasks = parquet.texts(told[1], "task", "task_index") if has_tasks else {}
+
+    def close(self) -> None:
+        """Close nothing: each file is open only while it is read."""
+
+    def episodes(self) -> Iterator[Arrived]:
+        """Yield the episodes in order."""
+        waiting, number, known = list[Arrays](), 0, sum(one.stat().st_size for one in self._data)
+        for part in self._parts():
+            for episode, rows in _by_episode(part):
+                if waiting and episode != number:
+                    yield self._arrived(number, waiting)
+                    waiting, number = [], number + 1
+                if episode != number:
+                    raise FormatError(f"{self._path}: episode {episode} follows {number - 1}.")
+                waiting.append(rows)
+                size = sum(array.nbytes for one in waiting for array in one.values())
+                if size > max(EPISODE_BYTES, known * MOST_PACKED):
+                    raise FormatError(f"{self._path}: episode {number} is too large to read.")
+        if waiting:
+            yield self._arrived(number, waiting)
+
+    def _parts(self) -> Iterator[Arrays]:
+        """Yield the frames, some at a time."""
+        features = [_column(at, self._info.features[at]) for at in self.columns.values()]
+        places = [_column(n, self._info.features[n]) for n in _PLACE if n in self._info.features]
+        for path in self._data:
+            try:
+                yield from parquet.batches(path, [*features, *places])
+            except FormatError as error:
+                text = str(error)
+                raise FormatError(
+                    text if text.startswith(str(path)) else f"{path}: {text}"
+                ) from None
+
+    def _arrived(self, number: int, parts: list[Arrays]) -> Arrived:
+        """Return an episode of some frames."""
+        whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        if not np.array_equal(whole["frame_index"], np.arange(len(whole["frame_index"]))):
+            raise FormatError(f"{self._path}: the frames of episode {number} do not count from 0.")
+        read = {name: whole[at] for name, at in self.columns.items()}
+        given = {n: read.pop(n) for n, at in self.columns.items() if at.startswith(_NEXT)}
+        rows = incoming.frames(read, read.pop("action"), given)
+        told: dict[str, Any] = {"episode": number}
+        task = self._tasks.get(int(whole["task_index"][0])) if "task_index" in whole else None
+        return Arrived(rows, None, told if task is None else {**told, "task": task})
+
+    def _found(self) -> tuple[Mapping[str, str], Mapping[str, str], Schema]:
+        """Return columns, what is left out, and the schema, as info.json describes them."""
+        columns, left = dict[str, str](), dict[str, str]()
+        found = list[tuple[str, str, tuple[int, ...], str]]()
+        for at, feature in self._info.features.items():
+            if at in (*_PLACE, "timestamp"):
+                continue
+            name, kind, shape = _named(at), _kind(feature), _shape(feature)
+            why = incoming.refused(name, kind)
+            if feature.dtype == "image" and (len(shape) < 2 or shape[2:] not in ((), (3,))):
+                why = f"pictures of shape {shape} are not read"
+            if at == f"{_NEXT}done":
+                why = "the last step of an episode, whose end it is, is left out"
+            elif not why and name in columns:
+                why = f"{columns[name]} has the same name"
+            if why:
+                left[at] = why
+            else:
+                columns[name] = at
+                found.append((name, kind, shape, at))
+        for name in ("episode_index", "frame_index"):
+            if name not in self._info.features:
+                raise FormatError(f"{self._path}: has no feature {name}, which every one has.")
+        return columns, left, incoming.schema("lerobot", found)
+
+    def _check_count(self) -> None:
+        """Refuse files that have another number of frames than info.json says."""
+        total = sum(map(parquet.count, self._data))
+        if total != self._info.total_frames:
+            raise FormatError(
+                f"{self._path}: its files have {total} frames, and meta/info.json says "
+                f"{self._info.total_frames}."
+            )
+
+
+def _info(path: Path) -> _Info:
+    """Return what info.json says; FormatError if it is no dataset of LeRobot v3."""
+    try:
+        found = _Info.model_validate(jsonfile.read(path).data)
+    except ValidationError as error:
+        raise FormatError(
+            f"{path}: {validation.first_fault(error)} Only v3.0 is read; LeRobot converts older "
+            "datasets."
+        ) from None
+    films = [name for name, one in found.features.items() if one.dtype == "video"]
+    if films:
+        raise SandboxError(
+            f"{path}: {films[0]} is a film, which is not imported: its pictures are not exact. "
+            "Convert the dataset to images, as LeRobot does with use_videos=False."
+        )
+    return found
+
+
+def _column(at: str, feature: _Feature) -> Column:
+    """Return a feature as a column of the files."""
+    return Column(at, _kind(feature), _shape(feature), "", "1")
+
+
+def _kind(feature: _Feature) -> str:
+    return "uint8" if feature.dtype == "image" else feature.dtype
+
+
+def _shape(feature: _Feature) -> tuple[int, ...]:
+    """Return the shape of a row: of pictures (H, W) or (H, W, 3); a vector of one is a number."""
+    shape = tuple(feature.shape)
+    if feature.dtype != "image":
+        return () if shape == (1,) else shape
+    if len(shape) == 3 and shape[0] in (1, 3) and shape[2] not in (1, 3):
+        shape = (*shape[1:], shape[0])
+    return shape[:2] if shape[2:] == (1,) else shape
+
+
+def _named(at: str) -> str:
+    """Return what a feature is called here."""
+    if at.startswith(_IMAGES):
+        camera = at.removeprefix(_IMAGES)
+        return "pixels" if camera == "main" else f"pixels.{camera}"
+    known = _NAMES.get(at, at)
+    return known.removeprefix(_OBSERVED).removeprefix(_NEXT)
+
+
+def _by_episode(part: Arrays) -> Iterator[tuple[int, Arrays]]:
+    """Yield the frames of each episode in some frames that follow each other."""
+    episode = part["episode_index"]
+    starts = np.flatnonzero(np.append(True, episode[1:] != episode[:-1]))
+    for start, end in zip(starts, [*starts[1:], len(episode)], strict=True):
+        yield int(episode[start]), {name: rows[start:end] for name, rows in part.items()}

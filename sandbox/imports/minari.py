@@ -1,0 +1,150 @@
+"""Minari: a group for each episode, with T+1 observations and what each of T steps gave."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sandbox import files, jsonfile, validation
+from sandbox.errors import FormatError
+from sandbox.imports import incoming
+from sandbox.imports.hdf5 import Source, native
+from sandbox.imports.incoming import Arrays
+from sandbox.run.importing import Arrived
+from sandbox.trajectory import Schema
+
+_EPISODE = re.compile(r"episode_(0|[1-9][0-9]{0,8})")
+_SEEN, _TOLD = "observations", "infos"
+_STEPS = {
+    "actions": "action",
+    "rewards": "reward",
+    "terminations": "terminated",
+    "truncations": "truncated",
+}
+
+
+class _Metadata(BaseModel):
+    """What is read of metadata.json, which says more."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
+
+    data_format: str = "hdf5"
+    jpeg_encoding: bool = False
+    dataset_id: str | None = None
+
+
+class Minari:
+    """A dataset of Minari: the folder that has `data/`, or that folder.
+
+    Raises:
+        FormatError: it is none, damaged, or kept in a way that is not read.
+    """
+
+    mapping = None
+    hz = None
+
+    def __init__(self, path: Path, mapping: Path | None) -> None:
+        data = path / "data" if (path / "data").is_dir() else path
+        files.refuse_links(path, data)
+        self.files = {name: data / name for name in ("main_data.hdf5", "metadata.json")}
+        said = _metadata(self.files["metadata.json"])
+        self.name = said.dataset_id or path.name
+        self._source = Source(self.files["main_data.hdf5"])
+        try:
+            with self._source.guarded():
+                self._episodes = _episodes(self._source)
+                self.columns, self.left_out, self.schema = self._found()
+        except BaseException:
+            self.close()
+            raise
+        self.count = len(self._episodes)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._source.close()
+
+    def episodes(self) -> Iterator[Arrived]:
+        """Yield the episodes in the order of their numbers."""
+        for group in self._episodes:
+            with self._source.guarded():
+                seed = self._source.number(group, "seed")
+                named = {"episode": int(group.rpartition("_")[2])}
+                rows = self._rows(group)
+            yield Arrived(rows, seed if seed is not None and seed >= 0 else None, named)
+
+    def _found(self) -> tuple[Mapping[str, str], Mapping[str, str], Schema]:
+        """Return columns, what is left out, and the schema, as the first episode shows them."""
+        first = self._episodes[0]
+        count = self._source.column(f"{first}/actions").extent
+        columns, left = dict[str, str](), dict[str, str]()
+        found = list[tuple[str, str, tuple[int, ...], str]]()
+        for place, dtype, shape in self._source.places(first):
+            where = place.removeprefix(f"{first}/")
+            name = _named(where, dtype, shape)
+            why = incoming.refused(name, dtype)
+            if not why and where.startswith(f"{_TOLD}/") and shape[:1] != (count + 1,):
+                why = "it has not a row for each observation"
+            if not why and name in columns:
+                why = f"{columns[name]} has the same name"
+            if why:
+                left[where] = why
+            else:
+                columns[name] = where
+                found.append((name, dtype, shape[1:], where))
+        return columns, left, incoming.schema("minari", found)
+
+    def _rows(self, group: str) -> Arrays:
+        """Return the rows of an episode."""
+        columns = {n: self._source.column(f"{group}/{at}") for n, at in self.columns.items()}
+        count = columns["action"].extent
+        for name, column in columns.items():
+            wanted = count if name in _STEPS.values() else count + 1
+            kind = self.schema[name]
+            fits = self.columns[name] in _STEPS or column.dtype.name == kind.dtype
+            if column.extent != wanted or column.row != kind.shape or not fits:
+                raise FormatError(
+                    f"{group}/{self.columns[name]} is {column.dtype} {(column.extent, *column.row)}"
+                    f", where {count} actions want {wanted} rows of {kind.shape}, {kind.dtype}."
+                )
+        self._source.refuse_size(np.array([count + 1]), self.schema.row_bytes)
+        read = {n: native(column.rows(0, column.extent)) for n, column in columns.items()}
+        given = {name: read.pop(name) for name in _STEPS.values() if name in read}
+        return incoming.steps(read, given.pop("action"), given)
+
+
+def _metadata(path: Path) -> _Metadata:
+    """Return what metadata.json says; FormatError if its data are kept in another way."""
+    try:
+        said = _Metadata.model_validate(jsonfile.read(path).data)
+    except ValidationError as error:
+        raise FormatError(f"{path}: {validation.first_fault(error)}") from None
+    if said.data_format != "hdf5":
+        raise FormatError(
+            f"{path}: its data are kept as {said.data_format:.40}; convert them to hdf5."
+        )
+    if said.jpeg_encoding:
+        raise FormatError(
+            f"{path}: its pictures are JPEG, which is not exact and not read; record them with "
+            "jpeg_encoding=False."
+        )
+    return said
+
+
+def _episodes(source: Source) -> list[str]:
+    """Return the names of the episodes' groups, by number."""
+    names = [name for name in source.names() if _EPISODE.fullmatch(name)]
+    if not names:
+        raise FormatError("it has no group episode_0; it is no dataset of Minari, or empty.")
+    return sorted(names, key=lambda name: int(name.rpartition("_")[2]))
+
+
+def _named(where: str, dtype: str, shape: tuple[int, ...]) -> str:
+    """Return what a column is called here that lies at a place in an episode's group."""
+    if where in _STEPS:
+        return _STEPS[where]
+    if where == _SEEN:  # One array: pictures, or numbers.
+        return "pixels" if dtype == "uint8" and len(shape) == 4 else "proprio"
+    group, _, rest = where.partition("/")
+    return rest.replace("/", ".") if group in (_SEEN, _TOLD) else where

@@ -1,0 +1,157 @@
+"""What imported.json says: from where the episodes of an imported run come.
+
+An imported run has the shards of any run, and nothing that shows how its rows were made: no recipe,
+no charge, no log, no signature. Its header, its records and this file all say so.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sandbox import digest, jsonfile, validation
+from sandbox.errors import FormatError
+from sandbox.run.stages import Stages
+
+IMPORTED = "imported.json"
+POLICY = "imported"
+FORMAT = 1
+_Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class _Said(BaseModel):
+    """What imported.json says."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    format: Literal[1]
+    run: str
+    source: _Name
+    name: _Name
+    files: dict[str, str]
+    columns: dict[str, str]
+    left_out: dict[str, str]
+    mapping: dict[str, Any] | None
+    hz: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
+    episodes: Annotated[int, Field(ge=1, lt=2**31)]
+    compression: Literal["zstd", "gzip", "none"]
+    shard_episodes: Annotated[int, Field(ge=1, le=100_000)]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """From where the episodes of an imported run come.
+
+    Attributes:
+        run: id of the imported run: a digest of all that follows.
+        source: name of the format that they had.
+        name: what the dataset is called there.
+        files: SHA-256 of each file that was read, by its path in the dataset.
+        columns: for each column where it is there.
+        left_out: what is there and was not imported, and why.
+        mapping: what says where columns lie, plain JSON; None for formats that say so themselves.
+        hz: rows a second; None if nothing says so.
+        episodes: number of episodes.
+        compression: of pictures.
+        shard_episodes: number of episodes in a shard.
+    """
+
+    run: str
+    source: str
+    name: str
+    files: Mapping[str, str]
+    columns: Mapping[str, str]
+    left_out: Mapping[str, str]
+    mapping: Mapping[str, Any] | None
+    hz: float | None
+    episodes: int
+    compression: str
+    shard_episodes: int
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """The plain JSON that `read` reads."""
+        return {"format": FORMAT, **asdict(self)}
+
+    def named(self) -> str:
+        """Return the id that follows from the other attributes."""
+        return digest.sha256({k: v for k, v in self.plain.items() if k not in ("format", "run")})
+
+    @property
+    def stages(self) -> Stages:
+        """How many episodes it has, and in which shards."""
+        return Stages((self.episodes,), self.shard_episodes)
+
+    @property
+    def environment(self) -> str:
+        """What records say of the environment; no world is called so."""
+        return f"imported/{self.name}"
+
+    @property
+    def said(self) -> str:
+        """A clause that says where it comes from."""
+        return f"was imported from {self.source} ({self.name})"
+
+    @property
+    def lacks(self) -> str:
+        """What it has not, and what to do about that."""
+        return (
+            f"{self.said}, so it has no recipe and no charges, and nothing can simulate it again. "
+            "Do this with a run that was generated here."
+        )
+
+    def header(self, shard: int) -> dict[str, Any]:
+        """Return what the header of a shard says."""
+        return {"run": self.run, "shard": shard, "imported": self.source}
+
+    def record(self, episode: int, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the record of an episode, which claims nothing about how it was made.
+
+        Args:
+            episode: its number.
+            facts: seed, steps, return, and what `imported` says of it.
+        """
+        return {
+            "run": self.run,
+            "episode": episode,
+            "environment": self.environment,
+            "seed": facts["seed"],
+            "scenario": None,
+            "split": None,
+            "scenario_digest": "",
+            "factors": {},
+            "disturbances": [],
+            "scene_digest": "",
+            "policy": POLICY,
+            "engine": {"class": "imported"},
+            "renderer": None,
+            "views": [],
+            "cameras": {},
+            "price_version": "none",
+            "steps": facts["steps"],
+            "charges": {},
+            "charge_micro": 0,
+            "success": None,
+            "return": facts["return"],
+            "imported": {"from": self.source, **facts["imported"]},
+        }
+
+
+def read(folder: Path) -> Imported | None:
+    """Return what a folder's imported.json says; None if it has none.
+
+    Raises:
+        FormatError: the file is damaged.
+    """
+    path = folder / IMPORTED
+    if not path.exists() and not path.is_symlink():
+        return None
+    try:
+        said = _Said.model_validate(jsonfile.read(path).data)
+    except ValidationError as error:
+        raise FormatError(
+            f"{path}: {validation.first_fault(error)} Import it again, or restore a copy."
+        ) from None
+    return Imported(**said.model_dump(exclude={"format"}))
