@@ -8,7 +8,7 @@ OLDEST := .venv/gymnasium-1.2.2
 # Many containers set it, and then every process compiles the package.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test soak swm rllib readers reading reading-newest lerobot check fix bench docs clean
+.PHONY: demo test soak swm rllib readers reading reading-newest lerobot rivals check fix bench docs clean
 
 .venv/core: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -111,6 +111,18 @@ lerobot: .venv-lerobot/done .venv-readers/done  # LeRobot, which needs Python 3.
 	SANDBOX_PYTHON=.venv-readers/bin/python .venv-lerobot/bin/python -m pytest --noconftest \
 		-W default tests/lerobot
 
+.venv-rivals/done: pyproject.toml constraints.txt tests/swm/requirements.txt tests/readers/requirements.txt
+	@test -x .venv-rivals/bin/python || $(PYTHON) -m venv .venv-rivals
+	sort -u tests/swm/requirements.txt tests/readers/requirements.txt > .venv-rivals/requirements.txt
+	.venv-rivals/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt \
+		-r .venv-rivals/requirements.txt torchrl tensordict -e .
+	.venv-rivals/bin/python -m pip --disable-pip-version-check install --quiet --no-deps \
+		robomimic==0.3.0
+	@touch $@
+
+rivals: .venv-rivals/done .venv-lerobot/done .venv/dev  # Others' readers in turn with ours: 5 GB of packages.
+	$(BIN)/python -m benchmarks.readers
+
 check: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -128,4 +140,4 @@ docs: .venv/dev  # The generated pages: minutes, for every world is drawn.
 	$(BIN)/sandbox reference docs
 
 clean:
-	rm -rf .venv .venv-3.* .venv-swm .venv-rllib .venv-readers .venv-lerobot build dist runs
+	rm -rf .venv .venv-3.* .venv-swm .venv-rllib .venv-readers .venv-lerobot .venv-rivals build dist runs

@@ -6,9 +6,13 @@ from pathlib import Path
 
 from benchmarks import (
     evidence,
+    growth,
+    memory,
     opening,
     pricing,
+    readers,
     reading,
+    remote,
     rendering,
     replaying,
     rivals,
@@ -17,6 +21,8 @@ from benchmarks import (
 )
 from benchmarks.tables import show
 from sandbox import catalogue, prices
+
+MINUTES = 10.0  # `python -m benchmarks.memory 60` reads for an hour.
 
 
 def main() -> None:
@@ -38,6 +44,11 @@ def main() -> None:
         show("Numbers in a shard, by how they are stored", trajectory.numbers(here))
         show("Opening a dataset", opening.table(here / "opening"))
         show("Windows read a second", reading.table(here))
+        show("Windows read a second, by reader", readers.table(here / "readers"))
+        plot = Path("runs") / growth.PLOT
+        show("Reading, by the number of episodes", growth.measured(here / "growth", plot))
+        show("A dataset on a web server", remote.table(here / "remote"))
+        show("Memory while windows are read at random", memory.table(here / "memory", MINUTES))
         show("Pictures against TinyRenderer's without shadows", rendering.pictures())
         show("Pictures against others', colour alone, with shadows", rivals.pictures())
         show("What a picture costs", rendering.plot(Path("runs/picture_cost.png")))

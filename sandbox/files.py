@@ -191,7 +191,7 @@ def refuse_special(path: Path, kind: type[SandboxError] = SandboxError) -> None:
         )
 
 
-def unreadable(path: Path, error: OSError | MemoryError) -> UnreadableError:
+def unreadable(path: object, error: OSError | MemoryError) -> UnreadableError:
     """Return the error of a file that cannot be read here and now; the file may be good."""
     number = errno.ENOMEM if isinstance(error, MemoryError) else error.errno or 0
     what = os.strerror(number) if number else " ".join(str(error).split())

@@ -15,6 +15,7 @@ from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.evidence import keys
 from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Ledger
+from sandbox.remote.location import Remote
 from sandbox.report import card as cards
 from sandbox.report import difference as differences
 from sandbox.report.card import Card
@@ -375,6 +376,8 @@ def _pick(chosen: Dataset, number: int, folders: dict[Path, Folder]) -> Pick:
     """
     index = chosen.index
     path = index.paths[int(index.shard[number])]
+    if isinstance(path, Remote):
+        raise InvalidInputError(f"{path}: is not on this machine; copy its run here first.")
     root = path.parent.parent
     folder = folders.setdefault(root, Folder(root))
     if path.parent.name != "shards" or not (folder.exists or folder.derived or folder.imported):

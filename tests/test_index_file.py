@@ -19,7 +19,7 @@ from episodes import record, run
 
 from sandbox import Dataset, Windows, content
 from sandbox.errors import FormatError
-from sandbox.trajectory import ShardReader, reader
+from sandbox.trajectory import Schema, ShardReader, reader
 
 COUNT = 10
 
@@ -41,9 +41,9 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     count: Counter[str] = Counter()
     init = ShardReader.__init__
 
-    def counted(self: ShardReader, path: str | Path) -> None:
+    def counted(self: ShardReader, path: str | Path, schema: Schema | None = None) -> None:
         count[f"{Path(path).parent.parent.name}/{Path(path).name}"] += 1
-        init(self, path)
+        init(self, path, schema)
 
     monkeypatch.setattr(reader.ShardReader, "__init__", counted)
     return count

@@ -10,6 +10,7 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -342,3 +343,26 @@ def test_the_next_frame_example_learns_to_beat_the_last_frame(
     )
     assert before == pytest.approx(copied, rel=1e-2)
     assert after < copied
+
+
+def test_a_shard_whose_columns_are_known_has_each_looked_at_when_it_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "run") / "shards" / "shard-00000.h5"
+    rows = sum(LENGTHS[:5])
+    with h5py.File(path, "r+") as file:
+        file["reward"].resize(rows - 1, axis=0)
+        file.attrs.create("header", np.bytes_(b"{}x"))
+    with pytest.raises(FormatError, match="not those of its seal"):
+        ShardReader(path)
+    with ShardReader(path, SCHEMA) as reader:
+        action = np.empty((rows, 2), np.float32)
+        reader.fill("action", 0, action)
+        assert np.isnan(action).any(1).sum() == 5
+        with pytest.raises(FormatError, match=f"'reward' has {rows - 1} of {rows - 1} rows"):
+            reader.fill("reward", 0, np.empty(rows))
+        with pytest.raises(FormatError, match="not those of its seal"):
+            assert reader.header
+        with pytest.raises(FormatError, match="not those of its seal"):
+            assert reader.records
+    wrong = Schema((Column("action", "float64", (2,), "t", "1"),), partial=True)
+    with ShardReader(path, wrong) as reader, pytest.raises(FormatError, match="its schema says"):
+        reader.fill("action", 0, np.empty((rows, 2)))

@@ -130,7 +130,6 @@ def test_workers_verify_without_it(without: Path) -> None:
     ("version", "lacking", "words"),
     [
         ((3, 11), ["pybullet"], ["needs PyBullet, which", "Python 3.11", "installs"]),
-        ((3, 12), ["numba"], ["needs Numba, which", "Python 3.12", "installs"]),
         ((3, 13), ["pybullet"], ["needs PyBullet, which", "up to Python 3.11", "15 minutes"]),
         ((3, 14), ["pybullet", "numba"], ["PyBullet and Numba", "Python 3.14", "compiles"]),
     ],

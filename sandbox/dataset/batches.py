@@ -16,7 +16,7 @@ from torch.utils import data
 from sandbox.dataset.cache import MOST_GB, Cache
 from sandbox.dataset.conventions import MASK, fitting, with_needs
 from sandbox.dataset.dataset import Dataset
-from sandbox.dataset.index import Starts, is_count
+from sandbox.dataset.index import Places, Starts, is_count
 from sandbox.dataset.order import Order, Share
 from sandbox.dataset.prefetch import ahead
 from sandbox.dataset.tensors import Tensors, chosen
@@ -51,6 +51,10 @@ class Batches(data.IterableDataset[dict[str, Tensor]]):
             given.
         pad: whether an episode that is shorter than a window has one, with zeros after its end.
             `mask`, bool (batch, length), is then in each dict: true where there is a row.
+        context: rows before each window that are given with it, `frameskip` apart: history of a
+            planner, burn-in of a recurrent state. Windows are the same ones as without; each
+            tensor is (batch, context + length, ...), and those that begin an episode have zeros
+            where it has no rows. `mask` is in each dict.
         shuffle: whether windows come in a random order; else in that of the dataset.
         seed: seed of that order, 0 to 2^63 - 1.
         drop_last: whether a last step that is not whole is left out.
@@ -82,6 +86,7 @@ class Batches(data.IterableDataset[dict[str, Tensor]]):
         stride: int = 1,
         frameskip: int = 1,
         pad: bool = False,
+        context: int = 0,
         shuffle: bool = True,
         seed: int = 0,
         drop_last: bool = False,
@@ -96,29 +101,74 @@ class Batches(data.IterableDataset[dict[str, Tensor]]):
         _check(batch, frameskip, seed, rank, world_size, prefetch, pin_memory)
         dataset = path if isinstance(path, Dataset) else Dataset(path)
         self.length, self.stride, self.frameskip, self.pad = length, stride, frameskip, pad
-        self.convention = None if convention is None else fitting(convention, length, frameskip)
+        self.context = _checked_context(context, convention)
+        rows = length + context
+        self.convention = None if convention is None else fitting(convention, rows, frameskip)
         needs = () if self.convention is None else self.convention.needs
         self.columns = chosen(with_needs(columns, needs), dataset.schema)
-        if pad and MASK in columns:
-            raise InvalidInputError(f"column {MASK!r}: `pad` adds one of this name; leave one out.")
-        self._starts = Starts(dataset.index, length * frameskip, stride, dataset.name, pad=pad)
-        self._episodes = dataset.facts.columns["digest"]
-        self._order = Order(len(self._starts), int(seed), 0, bool(shuffle))
-        self._share = Share(int(rank), int(world_size), int(batch), drop_last)
-        if not self._share.count(self._order.count) and drop_last:
+        if (pad or context) and MASK in columns:
             raise InvalidInputError(
-                f"{dataset.name}: its {len(self._starts)} windows are fewer than one step of "
-                f"{world_size} x {batch}, and drop_last leaves it out. Ask for smaller batches."
+                f"column {MASK!r}: `pad` and `context` add one of this name; leave one out."
             )
-        self._cache = None if cache is None else Cache(dataset, self.columns, cache, cache_gb)
-        self._tensors = Tensors(
-            dataset.index, self.columns, length, frameskip, self._cache, pin_memory
-        )
+        self._kept, self._pin = (cache, cache_gb), pin_memory
+        self._share = Share(int(rank), int(world_size), int(batch), drop_last)
+        self._order = Order(0, int(seed), 0, bool(shuffle))
+        self._open(dataset)
         self._prefetch = prefetch
         self._epoch: int = 0
         self._consumed: int = 0  # Windows that all ranks have had of the epoch.
         self._resumed: int = 0  # Where the next loop begins.
         self._begun = False  # Whether a loop of this epoch has begun, and perhaps was left.
+
+    def refresh(self) -> int:
+        """Look for episodes that came since, and return how many more windows an epoch has.
+
+        Call it between loops, on every rank alike, as `Dataset.refresh` says: episodes that were
+        there keep their places before the new ones, so that the order follows from seed, epoch and
+        episodes. The next loop is another epoch, over all of them; one that was left half done is
+        not gone on with. What is cached in "ram" is decoded again. A DataLoader with workers must
+        be made again.
+
+        Raises:
+            FormatError: a shard cannot be read, or an episode that was there is gone.
+            InvalidInputError: the dataset is a part made by `train_val`, or the cache is too large.
+        """
+        fresh = self._dataset.refresh()
+        if len(fresh) == len(self._dataset):
+            return 0
+        before, begun = self.windows, self._begun or self._consumed
+        self._open(fresh)
+        if begun:
+            self._epoch += 1
+        self._consumed, self._resumed, self._begun = 0, 0, False
+        return self.windows - before
+
+    def _open(self, dataset: Dataset) -> None:
+        """Read a dataset from now on."""
+        starts = Starts(
+            dataset.index,
+            self.length * self.frameskip,
+            self.stride,
+            dataset.name,
+            pad=self.pad,
+            context=self.context,
+            apart=self.frameskip,
+        )
+        if not self._share.count(len(starts)) and self._share.drop_last:
+            share = self._share
+            raise InvalidInputError(
+                f"{dataset.name}: its {len(starts)} windows are fewer than one step of "
+                f"{share.ranks} x {share.batch}, and drop_last leaves it out. Ask for smaller "
+                "batches."
+            )
+        where, most_gb = self._kept
+        self._cache = None if where is None else Cache(dataset, self.columns, where, most_gb)
+        rows = self.context + self.length
+        self._tensors = Tensors(
+            dataset.index, self.columns, rows, self.frameskip, self._cache, self._pin
+        )
+        self._dataset, self._starts = dataset, starts
+        self._order = replace(self._order, count=len(starts))
 
     def __len__(self) -> int:
         """Return the number of batches of an epoch, for this rank."""
@@ -168,7 +218,7 @@ class Batches(data.IterableDataset[dict[str, Tensor]]):
         if known.get("order") != self._named() or consumed > self._order.count:
             raise InvalidInputError(
                 "the state is of another order: other episodes, length, stride, frameskip, pad, "
-                "shuffle or seed. Nothing was changed; make Batches as they were."
+                "context, shuffle or seed. Nothing was changed; make Batches as they were."
             )
         self._epoch, self._consumed, self._resumed = int(epoch), int(consumed), int(consumed)
         self._begun = False
@@ -187,15 +237,17 @@ class Batches(data.IterableDataset[dict[str, Tensor]]):
             self._epoch += 1
         start, self._resumed, self._begun = self._resumed, 0, True
         self._consumed = start
-        order = replace(self._order, epoch=self._epoch)
+        order, dataset = replace(self._order, epoch=self._epoch), self._dataset
         for consumed, batch in ahead(self._made(start, order), self._prefetch):
+            if dataset is not self._dataset:
+                return  # It was refreshed: the next loop has more episodes.
             self._consumed = consumed
             yield batch
         self._epoch, self._consumed, self._begun = order.epoch + 1, 0, False
 
     def _made(self, start: int, order: Order) -> Iterator[tuple[int, dict[str, Tensor]]]:
         """Yield batches, each with how many windows all ranks have had after it."""
-        mine = self._share.batches(start, order.count)
+        mine, starts, tensors = self._share.batches(start, order.count), self._starts, self._tensors
         worker = data.get_worker_info()
         if worker is not None:
             mine = islice(mine, worker.id, None, worker.num_workers)
@@ -203,23 +255,37 @@ class Batches(data.IterableDataset[dict[str, Tensor]]):
             windows = order.windows(np.concatenate([places for _, places in some]))
             ends = np.cumsum([len(places) for _, places in some])
             for (consumed, _), asked in zip(some, np.split(windows, ends[:-1]), strict=True):
-                yield consumed, self._read(asked)
+                yield consumed, self._read(starts.places(asked), tensors)
 
-    def _read(self, windows: Any) -> dict[str, Tensor]:
+    def _read(self, places: Places, tensors: Tensors) -> dict[str, Tensor]:
         """Return a batch of these windows."""
-        places = self._starts.places(windows)
-        batch = self._tensors.read(places)
-        if self.pad:
+        batch = tensors.read(places)
+        if self.pad or self.context:
             given = -(-places.rows // self.frameskip)
-            batch[MASK] = torch.from_numpy(np.arange(self.length) < given[:, None])  # pyright: ignore[reportUnknownMemberType]
+            row = np.arange(self.context + self.length) - places.lead[:, None]
+            batch[MASK] = torch.from_numpy((row >= 0) & (row < given[:, None]))  # pyright: ignore[reportUnknownMemberType]
         return batch if self.convention is None else self.convention.arrange(batch)
 
     def _named(self) -> str:
         """Return a digest of the windows, the episodes that they are of, and their order."""
         known = [self.length, self.stride, self.frameskip, self.pad]
         known += [self._order.count, self._order.seed, self._order.shuffle]
-        of = json.dumps([int(one) for one in known]).encode() + self._episodes.tobytes()
+        known += [self.context] if self.context else []
+        episodes = self._dataset.facts.columns["digest"]
+        of = json.dumps([int(one) for one in known]).encode() + episodes.tobytes()
         return hashlib.sha256(of).hexdigest()
+
+
+def _checked_context(context: int, convention: str | None) -> int:
+    """Return the rows of a context; InvalidInputError if it is none, or the convention has none."""
+    if not is_count(context, 0):
+        raise InvalidInputError(f"context {shown(context)}: give a whole number from 0 on.")
+    if context and convention == "transitions":
+        raise InvalidInputError(
+            "context with the convention 'transitions': it would give transitions several times; "
+            "leave it out."
+        )
+    return int(context)
 
 
 def _check(

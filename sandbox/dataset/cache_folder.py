@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sandbox import content, durable, files, jsonfile
 from sandbox.errors import SandboxError
+from sandbox.remote.location import Location, Remote, is_url
 from sandbox.trajectory.shard import PART
 
 ABOUT, LOCK = "about.json", ".lock"
@@ -26,9 +27,9 @@ class Held:
 
     Attributes:
         folder: the folder.
-        shard: path of the shard whose rows these are.
+        shard: path or URL of the shard whose rows these are.
         size: what it takes of the disk [bytes].
-        current: whether the shard is still there, as it was.
+        current: whether the shard is still there, as it was; true of a remote one.
     """
 
     folder: Path
@@ -42,17 +43,22 @@ def default() -> Path:
     return content.cache() / "decoded"
 
 
-def is_finished(shard: Path) -> bool:
+def is_finished(shard: Location) -> bool:
     """Return whether a shard does not change any more: only such a one is cached."""
+    if isinstance(shard, Remote):
+        return True
     return not shard.name.endswith(PART) and shard.is_file()
 
 
-def of(root: Path | None, shard: Path) -> Path | None:
+def of(root: Path | None, shard: Location) -> Path | None:
     """Return the folder of a shard; None if there is no root."""
     if root is None:
         return None
-    found = shard.lstat()
-    stamp = [FORMAT, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+    if isinstance(shard, Remote):
+        stamp = [FORMAT, *shard.stamp]
+    else:
+        found = shard.lstat()
+        stamp = [FORMAT, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
     return root / f"{_short([str(shard)])}-{_short(stamp)}"
 
 
@@ -67,7 +73,7 @@ def make(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
 
 
-def describe(folder: Path, shard: Path) -> None:
+def describe(folder: Path, shard: Location) -> None:
     """Say whose rows a folder has, and remove those of what the shard was before.
 
     The caller holds the folder's lock.
@@ -131,6 +137,8 @@ def _listed(root: Path) -> Iterator[Held]:
 
 
 def _is_current(folder: Path, shard: str) -> bool:
+    if is_url(shard):
+        return True
     try:
         return of(folder.parent, Path(shard)) == folder
     except (OSError, ValueError):

@@ -154,7 +154,7 @@ def _diamond(batch: Batch) -> Batch:
         "rew": batch["reward"][:, 1:].float(),
         "end": batch["terminated"][:, 1:].to(torch.uint8),
         "trunc": batch["truncated"][:, 1:].to(torch.uint8),
-        "mask_padding": known[:, 1:],
+        "mask_padding": known[:, :-1] & known[:, 1:],
     }
 
 
@@ -171,8 +171,8 @@ def _video(batch: Batch) -> Batch:
 
 def _transitions(batch: Batch) -> Batch:
     """Single steps (N, ...): observation, action, reward, next observation, and how it ended."""
-    known = batch[MASK][:, 1:] if MASK in batch else torch.ones_like(batch["terminated"][:, 1:])
-    kept = known.bool()
+    known = batch.get(MASK, torch.ones_like(batch["terminated"])).bool()
+    kept = known[:, :-1] & known[:, 1:]
     found: Batch = {}
     arrived = ("reward", "terminated", "truncated", *(("charge",) if "charge" in batch else ()))
     for name, x in _observations(batch).items():

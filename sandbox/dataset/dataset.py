@@ -8,6 +8,7 @@ from typing import Any, Literal, Self, overload
 
 import numpy as np
 
+from sandbox import files
 from sandbox.dataset import filters, halves, index_file, places
 from sandbox.dataset.facts import NONE, Facts
 from sandbox.dataset.filters import Texts, Wanted
@@ -15,11 +16,19 @@ from sandbox.dataset.index import I64, Index
 from sandbox.dataset.overlap import overlap
 from sandbox.dataset.statistics import Statistics, statistics
 from sandbox.errors import FormatError, InvalidInputError, UnknownNameError, shown
+from sandbox.remote.location import Location, is_url
 from sandbox.run.record import Record
 from sandbox.trajectory import Episode, Rows, Schema, ShardReader
 from sandbox.trajectory.episode import VARIATION
+from sandbox.trajectory.shard import PART
 
 Columns = Literal["same", "common"]
+Asked = tuple[  # One choice of episodes: texts, success, factors, where.
+    Mapping[str, Texts | None],
+    bool | None,
+    Mapping[str, Wanted] | None,
+    Callable[[Record], bool] | None,
+]
 Twins = Literal["refuse", "name", "skip"]
 _OPEN = 16  # Shards that a dataset keeps open, with their records.
 _NAMED = 5  # Episodes that a message names.
@@ -30,10 +39,11 @@ class Dataset:
 
     Nothing but an index is read until episodes are asked for. It is kept below `$SANDBOX_HOME`, so
     that a large dataset opens at once the second time, and made again when a shard changes. A
-    growing run has the episodes that it has now. Datasets can be pickled.
+    growing run has the episodes that it has now; `refresh` sees more. Datasets can be pickled.
 
     Args:
-        path: a trajectory file, the folder of a run, a folder of runs, a glob, or several of these.
+        path: a trajectory file, the folder of a run, a folder of runs, a glob, or several of these;
+            or URLs of these, such as "s3://bucket/run", of what fsspec or a web server has.
         split: keep episodes of this split, or of these.
         policy: keep episodes of this policy, or of these.
         scenario: keep episodes of this scenario, or of these.
@@ -69,14 +79,18 @@ class Dataset:
         if columns not in ("same", "common"):
             raise UnknownNameError("choice of columns", columns, ("same", "common"))
         named = places.given(path)
+        self._paths: tuple[str | Path, ...] = tuple(
+            one if is_url(one) else files.place(one) for one in named
+        )
         self.name = str(named[0]) if len(named) == 1 else f"{len(named)} paths from {named[0]} on"
         self._every = index_file.holdings(places.shard_paths(named))
         self._columns: Columns = columns
-        self._readers: dict[Path, ShardReader] = {}
+        self._readers: dict[Location, ShardReader] = {}
         if not len(self._every.facts):
             raise InvalidInputError(f"{self.name}: holds no episode yet; generate some.")
         _refuse_copies(self._every)
         texts = {"split": split, "policy": policy, "scenario": scenario, "environment": environment}
+        self._asked: tuple[Asked, ...] | None = ()
         self._choose(np.arange(len(self._every.facts)), texts, success, factors, where)
 
     def select(
@@ -94,6 +108,33 @@ class Dataset:
         texts = {"split": split, "policy": policy, "scenario": scenario, "environment": environment}
         made = self._part(self._chosen)
         made._choose(self._chosen, texts, success, factors, where)
+        return made
+
+    def refresh(self) -> Self:
+        """Return the dataset as its runs are now: what a growing run got since is there.
+
+        Episodes that were there come first, in the order that they had; new ones that have all that
+        was asked for follow, in the order of paths. Only shards that changed are read.
+
+        Raises:
+            FormatError: a shard cannot be read, or an episode that was there is gone.
+            InvalidInputError: it is a part made by `train_val`, or was chosen by a function, and
+                pickled.
+        """
+        if self._asked is None:
+            raise InvalidInputError(
+                f"{self.name}: is a part made by train_val, or chosen by a function and pickled, "
+                "so that new episodes cannot be chosen. Refresh the whole, and choose again."
+            )
+        made = copy.copy(self)
+        made._every, made._readers = index_file.holdings(places.shard_paths(self._paths)), {}
+        _refuse_copies(made._every)
+        made._asked, chosen = (), np.arange(len(made._every.facts))
+        for asked in self._asked:
+            made._choose(chosen, *asked)
+            chosen = made._chosen
+        before = made._numbers(self._every, self._chosen, self.name)
+        made._keep(np.append(before, chosen[~np.isin(chosen, before)]), self._columns)
         return made
 
     def train_val(
@@ -126,6 +167,7 @@ class Dataset:
         strict = twins == "refuse"
         train = halves.training(self.facts, fraction, seed, by, strict, self.name)
         ours, theirs = self._part(self._chosen[train]), self._part(self._chosen[~train])
+        ours._asked = theirs._asked = None
         said = "" if twins == "skip" else _shared(ours, theirs)
         if said and strict:
             raise InvalidInputError(
@@ -225,7 +267,9 @@ class Dataset:
         return f"<Dataset {self.name}: {'; '.join(parts)}>"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_readers": {}}
+        asked = self._asked  # Most functions cannot be pickled.
+        named = asked if asked is None or all(where is None for *_, where in asked) else None
+        return {**self.__dict__, "_readers": {}, "_asked": named}
 
     def _choose(
         self,
@@ -235,7 +279,9 @@ class Dataset:
         factors: Mapping[str, Wanted] | None,
         where: Callable[[Record], bool] | None,
     ) -> None:
-        """Keep the episodes of `chosen` that have all that is asked for."""
+        """Keep the episodes of `chosen` that have all that is asked for, and note it."""
+        if self._asked is not None:
+            self._asked = (*self._asked, (texts, success, factors, where))
         if any(text is not None for text in texts.values()) or success is not None or factors:
             known = self._every.facts.take(chosen)
             chosen = chosen[filters.matching(known, texts, success, factors, self.name)]
@@ -250,6 +296,20 @@ class Dataset:
                     "less, or generate it."
                 )
             self._keep(chosen[kept], self._columns)
+
+    def _numbers(self, every: index_file.Holdings, chosen: I64, named: str) -> I64:
+        """Return the numbers that episodes of other holdings have now, by their shards and rows."""
+        known = _places(self._every)
+        try:
+            numbers = [known[place] for place in _places(every, chosen)]
+        except KeyError:
+            numbers = list[int]()
+        before, now = (one.facts.columns["digest"] for one in (every, self._every))
+        if not np.array_equal(now[numbers], before[chosen]):
+            raise FormatError(
+                f"{named}: episodes that were there are gone, or changed; open the dataset again."
+            )
+        return np.array(numbers, np.int64)
 
     def _part(self, chosen: I64) -> Self:
         """Return a dataset of some of the episodes."""
@@ -323,6 +383,14 @@ class Records(Sequence[Record]):
     def __iter__(self) -> Iterator[Record]:
         for number in range(len(self)):
             yield self._dataset.record(number)
+
+
+def _places(every: index_file.Holdings, chosen: I64 | None = None) -> dict[tuple[str, int], int]:
+    """Return the number of each episode, or of some, by its finished shard and first row there."""
+    shard, first = every.places
+    names = [str(one.path).removesuffix(PART) for one in every.shards]
+    numbers = range(len(shard)) if chosen is None else chosen.tolist()
+    return {(names[shard[n]], int(first[n])): n for n in numbers}
 
 
 def _schema(shards: Sequence[index_file.Held], columns: Columns) -> Schema:

@@ -17,6 +17,7 @@ from sandbox.arguments import checked
 from sandbox.dataset import overlap, places
 from sandbox.errors import FormatError, InvalidInputError
 from sandbox.observation import PICTURES
+from sandbox.remote.location import Location
 from sandbox.run.record import Record
 from sandbox.trajectory import FORMAT_VERSION, Episode, Rows, ShardReader
 
@@ -105,7 +106,7 @@ class _Seen:
         self._most: dict[str, NDArray[Any]] = {}
         self._schemas: set[Any] = set()
 
-    def shard(self, path: Path) -> None:
+    def shard(self, path: Location) -> None:
         """Look at a shard, episode by episode."""
         self.found.shards += 1
         self._where = str(path)

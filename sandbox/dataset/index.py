@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -10,7 +9,9 @@ from numpy.typing import NDArray
 
 from sandbox.dataset import index_file
 from sandbox.errors import InvalidInputError, shown
+from sandbox.remote.location import Location
 from sandbox.trajectory import Schema, ShardReader
+from sandbox.trajectory.shard import PART
 
 I64 = NDArray[np.int64]
 
@@ -27,7 +28,7 @@ class Index:
         lengths: its rows, T+1, int64 (episodes,).
     """
 
-    paths: tuple[Path, ...]
+    paths: tuple[Location, ...]
     schema: Schema
     shard: I64
     first: I64
@@ -37,13 +38,20 @@ class Index:
         """The number of episodes."""
         return len(self.lengths)
 
-    def reader(self, shard: int) -> ShardReader:
+    def reader(self, shard: int, *, rows_alone: bool = False) -> ShardReader:
         """Open a shard for reading.
+
+        Args:
+            shard: which one.
+            rows_alone: whether nothing but rows of the columns of `schema` is read; then a shard of
+                1,000 episodes opens in a sixth of the time.
 
         Raises:
             FormatError: it is damaged, or its episodes do not lie where the index says.
         """
-        reader, mine = ShardReader(self.paths[shard]), self.shard == shard
+        path, mine = self.paths[shard], self.shard == shard
+        known = rows_alone and not path.name.endswith(PART)
+        reader = ShardReader(path, self.schema if known else None)
         place = np.searchsorted(reader.offsets, self.first[mine])
         first, lengths = (np.append(one, -1)[place] for one in (reader.offsets, reader.lengths))
         if np.array_equal(first, self.first[mine]) and np.array_equal(lengths, self.lengths[mine]):
@@ -59,14 +67,16 @@ class Places:
     Attributes:
         episode: the episode of each in the index, int64 (windows,).
         shard: its shard, int64 (windows,).
-        row: its first row there, int64 (windows,).
+        row: its first row there, int64 (windows,); of its context, if it has some.
         rows: how many of its rows the episode has, int64 (windows,); the rest is padding.
+        lead: how many rows of its context lie before the episode, int64 (windows,).
     """
 
     episode: I64
     shard: I64
     row: I64
     rows: I64
+    lead: I64
 
     def __len__(self) -> int:
         """The number of windows."""
@@ -84,6 +94,8 @@ class Starts:
         stride: rows between the starts of neighbouring windows of an episode.
         named: what errors call the dataset.
         pad: whether an episode that is shorter than a window has one, which is padded.
+        context: rows that are read before each window, as far as the episode has them.
+        apart: how far apart the rows of a context lie.
 
     Raises:
         InvalidInputError: `length` or `stride` is no whole number above 0, or no episode is long
@@ -91,7 +103,15 @@ class Starts:
     """
 
     def __init__(
-        self, index: Index, length: int, stride: int, named: str, *, pad: bool = False
+        self,
+        index: Index,
+        length: int,
+        stride: int,
+        named: str,
+        *,
+        pad: bool = False,
+        context: int = 0,
+        apart: int = 1,
     ) -> None:
         if not (is_count(length) and is_count(stride)):
             raise InvalidInputError(
@@ -99,6 +119,7 @@ class Starts:
                 "of each."
             )
         self.index, self.length, self.stride, self._named = index, length, stride, named
+        self._context, self._apart = context, apart
         fitting = (index.lengths - length) // stride + 1
         self._ends = np.cumsum(np.maximum(int(pad), fitting))
         if not len(self):
@@ -127,7 +148,10 @@ class Starts:
         before = np.where(episode > 0, self._ends[episode - 1], 0)
         skipped = (asked - before) * self.stride
         rows = np.minimum(self.index.lengths[episode] - skipped, self.length)
-        return Places(episode, self.index.shard[episode], self.index.first[episode] + skipped, rows)
+        given = np.minimum(self._context, skipped // self._apart)
+        row = self.index.first[episode] + skipped - given * self._apart
+        rows += given * self._apart
+        return Places(episode, self.index.shard[episode], row, rows, self._context - given)
 
 
 def is_count(value: object, least: int = 1) -> bool:

@@ -1,13 +1,13 @@
 """An index of shards, kept in a file so that a large dataset opens at once; checked, not trusted.
 
-The file has what `Facts` has for every episode, and each shard's path, size and times. A part of it
-holds while the shard has that size and these times; whatever is damaged or out of date is made
-again from the shards. Without a folder that can be written, it is made each time.
+The file has what `Facts` has for every episode, and each shard's path, size and times; of a remote
+shard, its URL, size and version. A part of it holds while the shard has these; whatever is damaged
+or out of date is made again from the shards. Without a folder that can be written, it is made each
+time.
 """
 
 import hashlib
 import json
-import os
 import struct
 import zipfile
 import zlib
@@ -27,6 +27,7 @@ from sandbox import content, durable, files
 from sandbox.dataset import facts
 from sandbox.dataset.facts import Array, Columns, Facts
 from sandbox.errors import FormatError, SandboxError
+from sandbox.remote.location import Location, Remote, located
 from sandbox.trajectory import Schema, ShardReader
 from sandbox.trajectory.shard import PART
 
@@ -52,7 +53,7 @@ class Held:
         schema: its columns.
     """
 
-    path: Path
+    path: Location
     stamp: Stamp | None
     episodes: int
     schema: Schema
@@ -93,7 +94,7 @@ class Holdings:
         return type(self)((one,), self.facts.take(slice(first, first + one.episodes)))
 
 
-def holdings(paths: Sequence[Path]) -> Holdings:
+def holdings(paths: Sequence[Location]) -> Holdings:
     """Return what shards hold, of which there is at least one.
 
     Raises:
@@ -118,7 +119,7 @@ def holdings(paths: Sequence[Path]) -> Holdings:
     return found
 
 
-def stale(path: Path) -> FormatError:
+def stale(path: Location) -> FormatError:
     """Remove the index files that have a shard, and return the error that it is not as they say."""
     for file in _folder().glob("*.npz"):
         kept = _load(file)
@@ -132,7 +133,7 @@ def stale(path: Path) -> FormatError:
 
 
 def _renewed(
-    paths: Sequence[Path], stamps: Sequence[Stamp | None], kept: Holdings | None
+    paths: Sequence[Location], stamps: Sequence[Stamp | None], kept: Holdings | None
 ) -> tuple[Holdings, bool]:
     """Return what shards hold, and whether finished ones were read that the index lacks."""
     known = {} if kept is None else {one.path: n for n, one in enumerate(kept.shards)}
@@ -147,7 +148,7 @@ def _renewed(
     return Holdings.join(found), fresh
 
 
-def _read(path: Path, stamp: Stamp | None) -> Holdings:
+def _read(path: Location, stamp: Stamp | None) -> Holdings:
     """Return what a shard holds, as it says itself."""
     with ShardReader(path) as reader:
         try:
@@ -158,8 +159,10 @@ def _read(path: Path, stamp: Stamp | None) -> Holdings:
         return Holdings((Held(path, stamp if same else None, len(reader), reader.schema),), known)
 
 
-def _stamp(path: Path) -> Stamp | None:
+def _stamp(path: Location) -> Stamp | None:
     """Return the size and times of a finished shard; None for a growing one, or none."""
+    if isinstance(path, Remote):
+        return path.stamp
     if path.name.endswith(PART):
         return None
     try:
@@ -173,9 +176,9 @@ def _folder() -> Path:
     return content.cache() / "index"
 
 
-def _file(paths: Sequence[Path]) -> Path:
+def _file(paths: Sequence[Location]) -> Path:
     """Return the index file of the folders that shards are in."""
-    folders = dict.fromkeys(os.fspath(path.parent) for path in paths)
+    folders = dict.fromkeys(str(path.parent) for path in paths)
     named = hashlib.sha256(json.dumps(list(folders)).encode()).hexdigest()
     return _folder() / f"{named}.npz"
 
@@ -209,8 +212,8 @@ class _Stored:
         self.names = (*self._places, *self._fixed)
         schemas: list[Schema] = [Schema.from_json(one) for one in head["schemas"]]
         self.shards = tuple(
-            Held(Path(where), (size, changed, touched), episodes, schemas[int(schema)])
-            for where, size, changed, touched, episodes, schema in head["shards"]
+            Held(located(where, (*stamp,)), (*stamp,), episodes, schemas[int(schema)])
+            for where, *stamp, episodes, schema in head["shards"]
         )
         self.texts = {name: tuple(head["names"][name]) for name in facts.TEXTS}
         self._count = sum(one.episodes for one in self.shards)
@@ -279,11 +282,16 @@ def _save(path: Path, found: Holdings, kept: Holdings | None) -> None:
     parts = [found.take(n) for n, one in enumerate(found.shards) if one.stamp]
     if kept is not None:
         ours = {one.path for one in found.shards}
-        others = [one.path not in ours and one.path.exists() for one in kept.shards]
+        others = [one.path not in ours and _is_there(one.path) for one in kept.shards]
         parts += [kept.take(n) for n, other in enumerate(others) if other]
     with suppress(SandboxError, OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         durable.replace(path, _packed(Holdings.join(parts)))
+
+
+def _is_there(path: Location) -> bool:
+    """Return whether a shard is there still, as far as that is known without a request."""
+    return isinstance(path, Remote) or path.exists()
 
 
 def _packed(found: Holdings) -> bytes:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from sandbox import files
+from sandbox.dataset import remote_places
 from sandbox.errors import FormatError, InvalidInputError, shown
+from sandbox.remote.location import Location, Remote, is_url
 from sandbox.run.folder import RUN, Folder
 from sandbox.trajectory import shards
 from sandbox.trajectory.shard import PART
@@ -29,11 +31,11 @@ def given(source: Source) -> list[str | Path]:
     return paths
 
 
-def shard_paths(named: Sequence[str | Path]) -> list[Path]:
+def shard_paths(named: Sequence[str | Path]) -> list[Location]:
     """Return the shards of runs, in the order of their paths, however they are named.
 
     Args:
-        named: shards, folders of runs, folders of such folders, globs of these.
+        named: shards, folders of runs, folders of such folders, globs or URLs of these.
 
     Raises:
         FormatError: nothing is there.
@@ -45,22 +47,25 @@ def shard_paths(named: Sequence[str | Path]) -> list[Path]:
     return sorted(found, key=_order)
 
 
-def _order(path: Path) -> tuple[tuple[str, ...], int, str]:
+def _order(path: Location) -> tuple[tuple[str, ...], int, str]:
     name = _final(path).name
-    return path.parent.parts, len(name), name  # Shard 100,000 comes after shard 99,999.
+    parts = path.parent.parts if isinstance(path, Path) else (path.parent.url,)
+    return parts, len(name), name  # Shard 100,000 comes after shard 99,999.
 
 
-def _final(path: Path) -> Path:
+def _final(path: Location) -> Location:
     """Return the path of a shard when it is finished."""
     return path.with_name(path.name.removesuffix(PART))
 
 
-def _named(one: str | Path) -> list[Path]:
-    """Return the shards that one path or glob means."""
+def _named(one: str | Path) -> list[Location]:
+    """Return the shards that one path, URL or glob means."""
+    if is_url(one):
+        return [*remote_places.shards(str(one))]
     path = files.place(one)
     try:
         if path.exists() or not glob.has_magic(str(one)):
-            return list(_inside(path)) or shards(path)  # It says what is missing.
+            return [*_inside(path)] or [*shards(path)]  # It says what is missing.
         matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
         likely = [match for match in matches if match.is_dir() or match.name.endswith(_ENDS)]
         found = dict.fromkeys(path for match in likely for path in _inside(match))
@@ -85,15 +90,16 @@ def _inside(path: Path) -> Iterator[Path]:
             yield from Folder(child).paths(missing_ok=True)
 
 
-def _refuse_twins(found: list[Path]) -> None:
+def _refuse_twins(found: list[Location]) -> None:
     """Refuse a shard that is named twice, by whatever names."""
-    seen: dict[tuple[int, int], Path] = {}
+    seen: dict[object, Location] = {}
     for path in found:
         try:
-            facts = path.stat()
+            known = path if isinstance(path, Remote) else os.stat(path)
         except OSError:  # Finished meanwhile: its reader finds it, or says what is wrong.
             continue
-        other = seen.setdefault((facts.st_dev, facts.st_ino), path)
+        place = known if isinstance(known, Remote) else (known.st_dev, known.st_ino)
+        other = seen.setdefault(place, path)
         if other is not path:
             raise InvalidInputError(
                 f"{path}: is {'named twice' if other == path else f'the same file as {other}'}; "

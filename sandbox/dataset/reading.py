@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from sandbox.dataset.cache import Cache
 from sandbox.dataset.decoded import CHANNELS_FIRST, is_colour
 from sandbox.dataset.index import I64, Index, Places
+from sandbox.remote import ranged
+from sandbox.remote.location import Remote
+from sandbox.remote.ranged import RangedFile, Span
 from sandbox.trajectory import Column, ShardReader
 
 TABLES_BYTES = 256 << 20  # Of columns that are kept whole, together.
@@ -61,6 +64,8 @@ class Reading:
             made: an array (windows, rows, ...) for each of them, which is filled: rows as they are
                 handed out, pictures with their channels first; 0 beyond an episode's end.
         """
+        if self._is_remote:
+            self._fetch(places, wanted)
         order = np.lexsort((places.row, places.shard))
         shards, firsts = np.unique(places.shard[order], return_index=True)
         for shard, mine in zip(shards.tolist(), np.split(order, firsts[1:]), strict=True):
@@ -73,6 +78,27 @@ class Reading:
                 mine = mine[~kept]
             if len(mine):
                 self._from_shard(shard, places, mine, wanted, made)
+
+    @property
+    def _is_remote(self) -> bool:
+        return any(isinstance(path, Remote) for path in self._index.paths)
+
+    def _fetch(self, places: Places, wanted: Mapping[str, Wanted]) -> None:
+        """Fetch what remote shards have of windows, all of it at once."""
+        asked = list[tuple[RangedFile, list[Span]]]()
+        for shard in np.unique(places.shard).tolist():
+            mine = np.flatnonzero(places.shard == shard)
+            if not isinstance(self._index.paths[shard], Remote):
+                continue
+            if self._cache is not None:
+                mine = mine[~self._cache.has(shard, places.episode[mine])]
+            rows = list(zip(places.row[mine].tolist(), places.rows[mine].tolist(), strict=True))
+            if rows:
+                columns = self._tables.lacking(shard, wanted)
+                reader = self._reader(shard)
+                found = reader.spans([(name, *one) for name in columns for one in rows])
+                asked += [found] if found is not None else []
+        ranged.gather(asked)
 
     def _from_shard(
         self,
@@ -98,7 +124,7 @@ class Reading:
     def _reader(self, shard: int) -> ShardReader:
         """Return the reader of a shard."""
         if shard not in self._readers:
-            self._readers[shard] = self._index.reader(shard)
+            self._readers[shard] = self._index.reader(shard, rows_alone=True)
         return self._readers[shard]
 
 
@@ -131,6 +157,10 @@ class Tables:
         while sum(table.nbytes for table in list(self._kept.values())) > TABLES_BYTES:
             self._kept.pop(next(iter(list(self._kept))), None)
         return found
+
+    def lacking(self, shard: int, wanted: Mapping[str, Wanted]) -> list[str]:
+        """Return the columns of a shard that are not kept."""
+        return [name for name in wanted if (shard, name) not in self._kept]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Tables, ()

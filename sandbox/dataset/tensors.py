@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -26,7 +27,7 @@ class Tensors:
     Args:
         index: where the episodes lie.
         columns: the columns, in the order of the dicts.
-        length: rows of a window that are handed out.
+        length: rows of a window that are handed out, with its context.
         frameskip: how far apart they lie.
         cache: decoded rows, or None.
         pin: whether the tensors are in pinned memory, for copies to a GPU.
@@ -53,6 +54,11 @@ class Tensors:
             for name, one in self._wanted.items()
         }
         self._reading.read(places, self._wanted, made)
+        for window in np.flatnonzero(places.lead).tolist():
+            for name, values in made.items():
+                lead = int(places.lead[window]) * self._wanted[name].rows // self._length
+                values[window, lead:] = values[window, :-lead]  # NumPy copies what overlaps.
+                values[window, :lead] = 0
         return {name: self._ready(name, values) for name, values in made.items()}
 
     def _plan(self, column: Column) -> Wanted:

@@ -14,6 +14,7 @@ from sandbox.exports import pieces, staging
 from sandbox.exports.formats import Exported, Format, Job, Kind, Plan, Progress, Whole
 from sandbox.exports.pieces import Parted
 from sandbox.exports.registry import FORMATS, format_of
+from sandbox.remote.location import Location, Remote
 from sandbox.trajectory import COMPRESSIONS, Schema
 
 VIEWS = "views"  # The folder of a run in which views may lie.
@@ -128,8 +129,10 @@ def _same(dataset: Dataset, numbers: Sequence[int], form: Format, plan: Plan) ->
     return digest.sha256([form.name, dict(plan.held), [*plan.notes], stamps, places])
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    """Return size and time of a shard; zeros if it was finished meanwhile."""
+def _stamp(path: Location) -> tuple[int, int]:
+    """Return size and time of a shard, or its version; zeros if it was finished meanwhile."""
+    if isinstance(path, Remote):
+        return path.stamp[:2]
     try:
         found = path.stat()
     except OSError:

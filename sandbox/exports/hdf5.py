@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from sandbox.dataset.dataset import Dataset
 from sandbox.errors import InvalidInputError
+from sandbox.remote.location import Remote
 from sandbox.trajectory import Column, layout
 from sandbox.trajectory.room import Room, trim
 from sandbox.trajectory.shard import PART
@@ -128,9 +129,14 @@ class Sources:
 
     def __init__(self, dataset: Dataset, final: Path, columns: Sequence[str], zstd: bool) -> None:
         self.index = dataset.index
-        self._names = [_relative(path, final.parent) for path in self.index.paths]
-        self._rows = list[int]()
+        self._names, self._rows = list[bytes](), list[int]()
         for shard, path in enumerate(self.index.paths):
+            if isinstance(path, Remote):
+                raise InvalidInputError(
+                    f"{path}: is not on this machine, and a view leads to files beside it. Export "
+                    "a copy, or copy the run here."
+                )
+            self._names.append(_relative(path, final.parent))
             if path.name.endswith(PART):
                 raise InvalidInputError(
                     f"{path}: is being written, and a view needs finished shards. Finish the run, "

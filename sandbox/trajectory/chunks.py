@@ -11,6 +11,7 @@ from typing import Any, cast
 import h5py
 
 from sandbox.errors import FormatError
+from sandbox.remote.ranged import RangedFile
 
 ZSTD = 32015
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -26,9 +27,12 @@ class Chunks:
     Args:
         dataset: the column.
         kinds: numbers of its filters.
+        source: what HDF5 reads, if that is remote.
     """
 
-    def __init__(self, dataset: h5py.Dataset, kinds: list[int]) -> None:
+    def __init__(
+        self, dataset: h5py.Dataset, kinds: list[int], source: RangedFile | None = None
+    ) -> None:
         it: Any = dataset  # The types of h5py lack half of it.
         self._id, self._sizes = it.id, cast(tuple[int, ...], it.chunks)
         self._places = [
@@ -38,7 +42,8 @@ class Chunks:
         self._most = dataset.dtype.itemsize + _CHECKSUM_BYTES
         for size in self._sizes:
             self._most *= size
-        self._zstd, self._fd = ZSTD in kinds, cast(int, it.file.id.get_vfd_handle())
+        self._zstd, self._source = ZSTD in kinds, source
+        self._fd = -1 if source is not None else cast(int, it.file.id.get_vfd_handle())
         self._seen: set[int] = set()
 
     def check(self, start: int, count: int) -> None:
@@ -64,7 +69,7 @@ class Chunks:
 
     def _framed(self, info: Any) -> int:
         """Return the size that a Zstd frame gives as its own; 0 if HDF5 will find no frame."""
-        head = os.pread(self._fd, _HEAD_BYTES, info.byte_offset)
+        head = self._at(_HEAD_BYTES, info.byte_offset)
         if head[:4] != _ZSTD_MAGIC:
             return 0
         flags = head[4]
@@ -79,8 +84,14 @@ class Chunks:
         """Return the size to which a Deflate stream unpacks, as far as it matters."""
         if info.size * _DEFLATE_RATIO <= max(_UNSEEN_BYTES, self._most):
             return 0
-        data = os.pread(self._fd, info.size, info.byte_offset)
+        data = self._at(info.size, info.byte_offset)
         try:
             return len(zlib.decompressobj().decompress(data, self._most + 1))
         except zlib.error:  # HDF5 will say so.
             return 0
+
+    def _at(self, count: int, start: int) -> bytes:
+        """Return bytes of the file."""
+        if self._source is not None:
+            return self._source.at(count, start)
+        return os.pread(self._fd, count, start)

@@ -5,6 +5,7 @@ pinned, and nothing comes from the process.
 """
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -216,6 +217,28 @@ class StoredColumn:
         parts = zip(self.row, self._chunks[1:], strict=True)
         chunks_a_row = math.prod(-(-size // part) for size, part in parts)
         return min(self.extent, self._id.get_num_chunks() // chunks_a_row * self._chunks[0])
+
+    def spans(self, start: int, count: int) -> list[tuple[int, int]]:
+        """Return where the file stores `count` rows from `start`: first byte, byte after the last.
+
+        Raises:
+            FormatError: some of them are not stored.
+        """
+        if self._chunks is None:
+            row_bytes, place = self.dtype.itemsize * math.prod(self.row), self._id.get_offset()
+            if place is None or not 0 <= start <= start + count <= self.stored():
+                raise FormatError(f"rows {start} to {start + count} are not stored; it is damaged.")
+            return [(place + start * row_bytes, place + (start + count) * row_bytes)] * (count > 0)
+        step, found = self._chunks[0], list[tuple[int, int]]()
+        parts = zip(self.row, self._chunks[1:], strict=True)
+        others = [range(0, size, part) for size, part in parts]
+        for first in range(start // step * step, start + count, step):
+            for place in itertools.product((first,), *others):
+                known = self._id.get_chunk_info_by_coord(place) if first < self.extent else None
+                if known is None or known.byte_offset is None:
+                    raise FormatError(f"the rows from {first} on are not stored; it is damaged.")
+                found.append((known.byte_offset, known.byte_offset + known.size))
+        return found
 
     def extend(self, extent: int) -> None:
         """Set the number of rows to `extent`."""

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 from sandbox import files, jsonfile
 from sandbox.errors import FormatError, UnreadableError, shown
+from sandbox.remote import ranged
+from sandbox.remote.location import Location, Remote
+from sandbox.remote.ranged import RangedFile
 from sandbox.trajectory import layout, untrusted
 from sandbox.trajectory.episode import Episode
 from sandbox.trajectory.handles import HANDLES
@@ -23,7 +26,9 @@ from sandbox.trajectory.shard import PART, sidecar_path
 DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError)
 MOST_EPISODES = 10_000_000  # Of a growing shard, which has spare entries.
 MOST_RECORDS_BYTES = 1 << 30  # Of the records of a shard.
-BLOCK_BYTES = 4 << 20  # Read at once when episodes are read in order.
+BLOCK_BYTES = 4 << 20  # Read at once when episodes are read in order:
+REMOTE_BLOCK_BYTES = 32 << 20  # more where each read is a round trip.
+Wanted = tuple[str, int, int]  # Name of a column, first row, number of rows.
 CURE = "Restore it from a copy, or generate it again."
 
 
@@ -38,13 +43,18 @@ class ShardReader:
     opens the file for itself. Beyond a number of open files, see `handles`, the one that was used
     longest ago is closed, and opened again when it is read.
 
+    A remote shard is finished. Its columns are looked at when they are first read: HDF5's metadata
+    is strewn over the file, and each piece costs a request.
+
     Args:
-        path: the path of the file.
+        path: the path of the file, or a remote one.
+        schema: the columns of a finished shard, or some of them, where they are known: then the
+            header is not read, and a column is looked at when it is first read.
 
     Attributes:
         version: the format version of the file.
         schema: the columns.
-        header: the writer's JSON about the whole shard.
+        header: the writer's JSON about the whole shard; FormatError if it is damaged.
         records: one for each episode, with its `digest`; those of a finished shard are parsed when
             they are first asked for, and raise FormatError if they are damaged.
         lengths: int64 (episodes,): the number of rows of each episode, T+1.
@@ -56,33 +66,46 @@ class ShardReader:
         UnreadableError: it cannot be opened here and now.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = files.place(path)
+    def __init__(self, path: str | Location, schema: Schema | None = None) -> None:
+        self.path = path if isinstance(path, Remote) else files.place(path)
+        self._source = RangedFile(path) if isinstance(path, Remote) else None
         self._file: h5py.File | None = None
         self._lock, self._sessions = threading.RLock(), 0
         self._columns: dict[str, layout.StoredColumn] = {}
         self._next, self._block_of = 0, range(0)
         self._block: dict[str, NDArray[Any]] = {}
+        self._lazy = self._source is not None or schema is not None
         HANDLES.know(self)
         try:
             with self._damage("its header is damaged"), self.session() as file:
                 self.version = untrusted.version(file)
-                texts = untrusted.texts(file, growing=self.growing)
-                self.schema = Schema.from_json(
-                    cast(Any, jsonfile.parse(texts["schema"], "its schema"))
-                )
-                self.header = untrusted.objects(f"[{texts['header']}]", "its header")[0]
-                untrusted.check_names(file, self.schema, scaled=self._is_scaled)
+                self.schema = self._read_header(file) if schema is None else schema
                 self._read_index(file)
-                self._check_columns()  # Needs the index; columns may be empty before it.
+                if not self._lazy:
+                    self._check_columns()  # Needs the index; columns may be empty before it.
                 untrusted.check_room(self.lengths, self.schema.row_bytes, file)
                 if self.growing:  # Its sidecar grows meanwhile.
                     self.records = untrusted.sidecar(
-                        sidecar_path(self.path), len(self), MOST_RECORDS_BYTES
+                        sidecar_path(self._local), len(self), MOST_RECORDS_BYTES
                     )
         except BaseException:
             self.close()
             raise
+
+    def _read_header(self, file: h5py.File) -> Schema:
+        """Read the header, and return the columns, of which the file has no others."""
+        texts = untrusted.texts(file, growing=self.growing)
+        schema = Schema.from_json(cast(Any, jsonfile.parse(texts["schema"], "its schema")))
+        self.header = untrusted.objects(f"[{texts['header']}]", "its header")[0]
+        untrusted.check_names(file, schema, scaled=self._is_scaled)
+        return schema
+
+    @cached_property
+    def header(self) -> dict[str, Any]:
+        """The writer's JSON about the whole shard."""
+        with self._damage("its header is damaged"), self.session() as file:
+            self._read_header(file)
+        return self.header
 
     @cached_property
     def records(self) -> list[dict[str, Any]]:
@@ -95,6 +118,12 @@ class ShardReader:
                     f"it has {len(records)} records for {len(self)} episodes; it is damaged."
                 )
             return records
+
+    @property
+    def _local(self) -> Path:
+        """The path of a file of this machine."""
+        assert isinstance(self.path, Path), "a remote shard has no sidecar here"
+        return self.path
 
     @property
     def growing(self) -> bool:
@@ -134,6 +163,7 @@ class ShardReader:
         start, count = int(self.offsets[i]), int(self.lengths[i])
         wanted = [self.schema[name] for name in (self.schema.names if columns is None else columns)]
         with self._damage(f"episode {i} of {count} rows does not fit memory"), self.session():
+            self._fetch([(c.name, start, count) for c in wanted])
             made = {c.name: np.empty((count, *c.shape), c.dtype) for c in wanted}
             for name, values in made.items():
                 self.fill(name, start, values)
@@ -149,7 +179,7 @@ class ShardReader:
         if not self._is_scaled:
             return ""
         with self._damage("its rows are not counted"), self.session() as file:
-            scale = untrusted.column(file, ROW)
+            scale = untrusted.column(file, ROW, self._source)
             counted = scale.stored() >= scale.extent == self.rows
             if counted and np.array_equal(scale.rows(0, self.rows), np.arange(self.rows)):
                 return ""
@@ -164,7 +194,7 @@ class ShardReader:
         """Return a message if the sidecar's records differ from the shard's, else ""."""
         if self.growing:
             return ""
-        path, ours = sidecar_path(self.path), self.lines
+        path, ours = sidecar_path(self._local), self.lines
         theirs = files.begin(path, len(ours) + 1) if path.exists() else b""
         if theirs != ours:
             lines = zip(theirs.split(b"\n"), ours.split(b"\n"), strict=False)
@@ -179,7 +209,8 @@ class ShardReader:
             return self.arrays(i)
         if i not in self._block_of:
             start = int(self.offsets[i])
-            end = start + max(BLOCK_BYTES // self.schema.row_bytes, int(self.lengths[i]))
+            block = BLOCK_BYTES if self._source is None else REMOTE_BLOCK_BYTES
+            end = start + max(block // self.schema.row_bytes, int(self.lengths[i]))
             stop = int(np.searchsorted(self.offsets + self.lengths, end, side="right"))
             try:
                 self._block = self._rows(
@@ -194,6 +225,7 @@ class ShardReader:
     def _rows(self, start: int, count: int) -> dict[str, NDArray[Any]]:
         """Return `count` rows from `start` of all columns."""
         with self.session():
+            self._fetch([(name, start, count) for name in self.schema.names])
             made = {c.name: np.empty((count, *c.shape), c.dtype) for c in self.schema.columns}
             for name, values in made.items():
                 self.fill(name, start, values)
@@ -202,7 +234,29 @@ class ShardReader:
     def fill(self, name: str, start: int, values: NDArray[Any]) -> None:
         """Read a column's rows from `start` into `values`, C-contiguous and of its type."""
         with self._damage(f"rows from {start} on of column {name!r} are damaged"), self.session():
+            self._fetch([(name, start, len(values))])
             self._column(name).read(start, values)
+
+    def spans(self, wanted: Sequence[Wanted]) -> "tuple[RangedFile, list[ranged.Span]] | None":
+        """Return where a remote shard stores rows, to fetch them with others'; None of a local one.
+
+        Args:
+            wanted: names of columns, each with a first row and their number.
+
+        Raises:
+            FormatError: some of them are not stored.
+        """
+        if self._source is None:
+            return None
+        with self._damage("its chunks cannot be found"), self.session():
+            found = [self._column(name).spans(start, count) for name, start, count in wanted]
+            return self._source, list(dict.fromkeys(span for one in found for span in one))
+
+    def _fetch(self, wanted: Sequence[Wanted]) -> None:
+        """Fetch rows of a remote shard, as far as they are not here yet."""
+        found = self.spans(wanted)
+        if found is not None and found[0].missing(found[1]):
+            ranged.gather([found])
 
     @contextmanager
     def session(self) -> Generator[h5py.File]:
@@ -253,6 +307,8 @@ class ShardReader:
     def forget(self) -> None:
         """Free the rows that were read ahead; the file stays open."""
         self._block_of, self._block = range(0), {}
+        if self._source is not None:
+            self._source.forget()
 
     def __enter__(self) -> Self:
         return self
@@ -276,12 +332,14 @@ class ShardReader:
 
     def _open_by_name(self) -> h5py.File:
         """Open the file, by its final name if the shard was finished meanwhile."""
+        if self._source is not None:
+            return untrusted.open_remote(self._source)
         try:
-            return untrusted.open_file(self.path, growing=self.growing)
+            return untrusted.open_file(self._local, growing=self.growing)
         except FormatError:
-            if not self.growing or self.path.exists():
+            if not self.growing or self._local.exists():
                 raise
-        self.path = self.path.with_name(self.path.name.removesuffix(PART))
+        self.path = self._local.with_name(self.path.name.removesuffix(PART))
         return untrusted.open_file(self.path, growing=False)
 
     @contextmanager
@@ -294,13 +352,16 @@ class ShardReader:
                 raise
             raise FormatError(f"{self.path}: {error}") from error
         except DAMAGE as error:
+            if self._source is not None and self._source.error is not None:
+                told, self._source.error = self._source.error, None
+                raise told from None
             if untrusted.is_passing(error):
                 raise files.unreadable(self.path, error) from None
             raise FormatError(f"{self.path}: {what}: {layout.one_line(error)}. {CURE}") from error
 
     def _read_index(self, file: h5py.File) -> None:
         """Read the committed episodes' lengths and offsets; a growing shard has spare entries."""
-        index = [untrusted.column(file, column) for column in INDEX]
+        index = [untrusted.column(file, column, self._source) for column in INDEX]
         stored = min(column.stored() for column in index)
         if stored > MOST_EPISODES:
             raise FormatError(f"it declares {stored:,} episodes; it is damaged, or made to harm.")
@@ -316,16 +377,23 @@ class ShardReader:
     def _check_columns(self) -> None:
         """Refuse columns that lack rows of the index; a growing shard has spare rows."""
         for name in self.schema.names:
-            column = self._column(name)
-            stored, extent = column.stored(), column.extent
-            if stored < self.rows or (extent > self.rows and not self.growing):
-                raise FormatError(
-                    f"column {name!r} has {stored} of {extent} rows but `ep_len` adds up to "
-                    f"{self.rows}; it is damaged."
-                )
+            self._check_column(name, self._column(name))
+
+    def _check_column(self, name: str, column: layout.StoredColumn) -> None:
+        """Refuse a column that lacks rows; of a remote one, `spans` refuses those not stored."""
+        extent = column.extent
+        stored = column.stored() if self._source is None else extent
+        if stored < self.rows or (extent > self.rows and not self.growing):
+            raise FormatError(
+                f"column {name!r} has {stored} of {extent} rows but `ep_len` adds up to "
+                f"{self.rows}; it is damaged."
+            )
 
     def _column(self, name: str) -> layout.StoredColumn:
         if name not in self._columns:
             assert self._file is not None, "inside a session"
-            self._columns[name] = untrusted.column(self._file, self.schema[name])
+            made = untrusted.column(self._file, self.schema[name], self._source)
+            if self._lazy:
+                self._check_column(name, made)
+            self._columns[name] = made
         return self._columns[name]

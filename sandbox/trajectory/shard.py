@@ -6,6 +6,7 @@
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from sandbox import files
@@ -49,12 +50,18 @@ def shards(run: str | Path, *, missing_ok: bool = False) -> list[Path]:
         listed = []
     except OSError as error:
         raise files.unreadable(run / "shards", error) from None
-    found: dict[str, Path] = {}
-    for name in sorted(filter(_NAME.fullmatch, listed), reverse=True):  # No copies beside them.
-        found[name.removesuffix(PART)] = run / "shards" / name  # Replaces its `.part`.
+    found = {final: run / "shards" / name for final, name in named(listed).items()}
     if not found and not missing_ok:
         raise FormatError(
             f"{run}: {'no shards/shard-*.h5 here' if run.exists() else 'does not exist'}; give the "
             "folder of a run, or a trajectory file."
         )
-    return [found[name] for name in sorted(found, key=lambda name: (len(name), name))]
+    return list(found.values())
+
+
+def named(listed: Iterable[str]) -> dict[str, str]:
+    """Return the shards among the names of a folder's files, in order, by their final names."""
+    found: dict[str, str] = {}
+    for name in sorted(filter(_NAME.fullmatch, listed), reverse=True):  # No copies beside them.
+        found[name.removesuffix(PART)] = name  # Replaces its `.part`.
+    return {final: found[final] for final in sorted(found, key=lambda name: (len(name), name))}

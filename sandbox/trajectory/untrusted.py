@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from sandbox import files, jsonfile
 from sandbox.errors import FormatError
+from sandbox.remote.ranged import RangedFile
 from sandbox.trajectory import layout
 from sandbox.trajectory.chunks import Chunks
 from sandbox.trajectory.schema import INDEX, READABLE, ROW, Column, Schema
@@ -51,6 +52,24 @@ def open_file(path: Path, *, growing: bool) -> h5py.File:
                 f"{path}: cannot be read as HDF5: {what}. It is no trajectory file, or damaged; "
                 "generate it again, or restore it from a copy."
             ) from error
+
+
+def open_remote(file: RangedFile) -> h5py.File:
+    """Open a remote HDF5 file for reading.
+
+    Raises:
+        FormatError: it is no HDF5 file, or damaged.
+        UnreadableError: it cannot be read here and now.
+    """
+    try:
+        return h5py.File(file, "r")
+    except (OSError, RuntimeError, ValueError, MemoryError) as error:
+        if file.error is not None:
+            raise file.error from None
+        raise FormatError(
+            f"{file.where}: cannot be read as HDF5: {layout.one_line(error)}. It is no trajectory "
+            "file, or damaged; restore it from a copy."
+        ) from error
 
 
 def is_passing(error: BaseException) -> TypeGuard[OSError | MemoryError]:
@@ -168,8 +187,16 @@ def sidecar(path: Path, count: int, most: int) -> list[dict[str, Any]]:
     return objects(f"[{','.join(line.decode() for line in lines)}]", path.name, count)
 
 
-def column(file: h5py.File, column: Column) -> layout.StoredColumn:
-    """Open a column; refuse one that reads other files, runs foreign filters, or does not fit."""
+def column(
+    file: h5py.File, column: Column, source: RangedFile | None = None
+) -> layout.StoredColumn:
+    """Open a column; refuse one that reads other files, runs foreign filters, or does not fit.
+
+    Args:
+        file: the file.
+        column: the column.
+        source: what HDF5 reads, if that is remote.
+    """
     if file.id.links.get_info(column.name.encode()).type != h5py.h5l.TYPE_HARD:
         raise FormatError(f"{column.name!r} is a link to elsewhere; copy the data into the file.")
     dataset = file[column.name]
@@ -181,11 +208,18 @@ def column(file: h5py.File, column: Column) -> layout.StoredColumn:
             f"column {column.name!r} is {dataset.dtype} {dataset.shape} but its schema says "
             f"{column.dtype}, rows of {column.shape}; it is damaged."
         )
-    return stored(dataset, f"column {column.name!r}")
+    return stored(dataset, f"column {column.name!r}", source)
 
 
-def stored(dataset: h5py.Dataset, what: str) -> layout.StoredColumn:
-    """Open a dataset that has a dimension or more; `what` is what messages call it.
+def stored(
+    dataset: h5py.Dataset, what: str, source: RangedFile | None = None
+) -> layout.StoredColumn:
+    """Open a dataset that has a dimension or more.
+
+    Args:
+        dataset: the dataset.
+        what: what messages call it.
+        source: what HDF5 reads, if that is remote.
 
     Raises:
         FormatError: it reads other files, runs foreign filters, or has chunks that are too large.
@@ -205,7 +239,7 @@ def stored(dataset: h5py.Dataset, what: str) -> layout.StoredColumn:
     unpacked = dataset.dtype.itemsize * math.prod(dataset.chunks or ())
     if unpacked > max(CHUNK_BYTES_LIMIT, row_bytes):
         raise FormatError(f"{what} has chunks of {dataset.chunks}; too large.")
-    look = Chunks(dataset, filters).check if packed else None
+    look = Chunks(dataset, filters, source).check if packed else None
     return layout.StoredColumn(dataset, look)
 
 

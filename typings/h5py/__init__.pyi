@@ -1,6 +1,7 @@
 """What sandbox.trajectory and sandbox.exports use of h5py 3."""
 
 from collections.abc import Iterator
+from io import RawIOBase
 from os import PathLike
 from types import TracebackType
 from typing import Any, Self
@@ -61,7 +62,11 @@ class Group:
 class File(Group):
     swmr_mode: bool
     def __init__(
-        self, name: str | PathLike[str] | h5f.FileID, mode: str = "r", *, swmr: bool = False
+        self,
+        name: str | PathLike[str] | RawIOBase | h5f.FileID,
+        mode: str = "r",
+        *,
+        swmr: bool = False,
     ) -> None: ...
     def flush(self) -> None: ...
     def close(self) -> None: ...

@@ -1,0 +1,1 @@
+"""Files elsewhere: on a web server, in an object store, wherever fsspec reads."""
