@@ -118,14 +118,15 @@ def test_an_account_or_budget_that_cannot_pay_the_credits_refuses_the_run(tmp_pa
     assert sandbox.generate(wanted(account="lab"), tmp_path / "run").episodes
 
 
+@pytest.mark.parametrize("workers", [1, 3])
 def test_a_greedy_run_without_the_credit_ends_early_and_goes_on(
-    priced: Path, tmp_path: Path
+    workers: int, priced: Path, tmp_path: Path
 ) -> None:
     greedy = wanted(account="lab", admission="greedy")
     book = Ledger()
     book.open_account("lab", "prepaid")
     book.grant("lab", round(0.6 * CREDITS * MICRO))
-    bill = sandbox.generate(greedy, tmp_path / "run")
+    bill = sandbox.generate(greedy, tmp_path / "run", workers=workers)
     assert bill.ended
     assert 0 < bill.episodes < len(costs(priced))
     assert sandbox.verify(tmp_path / "run").faults == []

@@ -20,6 +20,7 @@ from sandbox.run import recipe as recipes
 from sandbox.run.filling import Filling
 from sandbox.run.recipe import EpisodeChance, Recipe
 from sandbox.run.stages import Stages
+from sandbox.sweeping import sweep
 
 TESTS = Path(__file__).parent
 PARTS: list[dict[str, Any]] = [
@@ -152,6 +153,34 @@ def _killed(call: int, priced: Recipe, out: Path) -> bool:
         finally:
             os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def test_a_greedy_run_that_ends_for_want_of_credit_verifies_and_goes_on(tmp_path: Path) -> None:
+    greedy = recipes.of(wanted(), credits=90, account="lab", admission="greedy")
+    book = Ledger()
+    book.open_account("lab", "prepaid")
+    book.grant("lab", 45 * MICRO)
+    assert sandbox.generate(greedy, tmp_path / "run").ended
+    assert sandbox.verify(tmp_path / "run").faults == []
+    book.grant("lab", 60 * MICRO)
+    bill = sandbox.generate(greedy, tmp_path / "run", workers=2)
+    report = sandbox.verify(tmp_path / "run")
+    assert (report.faults, report.episodes, bill.ended) == ([], bill.episodes, "")
+
+
+def test_it_is_swept_over_keys_and_not_over_factors(tmp_path: Path) -> None:
+    found = sweep(wanted(), tmp_path / "swept", {"seed": [1, 2]})
+    assert [one.bill.episodes for one in found.cells] == [9, 9]
+    with pytest.raises(InvalidInputError, match="factors stand in each part"):
+        sweep(wanted(), tmp_path / "other", {"t_mass_kg": [0.5]})
+
+
+def test_credits_of_episodes_that_cost_nothing_are_refused(tmp_path: Path) -> None:
+    free = tmp_path / "free-2026.yaml"
+    rates = "{physics_step: 0, pixel: 0, raw_byte: 0, reset: 0}"
+    free.write_text(f"format: 1\nversion: free-2026\neffective_from: 2026-01-01\nrates: {rates}\n")
+    with pytest.raises(SandboxError, match="an episode costs nothing"):
+        sandbox.generate(recipes.of(wanted(), credits=5), tmp_path / "run", prices=free)
 
 
 def test_a_part_is_chosen_from_it_and_its_columns_in_common_read(mixed_run: Path) -> None:

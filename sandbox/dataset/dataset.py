@@ -410,7 +410,8 @@ def _schema(shards: Sequence[index_file.Held], columns: Columns) -> Schema:
     ]
     raise FormatError(
         f"{other.path}: has other columns than {shards[0].path}: they differ in "
-        f"{', '.join(dict.fromkeys(unlike)):.300}. Load them separately, or with columns='common'."
+        f"{', '.join(dict.fromkeys(unlike)):.300}. Choose one, such as by "
+        "environment=, or take columns='common'."
     )
 
 

@@ -98,6 +98,11 @@ def _array(values: "Array", column: Column) -> NDArray[Any]:
     return found.reshape(count, *column.shape)
 
 
+def _mode(column: Column) -> str:
+    """Return what Pillow calls pictures of 8 bits a channel: grey, or of three channels."""
+    return "L" if column.shape[2:] == () else "RGB"
+
+
 def _picture(one: object, column: Column) -> NDArray[np.uint8]:
     """Return a picture that is kept in a cell; a file elsewhere is not looked for."""
     from PIL import Image
@@ -113,6 +118,12 @@ def _picture(one: object, column: Column) -> NDArray[np.uint8]:
                     f"column {column.name!r}: a picture has {image.size} pixels, not "
                     f"{(width, height)}."
                 )
-            return np.asarray(image.convert("L" if column.shape[2:] == () else "RGB"))
+            if (image.format, image.mode) != ("PNG", _mode(column)):
+                raise FormatError(
+                    f"column {column.name!r}: a picture is a {image.format} of mode "
+                    f"{image.mode}, which would not arrive exactly as {_mode(column)}. Write it "
+                    "as a PNG of that mode first."
+                )
+            return np.asarray(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise FormatError(f"column {column.name!r}: a picture is damaged: {error}") from None

@@ -187,18 +187,23 @@ def _verify(facts: Facts) -> str:
 def _load(facts: Facts) -> str:
     zstd = _kind(facts) == "zstd"
     plugin = "import hdf5plugin  # Reads Zstd.\n" if zstd else ""
+    world, data = repr(facts.environments[0]), "'.'"
+    if len(facts.layouts) > 1:  # One of several worlds.
+        data = f"sandbox.Dataset('.', environment={world})"
+    part = f", {facts.layouts[0].name!r}" if len(facts.layouts) > 1 else ""
     formats = [(_code(f"--to {name}"), _plain(one.reader)) for name, one in FORMATS.items()]
     return "\n\n".join(
         [
             "Each block runs in this folder.",
-            "```python\nimport sandbox\n\nrows = sandbox.Windows('.', columns=['state', 'action'], "
-            "length=2)  # A PyTorch dataset too.\nepisode = sandbox.open_run('.').episode(0)\n"
+            f"```python\nimport sandbox\n\ndata = {data}\n"
+            "rows = sandbox.Windows(data, columns=['state', 'action'], length=2)  # For PyTorch."
+            "\nepisode = sandbox.open_run('.').episode(0)\n"
             "print(len(rows), episode.rows['reward'].sum())\n```",
             f"```python\nimport h5py\n{plugin}\nwith h5py.File('shards/shard-00000.h5') as file:\n"
             "    start, count = file['ep_offset'][0], file['ep_len'][0]\n"
             "    state = file['state'][start : start + count]\n```",
-            f"```python\n{plugin}from datasets import load_dataset\n\n"
-            f"rows = load_dataset('.')  # Or by its name on the Hub.\n```",
+            f"```python\nimport os\n{plugin}from datasets import load_dataset\n\n"
+            f"rows = load_dataset(os.path.abspath('.'){part})  # Or by its name on the Hub.\n```",
             "`sandbox export . --to FORMAT --out OUT` writes it for other tools:",
             _table(("format", "tool"), formats),
         ]

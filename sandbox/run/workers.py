@@ -47,7 +47,9 @@ def _share(run: Run, progress: Progress, workers: int) -> None:
                 limits = (allowance, run.most_shards)
                 part = (n, run.source, run.path, run.ledger, workers, sender, limits)
                 process = context.Process(target=_work, args=part, name=f"worker {n}", daemon=True)
-                process.start()
+                before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Until it
+                process.start()  # can ignore Ctrl-C: while it imports, that would be a traceback.
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
                 sender.close()  # So that the pipe ends when the worker does.
                 processes[receiver] = process
         _listen(run, processes, progress)
@@ -103,6 +105,7 @@ def _work(
 ) -> None:
     """Run a worker process: make every `workers`-th shard, within a run's limits."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent says when to stop.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt, _OrphanedError):
         run = Run(source, path, ledger)
