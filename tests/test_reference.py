@@ -107,10 +107,11 @@ def test_units_in_the_help_of_an_option_are_not_taken_for_markup() -> None:
     assert "[credits]" in done.output
 
 
-def test_the_readme_names_every_world_and_every_room() -> None:
+def test_the_readme_names_every_world_and_the_architecture_every_room() -> None:
     text = (ROOT / "README.md").read_text()
     for name in catalogue.environments():
         assert catalogue.class_name(name) in text
+    text = (ROOT / "ARCHITECTURE.md").read_text()
     rooms = [path.parent.name for path in ROOT.glob("sandbox/*/__init__.py")]
     for room in (room for room in rooms if room != "envs"):
         assert f"`{room}`" in text or f"`sandbox/{room}`" in text, room

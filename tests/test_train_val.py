@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from episodes import record, run
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from running import recipe
 
@@ -158,6 +158,8 @@ def test_groups_that_allow_no_exact_fraction_come_as_near_as_they_can(tmp_path: 
 
 
 @settings(deadline=None, max_examples=60)
+@example(sizes=[1, 2, 1, 1, 1, 1, *[2] * 8], part=0.9375, seed=0)
+@example(sizes=[1, *[2] * 30], part=0.34, seed=3)
 @given(
     sizes=st.lists(st.integers(1, 9), min_size=2, max_size=40),
     part=st.floats(0.01, 0.99),

@@ -13,6 +13,7 @@ from sandbox.errors import InvalidInputError, shown
 
 I64 = NDArray[np.int64]
 _SLACK = 8  # Times the largest group: so many of the last episodes are chosen to fit exactly.
+_WHOLE = 1 << 28  # Groups times episodes, at most, of which every sum is tried.
 
 
 def training(
@@ -137,6 +138,11 @@ def _fitting(groups: I64, count: int, rng: np.random.Generator) -> NDArray[np.bo
     sure = int(np.searchsorted(before, max(0, count - _SLACK * most), side="right"))
     need = count - int(before[sure - 1]) if sure else count
     last = _summing(sizes[order[sure:]].tolist(), need, least=0 if sure else 1)
+    missed = need != sizes[order[sure:]][last].sum()
+    if (
+        missed and sure and len(sizes) * len(groups) <= _WHOLE
+    ):  # Those chosen first may be in the way.
+        sure, last = 0, _summing(sizes[order].tolist(), count, least=1)
     chosen = np.zeros(len(sizes), np.bool_)
     chosen[order[:sure]] = True
     chosen[order[sure:][last]] = True

@@ -84,15 +84,12 @@ class Growth:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Commit what is held back, and leave what is not finished growing, unless it is empty."""
+        """Commit what is held back, and leave what is not finished growing."""
         try:
             self.commit()
         finally:
-            for writer in (one.writer for one in self._open.values()):
-                if writer.records:
-                    writer.abandon()
-                else:
-                    writer.discard()
+            for one in self._open.values():
+                one.writer.abandon()
 
     def _of(self, shard: int) -> _Growing:
         if shard not in self._open:
