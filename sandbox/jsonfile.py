@@ -4,10 +4,15 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sandbox import durable, files
 from sandbox.errors import FormatError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+Model = TypeVar("Model", bound="BaseModel")
 
 MAX_LEVELS = 32
 _LISTS, _VALUES = 1_000_000, 4_000_000  # The most lists and objects, and the most values.
@@ -76,6 +81,27 @@ def parse(text: str | bytes, where: object, records: int = 0) -> object:
     if _levels(data) > MAX_LEVELS:
         raise FormatError(f"{where}: has more than {MAX_LEVELS} levels; restore it from a copy.")
     return data
+
+
+def model(path: Path, kind: type[Model], remedy: str = "Restore it from a copy.") -> Model:
+    """Return what a JSON file says, checked by a pydantic model.
+
+    Args:
+        path: the file.
+        kind: the model.
+        remedy: what to do about a file that does not fit it, a sentence.
+
+    Raises:
+        FormatError: it cannot be read, or does not fit.
+    """
+    from pydantic import ValidationError  # Not every command needs it.
+
+    from sandbox import validation
+
+    try:
+        return kind.model_validate(read(path).data)
+    except ValidationError as error:
+        raise FormatError(f"{path}: {validation.first_fault(error)} {remedy}") from None
 
 
 def write(path: str | Path, data: Any) -> None:

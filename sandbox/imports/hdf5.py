@@ -37,6 +37,16 @@ class Source:
         self._file.close()
 
     @contextmanager
+    def opening(self) -> Generator[None]:
+        """Do as `guarded`, and close the file if an error leaves the block."""
+        try:
+            with self.guarded():
+                yield
+        except BaseException:
+            self.close()
+            raise
+
+    @contextmanager
     def guarded(self) -> Generator[None]:
         """Turn errors of h5py into FormatErrors, and begin each message with the file's path."""
         try:

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from sandbox import jsonfile, validation
+from sandbox import jsonfile
 from sandbox.errors import FormatError, SandboxError
 from sandbox.imports import incoming, parquet
 from sandbox.imports.incoming import Arrays
@@ -152,13 +152,7 @@ class LeRobot:
 
 def _info(path: Path) -> _Info:
     """Return what info.json says; FormatError if it is no dataset of LeRobot v3."""
-    try:
-        found = _Info.model_validate(jsonfile.read(path).data)
-    except ValidationError as error:
-        raise FormatError(
-            f"{path}: {validation.first_fault(error)} Only v3.0 is read; LeRobot converts older "
-            "datasets."
-        ) from None
+    found = jsonfile.model(path, _Info, "Only v3.0 is read; LeRobot converts older datasets.")
     films = [name for name, one in found.features.items() if one.dtype == "video"]
     if films:
         raise SandboxError(

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from sandbox import files, jsonfile, validation
+from sandbox import files, jsonfile
 from sandbox.errors import FormatError
 from sandbox.imports import incoming
 from sandbox.imports.hdf5 import Source, native
@@ -52,13 +52,9 @@ class Minari:
         said = _metadata(self.files["metadata.json"])
         self.name = said.dataset_id or path.name
         self._source = Source(self.files["main_data.hdf5"])
-        try:
-            with self._source.guarded():
-                self._episodes = _episodes(self._source)
-                self.columns, self.left_out, self.schema = self._found()
-        except BaseException:
-            self.close()
-            raise
+        with self._source.opening():
+            self._episodes = _episodes(self._source)
+            self.columns, self.left_out, self.schema = self._found()
         self.count = len(self._episodes)
 
     def close(self) -> None:
@@ -116,10 +112,7 @@ class Minari:
 
 def _metadata(path: Path) -> _Metadata:
     """Return what metadata.json says; FormatError if its data are kept in another way."""
-    try:
-        said = _Metadata.model_validate(jsonfile.read(path).data)
-    except ValidationError as error:
-        raise FormatError(f"{path}: {validation.first_fault(error)}") from None
+    said = jsonfile.model(path, _Metadata, "Minari 0.5 writes such a file.")
     if said.data_format != "hdf5":
         raise FormatError(
             f"{path}: its data are kept as {said.data_format:.40}; convert them to hdf5."

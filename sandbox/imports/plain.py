@@ -87,12 +87,8 @@ class Plain:
         self.name, self.files = path.stem, {path.name: path}
         self.left_out = dict[str, str]()
         self._source = Source(path)
-        try:
-            with self._source.guarded():
-                self._open_all()
-        except BaseException:
-            self.close()
-            raise
+        with self._source.opening():
+            self._open_all()
         self.count = len(self._lengths)
 
     def close(self) -> None:

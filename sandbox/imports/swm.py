@@ -30,15 +30,11 @@ class Swm:
     def __init__(self, path: Path, mapping: Path | None) -> None:
         self.name, self.files = path.stem, {path.name: path}
         self._source = Source(path)
-        try:
-            with self._source.guarded():
-                self._lengths, self._firsts = _index(self._source)
-                self.columns, self.left_out, self.schema = self._found()
-                self._open = {n: self._source.column(at) for n, at in self.columns.items()}
-                self._check()
-        except BaseException:
-            self.close()
-            raise
+        with self._source.opening():
+            self._lengths, self._firsts = _index(self._source)
+            self.columns, self.left_out, self.schema = self._found()
+            self._open = {n: self._source.column(at) for n, at in self.columns.items()}
+            self._check()
         self.count = len(self._lengths)
 
     def close(self) -> None:

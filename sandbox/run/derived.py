@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from sandbox import digest, jsonfile, validation
+from sandbox import digest, jsonfile
 from sandbox.errors import FormatError
 from sandbox.evidence import log
 from sandbox.run import origins
@@ -166,12 +166,7 @@ def read(folder: Path) -> Derived | None:
     path = folder / DERIVED
     if not path.exists() and not path.is_symlink():
         return None
-    try:
-        said = _Said.model_validate(jsonfile.read(path).data)
-    except ValidationError as error:
-        raise FormatError(
-            f"{path}: {validation.first_fault(error)} Restore it from a copy."
-        ) from None
+    said = jsonfile.model(path, _Said)
     pairs = [(one[0], one[1]) for one in said.episodes if len(one) == 2]
     known = all(0 <= home < len(said.origins) and number >= 0 for home, number in pairs)
     if not known or len(pairs) != len(said.episodes) or not pairs:

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from sandbox.run.record import Record
-from sandbox.trajectory import EpisodeBuffer, ShardWriter
+from sandbox.trajectory import ShardWriter
 from sandbox.trajectory.episode import Episode
 
 
@@ -38,7 +38,6 @@ class Growth:
     ) -> None:
         self._resume, self._charge = resume, charge
         self._open: dict[int, _Growing] = {}
-        self._buffers: dict[int, EpisodeBuffer] = {}
 
     def held(self, shard: int) -> int:
         """Return how many episodes a shard has; it is opened."""

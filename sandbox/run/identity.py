@@ -148,7 +148,8 @@ class Identity(BaseModel):
 
     def of_episode(self, number: int) -> "Identity":
         """Return the identity of the part that has an episode."""
-        return self.worlds[self.recipe.turn(number).part]
+        order = self.recipe.order
+        return self.worlds[0 if order is None else order.policy(number)]
 
     @property
     def plain(self) -> Mapping[str, Any]:

@@ -9,10 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from sandbox import digest, jsonfile, validation
-from sandbox.errors import FormatError
+from sandbox import digest, jsonfile
 from sandbox.run.stages import Stages
 
 IMPORTED = "imported.json"
@@ -148,10 +147,5 @@ def read(folder: Path) -> Imported | None:
     path = folder / IMPORTED
     if not path.exists() and not path.is_symlink():
         return None
-    try:
-        said = _Said.model_validate(jsonfile.read(path).data)
-    except ValidationError as error:
-        raise FormatError(
-            f"{path}: {validation.first_fault(error)} Import it again, or restore a copy."
-        ) from None
+    said = jsonfile.model(path, _Said, "Import it again, or restore a copy.")
     return Imported(**said.model_dump(exclude={"format"}))

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from sandbox import jsonfile, validation
+from sandbox import jsonfile
 from sandbox.errors import FormatError
 from sandbox.evidence import log, note
 from sandbox.evidence.note import Checkpoint
@@ -124,13 +124,9 @@ def read(path: Path) -> Home:
     Raises:
         FormatError: the file is damaged, or of another format.
     """
+    said = jsonfile.model(path, _Said)
     try:
-        said = _Said.model_validate(jsonfile.read(path).data)
         nodes = tuple(bytes.fromhex(node) for node in said.path)
-    except ValidationError as error:
-        raise FormatError(
-            f"{path}: {validation.first_fault(error)} Restore it from a copy."
-        ) from None
     except ValueError:
         raise FormatError(f"{path}: path is no list of hashes in hex; restore it.") from None
     identity = Identity.parse(said.run, path)

@@ -12,6 +12,7 @@ from sandbox.run import bill
 from sandbox.run.folder import MANIFEST, Folder
 from sandbox.run.locks import check_ledger, lock, lock_lease
 from sandbox.run.shard import Kept, Shard
+from sandbox.run.stages import Stages
 
 BATCH = 500  # Posts in one transaction.
 
@@ -56,8 +57,9 @@ def settle(
         FormatError: a record contradicts its rows; nothing was done.
     """
     lease = check_ledger(folder, ledger)
+    planned = folder.stages
     for shard in folder.shards(missing_ok=True):
-        _check_charges(folder, shard)
+        _check_charges(folder, planned, shard)
     kept, done = folder.kept(), Settlement()
     if folder.open_ended and len(folder.log()) == 2 + len(kept.leaves):
         folder.reached = len(kept.leaves)  # Its end was logged before a kill.
@@ -105,12 +107,12 @@ def _is_whole(folder: Folder, kept: Kept) -> bool:
     return whole and len(kept.records) == folder.stages.episodes
 
 
-def _check_charges(folder: Folder, shard: Shard) -> None:
+def _check_charges(folder: Folder, planned: Stages, shard: Shard) -> None:
     """Refuse records that ask for other charges than their rows; reads one column of these.
 
     A growing shard's records are text in a file of its own, which anybody may have edited.
     """
-    known, reader, planned = folder.identity, shard.reader, folder.stages
+    known, reader = folder.identity, shard.reader
     number = reader.header.get("shard")
     number = number if type(number) is int and number >= 0 else planned.episodes
     for n, record in enumerate(shard.records):

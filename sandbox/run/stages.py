@@ -15,9 +15,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from sandbox import jsonfile, validation
+from sandbox import jsonfile
 from sandbox.errors import FormatError
 from sandbox.run.mixture import Order
 from sandbox.run.recipe import MAX_EPISODES, Recipe
@@ -254,12 +254,7 @@ def read(folder: Path, run: str, episodes: int | None) -> Extended | None:
     path = folder / EXTENDED
     if not path.exists() and not path.is_symlink():
         return None
-    try:
-        found = Extended.model_validate(jsonfile.read(path).data)
-    except ValidationError as error:
-        raise FormatError(
-            f"{path}: {validation.first_fault(error)} Restore it from a copy."
-        ) from None
+    found = jsonfile.model(path, Extended)
     fault = _fault(found, run, episodes)
     if fault:
         raise FormatError(f"{path}: {fault} Restore it from a copy.")
