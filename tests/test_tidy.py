@@ -69,6 +69,7 @@ OWNERS = {
     "tensordict": ["exports"],
     "torch": ["dataset", "exports"],
     "yaml": ["document"],
+    "zstandard": ["trajectory"],
     "matplotlib": ["report"],
     "imageio_ffmpeg": ["report"],
     "platformdirs": ["content"],

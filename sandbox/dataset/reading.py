@@ -1,5 +1,6 @@
 """Read the rows of many windows at once, from a cache of decoded rows where there is one."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,9 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch.utils import data
 
 from sandbox.dataset.cache import Cache
-from sandbox.dataset.decoded import CHANNELS_FIRST, is_colour
+from sandbox.dataset.decoded import is_colour
 from sandbox.dataset.index import I64, Index, Places
 from sandbox.remote import ranged
 from sandbox.remote.location import Remote
@@ -18,6 +20,7 @@ from sandbox.trajectory import Column, ShardReader
 
 TABLES_BYTES = 256 << 20  # Of columns that are kept whole, together.
 TABLE_ROW_BYTES = 1 << 10  # Columns of larger rows are not kept.
+CHANNELS_LAST = (3, 4, 2)  # Of windows that have channels first.
 _SHARE = 8  # A column is read whole when windows have asked for one of so many of its rows.
 
 
@@ -109,14 +112,14 @@ class Reading:
         made: Mapping[str, Any],
     ) -> None:
         """Read some of the windows from their shard."""
-        reader = self._reader(shard)
+        reader, threads = self._reader(shard), _threads()
         with reader.session():
             for name, one in wanted.items():
                 table = self._tables.get(shard, reader, one, len(mine))
                 if table is not None:
                     _gather(table, places, mine, one, made[name])
                 else:
-                    _fill(reader, places, mine, one, made[name])
+                    _fill(reader, places, mine, one, made[name], threads)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_readers": {}, "_tables": Tables()}
@@ -178,21 +181,21 @@ def _gather(table: NDArray[Any], places: Places, mine: I64, one: Wanted, made: A
     _blank(made, mine, given)
 
 
-def _fill(reader: ShardReader, places: Places, mine: I64, one: Wanted, made: Any) -> None:
+def _fill(
+    reader: ShardReader, places: Places, mine: I64, one: Wanted, made: Any, threads: int
+) -> None:
     """Read windows from their shard."""
     first, given = places.row[mine], one.given(places.rows[mine])
-    name, colour = one.column.name, is_colour(one.column)
-    raw = np.empty((one.rows, *one.column.shape), one.column.dtype) if colour else None
-    for k, row, count in zip(mine.tolist(), first.tolist(), given.tolist(), strict=True):
-        rows = made[k, :count] if raw is None else raw[:count]
-        if one.apart == 1:
-            reader.fill(name, row, rows)
-        else:
-            for t in range(count):
-                reader.fill(name, row + t * one.apart, rows[t : t + 1])
-        if raw is not None:
-            made[k, :count] = rows.transpose(CHANNELS_FIRST)
+    as_stored = made.transpose(0, 1, *CHANNELS_LAST) if is_colour(one.column) else made
+    each = zip(mine.tolist(), first.tolist(), given.tolist(), strict=True)
+    wanted = [(row, as_stored[k, :count]) for k, row, count in each]
+    reader.gather(one.column.name, wanted, one.apart, threads)
     _blank(made, mine, given)
+
+
+def _threads() -> int:
+    """Return how many threads read at once: one in a DataLoader's worker, which is one of some."""
+    return 1 if data.get_worker_info() is not None else os.cpu_count() or 1
 
 
 def _blank(made: Any, mine: I64, given: I64) -> None:

@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox.errors import FormatError, SandboxError
+from sandbox.trajectory.direct import Direct, Wanted
 from sandbox.trajectory.room import Room, check
 from sandbox.trajectory.schema import FORMAT_VERSION, ROW, Column
 
@@ -191,6 +192,7 @@ class StoredColumn:
     Args:
         dataset: the column in the file.
         look: called with the first row and their number before rows are read; it may refuse them.
+        direct: reads rows beside HDF5, if the column is stored so that it can.
 
     Attributes:
         extent: the number of rows that the file claims to have.
@@ -199,9 +201,12 @@ class StoredColumn:
     """
 
     def __init__(
-        self, dataset: h5py.Dataset, look: Callable[[int, int], None] | None = None
+        self,
+        dataset: h5py.Dataset,
+        look: Callable[[int, int], None] | None = None,
+        direct: Direct | None = None,
     ) -> None:
-        self._id, self._look = dataset.id, look
+        self._id, self._look, self._direct = dataset.id, look, direct
         self._chunks = dataset.chunks
         self._type = dataset.id.get_type()
         self._space = dataset.id.get_space()
@@ -258,6 +263,23 @@ class StoredColumn:
                 self._look(start, len(values))
             self._select(start, len(values))
             self._id.read(_space((len(values), *self.row)), self._space, values, self._type)
+
+    def gather(self, wanted: Sequence[Wanted], apart: int, threads: int) -> None:
+        """Read rows into arrays with any strides.
+
+        Args:
+            wanted: first rows, in their order, each with an array that is filled from there.
+            apart: how far apart the rows of an array lie.
+            threads: how many may read at once.
+        """
+        if self._direct is not None and wanted:
+            wanted = self._direct.read(wanted, apart, threads)
+        for start, values in wanted:
+            if apart == 1:
+                values[:] = self.rows(start, len(values))
+                continue
+            for t in range(len(values)):
+                values[t : t + 1] = self.rows(start + t * apart, 1)
 
     def rows(self, start: int, count: int) -> NDArray[Any]:
         """Return `count` rows from `start` in a new array."""

@@ -237,6 +237,21 @@ class ShardReader:
             self._fetch([(name, start, len(values))])
             self._column(name).read(start, values)
 
+    def gather(
+        self, name: str, wanted: Sequence[tuple[int, NDArray[Any]]], apart: int, threads: int
+    ) -> None:
+        """Read rows of a column into arrays of its type, with any strides.
+
+        Args:
+            name: the column.
+            wanted: first rows, in their order, each with an array that is filled from there.
+            apart: how far apart the rows of an array lie.
+            threads: how many may read at once.
+        """
+        with self._damage(f"rows of column {name!r} are damaged"), self.session():
+            self._fetch([(name, start, (len(values) - 1) * apart + 1) for start, values in wanted])
+            self._column(name).gather(wanted, apart, threads)
+
     def spans(self, wanted: Sequence[Wanted]) -> "tuple[RangedFile, list[ranged.Span]] | None":
         """Return where a remote shard stores rows, to fetch them with others'; None of a local one.
 

@@ -19,6 +19,7 @@ from sandbox.errors import FormatError
 from sandbox.remote.ranged import RangedFile
 from sandbox.trajectory import layout
 from sandbox.trajectory.chunks import Chunks
+from sandbox.trajectory.direct import Direct
 from sandbox.trajectory.schema import INDEX, READABLE, ROW, Column, Schema
 
 READ_ATTEMPTS = 27  # HDF5 then sleeps 0.1 s in all.
@@ -240,7 +241,8 @@ def stored(
     if unpacked > max(CHUNK_BYTES_LIMIT, row_bytes):
         raise FormatError(f"{what} has chunks of {dataset.chunks}; too large.")
     look = Chunks(dataset, filters, source).check if packed else None
-    return layout.StoredColumn(dataset, look)
+    here = None if source is not None else Direct.of(dataset, filters)
+    return layout.StoredColumn(dataset, look, here)
 
 
 def _number(file: h5py.File, name: str) -> int | None:
