@@ -96,6 +96,24 @@ OURS = f"""
         batches = loaded(windows)
     serve(batches, lambda batch: batch["pixels"], Windows(path, LENGTH, {NAMES})[0]["pixels"])
 """
+COPIES = f"""
+    import numpy, sandbox, torch
+
+    data = sandbox.Dataset(folder / "run")
+    rows = numpy.concatenate([data.rows(n, ("pixels",))["pixels"] for n in range(len(data))])
+    made = numpy.empty((BATCH, LENGTH, *rows.shape[1:]), rows.dtype)
+    batch = {{"pixels": torch.from_numpy(made)}}
+
+    class Copies:
+        def __iter__(self):
+            draw = numpy.random.default_rng(0)
+            while True:
+                for k, start in enumerate(draw.integers(0, len(rows) - LENGTH, BATCH).tolist()):
+                    made[k] = rows[start : start + LENGTH]
+                yield batch
+
+    serve(Copies(), lambda batch: batch["pixels"], rows[:LENGTH].astype("int64"))
+"""
 SWM = """
     from stable_worldmodel.data import load_dataset
 
@@ -193,6 +211,7 @@ LEROBOT = """
 """
 READERS = (  # What it is called, who has it, what it runs, its settings.
     ("`Batches`", "ours", OURS, ("Batches, cache", "Batches, zstd")),
+    ("a plain copy of pixels", "ours", COPIES, ("all in memory",)),
     ("`Windows`", "ours", OURS, ("Windows, cache, workers 0", "Windows, zstd, workers 2")),
     (
         "stable-worldmodel 0.1.1 HDF5",
