@@ -96,13 +96,13 @@ OURS = f"""
         batches = loaded(windows)
     serve(batches, lambda batch: batch["pixels"], Windows(path, LENGTH, {NAMES})[0]["pixels"])
 """
-COPIES = f"""
+COPIES = """
     import numpy, sandbox, torch
 
     data = sandbox.Dataset(folder / "run")
     rows = numpy.concatenate([data.rows(n, ("pixels",))["pixels"] for n in range(len(data))])
     made = numpy.empty((BATCH, LENGTH, *rows.shape[1:]), rows.dtype)
-    batch = {{"pixels": torch.from_numpy(made)}}
+    batch = {"pixels": torch.from_numpy(made)}
 
     class Copies:
         def __iter__(self):
