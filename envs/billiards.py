@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import BODY_STATE, Actions, Element, SandboxEnv, each, of_each, policy
+from sandbox.env import BODY_STATE, Actions, Aim, Element, SandboxEnv, each, of_each, policy
 from sandbox.env.factors import Color, Factors, Integer, Uniform, Values, handling, looks
 from sandbox.env.geometry import scattered
 
@@ -47,6 +47,7 @@ class Billiards(SandboxEnv):
     state_bodies = NAMES
     state_measures = ("object_ball_moved",)
     events = ("all_rest", "object_ball_moved")
+    aim = Aim().each(NAMES[:2], 0.06, 0.03, axes="xy")
     elements = (
         *of_each(
             NAMES,

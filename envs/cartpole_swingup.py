@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import Actions, PoleOnCart, SandboxEnv, each, policy
+from sandbox.env import Actions, Aim, PoleOnCart, SandboxEnv, each, policy
 from sandbox.env.factors import Color, Factors, Uniform, Values, handling, looks
 
 FORCE_N = 12.0  # At full action.
@@ -36,6 +36,13 @@ class CartpoleSwingup(SandboxEnv):
     state_joints = (("cartpole", "cart"), ("cartpole", "pole"))
     state_measures = ("held_steps",)
     events = ("upright",)
+    aim = (
+        Aim()
+        .near("cartpole.cart.position", 0.1, 0.05)
+        .near("cartpole.cart.velocity", 0.5, 0.25, "m/s")
+        .near("cartpole.pole.position", 0.26, 0.14, "rad", turns=True)
+        .near("cartpole.pole.velocity", 1.0, 0.5, "rad/s")
+    )
     elements = (
         *each("cart_x", "m", -1.3, 1.3),
         *each("pole_cos pole_sin", "1", -1.0, 1.0),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import Actions, Element, SandboxEnv, Vector, each, policy
+from sandbox.env import Actions, Aim, Element, SandboxEnv, Vector, each, policy
 from sandbox.env.factors import Color, Factors, Uniform, Values, handling, looks
 
 HALF_M, RADIUS_M = 0.5, 0.046  # Of the torso; all capsules are as thick.
@@ -66,6 +66,11 @@ class Cheetah2d(SandboxEnv):
     action_size = 6
     state_joints = tuple(("runner", name) for name in ("x", "z", "torso", *JOINTS))
     events = ("back_foot_down", "front_foot_down", "upside_down")
+    aim = (
+        Aim()
+        .near("runner.x.position", 0.2, 0.1)
+        .near("runner.torso.position", 0.35, 0.175, "rad", turns=True)
+    )
     elements = (
         Element("x", "m", -100.0, 100.0),
         Element("z", "m", -1.0, 20.0),

@@ -53,6 +53,7 @@ class Dominoes(SandboxEnv):
     state_bodies = NAMES
     state_measures = ("fallen", "last_fallen", "still_steps")
     events = ("all_rest", "first_fallen", "last_fallen", "stopped")
+    aim = "one push decides, and then nobody steers"
     elements = (
         *of_each(
             NAMES,

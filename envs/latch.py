@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import Actions, Element, Probe, SandboxEnv, Vector, policy
+from sandbox.env import Actions, Aim, Element, Probe, SandboxEnv, Vector, policy
 from sandbox.env.factors import Color, Factors, Integer, Uniform, Values, handling, looks
 
 REACH = ((-0.28, 0.28), (-0.42, -0.013), (0.03, 0.36))  # Of the finger's tip, x, y, z [m].
@@ -48,6 +48,13 @@ class Latch(SandboxEnv):
         *(("latch", part) for part in ("lever", "bolt")),
     )
     events = ("finger_on_handle", "finger_on_lever", "unlocked", "ajar")
+    aim = (
+        Aim()
+        .near("cabinet.drawer.position", 0.02, 0.01)
+        .near("cabinet.door.position", 0.13, 0.065, "rad")
+        .near("latch.lever.position", 0.25, 0.125, "rad")
+        .near("finger.x.position finger.y.position finger.z.position", 0.03, 0.015)
+    )
     elements = (
         *Probe.elements((-0.32, 0.32), (-0.46, 0.03), (-0.02, 0.42)),
         Element("handle_x", "m", -0.4, 0.4),

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import BODY_STATE, Actions, Hand, SandboxEnv, Vector, each, of_each, policy
+from sandbox.env import BODY_STATE, Actions, Aim, Hand, SandboxEnv, Vector, each, of_each, policy
 from sandbox.env.factors import Color, Factors, Integer, Uniform, Values, handling, looks
 from sandbox.env.geometry import yaw
 
@@ -55,6 +55,7 @@ class PandaPickStack(SandboxEnv):
     state_measures = (*Hand.measures, "in_hand", "rested_steps")
     goal_names = ("x [m]", "y [m]", "z [m]")
     events = ("in_hand", "lifted", "on_base", "base_moved")
+    aim = Aim().each(NAMES, 0.03, 0.015)
     elements = (
         *Hand.elements(-0.1, 0.7),
         *each("opening", "m", -0.02, 0.1),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import Actions, Element, Hand, SandboxEnv, each, policy, yaw
+from sandbox.env import Actions, Aim, Element, Hand, SandboxEnv, each, policy, yaw
 from sandbox.env.factors import Color, Factors, Uniform, Values, handling, looks
 
 BOX = ((0.28, -0.32, 0.02), (0.62, 0.32, 0.3))  # Lowest and highest place of the fingertips [m].
@@ -44,6 +44,7 @@ class PandaPush(SandboxEnv):
     state_measures = Hand.measures
     goal_names = ("x [m]", "y [m]")
     events = ("hand_on_cube", "cube_moved", "cube_out_of_reach")
+    aim = Aim().each(("cube",), 0.03, 0.015)
     elements = (
         *Hand.elements(-0.1, 0.7),
         Element("cube_x", "m", -1.5, 2.5),

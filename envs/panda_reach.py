@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import Actions, Element, Hand, SandboxEnv, policy
+from sandbox.env import Actions, Aim, Element, Hand, SandboxEnv, policy
 from sandbox.env.factors import Color, Factors, Uniform, Values, handling, looks
 
 BOX = ((0.28, -0.32, 0.02), (0.62, 0.32, 0.4))  # Lowest and highest place of the fingertips [m].
@@ -35,6 +35,7 @@ class PandaReach(SandboxEnv):
     state_measures = Hand.measures
     goal_names = ("x [m]", "y [m]", "z [m]")
     events = ("near_goal", "hand_low")
+    aim = Aim().near("tip.x tip.y tip.z", 0.02, 0.01)
     elements = (
         *Hand.elements(-0.05, 0.8),
         *(Element(f"goal_{a}", "m", *ends) for a, *ends in zip("xyz", *GOALS, strict=True)),

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import Actions, Element, SandboxEnv, each, of_each, policy
+from sandbox.env import Actions, Aim, Element, SandboxEnv, each, of_each, policy
 from sandbox.env.factors import Color, Factors, Integer, Uniform, Values, handling, looks
 
 LINKS = 5
@@ -23,6 +23,10 @@ FASTEST_RAD_S = 100.0  # Bullet lets no joint turn faster.
 RATE = 40.0  # Its square, in units of gravity / reach; a rod needs 3 to turn over.
 GAIN = 1.0  # Of full torque, per rad/s.
 SURE = 0.15  # Momentum, in units of a rod's at gravity / reach, from which the way is clear.
+
+
+def _all(what: str) -> str:
+    return " ".join(f"chain.{name}.{what}" for name in NAMES)
 
 
 class PendulumChain(SandboxEnv):
@@ -51,6 +55,11 @@ class PendulumChain(SandboxEnv):
     state_joints = tuple(("chain", name) for name in NAMES)
     state_measures = ("held_steps", "reached")
     events = ("tip_above_pivot", "tip_up")
+    aim = (
+        Aim()
+        .near(_all("position"), 0.35, 0.175, "rad", turns=True, each=True)
+        .near(_all("velocity"), 2.0, 1.0, "rad/s", each=True)
+    )
     elements = (
         *of_each(
             NAMES,

@@ -46,6 +46,7 @@ class Pour(SandboxEnv):
     state_measures = ("cup.x",)
     goal_names = ("bowl_x [m]", "bowl_half [m]")
     events = ("pouring", "spilled", "contained")
+    aim = "the beads that have left the cup cannot be steered"
     elements = (
         Element("cup_x", "m", -0.5, 0.3),
         Element("cup_tilt", "rad", -1.0, 3.0),

@@ -5,7 +5,17 @@ import math
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import BODY_STATE, Actions, Finger, PushPlanner, SandboxEnv, each, of_each, policy
+from sandbox.env import (
+    BODY_STATE,
+    Actions,
+    Aim,
+    Finger,
+    PushPlanner,
+    SandboxEnv,
+    each,
+    of_each,
+    policy,
+)
 from sandbox.env.factors import Color, Factors, Integer, Uniform, Values, handling, looks
 from sandbox.env.geometry import Two, clip, scattered, yaw
 
@@ -54,6 +64,7 @@ class PushCubes(SandboxEnv):
     state_joints = Finger.joints
     goal_names = tuple(f"{name}_{axis} [m]" for name in NAMES for axis in "xy")
     events = ("finger_on_cube", "cube_on_cube", "one_at_mark")
+    aim = Aim().each(NAMES, 0.03, 0.015)
     elements = (
         *each("finger_x finger_y", "m", -0.45, 0.45),
         *of_each(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import Actions, Element, Finger, SandboxEnv, Vector, each, policy, yaw
+from sandbox.env import Actions, Aim, Element, Finger, SandboxEnv, Vector, each, policy, yaw
 from sandbox.env.factors import Color, Factors, Uniform, Values, handling, looks
 from sandbox.env.geometry import Three, Two, area_inside, clear_of, inside, outside, round_about
 from sandbox.env.pushing import Contact, LimitSurface
@@ -54,6 +54,7 @@ class PushT(SandboxEnv):
     events = ("finger_on_t", "half_covered")
     state_joints = Finger.joints
     goal_names = ("x [m]", "y [m]", "yaw [rad]")
+    aim = Aim().near("t.x t.y", 0.03, 0.015).facing("t", 20, 10)
     elements = (
         *each("finger_x finger_y", "m", -0.4, 0.4),
         *each("t_x t_y", "m", -0.45, 0.45),

@@ -5,7 +5,18 @@ import math
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import Actions, Element, Pilot, Rotors, SandboxEnv, axes, each, of_each, policy
+from sandbox.env import (
+    Actions,
+    Aim,
+    Element,
+    Pilot,
+    Rotors,
+    SandboxEnv,
+    axes,
+    each,
+    of_each,
+    policy,
+)
 from sandbox.env.factors import Color, Factors, Uniform, Values, handling, looks
 
 HALF_M, CEILING_M = 1.1, 1.8  # The flight space: |x|, |y| and z.
@@ -44,6 +55,7 @@ class Quadrotor(SandboxEnv):
     )
     goal_names = ("x [m]", "y [m]", "z [m]")
     events = ("at_marker", "in_ground_effect", "crashed")
+    aim = Aim().each(("drone",), 0.1, 0.05).near("drone.vx drone.vy drone.vz", 0.5, 0.25, "m/s")
     elements = (
         *Rotors.elements(1.3, -0.2, 2.0),
         *of_each(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import Actions, Element, SandboxEnv, Vector, axes, dot, each, policy
+from sandbox.env import Actions, Aim, Element, SandboxEnv, Vector, axes, dot, each, policy
 from sandbox.env.factors import Color, Factors, Uniform, Values, handling, looks
 
 TORSO_M = (0.21, 0.10, 0.045)  # Half extents.
@@ -50,6 +50,7 @@ class Quadruped(SandboxEnv):
     state_joints = tuple(("robot", name) for name in JOINTS)
     state_measures = ("start.x", "start.y")
     events = ("feet_down", "body_down", "on_its_back")
+    aim = Aim().each(("robot",), 0.1, 0.05, axes="xy").facing("robot", 20, 10)
     elements = (
         *each("x y", "m", -25.0, 25.0),
         Element("z", "m", -0.5, 5.0),

@@ -48,6 +48,7 @@ class RampOccluder(SandboxEnv):
     state_joints = (("gate", "slide"), ("gate", "bar"))
     state_measures = ("opened", "was_hidden", "seen_left", "seen_right")
     events = ("opened", "hidden", "seen_left", "seen_right")
+    aim = "opening the gate decides, and then nobody steers"
     elements = (
         Element("object_x", "m", -1.5, 1.5),
         Element("object_y", "m", -0.5, 0.5),

@@ -54,6 +54,7 @@ class Tower(SandboxEnv):
     state_bodies = NAMES
     state_measures = ("poked", "first_height", "toppled_below")
     events = ("poked", "toppled", "fell_alone", "at_rest")
+    aim = "one poke decides, and then nobody steers"
     elements = (
         *of_each(
             NAMES,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sandbox import scene as sc
-from sandbox.env import Actions, Element, SandboxEnv, Vector, clip, each, policy
+from sandbox.env import Actions, Aim, Element, SandboxEnv, Vector, clip, each, policy
 from sandbox.env.factors import Color, Factors, Uniform, Values, handling, looks
 
 HALF_M = 0.42  # Of the floor, between the outer walls.
@@ -47,6 +47,7 @@ class TwoRoom(SandboxEnv):
     state_joints = (("agent", "x"), ("agent", "y"))
     goal_names = ("x [m]", "y [m]")
     events = ("at_wall", "in_door", "in_goal_room")
+    aim = Aim().near("agent.x.position agent.y.position", 0.03, 0.01)
     elements = (
         *each("agent_x agent_y", "m", -0.45, 0.45),
         *each("agent_vx agent_vy", "m/s", -1.0, 1.0),

@@ -3,6 +3,7 @@
 An environment's file takes all that it needs from here and from `sandbox.scene`.
 """
 
+from sandbox.env.aim import Aim
 from sandbox.env.elements import each, of_each
 from sandbox.env.factors import Color, Factors, Integer, Uniform, Values, handling, looks
 from sandbox.env.finger import Finger
@@ -23,6 +24,7 @@ __all__ = [
     "BODY_STATE",
     "HAPPENS",
     "Actions",
+    "Aim",
     "Color",
     "Element",
     "Factors",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from sandbox.env.aim import Aim
 from sandbox.env.task import HAPPENS, Task
 from sandbox.errors import InvalidInputError, SandboxError, UnknownNameError, shown
 from sandbox.meter import unpaid
@@ -34,6 +35,10 @@ _METHODS = {
     "scripted": "def scripted(self, rng: np.random.Generator) -> Policy",
     "play": "def play(self, rng: np.random.Generator) -> Policy",
 }
+
+
+def _is_aim(value: Any) -> bool:
+    return isinstance(value, Aim) or (isinstance(value, str) and value != "")
 
 
 def _is_count(value: Any) -> bool:
@@ -86,6 +91,10 @@ _ATTRIBUTES: dict[str, tuple[Callable[[Any], bool], str]] = {  # Of each a rule,
         _are_texts,
         'goal_names = ("x [m]",), a tuple of names of what wanted() returns',
     ),
+    "aim": (
+        _is_aim,
+        'aim = Aim(Near(("ball.x", "ball.y"), 0.03, 0.015)), or a sentence why no state is a goal',
+    ),
     "events": (_are_texts, 'events = ("goal",), a tuple of names of what happening() returns'),
 }
 
@@ -129,6 +138,9 @@ def _check_names(cls: type[Task]) -> None:
     for name in cls.state_measures:
         if name in known:
             _refuse(cls, f"state_measures has {name!r}, which the state has already; leave it out.")
+    fault = cls.aim.fault(cls.state_names()) if isinstance(cls.aim, Aim) else ""
+    if fault:
+        _refuse(cls, f"aim {fault}; see sandbox.env.aim.")
     if not cls.state_bodies and not cls.state_joints:
         _refuse(cls, "state_bodies and state_joints are empty; name the bodies or joints that move")
 

@@ -127,7 +127,7 @@ class SandboxEnv(Task):
         self.log_bytes, self.whole_episodes, self.closed, self.done = 0, False, False, False
         self.process, self.asking = copying.process, ""
         self.episode, self.t, self.row = Episode(over=True), -1, list[float]()
-        self.values = Values({})
+        self.values, self.goal_state = Values({}), None
         self.costs, self.past = Costs.of(self), Past()
         self._ours = frozenset((*vars(self), "_ours"))  # Every other attribute is the task's.
 
@@ -142,7 +142,9 @@ class SandboxEnv(Task):
             seed: seed of this episode; factors and layout come from two streams of it.
             options: they win over the scenario. `variation` is a list of factors to sample over
                 their whole range (["all"] for every one), `variation_values` are values for some,
-                and `disturbances` is a list of what happens, as in a scenario.
+                and `disturbances` is a list of what happens, as in a scenario. `goal` is a state to
+                reach, as in info["state"]: then the world's own success ends nothing, and info has
+                `goal_state` and `goal_distance`, which is 1 at the edge of the moderate tolerance.
 
         Raises:
             BudgetExhaustedError: the reset and a first step cannot be paid. Nothing was done.
@@ -153,6 +155,7 @@ class SandboxEnv(Task):
         self.process = copying.process
         asked.checked_seed(seed)
         changes = asked.variation(options, self.factors)
+        sought = asked.sought(options, self.aim, len(self.state_names()))
         super().reset(seed=None if seed is None else int(seed))
         episode_seed = int(self.np_random.integers(2**63)) if seed is None else int(seed)
         stage, before = Stage.PREPARE, self.meter.is_open
@@ -165,6 +168,7 @@ class SandboxEnv(Task):
             charged = self.costs.open(self.meter, steps, uuid.uuid4().bytes, whole=whole)
             self.variation_space.set_value(values)
             self.episode, self.values, self.t, self.past = begun, values, 0, Past()
+            self.goal_state = sought
             stage = Stage.BUILD
             self.world.build(scene)
             self.world.watch(self.state_bodies, self.state_joints)
@@ -205,7 +209,7 @@ class SandboxEnv(Task):
             paid = True
             self.advance(numbers)
             observation, info = self._arrive(charged)
-            terminated = self.terminated()
+            terminated = self._is_over()
             failed = terminated and not self.done
             reward = rewards.earned(self, self.keywords["reward"], failed)
             truncated = self.t >= self.max_steps
@@ -433,9 +437,8 @@ class SandboxEnv(Task):
             "is_success": np.array(self.done),  # As Stable-Baselines3 and LeRobot call it.
             "charged": np.int64(charged),
             "balance": np.int64(self.meter.balance),
+            **self._goal_info(),
         }
-        if self.goal_names:
-            info["goal"] = np.array(self.wanted(), np.float64)
         return observation, info
 
     def _observe(self, name: str) -> NDArray[Any]:

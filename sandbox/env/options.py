@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from sandbox import prices, validation
+from sandbox.env.aim import Aim
 from sandbox.errors import InvalidInputError, UnknownNameError, shown
 from sandbox.ledger import AccountFunds, Ledger
 from sandbox.meter import Meter
@@ -20,7 +21,7 @@ from sandbox.scenario.factors import Factors
 
 _payers: weakref.WeakKeyDictionary[Meter, weakref.ref[Any]] = weakref.WeakKeyDictionary()
 OUTSIDE = ("clip", "refuse")
-OPTIONS = ("variation", "variation_values", "disturbances")
+OPTIONS = ("variation", "variation_values", "disturbances", "goal")
 
 
 def meter(
@@ -124,6 +125,36 @@ def disturbances(options: Mapping[str, Any] | None, known: Factors) -> list[Dist
     for n, one in enumerate(found):
         one.check(known, f"options['disturbances'][{n}]")
     return found
+
+
+def sought(
+    options: Mapping[str, Any] | None, aim: Aim | str, size: int
+) -> NDArray[np.float64] | None:
+    """Return the state that an episode shall reach, or None if it has the world's task.
+
+    Args:
+        options: those of `reset`.
+        aim: the world's.
+        size: how many numbers its state has.
+
+    Raises:
+        InvalidInputError: the world has no goal states, or it is no state.
+    """
+    given: Any = (options or {}).get("goal")
+    if given is None:
+        return None
+    if isinstance(aim, str):
+        raise InvalidInputError(f"options['goal']: this world has no goal state: {aim}.")
+    try:
+        state = np.array(given, np.float64)
+    except (TypeError, ValueError):
+        state = np.zeros(0)
+    if state.shape != (size,) or not np.isfinite(state).all():
+        raise InvalidInputError(
+            f"options['goal'] is {shown(given)}; give a state: {size} finite numbers, as in "
+            "info['state']. Nothing was done."
+        )
+    return state
 
 
 def actions_outside(what: str) -> str:

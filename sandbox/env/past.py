@@ -73,6 +73,7 @@ def evidence(env: "SandboxEnv") -> dict[str, Any]:
         "factors": env.changes[0][1].plain(),
         "disturbances": [one.plain() for one in env.disturbances],
         "scene": env.scene_digest,
+        **({} if env.goal_state is None else {"goal": env.goal_state.tolist()}),
         "observation": list(env.modalities),
         "cameras": list(env.pictures.cameras),
         "image_size": env.pictures.size,

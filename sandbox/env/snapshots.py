@@ -259,7 +259,7 @@ def branch(env: E, disturbances: Sequence[Mapping[str, Any]], account: str | Non
     values = env.changes[0][1].plain()
     options = {"variation_values": values, "disturbances": [*known, *disturbances]}
     try:
-        twin.reset(seed=env.seed, options=options)
+        twin.reset(seed=env.seed, options={**options, "goal": env.goal_state})
         for action in env.episode.actions:
             twin.step(np.array(action, np.float32))
         _check_reached(twin, env)

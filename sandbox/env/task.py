@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox import content
+from sandbox.env.aim import Aim
 from sandbox.env.episode import Episode
 from sandbox.env.policy import Policy, Vector
 from sandbox.errors import InvalidInputError
@@ -43,6 +44,8 @@ class Task(gymnasium.Env[Observation, Vector]):
         goal_names: names of the numbers of the goal, which `wanted` returns, each with its unit,
             such as `x [m]`; () where there is no goal.
         events: names of the flags that `happening` returns, row by row.
+        aim: what makes up a goal state, for an episode that shall reach a state instead of doing
+            the world's task; or a sentence why no state is sensible to ask for.
 
     Two factors mean the same in every environment that has them. `action_delay_steps` applies each
     action so many steps late, zeros before. `action_noise` adds normal noise of that standard
@@ -53,6 +56,7 @@ class Task(gymnasium.Env[Observation, Vector]):
         values: values of the factors in this episode.
         row: the numbers of the state.
         done: whether the task is done in this state, as `success` says.
+        goal_state: the state that this episode shall reach; None: it has the world's task.
         t: steps taken in this episode; -1 before the first one.
         max_steps: steps after which an episode is truncated.
     """
@@ -71,10 +75,12 @@ class Task(gymnasium.Env[Observation, Vector]):
     state_measures: ClassVar[tuple[str, ...]] = ()
     goal_names: ClassVar[tuple[str, ...]] = ()
     events: ClassVar[tuple[str, ...]] = ()
+    aim: ClassVar[Aim | str] = "its file declares no aim"
     world: World
     values: Values
     row: list[float]
     done: bool
+    goal_state: NDArray[np.float64] | None
     t: int
     max_steps: int
     _places: dict[str | tuple[str, str], int]
@@ -143,6 +149,26 @@ class Task(gymnasium.Env[Observation, Vector]):
         By default, the attribute `goal`.
         """
         return self._named("goal", "goal_names", "wanted") if self.goal_names else ()
+
+    @final
+    def _is_over(self) -> bool:
+        """Return whether the episode ends here; one that shall reach a state goes on to its limit.
+
+        So a state can be sought that lies beyond the world's own success or failure.
+        """
+        return self.goal_state is None and self.terminated()
+
+    @final
+    def _goal_info(self) -> dict[str, Any]:
+        """Return what a row's info says of the goal, in each episode what it has."""
+        said: dict[str, Any] = {}
+        if self.goal_names:
+            said["goal"] = np.array(self.wanted(), np.float64)
+        if self.goal_state is not None:
+            assert isinstance(self.aim, Aim), "reset() has looked"
+            away = self.aim.distance(self.state_names(), self.row, self.goal_state)
+            said |= {"goal_state": self.goal_state.copy(), "goal_distance": np.array(away)}
+        return said
 
     def _named(self, name: str, named: str, method: str) -> Any:
         try:
