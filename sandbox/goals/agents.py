@@ -1,0 +1,204 @@
+"""Who acts on pairs: floors, ceilings, and what is yours."""
+
+import importlib
+import random
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast, runtime_checkable
+
+import numpy as np
+
+from sandbox.env.policies import POLICIES
+from sandbox.errors import InvalidInputError, SandboxError, shown
+from sandbox.goals.pair import F32, F64, Pair
+from sandbox.goals.stage import Stage
+
+BUILT_IN = ("noop", "random", "recorded", "scripted")
+_ACTING, _GLOBAL = 21, 22  # Names of streams; those of the filters are others.
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What an agent is told of a pair before it acts on it.
+
+    Attributes:
+        pair: number of the pair in its set.
+        seed: seed of this try.
+        rng: a generator that belongs to pair and seed alone.
+        environment: name of the world.
+        budget: steps that the agent has.
+        action_size: numbers of an action, each in [-1, 1].
+        goal: the goal, by name: `state`, float64 (numbers,), and `pixels`, uint8 (H, W, 3), if the
+            agent observes pictures. {} where the goal is the world's own task.
+    """
+
+    pair: int
+    seed: int
+    rng: np.random.Generator
+    environment: str
+    budget: int
+    action_size: int
+    goal: Mapping[str, Any]
+
+
+@runtime_checkable
+class Agent(Protocol):
+    """Acts on pairs. It may say what it observes: `observation`, a list, and `image_size`."""
+
+    def begin(self, trial: Trial) -> None:
+        """Prepare for a pair; what was remembered of another must not matter."""
+        ...
+
+    def act(self, observation: Any, goal: Mapping[str, Any]) -> Any:
+        """Return an action, float32 (action_size,)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An agent by name, with its options.
+
+    Attributes:
+        name: one of ours, or MODULE:FUNCTION; the function takes the options and returns an Agent.
+        options: plain JSON.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def make(self) -> "Agent | Insider":
+        """Return the agent.
+
+        Raises:
+            InvalidInputError: there is none of this name, or it takes no such options.
+        """
+        if self.name in BUILT_IN:
+            if self.options:
+                raise InvalidInputError(
+                    f"agent {self.name!r} has no options, and was given {', '.join(self.options)}."
+                )
+            return _BUILT_IN[self.name]()
+        return _yours(self.name, self.options)
+
+
+class Insider:
+    """An agent of ours, which may look at the pair and its world."""
+
+    observation: Sequence[str] = ("proprio",)
+    image_size = 64
+
+    def begin(self, trial: Trial, pair: Pair, stage: Stage) -> None:
+        """Prepare for a pair, in whose start the stage is."""
+        self.trial, self.pair, self.stage = trial, pair, stage
+
+    def act(self, step: int) -> Any:
+        """Return the action of a step."""
+        raise NotImplementedError
+
+    def work(self) -> dict[str, int]:
+        """Return what it has simulated for this pair, per meter unit."""
+        return {}
+
+    def most(self, stage: Stage) -> dict[str, int]:
+        """Return what it simulates for a pair at most, per meter unit."""
+        return {}
+
+    def described(self) -> dict[str, Any]:
+        """Return all settings that decide what it does, as plain JSON."""
+        return {}
+
+
+class _Noop(Insider):
+    """Does nothing: actions of zeros."""
+
+    def act(self, step: int) -> F32:
+        return np.zeros(self.trial.action_size, np.float32)
+
+
+class _Random(Insider):
+    """Uniform actions, from another stream than that of the filter."""
+
+    def act(self, step: int) -> F32:
+        return self.trial.rng.uniform(-1.0, 1.0, self.trial.action_size).astype(np.float32)
+
+
+class _Recorded(Insider):
+    """The known solution, then nothing."""
+
+    def act(self, step: int) -> F32:
+        known = self.pair.known
+        return known[step] if step < len(known) else np.zeros(self.trial.action_size, np.float32)
+
+
+class _Scripted(Insider):
+    """The world's own scripted policy, which knows the world's task and no other goal."""
+
+    def begin(self, trial: Trial, pair: Pair, stage: Stage) -> None:
+        if not stage.goals.is_task:
+            raise InvalidInputError(
+                f"agent 'scripted' does the task of {trial.environment}, and this set has goals of "
+                "another kind. Use it with sets made by --kind task."
+            )
+        super().begin(trial, pair, stage)
+        self._policy = POLICIES["scripted"](stage.env, trial.rng)
+
+    def act(self, step: int) -> F32:
+        return self._policy()
+
+
+_BUILT_IN: dict[str, Callable[[], Insider]] = {
+    "noop": _Noop,
+    "random": _Random,
+    "recorded": _Recorded,
+    "scripted": _Scripted,
+}
+
+
+def stream(digest: str, pair: int, seed: int, name: int = _ACTING) -> np.random.Generator:
+    """Return the random stream of a pair and a seed, which no other has."""
+    return np.random.default_rng([int(digest[:16], 16), pair, seed, name])
+
+
+def seed_others(digest: str, pair: int, seed: int) -> None:
+    """Seed the global generators of Python, NumPy and PyTorch, which somebody's agent may use."""
+    drawn = int(stream(digest, pair, seed, _GLOBAL).integers(1 << 32))
+    random.seed(drawn)
+    np.random.seed(drawn)  # noqa: NPY002
+    torch: Any = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(drawn)
+
+
+def _yours(name: str, options: Mapping[str, Any]) -> Agent:
+    module, _, function = name.partition(":")
+    if not function:
+        raise InvalidInputError(
+            f"agent {shown(name)}: there is none. Give one of {', '.join(BUILT_IN)}, a planner, or "
+            "MODULE:FUNCTION of a module on your PYTHONPATH."
+        )
+    try:
+        made: Any = getattr(importlib.import_module(module), function)(**options)
+    except (SandboxError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # Anything may happen in a file of somebody's.
+        raise InvalidInputError(f"agent {name!r}: cannot be made: {said(error)}.") from error
+    if not isinstance(made, Agent):
+        raise InvalidInputError(
+            f"agent {name!r}: its function returns {type(made).__name__}, which has no begin() and "
+            "act()."
+        )
+    return cast(Agent, made)
+
+
+def said(error: BaseException) -> str:
+    """Return an error of somebody's code in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def goal_of(pair: Pair, pixels: Any | None, *, task: bool) -> dict[str, Any]:
+    """Return what an agent sees of a goal."""
+    if task:
+        return {}
+    state: F64 = np.array(pair.goal)
+    return {"state": state} if pixels is None else {"state": state, "pixels": pixels}

@@ -1,0 +1,304 @@
+"""Goal sets and results as plain functions; the command line only calls them."""
+
+import hashlib
+import importlib.util
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+import sandbox
+from sandbox import catalogue, files, outputs
+from sandbox import prices as schedules
+from sandbox.arguments import checked
+from sandbox.errors import FormatError, InvalidInputError
+from sandbox.evidence import keys
+from sandbox.evidence.note import SigningKey
+from sandbox.goals import making, results, running
+from sandbox.goals.agents import Insider, Wanted
+from sandbox.goals.making import Source, Wish
+from sandbox.goals.results import Filed, Head, Results
+from sandbox.goals.sets import Filtered, GoalSet, Signed
+from sandbox.goals.stage import Stage
+from sandbox.goals.till import Till, named
+from sandbox.ledger import Ledger
+from sandbox.ledger.locks import alone
+from sandbox.run import recipe as recipes
+from sandbox.run.folder import Folder
+from sandbox.run.recipe import Recipe
+from sandbox.world import engine
+
+Kind = Literal["ahead", "branched", "task"]
+Credits = str | int | float
+PathLike = str | Path
+Count = Annotated[int, Field(ge=1, le=1_000_000, description="a whole number from 1 to 1,000,000")]
+Seed = Annotated[int, Field(ge=0, lt=1 << 63, description="a whole number from 0 to 2**63 - 1")]
+Workers = Annotated[int, Field(ge=1, le=256, description="a whole number from 1 to 256")]
+
+
+@checked
+def make(
+    source: str | Path | Recipe | Mapping[str, Any],
+    out: PathLike,
+    kind: Kind = "ahead",
+    *,
+    offset: Count = 25,
+    budget: Count | None = None,
+    pairs: Count = 100,
+    seed: Seed = 0,
+    account: str | None = None,
+    max_credits: Credits | None = None,
+    workers: Workers = 1,
+    trust_code: bool = False,
+    key: SigningKey | None = None,
+    ledger: Ledger | None = None,
+    progress: running.Progress = lambda done, total, micro: None,
+) -> GoalSet:
+    """Make a goal set, and write it to a file.
+
+    Args:
+        source: a recipe (its name, path, or content), whose episodes are simulated; or the folder
+            of a finished run.
+        out: the file; it must not exist.
+        kind: `ahead`, the same episode's state `offset` steps later; `branched`, what another
+            policy reaches from the same start; `task`, the world's own goal.
+        offset: steps from start to goal.
+        budget: steps that an agent has; twice the offset, or the limit of the world's task.
+        pairs: number of pairs.
+        seed: seed of the set.
+        account: who pays for what is simulated; None pays for nothing.
+        max_credits: the most that it may cost [credits].
+        workers: number of processes; the set is the same.
+        trust_code: whether to import a world that a run calls MODULE:CLASS.
+        key: signs the set; None is this machine's default key, if there is one.
+        ledger: where it is charged; None is this machine's ledger.
+        progress: is told how many good pairs there are, of how many, and what they cost.
+
+    Raises:
+        InvalidInputError: the world has no such goals, there are too few good pairs, or the file
+            exists. Nothing was written.
+        BudgetExhaustedError: it cannot be paid. Nothing was written.
+    """
+    path, (recipe, run) = _free(out), _source(source, trust_code)
+    limit = _limit(recipe)
+    steps = 0 if kind == "task" else offset
+    wish = Wish(kind, steps, budget or (limit if kind == "task" else 2 * offset), pairs, seed)
+    schedule = schedules.current()
+    given = Source(recipe, run, trust_code or run is None, schedule)
+    making.checked(wish, given)
+    about = {"environment": recipe.environment, "scenario": None, "label": "goals make"}
+    till = Till(schedule, account, max_credits, ledger, about)
+    try:
+        good, filtered = _good(wish, given, till, workers, progress)
+        goals = making.goal_set(wish, given, making.chosen(wish, good, filtered), filtered, [])
+    finally:
+        till.close()
+    goals.write(path, key or keys.default())
+    return goals
+
+
+@checked
+def open_set(path: PathLike) -> Signed:
+    """Read a goal set from a file.
+
+    Raises:
+        FormatError: it is no set, damaged or edited.
+    """
+    return GoalSet.read(path)
+
+
+@checked
+def run(
+    goals: PathLike | GoalSet,
+    out: PathLike,
+    agent: str = "noop",
+    options: Mapping[str, Any] | None = None,
+    *,
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 3,
+    account: str | None = None,
+    budget: Credits | None = None,
+    workers: Workers = 1,
+    timeout_s: float = 60.0,
+    trust_code: bool = False,
+    key: SigningKey | None = None,
+    ledger: Ledger | None = None,
+    progress: running.Progress = lambda done, total, micro: None,
+) -> Filed:
+    """Let an agent try every pair of a set, with each of some seeds; write what came of it.
+
+    Called again with the same arguments, it goes on where it was stopped. What comes of a pair and
+    a seed depends on nothing else.
+
+    Args:
+        goals: the set, or its file.
+        out: the file of the results.
+        agent: noop, random, recorded, scripted, or MODULE:FUNCTION, which takes the options and
+            returns an Agent.
+        options: of the agent.
+        seeds: number of seeds, from 0 on.
+        account: who pays; None pays for nothing.
+        budget: the most that it may cost [credits].
+        workers: number of processes; the results are the same.
+        timeout_s: how long the agent may take to decide [s].
+        trust_code: whether to take a set whose world's code has changed, or is a stranger's.
+        key: signs the results; None is this machine's default key, if there is one.
+        ledger: where it is charged; None is this machine's ledger.
+        progress: is told how many tries are done, of how many, and what they cost.
+
+    Raises:
+        InvalidInputError: there is no such agent, or it does not act as it should.
+        FormatError: the set cannot be read, or its world has changed.
+        BudgetExhaustedError: the next try cannot be paid. Those before are kept.
+    """
+    given = goals if isinstance(goals, GoalSet) else GoalSet.read(goals).set
+    wanted, schedule = Wanted(agent, dict(options or {})), schedules.current()
+    made = wanted.make()
+    with Stage(given, schedule, trust_code=trust_code) as stage:
+        bound = running.most(stage, given, made, schedule)
+    head = _head(given, wanted, made, schedule.version, list(range(seeds)))
+    path = _free(out)
+    about = {"environment": given.environment, "scenario": None, "label": f"goals {agent}"}
+    till = Till(schedule, account, budget, ledger, about)
+    try:
+        with alone(path.with_name(f".{path.name}.lock")):
+            part = running.Part(path, head)
+            running.tries(
+                given,
+                head,
+                wanted,
+                schedule,
+                part,
+                till,
+                bound,
+                workers=workers,
+                timeout_s=timeout_s,
+                trust_code=trust_code,
+                progress=progress,
+            )
+            found = Results(
+                head=head, outcomes=[one.outcome for one in part.done], charge_micro=till.spent
+            )
+            seconds = [one.seconds for one in part.done]
+            results.write(path, found, seconds, key or keys.default())
+            part.remove()
+    finally:
+        till.close()
+    return Filed.read(path)
+
+
+@checked
+def verify(
+    results_path: PathLike,
+    goals: PathLike | GoalSet,
+    *,
+    workers: Workers = 1,
+    trust_code: bool = False,
+) -> list[str]:
+    """Take every action of results again, score it again, and return what differs.
+
+    Args:
+        results_path: the file of the results.
+        goals: the set that they are of, or its file.
+        workers: number of processes.
+        trust_code: as in `run`.
+
+    Raises:
+        FormatError: a file cannot be read, or the results are of another set.
+    """
+    filed = Filed.read(results_path)
+    given = goals if isinstance(goals, GoalSet) else GoalSet.read(goals).set
+    if given.digest != filed.results.head.goals:
+        raise FormatError(
+            f"{filed.path}: its results are of the set {filed.results.head.goals[:12]}, and this "
+            f"is {given.digest[:12]}."
+        )
+    schedule = schedules.load(filed.results.head.prices)
+    head, outcomes = filed.results.head, filed.results.outcomes
+    found = running.faults(
+        given, head, outcomes, schedule, trust_code, workers, lambda done, total: None
+    )
+    cost = sum(sum(schedule.charges(one.work).values()) for one in outcomes)
+    if cost != filed.results.charge_micro:
+        found.append(f"its tries cost {cost} microcredits, not {filed.results.charge_micro}")
+    return found
+
+
+def _good(
+    wish: Wish, source: Source, till: Till, workers: int, progress: running.Progress
+) -> tuple[list[Any], Filtered]:
+    """Return the good pairs of enough candidates, and how many were thrown out, by reason."""
+    counts, good = dict[str, int](), list[Any]()
+    enough = max(wish.pairs, int(wish.pairs * making.SPREAD))
+    found = making.made(wish, source, workers)
+    try:
+        for number, one in enumerate(found):
+            till.hold(named("make", number), one.work)
+            evidence = hashlib.sha256(repr((wish, number, one.reason)).encode()).hexdigest()
+            till.post(named("make", str(wish), str(source.recipe), number), one.work, evidence)
+            counts["tried"] = number + 1
+            if one.pair is None:
+                counts[one.reason] = counts.get(one.reason, 0) + 1
+            else:
+                good.append(one.pair)
+            progress(min(len(good), enough), enough, till.spent)
+            if len(good) == enough:
+                break
+    finally:
+        found.close()  # type: ignore[attr-defined]
+    counts["spare"] = max(0, len(good) - wish.pairs)
+    return good, Filtered(**counts)
+
+
+def _head(goals: GoalSet, wanted: Wanted, made: Any, prices: str, seeds: Sequence[int]) -> Head:
+    options = made.described() if isinstance(made, Insider) else dict(wanted.options)
+    module = wanted.name.partition(":")[0]
+    found = None if isinstance(made, Insider) else importlib.util.find_spec(module)
+    source = Path(found.origin) if found is not None and found.origin else None
+    return Head(
+        format=results.FORMAT,
+        goals=goals.digest,
+        environment=goals.environment,
+        kind=goals.kind,
+        agent=wanted.name,
+        options=options,
+        agent_code=hashlib.sha256(source.read_bytes()).hexdigest() if source else "",
+        code=catalogue.code(goals.environment),
+        engine=dict(engine()),
+        version=sandbox.__version__,
+        prices=prices,
+        pairs=len(goals.pairs),
+        seeds=list(seeds),
+    )
+
+
+def _source(
+    given: str | Path | Recipe | Mapping[str, Any], trust_code: bool
+) -> tuple[Recipe, Path | None]:
+    """Return the recipe of one world, and the run, if it is one."""
+    if isinstance(given, str | Path) and Path(given).is_dir():
+        folder = Folder(given, trust_code)
+        folder.check_finished()
+        recipe = folder.sole.recipe
+        return recipe, Path(given)
+    recipe = recipes.of(given)
+    if recipe.parts:
+        raise InvalidInputError(
+            "a recipe of several worlds: a goal set has one world. Give a recipe of its part."
+        )
+    return recipe, None
+
+
+def _limit(recipe: Recipe) -> int:
+    kind = catalogue.environment(recipe.environment, True)
+    return kind.max_episode_steps()
+
+
+def _free(out: PathLike) -> Path:
+    path = files.place(out)
+    outputs.check(path)
+    if path.exists():
+        raise InvalidInputError(
+            f"{path}: there is something already; nothing was done. Give another --out."
+        )
+    return path

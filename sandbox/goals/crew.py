@@ -1,0 +1,111 @@
+"""Work that several processes share, whose results come in order whoever did it."""
+
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection, parent_process
+from threading import Thread
+from typing import Any, Protocol, TypeVar
+
+from sandbox.errors import FormatError, InvalidInputError, SandboxError
+from sandbox.processes import spawning
+
+R = TypeVar("R")
+_AHEAD = 2  # Tasks that a process has waiting.
+
+
+class Worker(Protocol[R]):
+    """Does tasks, one after another; each process has one of its own."""
+
+    def do(self, task: Any) -> R:
+        """Do a task, whose result depends on the task alone."""
+        ...
+
+    def close(self) -> None:
+        """Release what it has."""
+        ...
+
+
+def results(make: Callable[[], Worker[R]], tasks: Iterable[Any], workers: int) -> Iterator[R]:
+    """Yield the results of tasks in their order.
+
+    A task is taken when there is somebody to do it: whoever makes them can stop.
+
+    Args:
+        make: makes a worker; it is sent to the processes.
+        tasks: what is to be done.
+        workers: number of processes; 1 starts none.
+
+    Raises:
+        SandboxError: a process died, or a task failed.
+    """
+    if workers == 1:
+        worker = make()
+        try:
+            for task in tasks:
+                yield worker.do(task)
+        finally:
+            worker.close()
+        return
+    with spawning() as context:
+        pool = ProcessPoolExecutor(workers, context, _start, (make,))
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            waiting = deque[Future[Any]]()
+            coming = iter(tasks)
+            for task in coming:
+                waiting.append(pool.submit(_do, task))
+                if len(waiting) == 1:  # Those that were started are deaf to Ctrl-C.
+                    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+                if len(waiting) >= workers * _AHEAD:
+                    yield _told(waiting.popleft().result())
+            while waiting:
+                yield _told(waiting.popleft().result())
+        except BrokenProcessPool:
+            raise SandboxError(
+                "a process died. What is done is kept; run the same command again to continue."
+            ) from None
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            pool.shutdown(cancel_futures=True)
+
+
+_mine: Worker[Any] | None = None  # Of a process that was started here.
+
+
+def _start(make: Callable[[], Worker[Any]]) -> None:
+    global _mine
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent says when to stop.
+    Thread(target=_end_with_parent, daemon=True).start()
+    _mine = make()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def _do(task: Any) -> tuple[str, Any]:
+    """Do a task; an error is told by its text, for not every error can be sent."""
+    assert _mine is not None, "_start comes first"
+    try:
+        return "", _mine.do(task)
+    except FormatError as error:
+        return "FormatError", str(error)
+    except InvalidInputError as error:
+        return "InvalidInputError", str(error)
+    except SandboxError as error:
+        return "SandboxError", str(error)
+
+
+def _told(said: tuple[str, Any]) -> Any:
+    kinds = {"FormatError": FormatError, "InvalidInputError": InvalidInputError}
+    failed, result = said
+    if failed:
+        raise kinds.get(failed, SandboxError)(result)
+    return result

@@ -1,0 +1,138 @@
+"""Results: what an agent did on every pair, signed, so that anybody can replay it."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, cast
+
+from pydantic import Field, ValidationError
+
+from sandbox import durable, files, jsonfile, validation
+from sandbox.errors import FormatError
+from sandbox.evidence import keys, note
+from sandbox.evidence.note import SigningKey
+from sandbox.goals.pair import Model
+from sandbox.goals.trials import Outcome
+
+FORMAT = 1
+_HEAD = "sandbox.goals/results\n"
+_REMEDY = "It was edited or damaged; restore it from a copy, or run again."
+
+
+class Head(Model):
+    """What was run, before anything came of it.
+
+    Attributes:
+        format: version of this format.
+        goals: digest of the set.
+        environment, kind: of the set.
+        agent: name of the agent.
+        options: its options, and everything else that decides what it does.
+        agent_code: SHA-256 of the file that it is from; "" of ours.
+        code: SHA-256 of the world's code.
+        engine: what the states depend on, as in a run.
+        version: of this package.
+        prices: version of the price schedule.
+        pairs: number of pairs.
+        seeds: the seeds, each of which tries every pair.
+    """
+
+    format: Literal[1]
+    goals: str
+    environment: str
+    kind: str
+    agent: str
+    options: dict[str, Any]
+    agent_code: str
+    code: str
+    engine: dict[str, Any]
+    version: str
+    prices: str
+    pairs: Annotated[int, Field(ge=1)]
+    seeds: Annotated[list[int], Field(min_length=1)]
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of its canonical JSON."""
+        plain = json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(plain.encode()).hexdigest()
+
+    @property
+    def tasks(self) -> list[tuple[int, int]]:
+        """Every pair with every seed, in order."""
+        return [(pair, seed) for seed in self.seeds for pair in range(self.pairs)]
+
+
+class Results(Model):
+    """What was run, and what came of it.
+
+    Attributes:
+        head: what was run.
+        outcomes: one for each pair and seed, in order.
+        charge_micro: what the tries cost [microcredits].
+    """
+
+    head: Head
+    outcomes: list[Outcome]
+    charge_micro: int
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of the canonical JSON, without what differs each time."""
+        plain = json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(_HEAD.encode() + plain.encode()).hexdigest()
+
+
+class Filed:
+    """Results with their file.
+
+    Attributes:
+        path: the file.
+        results: the results.
+        seconds: how long each try's decisions took, in all; it is not signed.
+        signers: names of trusted keys that signed them.
+    """
+
+    def __init__(
+        self, path: Path, results: Results, seconds: Sequence[float], signers: list[str]
+    ) -> None:
+        self.path, self.results, self.seconds, self.signers = path, results, seconds, signers
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Read results from a file that anybody may have written.
+
+        Raises:
+            FormatError: it holds none, or they were edited.
+        """
+        path = files.place(path)
+        data = jsonfile.read(path).data
+        try:
+            plain = cast(dict[str, Any], data["results"])
+            told, seconds = data["note"], [float(one) for one in data["seconds"]]
+            results = Results.model_validate(plain)
+        except (KeyError, AttributeError, TypeError, ValueError) as error:
+            if isinstance(error, ValidationError):
+                fault = validation.first_fault(error)
+                raise FormatError(f"{path}: {fault} {_REMEDY}") from None
+            raise FormatError(
+                f"{path}: holds no results. Make some by `sandbox goals run`."
+            ) from None
+        tasks = [(one.pair, one.seed) for one in results.outcomes]
+        if tasks != results.head.tasks or len(seconds) != len(tasks):
+            raise FormatError(f"{path}: it lacks tries, or has some twice. {_REMEDY}")
+        text = f"{_HEAD}{results.digest}\n"
+        if not isinstance(told, str) or note.body(told) != text:
+            raise FormatError(f"{path}: its tries are not those that its digest names. {_REMEDY}")
+        signers = note.verified(told, keys.trusted())[1] if note.is_signed(told) else []
+        return cls(path, results, seconds, [one.name for one in signers])
+
+
+def write(path: Path, results: Results, seconds: Sequence[float], key: SigningKey | None) -> None:
+    """Write results, signed with a key if there is one."""
+    text = f"{_HEAD}{results.digest}\n"
+    signed = text if key is None else note.sign(text, key)
+    data = {"results": results.model_dump(), "note": signed, "seconds": list(seconds)}
+    durable.replace(path, jsonfile.encode(data))

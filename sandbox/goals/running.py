@@ -1,0 +1,189 @@
+"""Run an agent on a set: try by try, paid, on from where it was stopped."""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from sandbox import durable, files
+from sandbox.env import costs
+from sandbox.errors import BudgetExhaustedError, FormatError, SandboxError
+from sandbox.goals import crew
+from sandbox.goals.agents import Insider, Wanted
+from sandbox.goals.results import Head
+from sandbox.goals.sets import GoalSet
+from sandbox.goals.stage import Stage
+from sandbox.goals.till import Till, named
+from sandbox.goals.trials import Outcome, Tried, Trier
+from sandbox.prices import PriceSchedule, plus
+
+Progress = Callable[[int, int, int], None]  # Tries that are done, of how many, microcredits.
+PART = ".part"
+_MOST_BYTES = 1 << 30  # Of the tries of a run that is under way.
+
+
+class Part:
+    """The tries that are done of a run that is under way: a line of JSON for each.
+
+    Args:
+        path: the file of the results to come.
+        head: what is run.
+
+    Attributes:
+        done: what is there.
+
+    Raises:
+        FormatError: another run is under way there.
+    """
+
+    def __init__(self, path: Path, head: Head) -> None:
+        self.path = path.with_name(path.name + PART)
+        self.done = list[Tried]()
+        first = json.dumps({"run": head.digest}).encode() + b"\n"
+        if not self.path.exists():
+            durable.create(self.path, first)
+            self._size = len(first)
+            return
+        lines = files.read(self.path, _MOST_BYTES).split(b"\n")
+        if lines[0] + b"\n" != first:
+            raise FormatError(
+                f"{self.path}: another run is under way there: another set, agent, options, seeds "
+                "or code. Give another --out, or remove it."
+            )
+        self._size = len(first)
+        for line in lines[1:-1]:  # The last one was cut short, or is empty.
+            try:
+                data = json.loads(line)
+                tried = Tried(Outcome.model_validate(data["outcome"]), float(data["seconds"]))
+            except (ValueError, KeyError, TypeError, ValidationError):
+                break
+            self.done.append(tried)
+            self._size += len(line) + 1
+
+    def add(self, tried: Tried) -> None:
+        """Append a try; return when the disk has it."""
+        data = {"outcome": tried.outcome.model_dump(), "seconds": round(tried.seconds, 6)}
+        line = json.dumps(data, sort_keys=True).encode() + b"\n"
+        durable.append(self.path, self._size, line)
+        self._size += len(line)
+        self.done.append(tried)
+
+    def remove(self) -> None:
+        """Remove the file."""
+        os.unlink(self.path)
+
+
+def most(stage: Stage, goals: GoalSet, agent: Any, schedule: PriceSchedule) -> dict[str, int]:
+    """Return the work of a try at most, per meter unit."""
+    env, steps = stage.env, goals.budget
+    work = plus(costs.simulated(env, schedule, 0, steps), costs.observed(env, schedule, steps))
+    return plus(work, agent.most(stage)) if isinstance(agent, Insider) else work
+
+
+def tries(
+    goals: GoalSet,
+    head: Head,
+    wanted: Wanted,
+    schedule: PriceSchedule,
+    part: Part,
+    till: Till,
+    bound: Mapping[str, int],
+    *,
+    workers: int,
+    timeout_s: float,
+    trust_code: bool,
+    progress: Progress,
+) -> None:
+    """Do the tries that are not done yet, and post each.
+
+    Raises:
+        BudgetExhaustedError: the next try cannot be paid; those before are done.
+    """
+    tasks = head.tasks
+    for tried in part.done:  # Those that a killed process has not posted are posted now.
+        _post(till, head, tried.outcome)
+    progress(len(part.done), len(tasks), till.spent)
+    if [(one.outcome.pair, one.outcome.seed) for one in part.done] != tasks[: len(part.done)]:
+        raise FormatError(f"{part.path}: its tries are not in order; remove it, and run again.")
+    refused: list[BudgetExhaustedError] = []
+
+    def payable() -> Iterator[tuple[int, int]]:
+        for task in tasks[len(part.done) :]:
+            try:
+                till.hold(_name(head, *task), bound)
+            except BudgetExhaustedError as error:
+                refused.append(error)
+                return
+            yield task
+
+    make = partial(Trier, goals, wanted, schedule, timeout_s, trust_code)
+    for tried in crew.results(make, payable(), workers):
+        part.add(tried)
+        _post(till, head, tried.outcome)
+        progress(len(part.done), len(tasks), till.spent)
+    if refused:
+        raise refused[0]
+
+
+def _name(head: Head, pair: int, seed: int) -> bytes:
+    return named(head.digest, pair, seed)
+
+
+def _post(till: Till, head: Head, outcome: Outcome) -> None:
+    till.post(_name(head, outcome.pair, outcome.seed), outcome.work, outcome.evidence)
+
+
+def faults(
+    goals: GoalSet,
+    head: Head,
+    outcomes: Sequence[Outcome],
+    schedule: PriceSchedule,
+    trust_code: bool,
+    workers: int,
+    progress: Callable[[int, int], None],
+) -> list[str]:
+    """Return what is wrong with tries, after all their actions were taken again."""
+    found = list[str]()
+    checker = partial(Checker, goals, schedule, trust_code)
+    for n, fault in enumerate(crew.results(checker, iter(outcomes), workers)):
+        if fault:
+            found.append(f"pair {outcomes[n].pair}, seed {outcomes[n].seed}: {fault}")
+        progress(n + 1, len(outcomes))
+    return found
+
+
+class Checker:
+    """Takes the actions of tries again, in one process."""
+
+    def __init__(self, goals: GoalSet, schedule: PriceSchedule, trust_code: bool) -> None:
+        self._goals = goals
+        self._stage = Stage(goals, schedule, trust_code=trust_code)
+
+    def close(self) -> None:
+        """Release the simulator."""
+        self._stage.close()
+
+    def do(self, task: Outcome) -> str:
+        """Return what is wrong with a try, or ""."""
+        from sandbox.goals import stage as stages
+        from sandbox.goals.trials import outcome
+
+        stage, pair = self._stage, self._goals.pairs[task.pair]
+        info = stage.begin(pair)[1]
+        before = stage.env.meter.quantities
+        try:
+            states, done = stages.walk(stage.env, info, task.actions)
+        except SandboxError as error:
+            return f"cannot be replayed: {error}"
+        own = plus(stage.env.meter.quantities, before, -1)
+        again = outcome(stage, pair, task.seed, task.actions, states, done, own)
+        for name in ("states", "hits", "moderate_end", "strict_end", "nearest", "end"):
+            if getattr(again, name) != getattr(task, name):
+                said = f"{getattr(task, name)} recorded, {getattr(again, name)} when replayed"
+                return f"{name}: {said}"
+        fewer = [unit for unit, n in again.work.items() if task.work.get(unit, 0) < n]
+        return f"its work lacks {', '.join(fewer)}" if fewer else ""

@@ -1,0 +1,88 @@
+"""What results say: rates with intervals, differences between agents, and plain means."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sandbox.goals.results import Results
+from sandbox.goals.trials import Outcome
+
+F64 = NDArray[np.float64]
+MEASURES = ("strict", "strict_end", "moderate", "moderate_end")
+_Z = 1.959963984540054  # Of a normal distribution, between which and its negative 95 % lie.
+_RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share with its interval of 95 %.
+
+    Attributes:
+        value, low, high: from 0 to 1.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{100 * self.value:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}]"
+
+
+def wilson(share: float, count: int) -> Rate:
+    """Return the interval of a share of `count` independent tries (Wilson 1927)."""
+    square = _Z * _Z / count
+    middle = (share + square / 2) / (1 + square)
+    half = _Z / (1 + square) * math.sqrt(share * (1 - share) / count + square / (4 * count))
+    return Rate(share, max(0.0, middle - half), min(1.0, middle + half))
+
+
+def met(outcome: Outcome, measure: str) -> bool:
+    """Return whether a try met a measure: reached at some step, or at the end."""
+    if measure.endswith("_end"):
+        return bool(getattr(outcome, measure))
+    return getattr(outcome.hits, measure) is not None
+
+
+def by_pair(results: Results, measure: str) -> F64:
+    """Return for each pair the share of its seeds that met a measure."""
+    met_by = np.zeros((len(results.head.seeds), results.head.pairs))
+    for place, outcome in enumerate(results.outcomes):
+        met_by[divmod(place, results.head.pairs)] = met(outcome, measure)
+    return met_by.mean(0)
+
+
+def rate(results: Results, measure: str) -> Rate:
+    """Return how many pairs met a measure.
+
+    The interval is that of as many tries as there are pairs: seeds of one pair are not independent.
+    """
+    each = by_pair(results, measure)
+    return wilson(float(each.mean()), len(each))
+
+
+def difference(one: Results, other: Results, measure: str) -> Rate:
+    """Return by how much more pairs one met a measure than the other, on the same pairs.
+
+    The interval is a paired bootstrap over pairs (percentiles of 10,000 resamples).
+    """
+    apart = by_pair(one, measure) - by_pair(other, measure)
+    rng = np.random.default_rng(0)
+    drawn = apart[rng.integers(0, len(apart), (_RESAMPLES, len(apart)))].mean(1)
+    low, high = np.quantile(drawn, [0.025, 0.975]).tolist()
+    return Rate(float(apart.mean()), low, high)
+
+
+def iqm(values: Sequence[float]) -> float:
+    """Return the mean of the middle half of values (Agarwal et al. 2021); NaN of none."""
+    if not values:
+        return math.nan
+    ordered = np.sort(np.array(values, np.float64))
+    count, quarter = len(ordered), len(ordered) / 4
+    edges = np.arange(count + 1, dtype=np.float64)
+    inside = np.minimum(edges[1:], count - quarter) - np.maximum(edges[:-1], quarter)
+    weights = np.clip(inside, 0.0, 1.0)  # Values at the two ends count in part.
+    return float((ordered * weights).sum() / weights.sum())

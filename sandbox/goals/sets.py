@@ -1,0 +1,186 @@
+"""Goal sets: files that need nothing else, whose digest names them."""
+
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, cast
+
+from pydantic import Field, ValidationError
+
+from sandbox import durable, files, jsonfile, validation
+from sandbox.env.aim import Aim
+from sandbox.errors import FormatError, InvalidInputError
+from sandbox.evidence import keys, note
+from sandbox.evidence.note import SigningKey
+from sandbox.goals.pair import Model, Pair
+
+FORMAT = 1
+KINDS = ("ahead", "branched", "task")
+REASONS = ("start", "noop", "random", "known", "short")
+_HEAD = "sandbox.goals/set\n"
+_REMEDY = "It was edited or damaged; restore it from a copy."
+
+
+class Filtered(Model):
+    """How many candidates were tried, and by what they were thrown out.
+
+    Attributes:
+        tried: candidates.
+        short: their episode ends too early.
+        start: the goal is reached at the start.
+        noop: doing nothing reaches it within the budget.
+        random: random actions reach it in more than one of eight tries.
+        known: the known solution does not reach it strictly.
+        spare: good ones that were left, so that distances are spread.
+    """
+
+    tried: int = 0
+    short: int = 0
+    start: int = 0
+    noop: int = 0
+    random: int = 0
+    known: int = 0
+    spare: int = 0
+
+
+class Apart(Model):
+    """What was looked at to show that a set shares nothing with a training run.
+
+    Attributes:
+        run: id of the run, or of its first one.
+        episodes: its episodes.
+        frames: its rows.
+        digest: SHA-256 of its episodes' digests, in order.
+    """
+
+    run: str
+    episodes: int
+    frames: int
+    digest: str
+
+
+class GoalSet(Model):
+    """Frozen starts and goals of one world.
+
+    Attributes:
+        format: version of this format.
+        kind: ahead, branched or task.
+        offset: steps from start to goal; of a task 0.
+        budget: steps that an agent has.
+        environment: the world.
+        scenario: its scenario, whole.
+        aim: what a goal is; {} of a task.
+        engine, code: what the states depend on, as in a run.
+        source: the recipe, or the id of the run, that the episodes are of, and its seed.
+        seed: seed of the set.
+        filtered: what was thrown out.
+        apart: training runs with which it shares nothing.
+        pairs: the pairs.
+    """
+
+    format: Literal[1]
+    kind: Literal["ahead", "branched", "task"]
+    offset: Annotated[int, Field(ge=0)]
+    budget: Annotated[int, Field(ge=1)]
+    environment: str
+    scenario: dict[str, Any]
+    aim: dict[str, Any]
+    engine: dict[str, Any]
+    code: str
+    source: dict[str, Any]
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)]
+    filtered: Filtered
+    apart: list[Apart]
+    pairs: Annotated[list[Pair], Field(min_length=1)]
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of the set's canonical JSON, which names it."""
+        plain = json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(_HEAD.encode() + plain.encode()).hexdigest()
+
+    def write(self, path: Path, key: SigningKey | None) -> None:
+        """Write the file, signed with a key if there is one; it must not exist.
+
+        Raises:
+            InvalidInputError: there is something at this path.
+        """
+        text = f"{_HEAD}{self.digest}\n"
+        signature = text if key is None else note.sign(text, key)
+        data = {"set": self.model_dump(), "note": signature}
+        try:
+            durable.create(path, jsonfile.encode(data))
+        except FileExistsError:
+            raise InvalidInputError(
+                f"{path}: there is a file; a set is never overwritten. Give another name."
+            ) from None
+
+    @classmethod
+    def read(cls, path: str | Path) -> "Signed":
+        """Read a set from a file that anybody may have written.
+
+        Raises:
+            FormatError: it is no set, of another version, damaged, or edited.
+        """
+        return Signed.read(files.place(path))
+
+    @property
+    def is_task(self) -> bool:
+        """Whether its goal is the world's own task."""
+        return self.kind == "task"
+
+    def check_aim(self, aim: Aim | str) -> None:
+        """Refuse a world whose aim has changed since the set was made (FormatError)."""
+        now = {} if self.is_task or isinstance(aim, str) else aim.plain()
+        if now != self.aim:
+            raise FormatError(
+                f"{self.environment} has another aim than when the set was made: {now} instead of "
+                f"{self.aim}. Make the set again."
+            )
+
+
+class Signed:
+    """A set with its file.
+
+    Attributes:
+        path: the file.
+        set: the set.
+        signers: names of trusted keys that signed it.
+    """
+
+    def __init__(self, path: Path, goals: GoalSet, signers: list[str]) -> None:
+        self.path, self.set, self.signers = path, goals, signers
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a file; see `GoalSet.read`."""
+        data = jsonfile.read(path).data
+        try:
+            plain = cast(dict[str, Any], data["set"])
+            if plain.get("format") != FORMAT:
+                raise FormatError(
+                    f"{path}: a goal set of format {plain.get('format')!r}; this version reads "
+                    f"{FORMAT}."
+                )
+            goals = GoalSet.model_validate(plain)
+        except (KeyError, AttributeError, TypeError):
+            raise FormatError(
+                f"{path}: is no goal set. Make one by `sandbox goals make`."
+            ) from None
+        except ValidationError as error:
+            fault = validation.first_fault(error)
+            raise FormatError(f"{path}: {fault} {_REMEDY}") from None
+        if [one.number for one in goals.pairs] != list(range(len(goals.pairs))):
+            raise FormatError(f"{path}: its pairs are not numbered from 0 on. {_REMEDY}")
+        return cls(path, goals, _signers(path, data.get("note"), goals))
+
+
+def _signers(path: Path, told: Any, goals: GoalSet) -> list[str]:
+    """Return who signed a set; FormatError if it is not what its note says."""
+    text = f"{_HEAD}{goals.digest}\n"
+    if not isinstance(told, str) or note.body(told) != text:
+        raise FormatError(f"{path}: its pairs are not those that its digest names. {_REMEDY}")
+    if not note.is_signed(told):
+        return []
+    return [one.name for one in note.verified(told, keys.trusted())[1]]

@@ -1,0 +1,219 @@
+"""One agent on one pair: what it did, what came of it, and what it cost."""
+
+import hashlib
+import signal
+import threading
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sandbox.errors import InvalidInputError, SandboxError
+from sandbox.goals import agents
+from sandbox.goals.agents import Insider, Trial, Wanted
+from sandbox.goals.pair import Actions, Hits, Model, Pair
+from sandbox.goals.sets import GoalSet
+from sandbox.goals.stage import Reached, Stage
+from sandbox.prices import PriceSchedule, plus
+
+
+class Outcome(Model):
+    """What an agent did on a pair, and what came of it.
+
+    Attributes:
+        pair: number of the pair.
+        seed: seed of the try.
+        actions: those that it took, float32 (steps, numbers of an action).
+        states: SHA-256 of the states from the start on, as bytes.
+        hits: the first step at which each level was reached.
+        moderate_end, strict_end: whether the goal was reached at the end of the budget.
+        nearest: the smallest distance, in moderate tolerances; None of a task.
+        end: the distance at the end; None of a task.
+        work: what was simulated, per meter unit, without the past of a start.
+    """
+
+    pair: int
+    seed: int
+    actions: Actions
+    states: str
+    hits: Hits
+    moderate_end: bool
+    strict_end: bool
+    nearest: float | None
+    end: float | None
+    work: dict[str, int]
+
+    @property
+    def evidence(self) -> str:
+        """The SHA-256 of all of it, which is posted with its charge."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Tried:
+    """An outcome, with what is different each time.
+
+    Attributes:
+        outcome: what came of it.
+        seconds: how long the agent took to decide, in all.
+    """
+
+    outcome: Outcome
+    seconds: float
+
+
+class Trier:
+    """Lets an agent act on pairs, in one process.
+
+    Args:
+        goals: the set.
+        wanted: the agent.
+        schedule: the prices by which work is counted.
+        timeout_s: how long it may take to decide.
+        trust_code: see `Stage`.
+    """
+
+    def __init__(
+        self,
+        goals: GoalSet,
+        wanted: Wanted,
+        schedule: PriceSchedule,
+        timeout_s: float,
+        trust_code: bool,
+    ) -> None:
+        self._goals, self._wanted, self._timeout_s = goals, wanted, timeout_s
+        self._agent = wanted.make()
+        seen = tuple(getattr(self._agent, "observation", ("proprio",)))
+        size = int(getattr(self._agent, "image_size", 64))
+        self._stage = Stage(goals, schedule, seen, size, trust_code=trust_code)
+        self._sees = "pixels" in seen
+
+    def close(self) -> None:
+        """Release the simulator."""
+        self._stage.close()
+
+    def do(self, task: tuple[int, int]) -> Tried:
+        """Try a pair with a seed."""
+        number, seed = task
+        goals, stage = self._goals, self._stage
+        pair, digest = goals.pairs[number], goals.digest
+        pixels = self._pictured(pair) if self._sees and not goals.is_task else None
+        observation, info = stage.begin(pair)
+        trial = Trial(
+            pair=number,
+            seed=seed,
+            rng=agents.stream(digest, number, seed),
+            environment=goals.environment,
+            budget=goals.budget,
+            action_size=stage.env.action_size,
+            goal=agents.goal_of(pair, pixels, task=goals.is_task),
+        )
+        agents.seed_others(digest, number, seed)
+        return self._acted(trial, pair, observation, info)
+
+    def _acted(self, trial: Trial, pair: Pair, observation: Any, info: dict[str, Any]) -> Tried:
+        stage, agent, spent = self._stage, self._agent, 0.0
+        before = stage.env.meter.quantities
+        states, done = [info["state"]], [bool(info["success"])]
+        with self._asked(trial):
+            if isinstance(agent, Insider):
+                agent.begin(trial, pair, stage)
+            else:
+                agent.begin(trial)
+        for step in range(self._goals.budget):
+            begun = time.perf_counter()
+            with self._asked(trial):
+                inside = isinstance(agent, Insider)
+                action = agent.act(step) if inside else agent.act(observation, trial.goal)
+            spent += time.perf_counter() - begun
+            with self._named(trial):
+                observation, _, over, cut, info = stage.env.step(action)
+            states.append(info["state"])
+            done.append(bool(info["success"]))
+            if over or cut:
+                break
+        work = _less(stage.env.meter.quantities, before)
+        if isinstance(agent, Insider):
+            work = plus(work, agent.work())
+        taken = np.array(stage.env.episode.actions[pair.start.step :], np.float32)
+        return Tried(outcome(stage, pair, trial.seed, taken, np.array(states), done, work), spent)
+
+    def _pictured(self, pair: Pair) -> Any:
+        """Return the goal's picture: where its known solution ends."""
+        observation, _ = self._stage.begin(pair)
+        for action in pair.known:
+            observation = self._stage.env.step(action)[0]
+        return observation["pixels"] if isinstance(observation, dict) else observation
+
+    @contextmanager
+    def _asked(self, trial: Trial) -> Generator[None]:
+        """Let somebody's code decide, for so long, and name it in every error."""
+        with self._named(trial):
+            try:
+                with _limited(self._timeout_s):
+                    yield
+            except (SandboxError, KeyboardInterrupt):
+                raise
+            except BaseException as error:
+                raise InvalidInputError(f"failed: {agents.said(error)}.") from error
+
+    @contextmanager
+    def _named(self, trial: Trial) -> Generator[None]:
+        try:
+            yield
+        except InvalidInputError as error:
+            raise InvalidInputError(
+                f"agent {self._wanted.name!r}, pair {trial.pair}, seed {trial.seed}: {error}"
+            ) from error
+
+
+def outcome(
+    stage: Stage,
+    pair: Pair,
+    seed: int,
+    actions: Any,
+    states: Any,
+    done: list[bool],
+    work: Mapping[str, int],
+) -> Outcome:
+    """Return what came of actions, from the states that they led to."""
+    reached: Reached = stage.hits(pair, states, done)
+    task = stage.goals.is_task
+    return Outcome(
+        pair=pair.number,
+        seed=seed,
+        actions=actions.reshape(-1, stage.env.action_size),
+        states=hashlib.sha256(np.ascontiguousarray(states, "<f8").tobytes()).hexdigest(),
+        hits=reached.hits,
+        moderate_end=bool(reached.within["moderate"][-1]),
+        strict_end=bool(reached.within["strict"][-1]),
+        nearest=None if task else float(reached.distance.min()),
+        end=None if task else float(reached.distance[-1]),
+        work={unit: n for unit, n in work.items() if n},
+    )
+
+
+@contextmanager
+def _limited(seconds: float) -> Generator[None]:
+    """Interrupt what takes longer, where this is the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def late(*_: object) -> None:
+        raise TimeoutError(f"it took longer than {seconds:g} s to decide")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _less(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return plus(one, other, -1)
