@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sandbox.cli import cache, hand, keep, ledger, look, make, prices, trust
+from sandbox.cli import cache, goals, hand, keep, ledger, look, make, prices, trust
 from sandbox.cli.options import CHECK, HAND, KEEP, LOOK, MAKE, PAY, Json, path
 
 
@@ -80,6 +80,7 @@ for command in (trust.verify, trust.audit, trust.prove, trust.recover, keep.repa
 app.command("import", rich_help_panel=HAND)(hand.import_run)
 for command in (keep.doctor, keep.diff):
     app.command(rich_help_panel=CHECK)(command)
+app.add_typer(goals.goals_app, name="goals", rich_help_panel=CHECK)
 app.add_typer(cache.cache_app, name="cache", rich_help_panel=LOOK)
 app.add_typer(trust.keys_app, name="keys", rich_help_panel=CHECK)
 app.add_typer(ledger.ledger_app, name="ledger", rich_help_panel=PAY)

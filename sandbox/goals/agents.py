@@ -1,20 +1,18 @@
 """Who acts on pairs: floors, ceilings, and what is yours."""
 
-import importlib
 import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from sandbox.env.policies import POLICIES
-from sandbox.errors import InvalidInputError, SandboxError, shown
+from sandbox.errors import InvalidInputError
 from sandbox.goals.pair import F32, F64, Pair
 from sandbox.goals.stage import Stage
 
-BUILT_IN = ("noop", "random", "recorded", "scripted")
 _ACTING, _GLOBAL = 21, 22  # Names of streams; those of the filters are others.
 
 
@@ -67,20 +65,6 @@ class Wanted:
     name: str
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
-    def make(self) -> "Agent | Insider":
-        """Return the agent.
-
-        Raises:
-            InvalidInputError: there is none of this name, or it takes no such options.
-        """
-        if self.name in BUILT_IN:
-            if self.options:
-                raise InvalidInputError(
-                    f"agent {self.name!r} has no options, and was given {', '.join(self.options)}."
-                )
-            return _BUILT_IN[self.name]()
-        return _yours(self.name, self.options)
-
 
 class Insider:
     """An agent of ours, which may look at the pair and its world."""
@@ -99,6 +83,9 @@ class Insider:
     def work(self) -> dict[str, int]:
         """Return what it has simulated for this pair, per meter unit."""
         return {}
+
+    def close(self) -> None:
+        """Release what it has."""
 
     def most(self, stage: Stage) -> dict[str, int]:
         """Return what it simulates for a pair at most, per meter unit."""
@@ -147,7 +134,7 @@ class _Scripted(Insider):
         return self._policy()
 
 
-_BUILT_IN: dict[str, Callable[[], Insider]] = {
+BUILT_IN: dict[str, Callable[[], Insider]] = {
     "noop": _Noop,
     "random": _Random,
     "recorded": _Recorded,
@@ -168,27 +155,6 @@ def seed_others(digest: str, pair: int, seed: int) -> None:
     torch: Any = sys.modules.get("torch")
     if torch is not None:
         torch.manual_seed(drawn)
-
-
-def _yours(name: str, options: Mapping[str, Any]) -> Agent:
-    module, _, function = name.partition(":")
-    if not function:
-        raise InvalidInputError(
-            f"agent {shown(name)}: there is none. Give one of {', '.join(BUILT_IN)}, a planner, or "
-            "MODULE:FUNCTION of a module on your PYTHONPATH."
-        )
-    try:
-        made: Any = getattr(importlib.import_module(module), function)(**options)
-    except (SandboxError, KeyboardInterrupt):
-        raise
-    except BaseException as error:  # Anything may happen in a file of somebody's.
-        raise InvalidInputError(f"agent {name!r}: cannot be made: {said(error)}.") from error
-    if not isinstance(made, Agent):
-        raise InvalidInputError(
-            f"agent {name!r}: its function returns {type(made).__name__}, which has no begin() and "
-            "act()."
-        )
-    return cast(Agent, made)
 
 
 def said(error: BaseException) -> str:

@@ -3,21 +3,24 @@
 import hashlib
 import importlib.util
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 import sandbox
-from sandbox import catalogue, files, outputs
+from sandbox import catalogue, durable, files, outputs
 from sandbox import prices as schedules
 from sandbox.arguments import checked
 from sandbox.errors import FormatError, InvalidInputError
 from sandbox.evidence import keys
 from sandbox.evidence.note import SigningKey
-from sandbox.goals import making, results, running
+from sandbox.goals import crew, making, page, results, running
+from sandbox.goals import named as agents
 from sandbox.goals.agents import Insider, Wanted
-from sandbox.goals.making import Source, Wish
+from sandbox.goals.apart import Trained
+from sandbox.goals.making import Candidate, Source, Wish
 from sandbox.goals.results import Filed, Head, Results
 from sandbox.goals.sets import Filtered, GoalSet, Signed
 from sandbox.goals.stage import Stage
@@ -47,7 +50,8 @@ def make(
     budget: Count | None = None,
     pairs: Count = 100,
     seed: Seed = 0,
-    account: str | None = None,
+    apart_from: Sequence[PathLike] = (),
+    account: str | None = "local",
     max_credits: Credits | None = None,
     workers: Workers = 1,
     trust_code: bool = False,
@@ -67,6 +71,7 @@ def make(
         budget: steps that an agent has; twice the offset, or the limit of the world's task.
         pairs: number of pairs.
         seed: seed of the set.
+        apart_from: training runs; a pair that has a seed or a state of theirs is thrown out.
         account: who pays for what is simulated; None pays for nothing.
         max_credits: the most that it may cost [credits].
         workers: number of processes; the set is the same.
@@ -87,11 +92,13 @@ def make(
     schedule = schedules.current()
     given = Source(recipe, run, trust_code or run is None, schedule)
     making.checked(wish, given)
+    trained = Trained(apart_from, recipe.environment)
     about = {"environment": recipe.environment, "scenario": None, "label": "goals make"}
     till = Till(schedule, account, max_credits, ledger, about)
     try:
-        good, filtered = _good(wish, given, till, workers, progress)
-        goals = making.goal_set(wish, given, making.chosen(wish, good, filtered), filtered, [])
+        good, filtered = _good(wish, given, trained, till, workers, progress)
+        pairs_chosen = making.chosen(wish, good, filtered)
+        goals = making.goal_set(wish, given, pairs_chosen, filtered, trained.runs)
     finally:
         till.close()
     goals.write(path, key or keys.default())
@@ -116,7 +123,7 @@ def run(
     options: Mapping[str, Any] | None = None,
     *,
     seeds: Annotated[int, Field(ge=1, le=1000)] = 3,
-    account: str | None = None,
+    account: str | None = "local",
     budget: Credits | None = None,
     workers: Workers = 1,
     timeout_s: float = 60.0,
@@ -153,7 +160,7 @@ def run(
     """
     given = goals if isinstance(goals, GoalSet) else GoalSet.read(goals).set
     wanted, schedule = Wanted(agent, dict(options or {})), schedules.current()
-    made = wanted.make()
+    made = agents.agent(wanted)
     with Stage(given, schedule, trust_code=trust_code) as stage:
         bound = running.most(stage, given, made, schedule)
     head = _head(given, wanted, made, schedule.version, list(range(seeds)))
@@ -185,6 +192,97 @@ def run(
     finally:
         till.close()
     return Filed.read(path)
+
+
+@checked
+def quote(
+    goals: PathLike | GoalSet,
+    agent: str = "noop",
+    options: Mapping[str, Any] | None = None,
+    *,
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 3,
+    trust_code: bool = False,
+) -> int:
+    """Return what `run` costs at most [microcredits]; its arguments are those of `run`."""
+    given = goals if isinstance(goals, GoalSet) else GoalSet.read(goals).set
+    made, schedule = agents.agent(Wanted(agent, dict(options or {}))), schedules.current()
+    with Stage(given, schedule, trust_code=trust_code) as stage:
+        bound = running.most(stage, given, made, schedule)
+    return len(given.pairs) * seeds * sum(schedule.charges(schedule.metered(bound)).values())
+
+
+@checked
+def check(
+    goals: PathLike | GoalSet,
+    *,
+    apart_from: Sequence[PathLike] = (),
+    workers: Workers = 1,
+    trust_code: bool = False,
+) -> list[str]:
+    """Replay every start and every known solution of a set, and return what differs.
+
+    Args:
+        goals: the set, or its file.
+        apart_from: training runs with which it shall share nothing.
+        workers: number of processes.
+        trust_code: as in `run`.
+
+    Raises:
+        FormatError: the set cannot be read, or its world has changed.
+    """
+    given = goals if isinstance(goals, GoalSet) else GoalSet.read(goals).set
+    trained = Trained(apart_from, given.environment)
+    found = list[str]()
+    checker = partial(running.PairChecker, given, schedules.current(), trust_code)
+    for pair, (fault, states) in zip(
+        given.pairs, crew.results(checker, iter(given.pairs), workers), strict=True
+    ):
+        if trained.shares(pair.start.seed, states):
+            fault = fault or "a training run has its seed, or one of its states"
+        found += [f"pair {pair.number}: {fault}"] if fault else []
+    return found
+
+
+@checked
+def read_results(paths: Sequence[PathLike]) -> list[Filed]:
+    """Read results of one set.
+
+    Raises:
+        FormatError: a file cannot be read.
+        InvalidInputError: they are of different sets.
+    """
+    every = [Filed.read(path) for path in paths]
+    if len({one.results.head.goals for one in every}) > 1:
+        named = ", ".join(f"{one.path} of {one.results.head.goals[:12]}" for one in every)
+        raise InvalidInputError(f"results of different sets: {named}. Report each set alone.")
+    return every
+
+
+@checked
+def write_page(
+    results_paths: Sequence[PathLike],
+    goals: PathLike | GoalSet,
+    out: PathLike,
+    *,
+    trust_code: bool = False,
+) -> None:
+    """Write a page of results, which needs nothing but itself.
+
+    Args:
+        results_paths: files of results of one set.
+        goals: the set, or its file.
+        out: the page, .html.
+        trust_code: as in `run`.
+
+    Raises:
+        FormatError: the results are of another set.
+    """
+    given = goals if isinstance(goals, GoalSet) else GoalSet.read(goals).set
+    every = read_results(results_paths)
+    for one in every:
+        if one.results.head.goals != given.digest:
+            raise FormatError(f"{one.path}: its results are of another set; give theirs.")
+    durable.replace(files.place(out), page.page(given, every, trust_code=trust_code).encode())
 
 
 @checked
@@ -225,7 +323,12 @@ def verify(
 
 
 def _good(
-    wish: Wish, source: Source, till: Till, workers: int, progress: running.Progress
+    wish: Wish,
+    source: Source,
+    trained: Trained,
+    till: Till,
+    workers: int,
+    progress: running.Progress,
 ) -> tuple[list[Any], Filtered]:
     """Return the good pairs of enough candidates, and how many were thrown out, by reason."""
     counts, good = dict[str, int](), list[Any]()
@@ -237,6 +340,8 @@ def _good(
             evidence = hashlib.sha256(repr((wish, number, one.reason)).encode()).hexdigest()
             till.post(named("make", str(wish), str(source.recipe), number), one.work, evidence)
             counts["tried"] = number + 1
+            if one.pair is not None and trained.shares(one.pair.start.seed, one.states):
+                one = Candidate("shared")
             if one.pair is None:
                 counts[one.reason] = counts.get(one.reason, 0) + 1
             else:

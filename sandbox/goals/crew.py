@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 from sandbox.errors import FormatError, InvalidInputError, SandboxError
 from sandbox.processes import spawning
 
-R = TypeVar("R")
+R = TypeVar("R", covariant=True)
 _AHEAD = 2  # Tasks that a process has waiting.
 
 

@@ -14,6 +14,7 @@ from sandbox.env.aim import Aim
 from sandbox.env.policies import POLICIES
 from sandbox.errors import InvalidInputError
 from sandbox.goals import crew
+from sandbox.goals.apart import U64, marks
 from sandbox.goals.pair import F64, Hits, Pair, Start, past_digest
 from sandbox.goals.sets import FORMAT, Filtered, GoalSet
 from sandbox.goals.stage import Stage, walk
@@ -76,11 +77,13 @@ class Candidate:
         reason: one of the filters; "" if the pair is good.
         pair: the pair; None if it is none.
         work: what it took, per meter unit.
+        states: marks of its states, up to where its known solution ends; see `apart`.
     """
 
     reason: str
     pair: Pair | None = None
     work: Mapping[str, int] = field(default_factory=dict[str, int])
+    states: U64 = field(default_factory=lambda: np.zeros(0, np.uint64))
 
 
 def made(wish: Wish, source: Source, workers: int) -> Iterator[Candidate]:
@@ -167,6 +170,7 @@ class _Maker:
         self._buffer = EpisodeBuffer(self._generator.schema, self._generator.max_rows)
         self._schedule, self._trust = source.schedule, source.trust_code
         self._stage: Stage | None = None
+        self._states = marks(np.zeros((0, 0)))
 
     def close(self) -> None:
         self._generator.close()
@@ -179,7 +183,7 @@ class _Maker:
         found = self._found(task, record, rows)
         if self._stage is not None:
             work = plus(work, self._stage.taken())
-        return Candidate(found[0], found[1], work)
+        return Candidate(found[0], found[1], work, self._states)
 
     def _episode(self, number: int) -> tuple[Record, Rows, dict[str, int]]:
         if self._folder is not None:
@@ -199,6 +203,7 @@ class _Maker:
             return "short", None
         step = 0 if wish.kind == "task" else int(rng.integers(0, last + 1))
         begun = _start(record, rows, step)
+        past = marks(rows["state"][: step + 1])
         stage = self._on_stage(begun)
         if wish.kind == "ahead":
             after = slice(step, step + wish.offset)
@@ -206,7 +211,9 @@ class _Maker:
             pair = pair.model_copy(update={"known": np.array(rows["action"][after], np.float32)})
         else:
             pair = self._acted(stage, begun, record, number)
-        return self._judged(stage, pair, number)
+        found = self._judged(stage, pair, number)
+        self._states = np.concatenate([past, self._states])
+        return found
 
     def _on_stage(self, begun: Start) -> Stage:
         """Return the stage, on which a pair without a goal can begin."""
@@ -258,6 +265,7 @@ class _Maker:
     def _walked(self, stage: Stage, pair: Pair, actions: Any) -> Hits:
         info = stage.begin(pair)[1]
         states, done = walk(stage.env, info, actions)
+        self._states = marks(states)
         if not (self._wish.kind == "task" or states[-1].tobytes() == pair.goal.tobytes()):
             return Hits(moderate=None, strict=None)
         return stage.hits(pair, states, done).hits
@@ -278,8 +286,11 @@ def goals_of(wish: Wish, recipe: Recipe, env: SandboxEnv) -> GoalSet:
 
 def _start(record: Record, rows: Rows, step: int) -> Start:
     states: F64 = np.array(rows["state"][: step + 1], np.float64)
+    seed = record.seed
+    if seed is None:
+        raise InvalidInputError("the run was imported: nothing can simulate its episodes again.")
     return Start(
-        seed=record.seed,
+        seed=seed,
         factors=dict(record.factors),
         disturbances=[dict(one) for one in record.disturbances],
         scene=record.scene_digest,

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import hashlib
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ _MOST_BYTES = 1 << 24  # Of an array of a file.
 def _decoded(given: Any, dtype: str, dimensions: int) -> NDArray[Any]:
     """Return an array that a file has as text: its width, a colon, and base64 of its bytes."""
     if isinstance(given, np.ndarray):
-        return given
+        return cast(NDArray[Any], given)
     if not isinstance(given, str) or len(given) > _MOST_BYTES or ":" not in given:
         raise ValueError("is no array")
     width, _, text = given.partition(":")

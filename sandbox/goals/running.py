@@ -7,18 +7,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from sandbox import durable, files
 from sandbox.env import costs
 from sandbox.errors import BudgetExhaustedError, FormatError, SandboxError
 from sandbox.goals import crew
+from sandbox.goals import stage as stages
 from sandbox.goals.agents import Insider, Wanted
+from sandbox.goals.apart import U64, marks
+from sandbox.goals.pair import Pair
 from sandbox.goals.results import Head
 from sandbox.goals.sets import GoalSet
 from sandbox.goals.stage import Stage
 from sandbox.goals.till import Till, named
-from sandbox.goals.trials import Outcome, Tried, Trier
+from sandbox.goals.trials import Outcome, Tried, Trier, outcome
 from sandbox.prices import PriceSchedule, plus
 
 Progress = Callable[[int, int, int], None]  # Tries that are done, of how many, microcredits.
@@ -169,9 +173,6 @@ class Checker:
 
     def do(self, task: Outcome) -> str:
         """Return what is wrong with a try, or ""."""
-        from sandbox.goals import stage as stages
-        from sandbox.goals.trials import outcome
-
         stage, pair = self._stage, self._goals.pairs[task.pair]
         info = stage.begin(pair)[1]
         before = stage.env.meter.quantities
@@ -187,3 +188,32 @@ class Checker:
                 return f"{name}: {said}"
         fewer = [unit for unit, n in again.work.items() if task.work.get(unit, 0) < n]
         return f"its work lacks {', '.join(fewer)}" if fewer else ""
+
+
+class PairChecker:
+    """Replays pairs, in one process."""
+
+    def __init__(self, goals: GoalSet, schedule: PriceSchedule, trust_code: bool) -> None:
+        self._stage = Stage(goals, schedule, trust_code=trust_code)
+
+    def close(self) -> None:
+        """Release the simulator."""
+        self._stage.close()
+
+    def do(self, task: Pair) -> tuple[str, U64]:
+        """Return what is wrong with a pair, or "", and marks of the states on its way."""
+        stage = self._stage
+        try:
+            info = stage.begin(task)[1]
+            states, done = stages.walk(stage.env, info, task.known)
+        except SandboxError as error:
+            return str(error), marks(np.zeros((0, 0)))
+        hits = stage.hits(task, states, done).hits
+        fault = ""
+        if states[0].tobytes() != task.start.state.tobytes():
+            fault = "its past leads to another state"
+        elif states[-1].tobytes() != task.goal.tobytes():
+            fault = "its known solution leads to another state"
+        elif hits != task.hits:
+            fault = f"its known solution reaches the goal at {hits}, not at {task.hits}"
+        return fault, marks(states)

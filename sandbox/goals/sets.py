@@ -16,8 +16,6 @@ from sandbox.evidence.note import SigningKey
 from sandbox.goals.pair import Model, Pair
 
 FORMAT = 1
-KINDS = ("ahead", "branched", "task")
-REASONS = ("start", "noop", "random", "known", "short")
 _HEAD = "sandbox.goals/set\n"
 _REMEDY = "It was edited or damaged; restore it from a copy."
 
@@ -32,6 +30,7 @@ class Filtered(Model):
         noop: doing nothing reaches it within the budget.
         random: random actions reach it in more than one of eight tries.
         known: the known solution does not reach it strictly.
+        shared: a training run has its seed, or one of its states.
         spare: good ones that were left, so that distances are spread.
     """
 
@@ -41,6 +40,7 @@ class Filtered(Model):
     noop: int = 0
     random: int = 0
     known: int = 0
+    shared: int = 0
     spare: int = 0
 
 

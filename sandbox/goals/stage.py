@@ -1,6 +1,6 @@
 """Puts a world into the start of a pair by replaying its past; knows when a goal is reached."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -62,6 +62,11 @@ class Stage:
             meter=Meter(schedule),
         )
         self._work: dict[str, int] = {}
+        self._schedule, self._trust_code = schedule, trust_code
+
+    def twin(self) -> Self:
+        """Return another stage like this one, which observes numbers alone."""
+        return type(self)(self.goals, self._schedule, trust_code=self._trust_code)
 
     def taken(self) -> dict[str, int]:
         """Return the work since this was asked last, per meter unit."""
@@ -143,7 +148,7 @@ class Reached:
         return Hits(moderate=self.first("moderate"), strict=self.first("strict"))
 
 
-def walk(env: SandboxEnv, info: dict[str, Any], actions: Sequence[F32]) -> tuple[F64, list[bool]]:
+def walk(env: SandboxEnv, info: dict[str, Any], actions: Iterable[F32]) -> tuple[F64, list[bool]]:
     """Take actions until the last, or the end of the episode; return states and whether done.
 
     Args:

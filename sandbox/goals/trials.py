@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sandbox.errors import InvalidInputError, SandboxError
-from sandbox.goals import agents
+from sandbox.goals import agents, named
 from sandbox.goals.agents import Insider, Trial, Wanted
 from sandbox.goals.pair import Actions, Hits, Model, Pair
 from sandbox.goals.sets import GoalSet
@@ -85,8 +85,8 @@ class Trier:
         trust_code: bool,
     ) -> None:
         self._goals, self._wanted, self._timeout_s = goals, wanted, timeout_s
-        self._agent = wanted.make()
-        seen = tuple(getattr(self._agent, "observation", ("proprio",)))
+        self._agent = named.agent(wanted)
+        seen = _observed(self._agent)
         size = int(getattr(self._agent, "image_size", 64))
         self._stage = Stage(goals, schedule, seen, size, trust_code=trust_code)
         self._sees = "pixels" in seen
@@ -94,6 +94,8 @@ class Trier:
     def close(self) -> None:
         """Release the simulator."""
         self._stage.close()
+        if isinstance(self._agent, Insider):
+            self._agent.close()
 
     def do(self, task: tuple[int, int]) -> Tried:
         """Try a pair with a seed."""
@@ -143,10 +145,10 @@ class Trier:
 
     def _pictured(self, pair: Pair) -> Any:
         """Return the goal's picture: where its known solution ends."""
-        observation, _ = self._stage.begin(pair)
+        observation: Any = self._stage.begin(pair)[0]
         for action in pair.known:
             observation = self._stage.env.step(action)[0]
-        return observation["pixels"] if isinstance(observation, dict) else observation
+        return observation["pixels"] if len(self._stage.env.columns) > 1 else observation
 
     @contextmanager
     def _asked(self, trial: Trial) -> Generator[None]:
@@ -194,6 +196,12 @@ def outcome(
         end=None if task else float(reached.distance[-1]),
         work={unit: n for unit, n in work.items() if n},
     )
+
+
+def _observed(agent: Any) -> tuple[str, ...]:
+    """Return what an agent observes."""
+    asked: Any = getattr(agent, "observation", "proprio")
+    return (asked,) if isinstance(asked, str) else tuple(asked)
 
 
 @contextmanager

@@ -1,0 +1,327 @@
+"""The commands of goal sets: make, show, check, run, verify, report."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sandbox.cli.options import Budget, Json, SigningKeyLabel, Workers, assignments, path
+from sandbox.errors import InvalidInputError
+
+goals_app = typer.Typer(
+    help="Frozen starts and goals, who acts on them, and results that anybody can replay.",
+    no_args_is_help=True,
+)
+SetPath = Annotated[Path, typer.Argument(parser=path, help="A goal set.", show_default=False)]
+Out = Annotated[Path, typer.Option(parser=path, help="The new file.", show_default=False)]
+Account = Annotated[str, typer.Option(help="Account that pays.")]
+TrustCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-code",
+        help="Allow a world whose code has changed since the set was made, or that it names as "
+        "MODULE:CLASS.",
+    ),
+]
+
+
+def _key(label: str | None) -> Any:
+    from sandbox.evidence import keys
+
+    return None if label is None else keys.load(label)
+
+
+@goals_app.command()
+def make(
+    source: Annotated[
+        str,
+        typer.Argument(help="A recipe's name, a .yaml file, or a run folder.", show_default=False),
+    ],
+    out: Out,
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="ahead: the same episode's state later; branched: what another policy reaches; "
+            "task: the world's own."
+        ),
+    ] = "ahead",
+    offset: Annotated[int, typer.Option(min=1, help="Steps from start to goal.")] = 25,
+    budget: Annotated[
+        int | None,
+        typer.Option(min=1, help="Steps that an agent has; default: twice the offset."),
+    ] = None,
+    pairs: Annotated[int, typer.Option(min=1, help="Number of pairs.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the set.")] = 0,
+    apart_from: Annotated[
+        list[Path] | None,
+        typer.Option(
+            parser=path, help="A training run with which nothing is shared; repeat it for several."
+        ),
+    ] = None,
+    account: Account = "local",
+    credits: Annotated[
+        str | None, typer.Option(help="Most that it may cost [credits].", show_default=False)
+    ] = None,
+    workers: Workers = 1,
+    key: SigningKeyLabel = None,
+    trust_code: TrustCode = False,
+    as_json: Json = False,
+) -> None:
+    """Make a goal set: find starts and goals, and throw out those that say nothing."""
+    from sandbox.cli import progress
+    from sandbox.goals import calls
+
+    with progress.display("Making", as_json, "pairs") as shown:
+        made = calls.make(
+            source,
+            out,
+            kind,  # type: ignore[arg-type]
+            offset=offset,
+            budget=budget,
+            pairs=pairs,
+            seed=seed,
+            apart_from=apart_from or [],
+            account=account,
+            max_credits=credits,
+            workers=workers,
+            key=_key(key),
+            trust_code=trust_code,
+            progress=lambda done, total, micro: shown.update(
+                done, total, credits=f"{micro / 1e6:,.2f}"
+            ),
+        )
+    if as_json:
+        facts = {"set": made.digest, "pairs": len(made.pairs), **made.filtered.model_dump()}
+        print(json.dumps(facts))
+    else:
+        _print_set(made, out)
+
+
+@goals_app.command("show")
+def show_set(
+    goals: SetPath,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=path, help="A PNG of start, goal and known solution of each pair."),
+    ] = None,
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs in the picture, at most.")] = 12,
+    trust_code: TrustCode = False,
+    as_json: Json = False,
+) -> None:
+    """Print what a set has, and draw start, goal and known solution of its pairs."""
+    from sandbox import durable
+    from sandbox.cli import show
+    from sandbox.goals import calls, drawn
+
+    found = calls.open_set(goals)
+    if as_json:
+        print(json.dumps(found.set.model_dump(exclude={"pairs"}) | {"digest": found.set.digest}))
+    else:
+        _print_set(found.set, goals, found.signers)
+    if out is not None:
+        step = max(1, len(found.set.pairs) // pairs)
+        with drawn.Camera(found.set, trust_code=trust_code) as camera:
+            strips = [camera.strip(pair) for pair in found.set.pairs[::step][:pairs]]
+        durable.replace(out, drawn.png(drawn.sheet(strips)))
+        show.paths("Start | goal | known solution", [out])
+
+
+@goals_app.command()
+def check(
+    goals: SetPath, workers: Workers = 1, trust_code: TrustCode = False, as_json: Json = False
+) -> None:
+    """Replay every start and every known solution of a set; exit 1 if one differs."""
+    from sandbox.goals import calls
+
+    _say(calls.check(goals, workers=workers, trust_code=trust_code), "pairs", as_json)
+
+
+@goals_app.command()
+def run(
+    goals: SetPath,
+    out: Out,
+    agent: Annotated[
+        str,
+        typer.Option(help="noop, random, recorded, scripted, cem, icem, mppi, or MODULE:FUNCTION."),
+    ] = "noop",
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="An option of the agent, NAME=VALUE; repeat it for several."),
+    ] = None,
+    options: Annotated[
+        Path | None, typer.Option(parser=path, help="A YAML file of the agent's options.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Number of seeds.")] = 3,
+    account: Account = "local",
+    budget: Budget = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.001, help="How long the agent may take to decide [s].")
+    ] = 60.0,
+    workers: Workers = 1,
+    key: SigningKeyLabel = None,
+    trust_code: TrustCode = False,
+    as_json: Json = False,
+) -> None:
+    """Let an agent try every pair; the same command goes on where it was stopped."""
+    from sandbox.cli import progress, show
+    from sandbox.goals import calls
+
+    given = {**_read_options(options), **_options(option or [])}
+    most = calls.quote(goals, agent, given, seeds=seeds, trust_code=trust_code)
+    if not as_json:
+        show.note(f"It costs {most / 1e6:,.2f} credits at most.")
+    with progress.display("Trying", as_json, "tries") as shown:
+        filed = calls.run(
+            goals,
+            out,
+            agent,
+            given,
+            seeds=seeds,
+            account=account,
+            budget=budget,
+            timeout_s=timeout,
+            workers=workers,
+            key=_key(key),
+            trust_code=trust_code,
+            progress=lambda done, total, micro: shown.update(
+                done, total, credits=f"{micro / 1e6:,.2f}"
+            ),
+        )
+    _print([filed], as_json)
+
+
+@goals_app.command()
+def verify(
+    results: Annotated[Path, typer.Argument(parser=path, help="Results.", show_default=False)],
+    goals: SetPath,
+    workers: Workers = 1,
+    trust_code: TrustCode = False,
+    as_json: Json = False,
+) -> None:
+    """Take every action of results again, and score it again; exit 1 if anything differs."""
+    from sandbox.goals import calls
+
+    _say(calls.verify(results, goals, workers=workers, trust_code=trust_code), "tries", as_json)
+
+
+@goals_app.command()
+def report(
+    results: Annotated[
+        list[Path], typer.Argument(parser=path, help="Results of one set.", show_default=False)
+    ],
+    goals: Annotated[
+        Path | None,
+        typer.Option("--goals", parser=path, help="Their set, which the page needs."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(parser=path, help="A page of its own: .html, with pictures.")
+    ] = None,
+    trust_code: TrustCode = False,
+    as_json: Json = False,
+) -> None:
+    """Print rates with their intervals beside floor and ceiling; write a page with pictures."""
+    from sandbox.cli import show
+    from sandbox.goals import calls
+
+    every = calls.read_results(results)
+    _print(every, as_json)
+    if out is not None:
+        if goals is None:
+            raise InvalidInputError("--out: a page has pictures, which need the set; give --goals.")
+        calls.write_page(results, goals, out, trust_code=trust_code)
+        show.paths("Page", [out])
+
+
+def _read_options(given: Path | None) -> dict[str, Any]:
+    from pydantic import RootModel
+
+    from sandbox import document
+
+    if given is None:
+        return {}
+    return document.read(given, RootModel[dict[str, Any]]).root
+
+
+def _options(texts: list[str]) -> dict[str, Any]:
+    """Return options as NAME=VALUE gives them."""
+    return {
+        name: values[0] if len(values) == 1 else values
+        for name, values in assignments(texts).items()
+    }
+
+
+def _print(every: Any, as_json: bool) -> None:
+    from sandbox.goals import scores
+
+    if as_json:
+        found = [
+            {
+                "agent": one.results.head.agent,
+                "results": one.results.digest,
+                "charge_micro": one.results.charge_micro,
+                **{
+                    name: [rate.value, rate.low, rate.high]
+                    for name in scores.MEASURES
+                    if (rate := scores.rate(one.results, name))
+                },
+            }
+            for one in every
+        ]
+        print(json.dumps(found))
+    else:
+        _print_results(every)
+
+
+def _print_set(goals: Any, path: Path, signers: Any = ()) -> None:
+    from sandbox.cli import show
+    from sandbox.goals import scores
+
+    distances = [pair.distance for pair in goals.pairs]
+    show.note(
+        f"{path}: {len(goals.pairs)} pairs of {goals.environment}, {goals.kind}, offset "
+        f"{goals.offset}, budget {goals.budget}; set {goals.digest[:16]}."
+    )
+    show.note(
+        f"Distances {min(distances):.1f} to {max(distances):.1f}, IQM {scores.iqm(distances):.1f} "
+        f"moderate tolerances. Signed by {', '.join(signers) or 'nobody that is trusted here'}."
+    )
+    lost = goals.filtered.model_dump()
+    rows = [{"candidates": name, "number": n} for name, n in lost.items() if n]
+    show.table("Candidates, and by what they were thrown out", rows)
+
+
+def _print_results(every: Any) -> None:
+    from sandbox.cli import show
+    from sandbox.goals import page, scores
+
+    rows = list[dict[str, str]]()
+    for one in every:
+        rates = {
+            name.replace("_", ", at the "): str(scores.rate(one.results, name))
+            for name in scores.MEASURES
+        }
+        said = dict(
+            zip(("steps", "nearest", "credits a try", "s a try"), page.facts(one), strict=True)
+        )
+        rows.append({"agent": one.results.head.agent, **rates, **said})
+    show.table("Pairs reached, with intervals of 95 %", rows)
+    first = every[0]
+    for one in every[1:]:
+        apart = scores.difference(one.results, first.results, "strict")
+        show.note(
+            f"{one.results.head.agent} - {first.results.head.agent}, strict, pair by pair: {apart}"
+        )
+
+
+def _say(faults: list[str], of: str, as_json: bool) -> None:
+    from sandbox.cli import show
+
+    if as_json:
+        print(json.dumps({"faults": faults}))
+    else:
+        for fault in faults:
+            show.note(fault)
+        show.note(f"FAILED: {len(faults)} {of} differ." if faults else f"VERIFIED: all {of}.")
+    if faults:
+        raise typer.Exit(1)
