@@ -21,6 +21,8 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto
 table { border-collapse: collapse; margin: 1rem 0; }
 td, th { padding: 0.2rem 0.7rem; text-align: left; border-bottom: 1px solid #ddd; }
 td + td, th + th { text-align: right; }
+td { white-space: nowrap; }
+small { color: #666; display: block; }
 img { max-width: 100%; image-rendering: pixelated; }
 svg { max-width: 100%; height: auto; }
 .note { color: #666; }
@@ -72,10 +74,15 @@ def _table(every: Sequence[Filed]) -> str:
     rows = list[str]()
     for one in every:
         cells = [html.escape(one.results.head.agent)]
-        cells += [str(scores.rate(one.results, name)) for name in _COLUMNS]
+        cells += [_cell(scores.rate(one.results, name)) for name in _COLUMNS]
         cells += facts(one)
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
+
+
+def _cell(rate: Rate) -> str:
+    low, value, high = (f"{100 * one:.1f}" for one in (rate.low, rate.value, rate.high))
+    return f"{value} % <small>{low} to {high}</small>"
 
 
 def facts(one: Filed) -> list[str]:
