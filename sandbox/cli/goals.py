@@ -76,7 +76,7 @@ def make(
         made = calls.make(
             source,
             out,
-            kind,  # type: ignore[arg-type]
+            kind,
             offset=offset,
             budget=budget,
             pairs=pairs,

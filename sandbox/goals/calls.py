@@ -5,7 +5,7 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -27,12 +27,12 @@ from sandbox.goals.stage import Stage
 from sandbox.goals.till import Till, named
 from sandbox.ledger import Ledger
 from sandbox.ledger.locks import alone
+from sandbox.prices import PriceSchedule
 from sandbox.run import recipe as recipes
 from sandbox.run.folder import Folder
 from sandbox.run.recipe import Recipe
 from sandbox.world import engine
 
-Kind = Literal["ahead", "branched", "task"]
 Credits = str | int | float
 PathLike = str | Path
 Count = Annotated[int, Field(ge=1, le=1_000_000, description="a whole number from 1 to 1,000,000")]
@@ -44,7 +44,7 @@ Workers = Annotated[int, Field(ge=1, le=256, description="a whole number from 1 
 def make(
     source: str | Path | Recipe | Mapping[str, Any],
     out: PathLike,
-    kind: Kind = "ahead",
+    kind: str = "ahead",
     *,
     offset: Count = 25,
     budget: Count | None = None,
@@ -208,7 +208,7 @@ def quote(
     made, schedule = agents.agent(Wanted(agent, dict(options or {}))), schedules.current()
     with Stage(given, schedule, trust_code=trust_code) as stage:
         bound = running.most(stage, given, made, schedule)
-    return len(given.pairs) * seeds * sum(schedule.charges(schedule.metered(bound)).values())
+    return len(given.pairs) * seeds * _price(schedule, bound)
 
 
 @checked
@@ -316,10 +316,14 @@ def verify(
     found = running.faults(
         given, head, outcomes, schedule, trust_code, workers, lambda done, total: None
     )
-    cost = sum(sum(schedule.charges(one.work).values()) for one in outcomes)
+    cost = sum(_price(schedule, one.work) for one in outcomes)
     if cost != filed.results.charge_micro:
         found.append(f"its tries cost {cost} microcredits, not {filed.results.charge_micro}")
     return found
+
+
+def _price(schedule: PriceSchedule, work: Mapping[str, int]) -> int:
+    return sum(schedule.charges(schedule.metered(work)).values())
 
 
 def _good(

@@ -12,7 +12,7 @@ from sandbox import catalogue
 from sandbox.env import SandboxEnv
 from sandbox.env.aim import Aim
 from sandbox.env.policies import POLICIES
-from sandbox.errors import InvalidInputError
+from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.goals import crew
 from sandbox.goals.apart import U64, marks
 from sandbox.goals.pair import F64, Hits, Pair, Start, past_digest
@@ -26,6 +26,7 @@ from sandbox.sources.generator import Generator
 from sandbox.trajectory import EpisodeBuffer, Rows
 from sandbox.world import engine
 
+KINDS = ("ahead", "branched", "task")
 TRIES, MOST_HITS = 8, 1  # Random tries of a candidate, and how many of them may reach the goal.
 MOST_TRIED = 40  # Candidates that are looked at for each pair that is wanted.
 SPREAD = 1.5  # Good candidates for each pair: those kept are spread over all distances.
@@ -94,6 +95,8 @@ def made(wish: Wish, source: Source, workers: int) -> Iterator[Candidate]:
 
 def checked(wish: Wish, source: Source) -> None:
     """Refuse a set that cannot be made (InvalidInputError)."""
+    if wish.kind not in KINDS:
+        raise UnknownNameError("kind of goal", wish.kind, KINDS)
     kind = catalogue.environment(source.recipe.environment, source.trust_code)
     if wish.kind != "task" and isinstance(kind.aim, str):
         raise InvalidInputError(

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
 
@@ -53,7 +52,7 @@ class Head(Model):
     pairs: Annotated[int, Field(ge=1)]
     seeds: Annotated[list[int], Field(min_length=1)]
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """The SHA-256 of its canonical JSON."""
         plain = json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"))
@@ -78,7 +77,7 @@ class Results(Model):
     outcomes: list[Outcome]
     charge_micro: int
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """The SHA-256 of the canonical JSON, without what differs each time."""
         plain = json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"))

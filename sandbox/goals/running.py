@@ -107,9 +107,9 @@ def tries(
     Raises:
         BudgetExhaustedError: the next try cannot be paid; those before are done.
     """
-    tasks = head.tasks
+    tasks, run = head.tasks, head.digest
     for tried in part.done:  # Those that a killed process has not posted are posted now.
-        _post(till, head, tried.outcome)
+        _post(till, run, tried.outcome)
     progress(len(part.done), len(tasks), till.spent)
     if [(one.outcome.pair, one.outcome.seed) for one in part.done] != tasks[: len(part.done)]:
         raise FormatError(f"{part.path}: its tries are not in order; remove it, and run again.")
@@ -118,7 +118,7 @@ def tries(
     def payable() -> Iterator[tuple[int, int]]:
         for task in tasks[len(part.done) :]:
             try:
-                till.hold(_name(head, *task), bound)
+                till.hold(named(run, *task), bound)
             except BudgetExhaustedError as error:
                 refused.append(error)
                 return
@@ -127,18 +127,14 @@ def tries(
     make = partial(Trier, goals, wanted, schedule, timeout_s, trust_code)
     for tried in crew.results(make, payable(), workers):
         part.add(tried)
-        _post(till, head, tried.outcome)
+        _post(till, run, tried.outcome)
         progress(len(part.done), len(tasks), till.spent)
     if refused:
         raise refused[0]
 
 
-def _name(head: Head, pair: int, seed: int) -> bytes:
-    return named(head.digest, pair, seed)
-
-
-def _post(till: Till, head: Head, outcome: Outcome) -> None:
-    till.post(_name(head, outcome.pair, outcome.seed), outcome.work, outcome.evidence)
+def _post(till: Till, run: str, outcome: Outcome) -> None:
+    till.post(named(run, outcome.pair, outcome.seed), outcome.work, outcome.evidence)
 
 
 def faults(

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
 
@@ -94,7 +93,7 @@ class GoalSet(Model):
     apart: list[Apart]
     pairs: Annotated[list[Pair], Field(min_length=1)]
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """The SHA-256 of the set's canonical JSON, which names it."""
         plain = json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"))

@@ -46,7 +46,7 @@ class Till:
         Raises:
             BudgetExhaustedError: account or budget cannot pay it. Nothing was held.
         """
-        charges = self._schedule.charges(most)
+        charges = self._schedule.charges(self._schedule.metered(most))
         amount = sum(charges.values())
         if self._budget is not None:
             left = self._budget - self.spent - sum(self._held.values())

@@ -85,6 +85,7 @@ class Trier:
         trust_code: bool,
     ) -> None:
         self._goals, self._wanted, self._timeout_s = goals, wanted, timeout_s
+        self._digest = goals.digest
         self._agent = named.agent(wanted)
         seen = _observed(self._agent)
         size = int(getattr(self._agent, "image_size", 64))
@@ -101,7 +102,7 @@ class Trier:
         """Try a pair with a seed."""
         number, seed = task
         goals, stage = self._goals, self._stage
-        pair, digest = goals.pairs[number], goals.digest
+        pair, digest = goals.pairs[number], self._digest
         pixels = self._pictured(pair) if self._sees and not goals.is_task else None
         observation, info = stage.begin(pair)
         trial = Trial(
