@@ -30,7 +30,8 @@ NAMES_MACHINE = ("engine", "renderer")  # And those that name the machine.
 
 def recipes() -> list[str]:
     """Return the names of the recipes."""
-    return sorted(path.stem for path in DATASETS.glob("*.yaml"))
+    every = [path.stem for path in DATASETS.glob("*.yaml")]
+    return sorted(name for name in every if not name.endswith("_goals"))  # Worlds of others.
 
 
 def made(recipe: str, home: Path) -> tuple[dict[str, Any], str]:

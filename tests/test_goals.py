@@ -172,7 +172,7 @@ def test_edited_sets_and_results_are_named(goals: Path, tmp_path: Path) -> None:
     edited = tmp_path / "edited.json"
     edited.write_text(json.dumps(data))
     with pytest.raises(FormatError, match="not those that its digest names"):
-        calls.open_set(edited)
+        calls.read_set(edited)
     changed = GoalSet.model_validate(data["set"])
     changed.write(tmp_path / "written.json", None)  # As whoever computes the digest again does.
     assert calls.check(tmp_path / "written.json")[0].startswith("pair 1: ")
@@ -249,3 +249,19 @@ def test_the_commands_make_show_check_run_verify_and_report(tmp_path: Path) -> N
     text = page.read_text()
     assert text.count("<img ") == 2
     assert "http" not in text.replace("data:image/png", "")
+
+
+def test_pairs_begin_in_plain_python_and_agents_are_scored(goals: Path) -> None:
+    from sandbox import goals as sets
+
+    opened = sets.open(goals)
+    assert len(opened) == 4
+    for pair in opened:
+        env = pair.reset()
+        info: dict[str, Any] = {}
+        for action in pair.known:
+            info = env.step(action)[4]
+        assert info["goal_distance"] == 0.0
+        env.close()
+    found = sets.score(goals, Wanderer(), seeds=1)
+    assert found["moderate"].value > 0.0

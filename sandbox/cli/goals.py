@@ -114,7 +114,7 @@ def show_set(
     from sandbox.cli import show
     from sandbox.goals import calls, drawn
 
-    found = calls.open_set(goals)
+    found = calls.read_set(goals)
     if as_json:
         print(json.dumps(found.set.model_dump(exclude={"pairs"}) | {"digest": found.set.digest}))
     else:

@@ -106,7 +106,7 @@ def make(
 
 
 @checked
-def open_set(path: PathLike) -> Signed:
+def read_set(path: PathLike) -> Signed:
     """Read a goal set from a file.
 
     Raises:
@@ -163,16 +163,16 @@ def run(
     made = agents.agent(wanted)
     with Stage(given, schedule, trust_code=trust_code) as stage:
         bound = running.most(stage, given, made, schedule)
-    head = _head(given, wanted, made, schedule.version, list(range(seeds)))
+    begun = head(given, wanted, made, schedule.version, list(range(seeds)))
     path = _free(out)
     about = {"environment": given.environment, "scenario": None, "label": f"goals {agent}"}
     till = Till(schedule, account, budget, ledger, about)
     try:
         with alone(path.with_name(f".{path.name}.lock")):
-            part = running.Part(path, head)
+            part = running.Part(path, begun)
             running.tries(
                 given,
-                head,
+                begun,
                 wanted,
                 schedule,
                 part,
@@ -184,7 +184,7 @@ def run(
                 progress=progress,
             )
             found = Results(
-                head=head, outcomes=[one.outcome for one in part.done], charge_micro=till.spent
+                head=begun, outcomes=[one.outcome for one in part.done], charge_micro=till.spent
             )
             seconds = [one.seconds for one in part.done]
             results.write(path, found, seconds, key or keys.default())
@@ -312,10 +312,8 @@ def verify(
             f"is {given.digest[:12]}."
         )
     schedule = schedules.load(filed.results.head.prices)
-    head, outcomes = filed.results.head, filed.results.outcomes
-    found = running.faults(
-        given, head, outcomes, schedule, trust_code, workers, lambda done, total: None
-    )
+    outcomes = filed.results.outcomes
+    found = running.faults(given, outcomes, schedule, trust_code, workers, lambda done, total: None)
     cost = sum(_price(schedule, one.work) for one in outcomes)
     if cost != filed.results.charge_micro:
         found.append(f"its tries cost {cost} microcredits, not {filed.results.charge_micro}")
@@ -359,10 +357,20 @@ def _good(
     return good, Filtered(**counts)
 
 
-def _head(goals: GoalSet, wanted: Wanted, made: Any, prices: str, seeds: Sequence[int]) -> Head:
+def head(goals: GoalSet, wanted: Wanted, made: Any, prices: str, seeds: Sequence[int]) -> Head:
+    """Return what is run.
+
+    Args:
+        goals: the set.
+        wanted: the agent by name.
+        made: the agent; None if it is of this process.
+        prices: version of the price schedule.
+        seeds: the seeds.
+    """
     options = made.described() if isinstance(made, Insider) else dict(wanted.options)
     module = wanted.name.partition(":")[0]
-    found = None if isinstance(made, Insider) else importlib.util.find_spec(module)
+    inside = made is None or isinstance(made, Insider)
+    found = None if inside else importlib.util.find_spec(module)
     source = Path(found.origin) if found is not None and found.origin else None
     return Head(
         format=results.FORMAT,

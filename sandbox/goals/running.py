@@ -139,7 +139,6 @@ def _post(till: Till, run: str, outcome: Outcome) -> None:
 
 def faults(
     goals: GoalSet,
-    head: Head,
     outcomes: Sequence[Outcome],
     schedule: PriceSchedule,
     trust_code: bool,

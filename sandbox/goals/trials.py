@@ -13,7 +13,7 @@ import numpy as np
 
 from sandbox.errors import InvalidInputError, SandboxError
 from sandbox.goals import agents, named
-from sandbox.goals.agents import Insider, Trial, Wanted
+from sandbox.goals.agents import Agent, Insider, Trial, Wanted
 from sandbox.goals.pair import Actions, Hits, Model, Pair
 from sandbox.goals.sets import GoalSet
 from sandbox.goals.stage import Reached, Stage
@@ -74,6 +74,7 @@ class Trier:
         schedule: the prices by which work is counted.
         timeout_s: how long it may take to decide.
         trust_code: see `Stage`.
+        agent: the agent, if it is of this process; else it is made by its name.
     """
 
     def __init__(
@@ -83,10 +84,11 @@ class Trier:
         schedule: PriceSchedule,
         timeout_s: float,
         trust_code: bool,
+        agent: Agent | None = None,
     ) -> None:
         self._goals, self._wanted, self._timeout_s = goals, wanted, timeout_s
         self._digest = goals.digest
-        self._agent = named.agent(wanted)
+        self._agent = agent or named.agent(wanted)
         seen = _observed(self._agent)
         size = int(getattr(self._agent, "image_size", 64))
         self._stage = Stage(goals, schedule, seen, size, trust_code=trust_code)
