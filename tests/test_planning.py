@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -415,3 +416,11 @@ def test_presets_and_evidence() -> None:
     assert planner("mppi", {"temperature": 1}).describe()["temperature"] == 1.0
     assert json.dumps(CEM(samples=np.int64(64)).describe())  # type: ignore[arg-type]
     assert hash(CEM()) == hash(CEM())
+
+
+def test_the_page_has_every_setting_and_its_default() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "planning.md").read_text()
+    rows = [line.split("|") for line in re.findall(r"^\| (`\w+` .*) \|$", page, re.MULTILINE)]
+    for column, name in enumerate(PLANNERS, 1):
+        told = {row[0].strip(" `"): json.loads(row[column]) for row in rows if row[column].strip()}
+        assert {"planner": name, **told} == planner(name).describe()
