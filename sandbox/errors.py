@@ -68,6 +68,10 @@ class SimulationError(SandboxError):
     """A simulation gave numbers that are not finite; the step that did is not charged."""
 
 
+class PlanningError(SandboxError):
+    """A planner's model gave costs of another shape, or none that is finite; there is no plan."""
+
+
 class NoSimulatorError(SandboxError):
     """PyBullet or Numba is not installed, so nothing can be simulated here; nothing was done."""
 
