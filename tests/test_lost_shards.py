@@ -1,4 +1,4 @@
-"""Shards that are lost, swapped or numbered otherwise: the file is named, and nothing else blamed."""
+"""Shards that are lost, swapped or numbered otherwise: the file is named, nothing else blamed."""
 
 import json
 import os
