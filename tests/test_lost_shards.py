@@ -33,7 +33,7 @@ SECOND = "shard-00001"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run, one that has as many episodes as credits pay, one of parts, and a derived one."""
     home = tmp_path_factory.mktemp("lost")
     with pytest.MonkeyPatch.context() as patch:
@@ -46,9 +46,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def place(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def shelved(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of these."""
-    found = shutil.copytree(made, tmp_path / "place")
+    found = shutil.copytree(shelf, tmp_path / "shelved")
     monkeypatch.setenv("SANDBOX_HOME", str(found / "home"))
     return found
 
@@ -79,58 +79,60 @@ def renumber(path: Path, number: Any) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("name", ["one", "paid"])
 def test_a_lost_shard_is_named_and_the_others_are_right(
-    name: str, workers: int, place: Path
+    name: str, workers: int, shelved: Path
 ) -> None:
-    lose(place / name)
-    report = sandbox.verify(place / name, sample=0, workers=workers)
+    lose(shelved / name)
+    report = sandbox.verify(shelved / name, sample=0, workers=workers)
     assert f"shards/{SECOND}.h5: is missing, and the manifest names it." in report.faults
     assert (report.failed, "shards" in report.kinds) == ({}, False)
     who = "recipe" if name == "one" else "manifest"
     assert any(f"episodes where the {who} says" in one for one in report.faults)
-    assert sandbox.repair(place / name).shards == [f"{SECOND}.h5"]
-    assert sandbox.verify(place / name, sample=0).faults == []
+    assert sandbox.repair(shelved / name).shards == [f"{SECOND}.h5"]
+    assert sandbox.verify(shelved / name, sample=0).faults == []
 
 
-def test_a_lost_shard_of_a_derived_run_is_named(place: Path) -> None:
-    lose(place / "derived")
-    report = sandbox.verify(place / "derived", sample=0)
+def test_a_lost_shard_of_a_derived_run_is_named(shelved: Path) -> None:
+    lose(shelved / "derived")
+    report = sandbox.verify(shelved / "derived", sample=0)
     assert f"shards/{SECOND}.h5: is missing, and the manifest names it." in report.faults
     assert any("2 of its 6 episodes are missing" in one for one in report.faults)
     assert report.failed == {}
     with pytest.raises(FormatError, match="2 of its 6 episodes are missing"):
-        sandbox.subset(place / "derived", place / "out", where=lambda record: record.episode > 3)
-    shutil.rmtree(place / "derived" / "shards")
-    assert sandbox.verify(place / "derived", sample=0).faults
+        sandbox.subset(shelved / "derived", shelved / "out", where=lambda one: one.episode > 3)
+    shutil.rmtree(shelved / "derived" / "shards")
+    assert sandbox.verify(shelved / "derived", sample=0).faults
 
 
-def test_two_shards_that_were_swapped_are_told_apart_and_put_back(place: Path) -> None:
-    swap(place / "one")
-    faults = sandbox.verify(place / "one", sample=0).faults
+def test_two_shards_that_were_swapped_are_told_apart_and_put_back(shelved: Path) -> None:
+    swap(shelved / "one")
+    faults = sandbox.verify(shelved / "one", sample=0).faults
     assert f"{SECOND}.h5: is another shard: shard 2, not 1." in faults
     assert f"{SECOND}.h5: episode 2: episode 4 stands where it should be." in faults
-    before = [one.record["episode"] for one in Folder(place / "one").episodes()]
+    before = [one.record["episode"] for one in Folder(shelved / "one").episodes()]
     assert before == [0, 1, 4, 5, 2, 3]
     with pytest.raises(FormatError, match="another episode stands where 2 should be"):
-        Folder(place / "one").episode(2)
-    assert sandbox.repair(place / "one").shards == [f"{SECOND}.h5", "shard-00002.h5"]
-    assert sandbox.verify(place / "one").faults == []
+        Folder(shelved / "one").episode(2)
+    assert sandbox.repair(shelved / "one").shards == [f"{SECOND}.h5", "shard-00002.h5"]
+    assert sandbox.verify(shelved / "one").faults == []
 
 
 @pytest.mark.parametrize("number", [1 << 40, -5, "x", None, [1]])
-def test_a_header_of_another_number_is_refused_in_one_line(number: Any, place: Path) -> None:
+def test_a_header_of_another_number_is_refused_in_one_line(number: Any, shelved: Path) -> None:
     for name in ("derived", "parts"):
-        path = place / name / "shards" / f"{SECOND}.h5"
+        path = shelved / name / "shards" / f"{SECOND}.h5"
         renumber(path, number)
-        assert any("is another shard" in one for one in sandbox.verify(place / name).faults)
+        assert any("is another shard" in one for one in sandbox.verify(shelved / name).faults)
         with pytest.raises(FormatError, match="is another shard: its header says"):
             Shard(path, ShardReader(path)).number  # noqa: B018
     with pytest.raises(FormatError, match="is another shard"):
-        sandbox.subset(place / "derived", place / "out")
+        sandbox.subset(shelved / "derived", shelved / "out")
     with pytest.raises(FormatError, match="is another shard"):
-        next(Folder(place / "parts").episodes())
+        next(Folder(shelved / "parts").episodes())
 
 
-def test_a_shard_that_no_run_has_is_foreign(place: Path) -> None:
-    shutil.copy(place / "one" / "shards" / f"{SECOND}.h5", place / "one" / "shards/shard-00009.h5")
-    faults = sandbox.verify(place / "one", sample=0).faults
+def test_a_shard_that_no_run_has_is_foreign(shelved: Path) -> None:
+    shutil.copy(
+        shelved / "one" / "shards" / f"{SECOND}.h5", shelved / "one" / "shards/shard-00009.h5"
+    )
+    faults = sandbox.verify(shelved / "one", sample=0).faults
     assert "shard-00009.h5: the run has no shard of that number." in faults
