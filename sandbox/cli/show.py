@@ -220,6 +220,8 @@ def imported(found: "ImportedRun", source: str) -> None:
     """Print what an import holds, what it leaves out, and that it proves nothing."""
     note(f"{found.path}: {found.episodes:,} episodes, {found.rows:,} rows, imported from {source}.")
     note(f"Columns: {', '.join(f'{n} from {at}' for n, at in found.columns.items())}.")
+    for text in found.notes:
+        note(f"Note: {text}")
     _left_out(found.left_out)
     note("Nothing shows how these rows were made: they cannot be verified, and were not charged.")
 

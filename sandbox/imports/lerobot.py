@@ -1,16 +1,19 @@
 """LeRobot v3: frames in Parquet files, and what is known of them in `meta/`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from sandbox import jsonfile
+from sandbox import files, jsonfile
 from sandbox.errors import FormatError, SandboxError
-from sandbox.imports import incoming, parquet
+from sandbox.imports import incoming, parquet, pictures
 from sandbox.imports.incoming import Arrays
+from sandbox.imports.pictures import Fitted
+from sandbox.run.imported import Rate
 from sandbox.run.importing import Arrived
 from sandbox.trajectory import Column, Schema
 
@@ -38,7 +41,7 @@ class _Info(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="allow")
 
     codebase_version: Annotated[str, Field(pattern=r"^v3\.\d+$")]
-    fps: Annotated[float | int, Field(gt=0, lt=1e6)]
+    fps: Rate
     features: dict[str, _Feature]
     total_episodes: Annotated[int, Field(ge=1, lt=1 << 31)]
     total_frames: Annotated[int, Field(ge=1, lt=1 << 40)]
@@ -59,13 +62,18 @@ class LeRobot:
         self._info = _info(path / "meta" / "info.json")
         self.hz, self.count = float(self._info.fps), self._info.total_episodes
         data = sorted((path / "data").glob(_FILES))
+        for one in (path / "meta", *data):
+            files.refuse_links(path, one)
         if not data or len(data) > MOST_FILES:
             raise FormatError(f"{path}: has {len(data)} files data/chunk-000/file-000.parquet.")
         told = [path / "meta" / name for name in ("info.json", "tasks.parquet")]
         there = [one for one in told if one.exists()] + data
         self.files = {str(one.relative_to(path)): one for one in there}
         self._data, self._path = data, path
-        self.columns, self.left_out, self.schema = self._found()
+        self._fitted: dict[str, Fitted] = {}
+        with _told_of(path):
+            self.columns, self.left_out, self.schema = self._found()
+        self.notes = pictures.notes(self._fitted.values())
         self._check_count()
         has_tasks = "meta/tasks.parquet" in self.files and "task_index" in self._info.features
         self._tasks = parquet.texts(told[1], "task", "task_index") if has_tasks else {}
@@ -95,35 +103,35 @@ class LeRobot:
         features = [_column(at, self._info.features[at]) for at in self.columns.values()]
         places = [_column(n, self._info.features[n]) for n in _PLACE if n in self._info.features]
         for path in self._data:
-            try:
+            with _told_of(path):
                 yield from parquet.batches(path, [*features, *places])
-            except FormatError as error:
-                text = str(error)
-                raise FormatError(
-                    text if text.startswith(str(path)) else f"{path}: {text}"
-                ) from None
 
     def _arrived(self, number: int, parts: list[Arrays]) -> Arrived:
         """Return an episode of some frames."""
         whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         if not np.array_equal(whole["frame_index"], np.arange(len(whole["frame_index"]))):
             raise FormatError(f"{self._path}: the frames of episode {number} do not count from 0.")
-        read = {name: whole[at] for name, at in self.columns.items()}
+        read = {n: self._fitted[n].arranged(whole[at]) for n, at in self.columns.items()}
         given = {n: read.pop(n) for n, at in self.columns.items() if at.startswith(_NEXT)}
-        rows = incoming.frames(read, read.pop("action"), given)
+        with _told_of(self._path, f"episode {number}: "):
+            rows = incoming.frames(read, read.pop("action"), given)
         told: dict[str, Any] = {"episode": number}
         task = self._tasks.get(int(whole["task_index"][0])) if "task_index" in whole else None
         return Arrived(rows, None, told if task is None else {**told, "task": task})
 
     def _found(self) -> tuple[Mapping[str, str], Mapping[str, str], Schema]:
-        """Return columns, what is left out, and the schema, as info.json describes them."""
+        """Return columns, what is left out, and the schema, as info.json describes them.
+
+        How each column is fitted is noted.
+        """
         columns, left = dict[str, str](), dict[str, str]()
         found = list[tuple[str, str, tuple[int, ...], str]]()
         for at, feature in self._info.features.items():
             if at in (*_PLACE, "timestamp"):
                 continue
-            name, kind, shape = _named(at), _kind(feature), _shape(feature)
-            why = incoming.refused(name, kind)
+            kind, shape = _kind(feature), _shape(feature)
+            one = pictures.fitted(_named(at), kind, shape, at)
+            name, why = one.name, incoming.refused(one.name, kind, one.shape)
             if feature.dtype == "image" and (len(shape) < 2 or shape[2:] not in ((), (3,))):
                 why = f"pictures of shape {shape} are not read"
             if at == f"{_NEXT}done":
@@ -133,11 +141,11 @@ class LeRobot:
             if why:
                 left[at] = why
             else:
-                columns[name] = at
-                found.append((name, kind, shape, at))
+                columns[name], self._fitted[name] = at, one
+                found.append((name, kind, one.shape, at))
         for name in ("episode_index", "frame_index"):
             if name not in self._info.features:
-                raise FormatError(f"{self._path}: has no feature {name}, which every one has.")
+                raise FormatError(f"there is no feature {name}, which every one has.")
         return columns, left, incoming.schema("lerobot", found)
 
     def _check_count(self) -> None:
@@ -148,6 +156,17 @@ class LeRobot:
                 f"{self._path}: its files have {total} frames, and meta/info.json says "
                 f"{self._info.total_frames}."
             )
+
+
+@contextmanager
+def _told_of(path: Path, what: str = "") -> Generator[None]:
+    """Begin the message of each FormatError with a path, and what of it is meant."""
+    try:
+        yield
+    except FormatError as error:
+        text = str(error)
+        named = text if text.startswith(str(path)) else f"{path}: {what}{text}"
+        raise FormatError(named) from None
 
 
 def _info(path: Path) -> _Info:

@@ -125,5 +125,7 @@ def _picture(one: object, column: Column) -> NDArray[np.uint8]:
                     "as a PNG of that mode first."
                 )
             return np.asarray(image)
+    except Image.UnidentifiedImageError:
+        raise FormatError(f"column {column.name!r}: a picture is no PNG.") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise FormatError(f"column {column.name!r}: a picture is damaged: {error}") from None

@@ -120,6 +120,18 @@ class Derived:
             "with the runs that its episodes come from."
         )
 
+    def missing(self, origin: int, count: int) -> str:
+        """Return why too few episodes of a run of origin can be followed to its log, or "".
+
+        Args:
+            origin: the place of that run in `heads`.
+            count: how many episodes of it the shards have.
+        """
+        wanted = sum(home == origin for home, _ in self.episodes)
+        if count >= wanted:
+            return ""
+        return f"{wanted - count} of its {wanted} episodes are missing, so none leads to its log."
+
     @cached_property
     def homes(self) -> list[Home]:
         """The runs of origin, each with proof of where its episodes stand.

@@ -285,7 +285,7 @@ class Folder:
                 for n in range(len(shard.reader)):
                     yield shard.reader.read(n)
             return
-        known = {int(shard.reader.header["shard"]): shard.reader for shard in self.shards()}
+        known = {shard.number: shard.reader for shard in self.shards()}
         for number, place, _ in self.stages.turns(sorted(known)):
             if place < len(known[number]):
                 yield known[number].read(place)
