@@ -6,6 +6,7 @@ Row t of ours holds observation t, the action taken *at* it, and the reward and 
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,6 +28,7 @@ _OWN = {  # Columns that every run has, and what they mean in one that was impor
     "step_idx": Column("step_idx", "int32", (), "place of the row in its episode", "1"),
     "episode_idx": Column("episode_idx", "int64", (), "number of the episode", "1"),
 }
+EXACT: Mapping[str, str] = MappingProxyType({})  # No column is lossy.
 _CLAIMS = {
     "charge": "an import charges nothing",
     "run": "it would name a run that did not make these rows",
@@ -45,6 +47,7 @@ class Incoming(Protocol):
         schema: the columns that it gives.
         columns: for each column where it is there; those that it lacks are not named.
         left_out: what is there and cannot be imported, and why.
+        lossy: columns that are not exactly what was recorded, and why.
         notes: what a user should know of the columns, sentences.
         mapping: what a user said of it, plain JSON; None if nobody needs to.
         hz: rows a second; None if nothing says so.
@@ -61,6 +64,8 @@ class Incoming(Protocol):
     def columns(self) -> Mapping[str, str]: ...  # noqa: D102
     @property
     def left_out(self) -> Mapping[str, str]: ...  # noqa: D102
+    @property
+    def lossy(self) -> Mapping[str, str]: ...  # noqa: D102
     @property
     def notes(self) -> Sequence[str]: ...  # noqa: D102
     @property

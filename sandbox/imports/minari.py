@@ -45,6 +45,7 @@ class Minari:
 
     mapping = None
     hz = None
+    lossy = incoming.EXACT
 
     def __init__(self, path: Path, mapping: Path | None) -> None:
         data = path / "data" if (path / "data").is_dir() else path

@@ -80,6 +80,8 @@ class Plain:
         FormatError: the file is not as the mapping says, or damaged.
     """
 
+    lossy = incoming.EXACT
+
     def __init__(self, path: Path, mapping: Path | None) -> None:
         if mapping is None:
             raise InvalidInputError(

@@ -27,6 +27,7 @@ class Swm:
 
     mapping = None
     hz = None
+    lossy = incoming.EXACT
 
     def __init__(self, path: Path, mapping: Path | None) -> None:
         self.name, self.files = path.stem, {path.name: path}

@@ -104,5 +104,6 @@ def _described(coming: Incoming, source: str, compression: str) -> Imported:
         episodes=coming.count,
         compression=compression,
         shard_episodes=SHARD_EPISODES,
+        lossy=dict(coming.lossy),
     )
     return replace(made, run=made.named())

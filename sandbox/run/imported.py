@@ -5,7 +5,7 @@ no charge, no log, no signature. Its header, its records and this file all say s
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -40,6 +40,7 @@ class _Said(BaseModel):
     episodes: Annotated[int, Field(ge=1, lt=2**31)]
     compression: Literal["zstd", "gzip", "none"]
     shard_episodes: Annotated[int, Field(ge=1, le=100_000)]
+    lossy: dict[str, str] = Field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Imported:
         episodes: number of episodes.
         compression: of pictures.
         shard_episodes: number of episodes in a shard.
+        lossy: columns that are not exactly what was recorded, and why.
     """
 
     run: str
@@ -71,11 +73,13 @@ class Imported:
     episodes: int
     compression: str
     shard_episodes: int
+    lossy: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def plain(self) -> dict[str, Any]:
-        """The plain JSON that `read` reads."""
-        return {"format": FORMAT, **asdict(self)}
+        """The plain JSON that `read` reads; `lossy` is there if a column is."""
+        told = asdict(self)
+        return {"format": FORMAT, **{k: v for k, v in told.items() if k != "lossy" or v}}
 
     def named(self) -> str:
         """Return the id that follows from the other attributes."""

@@ -35,6 +35,7 @@ def verify(folder: Folder, progress: Progress) -> Report:
             f"it {known.said}: nothing shows how its rows were made, and nothing can simulate them "
             "again. It was not verified."
         )
+    report.notes += [f"{name}: {why}." for name, why in known.lossy.items()]
     with report.about("identity"):
         _check_identity(folder, known, report)
     with report.about("shards"):

@@ -370,9 +370,7 @@ def damaged(folder: Path, harm: str) -> None:
     info, data = folder / "meta" / "info.json", folder / "data" / "chunk-000" / "file-000.parquet"
     told, table = json.loads(info.read_text()), parquet.read_table(data)
     place = table.schema.get_field_index("observation.images.main")
-    if harm == "film":
-        told["features"]["observation.images.main"]["dtype"] = "video"
-    elif harm == "size":
+    if harm == "size":
         told["features"]["observation.images.main"]["shape"] = [4, 5, 3]
     elif harm == "count":
         told["total_frames"] += 1
@@ -397,7 +395,6 @@ def damaged(folder: Path, harm: str) -> None:
 
 
 HARMS = {
-    "film": "is a film",
     "size": "a picture has",
     "count": "its files have",
     "old": "codebase_version",
@@ -424,8 +421,6 @@ def test_films_are_said_to_be_inexact_and_refused_where_they_cannot_be(tmp_path:
     run = write(tmp_path / "run", schema=coarse())
     done = sandbox.export(run, "lerobot", tmp_path / "film", video=True)
     assert done.notes == ("pixels as films: H.264 at CRF 18, 4:2:0: pixels are not exact.",)
-    with pytest.raises(sandbox.errors.SandboxError, match="is a film, which is not imported"):
-        sandbox.import_run(tmp_path / "film", "lerobot", tmp_path / "back")
     odd = write(tmp_path / "odd", schema=coarse(size=63))
     for path, to, said in ((odd, "lerobot", "an even height"), (run, "hf", "hf has no films")):
         with pytest.raises(sandbox.errors.SandboxError, match=said):
