@@ -10,7 +10,7 @@ import numpy as np
 from sandbox import api, files
 from sandbox.arguments import checked
 from sandbox.dataset.dataset import Dataset
-from sandbox.dataset.filters import Wanted
+from sandbox.dataset.filters import Choice, Wanted
 from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.evidence import keys
 from sandbox.evidence.note import SigningKey
@@ -150,11 +150,9 @@ def subset(
         InvalidInputError, UnknownNameError: as `Dataset`. Nothing was done.
         RunConflictError: the folder holds something else, or another process is writing it.
     """
-    asked: dict[str, Any] = {"split": split, "policy": policy, "scenario": scenario}
-    asked |= {"environment": environment, "success": success, "factors": factors}
-    chosen = Dataset(runs, **asked, where=where)
-    told = _plain({**asked, "where": where and "a function"})
-    return _derive(chosen, out, how or {"subset": told}, compression, key, progress)
+    asked = Choice(split, policy, scenario, environment, success, factors, where)
+    chosen = Dataset(runs, **vars(asked))
+    return _derive(chosen, out, how or {"subset": asked.plain}, compression, key, progress)
 
 
 @checked
@@ -388,13 +386,3 @@ def _pick(chosen: Dataset, number: int, folders: dict[Path, Folder]) -> Pick:
     shard = folder.shard(path)
     place = int(np.searchsorted(shard.reader.offsets, int(index.first[number])))
     return Pick(folder, shard, place)
-
-
-def _plain(value: Any) -> Any:
-    """Return a filter as plain JSON, without what is None."""
-    if isinstance(value, Mapping):
-        items = cast(Mapping[str, Any], value).items()
-        return {name: _plain(one) for name, one in items if one is not None}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in cast(Sequence[Any], value)]
-    return cast(Any, value).item() if isinstance(value, np.generic) else value

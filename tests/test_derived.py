@@ -1,12 +1,14 @@
 """Runs made of the episodes of others: subset, merge, split, recompress, with proof of each."""
 
+import inspect
 import json
 import os
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import h5py
 import numpy as np
@@ -15,6 +17,7 @@ from running import cli, content, recipe
 
 import sandbox
 from sandbox import digest, jsonfile
+from sandbox.dataset.filters import Choice
 from sandbox.errors import FormatError, InvalidInputError, RunConflictError, SandboxError
 from sandbox.evidence import keys, log, merkle
 from sandbox.evidence.parts import Part
@@ -422,3 +425,13 @@ def test_a_choice_that_is_none_is_one_line_and_nothing_is_written(
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("error:") == 1
     assert not (place / "few").exists()
+
+
+@pytest.mark.parametrize("chooses", [sandbox.Dataset, sandbox.Dataset.select, sandbox.subset])
+def test_whatever_chooses_episodes_takes_the_filters_of_a_choice(chooses: Any) -> None:
+    taken = inspect.signature(chooses, eval_str=True).parameters
+    for one in fields(Choice):
+        assert taken[one.name].default is None
+        assert taken[one.name].annotation == get_type_hints(Choice)[one.name], one.name
+    own = {"self", "path", "columns", "runs", "out", "how", "compression", "key", "progress"}
+    assert {*taken} - own == {one.name for one in fields(Choice)}

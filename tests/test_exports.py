@@ -543,7 +543,7 @@ def test_two_exports_to_one_path_do_not_meet(ramped: Path, tmp_path: Path) -> No
     fd = os.open(held, os.O_RDONLY)
     fcntl.flock(fd, fcntl.LOCK_EX)
     (held / "a.h5").write_bytes(b"theirs")
-    with pytest.raises(RunConflictError, match="another process exports there"):
+    with pytest.raises(RunConflictError, match="another process writes there"):
         sandbox.export(ramped, "swm", tmp_path / "a.h5")
     assert (held / "a.h5").read_bytes() == b"theirs"
     os.close(fd)

@@ -20,6 +20,7 @@ from running import cli, content, python
 import sandbox
 from sandbox import jsonfile
 from sandbox.errors import FormatError, InvalidInputError, RunConflictError, SandboxError
+from sandbox.exports.formats import rates
 from sandbox.run.folder import Folder
 from sandbox.run.imported import IMPORTED
 
@@ -134,7 +135,7 @@ def test_rows_that_have_what_was_received_on_arriving_stay(tmp_path: Path) -> No
 
 def test_a_reward_before_the_first_step_shows_misalignment(tmp_path: Path) -> None:
     text = MAP.replace("received: action", "received: arriving")
-    with pytest.raises(FormatError, match=r"a: episode 0: `reward\[0\]` is 1\.0"):
+    with pytest.raises(FormatError, match=r"a\.h5: episode 0: `reward\[0\]` is 1\.0"):
         sandbox.import_run(
             plain(tmp_path / "a.h5"), "hdf5", tmp_path / "run", mapping=mapped(tmp_path, text)
         )
@@ -164,7 +165,7 @@ def test_verify_finds_what_was_changed_since(imported: Path) -> None:
     edited(clean / IMPORTED, name="another")
     (clean / "log").write_text("0" * 64 + "\n")
     faults = sandbox.verify(clean).faults
-    for said in ("has digest", "names the run", "log: an imported run", "manifest.json: is not"):
+    for said in ("has digest", "names the run", "log: an imported run", "that the manifest names"):
         assert any(said in one for one in faults), (said, faults)
     (imported / "manifest.json").unlink()
     assert "not finished" in sandbox.verify(imported).faults[-1]
@@ -331,6 +332,26 @@ def text(path: Path, folder: Path) -> None:
     path.write_text("no HDF5")
 
 
+def empty(path: Path, folder: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        del file["seen/numbers"]
+        file["seen/numbers"] = np.zeros((78, 0), np.float32)
+
+
+def floats(path: Path, folder: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        pictures = file["seen/pictures"][:] / np.float32(255)
+        del file["seen/pictures"]
+        file["seen/pictures"] = pictures
+
+
+def turned(path: Path, folder: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        pictures = np.moveaxis(file["seen/pictures"][:], -1, 1)
+        del file["seen/pictures"]
+        file["seen/pictures"] = pictures
+
+
 HOSTILE = {
     external: "is a link to elsewhere",
     virtual: "is kept in other files",
@@ -342,6 +363,9 @@ HOSTILE = {
     long: "and its episodes 1",
     scattered: "has 78 rows, and its episodes 79",
     text: "cannot be read as HDF5",
+    empty: r"'seen/numbers' has rows of \(0,\), which have no values",
+    floats: r"rows are float32 \(4, 6, 3\)\. Store them so, or give it another name",
+    turned: r"rows are uint8 \(3, 4, 6\)\. Say `channels: first` in the mapping",
 }
 
 
@@ -363,6 +387,9 @@ WRONG = {
     "a charge": ("action: act", "action: act, charge: rew", "an import charges nothing"),
     "a name": ("pixels:", "'pix els':", "no column can have its name"),
     "a place": ("act,", "acts,", "there is no 'acts' in it"),
+    "a slow rate": ("hz: 20", "hz: 1e-320", "hz: must be at least 0.01, not 1e-320"),
+    "a fast rate": ("hz: 20", "hz: 1e300", "hz: must be at most 10000.0, not 1e.300"),
+    "channels": ("hz: 20", "channels: middle", "channels: must be 'first' or 'last'"),
     "a type": (
         "reward: rew",
         "terminated2: which, reward: seen/numbers",
@@ -412,6 +439,87 @@ def test_minari_with_jpeg_or_episodes_that_differ_is_refused(
                 file["episode_3/observations/pixels"] = kept
         with pytest.raises(FormatError, match=said):
             sandbox.import_run(path, "minari", tmp_path / f"{change}-run")
+
+
+def test_channels_are_put_last_and_floats_are_no_pictures(exported: Path, tmp_path: Path) -> None:
+    path = plain(tmp_path / "a.h5")
+    turned(path, tmp_path)
+    text = MAP.replace("hz: 20", "channels: first")
+    done = sandbox.import_run(path, "hdf5", tmp_path / "a", mapping=mapped(tmp_path, text))
+    data = sandbox.Dataset(done.path)
+    assert data.schema["pixels"].shape == (4, 6, 3)
+    assert data.rows(2)["pixels"][:, 1, 5, 2].tolist() == [*range(20)]
+    tall = plain(tmp_path / "tall.h5", **{"seen/pictures": np.zeros((78, 7, 6, 3), np.uint8)})
+    with pytest.raises(FormatError, match="Leave out `channels: first` in the mapping"):
+        sandbox.import_run(tall, "hdf5", tmp_path / "tall", mapping=mapped(tmp_path, text))
+    minari = shutil.copytree(exported / "ramp-v0", tmp_path / "b-v0")
+    with h5py.File(minari / "data" / "main_data.hdf5", "r+") as file:
+        for n, group in enumerate(file.values()):
+            pictures = group["observations"].pop("pixels")[:]
+            group["observations/pixels"] = np.moveaxis(pictures, -1, 1)
+            group["observations/pixels.grey"] = pictures[..., :1]
+            group["observations/pixels.real"] = pictures.astype(np.float32) + n
+    found = sandbox.import_run(minari, "minari", tmp_path / "b")
+    back, there = sandbox.Dataset(found.path), sandbox.Dataset(tmp_path / "a")
+    for n in range(7):
+        ours = back.rows(n)
+        assert ours["pixels"].shape[1:] == (4, 6, 3)
+        assert ours["pixels"][:, 0, 0].tolist() == [[t + 1, t + 2, t + 3] for t in range(LONG[n])]
+        assert np.array_equal(ours["pixels.grey"], ours["pixels"][..., 0])
+        assert ours["pixels_values.real"].dtype == np.float32
+    assert len(there) == 7
+    assert found.notes[0].endswith("has channels first; pixels has them last.")
+    assert "no picture here; it is kept as pixels_values.real" in found.notes[1]
+    seen = cli("preview", found.path, "--episodes", "2", "--out", tmp_path / "seen")
+    assert seen.returncode == 0, seen.stderr
+
+
+def test_an_import_without_pictures_has_no_preview_and_says_why(tmp_path: Path) -> None:
+    text = MAP.replace("pixels:", "frames:")
+    path = plain(tmp_path / "a.h5")
+    run = sandbox.import_run(path, "hdf5", tmp_path / "a", mapping=mapped(tmp_path, text)).path
+    for options, said in (((), "it has no pictures"), (("--columns", "depth"), "other pictures")):
+        done = cli("preview", run, *options, "--out", tmp_path / "seen")
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert "imported from hdf5 (a)" in done.stderr
+    assert not (tmp_path / "seen").exists()
+
+
+def test_an_import_that_fails_leaves_nothing_but_what_was_whole_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sandbox.imports.take.SHARD_EPISODES", 2)
+    good, bad = plain(tmp_path / "a.h5"), plain(tmp_path / "b.h5")
+    with h5py.File(bad, "r+") as file:
+        file["act"][-3] = np.nan
+    mapping, out = mapped(tmp_path), tmp_path / "run"
+    (tmp_path / "mine").mkdir()
+    for place in (out, tmp_path / "mine"):
+        with pytest.raises(FormatError, match=r"b\.h5: episode 6: .* Nothing was kept\."):
+            sandbox.import_run(bad, "hdf5", place, mapping=mapping)
+    assert not out.exists()
+    assert [one.name for one in (tmp_path / "mine").iterdir() if one.name != ".lock"] == []
+    sandbox.import_run(good, "hdf5", out, mapping=mapping)
+    shard, before = out / "shards" / "shard-00000.h5", content(out)
+    shard.write_bytes(shard.read_bytes()[:-9])
+    with pytest.raises(FormatError, match="shard-00000") as error:
+        sandbox.import_run(good, "hdf5", out, mapping=mapping)
+    assert "Nothing was kept" not in str(error.value)
+    assert {*content(out)} == {*before}
+
+
+def test_a_shard_says_how_many_rows_a_second_were_imported(tmp_path: Path) -> None:
+    path, runs = plain(tmp_path / "a.h5"), dict[str, Path]()
+    for hz in ("20", "29.97", "0.25", "null"):
+        text = MAP.replace("hz: 20", f"hz: {hz}")
+        mapping = mapped(tmp_path, text)
+        runs[hz] = sandbox.import_run(path, "hdf5", tmp_path / hz, mapping=mapping).path
+    assert rates(sandbox.Dataset(runs["20"])) == {"imported/a": {20.0}}
+    assert rates(sandbox.Dataset(runs["29.97"] / "shards" / "shard-00000.h5")) == {
+        "imported/a": {29.97}
+    }
+    assert rates(sandbox.Dataset([runs["0.25"], runs["null"]])) == {"imported/a": {0.25, None}}
 
 
 def test_a_full_disk_keeps_what_was_kept(exported: Path, tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ import sandbox
 from sandbox.cli import show
 from sandbox.errors import MOST_CHARACTERS, SandboxError, UnknownNameError
 from sandbox.ledger import Ledger
-from sandbox.report.coverage import Coverage, draw
+from sandbox.report.coverage import Coverage, Part
+from sandbox.report.coverage_picture import draw
 from sandbox.verification.prove import Proof
 from sandbox.verification.report import Report
 
@@ -349,9 +350,8 @@ def test_what_a_stranger_wrote_controls_no_terminal(capsys: pytest.CaptureFixtur
     facts = {"path": bad, "episodes": 1, "environments": [bad], "rows": 1, "shards": 1}
     facts |= {"bytes": 1, "raw_bytes": 1, "charge_micro": 1, "columns": [column]}
     show.summary({**facts, "policies": [{**policy, "charge_micro": 1}]})
-    show.coverage(
-        Coverage(bad, policies=[policy], warnings=[bad], moved={bad: 1.0}, events={bad: 1})
-    )
+    part = Part(bad, policies=[policy], warnings=[bad], moved={bad: 1.0}, events={bad: 1})
+    show.coverage(Coverage([part]))
     show.proof(Proof(shown=[bad], notes=[bad], faults=[bad]))
     show.report(Report(checked=[bad], notes=[bad], faults=[bad]))
     show.table(bad, [{bad: [bad]}])
@@ -364,5 +364,7 @@ def test_what_a_stranger_wrote_controls_no_terminal(capsys: pytest.CaptureFixtur
 def test_a_picture_of_a_coverage_has_any_name(tmp_path: Path) -> None:
     names = ("\x1b[31m", "$x^{$", "\u4e2d\u6587", "x" * 10_000)
     policies = [{"policy": name, "success": 1.0, "mean_return": 1.0} for name in names]
-    draw(Coverage("billiards", policies=policies), tmp_path / "cover.png")
-    assert (tmp_path / "cover.png").stat().st_size
+    part = Part("billiards", scenario="$x^{$.yaml", episodes=1, policies=policies)
+    for n, parts in enumerate(([part], [part, part])):
+        draw(Coverage(parts), tmp_path / f"{n}.png")
+        assert (tmp_path / f"{n}.png").stat().st_size

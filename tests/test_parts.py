@@ -207,6 +207,9 @@ def test_it_is_extended_part_by_part_and_a_subset_keeps_its_proofs(
     keeping.subset(tmp_path / "run", tmp_path / "balls", environment="billiards")
     report = sandbox.verify(tmp_path / "balls")
     assert (report.faults, report.replayed) == ([], report.episodes)
+    (world,) = sandbox.open_run(tmp_path / "balls").identities
+    assert world.recipe.environment == "billiards"
+    assert "push_t" not in (tmp_path / "balls" / "README.md").read_text()
 
 
 def test_what_needs_one_world_says_so(mixed_run: Path, tmp_path: Path) -> None:
@@ -302,6 +305,7 @@ def test_the_commands_show_a_run_of_parts(tmp_path: Path) -> None:
         ("inspect", run): "push_t",
         ("preview", run): "contact_sheet.png",
         ("doctor", run): "",
+        ("coverage", run): "push_t (short_push_t): 3 episodes",
     }
     for command, text in said.items():
         told = cli(*command)

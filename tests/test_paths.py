@@ -87,14 +87,14 @@ def test_public_functions_take_text_paths_and_a_tilde_alike(
 def test_whatever_takes_a_path_takes_text_too() -> None:
     """By their annotations: what is offered to others never wants a Path alone."""
     from sandbox import document, files, jsonfile
-    from sandbox.report import coverage, gallery, preview, reference
+    from sandbox.report import coverage_picture, gallery, preview, reference
     from sandbox.run import folder, run
     from sandbox.trajectory import ShardReader, ShardWriter, shards
 
     offered: list[Any] = [getattr(sandbox, name) for name in sandbox.__all__]
     offered += [Ledger, recover, folder.Folder, run.Run, ShardReader, ShardWriter, shards]
     offered += [document.read, jsonfile.read, jsonfile.write, files.place]
-    offered += [coverage.draw, gallery.gallery, preview.preview, reference.write]
+    offered += [coverage_picture.draw, gallery.gallery, preview.preview, reference.write]
     for one in offered:
         for name, parameter in inspect.signature(one).parameters.items():
             said = str(parameter.annotation)

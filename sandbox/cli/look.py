@@ -109,13 +109,14 @@ def coverage(
     trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
-    """Measure what a run covers of its world, and warn if little moves or seeds repeat."""
+    """Measure what a run covers of its worlds, and warn if little moves or seeds repeat."""
     from sandbox import api, outputs
     from sandbox.cli import show
     from sandbox.report import coverage as covering
+    from sandbox.report import coverage_picture as drawing
 
     picture = out or run / "coverage.png"
-    covering.ending(picture)
+    drawing.ending(picture)
     if not as_json:  # Before the work, and not after it.
         outputs.check(picture, "coverage")
     found = covering.measure(
@@ -124,7 +125,7 @@ def coverage(
     if as_json:
         print(json.dumps(covering.plain(found)))
         return
-    covering.draw(found, picture)
+    drawing.draw(found, picture)
     show.coverage(found)
     show.paths("Picture", [picture])
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sandbox.imports.take import ImportedRun
     from sandbox.publishing import Published
     from sandbox.repairing import Repaired
-    from sandbox.report.coverage import Coverage
+    from sandbox.report.coverage import Coverage, Part
     from sandbox.report.difference import Difference
     from sandbox.run.bill import Bill, Quote
     from sandbox.run.recipe import Recipe
@@ -220,6 +220,8 @@ def imported(found: "ImportedRun", source: str) -> None:
     """Print what an import holds, what it leaves out, and that it proves nothing."""
     note(f"{found.path}: {found.episodes:,} episodes, {found.rows:,} rows, imported from {source}.")
     note(f"Columns: {', '.join(f'{n} from {at}' for n, at in found.columns.items())}.")
+    for text in found.notes:
+        note(f"Note: {text}")
     _left_out(found.left_out)
     note("Nothing shows how these rows were made: they cannot be verified, and were not charged.")
 
@@ -296,9 +298,18 @@ def refunded(facts: Mapping[str, Any]) -> None:
 
 
 def coverage(found: "Coverage") -> None:
-    """Print what a run covers, and what of that trains badly."""
-    note(f"{found.environment}: {found.episodes:,} episodes, {found.rows:,} rows.")
-    cells = found.occupancy
+    """Print what a run covers, part by part, and what of that trains badly."""
+    if len(found.parts) > 1:
+        note(f"{len(found.parts)} parts: {found.episodes:,} episodes, {found.rows:,} rows.")
+    for part in found.parts:
+        _covered(part)
+    _warned(found.warnings)
+
+
+def _covered(part: "Part") -> None:
+    """Print what the episodes of one environment and scenario cover."""
+    note(f"{part.title}.")
+    cells = part.occupancy
     table(
         "What moves",
         [
@@ -307,11 +318,11 @@ def coverage(found: "Coverage") -> None:
                 "moves in episodes": f"{share:.0%}",
                 "cells visited": _share(cells, name),
             }
-            for name, share in found.moved.items()
+            for name, share in part.moved.items()
         ],
     )
-    if found.events:
-        rows = [{"event": name, "rows": f"{share:.1%}"} for name, share in found.events.items()]
+    if part.events:
+        rows = [{"event": name, "rows": f"{share:.1%}"} for name, share in part.events.items()]
         table("Events", rows)
     rows = [
         {
@@ -320,10 +331,14 @@ def coverage(found: "Coverage") -> None:
             "success": f"{p['success']:.0%}",
             "mean return": f"{p['mean_return']:.2f}",
         }
-        for p in found.policies
+        for p in part.policies
     ]
     table("Policies", rows)
-    for text in found.warnings:
+    _warned(part.warnings)
+
+
+def _warned(texts: Sequence[str]) -> None:
+    for text in texts:
         OUT.print(f"[yellow]warning:[/] {_plain(text)}", soft_wrap=True)
 
 

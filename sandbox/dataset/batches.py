@@ -19,7 +19,7 @@ from sandbox.dataset.dataset import Dataset
 from sandbox.dataset.index import Places, Starts, is_count
 from sandbox.dataset.order import Order, Share
 from sandbox.dataset.prefetch import ahead
-from sandbox.dataset.tensors import Tensors, chosen
+from sandbox.dataset.tensors import Tensors, checked_context, chosen, mask
 from sandbox.errors import InvalidInputError, shown
 
 _MOST = 1 << 63  # Of a seed, or an epoch.
@@ -105,11 +105,8 @@ class Batches(data.IterableDataset[dict[str, Tensor]]):
         rows = length + context
         self.convention = None if convention is None else fitting(convention, rows, frameskip)
         needs = () if self.convention is None else self.convention.needs
-        self.columns = chosen(with_needs(columns, needs), dataset.schema)
-        if (pad or context) and MASK in columns:
-            raise InvalidInputError(
-                f"column {MASK!r}: `pad` and `context` add one of this name; leave one out."
-            )
+        masked = bool(pad or context)
+        self.columns = chosen(with_needs(columns, needs), dataset.schema, masked=masked)
         self._kept, self._pin = (cache, cache_gb), pin_memory
         self._share = Share(int(rank), int(world_size), int(batch), drop_last)
         self._order = Order(0, int(seed), 0, bool(shuffle))
@@ -261,9 +258,7 @@ class Batches(data.IterableDataset[dict[str, Tensor]]):
         """Return a batch of these windows."""
         batch = tensors.read(places)
         if self.pad or self.context:
-            given = -(-places.rows // self.frameskip)
-            row = np.arange(self.context + self.length) - places.lead[:, None]
-            batch[MASK] = torch.from_numpy((row >= 0) & (row < given[:, None]))  # pyright: ignore[reportUnknownMemberType]
+            batch[MASK] = mask(places, self.context, self.length, self.frameskip)
         return batch if self.convention is None else self.convention.arrange(batch)
 
     def _named(self) -> str:
@@ -278,14 +273,13 @@ class Batches(data.IterableDataset[dict[str, Tensor]]):
 
 def _checked_context(context: int, convention: str | None) -> int:
     """Return the rows of a context; InvalidInputError if it is none, or the convention has none."""
-    if not is_count(context, 0):
-        raise InvalidInputError(f"context {shown(context)}: give a whole number from 0 on.")
-    if context and convention == "transitions":
+    found = checked_context(context)
+    if found and convention == "transitions":
         raise InvalidInputError(
             "context with the convention 'transitions': it would give transitions several times; "
             "leave it out."
         )
-    return int(context)
+    return found
 
 
 def _check(

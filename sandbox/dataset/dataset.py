@@ -9,9 +9,9 @@ from typing import Any, Literal, Self, overload
 import numpy as np
 
 from sandbox import files
-from sandbox.dataset import filters, halves, index_file, places
+from sandbox.dataset import halves, index_file, places
 from sandbox.dataset.facts import NONE, Facts
-from sandbox.dataset.filters import Texts, Wanted
+from sandbox.dataset.filters import Choice, Wanted
 from sandbox.dataset.index import I64, Index
 from sandbox.dataset.overlap import overlap
 from sandbox.dataset.statistics import Statistics, statistics
@@ -23,12 +23,6 @@ from sandbox.trajectory.episode import VARIATION
 from sandbox.trajectory.shard import PART
 
 Columns = Literal["same", "common"]
-Asked = tuple[  # One choice of episodes: texts, success, factors, where.
-    Mapping[str, Texts | None],
-    bool | None,
-    Mapping[str, Wanted] | None,
-    Callable[[Record], bool] | None,
-]
 Twins = Literal["refuse", "name", "skip"]
 _OPEN = 16  # Shards that a dataset keeps open, with their records.
 _NAMED = 5  # Episodes that a message names.
@@ -89,9 +83,9 @@ class Dataset:
         if not len(self._every.facts):
             raise InvalidInputError(f"{self.name}: holds no episode yet; generate some.")
         _refuse_copies(self._every)
-        texts = {"split": split, "policy": policy, "scenario": scenario, "environment": environment}
-        self._asked: tuple[Asked, ...] | None = ()
-        self._choose(np.arange(len(self._every.facts)), texts, success, factors, where)
+        asked = Choice(split, policy, scenario, environment, success, factors, where)
+        self._asked: tuple[Choice, ...] | None = ()
+        self._choose(np.arange(len(self._every.facts)), asked)
 
     def select(
         self,
@@ -105,9 +99,9 @@ class Dataset:
         where: Callable[[Record], bool] | None = None,
     ) -> Self:
         """Return a dataset of those episodes that have all that is asked for, as `Dataset` does."""
-        texts = {"split": split, "policy": policy, "scenario": scenario, "environment": environment}
+        asked = Choice(split, policy, scenario, environment, success, factors, where)
         made = self._part(self._chosen)
-        made._choose(self._chosen, texts, success, factors, where)
+        made._choose(self._chosen, asked)
         return made
 
     def refresh(self) -> Self:
@@ -131,7 +125,7 @@ class Dataset:
         _refuse_copies(made._every)
         made._asked, chosen = (), np.arange(len(made._every.facts))
         for asked in self._asked:
-            made._choose(chosen, *asked)
+            made._choose(chosen, asked)
             chosen = made._chosen
         before = made._numbers(self._every, self._chosen, self.name)
         made._keep(np.append(before, chosen[~np.isin(chosen, before)]), self._columns)
@@ -268,23 +262,16 @@ class Dataset:
 
     def __getstate__(self) -> dict[str, Any]:
         asked = self._asked  # Most functions cannot be pickled.
-        named = asked if asked is None or all(where is None for *_, where in asked) else None
+        named = asked if asked is None or all(one.where is None for one in asked) else None
         return {**self.__dict__, "_readers": {}, "_asked": named}
 
-    def _choose(
-        self,
-        chosen: I64,
-        texts: Mapping[str, Texts | None],
-        success: bool | None,
-        factors: Mapping[str, Wanted] | None,
-        where: Callable[[Record], bool] | None,
-    ) -> None:
+    def _choose(self, chosen: I64, asked: Choice) -> None:
         """Keep the episodes of `chosen` that have all that is asked for, and note it."""
         if self._asked is not None:
-            self._asked = (*self._asked, (texts, success, factors, where))
-        if any(text is not None for text in texts.values()) or success is not None or factors:
-            known = self._every.facts.take(chosen)
-            chosen = chosen[filters.matching(known, texts, success, factors, self.name)]
+            self._asked = (*self._asked, asked)
+        if asked.asks:
+            chosen = chosen[asked.matching(self._every.facts.take(chosen), self.name)]
+        where = asked.where
         self._keep(chosen, self._columns if where is None else "common")
         if where is not None:
             if not callable(where):

@@ -1,7 +1,8 @@
 """Which episodes have the split, the policy or the factors that are asked for."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -10,54 +11,95 @@ from numpy.typing import NDArray
 from sandbox import content
 from sandbox.dataset.facts import Facts
 from sandbox.errors import InvalidInputError, UnknownNameError, shown
+from sandbox.run.record import Record
 from sandbox.scenario import factors as values
 
 Texts = str | Sequence[str]
 Number = float | tuple[float, float]
 Wanted = Number | str | Sequence[Number | str]
 Mask = NDArray[np.bool_]
+_TEXTS = ("split", "policy", "scenario", "environment")  # What is chosen by a text.
 _PLAIN = values.Color("black")  # Reads colours.
 
 
-def matching(
-    facts: Facts,
-    texts: Mapping[str, Texts | None],
-    success: bool | None,
-    factors: Mapping[str, Wanted] | None,
-    where: str,
-) -> Mask:
-    """Return which episodes have everything that is asked for, (episodes,).
+@dataclass(frozen=True)
+class Choice:
+    """Which episodes are wanted: those that have all that is asked for; None asks for nothing.
 
-    Args:
-        facts: what is known of the episodes.
-        texts: names of columns of TEXTS to one text or several; None is any.
-        success: whether the task is done at the end; None is either.
+    What takes filters as arguments (`Dataset`, `Dataset.select`, `sandbox.subset`) takes these.
+
+    Attributes:
+        split: the split of an episode, or several.
+        policy: its policy, or several.
+        scenario: its scenario, or several.
+        environment: its environment, or several.
+        success: whether its task is done at the end.
         factors: names of factors to a value, a range (from, to) with both ends, or several.
-        where: what errors call the dataset.
-
-    Raises:
-        InvalidInputError: a value has another type, or no episode is left.
-        UnknownNameError: no episode has such a text or factor.
+        where: a function that returns whether it wants an episode, by its Record.
     """
-    asked = {name: value for name, value in texts.items() if value is not None}
-    kept = np.ones(len(facts), np.bool_)
-    for name, value in asked.items():
-        kept &= _with_text(facts, name, value, where)
-    if success is not None:
-        if not isinstance(cast(object, success), bool | np.bool_):
-            raise InvalidInputError(f"success {shown(success)}: give True, False or None.")
-        kept &= facts.columns["success"] == int(success)
-        asked["success"] = str(bool(success))
-    for name, value in _mapping(factors).items():
-        kept &= _with_factor(facts, name, value)
-    if not kept.any():
-        said = ", ".join(
-            f"{key} {shown(value)}" for key, value in (asked | _mapping(factors)).items()
-        )
-        raise InvalidInputError(
-            f"{where}: none of {len(facts)} episodes has {said:.300}; ask for less, or generate it."
-        )
-    return kept
+
+    split: Texts | None = None
+    policy: Texts | None = None
+    scenario: Texts | None = None
+    environment: Texts | None = None
+    success: bool | None = None
+    factors: Mapping[str, Wanted] | None = None
+    where: Callable[[Record], bool] | None = None
+
+    @property
+    def asks(self) -> bool:
+        """Whether anything is asked for besides `where`, which reads records."""
+        texts = any(value is not None for value in self._texts().values())
+        return texts or self.success is not None or bool(self.factors)
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """What is asked for as plain JSON; of a function, that there is one."""
+        return _plain({**vars(self), "where": self.where and "a function"})
+
+    def matching(self, facts: Facts, named: str) -> Mask:
+        """Return which episodes have everything that is asked for, (episodes,), but for `where`.
+
+        Args:
+            facts: what is known of the episodes.
+            named: what errors call the dataset.
+
+        Raises:
+            InvalidInputError: a value has another type, or no episode is left.
+            UnknownNameError: no episode has such a text or factor.
+        """
+        asked = {name: value for name, value in self._texts().items() if value is not None}
+        kept = np.ones(len(facts), np.bool_)
+        for name, value in asked.items():
+            kept &= _with_text(facts, name, value, named)
+        success, factors = self.success, _mapping(self.factors)
+        if success is not None:
+            if not isinstance(cast(object, success), bool | np.bool_):
+                raise InvalidInputError(f"success {shown(success)}: give True, False or None.")
+            kept &= facts.columns["success"] == int(success)
+            asked["success"] = str(bool(success))
+        for name, value in factors.items():
+            kept &= _with_factor(facts, name, value)
+        if not kept.any():
+            said = ", ".join(f"{key} {shown(value)}" for key, value in (asked | factors).items())
+            raise InvalidInputError(
+                f"{named}: none of {len(facts)} episodes has {said:.300}; ask for less, or "
+                "generate it."
+            )
+        return kept
+
+    def _texts(self) -> dict[str, Texts | None]:
+        return {name: getattr(self, name) for name in _TEXTS}
+
+
+def _plain(value: Any) -> Any:
+    """Return a filter as plain JSON, without what is None."""
+    if isinstance(value, Mapping):
+        items = cast(Mapping[str, Any], value).items()
+        return {name: _plain(one) for name, one in items if one is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in cast(Sequence[Any], value)]
+    return cast(Any, value).item() if isinstance(value, np.generic) else value
 
 
 def _mapping(factors: Any) -> dict[str, Any]:

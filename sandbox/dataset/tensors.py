@@ -11,8 +11,9 @@ from torch import Tensor
 from sandbox.dataset import shared
 from sandbox.dataset.buffers import Buffers
 from sandbox.dataset.cache import Cache
+from sandbox.dataset.conventions import MASK
 from sandbox.dataset.decoded import final_shape
-from sandbox.dataset.index import Index, Places
+from sandbox.dataset.index import Index, Places, is_count
 from sandbox.dataset.reading import Reading, Wanted
 from sandbox.errors import InvalidInputError, shown
 from sandbox.trajectory import Column, Schema
@@ -81,14 +82,47 @@ class Tensors:
         return torch.from_numpy(values)  # pyright: ignore[reportUnknownMemberType]
 
 
-def chosen(columns: Sequence[str], schema: Schema) -> tuple[Column, ...]:
+def mask(places: Places, context: int, length: int, frameskip: int = 1) -> Tensor:
+    """Return which rows of windows, and of their contexts, are of an episode and not padded.
+
+    Args:
+        places: the windows.
+        context: rows before each.
+        length: rows of a window.
+        frameskip: how far apart the rows lie.
+
+    Returns:
+        Bool (windows, context + length).
+    """
+    given = -(-places.rows // frameskip)
+    row = np.arange(context + length) - places.lead[:, None]
+    return torch.from_numpy((row >= 0) & (row < given[:, None]))  # pyright: ignore[reportUnknownMemberType]
+
+
+def chosen(columns: Sequence[str], schema: Schema, *, masked: bool = False) -> tuple[Column, ...]:
     """Return the columns of these names.
 
+    Args:
+        columns: the names.
+        schema: the columns that there are.
+        masked: whether a mask stands beside them.
+
     Raises:
-        InvalidInputError: it is no list of names.
+        InvalidInputError: it is no list of names, or one is the mask's.
         UnknownNameError: there is no such column.
     """
     given: Any = columns
     if isinstance(given, str) or not isinstance(given, Sequence) or not given:
         raise InvalidInputError(f"columns {shown(columns)}: give a list of at least one column.")
+    if masked and MASK in columns:
+        raise InvalidInputError(
+            f"column {MASK!r}: `pad` and `context` add one of this name; leave one out."
+        )
     return tuple(schema[name] for name in columns)
+
+
+def checked_context(context: int) -> int:
+    """Return the number of rows of a context; InvalidInputError if it is none."""
+    if not is_count(context, 0):
+        raise InvalidInputError(f"context {shown(context)}: give a whole number from 0 on.")
+    return int(context)

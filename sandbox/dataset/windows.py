@@ -10,9 +10,10 @@ from torch.utils import data
 from torch.utils.data._utils import collate as torch_collate
 
 from sandbox.dataset.cache import MOST_GB, Cache
+from sandbox.dataset.conventions import MASK
 from sandbox.dataset.dataset import Dataset
 from sandbox.dataset.index import Starts
-from sandbox.dataset.tensors import Tensors, chosen
+from sandbox.dataset.tensors import Tensors, checked_context, chosen, mask
 
 
 class Windows(data.Dataset[dict[str, Tensor]]):
@@ -35,6 +36,10 @@ class Windows(data.Dataset[dict[str, Tensor]]):
         length: rows of a window.
         columns: names of the columns, in the order of the dict.
         stride: rows between the starts of neighbouring windows of an episode.
+        context: rows before each window that are given with it: history of a planner, burn-in of a
+            recurrent state. Windows are the same ones as without; each tensor is (context +
+            length, ...), and those that begin an episode have zeros where it has no rows. `mask`,
+            bool (context + length,), is then in each dict: true where there is a row.
         cache: where decoded rows are kept: "ram", "disk" (`$SANDBOX_HOME/cache`), or a folder. Each
             episode is decoded once, in a thread, and checked against its digest. Processes that
             are spawned do not see what is in "ram".
@@ -43,8 +48,8 @@ class Windows(data.Dataset[dict[str, Tensor]]):
     Raises:
         FormatError: the files cannot be read, or have different columns.
         UnknownNameError: there is no such column.
-        InvalidInputError: `length` or `stride` below 1, no episode is long enough, or the cache is
-            too large.
+        InvalidInputError: `length` or `stride` below 1, `context` below 0, no episode is long
+            enough, or the cache is too large.
     """
 
     def __init__(
@@ -54,15 +59,18 @@ class Windows(data.Dataset[dict[str, Tensor]]):
         columns: Sequence[str] = ("pixels", "action", "reward"),
         stride: int = 1,
         *,
+        context: int = 0,
         cache: str | Path | None = None,
         cache_gb: float = MOST_GB,
     ) -> None:
         dataset = path if isinstance(path, Dataset) else Dataset(path)
         self.length, self.stride = length, stride
-        self.columns = chosen(columns, dataset.schema)
-        self._starts = Starts(dataset.index, length, stride, dataset.name)
+        self.context = checked_context(context)
+        self.columns = chosen(columns, dataset.schema, masked=self.context > 0)
+        self._starts = Starts(dataset.index, length, stride, dataset.name, context=self.context)
         self._cache = None if cache is None else Cache(dataset, self.columns, cache, cache_gb)
-        self._tensors = Tensors(dataset.index, self.columns, length, cache=self._cache)
+        rows = self.context + length
+        self._tensors = Tensors(dataset.index, self.columns, rows, cache=self._cache)
 
     def __len__(self) -> int:
         """Return the number of windows."""
@@ -76,7 +84,10 @@ class Windows(data.Dataset[dict[str, Tensor]]):
         """Return several windows, read in the order in which they lie on disk."""
         if not len(indices):
             return []
-        whole = self._tensors.read(self._starts.places(indices))
+        places = self._starts.places(indices)
+        whole = self._tensors.read(places)
+        if self.context:
+            whole[MASK] = mask(places, self.context, self.length)
         parts = zip(*(tensor.unbind() for tensor in whole.values()), strict=True)
         return [Window(whole, place, given) for place, given in enumerate(parts)]
 

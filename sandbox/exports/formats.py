@@ -5,8 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import numpy as np
+
+from sandbox import catalogue
 from sandbox.dataset.dataset import Dataset
 from sandbox.dataset.facts import COLOR, FACTOR, NONE, TEXTS, WHOLE
+from sandbox.run.imported import ENVIRONMENT, rate
 from sandbox.trajectory import Rows, Schema
 
 Kind = Literal["copy", "view"]
@@ -179,3 +183,21 @@ def about(dataset: Dataset, number: int) -> dict[str, Any]:
             color = f"{kind}." == COLOR
             factors[factor] = list(int(value).to_bytes(3, "big")) if color else value
     return {**found, "factors": factors} if factors else found
+
+
+def rates(dataset: Dataset) -> dict[str, set[float | None]]:
+    """Return the rows a second of each environment, and of what was imported; None: unknown.
+
+    What was imported says it in its records, of which one of each shard is read.
+    """
+    facts, found = dataset.facts, dict[str, set[float | None]]()
+    codes = facts.columns["environment"]
+    kinds = np.stack([codes, dataset.index.shard], axis=1)
+    for number in np.unique(kinds, axis=0, return_index=True)[1].tolist():
+        code = int(codes[number])
+        name = "" if code == NONE else facts.names["environment"][code]
+        if name.startswith(ENVIRONMENT):
+            found.setdefault(name, set()).add(rate(dataset.record(number)))
+        elif name and name not in found:
+            found[name] = {catalogue.control_hz(name)}
+    return found

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sandbox import catalogue, durable
+from sandbox import durable
 from sandbox.errors import InvalidInputError
 from sandbox.exports import columns as known
 from sandbox.exports import film, parquet
 from sandbox.exports.film import Film
-from sandbox.exports.formats import Job, Kind, Plan, about
+from sandbox.exports.formats import Job, Kind, Plan, about, rates
 from sandbox.exports.moments import Moments
 from sandbox.exports.pieces import Piece, Told, by_size
 from sandbox.trajectory import Column, Rows, Schema
@@ -243,19 +243,25 @@ def _frames(
 
 
 def _rate(job: Job) -> int:
-    """Return the frames a second, which all episodes share: 1 if no environment is known.
+    """Return the frames a second, which all episodes share: 1 if nothing says so.
 
     Raises:
-        InvalidInputError: there are several rates.
+        InvalidInputError: there are several rates, or one that the format cannot say.
     """
-    names = [*job.dataset.facts.texts("environment")]
-    rates = {round(catalogue.control_hz(name) or 1) for name in names} or {1}
-    if len(rates) > 1:
+    known = rates(job.dataset)
+    found = {1.0 if one is None else one for several in known.values() for one in several} or {1.0}
+    whole = {round(one) for one in found}
+    if len(whole) > 1:
         raise InvalidInputError(
-            f"lerobot has one rate of frames, and those of {', '.join(names)} differ; export one "
+            f"lerobot has one rate of frames, and those of {', '.join(known)} differ; export one "
             "environment."
         )
-    return rates.pop()
+    if 0 in whole:
+        raise InvalidInputError(
+            f"lerobot counts whole frames a second, and there are {min(found):g}; export to "
+            "another format."
+        )
+    return whole.pop()
 
 
 class _File:

@@ -14,7 +14,8 @@ IMAGES = "observation.images"  # What LeRobot calls pictures, by camera.
 def is_image(column: Column) -> bool:
     """Return whether a column is of pictures that PNG holds without loss."""
     named = column.is_picture or column.name.startswith(f"{IMAGES}.")
-    return column.dtype == "uint8" and named and column.shape[2:] in ((), (3,))
+    seen = len(column.shape) > 1 and column.shape[2:] in ((), (3,))
+    return column.dtype == "uint8" and named and seen
 
 
 def feature(column: Column) -> dict[str, Any]:

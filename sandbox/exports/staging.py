@@ -54,9 +54,9 @@ def staged(out: Path, own: str = "", same: str = "") -> Generator[Path]:
                 if not kept:
                     shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
-        rest = "then export again"
+        rest = "then run the same command again"
         if same:
-            rest = f"then export again, which goes on with {out.parent / _hidden(out)}"
+            rest = f"{rest}, which goes on with {out.parent / _hidden(out)}"
         raise SandboxError(
             f"{out}: cannot be written: {error.strerror or one_line(error)}. Nothing is there; "
             f"make room or name another place, {rest}."
@@ -110,7 +110,7 @@ def _alone(folder: Path, out: Path) -> Generator[None]:
             held = False
         if not held:
             raise RunConflictError(
-                f"{out}: another process exports there. Wait for it, or name another path."
+                f"{out}: another process writes there. Wait for it, or name another path."
             )
         yield
     finally:

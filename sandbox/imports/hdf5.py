@@ -111,6 +111,8 @@ class Source:
         one = self._at(place)
         if not isinstance(one, h5py.Dataset) or not one.shape:
             raise FormatError(f"{place!r} is no array.")
+        if 0 in one.shape[1:]:
+            raise FormatError(f"{place!r} has rows of {one.shape[1:]}, which have no values.")
         made = untrusted.stored(one, repr(place))
         if made.stored() < made.extent:
             raise FormatError(

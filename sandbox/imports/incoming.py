@@ -6,6 +6,7 @@ Row t of ours holds observation t, the action taken *at* it, and the reward and 
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from sandbox.errors import FormatError
 from sandbox.run.importing import Arrived
 from sandbox.trajectory import Column, Schema
-from sandbox.trajectory.schema import DTYPES, INDEX, ROW
+from sandbox.trajectory.schema import DTYPES, INDEX, MOST_AXES, ROW
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
@@ -27,6 +28,7 @@ _OWN = {  # Columns that every run has, and what they mean in one that was impor
     "step_idx": Column("step_idx", "int32", (), "place of the row in its episode", "1"),
     "episode_idx": Column("episode_idx", "int64", (), "number of the episode", "1"),
 }
+EXACT: Mapping[str, str] = MappingProxyType({})  # No column is lossy.
 _CLAIMS = {
     "charge": "an import charges nothing",
     "run": "it would name a run that did not make these rows",
@@ -45,6 +47,8 @@ class Incoming(Protocol):
         schema: the columns that it gives.
         columns: for each column where it is there; those that it lacks are not named.
         left_out: what is there and cannot be imported, and why.
+        lossy: columns that are not exactly what was recorded, and why.
+        notes: what a user should know of the columns, sentences.
         mapping: what a user said of it, plain JSON; None if nobody needs to.
         hz: rows a second; None if nothing says so.
         count: number of episodes.
@@ -61,6 +65,10 @@ class Incoming(Protocol):
     @property
     def left_out(self) -> Mapping[str, str]: ...  # noqa: D102
     @property
+    def lossy(self) -> Mapping[str, str]: ...  # noqa: D102
+    @property
+    def notes(self) -> Sequence[str]: ...  # noqa: D102
+    @property
     def mapping(self) -> Mapping[str, Any] | None: ...  # noqa: D102
     @property
     def hz(self) -> float | None: ...  # noqa: D102
@@ -76,12 +84,16 @@ class Incoming(Protocol):
         ...
 
 
-def refused(name: str, dtype: str) -> str:
-    """Return why no column of an imported run can have a name and a type, or ""."""
+def refused(name: str, dtype: str, row: tuple[int, ...] = ()) -> str:
+    """Return why a column with such a name, type and row cannot be imported, or ""."""
     if name in _CLAIMS:
         return _CLAIMS[name]
     if dtype not in DTYPES:
         return f"its type {dtype} is none of numbers"
+    if 0 in row:
+        return f"its rows of {row} have no values"
+    if len(row) > MOST_AXES:
+        return f"its rows have {len(row)} axes, of which {MOST_AXES} are possible"
     try:
         Column(name, "bool", (), "", "1")
     except FormatError:

@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict
 
 from sandbox import files, jsonfile
 from sandbox.errors import FormatError
-from sandbox.imports import incoming
+from sandbox.imports import incoming, pictures
 from sandbox.imports.hdf5 import Source, native
 from sandbox.imports.incoming import Arrays
+from sandbox.imports.pictures import Fitted
 from sandbox.run.importing import Arrived
 from sandbox.trajectory import Schema
 
@@ -44,6 +45,7 @@ class Minari:
 
     mapping = None
     hz = None
+    lossy = incoming.EXACT
 
     def __init__(self, path: Path, mapping: Path | None) -> None:
         data = path / "data" if (path / "data").is_dir() else path
@@ -51,11 +53,13 @@ class Minari:
         self.files = {name: data / name for name in ("main_data.hdf5", "metadata.json")}
         said = _metadata(self.files["metadata.json"])
         self.name = said.dataset_id or path.name
+        self._fitted: dict[str, Fitted] = {}
         self._source = Source(self.files["main_data.hdf5"])
         with self._source.opening():
             self._episodes = _episodes(self._source)
             self.columns, self.left_out, self.schema = self._found()
         self.count = len(self._episodes)
+        self.notes = pictures.notes(self._fitted.values())
 
     def close(self) -> None:
         """Close the file."""
@@ -71,15 +75,19 @@ class Minari:
             yield Arrived(rows, seed if seed is not None and seed >= 0 else None, named)
 
     def _found(self) -> tuple[Mapping[str, str], Mapping[str, str], Schema]:
-        """Return columns, what is left out, and the schema, as the first episode shows them."""
+        """Return columns, what is left out, and the schema, as the first episode shows them.
+
+        How each column is fitted is noted.
+        """
         first = self._episodes[0]
         count = self._source.column(f"{first}/actions").extent
         columns, left = dict[str, str](), dict[str, str]()
         found = list[tuple[str, str, tuple[int, ...], str]]()
         for place, dtype, shape in self._source.places(first):
             where = place.removeprefix(f"{first}/")
-            name = _named(where, dtype, shape)
-            why = incoming.refused(name, dtype)
+            one = pictures.fitted(_named(where, dtype, shape), dtype, shape[1:], where)
+            name = one.name
+            why = incoming.refused(name, dtype, one.shape)
             if not why and where.startswith(f"{_TOLD}/") and shape[:1] != (count + 1,):
                 why = "it has not a row for each observation"
             if not why and name in columns:
@@ -87,8 +95,8 @@ class Minari:
             if why:
                 left[where] = why
             else:
-                columns[name] = where
-                found.append((name, dtype, shape[1:], where))
+                columns[name], self._fitted[name] = where, one
+                found.append((name, dtype, one.shape, where))
         return columns, left, incoming.schema("minari", found)
 
     def _rows(self, group: str) -> Arrays:
@@ -98,14 +106,18 @@ class Minari:
         for name, column in columns.items():
             wanted = count if name in _STEPS.values() else count + 1
             kind = self.schema[name]
+            row = self._fitted[name].there
             fits = self.columns[name] in _STEPS or column.dtype.name == kind.dtype
-            if column.extent != wanted or column.row != kind.shape or not fits:
+            if column.extent != wanted or column.row != row or not fits:
                 raise FormatError(
                     f"{group}/{self.columns[name]} is {column.dtype} {(column.extent, *column.row)}"
-                    f", where {count} actions want {wanted} rows of {kind.shape}, {kind.dtype}."
+                    f", where {count} actions want {wanted} rows of {row}, {kind.dtype}."
                 )
         self._source.refuse_size(np.array([count + 1]), self.schema.row_bytes)
-        read = {n: native(column.rows(0, column.extent)) for n, column in columns.items()}
+        read = {
+            name: self._fitted[name].arranged(native(column.rows(0, column.extent)))
+            for name, column in columns.items()
+        }
         given = {name: read.pop(name) for name in _STEPS.values() if name in read}
         return incoming.steps(read, given.pop("action"), given)
 
@@ -138,6 +150,7 @@ def _named(where: str, dtype: str, shape: tuple[int, ...]) -> str:
     if where in _STEPS:
         return _STEPS[where]
     if where == _SEEN:  # One array: pictures, or numbers.
-        return "pixels" if dtype == "uint8" and len(shape) == 4 else "proprio"
+        one = pictures.fitted("pixels", dtype, shape[1:], where)
+        return "pixels" if len(shape) == 4 and one.name == "pixels" else "proprio"
     group, _, rest = where.partition("/")
     return rest.replace("/", ".") if group in (_SEEN, _TOLD) else where

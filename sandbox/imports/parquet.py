@@ -1,7 +1,7 @@
 """Read columns from Parquet files that anybody may have made; pictures in them are PNG or JPEG."""
 
 import io
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -46,6 +46,28 @@ def batches(path: Path, columns: Sequence[Column]) -> Iterator[dict[str, NDArray
             yield {one.name: _array(batch.column(one.name), one) for one in columns}
 
 
+def numbers(path: Path, kinds: Mapping[str, str]) -> Iterator[dict[str, NDArray[Any]]]:
+    """Yield columns of one number a row, some rows at a time.
+
+    Args:
+        path: the file.
+        kinds: for each column which kinds of numbers it may have, letters of NumPy.
+
+    Raises:
+        FormatError: the file is damaged, or has no such columns.
+    """
+    with _opened(path) as file:
+        for name in kinds:
+            if name not in file.schema_arrow.names:
+                raise FormatError(f"{path}: has no column {name!r}.")
+        for batch in file.iter_batches(BATCH_ROWS, columns=[*kinds]):
+            found = {name: batch.column(name) for name in kinds}
+            for name, values in found.items():
+                if not _is_flat(values) or _flat(values).dtype.kind not in kinds[name]:
+                    raise FormatError(f"{path}: column {name!r} is {values.type}, or has gaps.")
+            yield {name: _flat(values) for name, values in found.items()}
+
+
 def texts(path: Path, name: str, number: str) -> dict[int, str]:
     """Return the texts of a column, by the whole numbers of another; FormatError if damaged."""
     with _opened(path) as file:
@@ -87,15 +109,24 @@ def _array(values: "Array", column: Column) -> NDArray[Any]:
         if values.null_count or not pa.types.is_nested(values.type):
             break
         values = values.flatten()
-    flat = values.null_count == 0 and (
-        pa.types.is_primitive(values.type) and not pa.types.is_temporal(values.type)
-    )
-    if not flat or len(values) != count * int(np.prod(column.shape, dtype=np.int64)):
+    if not _is_flat(values) or len(values) != count * int(np.prod(column.shape, dtype=np.int64)):
         raise FormatError(f"{what}: is {values.type}, or has gaps; expected rows {column.shape}.")
-    found = values.to_numpy(zero_copy_only=False)
+    found = _flat(values)
     if found.dtype.name != column.dtype:
         raise FormatError(f"{what}: is {found.dtype}, where its description says {column.dtype}.")
     return found.reshape(count, *column.shape)
+
+
+def _is_flat(values: "Array") -> bool:
+    """Return whether values are numbers, without gaps."""
+    import pyarrow as pa
+
+    numbers = pa.types.is_primitive(values.type) and not pa.types.is_temporal(values.type)
+    return values.null_count == 0 and numbers
+
+
+def _flat(values: "Array") -> NDArray[Any]:
+    return values.to_numpy(zero_copy_only=False)
 
 
 def _mode(column: Column) -> str:
@@ -125,5 +156,7 @@ def _picture(one: object, column: Column) -> NDArray[np.uint8]:
                     "as a PNG of that mode first."
                 )
             return np.asarray(image)
+    except Image.UnidentifiedImageError:
+        raise FormatError(f"column {column.name!r}: a picture is no PNG.") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise FormatError(f"column {column.name!r}: a picture is damaged: {error}") from None

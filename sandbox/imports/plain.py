@@ -10,9 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sandbox import document
 from sandbox.errors import FormatError, InvalidInputError
-from sandbox.imports import incoming
+from sandbox.imports import incoming, pictures
 from sandbox.imports.hdf5 import Source, native
 from sandbox.imports.incoming import Arrays
+from sandbox.imports.pictures import Fitted
+from sandbox.run.imported import Rate
 from sandbox.run.importing import Arrived
 from sandbox.trajectory.reader import MOST_EPISODES
 
@@ -53,6 +55,7 @@ class Mapped(BaseModel):
         received: what a row's reward and flags belong to: `arriving` at the row, or the row's
             `action`. With `action` the last action of an episode is left out, and what it gave.
         hz: rows a second.
+        channels: whether those of a picture come first or last in a row.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
@@ -61,7 +64,8 @@ class Mapped(BaseModel):
     columns: Annotated[dict[str, Place], Field(min_length=1, max_length=200)]
     episodes: Episodes
     received: Literal["arriving", "action"]
-    hz: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    hz: Rate | None = None
+    channels: Literal["first", "last"] = "last"
 
 
 class Plain:
@@ -76,6 +80,8 @@ class Plain:
         FormatError: the file is not as the mapping says, or damaged.
     """
 
+    lossy = incoming.EXACT
+
     def __init__(self, path: Path, mapping: Path | None) -> None:
         if mapping is None:
             raise InvalidInputError(
@@ -85,7 +91,7 @@ class Plain:
         _refuse_names(mapping, self._said)
         self.mapping, self.hz = self._said.model_dump(), self._said.hz
         self.name, self.files = path.stem, {path.name: path}
-        self.left_out = dict[str, str]()
+        self.left_out, self.notes = dict[str, str](), ()
         self._source = Source(path)
         with self._source.opening():
             self._open_all()
@@ -101,7 +107,8 @@ class Plain:
         for number, count in enumerate(self._lengths.tolist()):
             with self._source.guarded():
                 read = {
-                    name: native(column.rows(first, count)) for name, column in self._open.items()
+                    name: self._fitted[name].arranged(native(column.rows(first, count)))
+                    for name, column in self._open.items()
                 }
                 made = self._arranged(read)
             yield Arrived(made, None, {"episode": number})
@@ -118,13 +125,14 @@ class Plain:
         """Open the columns, find the episodes, and compare them."""
         self.columns: Mapping[str, str] = self._said.columns
         self._open = {name: self._source.column(at) for name, at in self.columns.items()}
+        self._fitted = {
+            name: self._fit(name, column.dtype.name, column.row)
+            for name, column in self._open.items()
+        }
         found = [
-            (name, column.dtype.name, column.row, self.columns[name])
+            (name, column.dtype.name, self._fitted[name].shape, self.columns[name])
             for name, column in self._open.items()
         ]
-        for name, dtype, _, at in found:
-            if why := incoming.refused(name, dtype):
-                raise FormatError(f"{at!r} cannot be column {name!r}: {why}.")
         self.schema = incoming.schema("hdf5", found)
         rows = self._open["action"].extent
         self._lengths = _lengths(self._source, self._said.episodes, rows)
@@ -135,6 +143,20 @@ class Plain:
                     f"{self._lengths.sum()}."
                 )
         self._source.refuse_size(self._lengths, self.schema.row_bytes)
+
+    def _fit(self, name: str, dtype: str, row: tuple[int, ...]) -> Fitted:
+        """Return what becomes of a column; FormatError if it cannot be what the mapping says."""
+        why, last = incoming.refused(name, dtype, row), self._said.channels == "last"
+        one = pictures.fit(name, dtype, row, first=not last)
+        if not why and one is None:
+            why = f"pictures are uint8 (height, width, 3), and its rows are {dtype} {row}. "
+            if pictures.fit(name, dtype, row, first=last) is None:
+                why += "Store them so, or give it another name"
+            else:
+                why += f"{'Say' if last else 'Leave out'} `channels: first` in the mapping"
+        if why or one is None:
+            raise FormatError(f"{self.columns[name]!r} cannot be column {name!r}: {why}.")
+        return one
 
 
 def _refuse_names(path: Path, said: Mapped) -> None:

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox.errors import FormatError
-from sandbox.imports import incoming
+from sandbox.imports import incoming, pictures
 from sandbox.imports.hdf5 import Source, native
+from sandbox.imports.pictures import Fitted
 from sandbox.run.importing import Arrived
 from sandbox.trajectory import Schema
 from sandbox.trajectory.layout import StoredColumn
@@ -26,9 +27,11 @@ class Swm:
 
     mapping = None
     hz = None
+    lossy = incoming.EXACT
 
     def __init__(self, path: Path, mapping: Path | None) -> None:
         self.name, self.files = path.stem, {path.name: path}
+        self._fitted: dict[str, Fitted] = {}
         self._source = Source(path)
         with self._source.opening():
             self._lengths, self._firsts = _index(self._source)
@@ -36,6 +39,7 @@ class Swm:
             self._open = {n: self._source.column(at) for n, at in self.columns.items()}
             self._check()
         self.count = len(self._lengths)
+        self.notes = pictures.notes(self._fitted.values())
 
     def close(self) -> None:
         """Close the file."""
@@ -46,25 +50,28 @@ class Swm:
         for number, (count, first) in enumerate(zip(self._lengths, self._firsts, strict=True)):
             with self._source.guarded():
                 read = {
-                    name: native(column.rows(int(first), int(count)))
+                    name: self._fitted[name].arranged(native(column.rows(int(first), int(count))))
                     for name, column in self._open.items()
                 }
                 rows = incoming.rows(read)
             yield Arrived(rows, _seed(read.get("seed")), {"episode": number})
 
     def _found(self) -> tuple[Mapping[str, str], Mapping[str, str], Schema]:
-        """Return columns, what is left out, and the schema."""
+        """Return columns, what is left out, and the schema; note how columns are fitted."""
         columns, left = dict[str, str](), dict[str, str]()
         found = list[tuple[str, str, tuple[int, ...], str]]()
         for place, dtype, shape in self._source.places():
             if place in (_LENGTHS, _FIRSTS):
                 continue
-            why = incoming.refused(place, dtype)
+            one = pictures.fitted(place, dtype, shape[1:], place)
+            why = incoming.refused(one.name, dtype, one.shape)
+            if not why and one.name in columns:
+                why = f"{columns[one.name]} has the same name"
             if why:
                 left[place] = why
             else:
-                columns[place] = place
-                found.append((place, dtype, shape[1:], place))
+                columns[one.name], self._fitted[one.name] = place, one
+                found.append((one.name, dtype, one.shape, place))
         return columns, left, incoming.schema("swm", found)
 
     def _check(self) -> None:

@@ -1,6 +1,6 @@
 """Import a dataset: check it, and write it as a run that says where it comes from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +28,7 @@ class ImportedRun:
         rows: number of their rows, T+1 each.
         columns: where each column was in the format; the others are those that every run has.
         left_out: what was there and is not in the run, and why.
+        notes: what is to be known of the columns, such as whose channels were put last.
     """
 
     path: Path
@@ -36,6 +37,7 @@ class ImportedRun:
     rows: int
     columns: Mapping[str, str]
     left_out: Mapping[str, str]
+    notes: Sequence[str] = ()
 
 
 def take(
@@ -80,10 +82,11 @@ def take(
     coming = opening(path, mapping)
     try:
         known = _described(coming, source, compression)
-        rows = importing.write(out, known, coming.schema, coming.episodes(), progress)
+        rows = importing.write(out, path, known, coming.schema, coming.episodes(), progress)
     finally:
         coming.close()
-    return ImportedRun(out, known.run, known.episodes, rows, known.columns, known.left_out)
+    columns, notes = known.columns, tuple(coming.notes)
+    return ImportedRun(out, known.run, known.episodes, rows, columns, known.left_out, notes)
 
 
 def _described(coming: Incoming, source: str, compression: str) -> Imported:
@@ -101,5 +104,6 @@ def _described(coming: Incoming, source: str, compression: str) -> Imported:
         episodes=coming.count,
         compression=compression,
         shard_episodes=SHARD_EPISODES,
+        lossy=dict(coming.lossy),
     )
     return replace(made, run=made.named())

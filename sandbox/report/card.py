@@ -175,10 +175,10 @@ def _name(text: str) -> str | None:
 
 def _draw(folder: Folder, out: Path) -> tuple[list[str], list[str]]:
     """Draw the pictures; return the names of their files, and why one could not be drawn."""
-    from sandbox.report import coverage, preview
+    from sandbox.report import coverage, coverage_picture, preview
 
     pictures = {
-        COVERAGE: lambda: coverage.picture(coverage.measure(folder), "png"),
+        COVERAGE: lambda: coverage_picture.picture(coverage.measure(folder), "png"),
         STRIP: lambda: preview.strip(folder, EPISODES),
     }
     files.refuse_links(out, out / PICTURES)

@@ -1,10 +1,7 @@
-"""Measure what a run covers of its world, warn of what trains badly, and draw it."""
+"""Measure what a run covers of its worlds, and warn of what trains badly."""
 
-import io
-import math
-import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,34 +9,38 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sandbox import catalogue, durable, files, outputs
+from sandbox import catalogue
 from sandbox.dataset.dataset import Dataset
 from sandbox.dataset.overlap import overlap
 from sandbox.env import SandboxEnv
-from sandbox.errors import FormatError, InvalidInputError, line
+from sandbox.errors import FormatError, shown
 from sandbox.report.summary import policies
 from sandbox.run.folder import Folder
+from sandbox.run.identity import Identity
 from sandbox.run.record import Record
-from sandbox.scenario import Scenario, factors
+from sandbox.scenario import factors
 from sandbox.trajectory import Episode
 from sandbox.world.world import BODY_STATE, JOINT_STATE
 
-BINS = 20  # Of actions; and cells of positions, along x and along y.
+BINS = 20  # Of actions; and cells of positions, along each of two axes.
+FLAT = 0.02  # Of the longest extent: bodies that move less along x or y, and more along z, are
+# seen from the side.
 MOVED_M, MOVED_JOINT = 0.01, 0.05  # From where it began: a body has moved, a joint [m] or [rad].
 FEW_MOVED, FEW_CONTACTS, FEW_CELLS = 0.1, 0.01, 0.02
 F64 = NDArray[np.float64]
 
 
 @dataclass
-class Coverage:
-    """What a run covers.
+class Part:
+    """What the episodes of one environment and one scenario cover.
 
     Attributes:
         environment: name of the environment.
+        scenario: name of the scenario's file; None without one.
         episodes: number of episodes.
         rows: number of rows.
         occupancy: body to the share of cells that it visited. The cells, BINS x BINS, cover the
-            places that any body visited.
+            places that any body visited, seen from above, or from the side in a world that is flat.
         spread: name of a state number to its least and its greatest value.
         moved: body or joint to the share of episodes in which it moved.
         contact_rate: share of rows in which bodies of the state touched; None without labels.
@@ -48,11 +49,13 @@ class Coverage:
         saturated: share of action numbers at -1 or 1.
         policies: statistics of each policy, see `summary.policies`.
         places: body to the number of rows in each cell.
-        bounds: edges of the cells [m]: x from, x to, y from, y to.
+        axes: the two axes along which cells lie, of x, y and z.
+        bounds: edges of the cells [m], from and to along the first axis, then along the second.
         warnings: what trains badly, one sentence each.
     """
 
     environment: str
+    scenario: str | None = None
     episodes: int = 0
     rows: int = 0
     occupancy: dict[str, float] = field(default_factory=dict[str, float])
@@ -64,12 +67,48 @@ class Coverage:
     saturated: float = 0.0
     policies: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     places: dict[str, list[list[int]]] = field(default_factory=dict[str, list[list[int]]])
+    axes: str = "xy"
     bounds: list[float] = field(default_factory=list[float])
     warnings: list[str] = field(default_factory=list[str])
 
+    @property
+    def name(self) -> str:
+        """The environment, and the scenario if there is one, in words."""
+        varied = (self.scenario or "").removesuffix(".yaml")
+        return f"{self.environment} ({varied})" if varied else self.environment
+
+    @property
+    def title(self) -> str:
+        """The name, and how much there is."""
+        return f"{self.name}: {self.episodes:,} episodes, {self.rows:,} rows"
+
+
+@dataclass
+class Coverage:
+    """What a run covers, part by part.
+
+    Attributes:
+        parts: what is covered of each environment and scenario that has an episode, in the order
+            of the recipe.
+        warnings: what trains badly of the run as a whole, one sentence each.
+    """
+
+    parts: list[Part]
+    warnings: list[str] = field(default_factory=list[str])
+
+    @property
+    def episodes(self) -> int:
+        """The number of episodes."""
+        return sum(one.episodes for one in self.parts)
+
+    @property
+    def rows(self) -> int:
+        """The number of rows."""
+        return sum(one.rows for one in self.parts)
+
 
 def measure(folder: Folder, train: Folder | None = None) -> Coverage:
-    """Return what a run covers of its world.
+    """Return what a run covers of its worlds.
 
     Args:
         folder: the run.
@@ -79,32 +118,75 @@ def measure(folder: Folder, train: Folder | None = None) -> Coverage:
     Raises:
         FormatError: the run cannot be read.
     """
-    known = folder.identities
-    names = list(dict.fromkeys(one.recipe.environment for one in known))
-    if len(names) > 1:
-        raise FormatError(
-            f"{folder.path}: holds episodes of {', '.join(names)}; measure those of one, as "
-            "`sandbox subset --environment` takes them."
-        )
-    env = catalogue.environment(names[0], folder.trust_code)
-    found, seen = Coverage(names[0]), _Seen(env)
+    parts = dict[tuple[str, str | None], _Measuring]()
+    for one in folder.identities:
+        if _world(one) not in parts:
+            env = catalogue.environment(one.recipe.environment, folder.trust_code)
+            parts[_world(one)] = _Measuring(Part(*_world(one)), env)
+    records = list[Record]()
     for episode in folder.episodes():
-        seen.add(episode)
-    records = list(folder.records())
-    found.episodes, found.rows, found.policies = len(records), seen.rows, policies(records)
-    seen.tell(found)
-    found.warnings = [*_warnings(found), *_seed_warnings(records)]
-    for one in known:
-        mine = [record for record in records if record.run == one.run]
-        found.warnings += _split_warnings(mine, one.scenario, env, one.recipe.split)
+        record = _record(episode, folder.path)
+        known = folder.identity_of(record)
+        parts[_world(known)].add(episode, record, known)
+        records.append(record)
+    every = [one.told() for one in parts.values()]
+    found = Coverage([one for one in every if one.episodes] or every[:1], _seed_warnings(records))
+    if records:
+        found.warnings += [f"{one.name} has no episode." for one in every if not one.episodes]
     if train is not None:
-        found.warnings += overlap(Dataset(folder.path), Dataset(train.path)).warnings()
+        found.warnings += _shared(Dataset(folder.path, columns="common"), train.path)
     return found
 
 
 def plain(found: Coverage) -> dict[str, Any]:
     """Return coverage as plain JSON."""
-    return asdict(found)
+    return {"episodes": found.episodes, "rows": found.rows, **asdict(found)}
+
+
+def _world(known: Identity) -> tuple[str, str | None]:
+    """Return environment and scenario of some work, wherever the scenario's file lies."""
+    scenario = known.recipe.scenario
+    return known.recipe.environment, scenario and Path(scenario).name
+
+
+def _record(episode: Episode, run: Path) -> Record:
+    try:
+        return Record.parse(episode.record)
+    except FormatError as error:
+        number = shown(episode.record.get("episode"))
+        raise FormatError(f"{run}: episode {number}: {error}") from None
+
+
+class _Measuring:
+    """A part that is being measured.
+
+    Args:
+        part: names what is measured.
+        env: its environment.
+    """
+
+    def __init__(self, part: Part, env: type[SandboxEnv]) -> None:
+        self._part, self._env, self._seen = part, env, _Seen(env)
+        self._records = list[Record]()
+        self._leaked: Counter[str] = Counter()
+
+    def add(self, episode: Episode, record: Record, known: Identity) -> None:
+        """Add an episode, which is some work."""
+        self._seen.add(episode)
+        self._records.append(record)
+        self._leaked.update(_other_splits(record, known, self._env))
+
+    def told(self) -> Part:
+        """Return what was measured."""
+        found = self._part
+        found.episodes, found.rows = len(self._records), self._seen.rows
+        found.policies = policies(self._records)
+        if self._records:
+            self._seen.tell(found)
+            leaks = self._leaked.items()
+            found.warnings = _warnings(found)
+            found.warnings += [f"{n} episodes lie in the split {name!r}." for name, n in leaks]
+        return found
 
 
 class _Seen:
@@ -144,7 +226,7 @@ class _Seen:
             if len(pose):
                 self._there[name] += 1
                 self._moved[name] += bool(np.linalg.norm(pose - pose[0], axis=1).max() > MOVED_M)
-                self._places[name].append(pose[:, :2])
+                self._places[name].append(pose)
         for name, at in self._joints.items():
             self._there[name] += 1
             self._moved[name] += bool(np.ptp(state[:, at]) > MOVED_JOINT)
@@ -153,8 +235,8 @@ class _Seen:
                 self._events[name.removeprefix("event.")] += int(column.sum())
         self._actions.append(episode.rows["action"][:-1].astype(np.float64))
 
-    def tell(self, found: Coverage) -> None:
-        """Write the sums into a coverage."""
+    def tell(self, found: Part) -> None:
+        """Write the sums into a part."""
         found.moved = {name: self._moved[name] / n for name, n in self._there.items()}
         found.spread = {
             name: [float(low), float(high)]
@@ -169,23 +251,33 @@ class _Seen:
         found.saturated = float((np.abs(actions) > 0.999).mean()) if actions.size else 0.0
         self._tell_places(found)
 
-    def _tell_places(self, found: Coverage) -> None:
+    def _tell_places(self, found: Part) -> None:
         every = [np.concatenate(places) for places in self._places.values() if places]
         if not every:
             return
-        both = np.concatenate(every)
-        ends = [(float(both[:, n].min()), float(both[:, n].max())) for n in range(2)]
-        found.bounds = [end for low, high in ends for end in (low, max(high, low + 1e-6))]
-        x, y = (np.linspace(low, max(high, low + 1e-6), BINS + 1) for low, high in ends)
+        every_m = np.concatenate(every)
+        low, high = every_m.min(axis=0), every_m.max(axis=0)
+        axes = _axes(high - low)
+        ends = [(float(low[n]), float(max(high[n], low[n] + 1e-6))) for n in axes]
+        found.axes = "".join("xyz"[n] for n in axes)
+        found.bounds = [end for both in ends for end in both]
+        first, second = (np.linspace(*both, BINS + 1) for both in ends)
         for name, places in self._places.items():
             if places:
-                xy = np.concatenate(places)
-                counts: F64 = np.histogram2d(xy[:, 0], xy[:, 1], (x, y))[0]
+                at = np.concatenate(places)[:, axes]
+                counts: F64 = np.histogram2d(at[:, 0], at[:, 1], (first, second))[0]
                 found.places[name] = counts.astype(int).tolist()
                 found.occupancy[name] = float((counts > 0).mean())
 
 
-def _warnings(found: Coverage) -> list[str]:
+def _axes(extents_m: F64) -> list[int]:
+    """Return the axes along which places are counted: x and y, unless the world is flat there."""
+    x, y, z = extents_m.tolist()
+    least = FLAT * max(x, y, z)
+    return [int(y > x), 2] if min(x, y) < least <= z else [0, 1]
+
+
+def _warnings(found: Part) -> list[str]:
     said: list[str] = []
     still = [name for name, share in found.moved.items() if share < FEW_MOVED]
     if found.moved and len(still) == len(found.moved):
@@ -208,94 +300,29 @@ def _warnings(found: Coverage) -> list[str]:
 
 
 def _seed_warnings(records: Sequence[Record]) -> list[str]:
-    counts = Counter(record.seed for record in records if record.branch is None)
+    alone = (record for record in records if record.branch is None)
+    counts = Counter((record.environment, record.seed) for record in alone)
     repeated = sum(n > 1 for n in counts.values())
     return [f"{repeated} seeds are used more than once."] if repeated else []
 
 
-def _split_warnings(
-    records: Sequence[Record], scenario: Scenario, env: type[SandboxEnv], split: str | None
-) -> list[str]:
-    """Return warnings of episodes whose factors lie in another split than the run's."""
-    leaked: Counter[str] = Counter()
-    for record in records:
-        values = {
-            name: factors.parse(env.factors[name], value, name)
-            for name, value in record.factors.items()
-        }
-        for name in scenario.inside(values, env.factors):
-            leaked[name] += name != split
-    return [f"{n} episodes lie in the split {name!r}." for name, n in leaked.items() if n]
+def _other_splits(record: Record, known: Identity, env: type[SandboxEnv]) -> Iterator[str]:
+    """Yield the splits, other than its own, in which an episode's factors lie."""
+    values = {
+        name: factors.parse(env.factors[name], value, name)
+        for name, value in record.factors.items()
+    }
+    for name in known.scenario.inside(values, env.factors):
+        if name != known.recipe.split:
+            yield name
 
 
-def ending(path: Path) -> str:
-    """Return the kind of picture that a path asks for by its ending; InvalidInputError if none."""
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    known = sorted(FigureCanvasBase.get_supported_filetypes())
-    kind = path.suffix.removeprefix(".").lower()
-    if kind not in known:
-        raise InvalidInputError(
-            f"{path}: a picture cannot end in {path.suffix!r}; use one of {', '.join(known)}."
-        )
-    return kind
-
-
-def draw(found: Coverage, path: str | Path) -> None:
-    """Draw a coverage: visited places, what moved, actions, and returns by policy.
-
-    Raises:
-        InvalidInputError: the path has no ending of a picture, or is no place for one.
-        SandboxError: it cannot be written.
-    """
-    path = files.place(path)
-    outputs.check(path, "coverage")
-    durable.replace(path, picture(found, ending(path)))
-
-
-def picture(found: Coverage, kind: str) -> bytes:
-    """Return the bytes of a picture of a coverage, of a kind from `ending`."""
-    from matplotlib.figure import Figure
-
-    bodies = sorted(found.places, key=lambda name: -found.occupancy[name])[:4]
-    columns = max(2, math.ceil((len(bodies) + 3) / 2))
-    figure: Any = Figure(figsize=(4.2 * columns, 7.2), layout="constrained")
-    figure.suptitle(
-        f"{found.environment}: {found.episodes} episodes, {found.rows:,} rows", fontsize=12
-    )
-    axes = list(figure.subplots(2, columns).flat)
-    for name in bodies:
-        axis = axes.pop(0)
-        counts = np.array(found.places[name]).T
-        axis.imshow(np.log1p(counts), origin="lower", extent=found.bounds, cmap="viridis")
-        axis.set(title=f"{name}: {found.occupancy[name]:.0%} of the cells", xlabel="x [m]")
-        axis.set_ylabel("y [m]")
-    axis = axes.pop(0)
-    names = list(found.moved)[:20]
-    axis.barh(names, [found.moved[name] for name in names], color="#4a7fb5")
-    axis.set(title="moved, share of episodes", xlim=(0, 1))
-    axis.invert_yaxis()
-    axis = axes.pop(0)
-    middles = (np.arange(BINS) + 0.5) * 2 / BINS - 1
-    for n, counts in enumerate(found.actions):
-        axis.plot(middles, np.array(counts) / max(1, sum(counts)), label=f"action {n}")
-    axis.set(title="actions", xlabel="value", ylabel="share", ylim=(0, None))
-    if 0 < len(found.actions) <= 8:
-        axis.legend(fontsize=8)
-    axis = axes.pop(0)
-    told = [f"{_label(str(p['policy']))}\n{p['success']:.0%}" for p in found.policies]
-    axis.bar(told, [p["mean_return"] for p in found.policies], color="#c97b3d")
-    axis.set(title="mean return, and success, by policy")
-    axis.tick_params(axis="x", labelsize=8)
-    for axis in axes:
-        axis.set_visible(False)
-    made = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # A name in a script of its own.
-        figure.savefig(made, format=kind, dpi=110)
-    return made.getvalue()
-
-
-def _label(text: str) -> str:
-    """Return a text of a stranger's as a short label, in which $ begins no mathematics."""
-    return line(text[:40]).replace("$", r"\$")
+def _shared(test: Dataset, train: Path) -> list[str]:
+    """Return what a test run shares with a training run, world by world."""
+    other, said = Dataset(train, columns="common"), list[str]()
+    known = other.facts.texts("environment")
+    both = [name for name in test.facts.texts("environment") if name in known]
+    for name in both:
+        found = overlap(test.select(environment=name), other.select(environment=name))
+        said += [f"{name}: {one}" if len(both) > 1 else one for one in found.warnings()]
+    return said

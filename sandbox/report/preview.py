@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from sandbox import catalogue, durable, files, outputs
-from sandbox.errors import FormatError, InvalidInputError, SandboxError
+from sandbox.errors import FormatError, InvalidInputError, SandboxError, line
 from sandbox.errors import shown as told
 from sandbox.observation import PICTURES
 from sandbox.run import recipe as recipes
@@ -30,6 +30,8 @@ CELL = 128  # Pixels of a picture on the sheet, and
 FILM_CELL = 256  # in the film.
 LABEL = 20  # Pixels of the line above a strip.
 GAP = 4
+FILMED = 48  # Episodes in the film.
+FARTHEST_M = 1e9  # Of the far plane of a camera that somebody names.
 UNKNOWN_HZ = 10.0  # Of a film, where nobody says how fast its rows follow each other.
 INK, PAPER = (40, 44, 52), (250, 250, 248)
 # Viridis, perceptually uniform, at ninths of its range (S. van der Walt, N. Smith, 2015, CC0).
@@ -110,6 +112,12 @@ def _shown(
     if not shown:
         raise InvalidInputError(f"{folder.path}: no episode is kept here yet.")
     redraw = columns or camera or any(value is not None for value in changes.values())
+    if folder.imported is not None and (redraw or not _films(shown[0])):
+        what = "other pictures than it has" if redraw else "it has no pictures, and to draw some"
+        raise FormatError(
+            f"{folder.path}: {what} would take a simulation, and it {folder.imported.said}, which "
+            "nothing can simulate again."
+        )
     if redraw or not _films(shown[0]):
         shown = _redrawn(folder, shown, columns or ["pixels"], camera, changes)
     return [(episode, _films(episode)) for episode in shown]
@@ -149,12 +157,19 @@ def png(image: Image.Image) -> bytes:
 
 
 def movie(episodes: Sequence[Mapping[str, Film]], fps: float) -> bytes:
-    """Return a film of episodes as the bytes of an MP4 file, H.264.
+    """Return a film of the first episodes as the bytes of an MP4 file, H.264.
 
     An episode that has ended shows its last picture. Episodes stand side by side, three in
     a row. With several columns, each column has a row.
+
+    Raises:
+        FormatError: the episodes have no pictures in common.
+        SandboxError: the film cannot be written.
     """
-    names = list(episodes[0])
+    episodes = episodes[:FILMED]
+    names = [name for name in episodes[0] if all(name in one for one in episodes)]
+    if not names:
+        raise FormatError("its episodes have no column of pictures in common.")
     if len(names) == 1:
         rows = [[e[names[0]] for e in episodes[n : n + 3]] for n in range(0, len(episodes), 3)]
     else:
@@ -162,15 +177,23 @@ def movie(episodes: Sequence[Mapping[str, Film]], fps: float) -> bytes:
     size = (len(rows[0]) * FILM_CELL, len(rows) * FILM_CELL)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "film.mp4"
-        _write_film(path, rows, names, size, fps)
-        return path.read_bytes()
+        try:
+            _write_film(path, rows, names, size, fps)
+            return path.read_bytes()
+        except OSError as error:  # It has all that ffmpeg says.
+            raise SandboxError(
+                f"{path.parent}: ffmpeg cannot write a film of {size[0]}x{size[1]} pixels there. "
+                "Make room, or set TMPDIR to another folder."
+            ) from error
 
 
 def _write_film(
     path: Path, rows: list[list[Film]], names: list[str], size: tuple[int, int], fps: float
 ) -> None:
     """Write a film of rows of films, each with its name if there are several."""
-    writer = imageio_ffmpeg.write_frames(str(path), size, fps=fps, codec="libx264", quality=7)
+    writer = imageio_ffmpeg.write_frames(
+        str(path), size, fps=fps, codec="libx264", quality=7, ffmpeg_log_level="quiet"
+    )
     writer.send(None)
     try:
         for t in range(max(len(film) for row in rows for film in row)):
@@ -193,9 +216,11 @@ def colored(pictures: NDArray[Any], far_m: float) -> Film:
     """
     if pictures.dtype == np.uint8:
         return pictures
-    if pictures.dtype == np.int16:
+    if pictures.dtype.kind in "iub":
         return np.array(KELLY, np.uint8)[np.where(pictures > 0, (pictures - 1) % 20 + 1, 0)]
-    seen = pictures < far_m * (1 - 1e-6)
+    pictures = pictures.astype(np.float64)
+    seen = np.isfinite(pictures) & (pictures < far_m * (1 - 1e-6))
+    pictures = np.where(seen, pictures, 0.0)
     low, high = (pictures[seen].min(), pictures[seen].max()) if seen.any() else (0.0, 1.0)
     part = np.clip((pictures - low) / max(high - low, 1e-9), 0.0, 1.0) * (len(VIRIDIS) - 1)
     stops = np.array(VIRIDIS, np.float32)
@@ -210,11 +235,24 @@ def _films(episode: Episode) -> dict[str, Film]:
     record, films = Record.parse(episode.record), dict[str, Film]()
     for name, column in episode.rows.items():
         modality, _, camera = name.partition(".")
-        if modality in PICTURES:
+        if modality in PICTURES and _is_drawn(column):
             camera = camera or (record.views or [""])[0]
-            far_m = record.cameras.get(camera, {}).get("far_m", np.inf)
-            films[name] = colored(column, float(far_m))
+            films[name] = colored(column, _far_m(record, camera))
     return films
+
+
+def _far_m(record: Record, camera: str) -> float:
+    """Return the far plane of a camera; infinite if the record names none."""
+    said = record.cameras.get(camera, {}).get("far_m")
+    if isinstance(said, float | int) and said < FARTHEST_M:
+        return float(said)
+    return np.inf
+
+
+def _is_drawn(pictures: NDArray[Any]) -> bool:
+    """Return whether pictures (rows, ...) of somebody's are of a kind that can be drawn."""
+    row = pictures.shape[1:]
+    return len(row) == 2 or (pictures.dtype == np.uint8 and len(row) == 3 and row[2] in (3, 4))
 
 
 def _redrawn(
@@ -264,13 +302,14 @@ def _label(episode: Episode) -> str:
     record = Record.parse(episode.record)
     outcome = {True: "success", False: "no success", None: "imported"}[record.success]
     return (
-        f"episode {record.episode}   {record.policy}   {record.steps} steps   "
+        f"episode {record.episode}   {line(record.policy[:80])}   {record.steps} steps   "
         f"return {record.total_reward:.1f}   {outcome}   {record.charge_micro / 1e6:.2f} credits"
     )
 
 
 def _tag(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str) -> None:
     """Write a column's name into the corner of a picture."""
+    text = text[:80]
     box = draw.textbbox((at[0] + 3, at[1] + 2), text, font_size=11)
     draw.rectangle((at[0], at[1], int(box[2]) + 3, int(box[3]) + 2), fill=PAPER)
     draw.text((at[0] + 3, at[1] + 2), text, fill=INK, font_size=11)

@@ -24,7 +24,7 @@ def summarise(folder: Folder) -> dict[str, Any]:
         "imported": None if folder.imported is None else folder.imported.said,
         "shards": len(shards),
         "bytes": sum(shard.path.stat().st_size for shard in shards),
-        "raw_bytes": rows * readers[-1].schema.row_bytes,
+        "raw_bytes": sum(one.rows * one.schema.row_bytes for one in readers),
         "rows": rows,
         "columns": [asdict(column) for column in readers[-1].schema.columns],
         "episodes": len(records),

@@ -120,6 +120,18 @@ class Derived:
             "with the runs that its episodes come from."
         )
 
+    def missing(self, origin: int, count: int) -> str:
+        """Return why too few episodes of a run of origin can be followed to its log, or "".
+
+        Args:
+            origin: the place of that run in `heads`.
+            count: how many episodes of it the shards have.
+        """
+        wanted = sum(home == origin for home, _ in self.episodes)
+        if count >= wanted:
+            return ""
+        return f"{wanted - count} of its {wanted} episodes are missing, so none leads to its log."
+
     @cached_property
     def homes(self) -> list[Home]:
         """The runs of origin, each with proof of where its episodes stand.
@@ -140,10 +152,29 @@ class Derived:
                 raise FormatError(f"{path}: is not the run and log that {DERIVED} names.")
         return found
 
+    @cached_property
+    def identities(self) -> list[Identity]:
+        """Which work its episodes are: of runs of origin that have parts, those that are here."""
+        runs = {one.identity.run: one.identity for one in self.homes}
+        numbers = {run: set[int]() for run in runs}
+        for home, number in self.episodes:
+            numbers[self.homes[home].identity.run].add(number)
+        return [runs[run].worlds[part] for run in runs for part in _parts(runs[run], numbers[run])]
+
     def of_episode(self, index: int) -> tuple[Identity, int]:
         """Return the run of origin of an episode, and its number there."""
         home, number = self.episodes[index]
         return self.homes[home].identity, number
+
+
+def _parts(known: Identity, numbers: set[int]) -> list[int]:
+    """Return which parts of a run have episodes of these numbers, in order."""
+    found = set[int]()
+    for number in sorted(numbers):  # An order knows the block that it was asked for last.
+        found.add(known.recipe.turn(number).part)
+        if len(found) == len(known.worlds):
+            break
+    return sorted(found)
 
 
 def place(folder: Path, number: int) -> Path:

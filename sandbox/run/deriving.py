@@ -207,8 +207,15 @@ def _origin(pick: Pick) -> int:
     known = pick.folder.derived
     if known is None:
         return 0
-    number = int(pick.shard.reader.header["shard"])
-    return known.episodes[known.stages.episode(number, pick.place)][0]
+    return _place(known, pick.shard, pick.place)[0]
+
+
+def _place(known: Derived, shard: Shard, n: int) -> tuple[int, int]:
+    """Return the origin of a shard's `n`-th episode, and its number there; FormatError for none."""
+    place = known.stages.episode(shard.number, n)
+    if place >= len(known.episodes):
+        raise FormatError(f"{shard.path}: has more episodes than {DERIVED} names; verify the run.")
+    return known.episodes[place]
 
 
 def _of_run(picks: Sequence[Pick]) -> Home:
@@ -245,10 +252,14 @@ def _of_derived(picks: Sequence[Pick], origin: int) -> Home:
     folder = picks[0].folder
     known = folder.derived
     assert known is not None, "a derived run"
-    pairs = zip(known.episodes, folder.records(), strict=False)
-    every = [(record.episode, record.leaf) for (home, _), record in pairs if home == origin]
+    every = [
+        (record.episode, record.leaf)
+        for shard in folder.shards()
+        for n, record in enumerate(shard.records)
+        if _place(known, shard, n)[0] == origin
+    ]
     home = known.homes[origin]
-    fault = home.fault(every)
+    fault = known.missing(origin, len(every)) or home.fault(every)
     if fault:
         raise FormatError(f"{derived.place(folder.path, origin)}: {fault}")
     places = {number: n for n, (number, _) in enumerate(every)}

@@ -114,11 +114,8 @@ class Folder:
 
     @property
     def identities(self) -> list[Identity]:
-        """Which work the episodes are: that of each part of a run, or of each run of origin."""
-        if self.derived is None:
-            return [*self.identity.worlds]
-        homes = {one.identity.run: one.identity for one in self.derived.homes}
-        return [world for one in homes.values() for world in one.worlds]
+        """Which work the episodes are: that of each part of a run, or of its runs of origin."""
+        return [*(self.identity.worlds if self.derived is None else self.derived.identities)]
 
     @property
     def _has_parts(self) -> bool:
@@ -288,7 +285,7 @@ class Folder:
                 for n in range(len(shard.reader)):
                     yield shard.reader.read(n)
             return
-        known = {int(shard.reader.header["shard"]): shard.reader for shard in self.shards()}
+        known = {shard.number: shard.reader for shard in self.shards()}
         for number, place, _ in self.stages.turns(sorted(known)):
             if place < len(known[number]):
                 yield known[number].read(place)

@@ -5,18 +5,21 @@ no charge, no log, no signature. Its header, its records and this file all say s
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from sandbox import digest, jsonfile
+from sandbox.run.record import Record
 from sandbox.run.stages import Stages
 
 IMPORTED = "imported.json"
-POLICY = "imported"
+POLICY, ENVIRONMENT = "imported", "imported/"
 FORMAT = 1
+LEAST_HZ, MOST_HZ = 0.01, 10_000.0  # Rows a second, from which films are made.
+Rate = Annotated[float, Field(ge=LEAST_HZ, le=MOST_HZ, allow_inf_nan=False)]
 _Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -33,10 +36,11 @@ class _Said(BaseModel):
     columns: dict[str, str]
     left_out: dict[str, str]
     mapping: dict[str, Any] | None
-    hz: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
+    hz: Rate | None
     episodes: Annotated[int, Field(ge=1, lt=2**31)]
     compression: Literal["zstd", "gzip", "none"]
     shard_episodes: Annotated[int, Field(ge=1, le=100_000)]
+    lossy: dict[str, str] = Field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Imported:
         episodes: number of episodes.
         compression: of pictures.
         shard_episodes: number of episodes in a shard.
+        lossy: columns that are not exactly what was recorded, and why.
     """
 
     run: str
@@ -68,11 +73,13 @@ class Imported:
     episodes: int
     compression: str
     shard_episodes: int
+    lossy: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def plain(self) -> dict[str, Any]:
-        """The plain JSON that `read` reads."""
-        return {"format": FORMAT, **asdict(self)}
+        """The plain JSON that `read` reads; `lossy` is there if a column is."""
+        told = asdict(self)
+        return {"format": FORMAT, **{k: v for k, v in told.items() if k != "lossy" or v}}
 
     def named(self) -> str:
         """Return the id that follows from the other attributes."""
@@ -86,7 +93,7 @@ class Imported:
     @property
     def environment(self) -> str:
         """What records say of the environment; no world is called so."""
-        return f"imported/{self.name}"
+        return f"{ENVIRONMENT}{self.name}"
 
     @property
     def said(self) -> str:
@@ -100,6 +107,11 @@ class Imported:
             f"{self.said}, so it has no recipe and no charges, and nothing can simulate it again. "
             "Do this with a run that was generated here."
         )
+
+    @property
+    def _paced(self) -> dict[str, float]:
+        """What its records say of the rows a second, so that a shard alone says it."""
+        return {} if self.hz is None else {"hz": self.hz}
 
     def header(self, shard: int) -> dict[str, Any]:
         """Return what the header of a shard says."""
@@ -134,8 +146,16 @@ class Imported:
             "charge_micro": 0,
             "success": None,
             "return": facts["return"],
-            "imported": {"from": self.source, **facts["imported"]},
+            "imported": {"from": self.source, **self._paced, **facts["imported"]},
         }
+
+
+def rate(record: Record) -> float | None:
+    """Return the rows a second that a record of somebody's says; None if it says none."""
+    found = (record.imported or {}).get("hz")
+    if isinstance(found, float | int) and LEAST_HZ <= found <= MOST_HZ:
+        return float(found)
+    return None
 
 
 def read(folder: Path) -> Imported | None:

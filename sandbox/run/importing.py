@@ -1,6 +1,7 @@
 """Write an imported run: rows that others made, in shards like those of any run."""
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from sandbox.errors import FormatError, RunConflictError
 from sandbox.run.filling import HOLD_BYTES
 from sandbox.run.folder import MANIFEST, Folder
 from sandbox.run.imported import FORMAT, IMPORTED, Imported
-from sandbox.run.locks import lock
+from sandbox.run.locks import LOCK, lock
 from sandbox.trajectory import Episode, Rows, Schema, ShardWriter
 
 Progress = Callable[[int, int], None]
@@ -35,6 +36,7 @@ class Arrived:
 
 def write(
     path: Path,
+    source: Path,
     known: Imported,
     schema: Schema,
     episodes: Iterable[Arrived],
@@ -44,6 +46,7 @@ def write(
 
     Args:
         path: the folder; made if it does not exist.
+        source: where the episodes come from, for messages.
         known: what it says of itself.
         schema: the columns.
         episodes: the episodes, in order.
@@ -54,21 +57,57 @@ def write(
 
     Raises:
         RunConflictError: the folder holds something else, or another process is writing it.
-        FormatError: an episode breaks a rule, or their number is another.
-        SandboxError: the folder cannot be written. What was kept is kept.
+        FormatError: an episode breaks a rule, or their number is another. What was written is
+            removed: the same episodes would break it again.
+        SandboxError: the folder cannot be written, or the episodes cannot be read here and now.
+            What was kept is kept.
     """
+    fresh = not path.exists()
     with lock(path, make=True):
         _begin(path, known)
-        coming = iter(episodes)
-        for number in range(known.stages.shards):
-            _shard(path, known, schema, number, coming, progress)
-        if next(coming, None) is not None:
-            raise FormatError(f"{known.name}: has more than {known.episodes} episodes.")
-        folder = Folder(path)
-        manifest = of_folder(folder)
-        folder.close()
-        jsonfile.write(path / MANIFEST, manifest)
-        return int(manifest["rows"])
+        try:
+            return _write(path, known, schema, episodes, progress)
+        except FormatError as error:
+            text = str(error).rstrip(".")
+            if not text.startswith((str(source), str(path))):
+                text = f"{source}: {text}"
+            if (path / MANIFEST).exists():  # It was whole before.
+                raise FormatError(f"{text}.") from error
+            _remove(path, whole=fresh)
+            raise FormatError(f"{text}. Nothing was kept.") from error
+
+
+def _write(
+    path: Path,
+    known: Imported,
+    schema: Schema,
+    episodes: Iterable[Arrived],
+    progress: Progress,
+) -> int:
+    """Write the shards that are missing, and the manifest; return the number of rows."""
+    coming = iter(episodes)
+    for number in range(known.stages.shards):
+        _shard(path, known, schema, number, coming, progress)
+    if next(coming, None) is not None:
+        raise FormatError(f"has more than {known.episodes} episodes.")
+    folder = Folder(path)
+    manifest = of_folder(folder)
+    folder.close()
+    jsonfile.write(path / MANIFEST, manifest)
+    return int(manifest["rows"])
+
+
+def _remove(path: Path, *, whole: bool) -> None:
+    """Remove what an import has written into a folder, and the folder if it is `whole` its own."""
+    shards = path / "shards"
+    with suppress(OSError):  # What cannot be removed is left, and the error is said all the same.
+        for one in shards.glob("shard-*"):
+            one.unlink()
+        shards.rmdir()
+        (path / IMPORTED).unlink()
+        if whole:
+            (path / LOCK).unlink()
+            path.rmdir()
 
 
 def of_folder(folder: Folder) -> dict[str, Any]:
@@ -116,7 +155,7 @@ def _shard(
     arriving = iter(coming)
     if at.exists():
         for _ in numbers:
-            next(arriving)
+            next(arriving, None)
         return
     header, kind = known.header(number), known.compression
     with ShardWriter.resume(at, schema, header, kind, hold_bytes=HOLD_BYTES) as writer:
@@ -124,7 +163,7 @@ def _shard(
         for place, episode in enumerate(numbers):
             arrived = next(arriving, None)
             if arrived is None:
-                raise FormatError(f"{known.name}: has {episode} episodes, not {known.episodes}.")
+                raise FormatError(f"has {episode} episodes, not {known.episodes}.")
             if place >= kept:
                 writer.append(_episode(known, episode, arrived))
             progress(episode + 1, known.episodes)
@@ -143,4 +182,4 @@ def _episode(known: Imported, number: int, arrived: Arrived) -> Episode:
     try:
         return Episode(rows, known.record(number, facts))
     except FormatError as error:
-        raise FormatError(f"{known.name}: episode {number}: {error}") from None
+        raise FormatError(f"episode {number}: {error}") from None

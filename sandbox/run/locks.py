@@ -10,6 +10,8 @@ from sandbox.ledger import Ledger
 from sandbox.ledger.locks import alone
 from sandbox.run.folder import BOOKING, Folder
 
+LOCK = ".lock"  # In a run's folder.
+
 
 @contextmanager
 def lock(folder: Path, *, make: bool = False, worker: int | None = None) -> Generator[None]:
@@ -22,7 +24,7 @@ def lock(folder: Path, *, make: bool = False, worker: int | None = None) -> Gene
     try:
         if make:
             folder.mkdir(parents=True, exist_ok=True)
-        with alone(folder / ".lock", worker):
+        with alone(folder / LOCK, worker):
             yield
     except LockedError:
         raise RunConflictError(

@@ -13,6 +13,7 @@ from sandbox.run.folder import MANIFEST, Folder
 from sandbox.run.locks import check_ledger, lock, lock_lease
 from sandbox.run.shard import Kept, Shard
 from sandbox.run.stages import Stages
+from sandbox.trajectory.shard import number_of
 
 BATCH = 500  # Posts in one transaction.
 
@@ -113,8 +114,7 @@ def _check_charges(folder: Folder, planned: Stages, shard: Shard) -> None:
     A growing shard's records are text in a file of its own, which anybody may have edited.
     """
     known, reader = folder.identity, shard.reader
-    number = reader.header.get("shard")
-    number = number if type(number) is int and number >= 0 else planned.episodes
+    number = number_of(shard.path)
     for n, record in enumerate(shard.records):
         rows = int(reader.lengths[n])
         fault = bill.difference(shard.charged[n], rows, record, known.carried)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from sandbox.errors import FormatError
+from sandbox.errors import FormatError, shown
 from sandbox.ledger import Usage
 from sandbox.run.record import Record
 from sandbox.trajectory import ShardReader
+from sandbox.trajectory.shard import number_of
 
 _HEADER_BYTES = 4096  # A growing shard of this size has no header yet.
 
@@ -30,6 +31,17 @@ class Shard:
     def growing(self) -> bool:
         """Return whether the shard is not finished."""
         return self.reader.growing
+
+    @property
+    def number(self) -> int:
+        """Its number in the run; FormatError if its name and its header do not agree."""
+        named, said = number_of(self.path), self.reader.header.get("shard")
+        if said != named:
+            raise FormatError(
+                f"{self.path}: is another shard: its header says {shown(said)}. `sandbox verify` "
+                "says more."
+            )
+        return named
 
     @cached_property
     def records(self) -> list[Record]:

@@ -26,6 +26,7 @@ REQUIRED = {  # Columns of every file with their types; None: any type.
     "step_idx": "int32",
     "episode_idx": "int64",
 }
+MOST_AXES = 8  # Of a row.
 ROW_BYTES_LIMIT = 1 << 28  # So that a row of a foreign file cannot exhaust memory.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
@@ -62,10 +63,10 @@ class Column:
             raise FormatError(
                 f"column {self.name!r} is of type {self.dtype!r}; use one of {', '.join(DTYPES)}."
             )
-        if len(self.shape) > 8 or any(size < 1 for size in self.shape):
+        if len(self.shape) > MOST_AXES or any(size < 1 for size in self.shape):
             raise FormatError(
-                f"column {self.name!r} has rows of shape {self.shape}; give at most 8 sizes, "
-                "each at least 1."
+                f"column {self.name!r} has rows of shape {self.shape}; give at most {MOST_AXES} "
+                "sizes, each at least 1."
             )
         if self.elements and len(self.elements) != math.prod(self.shape):
             raise FormatError(

@@ -26,6 +26,14 @@ def sidecar_path(path: Path) -> Path:
     return path.with_name(f"{path.name.removesuffix(PART).removesuffix('.h5')}.episodes.jsonl")
 
 
+def number_of(path: Path) -> int:
+    """Return the number in a shard's name, finished or growing; FormatError if it has another."""
+    found = _NAME.fullmatch(path.name)
+    if found is None:
+        raise FormatError(f"{path}: is not called as a run's shards are, such as shard-00000.h5.")
+    return int(found[1])
+
+
 def shards(run: str | Path, *, missing_ok: bool = False) -> list[Path]:
     """Return the paths of a run's shards in order; a growing shard has its `.part` name.
 

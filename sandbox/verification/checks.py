@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any, cast
 
 from sandbox import catalogue, prices, simulator
-from sandbox.errors import InvalidInputError
+from sandbox.errors import InvalidInputError, shown
 from sandbox.run.folder import RUN
 from sandbox.run.identity import Identity, PartIdentity
 from sandbox.verification.report import Report
@@ -87,6 +88,21 @@ def _check_prices(identity: Identity, report: Report, where: str) -> None:
             f"priced by {version!r}, a schedule of the operator's own, as the run carries it: this "
             "machine has none of that name with these prices."
         )
+
+
+def manifest(where: str, said: Mapping[str, Any], ours: Mapping[str, Any], report: Report) -> None:
+    """Compare what a manifest says with what the shards say, file by file."""
+    for key in sorted({*said, *ours}):
+        if key != "shards" and said.get(key) != ours.get(key):
+            theirs, mine = (shown(one.get(key), most=400) for one in (said, ours))
+            report.faults.append(f"{where}: says {key:.80} {theirs}; the shards say {mine}.")
+    named = said.get("shards")
+    files = cast(dict[str, Any], named) if isinstance(named, dict) else {}
+    for name in sorted({*ours["shards"], *files}):
+        if name not in ours["shards"]:
+            report.faults.append(f"shards/{name:.80}: is missing, and the manifest names it.")
+        elif ours["shards"][name] != files.get(name):
+            report.faults.append(f"shards/{name}: its bytes are not those that the manifest names.")
 
 
 def note_code(known: Identity, report: Report) -> None:

@@ -1,8 +1,6 @@
 """Verify a derived run: follow each of its episodes to the signed log of the run it comes from."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -98,8 +96,10 @@ def _check_origins(known: Derived, found: Found, trust: Trust, report: Report) -
     """Follow the episodes to the log of each run of origin, and check who signed it."""
     every = dict[int, list[tuple[int, bytes]]]()
     twice = set[tuple[str, int]]()
-    pairs = zip(known.episodes, found.leaves, strict=False)
-    for (home, number), leaf in pairs:
+    for place, leaf in zip(found.numbers, found.leaves, strict=True):
+        if place >= len(known.episodes):
+            continue  # That it should not be there is said of its shard.
+        home, number = known.episodes[place]
         every.setdefault(home, []).append((number, leaf))
         key = (known.homes[home].identity.run, number)
         if key in twice:
@@ -107,7 +107,8 @@ def _check_origins(known: Derived, found: Found, trust: Trust, report: Report) -
         twice.add(key)
     for n, home in enumerate(known.homes):
         records = every.get(n, [])
-        fault = home.fault(records) or _signature(home, trust, report)
+        fault = known.missing(n, len(records)) or home.fault(records)
+        fault = fault or _signature(home, trust, report)
         if fault:
             report.faults.append(f"run {home.identity.run[:16]}, its origin {n}: {fault}")
         else:
@@ -153,10 +154,9 @@ def _check_files(folder: Folder, known: Derived, leaves: list[bytes], report: Re
         return
     try:
         said = jsonfile.read(folder.path / MANIFEST)
+        leaves.append(log.leaf(said.data))
+        if not said.is_canonical:
+            report.faults.append(f"{MANIFEST}: its bytes are not as they are written.")
+        checks.manifest(MANIFEST, said.data, deriving.of_folder(folder), report)
     except FormatError as error:
         report.faults.append(str(error))
-        return
-    ours: Mapping[str, Any] = deriving.of_folder(folder)
-    if not said.is_canonical or said.data != ours:
-        report.faults.append(f"{MANIFEST}: is not what the shards say.")
-    leaves.append(log.leaf(said.data))

@@ -11,6 +11,8 @@ from sandbox.run.folder import MANIFEST, RUN, Folder
 from sandbox.run.imported import IMPORTED, Imported
 from sandbox.run.record import Record
 from sandbox.run.shard import Shard
+from sandbox.trajectory.shard import number_of
+from sandbox.verification import checks
 from sandbox.verification.report import Progress, Report
 
 _OF_OTHERS = (RUN, log.LOG, log.CHECKPOINT)  # Files that would claim what nobody knows.
@@ -33,12 +35,13 @@ def verify(folder: Folder, progress: Progress) -> Report:
             f"it {known.said}: nothing shows how its rows were made, and nothing can simulate them "
             "again. It was not verified."
         )
+    report.notes += [f"{name}: {why}." for name, why in known.lossy.items()]
     with report.about("identity"):
         _check_identity(folder, known, report)
     with report.about("shards"):
-        for number, path in enumerate(folder.paths(missing_ok=True)):
+        for path in folder.paths(missing_ok=True):
             try:
-                _check_shard(folder.shard(path), number, known, report, progress)
+                _check_shard(folder.shard(path), number_of(path), known, report, progress)
             except UnreadableError:
                 raise
             except FormatError as error:
@@ -88,7 +91,7 @@ def _check_shard(
 def _misplaced(record: Record, index: int, known: Imported, rows: Mapping[str, Any]) -> str:
     """Return how an episode is not of this run, or claims a charge, or ""."""
     if int(rows["episode_idx"][0]) != index or record.episode != index:
-        return f"stands where episode {index} should be."
+        return f"episode {record.episode} stands where it should be."
     if (record.run, record.environment) != (known.run, known.environment):
         return f"belongs to the run {record.run:.80}."
     if record.imported is None:
@@ -106,7 +109,8 @@ def _check_files(folder: Folder, known: Imported, report: Report) -> None:
         return
     try:
         said = jsonfile.read(folder.path / MANIFEST)
-        if not said.is_canonical or said.data != importing.of_folder(folder):
-            report.faults.append(f"{MANIFEST}: is not what the shards say.")
+        if not said.is_canonical:
+            report.faults.append(f"{MANIFEST}: its bytes are not as they are written.")
+        checks.manifest(MANIFEST, said.data, importing.of_folder(folder), report)
     except FormatError as error:
         report.faults.append(str(error))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sandbox.errors import FormatError, SandboxError, UnreadableError
+from sandbox.errors import FormatError, SandboxError, UnreadableError, shown
 from sandbox.evidence import log
 from sandbox.ledger import Usage
 from sandbox.processes import spawning
@@ -19,6 +19,7 @@ from sandbox.run.record import Record
 from sandbox.run.shard import Shard
 from sandbox.run.stages import Stages
 from sandbox.trajectory import FORMAT_VERSION, Episode
+from sandbox.trajectory.shard import number_of
 from sandbox.verification import records
 from sandbox.verification.report import Progress, Report
 
@@ -132,8 +133,8 @@ def check(job: Job, folder: Folder, found: Found, progress: Progress, workers: i
     if not job.variables and (workers == 1 or len(paths) < 2):
         checker = Checker(job, folder, found, progress)
         try:
-            for number, path in enumerate(paths):
-                checker.shard(path, number)
+            for path in paths:
+                checker.shard(path)
         finally:
             checker.close()
         return
@@ -142,7 +143,7 @@ def check(job: Job, folder: Folder, found: Found, progress: Progress, workers: i
         spawning(job.variables) as context,
         ProcessPoolExecutor(count, context, _start_worker, start) as pool,
     ):
-        for part in pool.map(_check_one, paths, range(len(paths))):
+        for part in pool.map(_check_one, paths):
             found.add(part)
             progress(found.report)
 
@@ -156,12 +157,12 @@ def _start_worker(job: Job, path: Path) -> None:
     _worker = Checker(job, Folder(path), Found(), lambda report: None)
 
 
-def _check_one(path: Path, number: int) -> Found:
+def _check_one(path: Path) -> Found:
     """Check one shard in a worker process; return what was found."""
     assert _worker is not None, "_start_worker comes first"
     found = _worker.found = Found()
     try:
-        _worker.shard(path, number)
+        _worker.shard(path)
     except SandboxError as error:  # Other errors of its kind cannot be sent between processes.
         raise SandboxError(str(error)) from None
     return found
@@ -189,10 +190,13 @@ class Checker:
             one.close()
         self._replaying = {}
 
-    def shard(self, path: Path, number: int) -> None:
-        """Check a shard, episode by episode; it is the run's `number`-th, from 0."""
+    def shard(self, path: Path) -> None:
+        """Check a shard, episode by episode; its name says which one of the run it should be."""
         report, known = self.found.report, self.job.stages
         try:
+            number = number_of(path)
+            if number >= known.episodes:
+                raise FormatError(f"{path.name}: the run has no shard of that number.")
             shard = self._folder.shard(path)
             self._version = shard.reader.version
             self._check_header(shard, number)
@@ -206,13 +210,12 @@ class Checker:
             report.faults.append(str(error))
 
     def _check_header(self, shard: Shard, number: int) -> None:
-        header = shard.reader.header
+        header, faults = shard.reader.header, self.found.report.faults
         for name, value in self.job.header(number).items():
             if header.get(name) != value:
-                self.found.report.faults.append(
-                    f"{shard.path.name}: belongs to another run: {name} {header.get(name)!r}, not "
-                    f"{value!r}."
-                )
+                what = "is another shard" if name == "shard" else "belongs to another run"
+                said = f"{name} {shown(header.get(name))}, not {value!r}"
+                faults.append(f"{shard.path.name}: {what}: {said}.")
 
     def _check_episode(self, shard: Shard, n: int, index: int) -> None:
         """Check one episode, and add what is wrong with it."""
@@ -257,7 +260,7 @@ class Checker:
         """Return how an episode is not of this run, or not at its place, or ""."""
         identity, number = self.job.of_episode(index)
         if int(episode.rows["episode_idx"][0]) != number or record.episode != number:
-            return f"stands where episode {number} should be."
+            return f"episode {record.episode} stands where it should be."
         if record.run != identity.run:
             return f"belongs to the run {record.run}."
         if record.price_version != identity.price_version:

@@ -1,7 +1,7 @@
 """Re-read every byte of a run, recompute digests, trees, signatures and bill, replay episodes."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -97,7 +97,8 @@ def _check_count(folder: Folder, report: Report) -> None:
     if folder.open_ended:
         wanted = report.episodes  # It has no number yet; that it is not finished is said elsewhere.
     if report.episodes != wanted and (not ended or report.episodes > wanted):
-        who = "recipe says" if wanted == folder.recipe.episodes else "run was extended to"
+        who = "recipe says" if folder.recipe.stated_episodes is not None else "manifest says"
+        who = who if folder.extended() is None else "run was extended to"
         report.faults.append(f"{report.episodes} episodes where the {who} {wanted}.")
     if report.replayed < report.episodes:
         report.notes.append(
@@ -152,7 +153,7 @@ def _check_files(folder: Folder, found: Found) -> tuple[list[bytes], Mapping[str
     if not manifest.is_canonical:
         report.faults.append(f"{MANIFEST}: its bytes are not as they are written.")
     ours = folder.manifest(found.records, found.usages, ended)
-    _compare_manifest(MANIFEST, manifest.data, ours, report)
+    checks.manifest(MANIFEST, manifest.data, ours, report)
     if not ended:
         return [*leaves, log.leaf(manifest.data)], None
     numbers = [record.episode for record in found.records]
@@ -170,19 +171,4 @@ def _check_stages(folder: Folder, found: Found) -> None:
         found.report.faults.append(f"{EXTENDED}: its bytes are not as they are written.")
     for stage, known in enumerate(extended.before):
         ours = folder.manifest(found.records, found.usages, stage=stage)
-        _compare_manifest(f"{EXTENDED}: stage {stage}", known.manifest, ours, found.report)
-
-
-def _compare_manifest(
-    where: str, said: Mapping[str, Any], ours: Mapping[str, Any], report: Report
-) -> None:
-    for key in sorted({*said, *ours}):
-        if key != "shards" and said.get(key) != ours.get(key):
-            report.faults.append(
-                f"{where}: says {key} {said.get(key)!r}; the shards say {ours.get(key)!r}."
-            )
-    named = said.get("shards")
-    files = cast(dict[str, Any], named) if isinstance(named, dict) else {}
-    for name in sorted({*ours["shards"], *files}):
-        if ours["shards"].get(name) != files.get(name):
-            report.faults.append(f"shards/{name}: its bytes are not those that the manifest names.")
+        checks.manifest(f"{EXTENDED}: stage {stage}", known.manifest, ours, found.report)

@@ -1,4 +1,4 @@
-"""LeRobot, as released, reads an export back: each frame, by the ramp.
+"""LeRobot, as released, reads an export back: each frame, by the ramp. What it records is imported.
 
 `make lerobot` runs this, in a .venv of its own, on a Python of 3.12: LeRobot has none of 3.11, and
 the sandbox none of 3.12. What is read is made by another process, named by SANDBOX_PYTHON.
@@ -45,6 +45,22 @@ recipe = {"format": 1, "environment": "push_t", "episodes": 2, "policies": {"scr
           "observation": ["proprio", "pixels"], "image_size": 64}
 sandbox.generate(recipe, folder / "run")
 sandbox.export(folder / "run", "lerobot", folder / "real")
+"""
+TAKE = """
+import sys
+from pathlib import Path
+import numpy as np
+import sandbox
+folder = Path(sys.argv[1])
+done = sandbox.import_run(folder / "recorded", "lerobot", folder / "back")
+data = sandbox.Dataset(done.path)
+assert data.lengths.tolist() == [12, 25, 7], data.lengths
+for n, rows in enumerate(data.lengths.tolist()):
+    one, t = data.rows(n), np.arange(rows)
+    for name, greys in (("pixels", 7 * t + n), ("pixels.wrist", 255 - 7 * t - n)):
+        means = one[name].mean(axis=(1, 2, 3))
+        assert np.abs(means - greys).max() < 2, (n, name, means)
+    assert one["proprio"][:, 0].tolist() == t.tolist()
 """
 
 
@@ -129,6 +145,35 @@ def test_one_episode_can_be_chosen(tmp_path: Path) -> None:
     read = LeRobotDataset("sandbox/ramp", root=tmp_path / "ramp", episodes=[2])
     assert len(read) == 19
     assert [read[t]["action"][0].item() for t in range(19)] == [*range(19)]
+
+
+def test_films_that_it_records_are_imported_frame_by_frame(tmp_path: Path) -> None:
+    sizes = {"main": (64, 96, 3), "wrist": (64, 64, 3)}
+    names = ["height", "width", "channels"]
+    features = {
+        f"observation.images.{name}": {"dtype": "video", "shape": size, "names": names}
+        for name, size in sizes.items()
+    }
+    for name, elements in (("observation.state", ["t", "n"]), ("action", ["x", "y"])):
+        features[name] = {"dtype": "float32", "shape": (2,), "names": elements}
+    recorded = LeRobotDataset.create(
+        "sandbox/recorded", fps=30, root=tmp_path / "recorded", features=features
+    )
+    for n, rows in enumerate((12, 25, 7)):
+        for t in range(rows):
+            frame = {
+                f"observation.images.{name}": np.full(size, grey, np.uint8)
+                for (name, size), grey in zip(
+                    sizes.items(), (7 * t + n, 255 - 7 * t - n), strict=True
+                )
+            }
+            numbers = np.array([t, n], np.float32)
+            recorded.add_frame(
+                frame | {"observation.state": numbers, "action": numbers, "task": "push"}
+            )
+        recorded.save_episode()
+    recorded.finalize()
+    made(TAKE, tmp_path)
 
 
 @pytest.fixture(autouse=True)

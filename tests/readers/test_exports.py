@@ -336,8 +336,30 @@ def test_lerobot_comes_back_but_for_the_last_step(tmp_path: Path) -> None:
         assert np.array_equal(one["action"][:-1], np.repeat(t[:-1], 2).reshape(-1, 2))
         assert np.isnan(one["action"][-1]).all()
         assert one["truncated"].tolist() == (t == rows - 2).tolist()
-        assert back.record(n).imported == {"from": "lerobot", "episode": n, "task": "task"}
+        said = {"from": "lerobot", "hz": 1.0, "episode": n, "task": "task"}
+        assert back.record(n).imported == said
     assert sandbox.verify(done.path).kinds == {"import": 1}
+
+
+def test_an_import_is_exported_again_at_the_rate_that_it_had(tmp_path: Path) -> None:
+    run = write(tmp_path / "run", schema=coarse())
+    sandbox.export(run, "lerobot", tmp_path / "ramp")
+    info = tmp_path / "ramp" / "meta" / "info.json"
+    for fps, wanted in ((15, 15), (29.97, 30), (0.2, None), (1e9, None), (0.001, None)):
+        info.write_text(json.dumps({**json.loads(info.read_text()), "fps": fps}))
+        out = tmp_path / str(fps)
+        if not 0.01 <= fps <= 10_000:
+            with pytest.raises(sandbox.errors.FormatError, match="fps: must be at"):
+                sandbox.import_run(tmp_path / "ramp", "lerobot", out / "back")
+            continue
+        back = sandbox.import_run(tmp_path / "ramp", "lerobot", out / "back").path
+        if wanted is None:
+            with pytest.raises(sandbox.errors.InvalidInputError, match="whole frames a second"):
+                sandbox.export(back, "lerobot", out / "again")
+            continue
+        for video in (False, True):
+            again = sandbox.export(back, "lerobot", out / f"again{video}", video=video).path
+            assert json.loads((again / "meta" / "info.json").read_text())["fps"] == wanted
 
 
 def damaged(folder: Path, harm: str) -> None:
@@ -348,9 +370,7 @@ def damaged(folder: Path, harm: str) -> None:
     info, data = folder / "meta" / "info.json", folder / "data" / "chunk-000" / "file-000.parquet"
     told, table = json.loads(info.read_text()), parquet.read_table(data)
     place = table.schema.get_field_index("observation.images.main")
-    if harm == "film":
-        told["features"]["observation.images.main"]["dtype"] = "video"
-    elif harm == "size":
+    if harm == "size":
         told["features"]["observation.images.main"]["shape"] = [4, 5, 3]
     elif harm == "count":
         told["total_frames"] += 1
@@ -358,23 +378,31 @@ def damaged(folder: Path, harm: str) -> None:
         told["codebase_version"] = "v2.1"
     elif harm == "cut":
         data.write_bytes(data.read_bytes()[:-20])
-    elif harm == "elsewhere":
-        cells = [{"bytes": None, "path": "/etc/passwd"}] * len(table)
+    elif harm in ("elsewhere", "kind"):
+        cell = {"bytes": None, "path": "/etc/passwd"}
+        cells = [cell if harm == "elsewhere" else {"bytes": b"x", "path": None}] * len(table)
         kind = table.schema.field(place).type
         table = table.set_column(place, table.schema.field(place), pa.array(cells, kind))
         parquet.write_table(table, data)
+    elif harm == "wide":
+        told["features"]["observation.wide"] = {"dtype": "float32", "shape": [1 << 30]}
+    elif harm == "link":
+        data.parent.rename(folder / "elsewhere")
+        data.parent.symlink_to(folder / "elsewhere")
     elif harm == "order":
         parquet.write_table(table.take([1, 0, *range(2, len(table))]), data)
     info.write_text(json.dumps(told))
 
 
 HARMS = {
-    "film": "is a film",
     "size": "a picture has",
     "count": "its files have",
     "old": "codebase_version",
     "cut": "cannot be read as Parquet",
     "elsewhere": "a picture is not in the file",
+    "kind": "a picture is no PNG",
+    "wide": "ramp: a row has",
+    "link": "is a link",
     "order": "do not count from 0",
 }
 
@@ -393,8 +421,6 @@ def test_films_are_said_to_be_inexact_and_refused_where_they_cannot_be(tmp_path:
     run = write(tmp_path / "run", schema=coarse())
     done = sandbox.export(run, "lerobot", tmp_path / "film", video=True)
     assert done.notes == ("pixels as films: H.264 at CRF 18, 4:2:0: pixels are not exact.",)
-    with pytest.raises(sandbox.errors.SandboxError, match="is a film, which is not imported"):
-        sandbox.import_run(tmp_path / "film", "lerobot", tmp_path / "back")
     odd = write(tmp_path / "odd", schema=coarse(size=63))
     for path, to, said in ((odd, "lerobot", "an even height"), (run, "hf", "hf has no films")):
         with pytest.raises(sandbox.errors.SandboxError, match=said):
