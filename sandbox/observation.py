@@ -52,7 +52,9 @@ def names(observation: str | Sequence[str]) -> tuple[str, ...]:
     """
     found = (observation,) if isinstance(observation, str) else tuple(observation)
     if not found or len(set(found)) != len(found):
-        raise InvalidInputError(f"observation {observation!r}: name each of {MODALITIES} once.")
+        raise InvalidInputError(
+            f"observation {shown(observation)}: name each of {MODALITIES} once."
+        )
     for name in found:
         if name not in MODALITIES:
             raise UnknownNameError("observation", name, MODALITIES)

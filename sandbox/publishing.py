@@ -122,6 +122,7 @@ def _lay_out(folder: Folder, staged: Path) -> list[str]:
             raise FormatError(f"{path}: was changed meanwhile. Nothing was published; try again.")
     text = log.checkpoint_text(folder.path)
     told = [f"{RUN}: the account {one.recipe.account!r} paid." for one in folder.identities]
+    told += _paths(folder)
     if note.is_signed(text):
         told += [f"{log.CHECKPOINT}: signed by {one.name!r}." for one in note.split(text)[1]]
         signers = note.verified(text, keys.trusted())[1]
@@ -199,16 +200,33 @@ def _refuse_paths(folder: Folder) -> None:
     """Refuse a run whose evidence names an absolute path (InvalidInputError)."""
     home = f"{str(Path.home()).rstrip('/')}/"
     home = home if home != "/" else "//"  # Who has no home; no text has that.
-    told: list[Mapping[str, Any]] = [known.plain for known in folder.identities]
-    told += [] if folder.derived is None else [folder.derived.how]
-    for one in told:
-        for text in _texts(one):
-            if Path(text).is_absolute() or text.startswith("~/") or home in text:
-                raise InvalidInputError(
-                    f"{folder.path}: its evidence names {shown(text)}, a path of this machine, and "
-                    "cannot be changed. Nothing was published. Generate it with a scenario that is "
-                    "found by its name or a relative path, or give --keep-paths."
-                )
+    for _, text in _said(folder):
+        if _is_of_here(text) or home in text:
+            raise InvalidInputError(
+                f"{folder.path}: its evidence names {shown(text)}, a path of this machine, and "
+                "cannot be changed. Nothing was published. Generate it with a scenario that is "
+                "found by its name or a relative path, or give --keep-paths."
+            )
+
+
+def _paths(folder: Folder) -> Iterator[str]:
+    """Yield what a run's evidence tells of the folders around the one where it was made."""
+    for where, text in _said(folder):
+        if _is_of_here(text) or ".." in Path(text).parts:
+            yield f"{where}: it was made with {shown(text)}, which names folders of yours."
+
+
+def _is_of_here(text: str) -> bool:
+    """Return whether a text is a path that means something on this machine alone."""
+    return Path(text).is_absolute() or (text.startswith("~") and "/" in text)
+
+
+def _said(folder: Folder) -> Iterator[tuple[str, str]]:
+    """Yield the texts of a run's evidence, each with the name of the file that has it."""
+    for known in folder.identities:
+        yield from ((RUN, text) for text in _texts(known.plain))
+    if folder.derived is not None:
+        yield from ((DERIVED, text) for text in _texts(folder.derived.how))
 
 
 def _texts(value: Any) -> Iterator[str]:

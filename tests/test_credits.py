@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import content, file_of, recipe
+from running import cli, content, file_of, recipe
 
 import sandbox
 from sandbox import keeping, prices
@@ -145,6 +145,14 @@ def test_quotes_say_what_surely_fits_and_what_is_to_be_expected(priced: Path) ->
     assert 1 <= surely <= count
     assert quoted.expected_episodes is not None
     assert count / 2 < quoted.expected_episodes < 2 * count
+
+
+def test_a_quote_of_too_few_credits_says_what_an_episode_costs(tmp_path: Path) -> None:
+    for one, said in ((wanted(), "may pay"), (recipe("cartpole_swingup"), "pay")):
+        file = file_of(recipes.of(one, credits=0.5), tmp_path)
+        done = cli("quote", file)
+        assert done.stdout.startswith(f"Quote: 0.5 credits {said} no episode of "), done.stderr
+        assert "exactly" not in done.stdout
 
 
 def test_it_can_be_extended_rendered_and_swept(priced: Path, tmp_path: Path) -> None:

@@ -37,6 +37,13 @@ def test_what_is_not_finite_is_refused_and_nothing_is_done(bad: Any) -> None:
     assert (env.t, env.episode.actions) == (0, [])
 
 
+@pytest.mark.parametrize("long", [np.zeros(99), [0.0] * 99, np.zeros((40, 40, 40)), "x" * 999])
+def test_a_long_action_is_not_shown_whole(long: Any) -> None:
+    with pytest.raises(InvalidInputError, match="give 2 finite numbers") as error:
+        made().step(long)
+    assert len(str(error.value)) < 260
+
+
 def test_actions_outside_can_be_refused() -> None:
     env = made(actions="refuse")
     with pytest.raises(InvalidInputError, match="2 numbers, each from -1 to 1"):

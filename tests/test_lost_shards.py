@@ -12,7 +12,7 @@ from running import recipe
 
 import sandbox
 from sandbox import keeping
-from sandbox.errors import FormatError
+from sandbox.errors import FormatError, InvalidInputError
 from sandbox.run import recipe as recipes
 from sandbox.run.folder import Folder
 from sandbox.run.recipe import Recipe
@@ -101,6 +101,21 @@ def test_a_lost_shard_of_a_derived_run_is_named(shelved: Path) -> None:
         sandbox.subset(shelved / "derived", shelved / "out", where=lambda one: one.episode > 3)
     shutil.rmtree(shelved / "derived" / "shards")
     assert sandbox.verify(shelved / "derived", sample=0).faults
+
+
+@pytest.mark.parametrize("name", ["one", "parts", "derived"])
+def test_an_episode_of_a_lost_shard_is_said_to_be_in_it(name: str, shelved: Path) -> None:
+    folder = Folder(shelved / name)
+    numbers = folder.stages.shard(1)
+    lose(shelved / name)
+    for number in numbers:
+        with pytest.raises(FormatError, match=f"{SECOND}.h5: is missing, and has episode"):
+            Folder(shelved / name).episode(number)
+    with pytest.raises(InvalidInputError, match="episode 9: the run has"):
+        Folder(shelved / name).episode(9)
+    if name == "one":
+        with pytest.raises(FormatError, match=f"{SECOND}.h5: is missing"):
+            sandbox.branch(shelved / name, shelved / "out", episode=2, step=1, kinds=["noop"])
 
 
 def test_two_shards_that_were_swapped_are_told_apart_and_put_back(shelved: Path) -> None:

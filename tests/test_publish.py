@@ -5,10 +5,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from running import cli, clis, content, recipe
+from running import SHORT, cli, clis, content, recipe
 
 import sandbox
-from sandbox.errors import FormatError, InvalidInputError
+from sandbox.errors import FormatError, InvalidInputError, SandboxError
 from sandbox.evidence import keys
 from sandbox.ledger import Ledger
 
@@ -114,6 +114,20 @@ def test_a_path_of_this_machine_is_published_only_if_that_is_asked_for(tmp_path:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["path"] == str(tmp_path / "out")
     assert sandbox.verify(tmp_path / "out", sample=0).faults == []
+
+
+def test_a_relative_path_out_of_the_folder_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(SHORT, tmp_path / "secret.yaml")
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    sandbox.generate(recipe("billiards", episodes=1, scenario="../secret.yaml"), "run")
+    told = sandbox.publish("run", "out", pictures=False).told
+    assert "run.json: it was made with '../secret.yaml', which names folders of yours." in told
+    with pytest.raises(SandboxError, match="then run the same command again") as error:
+        sandbox.publish("run", "/proc/x", pictures=False)
+    assert "export" not in str(error.value)
 
 
 def test_a_card_that_was_edited_is_published_as_it_is(yard: Path, tmp_path: Path) -> None:

@@ -136,8 +136,15 @@ def quote(recipe: "Recipe", quoted: "Quote", done: int) -> None:
     what = f"{recipe.episodes - done} episodes"
     if recipe.credits is not None:
         what = f"{prices.credits(quoted.amount)} credits, which surely pay these episodes"
-    title = f"Quote: {what} of {recipe.named}{kept}; account {recipe.account}"
-    items(title, quoted.quantities, "exactly" if quoted.exact else "at most", quoted.price_version)
+    if recipe.credits is not None and not any(quoted.quantities.values()):
+        one = prices.credits(prices.load(quoted.price_version).cost(quoted.episode))
+        pay, costs = ("pay", "costs") if quoted.exact else ("may pay", "may cost")
+        what = f"{pay} no episode of {recipe.named}: one {costs} {one}"
+        note(f"Quote: {recipe.credits:g} credits {what}.")
+    else:
+        title = f"Quote: {what} of {recipe.named}{kept}; account {recipe.account}"
+        total = "exactly" if quoted.exact else "at most"
+        items(title, quoted.quantities, total, quoted.price_version)
     if quoted.expected_episodes is not None:
         note(
             f"Expected: about {quoted.expected_episodes:,} episodes, from the usual lengths of "

@@ -210,7 +210,10 @@ def _vector(action: Any) -> NDArray[np.float32]:
 
 
 def _shown(value: Any) -> str:
+    """Return what an action is: as one line, cut, with its shape if it is an array."""
     try:
-        return repr(value)
+        is_array = issubclass(type(value), np.ndarray)
+        shape = f" of shape {value.shape}" if is_array else ""
+        return f"{' '.join(shown(value, most=120).split())}{shape}"
     except Exception:  # An integer of 5,000 digits has no text, and a stranger's class may fail.
         return f"of the type {type(value).__name__}"

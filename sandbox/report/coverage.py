@@ -194,6 +194,7 @@ class _Seen:
 
     def __init__(self, env: type[SandboxEnv]) -> None:
         self._names = env.state_names()
+        self._least = len(self._names) - len(env.state_measures)  # Of an older format.
         self._bodies = {name: n * BODY_STATE for n, name in enumerate(env.state_bodies)}
         start = len(env.state_bodies) * BODY_STATE
         self._joints = {
@@ -211,7 +212,13 @@ class _Seen:
 
     def add(self, episode: Episode) -> None:
         """Add an episode."""
-        state = episode.rows["state"].astype(np.float64)
+        state = episode.rows.get("state", np.empty(0)).astype(np.float64)
+        if state.ndim != 2 or not self._least <= state.shape[1] <= len(self._names):
+            raise FormatError(
+                f"episode {episode.record.get('episode')}: has no column 'state' of "
+                f"{len(self._names)} numbers, which its environment logs; it is foreign, or of "
+                "another version of it."
+            )
         if not np.isfinite(state).all():
             raise FormatError(
                 f"episode {episode.record.get('episode')}: its state is not finite: the simulation "

@@ -22,6 +22,7 @@ from sandbox.run.shard import Kept, Shard, is_headless
 from sandbox.run.stages import Extended, Stages
 from sandbox.scenario import Scenario
 from sandbox.trajectory import Episode, ShardReader, shards
+from sandbox.trajectory.shard import part_path
 
 RUN, MANIFEST = "run.json", "manifest.json"
 ENDED, ENDS = "ended", ("credit", "budget")  # In a manifest: why a run ended early.
@@ -299,13 +300,16 @@ class Folder:
         """
         if self._has_parts:  # Its shards hold no numbers in a row.
             return self._found(number, self.count())
+        if self.derived is not None:  # Its records have the numbers of other runs.
+            return self._placed(number)
         first = 0
         for shard in self.shards():
             if first <= number < first + len(shard.reader):
                 episode = shard.reader.read(number - first)
-                if episode.record.get("episode", number) == number or self.derived is not None:
+                if episode.record.get("episode", number) == number:
                     return episode
                 if self.finished and not self.ended:
+                    self._refuse_lost(number)
                     raise FormatError(
                         f"{shard.path}: another episode stands where {number} should be."
                     )
@@ -318,9 +322,34 @@ class Folder:
             for n, record in enumerate(shard.reader.records):
                 if record.get("episode") == number:
                     return shard.reader.read(n)
+        self._refuse_lost(number)
         if 0 <= number < count:
             raise InvalidInputError(f"episode {number}: not kept yet, though later ones are.")
         raise InvalidInputError(f"episode {shown(number)}: the run has 0 to {count - 1}.")
+
+    def _placed(self, number: int) -> Episode:
+        """Return the episode at a place of a derived run."""
+        for shard in self.shards():
+            numbers = self.stages.shard(shard.number)
+            if number in numbers and numbers.index(number) < len(shard.reader):
+                return shard.reader.read(numbers.index(number))
+        self._refuse_lost(number)
+        count = self.stages.episodes
+        raise InvalidInputError(f"episode {shown(number)}: the run has 0 to {count - 1}.")
+
+    def _refuse_lost(self, number: int) -> None:
+        """Refuse an episode of a finished run whose shard is not there (FormatError)."""
+        known = self.exists or self.derived is not None or self.imported is not None
+        if not known or not self.finished or not 0 <= number < self.stages.episodes:
+            return
+        planned = self.stages
+        shard = next(n for n in range(planned.shards) if number in planned.shard(n))
+        path = self.path / "shards" / f"shard-{shard:05d}.h5"
+        if not path.exists() and not part_path(path).exists():
+            raise FormatError(
+                f"{path}: is missing, and has episode {number}. `sandbox repair` makes lost shards "
+                "again."
+            )
 
     def kept(self) -> Kept:
         """Return the episodes that the run keeps, and what each costs.

@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox import scene as sc
-from sandbox.env import SandboxEnv
+from sandbox.env import SandboxEnv, start
 from sandbox.env.disturb import reshapable, seen_after
 from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.renderer.camera import extrinsics
+from sandbox.scenario import factors
 from sandbox.scenario.disturbance import FORMS, Disturbance
-from sandbox.scenario.factors import Color
+from sandbox.scenario.factors import Color, Values
+from sandbox.world import build
 from sandbox.world.world import BODY_STATE
 
 ACTIONS = ("noop", "same", "random")
@@ -78,6 +80,7 @@ class Look:
                 {"at_s": self._step / self._env.control_hz, **happens}
             )
             found.check(self._env.factors, f"branch {kind!r}")
+            self._check_change(found, kind)
             settled = found.plain()
         return {"kind": kind, "impossible": what in IMPOSSIBLE, "disturbance": settled}
 
@@ -94,6 +97,22 @@ class Look:
             and self._seen(row[:3])
             and self._seen(self._paths[name][self._step + later, :3].tolist())
         ]
+
+    def _check_change(self, it: Disturbance, kind: str) -> None:
+        """Refuse other factors that no episode under way can follow (InvalidInputError).
+
+        Where something happened before, whoever simulates says so: a body may be another by then.
+        """
+        env = self._env
+        before = any(one.step(env.control_hz) <= self._step for one in env.disturbances)
+        if it.change is None or before:
+            return
+        new = {n: factors.parse(env.factors[n], v, kind) for n, v in it.change.items()}
+        scene = start.scene(env, Values({**env.values, **new}), env.seed)
+        try:
+            build.check_follows(env.world.scene, scene)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"branch {kind!r}: {error} Nothing was done.") from None
 
     def _happens(self, what: str, target: str) -> dict[str, Any]:
         if what == "factor":

@@ -41,6 +41,7 @@ def planned(folder: Folder, number: int, step: int, kinds: Sequence[str], k: int
     Raises:
         InvalidInputError, UnknownNameError: there is no such episode, step, kind or body.
     """
+    folder.recipe  # noqa: B018  # Refuse what has none before its episodes are read.
     episode = folder.episode(number)
     record = Record.parse(episode.record)
     if not 0 <= step < record.steps:
@@ -53,7 +54,7 @@ def planned(folder: Folder, number: int, step: int, kinds: Sequence[str], k: int
     priced = folder.identity.schedule
     replay = Replay(folder.recipe, folder.scenario, folder.trust_code, schedule=priced)
     try:
-        look = Look(replay.start(record), episode.rows["state"], step, rng)
+        look = Look(replay.start(record), replay.states(episode), step, rng)
         branches = [
             {"past": 0, **look.branch(kind)}
             for kind in kinds

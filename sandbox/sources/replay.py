@@ -16,6 +16,7 @@ from sandbox.run.record import Record
 from sandbox.scenario import Scenario
 from sandbox.sources import columns, rollout
 from sandbox.trajectory import FORMAT_VERSION, Episode, EpisodeBuffer, Rows
+from sandbox.world.world import BODY_STATE
 
 
 class Replay:
@@ -61,6 +62,16 @@ class Replay:
         options = {"variation_values": record.factors, "disturbances": record.disturbances}
         self.env.reset(seed=_seed(record), options=options)
         return self.env
+
+    def states(self, episode: Episode) -> NDArray[np.float64]:
+        """Return the states of the bodies in an episode (T+1, n); FormatError if it lacks them."""
+        found, bodies = episode.rows.get("state"), len(self.env.state_bodies)
+        if found is None or found.ndim != 2 or found.shape[1] < bodies * BODY_STATE:
+            raise FormatError(
+                f"episode {episode.record.get('episode')}: has no column 'state' of {bodies} "
+                "bodies; it is foreign, or of another version of its environment."
+            )
+        return found
 
     def simulate(
         self,

@@ -126,20 +126,25 @@ def _pairs(
         record = Record.parse(episode.record)
         if record.is_impossible:
             continue
-        env = replay.start(record)
-        moments = _moments(env, episode, kind, during, rng)
+        env, states = replay.start(record), replay.states(episode)
+        moments = _moments(env, episode, states, kind, during, rng)
         if not moments:
             continue
         step, body = moments[int(rng.integers(len(moments)))]
-        look = Look(env, episode.rows["state"], step, rng)
+        look = Look(env, states, step, rng)
         yield plans.past(record, step), look.branch(f"{kind}:{body}")
 
 
 def _moments(
-    env: SandboxEnv, episode: Episode, kind: str, during: str | None, rng: np.random.Generator
+    env: SandboxEnv,
+    episode: Episode,
+    states: NDArray[np.float64],
+    kind: str,
+    during: str | None,
+    rng: np.random.Generator,
 ) -> list[Moment]:
     """Return the moments of an episode at which a kind of surprise can be seen."""
-    holds, states = _holding(env, episode, during), episode.rows["state"]
+    holds = _holding(env, episode, during)
     found = [
         Moment(step, body)
         for step in range(max(len(episode) - 1 - AFTER, 0))

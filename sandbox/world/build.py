@@ -155,6 +155,20 @@ def dynamics(client: int, uid: int, it: sc.Body) -> None:
         pybullet.changeDynamics(uid, n, physicsClientId=client, **options)
 
 
+def check_follows(old: sc.Scene, new: sc.Scene) -> None:
+    """Refuse a scene that a simulation of another one cannot become.
+
+    Raises:
+        InvalidInputError: it differs in something that cannot change during an episode.
+    """
+    if len(new.bodies) != len(old.bodies):
+        raise InvalidInputError("bodies cannot come and go so; add or remove one.")
+    for one, other in zip(old.bodies, new.bodies, strict=True):
+        check_alike(one, other)
+    if replace(old.engine, gravity=new.engine.gravity) != new.engine:
+        raise InvalidInputError("of the engine only gravity can change during an episode.")
+
+
 def check_alike(old: sc.Body | sc.Robot, new: sc.Body | sc.Robot) -> None:
     """Refuse a change of a body that cannot be made during an episode.
 
