@@ -26,6 +26,32 @@ TrustCode = Annotated[
 ]
 
 
+Source = Annotated[
+    str,
+    typer.Argument(help="A recipe's name, a .yaml file, or a run folder.", show_default=False),
+]
+Kind = Annotated[
+    str,
+    typer.Option(
+        help="ahead: the same episode's state later; branched: what another policy reaches; "
+        "task: the world's own."
+    ),
+]
+Offset = Annotated[int, typer.Option(min=1, help="Steps from start to goal.")]
+Steps = Annotated[
+    int | None, typer.Option(min=1, help="Steps that an agent has; default: twice the offset.")
+]
+Timeout = Annotated[
+    float, typer.Option(min=0.001, help="How long the agent may take to decide [s].")
+]
+ApartFrom = Annotated[
+    list[Path] | None,
+    typer.Option(
+        parser=path, help="A training run with which nothing is shared; repeat it for several."
+    ),
+]
+
+
 def _key(label: str | None) -> Any:
     from sandbox.evidence import keys
 
@@ -34,31 +60,14 @@ def _key(label: str | None) -> Any:
 
 @goals_app.command()
 def make(
-    source: Annotated[
-        str,
-        typer.Argument(help="A recipe's name, a .yaml file, or a run folder.", show_default=False),
-    ],
+    source: Source,
     out: Out,
-    kind: Annotated[
-        str,
-        typer.Option(
-            help="ahead: the same episode's state later; branched: what another policy reaches; "
-            "task: the world's own."
-        ),
-    ] = "ahead",
-    offset: Annotated[int, typer.Option(min=1, help="Steps from start to goal.")] = 25,
-    budget: Annotated[
-        int | None,
-        typer.Option(min=1, help="Steps that an agent has; default: twice the offset."),
-    ] = None,
+    kind: Kind = "ahead",
+    offset: Offset = 25,
+    budget: Steps = None,
     pairs: Annotated[int, typer.Option(min=1, help="Number of pairs.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the set.")] = 0,
-    apart_from: Annotated[
-        list[Path] | None,
-        typer.Option(
-            parser=path, help="A training run with which nothing is shared; repeat it for several."
-        ),
-    ] = None,
+    apart_from: ApartFrom = None,
     account: Account = "local",
     credits: Annotated[
         str | None, typer.Option(help="Most that it may cost [credits].", show_default=False)
@@ -129,12 +138,17 @@ def show_set(
 
 @goals_app.command()
 def check(
-    goals: SetPath, workers: Workers = 1, trust_code: TrustCode = False, as_json: Json = False
+    goals: SetPath,
+    apart_from: ApartFrom = None,
+    workers: Workers = 1,
+    trust_code: TrustCode = False,
+    as_json: Json = False,
 ) -> None:
     """Replay every start and every known solution of a set; exit 1 if one differs."""
     from sandbox.goals import calls
 
-    _say(calls.check(goals, workers=workers, trust_code=trust_code), "pairs", as_json)
+    found = calls.check(goals, apart_from=apart_from or [], workers=workers, trust_code=trust_code)
+    _say(found, "pairs", as_json)
 
 
 @goals_app.command()
@@ -155,9 +169,7 @@ def run(
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="Number of seeds.")] = 3,
     account: Account = "local",
     budget: Budget = None,
-    timeout: Annotated[
-        float, typer.Option(min=0.001, help="How long the agent may take to decide [s].")
-    ] = 60.0,
+    timeout: Timeout = 60.0,
     workers: Workers = 1,
     key: SigningKeyLabel = None,
     trust_code: TrustCode = False,

@@ -67,7 +67,7 @@ class Wanted:
 
 
 class Insider:
-    """An agent of ours, which may look at the pair and its world."""
+    """An agent of ours, which may look at the pair and its world; this one does nothing."""
 
     observation: Sequence[str] = ("proprio",)
     image_size = 64
@@ -76,9 +76,9 @@ class Insider:
         """Prepare for a pair, in whose start the stage is."""
         self.trial, self.pair, self.stage = trial, pair, stage
 
-    def act(self, step: int) -> Any:
-        """Return the action of a step."""
-        raise NotImplementedError
+    def act(self, step: int) -> F32:
+        """Return the action of a step, float32 (action_size,); zeros are nothing."""
+        return np.zeros(self.trial.action_size, np.float32)
 
     def work(self) -> dict[str, int]:
         """Return what it has simulated for this pair, per meter unit."""
@@ -94,13 +94,6 @@ class Insider:
     def described(self) -> dict[str, Any]:
         """Return all settings that decide what it does, as plain JSON."""
         return {}
-
-
-class _Noop(Insider):
-    """Does nothing: actions of zeros."""
-
-    def act(self, step: int) -> F32:
-        return np.zeros(self.trial.action_size, np.float32)
 
 
 class _Random(Insider):
@@ -135,7 +128,7 @@ class _Scripted(Insider):
 
 
 BUILT_IN: dict[str, Callable[[], Insider]] = {
-    "noop": _Noop,
+    "noop": Insider,
     "random": _Random,
     "recorded": _Recorded,
     "scripted": _Scripted,

@@ -379,7 +379,7 @@ def head(goals: GoalSet, wanted: Wanted, made: Any, prices: str, seeds: Sequence
         kind=goals.kind,
         agent=wanted.name,
         options=options,
-        agent_code=hashlib.sha256(source.read_bytes()).hexdigest() if source else "",
+        agent_code=hashlib.sha256(files.read(source)).hexdigest() if source else "",
         code=catalogue.code(goals.environment),
         engine=dict(engine()),
         version=sandbox.__version__,
