@@ -43,7 +43,7 @@ class Near:
     def error(self, rows: F64, goal: F64, at: Callable[[str], int]) -> F64:
         """Return the distance of states from a goal, in `unit`."""
         places = [at(name) for name in self.names]
-        apart = rows[..., places] - goal[places]
+        apart = rows[..., places] - goal[..., places]
         return np.sqrt(np.square(_turned(apart) if self.turns else apart).sum(-1))
 
 
@@ -76,7 +76,7 @@ class Facing:
     def error(self, rows: F64, goal: F64, at: Callable[[str], int]) -> F64:
         """Return the angle between states and a goal [rad]."""
         places = [at(name) for name in self.names]
-        apart = _yaw(rows[..., places]) - _yaw(goal[places])
+        apart = _yaw(rows[..., places]) - _yaw(goal[..., places])
         return np.abs(_turned(apart * self.folds) / self.folds)
 
 
@@ -152,7 +152,7 @@ class Aim:
         Args:
             names: names of the numbers of a state: `state_names()` of the world.
             rows: states (..., numbers).
-            goal: a state (numbers,).
+            goal: a state (numbers,), or one for each of `rows`.
             level: what is 1: moderate or strict.
 
         Raises:
@@ -161,7 +161,7 @@ class Aim:
         if level not in LEVELS:
             raise UnknownNameError("level", level, LEVELS)
         states, wanted = np.asarray(rows, np.float64), np.asarray(goal, np.float64)
-        if wanted.shape != (len(names),) or states.shape[-1:] != wanted.shape:
+        if not wanted.shape[-1:] == states.shape[-1:] == (len(names),):
             raise InvalidInputError(
                 f"states {states.shape} and goal {wanted.shape}: each has the {len(names)} numbers "
                 "of the world's state."
@@ -177,6 +177,11 @@ class Aim:
         1 is the edge of the level. Arguments and errors are those of `errors`.
         """
         return self.errors(names, rows, goal, level).max(-1)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The numbers of the state that it is about, each once."""
+        return tuple(dict.fromkeys(name for one in self.parts for name in one.names))
 
     def reached(self, names: Sequence[str], rows: Any, goal: Any, level: str) -> NDArray[np.bool_]:
         """Return for each row of an episode, (rows, numbers), whether the goal is reached there.
