@@ -36,9 +36,9 @@ test: .venv/dev $(OLDEST)  # Each core takes a share of the tests, and what anot
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 # Files whose tests have a long version.
-LONG := assets book_machine conformance contracts exits faults fuzz generate glibc golden greedy growing_shard \
-	hostile ledger_file meter mixture outcomes recover render_bytes render_twins replay_all restores surprises \
-	tamper untrusted_shard
+LONG := assets book_machine conformance contracts exits extend faults fuzz generate glibc golden greedy \
+	growing_shard hostile index_file ledger_file meter mixture outcomes recover render_bytes render_twins \
+	replay_all restores surprises tamper untrusted_shard
 
 soak: .venv/dev $(OLDEST)  # The long versions: every byte flipped, a hundred kills, every write failed.
 	SANDBOX_SOAK=1 $(BIN)/python -m pytest --timeout=0 $(patsubst %,tests/test_%.py,$(LONG))
