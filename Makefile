@@ -36,8 +36,9 @@ test: .venv/dev $(OLDEST)  # Each core takes a share of the tests, and what anot
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 # Files whose tests have a long version.
-LONG := assets book_machine conformance contracts exits faults fuzz generate glibc golden greedy hostile \
-	ledger_file meter mixture outcomes recover render_bytes render_twins replay_all surprises tamper trajectory
+LONG := assets book_machine conformance contracts exits extend faults fuzz generate glibc golden greedy \
+	growing_shard hostile index_file ledger_file meter mixture outcomes recover render_bytes render_twins \
+	replay_all restores surprises tamper untrusted_shard
 
 soak: .venv/dev $(OLDEST)  # The long versions: every byte flipped, a hundred kills, every write failed.
 	SANDBOX_SOAK=1 $(BIN)/python -m pytest --timeout=0 $(patsubst %,tests/test_%.py,$(LONG))
@@ -76,9 +77,9 @@ readers: .venv-readers/done  # xarray and pandas read a shard, and a package for
 
 # Tests of what works without PyBullet, which has wheels up to Python 3.11: all but those that are
 # marked `simulates`. What they read is made by .venv. Those of the second line need torch.
-READING := coverage derived diagnosis difference durable export folder ledger ledger_cli merkle notes \
-	prices prove simulator trajectory
-TRAINING := batches cache conventions dataset exports index_file loader rows
+READING := coverage decoder derived diagnosis difference durable episode export folder growing_shard ledger \
+	ledger_cli merkle notes prices prove schema simulator trajectory untrusted_shard
+TRAINING := batches cache context conventions dataset exports exports_whole index_file loader rows
 NEWER := 3.14 3.13 3.12
 WITH ?=  # [train] installs torch too.
 EVERY = PYENV_VERSION=$$(pyenv versions --bare 2>/dev/null | paste -sd: -)  # If pyenv has them.

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import makers
 import pytest
+import ramps
+import written
 
 from sandbox import catalogue, simulator
 from sandbox.env import SandboxEnv
@@ -58,6 +60,18 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def book(tmp_path: Path) -> Ledger:
     """An empty ledger, which is not this machine's."""
     return Ledger(tmp_path / "book" / "ledger.db")
+
+
+@pytest.fixture(scope="session")
+def twelve_ramps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished shard of 12 ramps, not to be changed."""
+    return written.write(tmp_path_factory.mktemp("finished"), 12)
+
+
+@pytest.fixture(scope="module")
+def ramped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of ramps, not to be changed."""
+    return ramps.write(tmp_path_factory.mktemp("exports") / "there" / "run")
 
 
 @pytest.fixture(params=catalogue.environments(), scope="module")  # Tests of a world together.

@@ -12,7 +12,7 @@ from PIL import Image
 from running import cli, recipe
 
 import sandbox
-from sandbox.errors import FormatError, InvalidInputError
+from sandbox.errors import FormatError, InvalidInputError, NoSimulatorError, SandboxError
 from sandbox.report import card, card_head
 from sandbox.run.folder import Folder
 from sandbox.trajectory import ShardReader
@@ -172,11 +172,12 @@ def test_the_blocks_of_a_card_run(own: Path, monkeypatch: pytest.MonkeyPatch) ->
         exec(compile(block, "README.md", "exec"), {"__name__": "__main__"})
 
 
+@pytest.mark.parametrize("kind", [FormatError, NoSimulatorError])
 def test_a_picture_that_cannot_be_drawn_is_said_and_left_out(
-    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: type[SandboxError], own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_: object) -> bytes:
-        raise FormatError("no picture today.")
+        raise kind("no picture today.")
 
     monkeypatch.setattr("sandbox.report.preview.strip", refused)
     made = sandbox.card(own)

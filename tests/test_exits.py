@@ -2,89 +2,26 @@
 
 import os
 import shutil
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
+from faulty import HOOKS, PUSH, failing, interrupted, made
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sandbox import catalogue, digest, prices
+from sandbox import catalogue, prices
 from sandbox.errors import BudgetExhaustedError, InvalidInputError, LedgerError, SandboxError
 from sandbox.ledger import AccountFunds, Ledger
 from sandbox.ledger.statement import statement
 from sandbox.meter import Meter, unpaid
 
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-LIBRARY = str(Path(catalogue.__file__).parent)
 ERRORS = (ValueError, MemoryError, KeyboardInterrupt, SystemExit, LedgerError)
-HOOKS = ("scene", "started", "act", "arrived", "proprio", "success", "progress", "terminated")
-PUSH = np.ones(1, np.float32)
-
-
-@contextmanager
-def interrupted(after: int, error: type[BaseException]) -> Iterator[list[str]]:
-    """Raise an error at one line of the library, after so many others; yield where it was."""
-    left, where, before = after, list[str](), sys.gettrace()
-
-    def line(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal left
-        left -= event == "line"
-        if left < 0 and not where:
-            where.append(f"{frame.f_code.co_filename}:{frame.f_lineno}")
-            sys.settrace(None)
-            raise error("here")
-        return line
-
-    def call(frame: FrameType, event: str, _: Any) -> Any:
-        return line if frame.f_code.co_filename.startswith(LIBRARY) and not where else None
-
-    sys.settrace(call)
-    try:
-        yield where
-    finally:
-        sys.settrace(before)
-
-
-def made(book: Ledger, account: str = "lab", budget: int | None = None, **keywords: Any) -> Any:
-    """A cart whose hooks fail when `failing` names them, and which an account pays."""
-    world = catalogue.environment("cartpole_swingup")
-
-    class Failing(world):
-        @classmethod
-        def name(cls) -> str:
-            return world.name()
-
-    for hook in HOOKS:
-        setattr(Failing, hook, _failing(hook, getattr(Failing, hook)))
-    env = Failing(meter=Meter(prices.current(), AccountFunds(book, account), budget), **keywords)
-    return env
-
-
-def _failing(hook: str, whole: Any) -> Any:
-    def method(self: Any, *arguments: Any) -> Any:
-        wanted, error = vars(type(self)).get("failing", ("", ValueError))
-        if wanted == hook:
-            raise error("here")
-        return whole(self, *arguments)
-
-    return method
-
-
-@contextmanager
-def failing(env: Any, hook: str, error: type[BaseException]) -> Iterator[None]:
-    type(env).failing = (hook, error)
-    try:
-        yield
-    finally:
-        del type(env).failing
 
 
 class ExitMachine(RuleBasedStateMachine):
@@ -419,135 +356,6 @@ def test_what_is_observed_is_part_of_the_evidence() -> None:
     assert [one["observation"] for one in found] == [["proprio"], ["pixels"], ["pixels"]]
     assert [one["image_size"] for one in found[1:]] == [64, 32]
     assert found[1]["cameras"] == ["main"]
-
-
-# What was thrown away ---------------------------------------------------------------------------
-
-
-def derived(begun: dict[str, Any], done: list[Any]) -> tuple[dict[str, int], str]:
-    """The work and the digest of the evidence, from a list of actions, and of snapshots restored.
-
-    An item is an action, or ("restore", the number of actions before the snapshot was taken).
-    """
-    path, since, count = list[list[float]](), list[list[float]](), 0
-    kept, thrown, restores = {0: list[list[float]]()}, "", 0
-    for one in done:
-        if isinstance(one, tuple):
-            to = cast("tuple[str, int]", one)[1]
-            thrown, restores = digest.sha256([thrown, since, to]), restores + 1
-            path, since = list(kept[to]), []
-            continue
-        path, since, count = [*path, one], [*since, one], count + 1
-        kept[count] = path
-    evidence = {
-        **begun,
-        "steps": len(path),
-        "actions": path,
-        "simulated": count,
-        "restores": restores,
-        "thrown_away": thrown,
-    }
-    return {"physics_step": count, "reset": 1}, digest.sha256(evidence)
-
-
-def test_what_restores_threw_away_is_in_the_evidence_and_the_charge_follows_from_it() -> None:
-    book = Ledger()
-    book.grant("lab", prices.micro(1000))
-    env: Any = catalogue.environment("cartpole_swingup")(account="lab")
-    env.reset(seed=3)
-    rng, kept, done = np.random.default_rng(0), [(0, env.snapshot())], list[Any]()
-    for turn in range(6):
-        for _ in range(turn + 1):
-            action = np.float32(rng.uniform(-1, 1))
-            env.step([action])
-            done.append([float(action)])
-            kept.append((sum(isinstance(one, list) for one in done), env.snapshot()))
-        number, snapshot = kept[(7 * turn) % len(kept)]
-        env.restore(snapshot)
-        done.append(("restore", number))
-    env.step([1.0])
-    done.append([1.0])
-    told, surviving = env.evidence(), env.t
-    env.close()
-    work, evidence = derived(told, done)
-    (post,) = [line for line in statement(book, "lab") if line["kind"] == "post"]
-    assert post["evidence"] == evidence
-    assert post["work"] == {"reset": 1, "physics_step": work["physics_step"] * env.physics_steps}
-    assert told["simulated"] == work["physics_step"] == 22 > surviving
-    for n in range(len(done)):  # Whatever is left out shows.
-        with suppress(KeyError):  # A snapshot of what was not simulated.
-            assert derived(told, [*done[:n], *done[n + 1 :]])[1] != evidence
-
-
-def test_the_simulated_steps_of_a_planner_are_bounded_by_credit_alone() -> None:
-    env: Any = catalogue.environment("cartpole_swingup")(account=None, budget=0.4 + 0.12 * 40)
-    env.reset(seed=0)
-    start, steps, cut, info = env.snapshot(), 0, False, dict[str, Any]()
-    while not cut:
-        env.restore(start)
-        for _ in range(7):
-            *_, cut, info = env.step([1.0])
-            steps += 1
-            if cut:
-                break
-    assert info["budget"]["reason"] == "exhausted"
-    assert env.evidence()["simulated"] == steps
-    assert env.meter.quantities["physics_step"] == steps * env.physics_steps
-    env.close()
-
-
-@pytest.mark.parametrize("exact", [False, True])
-def test_an_interrupt_at_any_line_of_a_restore_leaves_it_uncharged(
-    exact: bool, book: Ledger
-) -> None:
-    book.grant("lab", prices.micro(10_000))
-    env, after, cut, ended = made(book), 0, True, 0
-    every = 1 if "SANDBOX_SOAK" in os.environ else 5
-    while cut:
-        env.reset(seed=0)
-        for _ in range(2):
-            env.step(PUSH)
-        kept = env.snapshot()
-        env.step(-PUSH)
-        told, spent = env.evidence(), env.meter.spent
-        with suppress(KeyboardInterrupt), interrupted(after, KeyboardInterrupt) as where:
-            env.restore(kept, exact=exact)
-        cut, after = bool(where), after + every
-        physics = env.meter.quantities["physics_step"]
-        assert physics == env.evidence()["simulated"] * env.physics_steps, where
-        if env.episode.failed:
-            ended += 1
-            assert (env.evidence(), env.meter.spent) == (told, spent), where
-            with pytest.raises(InvalidInputError, match=r"call reset.*last restore.*was not ch"):
-                env.step(PUSH)
-        elif (env.evidence(), env.meter.spent) != (told, spent):  # It had arrived.
-            assert (env.t, env.row) == (2, kept.row), where
-            assert env.world.read() == env.row[: -len(env.state_measures)], where
-            env.step(PUSH)
-    assert ended > 5
-    env.close()
-    assert book.balance("lab").pending_micro == 0
-    assert book.check() == []
-
-
-def test_an_exact_restore_that_does_not_reach_the_state_is_not_charged(book: Ledger) -> None:
-    book.grant("lab", prices.micro(100))
-    env = made(book)
-    env.reset(seed=0)
-    env.step(PUSH)
-    kept = env.snapshot()
-    kept.row[0] += 1.0
-    env.step(PUSH)
-    told, spent = env.evidence(), env.meter.spent
-    with pytest.raises(InvalidInputError, match="did not reach the state"):
-        env.restore(kept, exact=True)
-    assert (env.evidence(), env.meter.spent) == (told, spent)
-    with pytest.raises(InvalidInputError, match="was not charged"):
-        env.step(PUSH)
-    env.close()
-    (post,) = [line for line in statement(book, "lab") if line["kind"] == "post"]
-    assert post["evidence"] == digest.sha256(told)
-    assert -post["amount_micro"] == spent
 
 
 def test_a_closed_environment_leaves_no_file_open(book: Ledger, tmp_path: Path) -> None:

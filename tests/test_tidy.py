@@ -335,6 +335,17 @@ def test_what_tests_share_is_in_no_test(path: Path) -> None:
     assert not mine, "put it into a module of its own"
 
 
+def test_the_makefile_lists_tests_that_are_there_and_all_that_have_a_long_version() -> None:
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", "")
+    listed = {
+        name: {*rest.split()} for name, rest in re.findall(r"^([A-Z]+) := (.*)$", makefile, re.M)
+    }
+    tests = [path for path in TESTS if path.stem.startswith("test_")]
+    there = {path.stem.removeprefix("test_"): path.read_text() for path in tests}
+    assert listed["LONG"] | listed["READING"] | listed["TRAINING"] <= {*there}
+    assert listed["LONG"] == {name for name in there if "SOAK" in there[name]} - {"tidy"}
+
+
 def test_every_tracked_file_has_a_home() -> None:
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True

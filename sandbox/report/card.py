@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox import durable, files
-from sandbox.errors import FormatError, InvalidInputError, SandboxError, shown
+from sandbox.errors import FormatError, InvalidInputError, NoSimulatorError, SandboxError, shown
 from sandbox.report import card_head, card_text
 from sandbox.report.card_facts import Facts, gathered
 from sandbox.run.folder import Folder
@@ -190,7 +190,7 @@ def _draw(folder: Folder, out: Path) -> tuple[list[str], list[str]]:
     for name, draw in pictures.items():
         try:
             durable.replace(out / PICTURES / name, draw())
-        except (FormatError, InvalidInputError) as error:
+        except (FormatError, InvalidInputError, NoSimulatorError) as error:
             why.append(f"{name}: {error}")
         else:
             drawn.append(name)
