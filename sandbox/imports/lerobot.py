@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from sandbox import files, jsonfile
+from sandbox import files, jsonfile, memory
 from sandbox.errors import FormatError, SandboxError
 from sandbox.imports import incoming, parquet, pictures
 from sandbox.imports.incoming import Arrays
@@ -17,8 +17,6 @@ from sandbox.run.imported import Rate
 from sandbox.run.importing import Arrived
 from sandbox.trajectory import Column, Schema
 
-EPISODE_BYTES = 1 << 28  # A larger episode must be in files of some size: a byte of them
-MOST_PACKED = 1000  # makes no more bytes of rows than so many.
 MOST_FILES = 100_000
 _OBSERVED, _IMAGES, _NEXT = "observation.", "observation.images.", "next."
 _PLACE = ("index", "episode_index", "frame_index", "task_index")
@@ -63,7 +61,7 @@ class LeRobot:
         self.hz, self.count = float(self._info.fps), self._info.total_episodes
         data = sorted((path / "data").glob(_FILES))
         for one in (path / "meta", *data):
-            files.refuse_links(path, one)
+            files.refuse_links(path, one, read=True)
         if not data or len(data) > MOST_FILES:
             raise FormatError(f"{path}: has {len(data)} files data/chunk-000/file-000.parquet.")
         told = [path / "meta" / name for name in ("info.json", "tasks.parquet")]
@@ -93,8 +91,9 @@ class LeRobot:
                     raise FormatError(f"{self._path}: episode {episode} follows {number - 1}.")
                 waiting.append(rows)
                 size = sum(array.nbytes for one in waiting for array in one.values())
-                if size > max(EPISODE_BYTES, known * MOST_PACKED):
-                    raise FormatError(f"{self._path}: episode {number} is too large to read.")
+                with _told_of(self._path, f"episode {number}: "):
+                    parquet.refuse_packed(size, known)
+                memory.refuse(size, 3, f"{self._path}: episode {number}")
         if waiting:
             yield self._arrived(number, waiting)
 
