@@ -97,6 +97,7 @@ MAY_OPEN = {  # Who opens files otherwise than by `files`, and why that is safe.
     "exports.webdataset": "writes a file that must not exist",
     "imports.parquet": "Pillow opens bytes in memory",
     "ledger.holder": "what the system says of processes",
+    "memory": "what the system says of its control group",
     "ledger.schema": "an empty ledger in memory",
     "ledger.sqlite": "the ledger of this user",
     "publishing": "writes files that must not exist",
