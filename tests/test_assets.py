@@ -238,3 +238,9 @@ def test_the_meshes_that_come_with_bullet_are_small_enough() -> None:
     assert meshes
     for path in meshes:
         assert assets.read(path)
+
+
+def test_a_texture_that_is_no_image_is_said_to_be_none(tmp_path: Path) -> None:
+    (tmp_path / "map.png").write_bytes(b"no image")
+    with pytest.raises(InvalidInputError, match=r"map\.png: is no image; give a PNG or a JPEG\.$"):
+        load(tmp_path, "map.png")

@@ -53,7 +53,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has 
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def guarded_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("seen")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SANDBOX_HOME", str(home / "home"))
@@ -63,9 +63,9 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def kept(seen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def kept(guarded_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A folder with a run and a home that may not be written, and one that may."""
-    found = shutil.copytree(seen, tmp_path / "kept")
+    found = shutil.copytree(guarded_run, tmp_path / "kept")
     monkeypatch.setenv("SANDBOX_HOME", str(found / "home"))
     (found / "out").mkdir()
     folders = [
