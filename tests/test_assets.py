@@ -18,6 +18,7 @@ from PIL import Image
 from running import python
 
 from sandbox import scene as sc
+from sandbox.errors import InvalidInputError
 from sandbox.renderer import mesh as meshes
 from sandbox.renderer.rasterizer import Rasterizer
 from sandbox.scene import assets

@@ -480,6 +480,18 @@ def test_channels_are_put_last_and_floats_are_no_pictures(exported: Path, tmp_pa
     assert seen.returncode == 0, seen.stderr
 
 
+def test_an_import_of_before_whose_channels_are_first_is_not_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = plain(tmp_path / "a.h5")
+    turned(path, tmp_path)
+    monkeypatch.setattr("sandbox.imports.pictures.PICTURES", ())  # As it was.
+    run = sandbox.import_run(path, "hdf5", tmp_path / "run", mapping=mapped(tmp_path)).path
+    assert sandbox.Dataset(run).schema["pixels"].shape == (3, 4, 6)
+    done = cli("preview", run, "--out", tmp_path / "seen")
+    assert (done.returncode, "it has no pictures, and to draw" in done.stderr) == (2, True)
+
+
 def test_an_import_without_pictures_has_no_preview_and_says_why(tmp_path: Path) -> None:
     text = MAP.replace("pixels:", "frames:")
     path = plain(tmp_path / "a.h5")
