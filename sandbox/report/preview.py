@@ -20,6 +20,7 @@ from sandbox.observation import PICTURES
 from sandbox.run import recipe as recipes
 from sandbox.run.folder import Folder
 from sandbox.run.identity import Identity
+from sandbox.run.imported import MOST_HZ
 from sandbox.run.record import Record
 from sandbox.sources.replay import Replay
 from sandbox.trajectory import Episode, EpisodeBuffer
@@ -130,7 +131,7 @@ def _rate(folder: Folder) -> float:
     if folder.imported is not None:
         return folder.imported.hz or UNKNOWN_HZ
     name = folder.identities[0].recipe.environment
-    return catalogue.environment(name, folder.trust_code).control_hz
+    return min(catalogue.environment(name, folder.trust_code).control_hz, MOST_HZ)
 
 
 def contact_sheet(episodes: Sequence[tuple[Episode, Mapping[str, Film]]]) -> Image.Image:
