@@ -161,21 +161,25 @@ def begin(path: Path, count: int, kind: type[SandboxError] = FormatError) -> byt
             raise unreadable(path, error) from None
 
 
-def refuse_links(root: Path, path: Path) -> None:
+def refuse_links(root: Path, path: Path, *, read: bool = False) -> None:
     """Refuse a path inside a folder that is a link, or leads through one: it may lead anywhere.
 
+    Args:
+        root: the folder.
+        path: the path.
+        read: whether it is read; else it is written.
+
     Raises:
-        FormatError: it is one. Nothing was written.
+        FormatError: it is one. Nothing was read or written.
     """
+    why = "through which nothing is written. Remove it, or name another place."
+    why = "which is not followed; put what it leads to there." if read else why
     if not path.is_relative_to(root):
         return
     parts = path.relative_to(root).parts
     for n in range(1, len(parts) + 1):
         if root.joinpath(*parts[:n]).is_symlink():
-            raise FormatError(
-                f"{root.joinpath(*parts[:n])}: is a link, through which nothing is written. "
-                "Remove it, or name another place."
-            )
+            raise FormatError(f"{root.joinpath(*parts[:n])}: is a link, {why}")
 
 
 def refuse_special(path: Path, kind: type[SandboxError] = SandboxError) -> None:

@@ -1,5 +1,6 @@
 """Where a command writes a file that its user names: never over something else that matters."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ def check(path: Path, own: str = "", is_ours: Callable[[Path], bool] | None = No
 
     Raises:
         InvalidInputError: it is no place for this file. Nothing was written.
+        SandboxError: nobody may write there.
     """
     real = path.parent.resolve() / path.name
     _check_kind(path)
@@ -37,6 +39,7 @@ def check(path: Path, own: str = "", is_ours: Callable[[Path], bool] | None = No
         raise InvalidInputError(
             f"{path}: is another file, which would be lost. Name a new file, or remove it first."
         )
+    _check_permission(path)
 
 
 def _check_kind(path: Path) -> None:
@@ -46,6 +49,16 @@ def _check_kind(path: Path) -> None:
             f"{path}: is a link, which is not followed; name the file itself, or another."
         )
     files.refuse_special(path, InvalidInputError)
+
+
+def _check_permission(path: Path) -> None:
+    """Refuse a path in a folder that may not be written, before there is work for it."""
+    folder = next((one for one in path.parents if os.path.exists(one)), path)
+    may = os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
+    if folder.is_dir() and not may:
+        raise SandboxError(
+            f"{path}: cannot be written: nothing may be written in {folder}. Name another place."
+        )
 
 
 def _check_home(path: Path, real: Path) -> None:

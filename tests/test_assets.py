@@ -18,6 +18,7 @@ from PIL import Image
 from running import python
 
 from sandbox import scene as sc
+from sandbox.errors import InvalidInputError
 from sandbox.renderer import mesh as meshes
 from sandbox.renderer.rasterizer import Rasterizer
 from sandbox.scene import assets
@@ -238,3 +239,9 @@ def test_the_meshes_that_come_with_bullet_are_small_enough() -> None:
     assert meshes
     for path in meshes:
         assert assets.read(path)
+
+
+def test_a_texture_that_is_no_image_is_said_to_be_none(tmp_path: Path) -> None:
+    (tmp_path / "map.png").write_bytes(b"no image")
+    with pytest.raises(InvalidInputError, match=r"map\.png: is no image; give a PNG or a JPEG\.$"):
+        load(tmp_path, "map.png")

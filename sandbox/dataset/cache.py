@@ -4,7 +4,6 @@ It is made in a thread while training runs; what is not there yet is read from t
 it is one for all processes of a machine and all datasets that have the same shards.
 """
 
-import os
 import shutil
 import threading
 import time
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sandbox import files
+from sandbox import files, memory
 from sandbox.dataset import cache_folder, index_file
 from sandbox.dataset.background import Background
 from sandbox.dataset.dataset import Dataset
@@ -136,7 +135,7 @@ class _Store:
         row_bytes = sum(column.row_bytes for column in self.columns.values())
         needed = int(self.index.lengths[kept].sum()) * row_bytes
         if self.root is None:
-            held, free = 0, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+            held, free = 0, memory.most_bytes()
             where = "in memory"
         else:
             ours = sum(cache_folder.size(one, self.columns) for one in self.folders.values() if one)

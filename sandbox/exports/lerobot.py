@@ -18,6 +18,7 @@ from sandbox.exports.film import Film
 from sandbox.exports.formats import Job, Kind, Plan, about, rates
 from sandbox.exports.moments import Moments
 from sandbox.exports.pieces import Piece, Told, by_size
+from sandbox.run.imported import MOST_HZ
 from sandbox.trajectory import Column, Rows, Schema
 
 FILE_MB, FILES = 100, 1000  # Size of a data file; number of them in a folder.
@@ -256,10 +257,10 @@ def _rate(job: Job) -> int:
             f"lerobot has one rate of frames, and those of {', '.join(known)} differ; export one "
             "environment."
         )
-    if 0 in whole:
+    if not 1 <= min(whole) <= MOST_HZ:
         raise InvalidInputError(
-            f"lerobot counts whole frames a second, and there are {min(found):g}; export to "
-            "another format."
+            f"lerobot counts whole frames a second, from 1 to {MOST_HZ:,.0f}, and there are "
+            f"{min(found):g}; export to another format."
         )
     return whole.pop()
 

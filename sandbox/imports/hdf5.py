@@ -9,8 +9,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from sandbox import files
-from sandbox.errors import FormatError
+from sandbox import files, memory
+from sandbox.errors import FormatError, shown
 from sandbox.trajectory import layout, untrusted
 from sandbox.trajectory.reader import DAMAGE
 
@@ -66,7 +66,7 @@ class Source:
         group = self._at(place)
         if not isinstance(group, h5py.Group):
             raise FormatError(f"{place or 'its root'} is no group.")
-        return list(group)
+        return _names(group)
 
     def places(self, place: str = "") -> Iterator[tuple[str, str, tuple[int, ...]]]:
         """Yield place, type and shape of all arrays in a group, and in the groups in it.
@@ -83,7 +83,7 @@ class Source:
                 continue
             if not isinstance(one, h5py.Group):
                 raise FormatError(f"{here!r} is neither a group nor an array.")
-            names = list(one)
+            names = _names(one)
             if len(names) > MOST_NAMES or here.count("/") > MOST_LEVELS:
                 raise FormatError(
                     f"{here or 'its root'} has {len(names)} parts at level {here.count('/')}; "
@@ -121,8 +121,9 @@ class Source:
         return made
 
     def refuse_size(self, rows: NDArray[np.int64], row_bytes: int) -> None:
-        """Refuse episodes that so small a file cannot hold, before there is memory for them."""
+        """Refuse episodes that so small a file cannot hold, or this process's memory."""
         untrusted.check_room(rows, row_bytes, self._file)
+        memory.refuse(int(rows.max(initial=0)) * row_bytes, 3, f"{self.path}: an episode")
 
     def number(self, place: str, name: str) -> int | None:
         """Return an attribute of a group that is one whole number; None if there is none."""
@@ -151,3 +152,13 @@ class Source:
 def native(values: NDArray[Any]) -> NDArray[Any]:
     """Return an array in the order of bytes of this machine."""
     return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
+
+
+def _names(group: h5py.Group) -> list[str]:
+    """Return the names in a group; FormatError if one is no text."""
+    found: list[object] = list(group)
+    for one in found:
+        text = one if isinstance(one, str) else ""  # h5py gives bytes that are no UTF-8 as bytes.
+        if not text or text.encode(errors="replace").decode() != text:
+            raise FormatError(f"it has the name {shown(one)}, which is no text; call it otherwise.")
+    return [str(one) for one in found]

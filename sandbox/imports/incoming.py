@@ -19,6 +19,7 @@ from sandbox.trajectory.schema import DTYPES, INDEX, MOST_AXES, ROW
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
+MOST_SEED = 1 << 63
 COUNTED = ("step_idx", "episode_idx")
 _OWN = {  # Columns that every run has, and what they mean in one that was imported.
     "reward": Column("reward", "float64", (), "received on arriving at the row", "1"),
@@ -99,6 +100,11 @@ def refused(name: str, dtype: str, row: tuple[int, ...] = ()) -> str:
     except FormatError:
         return "no column can have its name"
     return ""
+
+
+def seed(value: int | None) -> int | None:
+    """Return a seed that somebody names; None if it is none that an environment takes."""
+    return value if value is not None and 0 <= value < MOST_SEED else None
 
 
 def schema(source: str, found: Sequence[tuple[str, str, tuple[int, ...], str]]) -> Schema:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from sandbox import files, jsonfile
+from sandbox import files, jsonfile, memory
 from sandbox.errors import FormatError
 from sandbox.imports import films, incoming, parquet, pictures
 from sandbox.imports.decoder import NEAR
@@ -18,9 +18,8 @@ from sandbox.imports.pictures import Fitted
 from sandbox.run.imported import Rate
 from sandbox.run.importing import Arrived
 from sandbox.trajectory import Column, Schema
+from sandbox.trajectory.untrusted import EPISODE_BYTES, MOST_PACKED
 
-EPISODE_BYTES = 1 << 28  # A larger episode must be in files of some size: a byte of them
-MOST_PACKED = 1000  # makes no more bytes of rows than so many.
 MOST_BYTES = 1 << 33  # Of an episode, in any case: it is in memory as a whole.
 MOST_FILES = 100_000
 _FILM, _PICTURES = "video", ("image", "video")  # Types of features.
@@ -68,7 +67,7 @@ class LeRobot:
         self.hz, self.count = float(self._info.fps), self._info.total_episodes
         data = sorted((path / "data").glob(_FILES))
         for one in (path / "meta", *data):
-            files.refuse_links(path, one)
+            files.refuse_links(path, one, read=True)
         if not data or len(data) > MOST_FILES:
             raise FormatError(f"{path}: has {len(data)} files data/chunk-000/file-000.parquet.")
         told = [path / "meta" / name for name in ("info.json", "tasks.parquet")]
@@ -123,6 +122,7 @@ class LeRobot:
                         f"{self._path}: episode {number} has more than {most:,} bytes of rows, "
                         "which is too large to read."
                     )
+                memory.refuse(size, 3, f"{self._path}: episode {number}")
         if waiting:
             yield self._arrived(number, waiting)
 

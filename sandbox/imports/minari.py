@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from sandbox import files, jsonfile
-from sandbox.errors import FormatError
+from sandbox.errors import FormatError, shown
 from sandbox.imports import incoming, pictures
 from sandbox.imports.hdf5 import Source, native
 from sandbox.imports.incoming import Arrays
@@ -18,12 +18,14 @@ from sandbox.trajectory import Schema
 
 _EPISODE = re.compile(r"episode_(0|[1-9][0-9]{0,8})")
 _SEEN, _TOLD = "observations", "infos"
+_MOST_OTHERS = 100  # Groups that are no episodes, of which all are named.
 _STEPS = {
     "actions": "action",
     "rewards": "reward",
     "terminations": "terminated",
     "truncations": "truncated",
 }
+_GIVEN = ("reward", "terminated", "truncated")  # These may be of any type of numbers.
 
 
 class _Metadata(BaseModel):
@@ -34,6 +36,7 @@ class _Metadata(BaseModel):
     data_format: str = "hdf5"
     jpeg_encoding: bool = False
     dataset_id: str | None = None
+    total_episodes: int | None = None
 
 
 class Minari:
@@ -49,17 +52,21 @@ class Minari:
 
     def __init__(self, path: Path, mapping: Path | None) -> None:
         data = path / "data" if (path / "data").is_dir() else path
-        files.refuse_links(path, data)
+        files.refuse_links(path, data, read=True)
         self.files = {name: data / name for name in ("main_data.hdf5", "metadata.json")}
         said = _metadata(self.files["metadata.json"])
         self.name = said.dataset_id or path.name
         self._fitted: dict[str, Fitted] = {}
         self._source = Source(self.files["main_data.hdf5"])
         with self._source.opening():
-            self._episodes = _episodes(self._source)
+            self._episodes, others = _episodes(self._source)
             self.columns, self.left_out, self.schema = self._found()
+        self.left_out = {**self.left_out, **dict.fromkeys(others, "no episode is called so")}
         self.count = len(self._episodes)
         self.notes = pictures.notes(self._fitted.values())
+        if said.total_episodes not in (None, self.count):
+            told = f"{shown(said.total_episodes)} episodes, and there are {self.count}"
+            self.notes.append(f"metadata.json says {told}.")
 
     def close(self) -> None:
         """Close the file."""
@@ -69,10 +76,10 @@ class Minari:
         """Yield the episodes in the order of their numbers."""
         for group in self._episodes:
             with self._source.guarded():
-                seed = self._source.number(group, "seed")
+                seed = incoming.seed(self._source.number(group, "seed"))
                 named = {"episode": int(group.rpartition("_")[2])}
                 rows = self._rows(group)
-            yield Arrived(rows, seed if seed is not None and seed >= 0 else None, named)
+            yield Arrived(rows, seed, named)
 
     def _found(self) -> tuple[Mapping[str, str], Mapping[str, str], Schema]:
         """Return columns, what is left out, and the schema, as the first episode shows them.
@@ -107,12 +114,15 @@ class Minari:
             wanted = count if name in _STEPS.values() else count + 1
             kind = self.schema[name]
             row = self._fitted[name].there
-            fits = self.columns[name] in _STEPS or column.dtype.name == kind.dtype
+            fits = name in _GIVEN or column.dtype.name == kind.dtype
             if column.extent != wanted or column.row != row or not fits:
                 raise FormatError(
                     f"{group}/{self.columns[name]} is {column.dtype} {(column.extent, *column.row)}"
                     f", where {count} actions want {wanted} rows of {row}, {kind.dtype}."
                 )
+        for at, name in _STEPS.items():
+            if name not in columns and self._source.has(f"{group}/{at}"):
+                raise FormatError(f"{group} has {at}, and {self._episodes[0]} has none.")
         self._source.refuse_size(np.array([count + 1]), self.schema.row_bytes)
         read = {
             name: self._fitted[name].arranged(native(column.rows(0, column.extent)))
@@ -137,12 +147,18 @@ def _metadata(path: Path) -> _Metadata:
     return said
 
 
-def _episodes(source: Source) -> list[str]:
-    """Return the names of the episodes' groups, by number."""
-    names = [name for name in source.names() if _EPISODE.fullmatch(name)]
+def _episodes(source: Source) -> tuple[list[str], list[str]]:
+    """Return the names of the episodes' groups, by number, and other names."""
+    every = source.names()
+    names = [name for name in every if _EPISODE.fullmatch(name)]
+    others = [name for name in every if not _EPISODE.fullmatch(name)]
     if not names:
         raise FormatError("it has no group episode_0; it is no dataset of Minari, or empty.")
-    return sorted(names, key=lambda name: int(name.rpartition("_")[2]))
+    if len(others) > _MOST_OTHERS:
+        raise FormatError(
+            f"{len(others)} of its groups are no episodes, such as {others[0]!r:.80}."
+        )
+    return sorted(names, key=lambda name: int(name.rpartition("_")[2])), others
 
 
 def _named(where: str, dtype: str, shape: tuple[int, ...]) -> str:

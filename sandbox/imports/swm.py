@@ -106,4 +106,4 @@ def _seed(values: NDArray[np.int64] | None) -> int | None:
     """Return the seed that a column names; None if there is none, or several."""
     if values is None or values.ndim != 1 or values.dtype.kind not in "iu":
         return None
-    return int(values[0]) if values[0] >= 0 and (values == values[0]).all() else None
+    return incoming.seed(int(values[0])) if (values == values[0]).all() else None

@@ -91,14 +91,14 @@ def take(
 
 def _described(coming: Incoming, source: str, compression: str) -> Imported:
     """Return what the imported run says of itself."""
-    digests = {name: files.sha256(path) for name, path in coming.files.items()}
+    digests = {_text(name): files.sha256(path) for name, path in coming.files.items()}
     made = Imported(
         run="",
         source=source,
-        name=coming.name[:200],
+        name=_text(coming.name[:200]),
         files=digests,
-        columns=dict(coming.columns),
-        left_out=dict(coming.left_out),
+        columns={name: _text(place) for name, place in coming.columns.items()},
+        left_out={_text(place): why for place, why in coming.left_out.items()},
         mapping=coming.mapping,
         hz=coming.hz,
         episodes=coming.count,
@@ -107,3 +107,8 @@ def _described(coming: Incoming, source: str, compression: str) -> Imported:
         lossy=dict(coming.lossy),
     )
     return replace(made, run=made.named())
+
+
+def _text(name: str) -> str:
+    """Return a name as Unicode: a file's may have bytes that are none."""
+    return name.encode(errors="replace").decode()

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from sandbox import files
 from sandbox.errors import InvalidInputError, UnknownNameError
@@ -270,6 +270,8 @@ def _image(path: str, sha256: str) -> NDArray[np.uint8]:
             return np.asarray(opened.convert("RGB"))
     except InvalidInputError:
         raise
+    except UnidentifiedImageError:  # Its text names an object in memory.
+        raise InvalidInputError(f"{file}: is no image; give a PNG or a JPEG.") from None
     except Exception as error:  # Its parsers raise errors of any type.
         raise InvalidInputError(f"{file}: cannot be read as an image: {error}.") from error
 

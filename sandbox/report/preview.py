@@ -20,6 +20,7 @@ from sandbox.observation import PICTURES
 from sandbox.run import recipe as recipes
 from sandbox.run.folder import Folder
 from sandbox.run.identity import Identity
+from sandbox.run.imported import MOST_HZ
 from sandbox.run.record import Record
 from sandbox.sources.replay import Replay
 from sandbox.trajectory import Episode, EpisodeBuffer
@@ -81,6 +82,8 @@ def preview(
     if not 1 <= episodes <= MOST:
         raise InvalidInputError(f"--episodes {told(episodes)}: give 1 to {MOST:,}.")
     films = _shown(folder, episodes, columns, camera, changes)
+    if not set[str].intersection(*(set(film) for _, film in films)):
+        raise FormatError(f"{folder.path}: its episodes have no column of pictures in common.")
     try:
         out.mkdir(parents=True, exist_ok=True)
         durable.replace(sheet, png(contact_sheet(films)))
@@ -128,7 +131,7 @@ def _rate(folder: Folder) -> float:
     if folder.imported is not None:
         return folder.imported.hz or UNKNOWN_HZ
     name = folder.identities[0].recipe.environment
-    return catalogue.environment(name, folder.trust_code).control_hz
+    return min(catalogue.environment(name, folder.trust_code).control_hz, MOST_HZ)
 
 
 def contact_sheet(episodes: Sequence[tuple[Episode, Mapping[str, Film]]]) -> Image.Image:
@@ -157,19 +160,16 @@ def png(image: Image.Image) -> bytes:
 
 
 def movie(episodes: Sequence[Mapping[str, Film]], fps: float) -> bytes:
-    """Return a film of the first episodes as the bytes of an MP4 file, H.264.
+    """Return a film of the first episodes, of the columns that all have, as an MP4 file, H.264.
 
     An episode that has ended shows its last picture. Episodes stand side by side, three in
     a row. With several columns, each column has a row.
 
     Raises:
-        FormatError: the episodes have no pictures in common.
         SandboxError: the film cannot be written.
     """
     episodes = episodes[:FILMED]
     names = [name for name in episodes[0] if all(name in one for one in episodes)]
-    if not names:
-        raise FormatError("its episodes have no column of pictures in common.")
     if len(names) == 1:
         rows = [[e[names[0]] for e in episodes[n : n + 3]] for n in range(0, len(episodes), 3)]
     else:
@@ -220,7 +220,7 @@ def colored(pictures: NDArray[Any], far_m: float) -> Film:
         return np.array(KELLY, np.uint8)[np.where(pictures > 0, (pictures - 1) % 20 + 1, 0)]
     pictures = pictures.astype(np.float64)
     seen = np.isfinite(pictures) & (pictures < far_m * (1 - 1e-6))
-    pictures = np.where(seen, pictures, 0.0)
+    pictures = np.where(seen, np.clip(pictures, -FARTHEST_M, FARTHEST_M), 0.0)
     low, high = (pictures[seen].min(), pictures[seen].max()) if seen.any() else (0.0, 1.0)
     part = np.clip((pictures - low) / max(high - low, 1e-9), 0.0, 1.0) * (len(VIRIDIS) - 1)
     stops = np.array(VIRIDIS, np.float32)

@@ -1,5 +1,6 @@
 """Write an imported run: rows that others made, in shards like those of any run."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -165,21 +166,24 @@ def _shard(
             if arrived is None:
                 raise FormatError(f"has {episode} episodes, not {known.episodes}.")
             if place >= kept:
-                writer.append(_episode(known, episode, arrived))
+                _append(writer, known, episode, arrived)
             progress(episode + 1, known.episodes)
 
 
-def _episode(known: Imported, number: int, arrived: Arrived) -> Episode:
-    """Return an episode with its record; FormatError, which names it, if it breaks a rule."""
-    count = len(arrived.rows["step_idx"])
+def _append(writer: ShardWriter, known: Imported, number: int, arrived: Arrived) -> None:
+    """Write an episode with its record; FormatError, which names it, if it breaks a rule."""
+    rows = {**arrived.rows, "episode_idx": np.full(len(arrived.rows["step_idx"]), number, np.int64)}
+    with np.errstate(all="ignore"):
+        total = float(rows["reward"].sum())
     facts = {
         "seed": arrived.seed,
-        "steps": count - 1,
-        "return": float(arrived.rows["reward"].sum()),
+        "steps": len(rows["step_idx"]) - 1,
+        "return": total,
         "imported": dict(arrived.told),
     }
-    rows = {**arrived.rows, "episode_idx": np.full(count, number, np.int64)}
     try:
-        return Episode(rows, known.record(number, facts))
+        if not math.isfinite(total):
+            raise FormatError(f"its rewards add up to {total}, which is no return.")
+        writer.append(Episode(rows, known.record(number, facts)))
     except FormatError as error:
         raise FormatError(f"episode {number}: {error}") from None

@@ -1,7 +1,7 @@
 """Read one shard, finished or growing, and check everything that the file says."""
 
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from sandbox import files, jsonfile
+from sandbox import files, jsonfile, memory
 from sandbox.errors import FormatError, UnreadableError, shown
 from sandbox.remote import ranged
 from sandbox.remote.location import Location, Remote
@@ -20,7 +20,7 @@ from sandbox.remote.ranged import RangedFile
 from sandbox.trajectory import layout, untrusted
 from sandbox.trajectory.episode import Episode
 from sandbox.trajectory.handles import HANDLES
-from sandbox.trajectory.schema import INDEX, ROW, Schema
+from sandbox.trajectory.schema import INDEX, ROW, Column, Schema
 from sandbox.trajectory.shard import PART, sidecar_path
 
 DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError)
@@ -141,6 +141,7 @@ class ShardReader:
             FormatError: the episode is damaged.
             IndexError: the shard has no such episode.
         """
+        self._refuse_size(i, self.schema.columns)
         with self._lock:
             rows = self._in_turn(i)
         with self._damage(f"episode {i} is damaged"):
@@ -162,12 +163,24 @@ class ShardReader:
             raise IndexError(f"{self.path}: no episode {shown(i)}; it has {len(self)}.")
         start, count = int(self.offsets[i]), int(self.lengths[i])
         wanted = [self.schema[name] for name in (self.schema.names if columns is None else columns)]
+        self._refuse_size(i, wanted)
         with self._damage(f"episode {i} of {count} rows does not fit memory"), self.session():
             self._fetch([(c.name, start, count) for c in wanted])
             made = {c.name: np.empty((count, *c.shape), c.dtype) for c in wanted}
             for name, values in made.items():
                 self.fill(name, start, values)
         return made
+
+    def _refuse_size(self, i: int, columns: Iterable[Column]) -> None:
+        """Refuse an episode that does not fit memory (UnreadableError)."""
+        if self._is_heavy and -len(self) <= i < len(self):
+            size = int(self.lengths[i]) * sum(column.row_bytes for column in columns)
+            memory.refuse(size, 2, f"{self.path}: episode {i}")
+
+    @cached_property
+    def _is_heavy(self) -> bool:
+        """Whether an episode may not fit memory."""
+        return int(self.lengths.max(initial=0)) * self.schema.row_bytes > memory.SMALL_BYTES
 
     @property
     def _is_scaled(self) -> bool:

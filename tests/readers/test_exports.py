@@ -394,6 +394,48 @@ def damaged(folder: Path, harm: str) -> None:
     info.write_text(json.dumps(told))
 
 
+BOMB = """
+import resource, sys
+import numpy as np, pyarrow as pa
+from pathlib import Path
+from pyarrow import parquet
+import sandbox
+folder, what = Path(sys.argv[1]), sys.argv[2]
+name = {"picture": "data/chunk-000/file-000.parquet", "text": "meta/tasks.parquet"}[what]
+table = parquet.read_table(folder / name)
+rows = len(table) if what == "picture" else 5000
+big = pa.array([bytes(20 << 20)] if what == "picture" else ["x" * (20 << 20)])
+packed = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), big)
+if what == "picture":
+    cells = pa.StructArray.from_arrays([packed, pa.nulls(rows, pa.string())], ["bytes", "path"])
+    table = table.set_column(table.schema.names.index(sys.argv[3]), sys.argv[3], cells)
+else:
+    table = pa.table({"task_index": np.arange(rows), "task": packed})
+parquet.write_table(table, folder / name, compression="zstd", store_schema=False)
+assert (folder / name).stat().st_size < 200_000
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    run = sandbox.import_run(folder, "lerobot", folder / "back").path
+    print(len(sandbox.Dataset(run).record(0).imported["task"]))
+except sandbox.errors.FormatError as error:
+    print(error)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, "KB")
+"""
+
+
+@pytest.mark.parametrize("what", ["picture", "text"])
+def test_what_is_stored_once_for_many_rows_is_not_unpacked_for_each(
+    what: str, tmp_path: Path
+) -> None:
+    """20 MiB for each of 78 rows are 1.6 GB, and for each of 5,000 tasks 100 GB."""
+    sandbox.export(write(tmp_path / "run"), "lerobot", tmp_path / "ramp")
+    words = [sys.executable, "-c", BOMB, tmp_path / "ramp", what, "observation.images.main"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    said, memory = done.stdout.splitlines() or (done.stderr, "")
+    assert ("a picture has 20,971,520 bytes" in said) if what == "picture" else said == "2000"
+    assert int(memory.removesuffix(" KB")) < 400_000
+
+
 HARMS = {
     "size": "a picture has",
     "count": "its files have",
