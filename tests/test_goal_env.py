@@ -12,7 +12,7 @@ from tests.running import recipe
 
 
 @pytest.fixture(scope="module", params=["two_room", "push_t"])
-def path(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+def goal_file(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     made = tmp_path_factory.mktemp("goals") / "set.json"
     source = recipe(request.param, policies={"play": 1.0}, episodes=40, scenario=None)
     goals.make(source, made, pairs=3, offset=8, account=None)
@@ -20,8 +20,8 @@ def path(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
 
 
 @pytest.mark.parametrize("starts", ["pairs", "fresh"])
-def test_it_keeps_the_conventions(path: Path, starts: str) -> None:
-    env = goals.GoalEnv(path, starts=starts)
+def test_it_keeps_the_conventions(goal_file: Path, starts: str) -> None:
+    env = goals.GoalEnv(goal_file, starts=starts)
     check_env(env, skip_render_check=True)
     seen, info = env.reset(seed=1)
     rewards = []
@@ -39,9 +39,9 @@ def test_it_keeps_the_conventions(path: Path, starts: str) -> None:
     env.close()
 
 
-def test_a_known_solution_is_rewarded(path: Path) -> None:
-    env = goals.GoalEnv(path, level="strict")
-    for pair in goals.open(path):
+def test_a_known_solution_is_rewarded(goal_file: Path) -> None:
+    env = goals.GoalEnv(goal_file, level="strict")
+    for pair in goals.open(goal_file):
         env.reset(options={"pair": pair.number})
         rewards = [env.step(action)[1] for action in pair.known]
         assert rewards[-1] == 0.0
@@ -51,10 +51,10 @@ def test_a_known_solution_is_rewarded(path: Path) -> None:
     env.close()
 
 
-def test_hindsight_replay_learns_from_it(path: Path) -> None:
+def test_hindsight_replay_learns_from_it(goal_file: Path) -> None:
     from stable_baselines3 import SAC, HerReplayBuffer
 
-    env = goals.GoalEnv(path, starts="fresh")
+    env = goals.GoalEnv(goal_file, starts="fresh")
     model = SAC(
         "MultiInputPolicy",
         env,
