@@ -152,7 +152,11 @@ def seed_others(digest: str, pair: int, seed: int) -> None:
 
 def said(error: BaseException) -> str:
     """Return an error of somebody's code in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    try:
+        text = str(error)
+    except Exception:  # An error of somebody's may have no text.
+        text = "it cannot say why"
+    return " ".join(f"{type(error).__name__}: {text}".split())
 
 
 def goal_of(pair: Pair, pixels: Any | None, *, task: bool) -> dict[str, Any]:

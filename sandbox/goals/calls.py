@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,9 @@ Credits = str | int | float
 PathLike = str | Path
 Count = Annotated[int, Field(ge=1, le=1_000_000, description="a whole number from 1 to 1,000,000")]
 Seed = Annotated[int, Field(ge=0, lt=1 << 63, description="a whole number from 0 to 2**63 - 1")]
+Seconds = Annotated[
+    float, Field(gt=0, le=86_400, description="a number above 0, to 86,400 (a day)")
+]
 Workers = Annotated[int, Field(ge=1, le=256, description="a whole number from 1 to 256")]
 
 
@@ -94,7 +98,7 @@ def make(
     making.checked(wish, given)
     trained = Trained(apart_from, recipe.environment)
     about = {"environment": recipe.environment, "scenario": None, "label": "goals make"}
-    till = Till(schedule, account, max_credits, ledger, about)
+    till = Till(schedule, account, max_credits, ledger, about, "--credits", "nothing was written")
     try:
         good, filtered = _good(wish, given, trained, till, workers, progress)
         pairs_chosen = making.chosen(wish, good, filtered)
@@ -126,7 +130,7 @@ def run(
     account: str | None = "local",
     budget: Credits | None = None,
     workers: Workers = 1,
-    timeout_s: float = 60.0,
+    timeout_s: Seconds = 60.0,
     trust_code: bool = False,
     key: SigningKey | None = None,
     ledger: Ledger | None = None,
@@ -169,7 +173,8 @@ def run(
     till = Till(schedule, account, budget, ledger, about)
     try:
         with alone(path.with_name(f".{path.name}.lock")):
-            part = running.Part(path, begun)
+            _free(path)  # Another process may have written it since.
+            part = running.Part(path, begun, account)
             running.tries(
                 given,
                 begun,
@@ -333,14 +338,15 @@ def _good(
     progress: running.Progress,
 ) -> tuple[list[Any], Filtered]:
     """Return the good pairs of enough candidates, and how many were thrown out, by reason."""
-    counts, good = dict[str, int](), list[Any]()
+    counts, good, call = dict[str, int](), list[Any](), os.urandom(16).hex()
     enough = max(wish.pairs, int(wish.pairs * making.SPREAD))
     found = making.made(wish, source, workers)
     try:
         for number, one in enumerate(found):
-            till.hold(named("make", number), one.work)
+            name = named("make", call, number)
+            till.hold(name, one.work)
             evidence = hashlib.sha256(repr((wish, number, one.reason)).encode()).hexdigest()
-            till.post(named("make", str(wish), str(source.recipe), number), one.work, evidence)
+            till.post(name, one.work, evidence)
             counts["tried"] = number + 1
             if one.pair is not None and trained.shares(one.pair.start.seed, one.states):
                 one = Candidate("shared")

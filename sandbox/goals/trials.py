@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sandbox.errors import InvalidInputError, SandboxError
+from sandbox.errors import InvalidInputError, SandboxError, shown
 from sandbox.goals import agents, named
 from sandbox.goals.agents import Agent, Insider, Trial, Wanted
 from sandbox.goals.pair import Actions, Hits, Model, Pair
@@ -89,8 +89,7 @@ class Trier:
         self._goals, self._wanted, self._timeout_s = goals, wanted, timeout_s
         self._digest = goals.digest
         self._agent = agent or named.agent(wanted)
-        seen = _observed(self._agent)
-        size = int(getattr(self._agent, "image_size", 64))
+        seen, size = _observed(self._agent, wanted.name)
         self._stage = Stage(goals, schedule, seen, size, trust_code=trust_code)
         self._sees = "pixels" in seen
 
@@ -201,10 +200,20 @@ def outcome(
     )
 
 
-def _observed(agent: Any) -> tuple[str, ...]:
-    """Return what an agent observes."""
+def _observed(agent: Any, name: str) -> tuple[tuple[str, ...], int]:
+    """Return what an agent observes, and pixels of a side of its pictures."""
     asked: Any = getattr(agent, "observation", "proprio")
-    return (asked,) if isinstance(asked, str) else tuple(asked)
+    size: Any = getattr(agent, "image_size", 64)
+    seen: Any = (asked,) if isinstance(asked, str) else asked
+    if not (isinstance(seen, tuple | list) and seen and all(isinstance(one, str) for one in seen)):
+        raise InvalidInputError(
+            f"agent {name!r}: its observation is {shown(asked)}; give a name or a list of names."
+        )
+    if type(size) is not int:
+        raise InvalidInputError(
+            f"agent {name!r}: its image_size is {shown(size)}; give a whole number."
+        )
+    return tuple(seen), size
 
 
 @contextmanager

@@ -1,0 +1,140 @@
+"""Goal sets and their runs take any agent, any account and any stranger's file."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sandbox.errors import BudgetExhaustedError, FormatError, InvalidInputError
+from sandbox.goals import calls
+from sandbox.ledger import Ledger
+from tests.running import recipe
+
+RECIPE = recipe("two_room", policies={"play": 1.0, "scripted_noisy": 1.0}, seed=900, episodes=50)
+AGENT = "tests.test_goals_hostile:Odd"
+
+
+@pytest.fixture(scope="module")
+def goals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("goals") / "set.json"
+    calls.make(RECIPE, path, pairs=2, offset=10, account=None)
+    return path
+
+
+class UntoldError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class Odd:
+    """Somebody's agent, which says odd things of itself, or does other things each time."""
+
+    def __init__(self, fault: str = "", **said: Any) -> None:
+        self.fault = fault
+        vars(self).update(said)
+
+    def begin(self, trial: Any) -> None:
+        if self.fault == "untold":
+            raise UntoldError
+
+    def act(self, observation: Any, goal: Any) -> Any:
+        if self.fault == "writes":
+            observation[:] = 7.0
+            goal["state"][:] = 7.0
+        if self.fault == "differs":
+            return np.frombuffer(os.urandom(2), np.uint8) / 255.0
+        return np.zeros(2)
+
+
+def test_every_run_is_paid_also_one_that_was_made_before(goals: Path, tmp_path: Path) -> None:
+    ledger = Ledger()
+    for account in ("one", "other"):
+        ledger.open_account(account, "postpaid")
+    charged = 0
+    for n in range(2):
+        for agent, options in (("noop", {}), (AGENT, {"fault": "differs"})):
+            out = tmp_path / f"{n}{len(options)}.json"
+            filed = calls.run(goals, out, agent, options, seeds=1, account="one")
+            charged += filed.results.charge_micro
+    assert ledger.balance("one").posted_micro == -charged
+    filed = calls.run(goals, tmp_path / "other.json", "noop", seeds=1, account="other")
+    assert ledger.balance("other").posted_micro == -filed.results.charge_micro
+
+
+def test_a_run_is_gone_on_with_by_the_account_that_pays(goals: Path, tmp_path: Path) -> None:
+    half = calls.quote(goals, "noop", seeds=1) / 2e6
+    ledger, out = Ledger(), tmp_path / "o.json"
+    for account in ("first", "second"):
+        ledger.open_account(account, "postpaid")
+    with pytest.raises(BudgetExhaustedError):
+        calls.run(goals, out, "noop", seeds=1, account="first", budget=half)
+    with pytest.raises(FormatError, match="'first' pays for the run"):
+        calls.run(goals, out, "noop", seeds=1, account="second")
+    filed = calls.run(goals, out, "noop", seeds=1, account="first")
+    assert ledger.balance("first").posted_micro == -filed.results.charge_micro
+    assert ledger.balance("second").posted_micro == 0
+
+
+def test_a_set_costs_what_it_costs_and_a_limit_of_that_suffices(tmp_path: Path) -> None:
+    spent = [0]
+
+    def make(name: str, **more: Any) -> None:
+        def tell(done: int, total: int, micro: int) -> None:
+            spent[0] = micro
+
+        calls.make(RECIPE, tmp_path / name, pairs=2, offset=10, progress=tell, **more)
+
+    make("a.json", account=None)
+    cost = spent[0]
+    make("b.json", account=None, max_credits=cost / 1e6)
+    ledger = Ledger()
+    ledger.grant("prepaid", 2 * cost)
+    for name in ("c.json", "d.json"):
+        make(name, account="prepaid")
+    assert ledger.balance("prepaid").available_micro == 0
+    with pytest.raises(BudgetExhaustedError, match="nothing was written"):
+        make("e.json", account="prepaid")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"observation": 5}, "observation is 5"),
+        ({"observation": []}, "observation is"),
+        ({"image_size": "big"}, "image_size is 'big'"),
+        ({"fault": "untold"}, "UntoldError: it cannot say why"),
+    ],
+)
+def test_an_agent_that_says_odd_things_is_refused(
+    goals: Path, tmp_path: Path, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=said):
+        calls.run(goals, tmp_path / "o.json", AGENT, options, account=None)
+
+
+def test_an_agent_that_cannot_begin_in_a_process_of_its_own_is_named(
+    goals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.getcwd())
+    with pytest.raises(InvalidInputError, match="observation is 5"):
+        calls.run(goals, tmp_path / "o.json", AGENT, {"observation": 5}, account=None, workers=2)
+
+
+def test_an_agent_that_writes_into_what_it_is_given_changes_nothing(
+    goals: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "o.json"
+    writes = calls.run(goals, out, AGENT, {"fault": "writes"}, seeds=1, account=None)
+    noop = calls.run(goals, tmp_path / "noop.json", "noop", seeds=1, account=None)
+    assert [one.states for one in writes.results.outcomes] == [
+        one.states for one in noop.results.outcomes
+    ]
+    assert calls.verify(out, goals) == []
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_timeout_is_a_time(goals: Path, tmp_path: Path, seconds: float) -> None:
+    with pytest.raises(InvalidInputError, match="timeout_s must be"):
+        calls.run(goals, tmp_path / "o.json", account=None, timeout_s=seconds)
