@@ -1,6 +1,9 @@
 """Goal sets and their runs take any agent, any account and any stranger's file."""
 
+import base64
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +11,8 @@ import numpy as np
 import pytest
 
 from sandbox.errors import BudgetExhaustedError, FormatError, InvalidInputError
-from sandbox.goals import calls
+from sandbox.goals import calls, results
+from sandbox.goals.results import Filed, Results
 from sandbox.ledger import Ledger
 from tests.running import recipe
 
@@ -138,3 +142,67 @@ def test_an_agent_that_writes_into_what_it_is_given_changes_nothing(
 def test_a_timeout_is_a_time(goals: Path, tmp_path: Path, seconds: float) -> None:
     with pytest.raises(InvalidInputError, match="timeout_s must be"):
         calls.run(goals, tmp_path / "o.json", account=None, timeout_s=seconds)
+
+
+def _forge(filed: Filed, path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Write changed results with the digest that they have then, as whoever forges does."""
+    data = json.loads(filed.path.read_text())
+    change(data)
+    made = Results.model_validate(data["results"])
+    results.write(path, made, data["seconds"], None)
+
+
+def _fewer(data: dict[str, Any]) -> None:
+    data["results"]["head"]["pairs"] = 1
+    del data["results"]["outcomes"][1:], data["seconds"][1:]
+
+
+def _twice(data: dict[str, Any]) -> None:
+    data["results"]["head"]["seeds"] = [0, 0]
+    data["results"]["outcomes"] *= 2
+    data["seconds"] *= 2
+
+
+def _more(data: dict[str, Any]) -> None:
+    data["results"]["head"]["pairs"] = 3
+    data["results"]["outcomes"].append({**data["results"]["outcomes"][0], "pair": 2})
+    data["seconds"].append(0.0)
+
+
+def _huge(data: dict[str, Any]) -> None:
+    data["results"]["head"]["pairs"] = 10**15
+
+
+def _slow(data: dict[str, Any]) -> None:
+    data["seconds"] = [10**400] * 2
+
+
+@pytest.mark.parametrize("change", [_fewer, _twice, _more, _huge, _slow])
+def test_results_that_are_not_of_the_whole_set_are_refused(
+    goals: Path, tmp_path: Path, change: Callable[[dict[str, Any]], None]
+) -> None:
+    filed = calls.run(goals, tmp_path / "o.json", seeds=1, account=None)
+    forged = tmp_path / "forged.json"
+    _forge(filed, forged, change)
+    with pytest.raises(FormatError):
+        calls.verify(forged, goals)
+    with pytest.raises(FormatError):
+        calls.write_page([forged], goals, tmp_path / "page.html")
+    with pytest.raises((FormatError, InvalidInputError)):
+        calls.read_results([filed.path, forged])
+
+
+@pytest.mark.parametrize("steps", [0, 5, 21])
+def test_a_try_that_ends_when_it_suits_somebody_is_named(
+    goals: Path, tmp_path: Path, steps: int
+) -> None:
+    filed = calls.run(goals, tmp_path / "o.json", seeds=1, account=None)
+    taken = base64.b64encode(np.zeros((steps, 2), np.float32).tobytes()).decode()
+
+    def shorter(data: dict[str, Any]) -> None:
+        data["results"]["outcomes"][1]["actions"] = f"2:{taken}"
+
+    _forge(filed, tmp_path / "forged.json", shorter)
+    assert any(
+        f"has {steps} actions" in one for one in calls.verify(tmp_path / "forged.json", goals)
+    )

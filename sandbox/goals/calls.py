@@ -257,7 +257,7 @@ def read_results(paths: Sequence[PathLike]) -> list[Filed]:
         InvalidInputError: they are of different sets.
     """
     every = [Filed.read(path) for path in paths]
-    if len({one.results.head.goals for one in every}) > 1:
+    if len({(one.results.head.goals, one.results.head.pairs) for one in every}) > 1:
         named = ", ".join(f"{one.path} of {one.results.head.goals[:12]}" for one in every)
         raise InvalidInputError(f"results of different sets: {named}. Report each set alone.")
     return every
@@ -285,8 +285,7 @@ def write_page(
     given = goals if isinstance(goals, GoalSet) else GoalSet.read(goals).set
     every = read_results(results_paths)
     for one in every:
-        if one.results.head.goals != given.digest:
-            raise FormatError(f"{one.path}: its results are of another set; give theirs.")
+        one.check_of(given)
     durable.replace(files.place(out), page.page(given, every, trust_code=trust_code).encode())
 
 
@@ -311,11 +310,7 @@ def verify(
     """
     filed = Filed.read(results_path)
     given = goals if isinstance(goals, GoalSet) else GoalSet.read(goals).set
-    if given.digest != filed.results.head.goals:
-        raise FormatError(
-            f"{filed.path}: its results are of the set {filed.results.head.goals[:12]}, and this "
-            f"is {given.digest[:12]}."
-        )
+    filed.check_of(given)
     schedule = schedules.load(filed.results.head.prices)
     outcomes = filed.results.outcomes
     found = running.faults(given, outcomes, schedule, trust_code, workers, lambda done, total: None)

@@ -188,13 +188,19 @@ class Checker:
 
     def do(self, task: Outcome) -> str:
         """Return what is wrong with a try, or ""."""
-        stage, pair = self._stage, self._goals.pairs[task.pair]
+        stage, pair, budget = self._stage, self._goals.pairs[task.pair], self._goals.budget
+        if len(task.actions) > budget:
+            return f"has {len(task.actions)} actions, and the set gives {budget}"
         info = stage.begin(pair)[1]
         before = stage.env.meter.quantities
         try:
             states, done = stages.walk(stage.env, info, task.actions)
         except SandboxError as error:
             return f"cannot be replayed: {error}"
+        if len(states) - 1 < min(budget, len(task.actions)) or (
+            len(task.actions) < budget and not stage.env.episode.over
+        ):
+            return f"has {len(task.actions)} actions, and its episode {len(states) - 1} of {budget}"
         own = plus(stage.env.meter.quantities, before, -1)
         again = outcome(stage, pair, task.seed, task.actions, states, done, own)
         for name in ("states", "hits", "moderate_end", "strict_end", "nearest", "end"):

@@ -7,9 +7,10 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from sandbox.errors import InvalidInputError, SandboxError, shown
 from sandbox.goals import agents, named
@@ -44,7 +45,7 @@ class Outcome(Model):
     strict_end: bool
     nearest: float | None
     end: float | None
-    work: dict[str, int]
+    work: dict[str, Annotated[int, Field(ge=0, lt=1 << 62)]]
 
     @property
     def evidence(self) -> str:
