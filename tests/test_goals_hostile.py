@@ -3,18 +3,27 @@
 import base64
 import json
 import os
-from collections.abc import Callable
+import resource
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from sandbox.errors import BudgetExhaustedError, FormatError, InvalidInputError
+from sandbox.errors import (
+    BudgetExhaustedError,
+    FormatError,
+    InvalidInputError,
+    LockedError,
+    SandboxError,
+)
 from sandbox.goals import calls, results
 from sandbox.goals.results import Filed, Results
 from sandbox.ledger import Ledger
-from tests.running import recipe
+from sandbox.ledger.locks import alone
+from tests.running import cli, recipe
 
 RECIPE = recipe("two_room", policies={"play": 1.0, "scripted_noisy": 1.0}, seed=900, episodes=50)
 AGENT = "tests.test_goals_hostile:Odd"
@@ -206,3 +215,59 @@ def test_a_try_that_ends_when_it_suits_somebody_is_named(
     assert any(
         f"has {steps} actions" in one for one in calls.verify(tmp_path / "forged.json", goals)
     )
+
+
+@pytest.fixture
+def full() -> Iterator[Callable[[int], None]]:
+    """Have files no larger than so many bytes, as if the disk were full; -1 frees it."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    yield lambda most: resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize("most", [100, 1000])
+def test_a_full_disk_ends_a_run_that_goes_on_when_there_is_room(
+    goals: Path, tmp_path: Path, most: int, full: Callable[[int], None]
+) -> None:
+    full(most)
+    with pytest.raises(SandboxError, match="cannot be written"):
+        calls.run(goals, tmp_path / "o.json", seeds=1, account=None)
+    with pytest.raises(SandboxError, match="cannot be written"):
+        calls.make(RECIPE, tmp_path / "set.json", pairs=2, offset=10, account=None)
+    full(-1)
+    assert len(calls.run(goals, tmp_path / "o.json", seeds=1, account=None).results.outcomes) == 2
+
+
+def test_no_pair_is_in_a_set_twice(tmp_path: Path) -> None:
+    import sandbox
+
+    sandbox.generate(RECIPE.model_copy(update={"episodes": 1}), tmp_path / "run")
+    with pytest.raises(InvalidInputError, match=r"0 of 2|1 of 2"):
+        calls.make(tmp_path / "run", tmp_path / "set.json", "task", pairs=2, account=None)
+
+
+def test_a_place_is_made_or_refused_before_there_is_work(tmp_path: Path) -> None:
+    path = tmp_path / "no" / "such" / "set.json"
+    calls.make(RECIPE, path, pairs=2, offset=10, account=None)
+    assert path.is_file()
+    with pytest.raises(InvalidInputError, match="too long"):
+        calls.make(RECIPE, tmp_path / ("n" * 235), pairs=2, offset=10, account=None)
+
+
+def test_two_processes_do_not_make_one_set(tmp_path: Path) -> None:
+    with alone(tmp_path / ".set.json.lock"), pytest.raises(LockedError):
+        calls.make(RECIPE, tmp_path / "set.json", pairs=2, offset=10, account=None)
+
+
+def test_pictures_and_pages_replace_no_other_file(goals: Path, tmp_path: Path) -> None:
+    filed = calls.run(goals, tmp_path / "o.json", seeds=1, account=None)
+    before = goals.read_bytes()
+    assert cli("goals", "show", str(goals), "--out", str(goals)).returncode == 2
+    for precious in (goals, filed.path):
+        with pytest.raises(InvalidInputError, match="is another file"):
+            calls.write_page([filed.path], goals, precious)
+    assert goals.read_bytes() == before
+    for _ in range(2):  # A page is written over an older one.
+        calls.write_page([filed.path], goals, tmp_path / "page.html")

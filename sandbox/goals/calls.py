@@ -14,7 +14,7 @@ import sandbox
 from sandbox import catalogue, durable, files, outputs
 from sandbox import prices as schedules
 from sandbox.arguments import checked
-from sandbox.errors import FormatError, InvalidInputError
+from sandbox.errors import InvalidInputError
 from sandbox.evidence import keys
 from sandbox.evidence.note import SigningKey
 from sandbox.goals import crew, making, page, results, running
@@ -34,6 +34,7 @@ from sandbox.run.folder import Folder
 from sandbox.run.recipe import Recipe
 from sandbox.world import engine
 
+_LONGEST = 230  # Bytes of a file's name: those beside it are longer.
 Credits = str | int | float
 PathLike = str | Path
 Count = Annotated[int, Field(ge=1, le=1_000_000, description="a whole number from 1 to 1,000,000")]
@@ -97,15 +98,17 @@ def make(
     given = Source(recipe, run, trust_code or run is None, schedule)
     making.checked(wish, given)
     trained = Trained(apart_from, recipe.environment)
-    about = {"environment": recipe.environment, "scenario": None, "label": "goals make"}
+    about = _about(recipe.environment, "goals make")
     till = Till(schedule, account, max_credits, ledger, about, "--credits", "nothing was written")
     try:
-        good, filtered = _good(wish, given, trained, till, workers, progress)
-        pairs_chosen = making.chosen(wish, good, filtered)
-        goals = making.goal_set(wish, given, pairs_chosen, filtered, trained.runs)
+        with alone(path.with_name(f".{path.name}.lock")):
+            _free(path)  # Another process may have written it since.
+            good, filtered = _good(wish, given, trained, till, workers, progress)
+            pairs_chosen = making.chosen(wish, good, filtered)
+            goals = making.goal_set(wish, given, pairs_chosen, filtered, trained.runs)
+            goals.write(path, key or keys.default())
     finally:
         till.close()
-    goals.write(path, key or keys.default())
     return goals
 
 
@@ -168,9 +171,8 @@ def run(
     with Stage(given, schedule, trust_code=trust_code) as stage:
         bound = running.most(stage, given, made, schedule)
     begun = head(given, wanted, made, schedule.version, list(range(seeds)))
-    path = _free(out)
-    about = {"environment": given.environment, "scenario": None, "label": f"goals {agent}"}
-    till = Till(schedule, account, budget, ledger, about)
+    path, label = _free(out), f"goals {agent}"
+    till = Till(schedule, account, budget, ledger, _about(given.environment, label))
     try:
         with alone(path.with_name(f".{path.name}.lock")):
             _free(path)  # Another process may have written it since.
@@ -191,8 +193,8 @@ def run(
             found = Results(
                 head=begun, outcomes=[one.outcome for one in part.done], charge_micro=till.spent
             )
-            seconds = [one.seconds for one in part.done]
-            results.write(path, found, seconds, key or keys.default())
+            took = [one.seconds for one in part.done]
+            results.write(path, found, took, key or keys.default())
             part.remove()
     finally:
         till.close()
@@ -281,12 +283,14 @@ def write_page(
 
     Raises:
         FormatError: the results are of another set.
+        InvalidInputError: there is another file than a page. Nothing was done.
     """
     given = goals if isinstance(goals, GoalSet) else GoalSet.read(goals).set
-    every = read_results(results_paths)
+    path, every = files.place(out), read_results(results_paths)
+    outputs.check(path, is_ours=lambda there: files.begin(there, 9).lower() == b"<!doctype")
     for one in every:
         one.check_of(given)
-    durable.replace(files.place(out), page.page(given, every, trust_code=trust_code).encode())
+    durable.replace(path, page.page(given, every, trust_code=trust_code).encode())
 
 
 @checked
@@ -320,6 +324,10 @@ def verify(
     return found
 
 
+def _about(environment: str, label: str) -> dict[str, str | None]:
+    return {"environment": environment, "scenario": None, "label": label}
+
+
 def _price(schedule: PriceSchedule, work: Mapping[str, int]) -> int:
     return sum(schedule.charges(schedule.metered(work)).values())
 
@@ -334,6 +342,7 @@ def _good(
 ) -> tuple[list[Any], Filtered]:
     """Return the good pairs of enough candidates, and how many were thrown out, by reason."""
     counts, good, call = dict[str, int](), list[Any](), os.urandom(16).hex()
+    there = set[tuple[str, bytes]]()
     enough = max(wish.pairs, int(wish.pairs * making.SPREAD))
     found = making.made(wish, source, workers)
     try:
@@ -345,10 +354,13 @@ def _good(
             counts["tried"] = number + 1
             if one.pair is not None and trained.shares(one.pair.start.seed, one.states):
                 one = Candidate("shared")
+            if one.pair is not None and one.pair.names in there:
+                one = Candidate("twice")
             if one.pair is None:
                 counts[one.reason] = counts.get(one.reason, 0) + 1
             else:
                 good.append(one.pair)
+                there.add(one.pair.names)
             progress(min(len(good), enough), enough, till.spent)
             if len(good) == enough:
                 break
@@ -394,7 +406,7 @@ def _source(
     given: str | Path | Recipe | Mapping[str, Any], trust_code: bool
 ) -> tuple[Recipe, Path | None]:
     """Return the recipe of one world, and the run, if it is one."""
-    if isinstance(given, str | Path) and Path(given).is_dir():
+    if isinstance(given, str | Path) and os.path.isdir(given):
         folder = Folder(given, trust_code)
         folder.check_finished()
         recipe = folder.sole.recipe
@@ -418,5 +430,10 @@ def _free(out: PathLike) -> Path:
     if path.exists():
         raise InvalidInputError(
             f"{path}: there is something already; nothing was done. Give another --out."
+        )
+    if len(os.fsencode(path.name)) > _LONGEST:
+        raise InvalidInputError(
+            f"{path.name[:80]}...: the name is too long, for a file of this name and an ending is "
+            f"written beside it; give one of at most {_LONGEST} bytes."
         )
     return path

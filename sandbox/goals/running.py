@@ -54,7 +54,13 @@ class Part:
             self.id = os.urandom(16).hex()
             begun = {"run": head.digest, "account": account, "id": self.id}
             first = json.dumps(begun).encode() + b"\n"
-            durable.append(self.path, 0, first)
+            try:
+                durable.create(self.path, first)
+            except OSError as error:
+                raise SandboxError(
+                    f"{self.path}: cannot be written: {error.strerror}. Make room or get "
+                    "permission there, or give another --out. Nothing was done."
+                ) from error
             self._size = len(first)
             return
         lines = files.read(self.path, _MOST_BYTES).split(b"\n")

@@ -205,8 +205,9 @@ def _observed(agent: Any, name: str) -> tuple[tuple[str, ...], int]:
     """Return what an agent observes, and pixels of a side of its pictures."""
     asked: Any = getattr(agent, "observation", "proprio")
     size: Any = getattr(agent, "image_size", 64)
-    seen: Any = (asked,) if isinstance(asked, str) else asked
-    if not (isinstance(seen, tuple | list) and seen and all(isinstance(one, str) for one in seen)):
+    given: Any = list[Any](asked) if isinstance(asked, tuple | list) else [asked]  # type: ignore
+    seen = [one for one in given if isinstance(one, str)]
+    if not seen or len(seen) < len(given):
         raise InvalidInputError(
             f"agent {name!r}: its observation is {shown(asked)}; give a name or a list of names."
         )
