@@ -30,7 +30,7 @@ AGENT = "tests.test_goals_hostile:Odd"
 
 
 @pytest.fixture(scope="module")
-def goals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two_pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("goals") / "set.json"
     calls.make(RECIPE, path, pairs=2, offset=10, account=None)
     return path
@@ -61,7 +61,7 @@ class Odd:
         return np.zeros(2)
 
 
-def test_every_run_is_paid_also_one_that_was_made_before(goals: Path, tmp_path: Path) -> None:
+def test_every_run_is_paid_also_one_that_was_made_before(two_pairs: Path, tmp_path: Path) -> None:
     ledger = Ledger()
     for account in ("one", "other"):
         ledger.open_account(account, "postpaid")
@@ -69,23 +69,23 @@ def test_every_run_is_paid_also_one_that_was_made_before(goals: Path, tmp_path: 
     for n in range(2):
         for agent, options in (("noop", {}), (AGENT, {"fault": "differs"})):
             out = tmp_path / f"{n}{len(options)}.json"
-            filed = calls.run(goals, out, agent, options, seeds=1, account="one")
+            filed = calls.run(two_pairs, out, agent, options, seeds=1, account="one")
             charged += filed.results.charge_micro
     assert ledger.balance("one").posted_micro == -charged
-    filed = calls.run(goals, tmp_path / "other.json", "noop", seeds=1, account="other")
+    filed = calls.run(two_pairs, tmp_path / "other.json", "noop", seeds=1, account="other")
     assert ledger.balance("other").posted_micro == -filed.results.charge_micro
 
 
-def test_a_run_is_gone_on_with_by_the_account_that_pays(goals: Path, tmp_path: Path) -> None:
-    half = calls.quote(goals, "noop", seeds=1) / 2e6
+def test_a_run_is_gone_on_with_by_the_account_that_pays(two_pairs: Path, tmp_path: Path) -> None:
+    half = calls.quote(two_pairs, "noop", seeds=1) / 2e6
     ledger, out = Ledger(), tmp_path / "o.json"
     for account in ("first", "second"):
         ledger.open_account(account, "postpaid")
     with pytest.raises(BudgetExhaustedError):
-        calls.run(goals, out, "noop", seeds=1, account="first", budget=half)
+        calls.run(two_pairs, out, "noop", seeds=1, account="first", budget=half)
     with pytest.raises(FormatError, match="'first' pays for the run"):
-        calls.run(goals, out, "noop", seeds=1, account="second")
-    filed = calls.run(goals, out, "noop", seeds=1, account="first")
+        calls.run(two_pairs, out, "noop", seeds=1, account="second")
+    filed = calls.run(two_pairs, out, "noop", seeds=1, account="first")
     assert ledger.balance("first").posted_micro == -filed.results.charge_micro
     assert ledger.balance("second").posted_micro == 0
 
@@ -121,36 +121,38 @@ def test_a_set_costs_what_it_costs_and_a_limit_of_that_suffices(tmp_path: Path) 
     ],
 )
 def test_an_agent_that_says_odd_things_is_refused(
-    goals: Path, tmp_path: Path, options: dict[str, Any], said: str
+    two_pairs: Path, tmp_path: Path, options: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(InvalidInputError, match=said):
-        calls.run(goals, tmp_path / "o.json", AGENT, options, account=None)
+        calls.run(two_pairs, tmp_path / "o.json", AGENT, options, account=None)
 
 
 def test_an_agent_that_cannot_begin_in_a_process_of_its_own_is_named(
-    goals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two_pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", os.getcwd())
     with pytest.raises(InvalidInputError, match="observation is 5"):
-        calls.run(goals, tmp_path / "o.json", AGENT, {"observation": 5}, account=None, workers=2)
+        calls.run(
+            two_pairs, tmp_path / "o.json", AGENT, {"observation": 5}, account=None, workers=2
+        )
 
 
 def test_an_agent_that_writes_into_what_it_is_given_changes_nothing(
-    goals: Path, tmp_path: Path
+    two_pairs: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "o.json"
-    writes = calls.run(goals, out, AGENT, {"fault": "writes"}, seeds=1, account=None)
-    noop = calls.run(goals, tmp_path / "noop.json", "noop", seeds=1, account=None)
+    writes = calls.run(two_pairs, out, AGENT, {"fault": "writes"}, seeds=1, account=None)
+    noop = calls.run(two_pairs, tmp_path / "noop.json", "noop", seeds=1, account=None)
     assert [one.states for one in writes.results.outcomes] == [
         one.states for one in noop.results.outcomes
     ]
-    assert calls.verify(out, goals) == []
+    assert calls.verify(out, two_pairs) == []
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_timeout_is_a_time(goals: Path, tmp_path: Path, seconds: float) -> None:
+def test_a_timeout_is_a_time(two_pairs: Path, tmp_path: Path, seconds: float) -> None:
     with pytest.raises(InvalidInputError, match="timeout_s must be"):
-        calls.run(goals, tmp_path / "o.json", account=None, timeout_s=seconds)
+        calls.run(two_pairs, tmp_path / "o.json", account=None, timeout_s=seconds)
 
 
 def _forge(filed: Filed, path: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -188,24 +190,24 @@ def _slow(data: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("change", [_fewer, _twice, _more, _huge, _slow])
 def test_results_that_are_not_of_the_whole_set_are_refused(
-    goals: Path, tmp_path: Path, change: Callable[[dict[str, Any]], None]
+    two_pairs: Path, tmp_path: Path, change: Callable[[dict[str, Any]], None]
 ) -> None:
-    filed = calls.run(goals, tmp_path / "o.json", seeds=1, account=None)
+    filed = calls.run(two_pairs, tmp_path / "o.json", seeds=1, account=None)
     forged = tmp_path / "forged.json"
     _forge(filed, forged, change)
     with pytest.raises(FormatError):
-        calls.verify(forged, goals)
+        calls.verify(forged, two_pairs)
     with pytest.raises(FormatError):
-        calls.write_page([forged], goals, tmp_path / "page.html")
+        calls.write_page([forged], two_pairs, tmp_path / "page.html")
     with pytest.raises((FormatError, InvalidInputError)):
         calls.read_results([filed.path, forged])
 
 
 @pytest.mark.parametrize("steps", [0, 5, 21])
 def test_a_try_that_ends_when_it_suits_somebody_is_named(
-    goals: Path, tmp_path: Path, steps: int
+    two_pairs: Path, tmp_path: Path, steps: int
 ) -> None:
-    filed = calls.run(goals, tmp_path / "o.json", seeds=1, account=None)
+    filed = calls.run(two_pairs, tmp_path / "o.json", seeds=1, account=None)
     taken = base64.b64encode(np.zeros((steps, 2), np.float32).tobytes()).decode()
 
     def shorter(data: dict[str, Any]) -> None:
@@ -213,7 +215,7 @@ def test_a_try_that_ends_when_it_suits_somebody_is_named(
 
     _forge(filed, tmp_path / "forged.json", shorter)
     assert any(
-        f"has {steps} actions" in one for one in calls.verify(tmp_path / "forged.json", goals)
+        f"has {steps} actions" in one for one in calls.verify(tmp_path / "forged.json", two_pairs)
     )
 
 
@@ -229,15 +231,17 @@ def full() -> Iterator[Callable[[int], None]]:
 
 @pytest.mark.parametrize("most", [100, 1000])
 def test_a_full_disk_ends_a_run_that_goes_on_when_there_is_room(
-    goals: Path, tmp_path: Path, most: int, full: Callable[[int], None]
+    two_pairs: Path, tmp_path: Path, most: int, full: Callable[[int], None]
 ) -> None:
     full(most)
     with pytest.raises(SandboxError, match="cannot be written"):
-        calls.run(goals, tmp_path / "o.json", seeds=1, account=None)
+        calls.run(two_pairs, tmp_path / "o.json", seeds=1, account=None)
     with pytest.raises(SandboxError, match="cannot be written"):
         calls.make(RECIPE, tmp_path / "set.json", pairs=2, offset=10, account=None)
     full(-1)
-    assert len(calls.run(goals, tmp_path / "o.json", seeds=1, account=None).results.outcomes) == 2
+    assert (
+        len(calls.run(two_pairs, tmp_path / "o.json", seeds=1, account=None).results.outcomes) == 2
+    )
 
 
 def test_no_pair_is_in_a_set_twice(tmp_path: Path) -> None:
@@ -261,13 +265,13 @@ def test_two_processes_do_not_make_one_set(tmp_path: Path) -> None:
         calls.make(RECIPE, tmp_path / "set.json", pairs=2, offset=10, account=None)
 
 
-def test_pictures_and_pages_replace_no_other_file(goals: Path, tmp_path: Path) -> None:
-    filed = calls.run(goals, tmp_path / "o.json", seeds=1, account=None)
-    before = goals.read_bytes()
-    assert cli("goals", "show", str(goals), "--out", str(goals)).returncode == 2
-    for precious in (goals, filed.path):
+def test_pictures_and_pages_replace_no_other_file(two_pairs: Path, tmp_path: Path) -> None:
+    filed = calls.run(two_pairs, tmp_path / "o.json", seeds=1, account=None)
+    before = two_pairs.read_bytes()
+    assert cli("goals", "show", str(two_pairs), "--out", str(two_pairs)).returncode == 2
+    for precious in (two_pairs, filed.path):
         with pytest.raises(InvalidInputError, match="is another file"):
-            calls.write_page([filed.path], goals, precious)
-    assert goals.read_bytes() == before
+            calls.write_page([filed.path], two_pairs, precious)
+    assert two_pairs.read_bytes() == before
     for _ in range(2):  # A page is written over an older one.
-        calls.write_page([filed.path], goals, tmp_path / "page.html")
+        calls.write_page([filed.path], two_pairs, tmp_path / "page.html")
