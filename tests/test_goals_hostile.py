@@ -275,3 +275,26 @@ def test_pictures_and_pages_replace_no_other_file(two_pairs: Path, tmp_path: Pat
     assert two_pairs.read_bytes() == before
     for _ in range(2):  # A page is written over an older one.
         calls.write_page([filed.path], two_pairs, tmp_path / "page.html")
+
+
+@pytest.mark.parametrize("given", [float("nan"), "\ud800", np.float32(1.0)])
+def test_options_that_no_file_can_keep_are_refused_before_a_try(
+    two_pairs: Path, tmp_path: Path, given: Any
+) -> None:
+    with pytest.raises(InvalidInputError, match="not plain JSON"):
+        calls.run(two_pairs, tmp_path / "o.json", AGENT, {"fault": given}, account=None)
+    assert not (tmp_path / "o.json").exists()
+
+
+def test_wrong_arguments_of_plain_python_are_said(two_pairs: Path) -> None:
+    from sandbox import goals as sets
+
+    env = sets.GoalEnv(two_pairs)
+    for pair in ("x", None, 2, -1):
+        with pytest.raises(InvalidInputError, match="the set has 2"):
+            env.reset(options={"pair": pair})
+    env.close()
+    with pytest.raises(InvalidInputError, match="whole number from 1 to 1,000"):
+        sets.score(two_pairs, Odd(), seeds=0)
+    with pytest.raises(InvalidInputError, match="observation must be"):
+        sets.open(two_pairs)[0].reset(observation=5)  # type: ignore[arg-type]

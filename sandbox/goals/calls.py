@@ -39,6 +39,7 @@ Credits = str | int | float
 PathLike = str | Path
 Count = Annotated[int, Field(ge=1, le=1_000_000, description="a whole number from 1 to 1,000,000")]
 Seed = Annotated[int, Field(ge=0, lt=1 << 63, description="a whole number from 0 to 2**63 - 1")]
+Seeds = Annotated[int, Field(ge=1, le=1000, description="a whole number from 1 to 1,000")]
 Seconds = Annotated[
     float, Field(gt=0, le=86_400, description="a number above 0, to 86,400 (a day)")
 ]
@@ -129,7 +130,7 @@ def run(
     agent: str = "noop",
     options: Mapping[str, Any] | None = None,
     *,
-    seeds: Annotated[int, Field(ge=1, le=1000)] = 3,
+    seeds: Seeds = 3,
     account: str | None = "local",
     budget: Credits | None = None,
     workers: Workers = 1,
@@ -207,7 +208,7 @@ def quote(
     agent: str = "noop",
     options: Mapping[str, Any] | None = None,
     *,
-    seeds: Annotated[int, Field(ge=1, le=1000)] = 3,
+    seeds: Seeds = 3,
     trust_code: bool = False,
 ) -> int:
     """Return what `run` costs at most [microcredits]; its arguments are those of `run`."""
