@@ -119,10 +119,12 @@ def show_set(
     as_json: Json = False,
 ) -> None:
     """Print what a set has, and draw start, goal and known solution of its pairs."""
-    from sandbox import durable
+    from sandbox import durable, files, outputs
     from sandbox.cli import show
     from sandbox.goals import calls, drawn
 
+    if out is not None:
+        outputs.check(out, is_ours=lambda there: files.begin(there, 4) == b"\x89PNG")
     found = calls.read_set(goals)
     if as_json:
         print(json.dumps(found.set.model_dump(exclude={"pairs"}) | {"digest": found.set.digest}))

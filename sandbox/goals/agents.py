@@ -1,5 +1,6 @@
 """Who acts on pairs: floors, ceilings, and what is yours."""
 
+import json
 import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from sandbox.env.policies import POLICIES
-from sandbox.errors import InvalidInputError
+from sandbox.errors import InvalidInputError, shown
 from sandbox.goals.pair import F32, F64, Pair
 from sandbox.goals.stage import Stage
 
@@ -64,6 +65,15 @@ class Wanted:
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def __post_init__(self) -> None:
+        try:
+            json.dumps(self.options, allow_nan=False, ensure_ascii=False).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidInputError(
+                f"agent {shown(self.name)}: its options are not plain JSON, which results keep: "
+                f"{said(error)}."
+            ) from None
 
 
 class Insider:
@@ -152,7 +162,11 @@ def seed_others(digest: str, pair: int, seed: int) -> None:
 
 def said(error: BaseException) -> str:
     """Return an error of somebody's code in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    try:
+        text = str(error)
+    except Exception:  # An error of somebody's may have no text.
+        text = "it cannot say why"
+    return " ".join(f"{type(error).__name__}: {text}".split())
 
 
 def goal_of(pair: Pair, pixels: Any | None, *, task: bool) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ import sandbox
 from sandbox import catalogue, durable, files, outputs
 from sandbox import prices as schedules
 from sandbox.arguments import checked
-from sandbox.errors import FormatError, InvalidInputError
+from sandbox.errors import InvalidInputError
 from sandbox.evidence import keys
 from sandbox.evidence.note import SigningKey
 from sandbox.goals import crew, making, page, results, running
@@ -33,10 +34,15 @@ from sandbox.run.folder import Folder
 from sandbox.run.recipe import Recipe
 from sandbox.world import engine
 
+_LONGEST = 230  # Bytes of a file's name: those beside it are longer.
 Credits = str | int | float
 PathLike = str | Path
 Count = Annotated[int, Field(ge=1, le=1_000_000, description="a whole number from 1 to 1,000,000")]
 Seed = Annotated[int, Field(ge=0, lt=1 << 63, description="a whole number from 0 to 2**63 - 1")]
+Seeds = Annotated[int, Field(ge=1, le=1000, description="a whole number from 1 to 1,000")]
+Seconds = Annotated[
+    float, Field(gt=0, le=86_400, description="a number above 0, to 86,400 (a day)")
+]
 Workers = Annotated[int, Field(ge=1, le=256, description="a whole number from 1 to 256")]
 
 
@@ -93,15 +99,17 @@ def make(
     given = Source(recipe, run, trust_code or run is None, schedule)
     making.checked(wish, given)
     trained = Trained(apart_from, recipe.environment)
-    about = {"environment": recipe.environment, "scenario": None, "label": "goals make"}
-    till = Till(schedule, account, max_credits, ledger, about)
+    about = _about(recipe.environment, "goals make")
+    till = Till(schedule, account, max_credits, ledger, about, "--credits", "nothing was written")
     try:
-        good, filtered = _good(wish, given, trained, till, workers, progress)
-        pairs_chosen = making.chosen(wish, good, filtered)
-        goals = making.goal_set(wish, given, pairs_chosen, filtered, trained.runs)
+        with alone(path.with_name(f".{path.name}.lock")):
+            _free(path)  # Another process may have written it since.
+            good, filtered = _good(wish, given, trained, till, workers, progress)
+            pairs_chosen = making.chosen(wish, good, filtered)
+            goals = making.goal_set(wish, given, pairs_chosen, filtered, trained.runs)
+            goals.write(path, key or keys.default())
     finally:
         till.close()
-    goals.write(path, key or keys.default())
     return goals
 
 
@@ -122,11 +130,11 @@ def run(
     agent: str = "noop",
     options: Mapping[str, Any] | None = None,
     *,
-    seeds: Annotated[int, Field(ge=1, le=1000)] = 3,
+    seeds: Seeds = 3,
     account: str | None = "local",
     budget: Credits | None = None,
     workers: Workers = 1,
-    timeout_s: float = 60.0,
+    timeout_s: Seconds = 60.0,
     trust_code: bool = False,
     key: SigningKey | None = None,
     ledger: Ledger | None = None,
@@ -164,12 +172,12 @@ def run(
     with Stage(given, schedule, trust_code=trust_code) as stage:
         bound = running.most(stage, given, made, schedule)
     begun = head(given, wanted, made, schedule.version, list(range(seeds)))
-    path = _free(out)
-    about = {"environment": given.environment, "scenario": None, "label": f"goals {agent}"}
-    till = Till(schedule, account, budget, ledger, about)
+    path, label = _free(out), f"goals {agent}"
+    till = Till(schedule, account, budget, ledger, _about(given.environment, label))
     try:
         with alone(path.with_name(f".{path.name}.lock")):
-            part = running.Part(path, begun)
+            _free(path)  # Another process may have written it since.
+            part = running.Part(path, begun, account)
             running.tries(
                 given,
                 begun,
@@ -186,8 +194,8 @@ def run(
             found = Results(
                 head=begun, outcomes=[one.outcome for one in part.done], charge_micro=till.spent
             )
-            seconds = [one.seconds for one in part.done]
-            results.write(path, found, seconds, key or keys.default())
+            took = [one.seconds for one in part.done]
+            results.write(path, found, took, key or keys.default())
             part.remove()
     finally:
         till.close()
@@ -200,7 +208,7 @@ def quote(
     agent: str = "noop",
     options: Mapping[str, Any] | None = None,
     *,
-    seeds: Annotated[int, Field(ge=1, le=1000)] = 3,
+    seeds: Seeds = 3,
     trust_code: bool = False,
 ) -> int:
     """Return what `run` costs at most [microcredits]; its arguments are those of `run`."""
@@ -252,7 +260,7 @@ def read_results(paths: Sequence[PathLike]) -> list[Filed]:
         InvalidInputError: they are of different sets.
     """
     every = [Filed.read(path) for path in paths]
-    if len({one.results.head.goals for one in every}) > 1:
+    if len({(one.results.head.goals, one.results.head.pairs) for one in every}) > 1:
         named = ", ".join(f"{one.path} of {one.results.head.goals[:12]}" for one in every)
         raise InvalidInputError(f"results of different sets: {named}. Report each set alone.")
     return every
@@ -276,13 +284,14 @@ def write_page(
 
     Raises:
         FormatError: the results are of another set.
+        InvalidInputError: there is another file than a page. Nothing was done.
     """
     given = goals if isinstance(goals, GoalSet) else GoalSet.read(goals).set
-    every = read_results(results_paths)
+    path, every = files.place(out), read_results(results_paths)
+    outputs.check(path, is_ours=lambda there: files.begin(there, 9).lower() == b"<!doctype")
     for one in every:
-        if one.results.head.goals != given.digest:
-            raise FormatError(f"{one.path}: its results are of another set; give theirs.")
-    durable.replace(files.place(out), page.page(given, every, trust_code=trust_code).encode())
+        one.check_of(given)
+    durable.replace(path, page.page(given, every, trust_code=trust_code).encode())
 
 
 @checked
@@ -306,11 +315,7 @@ def verify(
     """
     filed = Filed.read(results_path)
     given = goals if isinstance(goals, GoalSet) else GoalSet.read(goals).set
-    if given.digest != filed.results.head.goals:
-        raise FormatError(
-            f"{filed.path}: its results are of the set {filed.results.head.goals[:12]}, and this "
-            f"is {given.digest[:12]}."
-        )
+    filed.check_of(given)
     schedule = schedules.load(filed.results.head.prices)
     outcomes = filed.results.outcomes
     found = running.faults(given, outcomes, schedule, trust_code, workers, lambda done, total: None)
@@ -318,6 +323,10 @@ def verify(
     if cost != filed.results.charge_micro:
         found.append(f"its tries cost {cost} microcredits, not {filed.results.charge_micro}")
     return found
+
+
+def _about(environment: str, label: str) -> dict[str, str | None]:
+    return {"environment": environment, "scenario": None, "label": label}
 
 
 def _price(schedule: PriceSchedule, work: Mapping[str, int]) -> int:
@@ -333,21 +342,26 @@ def _good(
     progress: running.Progress,
 ) -> tuple[list[Any], Filtered]:
     """Return the good pairs of enough candidates, and how many were thrown out, by reason."""
-    counts, good = dict[str, int](), list[Any]()
+    counts, good, call = dict[str, int](), list[Any](), os.urandom(16).hex()
+    there = set[tuple[str, bytes]]()
     enough = max(wish.pairs, int(wish.pairs * making.SPREAD))
     found = making.made(wish, source, workers)
     try:
         for number, one in enumerate(found):
-            till.hold(named("make", number), one.work)
+            name = named("make", call, number)
+            till.hold(name, one.work)
             evidence = hashlib.sha256(repr((wish, number, one.reason)).encode()).hexdigest()
-            till.post(named("make", str(wish), str(source.recipe), number), one.work, evidence)
+            till.post(name, one.work, evidence)
             counts["tried"] = number + 1
             if one.pair is not None and trained.shares(one.pair.start.seed, one.states):
                 one = Candidate("shared")
+            if one.pair is not None and one.pair.names in there:
+                one = Candidate("twice")
             if one.pair is None:
                 counts[one.reason] = counts.get(one.reason, 0) + 1
             else:
                 good.append(one.pair)
+                there.add(one.pair.names)
             progress(min(len(good), enough), enough, till.spent)
             if len(good) == enough:
                 break
@@ -393,7 +407,7 @@ def _source(
     given: str | Path | Recipe | Mapping[str, Any], trust_code: bool
 ) -> tuple[Recipe, Path | None]:
     """Return the recipe of one world, and the run, if it is one."""
-    if isinstance(given, str | Path) and Path(given).is_dir():
+    if isinstance(given, str | Path) and os.path.isdir(given):
         folder = Folder(given, trust_code)
         folder.check_finished()
         recipe = folder.sole.recipe
@@ -417,5 +431,10 @@ def _free(out: PathLike) -> Path:
     if path.exists():
         raise InvalidInputError(
             f"{path}: there is something already; nothing was done. Give another --out."
+        )
+    if len(os.fsencode(path.name)) > _LONGEST:
+        raise InvalidInputError(
+            f"{path.name[:80]}...: the name is too long, for a file of this name and an ending is "
+            f"written beside it; give one of at most {_LONGEST} bytes."
         )
     return path

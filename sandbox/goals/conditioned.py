@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sandbox import prices
 from sandbox.arguments import checked
 from sandbox.env.aim import LEVELS, Aim
-from sandbox.errors import InvalidInputError, UnknownNameError
+from sandbox.errors import InvalidInputError, UnknownNameError, shown
 from sandbox.goals import calls
 from sandbox.goals.stage import Stage
 
@@ -80,15 +80,17 @@ class GoalEnv(gymnasium.Env[Observed, F32]):
             }
         )
 
+    @checked
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observed, dict[str, Any]]:
         """Begin an episode with some pair; `options["pair"]` is its number."""
         super().reset(seed=seed)
         env, pairs = self._stage.env, self._goals.pairs
-        number = int((options or {}).get("pair", self.np_random.integers(len(pairs))))
-        if not 0 <= number < len(pairs):
-            raise InvalidInputError(f"pair {number}: the set has {len(pairs)}, from 0 on.")
+        drawn = int(self.np_random.integers(len(pairs)))
+        number: Any = drawn if options is None else options.get("pair", drawn)
+        if not isinstance(number, int | np.integer) or not 0 <= number < len(pairs):
+            raise InvalidInputError(f"pair {shown(number)}: the set has {len(pairs)}, from 0 on.")
         pair = pairs[number]
         if self._fresh:
             env.meter.void()

@@ -74,13 +74,17 @@ def results(make: Callable[[], Worker[R]], tasks: Iterable[Any], workers: int) -
 
 
 _mine: Worker[Any] | None = None  # Of a process that was started here.
+_refused: SandboxError | None = None  # Why it has no worker.
 
 
 def _start(make: Callable[[], Worker[Any]]) -> None:
-    global _mine
+    global _mine, _refused
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent says when to stop.
     Thread(target=_end_with_parent, daemon=True).start()
-    _mine = make()
+    try:
+        _mine = make()
+    except SandboxError as error:  # Told by the first task: a process that dies says nothing.
+        _refused = error
 
 
 def _end_with_parent() -> None:
@@ -92,8 +96,10 @@ def _end_with_parent() -> None:
 
 def _do(task: Any) -> tuple[str, Any]:
     """Do a task; an error is told by its text, for not every error can be sent."""
-    assert _mine is not None, "_start comes first"
     try:
+        if _refused is not None:
+            raise _refused
+        assert _mine is not None, "_start comes first"
         return "", _mine.do(task)
     except FormatError as error:
         return "FormatError", str(error)

@@ -32,6 +32,7 @@ class Playable:
         self.goal: F64 = pair.goal
         self.known: F32 = pair.known
 
+    @checked
     def reset(self, observation: Sequence[str] = ("proprio",), image_size: int = 64) -> SandboxEnv:
         """Return an environment in the pair's start, reached by replay; close it after use.
 
@@ -87,12 +88,13 @@ def open_set(path: str | Path, *, trust_code: bool = False) -> Opened:
     return Opened(found.set, found.signers, trust_code)
 
 
+@checked
 def score(
     path: str | Path,
     agent: Agent,
     *,
-    seeds: int = 3,
-    timeout_s: float = 60.0,
+    seeds: calls.Seeds = 3,
+    timeout_s: calls.Seconds = 60.0,
     trust_code: bool = False,
 ) -> Mapping[str, Rate]:
     """Let an agent of this process try every pair; return its rates, by measure.

@@ -117,6 +117,11 @@ class Pair(Model):
     hits: Hits
     distance: Annotated[float, Field(ge=0)]
 
+    @property
+    def names(self) -> tuple[str, bytes]:
+        """What no other pair of a set has: the digest of its past, and its goal."""
+        return self.start.past, self.goal.tobytes()
+
 
 def past_digest(states: F64) -> str:
     """Return the SHA-256 of states (rows, numbers) as bytes of little-endian float64."""

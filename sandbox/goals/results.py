@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal, Self, cast
 from pydantic import Field, ValidationError
 
 from sandbox import durable, files, jsonfile, validation
-from sandbox.errors import FormatError
+from sandbox.errors import FormatError, shown
 from sandbox.evidence import keys, note
 from sandbox.evidence.note import SigningKey
 from sandbox.goals.pair import Model
+from sandbox.goals.sets import GoalSet
 from sandbox.goals.trials import Outcome
 
 FORMAT = 1
@@ -112,21 +113,40 @@ class Filed:
             plain = cast(dict[str, Any], data["results"])
             told, seconds = data["note"], [float(one) for one in data["seconds"]]
             results = Results.model_validate(plain)
-        except (KeyError, AttributeError, TypeError, ValueError) as error:
+        except (KeyError, AttributeError, TypeError, ValueError, OverflowError) as error:
             if isinstance(error, ValidationError):
                 fault = validation.first_fault(error)
                 raise FormatError(f"{path}: {fault} {_REMEDY}") from None
             raise FormatError(
                 f"{path}: holds no results. Make some by `sandbox goals run`."
             ) from None
-        tasks = [(one.pair, one.seed) for one in results.outcomes]
-        if tasks != results.head.tasks or len(seconds) != len(tasks):
+        tasks, head = [(one.pair, one.seed) for one in results.outcomes], results.head
+        whole = len(tasks) == len(seconds) == head.pairs * len(head.seeds)
+        if not whole or tasks != head.tasks or len(set(head.seeds)) < len(head.seeds):
             raise FormatError(f"{path}: it lacks tries, or has some twice. {_REMEDY}")
         text = f"{_HEAD}{results.digest}\n"
         if not isinstance(told, str) or note.body(told) != text:
             raise FormatError(f"{path}: its tries are not those that its digest names. {_REMEDY}")
         signers = note.verified(told, keys.trusted())[1] if note.is_signed(told) else []
         return cls(path, results, seconds, [one.name for one in signers])
+
+    def check_of(self, goals: GoalSet) -> None:
+        """Refuse results that are not of this set, whole (FormatError)."""
+        head, name = self.results.head, goals.digest
+        if head.goals != name:
+            raise FormatError(
+                f"{self.path}: its results are of the set {head.goals[:12]}, and this is "
+                f"{name[:12]}; give theirs."
+            )
+        said, true = (
+            (head.environment, head.kind, head.pairs),
+            (goals.environment, goals.kind, len(goals.pairs)),
+        )
+        if said != true:
+            raise FormatError(
+                f"{self.path}: says that its set has environment, kind and number of pairs "
+                f"{shown(said)}, and it has {shown(true)}. {_REMEDY}"
+            )
 
 
 def write(path: Path, results: Results, seconds: Sequence[float], key: SigningKey | None) -> None:

@@ -36,29 +36,36 @@ class Part:
     Args:
         path: the file of the results to come.
         head: what is run.
+        account: who pays for it; None pays for nothing.
 
     Attributes:
         done: what is there.
+        id: names the charges of this run and of no other, however often it is gone on with.
 
     Raises:
-        FormatError: another run is under way there.
+        FormatError: another run is under way there, or another account pays for it.
+        SandboxError: it cannot be written.
     """
 
-    def __init__(self, path: Path, head: Head) -> None:
+    def __init__(self, path: Path, head: Head, account: str | None) -> None:
         self.path = path.with_name(path.name + PART)
         self.done = list[Tried]()
-        first = json.dumps({"run": head.digest}).encode() + b"\n"
         if not self.path.exists():
-            durable.create(self.path, first)
+            self.id = os.urandom(16).hex()
+            begun = {"run": head.digest, "account": account, "id": self.id}
+            first = json.dumps(begun).encode() + b"\n"
+            try:
+                durable.create(self.path, first)
+            except OSError as error:
+                raise SandboxError(
+                    f"{self.path}: cannot be written: {error.strerror}. Make room or get "
+                    "permission there, or give another --out. Nothing was done."
+                ) from error
             self._size = len(first)
             return
         lines = files.read(self.path, _MOST_BYTES).split(b"\n")
-        if lines[0] + b"\n" != first:
-            raise FormatError(
-                f"{self.path}: another run is under way there: another set, agent, options, seeds "
-                "or code. Give another --out, or remove it."
-            )
-        self._size = len(first)
+        self.id = self._checked(lines[0], head, account)
+        self._size = len(lines[0]) + 1
         for line in lines[1:-1]:  # The last one was cut short, or is empty.
             try:
                 data = json.loads(line)
@@ -67,6 +74,25 @@ class Part:
                 break
             self.done.append(tried)
             self._size += len(line) + 1
+
+    def _checked(self, first: bytes, head: Head, account: str | None) -> str:
+        """Return the id of the run that is under way, if it is this one."""
+        try:
+            begun = json.loads(first)
+            run, payer, name = begun["run"], begun["account"], str(begun["id"])
+        except (ValueError, KeyError, TypeError):
+            run, payer, name = None, None, ""
+        if run != head.digest:
+            raise FormatError(
+                f"{self.path}: another run is under way there: another set, agent, options, seeds "
+                "or code. Give another --out, or remove it."
+            )
+        if payer != account:
+            raise FormatError(
+                f"{self.path}: account {payer!r} pays for the run that is under way there, not "
+                f"{account!r}. Go on with --account {payer}, give another --out, or remove it."
+            )
+        return name
 
     def add(self, tried: Tried) -> None:
         """Append a try; return when the disk has it."""
@@ -107,12 +133,12 @@ def tries(
     Raises:
         BudgetExhaustedError: the next try cannot be paid; those before are done.
     """
-    tasks, run = head.tasks, head.digest
+    tasks, run = head.tasks, part.id
+    if [(one.outcome.pair, one.outcome.seed) for one in part.done] != tasks[: len(part.done)]:
+        raise FormatError(f"{part.path}: its tries are not in order; remove it, and run again.")
     for tried in part.done:  # Those that a killed process has not posted are posted now.
         _post(till, run, tried.outcome)
     progress(len(part.done), len(tasks), till.spent)
-    if [(one.outcome.pair, one.outcome.seed) for one in part.done] != tasks[: len(part.done)]:
-        raise FormatError(f"{part.path}: its tries are not in order; remove it, and run again.")
     refused: list[BudgetExhaustedError] = []
 
     def payable() -> Iterator[tuple[int, int]]:
@@ -168,13 +194,19 @@ class Checker:
 
     def do(self, task: Outcome) -> str:
         """Return what is wrong with a try, or ""."""
-        stage, pair = self._stage, self._goals.pairs[task.pair]
+        stage, pair, budget = self._stage, self._goals.pairs[task.pair], self._goals.budget
+        if len(task.actions) > budget:
+            return f"has {len(task.actions)} actions, and the set gives {budget}"
         info = stage.begin(pair)[1]
         before = stage.env.meter.quantities
         try:
             states, done = stages.walk(stage.env, info, task.actions)
         except SandboxError as error:
             return f"cannot be replayed: {error}"
+        if len(states) - 1 < min(budget, len(task.actions)) or (
+            len(task.actions) < budget and not stage.env.episode.over
+        ):
+            return f"has {len(task.actions)} actions, and its episode {len(states) - 1} of {budget}"
         own = plus(stage.env.meter.quantities, before, -1)
         again = outcome(stage, pair, task.seed, task.actions, states, done, own)
         for name in ("states", "hits", "moderate_end", "strict_end", "nearest", "end"):
@@ -202,7 +234,8 @@ class PairChecker:
             info = stage.begin(task)[1]
             states, done = stages.walk(stage.env, info, task.known)
         except SandboxError as error:
-            return str(error), marks(np.zeros((0, 0)))
+            said = str(error).removeprefix(f"pair {task.number}: ")
+            return said, marks(np.zeros((0, 0)))
         hits = stage.hits(task, states, done).hits
         fault = ""
         if states[0].tobytes() != task.start.state.tobytes():

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 
 from sandbox import durable, files, jsonfile, validation
 from sandbox.env.aim import Aim
-from sandbox.errors import FormatError, InvalidInputError
+from sandbox.errors import FormatError, InvalidInputError, SandboxError
 from sandbox.evidence import keys, note
 from sandbox.evidence.note import SigningKey
 from sandbox.goals.pair import Model, Pair
@@ -30,6 +30,7 @@ class Filtered(Model):
         random: random actions reach it in more than one of eight tries.
         known: the known solution does not reach it strictly.
         shared: a training run has its seed, or one of its states.
+        twice: it is there already: start and goal are those of another.
         spare: good ones that were left, so that distances are spread.
     """
 
@@ -40,6 +41,7 @@ class Filtered(Model):
     random: int = 0
     known: int = 0
     shared: int = 0
+    twice: int = 0
     spare: int = 0
 
 
@@ -104,6 +106,7 @@ class GoalSet(Model):
 
         Raises:
             InvalidInputError: there is something at this path.
+            SandboxError: it cannot be written.
         """
         text = f"{_HEAD}{self.digest}\n"
         signature = text if key is None else note.sign(text, key)
@@ -114,6 +117,11 @@ class GoalSet(Model):
             raise InvalidInputError(
                 f"{path}: there is a file; a set is never overwritten. Give another name."
             ) from None
+        except OSError as error:
+            remedy = "Make room or get permission there, or name another place."
+            raise SandboxError(
+                f"{path}: cannot be written: {error.strerror}. {files.remedy(error, remedy)}"
+            ) from error
 
     @classmethod
     def read(cls, path: str | Path) -> "Signed":

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sandbox import catalogue
 from sandbox.env import SandboxEnv
 from sandbox.env.aim import LEVELS, Aim
-from sandbox.errors import FormatError
+from sandbox.errors import FormatError, InvalidInputError
 from sandbox.goals.pair import F32, F64, Hits, Pair, past_digest
 from sandbox.goals.sets import GoalSet
 from sandbox.meter import Meter
@@ -89,8 +89,14 @@ class Stage:
         """Put the world into a pair's start; return the observation there, and its info.
 
         Raises:
-            FormatError: its past does not lead to the state that it should.
+            FormatError: its past cannot be replayed, or does not lead to the state that it should.
         """
+        try:
+            return self._begun(pair)
+        except InvalidInputError as error:
+            raise FormatError(f"pair {pair.number}: cannot begin: {error}") from error
+
+    def _begun(self, pair: Pair) -> tuple[Any, dict[str, Any]]:
         start, env = pair.start, self.env
         self._work = plus(self._work, env.meter.quantities)
         env.meter.void()

@@ -19,6 +19,8 @@ class Till:
         budget: the most that may be spent [credits]; None sets no limit.
         ledger: where the account is; None is this machine's ledger.
         about: what statements say of the charges.
+        option: the option that raises the budget.
+        kept: what becomes of what was done, when it cannot go on.
 
     Attributes:
         spent: what was posted, or would have been [microcredits].
@@ -31,7 +33,10 @@ class Till:
         budget: str | int | float | None,
         ledger: Ledger | None,
         about: Mapping[str, str | None],
+        option: str = "--budget",
+        kept: str = "what is done is kept",
     ) -> None:
+        self._option, self._kept = option, kept
         self._schedule, self._account, self._about = schedule, account, about
         self._ledger = None if account is None else ledger or Ledger()
         self._budget = None if budget is None else prices.micro(budget)
@@ -53,7 +58,7 @@ class Till:
             if left < amount:
                 raise BudgetExhaustedError(
                     f"a try costs at most {credits(amount)} credits but the budget has "
-                    f"{credits(max(0, left))} left. Raise --budget; what is done is kept."
+                    f"{credits(max(0, left))} left. Raise {self._option}; {self._kept}."
                 )
         if self._prepaid:
             assert self._ledger is not None
@@ -63,8 +68,8 @@ class Till:
             if self._ledger.reserve(self._account, name, charges, price_version=version) < 0:
                 raise BudgetExhaustedError(
                     f"a try costs at most {credits(amount)} credits, which the account "
-                    f"{self._account!r} does not have. What is done is kept; it goes on after "
-                    f"`sandbox ledger grant {self._account} CREDITS`."
+                    f"{self._account!r} does not have; {self._kept}. Grant more with "
+                    f"`sandbox ledger grant {self._account} CREDITS`, and run the command again."
                 )
         self._held[name] = amount
 

@@ -7,11 +7,12 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
-from sandbox.errors import InvalidInputError, SandboxError
+from sandbox.errors import InvalidInputError, SandboxError, shown
 from sandbox.goals import agents, named
 from sandbox.goals.agents import Agent, Insider, Trial, Wanted
 from sandbox.goals.pair import Actions, Hits, Model, Pair
@@ -44,7 +45,7 @@ class Outcome(Model):
     strict_end: bool
     nearest: float | None
     end: float | None
-    work: dict[str, int]
+    work: dict[str, Annotated[int, Field(ge=0, lt=1 << 62)]]
 
     @property
     def evidence(self) -> str:
@@ -89,8 +90,7 @@ class Trier:
         self._goals, self._wanted, self._timeout_s = goals, wanted, timeout_s
         self._digest = goals.digest
         self._agent = agent or named.agent(wanted)
-        seen = _observed(self._agent)
-        size = int(getattr(self._agent, "image_size", 64))
+        seen, size = _observed(self._agent, wanted.name)
         self._stage = Stage(goals, schedule, seen, size, trust_code=trust_code)
         self._sees = "pixels" in seen
 
@@ -201,10 +201,21 @@ def outcome(
     )
 
 
-def _observed(agent: Any) -> tuple[str, ...]:
-    """Return what an agent observes."""
+def _observed(agent: Any, name: str) -> tuple[tuple[str, ...], int]:
+    """Return what an agent observes, and pixels of a side of its pictures."""
     asked: Any = getattr(agent, "observation", "proprio")
-    return (asked,) if isinstance(asked, str) else tuple(asked)
+    size: Any = getattr(agent, "image_size", 64)
+    given: Any = list[Any](asked) if isinstance(asked, tuple | list) else [asked]  # type: ignore
+    seen = [one for one in given if isinstance(one, str)]
+    if not seen or len(seen) < len(given):
+        raise InvalidInputError(
+            f"agent {name!r}: its observation is {shown(asked)}; give a name or a list of names."
+        )
+    if type(size) is not int:
+        raise InvalidInputError(
+            f"agent {name!r}: its image_size is {shown(size)}; give a whole number."
+        )
+    return tuple(seen), size
 
 
 @contextmanager
