@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from sandbox.errors import BudgetExhaustedError, FormatError, InvalidInputError, SandboxError
+from sandbox.evidence.note import SigningKey
 from sandbox.goals import calls, scores
 from sandbox.goals.results import Filed
 from sandbox.goals.sets import GoalSet
@@ -20,7 +21,8 @@ from sandbox.ledger import Ledger
 from tests.running import cli, recipe
 
 RECIPE = recipe("two_room", policies={"play": 1.0, "scripted_noisy": 1.0}, seed=900, episodes=50)
-MADE = {"pairs": 4, "offset": 10, "account": None}
+KEY = SigningKey("tests", bytes(32))  # Whether this machine has a key must not matter.
+MADE = {"pairs": 4, "offset": 10, "account": None, "key": KEY}
 RUN = {"seeds": 2, "account": None}
 
 

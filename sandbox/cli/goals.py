@@ -147,9 +147,17 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Replay every start and every known solution of a set; exit 1 if one differs."""
+    from sandbox.cli import progress
     from sandbox.goals import calls
 
-    found = calls.check(goals, apart_from=apart_from or [], workers=workers, trust_code=trust_code)
+    with progress.display("Checking", as_json, "pairs") as shown:
+        found = calls.check(
+            goals,
+            apart_from=apart_from or [],
+            workers=workers,
+            trust_code=trust_code,
+            progress=shown.update,
+        )
     _say(found, "pairs", as_json)
 
 
@@ -214,9 +222,14 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Take every action of results again, and score it again; exit 1 if anything differs."""
+    from sandbox.cli import progress
     from sandbox.goals import calls
 
-    _say(calls.verify(results, goals, workers=workers, trust_code=trust_code), "tries", as_json)
+    with progress.display("Verifying", as_json, "tries") as shown:
+        found = calls.verify(
+            results, goals, workers=workers, trust_code=trust_code, progress=shown.update
+        )
+    _say(found, "tries", as_json)
 
 
 @goals_app.command()

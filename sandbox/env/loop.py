@@ -437,8 +437,9 @@ class SandboxEnv(Task):
             "is_success": np.array(self.done),  # As Stable-Baselines3 and LeRobot call it.
             "charged": np.int64(charged),
             "balance": np.int64(self.meter.balance),
-            **self._goal_info(),
         }
+        if self.goal_names or self.goal_state is not None:
+            info |= self._goal_info()
         return observation, info
 
     def _observe(self, name: str) -> NDArray[Any]:

@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -92,11 +93,10 @@ def make(
         BudgetExhaustedError: it cannot be paid. Nothing was written.
     """
     path, (recipe, run) = _free(out), _source(source, trust_code)
-    limit = _limit(recipe)
-    steps = 0 if kind == "task" else offset
-    wish = Wish(kind, steps, budget or (limit if kind == "task" else 2 * offset), pairs, seed)
-    schedule = schedules.current()
+    schedule, task = schedules.current(), kind == "task"
     given = Source(recipe, run, trust_code or run is None, schedule)
+    steps = budget or (making.longest(given) if task else 2 * offset)
+    wish = Wish(kind, 0 if task else offset, steps, pairs, seed)
     making.checked(wish, given)
     trained = Trained(apart_from, recipe.environment)
     about = _about(recipe.environment, "goals make")
@@ -166,7 +166,7 @@ def run(
         FormatError: the set cannot be read, or its world has changed.
         BudgetExhaustedError: the next try cannot be paid. Those before are kept.
     """
-    given = goals if isinstance(goals, GoalSet) else GoalSet.read(goals).set
+    given = _given(goals)
     wanted, schedule = Wanted(agent, dict(options or {})), schedules.current()
     made = agents.agent(wanted)
     with Stage(given, schedule, trust_code=trust_code) as stage:
@@ -212,7 +212,7 @@ def quote(
     trust_code: bool = False,
 ) -> int:
     """Return what `run` costs at most [microcredits]; its arguments are those of `run`."""
-    given = goals if isinstance(goals, GoalSet) else GoalSet.read(goals).set
+    given = _given(goals)
     made, schedule = agents.agent(Wanted(agent, dict(options or {}))), schedules.current()
     with Stage(given, schedule, trust_code=trust_code) as stage:
         bound = running.most(stage, given, made, schedule)
@@ -226,6 +226,7 @@ def check(
     apart_from: Sequence[PathLike] = (),
     workers: Workers = 1,
     trust_code: bool = False,
+    progress: running.Counted = lambda done, total: None,
 ) -> list[str]:
     """Replay every start and every known solution of a set, and return what differs.
 
@@ -234,11 +235,12 @@ def check(
         apart_from: training runs with which it shall share nothing.
         workers: number of processes.
         trust_code: as in `run`.
+        progress: is told how many pairs are done, of how many.
 
     Raises:
         FormatError: the set cannot be read, or its world has changed.
     """
-    given = goals if isinstance(goals, GoalSet) else GoalSet.read(goals).set
+    given = _given(goals)
     trained = Trained(apart_from, given.environment)
     found = list[str]()
     checker = partial(running.PairChecker, given, schedules.current(), trust_code)
@@ -248,6 +250,7 @@ def check(
         if trained.shares(pair.start.seed, states):
             fault = fault or "a training run has its seed, or one of its states"
         found += [f"pair {pair.number}: {fault}"] if fault else []
+        progress(pair.number + 1, len(given.pairs))
     return found
 
 
@@ -286,7 +289,7 @@ def write_page(
         FormatError: the results are of another set.
         InvalidInputError: there is another file than a page. Nothing was done.
     """
-    given = goals if isinstance(goals, GoalSet) else GoalSet.read(goals).set
+    given = _given(goals)
     path, every = files.place(out), read_results(results_paths)
     outputs.check(path, is_ours=lambda there: files.begin(there, 9).lower() == b"<!doctype")
     for one in every:
@@ -301,6 +304,7 @@ def verify(
     *,
     workers: Workers = 1,
     trust_code: bool = False,
+    progress: running.Counted = lambda done, total: None,
 ) -> list[str]:
     """Take every action of results again, score it again, and return what differs.
 
@@ -309,20 +313,25 @@ def verify(
         goals: the set that they are of, or its file.
         workers: number of processes.
         trust_code: as in `run`.
+        progress: is told how many tries are done, of how many.
 
     Raises:
         FormatError: a file cannot be read, or the results are of another set.
     """
     filed = Filed.read(results_path)
-    given = goals if isinstance(goals, GoalSet) else GoalSet.read(goals).set
+    given = _given(goals)
     filed.check_of(given)
     schedule = schedules.load(filed.results.head.prices)
     outcomes = filed.results.outcomes
-    found = running.faults(given, outcomes, schedule, trust_code, workers, lambda done, total: None)
+    found = running.faults(given, outcomes, schedule, trust_code, workers, progress)
     cost = sum(_price(schedule, one.work) for one in outcomes)
     if cost != filed.results.charge_micro:
         found.append(f"its tries cost {cost} microcredits, not {filed.results.charge_micro}")
     return found
+
+
+def _given(goals: PathLike | GoalSet) -> GoalSet:
+    return goals if isinstance(goals, GoalSet) else GoalSet.read(goals).set
 
 
 def _about(environment: str, label: str) -> dict[str, str | None]:
@@ -345,8 +354,7 @@ def _good(
     counts, good, call = dict[str, int](), list[Any](), os.urandom(16).hex()
     there = set[tuple[str, bytes]]()
     enough = max(wish.pairs, int(wish.pairs * making.SPREAD))
-    found = making.made(wish, source, workers)
-    try:
+    with closing(making.made(wish, source, workers)) as found:
         for number, one in enumerate(found):
             name = named("make", call, number)
             till.hold(name, one.work)
@@ -365,8 +373,6 @@ def _good(
             progress(min(len(good), enough), enough, till.spent)
             if len(good) == enough:
                 break
-    finally:
-        found.close()  # type: ignore[attr-defined]
     counts["spare"] = max(0, len(good) - wish.pairs)
     return good, Filtered(**counts)
 
@@ -418,11 +424,6 @@ def _source(
             "a recipe of several worlds: a goal set has one world. Give a recipe of its part."
         )
     return recipe, None
-
-
-def _limit(recipe: Recipe) -> int:
-    kind = catalogue.environment(recipe.environment, True)
-    return kind.max_episode_steps()
 
 
 def _free(out: PathLike) -> Path:

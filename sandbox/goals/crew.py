@@ -3,7 +3,7 @@
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection, parent_process
@@ -29,7 +29,7 @@ class Worker(Protocol[R]):
         ...
 
 
-def results(make: Callable[[], Worker[R]], tasks: Iterable[Any], workers: int) -> Iterator[R]:
+def results(make: Callable[[], Worker[R]], tasks: Iterable[Any], workers: int) -> Generator[R]:
     """Yield the results of tasks in their order.
 
     A task is taken when there is somebody to do it: whoever makes them can stop.

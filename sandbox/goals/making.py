@@ -1,6 +1,7 @@
 """Make a goal set: find starts and goals, and throw out those that say nothing."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,11 +19,13 @@ from sandbox.goals.apart import U64, marks
 from sandbox.goals.pair import F64, Hits, Pair, Start, past_digest
 from sandbox.goals.sets import FORMAT, Filtered, GoalSet
 from sandbox.goals.stage import Stage, walk
+from sandbox.meter import unpaid
 from sandbox.prices import PriceSchedule, plus
 from sandbox.run.folder import Folder
 from sandbox.run.recipe import Recipe
 from sandbox.run.record import Record
-from sandbox.sources.generator import Generator
+from sandbox.sources import rollout
+from sandbox.sources.generator import Generator as Episodes
 from sandbox.trajectory import EpisodeBuffer, Rows
 from sandbox.world import engine
 
@@ -30,6 +33,7 @@ KINDS = ("ahead", "branched", "task")
 TRIES, MOST_HITS = 8, 1  # Random tries of a candidate, and how many of them may reach the goal.
 MOST_TRIED = 40  # Candidates that are looked at for each pair that is wanted.
 SPREAD = 1.5  # Good candidates for each pair: those kept are spread over all distances.
+_NO_MARKS: U64 = np.zeros(0, np.uint64)
 _START, _RANDOM, _BRANCH = 11, 12, 13  # Names of streams; agents have others.
 _OTHERS = ("play", "scripted_noisy", "ou_noise")  # Who acts after a branch: the first other one.
 
@@ -84,12 +88,12 @@ class Candidate:
     reason: str
     pair: Pair | None = None
     work: Mapping[str, int] = field(default_factory=dict[str, int])
-    states: U64 = field(default_factory=lambda: np.zeros(0, np.uint64))
+    states: U64 = field(default_factory=lambda: _NO_MARKS)
 
 
-def made(wish: Wish, source: Source, workers: int) -> Iterator[Candidate]:
-    """Yield candidates in their order, without end; each depends on its number alone."""
-    numbers = iter(range(wish.pairs * MOST_TRIED))
+def made(wish: Wish, source: Source, workers: int) -> Generator[Candidate]:
+    """Yield as many candidates as are looked at, in order; each depends on its number alone."""
+    numbers = range(wish.pairs * MOST_TRIED)
     return crew.results(partial(_Maker, wish, source), numbers, workers)
 
 
@@ -102,7 +106,7 @@ def checked(wish: Wish, source: Source) -> None:
         raise InvalidInputError(
             f"{kind.name()} has no goal states: {kind.aim}. Its own task it has: --kind task."
         )
-    limit = _limit(kind, source.recipe)
+    limit = longest(source)
     room = limit if wish.kind == "branched" else limit - wish.offset
     if wish.budget > limit or wish.offset > limit or room < 0:
         raise InvalidInputError(
@@ -134,28 +138,19 @@ def goal_set(
     wish: Wish, source: Source, pairs: list[Pair], filtered: Filtered, apart: list[Any]
 ) -> GoalSet:
     """Return the set of these pairs."""
-    recipe, kind = source.recipe, catalogue.environment(source.recipe.environment, True)
-    with_scenario = _Maker(wish, source)
-    try:
-        scenario = with_scenario.env.scenario.model_dump(exclude_none=True)
-    finally:
-        with_scenario.close()
-    named = {"recipe": recipe.model_dump(mode="json", exclude_defaults=True)}
+    named = {"recipe": source.recipe.model_dump(mode="json", exclude_defaults=True)}
+    with closing(_Maker(wish, source)) as maker:
+        world = _world(wish, source.recipe, maker.env)
     return GoalSet(
         format=FORMAT,
-        kind=wish.kind,  # type: ignore[arg-type]
         offset=wish.offset,
         budget=wish.budget,
-        environment=recipe.environment,
-        scenario=scenario,
-        aim=kind.aim.plain() if isinstance(kind.aim, Aim) and wish.kind != "task" else {},
-        engine=dict(engine()),
-        code=catalogue.code(recipe.environment),
         source=named if source.run is None else {**named, "run": Folder(source.run).run},
         seed=wish.seed,
         filtered=filtered,
         apart=apart,
         pairs=pairs,
+        **world,
     )
 
 
@@ -167,13 +162,13 @@ class _Maker:
         self._folder = None if source.run is None else Folder(source.run, source.trust_code)
         self._count = 0 if self._folder is None else self._folder.count()
         scenario = None if self._folder is None else self._folder.scenario
-        self._generator = Generator(source.recipe, scenario, source.trust_code or not source.run)
+        self._generator = Episodes(source.recipe, scenario, source.trust_code or not source.run)
         self._generator.pay_from(None, source.schedule)
         self.env = self._generator.env
         self._buffer = EpisodeBuffer(self._generator.schema, self._generator.max_rows)
         self._schedule, self._trust = source.schedule, source.trust_code
         self._stage: Stage | None = None
-        self._states = marks(np.zeros((0, 0)))
+        self._states = _NO_MARKS
 
     def close(self) -> None:
         self._generator.close()
@@ -183,6 +178,7 @@ class _Maker:
     def do(self, task: int) -> Candidate:
         """Return candidate number `task`."""
         record, rows, work = self._episode(task)
+        self._states = _NO_MARKS
         found = self._found(task, record, rows)
         if self._stage is not None:
             work = plus(work, self._stage.taken())
@@ -207,7 +203,7 @@ class _Maker:
         step = 0 if wish.kind == "task" else int(rng.integers(0, last + 1))
         begun = _start(record, rows, step)
         past = marks(rows["state"][: step + 1])
-        stage = self._on_stage(begun)
+        stage = self._on_stage()
         if wish.kind == "ahead":
             after = slice(step, step + wish.offset)
             pair = _pair(begun, rows["state"][step + wish.offset], record.policy)
@@ -218,10 +214,11 @@ class _Maker:
         self._states = np.concatenate([past, self._states])
         return found
 
-    def _on_stage(self, begun: Start) -> Stage:
+    def _on_stage(self) -> Stage:
         """Return the stage, on which a pair without a goal can begin."""
         if self._stage is None:
-            bare = goals_of(self._wish, self._recipe, self.env)
+            world = _world(self._wish, self._recipe, self.env)
+            bare = GoalSet.model_construct(**world)
             self._stage = Stage(bare, self._schedule, trust_code=self._trust or not self._folder)
         return self._stage
 
@@ -274,17 +271,16 @@ class _Maker:
         return stage.hits(pair, states, done).hits
 
 
-def goals_of(wish: Wish, recipe: Recipe, env: SandboxEnv) -> GoalSet:
-    """Return what a stage needs to know of a set that has no pairs yet."""
-    aim = env.aim.plain() if isinstance(env.aim, Aim) and wish.kind != "task" else {}
-    return GoalSet.model_construct(
-        kind=wish.kind,
-        environment=recipe.environment,
-        scenario=env.scenario.model_dump(exclude_none=True),
-        aim=aim,
-        engine=dict(engine()),
-        code=catalogue.code(recipe.environment),
-    )
+def _world(wish: Wish, recipe: Recipe, env: SandboxEnv) -> dict[str, Any]:
+    """Return what a set says of its world: all that a stage needs of it."""
+    return {
+        "kind": wish.kind,
+        "environment": recipe.environment,
+        "scenario": env.scenario.model_dump(exclude_none=True),
+        "aim": env.aim.plain() if isinstance(env.aim, Aim) and wish.kind != "task" else {},
+        "engine": dict(engine()),
+        "code": catalogue.code(recipe.environment),
+    }
 
 
 def _start(record: Record, rows: Rows, step: int) -> Start:
@@ -313,12 +309,9 @@ def _pair(begun: Start, goal: F64, by: str) -> Pair:
     return Pair(number=0, start=begun, goal=goal, by=by, known=empty, hits=none, distance=0.0)
 
 
-def _limit(kind: type[SandboxEnv], recipe: Recipe) -> int:
-    from sandbox.meter import unpaid
-    from sandbox.sources import rollout
-
-    env = rollout.make(recipe, unpaid())
-    try:
+def longest(source: Source) -> int:
+    """Return how many steps an episode has at most, with the scenario's own limit."""
+    scenario = None if source.run is None else Folder(source.run, source.trust_code).scenario
+    trust_code = source.trust_code or source.run is None
+    with closing(rollout.make(source.recipe, unpaid(), scenario, trust_code)) as env:
         return env.max_steps
-    finally:
-        env.close()

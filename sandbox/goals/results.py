@@ -1,7 +1,5 @@
 """Results: what an agent did on every pair, signed, so that anybody can replay it."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
@@ -10,15 +8,14 @@ from pydantic import Field, ValidationError
 
 from sandbox import durable, files, jsonfile, validation
 from sandbox.errors import FormatError, shown
-from sandbox.evidence import keys, note
 from sandbox.evidence.note import SigningKey
+from sandbox.goals import signed
 from sandbox.goals.pair import Model
 from sandbox.goals.sets import GoalSet
 from sandbox.goals.trials import Outcome
 
 FORMAT = 1
-_HEAD = "sandbox.goals/results\n"
-_REMEDY = "It was edited or damaged; restore it from a copy, or run again."
+_HEAD, _RUN = "sandbox.goals/results", "sandbox.goals/run"
 
 
 class Head(Model):
@@ -55,9 +52,8 @@ class Head(Model):
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of its canonical JSON."""
-        plain = json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(plain.encode()).hexdigest()
+        """The SHA-256 of its canonical JSON, which names what is run."""
+        return signed.digest(_RUN, self)
 
     @property
     def tasks(self) -> list[tuple[int, int]]:
@@ -81,8 +77,7 @@ class Results(Model):
     @property
     def digest(self) -> str:
         """The SHA-256 of the canonical JSON, without what differs each time."""
-        plain = json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(_HEAD.encode() + plain.encode()).hexdigest()
+        return signed.digest(_HEAD, self)
 
 
 class Filed:
@@ -116,19 +111,16 @@ class Filed:
         except (KeyError, AttributeError, TypeError, ValueError, OverflowError) as error:
             if isinstance(error, ValidationError):
                 fault = validation.first_fault(error)
-                raise FormatError(f"{path}: {fault} {_REMEDY}") from None
+                raise FormatError(f"{path}: {fault} {signed.REMEDY}") from None
             raise FormatError(
                 f"{path}: holds no results. Make some by `sandbox goals run`."
             ) from None
         tasks, head = [(one.pair, one.seed) for one in results.outcomes], results.head
         whole = len(tasks) == len(seconds) == head.pairs * len(head.seeds)
         if not whole or tasks != head.tasks or len(set(head.seeds)) < len(head.seeds):
-            raise FormatError(f"{path}: it lacks tries, or has some twice. {_REMEDY}")
-        text = f"{_HEAD}{results.digest}\n"
-        if not isinstance(told, str) or note.body(told) != text:
-            raise FormatError(f"{path}: its tries are not those that its digest names. {_REMEDY}")
-        signers = note.verified(told, keys.trusted())[1] if note.is_signed(told) else []
-        return cls(path, results, seconds, [one.name for one in signers])
+            raise FormatError(f"{path}: it lacks tries, or has some twice. {signed.REMEDY}")
+        signers = signed.signers(_HEAD, results.digest, told, f"{path}: its tries")
+        return cls(path, results, seconds, signers)
 
     def check_of(self, goals: GoalSet) -> None:
         """Refuse results that are not of this set, whole (FormatError)."""
@@ -145,13 +137,12 @@ class Filed:
         if said != true:
             raise FormatError(
                 f"{self.path}: says that its set has environment, kind and number of pairs "
-                f"{shown(said)}, and it has {shown(true)}. {_REMEDY}"
+                f"{shown(said)}, and it has {shown(true)}. {signed.REMEDY}"
             )
 
 
 def write(path: Path, results: Results, seconds: Sequence[float], key: SigningKey | None) -> None:
     """Write results, signed with a key if there is one."""
-    text = f"{_HEAD}{results.digest}\n"
-    signed = text if key is None else note.sign(text, key)
-    data = {"results": results.model_dump(), "note": signed, "seconds": list(seconds)}
+    told = signed.signed(_HEAD, results.digest, key)
+    data = {"results": results.model_dump(), "note": told, "seconds": list(seconds)}
     durable.replace(path, jsonfile.encode(data))

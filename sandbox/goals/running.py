@@ -26,6 +26,7 @@ from sandbox.goals.trials import Outcome, Tried, Trier, outcome
 from sandbox.prices import PriceSchedule, plus
 
 Progress = Callable[[int, int, int], None]  # Tries that are done, of how many, microcredits.
+Counted = Callable[[int, int], None]  # What is done, of how many.
 PART = ".part"
 _MOST_BYTES = 1 << 30  # Of the tries of a run that is under way.
 
@@ -169,7 +170,7 @@ def faults(
     schedule: PriceSchedule,
     trust_code: bool,
     workers: int,
-    progress: Callable[[int, int], None],
+    progress: Counted,
 ) -> list[str]:
     """Return what is wrong with tries, after all their actions were taken again."""
     found = list[str]()

@@ -1,7 +1,5 @@
 """Goal sets: files that need nothing else, whose digest names them."""
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
 
@@ -10,13 +8,12 @@ from pydantic import Field, ValidationError
 from sandbox import durable, files, jsonfile, validation
 from sandbox.env.aim import Aim
 from sandbox.errors import FormatError, InvalidInputError, SandboxError
-from sandbox.evidence import keys, note
 from sandbox.evidence.note import SigningKey
+from sandbox.goals import signed
 from sandbox.goals.pair import Model, Pair
 
 FORMAT = 1
-_HEAD = "sandbox.goals/set\n"
-_REMEDY = "It was edited or damaged; restore it from a copy."
+_HEAD = "sandbox.goals/set"
 
 
 class Filtered(Model):
@@ -98,8 +95,7 @@ class GoalSet(Model):
     @property
     def digest(self) -> str:
         """The SHA-256 of the set's canonical JSON, which names it."""
-        plain = json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(_HEAD.encode() + plain.encode()).hexdigest()
+        return signed.digest(_HEAD, self)
 
     def write(self, path: Path, key: SigningKey | None) -> None:
         """Write the file, signed with a key if there is one; it must not exist.
@@ -108,9 +104,7 @@ class GoalSet(Model):
             InvalidInputError: there is something at this path.
             SandboxError: it cannot be written.
         """
-        text = f"{_HEAD}{self.digest}\n"
-        signature = text if key is None else note.sign(text, key)
-        data = {"set": self.model_dump(), "note": signature}
+        data = {"set": self.model_dump(), "note": signed.signed(_HEAD, self.digest, key)}
         try:
             durable.create(path, jsonfile.encode(data))
         except FileExistsError:
@@ -177,17 +171,8 @@ class Signed:
             ) from None
         except ValidationError as error:
             fault = validation.first_fault(error)
-            raise FormatError(f"{path}: {fault} {_REMEDY}") from None
+            raise FormatError(f"{path}: {fault} {signed.REMEDY}") from None
         if [one.number for one in goals.pairs] != list(range(len(goals.pairs))):
-            raise FormatError(f"{path}: its pairs are not numbered from 0 on. {_REMEDY}")
-        return cls(path, goals, _signers(path, data.get("note"), goals))
-
-
-def _signers(path: Path, told: Any, goals: GoalSet) -> list[str]:
-    """Return who signed a set; FormatError if it is not what its note says."""
-    text = f"{_HEAD}{goals.digest}\n"
-    if not isinstance(told, str) or note.body(told) != text:
-        raise FormatError(f"{path}: its pairs are not those that its digest names. {_REMEDY}")
-    if not note.is_signed(told):
-        return []
-    return [one.name for one in note.verified(told, keys.trusted())[1]]
+            raise FormatError(f"{path}: its pairs are not numbered from 0 on. {signed.REMEDY}")
+        told = data.get("note")
+        return cls(path, goals, signed.signers(_HEAD, goals.digest, told, f"{path}: its pairs"))
