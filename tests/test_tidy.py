@@ -61,7 +61,7 @@ OWNERS = {
     "fsspec": ["remote"],
     "blake3": ["trajectory"],
     "cryptography": ["evidence"],
-    "numba": ["renderer"],
+    "numba": ["renderer", "trajectory"],
     "trimesh": ["renderer"],
     "fast_simplification": ["renderer"],
     "av": ["exports", "imports"],

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sandbox.trajectory import Column
+from sandbox.trajectory import Column, planes
 
-CHANNELS_FIRST = (0, 3, 1, 2)
+CHANNELS_LAST = (0, 2, 3, 1)  # Of rows that have channels first.
 MARK = np.dtype([("digest", "u1", 32), ("sum", "<u4"), ("state", "<u4")])
 ABSENT, WHOLE, FAULTY = 0, 1, 2  # States of an episode; a faulty one fails its digest.
 ROWS, MARKS = ".rows", ".marks"  # Endings of a column's files.
@@ -97,9 +97,9 @@ class Decoded:
             self._reserve(name, ROWS, first * column.row_bytes, count * column.row_bytes)
             self._reserve(name, MARKS, first * MARK.itemsize, MARK.itemsize)
             mark["state"] = ABSENT
-            values = rows[name].transpose(CHANNELS_FIRST) if is_colour(column) else rows[name]
             target = self.rows[name][first : first + count]
-            target[:] = values
+            as_stored = target.transpose(CHANNELS_LAST) if is_colour(column) else target
+            planes.copy(as_stored, rows[name])
             mark["digest"][0] = np.frombuffer(digest, np.uint8)
             mark["sum"] = zlib.crc32(target.data)
             mark["state"] = WHOLE

@@ -21,6 +21,7 @@ from sandbox.trajectory import Column, ShardReader
 TABLES_BYTES = 256 << 20  # Of columns that are kept whole, together.
 TABLE_ROW_BYTES = 1 << 10  # Columns of larger rows are not kept.
 CHANNELS_LAST = (3, 4, 2)  # Of windows that have channels first.
+_CORES = os.cpu_count() or 1  # Asked once: it takes as long as to read a window.
 _SHARE = 8  # A column is read whole when windows have asked for one of so many of its rows.
 
 
@@ -195,7 +196,7 @@ def _fill(
 
 def _threads() -> int:
     """Return how many threads read at once: one in a DataLoader's worker, which is one of some."""
-    return 1 if data.get_worker_info() is not None else os.cpu_count() or 1
+    return 1 if data.get_worker_info() is not None else _CORES
 
 
 def _blank(made: Any, mine: I64, given: I64) -> None:

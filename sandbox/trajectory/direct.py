@@ -13,6 +13,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
+from sandbox.trajectory import planes
 from sandbox.trajectory.chunks import ZSTD
 
 FLETCHER32 = h5py.h5z.FILTER_FLETCHER32
@@ -90,7 +91,7 @@ class Direct:
                 begin, taken = start * self._row_bytes, rows * self._row_bytes
                 data = os.pread(self._fd, taken, first + begin) if begin + taken <= size else b""
                 if len(data) == taken:
-                    values[:] = self._shaped(data)[::apart]
+                    self._copy(values, planes.of(values), 0, data, 0, apart, len(values))
                 else:
                     left.append((start, values))
             return left
@@ -148,23 +149,40 @@ class Direct:
 
     def _fill(self, wanted: Sequence[Wanted], apart: int, of: dict[int, bytes]) -> list[Wanted]:
         """Unpack chunks, and copy rows out of them; return what is damaged."""
-        zstd, chunks, left = zstandard.ZstdDecompressor(), dict[int, Rows](), list[Wanted]()
+        zstd, chunks, left = zstandard.ZstdDecompressor(), dict[int, bytes](), list[Wanted]()
         for start, values in wanted:
-            done = 0
+            done, memory = 0, planes.of(values)
             while done < len(values):
                 n, first = divmod(start + done * apart, self._step)
                 if n not in chunks:
                     if len(chunks) == _KEPT:
                         del chunks[next(iter(chunks))]
                     try:
-                        chunks[n] = self._shaped(zstd.decompress(of[n]))
+                        chunks[n] = zstd.decompress(of[n])
                     except zstandard.ZstdError:
                         left.append((start, values))
                         break
                 count = min(len(values) - done, (self._step - first - 1) // apart + 1)
-                values[done : done + count] = chunks[n][first::apart][:count]
+                self._copy(values, memory, done, chunks[n], first, apart, count)
                 done += count
         return left
+
+    def _copy(
+        self,
+        values: Rows,
+        memory: Rows | None,
+        done: int,
+        data: bytes,
+        first: int,
+        apart: int,
+        count: int,
+    ) -> None:
+        """Copy rows to `values` from row `done` on, or to their memory."""
+        if memory is None:
+            values[done : done + count] = self._shaped(data)[first::apart][:count]
+        else:
+            rows = np.frombuffer(data, np.uint8)
+            planes.fill(memory, done, rows, first, apart, (count, *self._row))
 
     def _shaped(self, data: Any) -> Rows:
         return np.frombuffer(data, self._type).reshape(-1, *self._row)
