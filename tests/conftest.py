@@ -50,6 +50,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             fcntl.flock(file, fcntl.LOCK_EX)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _home_of_a_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the fixtures of a module make is booked in a ledger of theirs, never in the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SANDBOX_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test has a ledger of its own."""

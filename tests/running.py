@@ -1,5 +1,6 @@
 """Recipes to run, runs to look into, and fresh processes to run things in."""
 
+import hashlib
 import io
 import json
 import os
@@ -55,11 +56,20 @@ def opened(wanted: Recipe, path: Path, key: SigningKey | None = None) -> Iterato
         run.close()
 
 
+class Content(bytes):
+    """The bytes of a file; where tests tell of a difference, few of them, or their digest."""
+
+    def __repr__(self) -> str:
+        few = len(self) <= 300
+        told = hashlib.sha256(self).hexdigest()[:16]
+        return super().__repr__() if few else f"<{len(self)} bytes, {told}>"
+
+
 def content(path: Path) -> dict[str, bytes]:
     """The bytes of everything in a run but its locks, its card, and which ledger charged it."""
     files = [file for file in path.rglob("*") if file.is_file() and file.name[0] != "."]
     files = [file for file in files if file != path / "README.md"]
-    return {str(file.relative_to(path)): file.read_bytes() for file in files}
+    return {str(file.relative_to(path)): Content(file.read_bytes()) for file in files}
 
 
 def logged(path: Path) -> list[str]:
