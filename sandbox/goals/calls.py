@@ -23,6 +23,7 @@ from sandbox.goals import named as agents
 from sandbox.goals.agents import Insider, Wanted
 from sandbox.goals.apart import Trained
 from sandbox.goals.making import Candidate, Source, Wish
+from sandbox.goals.modelled import Modelled
 from sandbox.goals.results import Filed, Head, Results
 from sandbox.goals.sets import Filtered, GoalSet, Signed
 from sandbox.goals.stage import Stage
@@ -387,10 +388,9 @@ def head(goals: GoalSet, wanted: Wanted, made: Any, prices: str, seeds: Sequence
         prices: version of the price schedule.
         seeds: the seeds.
     """
-    options = made.described() if isinstance(made, Insider) else dict(wanted.options)
-    module = wanted.name.partition(":")[0]
-    inside = made is None or isinstance(made, Insider)
-    found = None if inside else importlib.util.find_spec(module)
+    own = isinstance(made, Insider | Modelled)
+    module = None if made is None else agents.module(wanted)
+    found = importlib.util.find_spec(module) if module else None
     source = Path(found.origin) if found is not None and found.origin else None
     return Head(
         format=results.FORMAT,
@@ -398,7 +398,7 @@ def head(goals: GoalSet, wanted: Wanted, made: Any, prices: str, seeds: Sequence
         environment=goals.environment,
         kind=goals.kind,
         agent=wanted.name,
-        options=options,
+        options=made.described() if own else dict(wanted.options),
         agent_code=hashlib.sha256(files.read(source)).hexdigest() if source else "",
         code=catalogue.code(goals.environment),
         engine=dict(engine()),

@@ -1,12 +1,17 @@
-"""Agents by name: ours, planners on the simulator, and yours."""
+"""Agents by name: ours, planners on the simulator or on a model of yours, and yours."""
 
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
+from sandbox import planning
 from sandbox.errors import InvalidInputError, SandboxError, shown
 from sandbox.goals import planned
 from sandbox.goals.agents import BUILT_IN, Agent, Insider, Wanted, said
+from sandbox.goals.modelled import Modelled
 from sandbox.planning import PLANNERS
+
+_MODEL, _OPTIONS = "model", "model_options"  # Of a planner: MODULE:FUNCTION, and what it takes.
 
 
 def agent(wanted: Wanted) -> Agent | Insider:
@@ -16,7 +21,8 @@ def agent(wanted: Wanted) -> Agent | Insider:
         InvalidInputError: there is none of this name, or it takes no such options.
     """
     if wanted.name in PLANNERS:
-        return planned.made(wanted.name, wanted.options)
+        own = _MODEL in wanted.options
+        return _modelled(wanted) if own else planned.made(wanted.name, wanted.options)
     if wanted.name not in BUILT_IN:
         return _yours(wanted)
     if wanted.options:
@@ -26,23 +32,57 @@ def agent(wanted: Wanted) -> Agent | Insider:
     return BUILT_IN[wanted.name]()
 
 
+def module(wanted: Wanted) -> str:
+    """Return the name of the module of yours that an agent is from, or that its model is from."""
+    given = wanted.options.get(_MODEL, "") if wanted.name in PLANNERS else wanted.name
+    return str(given).partition(":")[0] if ":" in str(given) else ""
+
+
 def _yours(wanted: Wanted) -> Agent:
     name = wanted.name
-    module, _, function = name.partition(":")
-    if not function:
+    if ":" not in name:
         raise InvalidInputError(
             f"agent {shown(name)}: there is none. Give one of {', '.join((*BUILT_IN, *PLANNERS))}, "
             "or MODULE:FUNCTION of a module on your PYTHONPATH."
         )
-    try:
-        made: Any = getattr(importlib.import_module(module), function)(**wanted.options)
-    except (SandboxError, KeyboardInterrupt):
-        raise
-    except BaseException as error:  # Anything may happen in a file of somebody's.
-        raise InvalidInputError(f"agent {name!r}: cannot be made: {said(error)}.") from error
+    made = _called(f"agent {name!r}", name, wanted.options)
     if not isinstance(made, Agent):
         raise InvalidInputError(
             f"agent {name!r}: its function returns {type(made).__name__}, which has no begin() and "
             "act()."
         )
     return made
+
+
+def _modelled(wanted: Wanted) -> Modelled:
+    """Return a planner on a model of somebody's."""
+    options: dict[str, Any] = dict(wanted.options)
+    name, given, preset = (options.pop(key, None) for key in (_MODEL, _OPTIONS, "preset"))
+    settings = planning.planner(wanted.name, options, preset)
+    if not isinstance(name, str) or not all(name.partition(":")):
+        raise InvalidInputError(
+            f"{wanted.name}: model {shown(name)}: give MODULE:FUNCTION of a module on your "
+            "PYTHONPATH, or leave it out to plan on the simulator."
+        )
+    told: Mapping[str, Any] = {} if given is None else given
+    if not isinstance(told, dict):
+        raise InvalidInputError(
+            f"{wanted.name}: model_options {shown(given)}: give a mapping of names to values."
+        )
+    model = _called(f"model {name!r}", name, told)
+    if not callable(getattr(model, "rollout", None)):
+        raise InvalidInputError(
+            f"model {name!r}: its function returns {type(model).__name__}, which has no rollout()."
+        )
+    return Modelled(settings, model, {_MODEL: name, _OPTIONS: told})
+
+
+def _called(what: str, name: str, options: Mapping[str, Any]) -> Any:
+    """Return what a function of somebody's returns."""
+    module, _, function = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), function)(**options)
+    except (SandboxError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # Anything may happen in a file of somebody's.
+        raise InvalidInputError(f"{what}: cannot be made: {said(error)}.") from error
