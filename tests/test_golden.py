@@ -1,4 +1,4 @@
-"""Every recipe gives the bytes, the records and the bill that it gave before.
+"""Every recipe gives the bytes, the records and the bill, or the pairs, that it gave before.
 
 Where glibc has no fused multiply-add, or OpenBLAS other kernels, another fingerprint of the
 mathematics may give other bytes; the same never does. The long version (SANDBOX_SOAK=1, `make
@@ -18,6 +18,7 @@ from sandbox import mathematics
 from sandbox.world import determinism
 
 SOAK = bool(os.environ.get("SANDBOX_SOAK"))
+LONG = ("panda_push_goals", "push_cubes_goals", "push_t_goals")  # Most candidates are thrown out.
 SENSITIVE = "pendulum_chain_states"  # Its bytes depend on how sine and cosine are rounded.
 
 
@@ -33,7 +34,7 @@ def environment() -> dict[str, str]:
     return {**found[0]}
 
 
-@pytest.mark.parametrize("recipe", golden.recipes())
+@pytest.mark.parametrize("recipe", [one for one in golden.recipes() if SOAK or one not in LONG])
 def test_a_recipe_gives_the_bytes_it_always_gave(recipe: str, tmp_path: Path) -> None:
     """Here, or on a machine that computes otherwise in a process that computes as there."""
     if environment():
