@@ -5,14 +5,17 @@ from sandbox.goals.calls import check, make, quote, read_results, run, verify, w
 from sandbox.goals.conditioned import GoalEnv
 from sandbox.goals.opening import Opened, Playable, score
 from sandbox.goals.opening import open_set as open  # Called as `goals.open`.
+from sandbox.goals.recorded import CALLABLES, Recorded
 from sandbox.goals.scores import Rate, difference, rate
 
 __all__ = [
+    "CALLABLES",
     "Agent",
     "GoalEnv",
     "Opened",
     "Playable",
     "Rate",
+    "Recorded",
     "Trial",
     "check",
     "difference",
