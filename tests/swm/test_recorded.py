@@ -1,5 +1,6 @@
 """The released stable-worldmodel evaluates from our files: exactly, or with a sentence why not."""
 
+import re
 import warnings
 from contextlib import closing
 from pathlib import Path
@@ -9,11 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from running import recipe
+from test_docs import run_lines
 
 import sandbox
 from sandbox import catalogue, goals
 from sandbox.errors import InvalidInputError
-from sandbox.goals import calls
+from sandbox.goals import calls, scores
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # It tells which games are not installed.
@@ -21,6 +23,7 @@ with warnings.catch_warnings():
     from stable_worldmodel.world.world import _extract_init_goal
 
 SIZE, PAIRS, OFFSET = 32, 8, 10
+AIMED = [n for n in catalogue.environments() if not isinstance(catalogue.environment(n).aim, str)]
 SCENARIOS = {"two_room": "two_room_varied", "push_t": None, "panda_reach": None}
 
 
@@ -102,8 +105,8 @@ def test_every_row_is_the_recorded_one_and_the_goal_is_in_it(there: Made) -> Non
     for n, pair in enumerate(there.set):
         episode = there.dataset.load_episode(rows["episodes_idx"][n])
         first, last = rows["start_steps"][n], rows["start_steps"][n] + OFFSET
-        hit = next(p for p in there.set.set.pairs if p.number == n).hits.strict
-        for t, told in enumerate(policy.told[: hit or OFFSET]):
+        hit = there.set.set.pairs[n].hits.strict or OFFSET  # Then it is frozen.
+        for t, told in enumerate(policy.told[:hit]):
             for name in ("state", "proprio"):
                 assert told[name][n, 0].tobytes() == episode[name][first + t].numpy().tobytes()
             pixels = np.moveaxis(episode["pixels"].numpy(), 1, -1)
@@ -113,15 +116,19 @@ def test_every_row_is_the_recorded_one_and_the_goal_is_in_it(there: Made) -> Non
 
 
 def test_a_random_policy_has_the_rate_that_goals_run_says(there: Made) -> None:
-    found = calls.run(
-        there.file, there.path / f"{there.name}.json", "random", seeds=6, account=None
-    )
-    said = goals.rate(found.results, "moderate")
-    rates = []
-    for seed in range(6):
-        policy = swm.policy.RandomPolicy(seed=seed)
-        rates.append(there.evaluate(policy, "moderate")["success_rate"] / 100)
-    assert said.low <= np.mean(rates) <= said.high
+    out, seeds = there.path / f"{there.name}.json", 4
+    found = calls.run(there.file, out, "random", seeds=seeds, account=None).results
+    said, measured = goals.rate(found, "moderate"), list[float]()
+    for seed in range(seeds):
+        tried = found.outcomes[seed * PAIRS : (seed + 1) * PAIRS]
+        again = there.evaluate(Fixed([one.actions for one in tried]), "moderate")
+        expected = [one.hits.moderate is not None for one in tried]
+        assert again["episode_successes"].tolist() == expected
+        drawn = there.evaluate(swm.policy.RandomPolicy(seed=seed), "moderate")
+        measured.append(drawn["success_rate"] / 100)
+    theirs = scores.wilson(float(np.mean(measured)), PAIRS)
+    assert theirs.low <= said.high
+    assert said.low <= theirs.high
 
 
 def test_the_next_release_resets_every_environment_at_its_row(there: Made) -> None:
@@ -148,6 +155,37 @@ def test_the_next_release_resets_every_environment_at_its_row(there: Made) -> No
 
         world._run(max_steps=rows["eval_budget"], mode="wait", on_step=watch)
     assert done.all()
+
+
+@pytest.mark.parametrize("name", AIMED)
+def test_recorded_actions_succeed_in_every_world_that_has_goals(name: str, tmp_path: Path) -> None:
+    small = {"observation": ["proprio", "pixels"], "image_size": 16, "policies": {"play": 1.0}}
+    sandbox.generate(recipe(name, episodes=4, scenario=None, **small), tmp_path / "run")
+    sandbox.export(tmp_path / "run", "swm", tmp_path / "all.h5")
+    rows = swm.data.load_dataset(str(tmp_path / "all.h5"))
+    starts = [int(n) - 1 - OFFSET - k for k, n in enumerate(rows.lengths)]
+    actions = [rows.load_episode(n)["action"].numpy()[starts[n] :][:OFFSET] for n in range(4)]
+    given = {"observation": ["proprio"], "account": None, "image_size": 16}
+    wrappers = [goals.Recorded(tmp_path / "run", "strict")]
+    made = swm.World(
+        f"sandbox:{catalogue.gym_id(name)}",
+        4,
+        image_shape=(16, 16),
+        max_episode_steps=None,
+        pre_wrappers=wrappers,
+        **given,
+    )
+    with closing(made) as world:
+        world.set_policy(Fixed(actions))
+        told = world.evaluate(
+            dataset=rows,
+            episodes_idx=[*range(4)],
+            start_steps=starts,
+            goal_offset=OFFSET,
+            eval_budget=OFFSET,
+            callables=goals.CALLABLES,
+        )
+    assert told["success_rate"] == 100.0
 
 
 def test_files_that_do_not_say_their_moments_are_refused(rooms: Made, tmp_path: Path) -> None:
@@ -180,9 +218,27 @@ def test_what_a_configuration_of_other_worlds_asks_for_is_refused(rooms: Made) -
             world.evaluate(dataset=rooms.dataset, callables=theirs, **rooms.set.rows(rooms.dataset))
 
 
-def test_a_table_of_lance_says_it_too(rooms: Made, tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable")  # Its PNG, read by torch.
+def test_a_table_of_lance_is_refused_because_its_reader_hides_the_moment(
+    rooms: Made, tmp_path: Path
+) -> None:
     sandbox.export(rooms.run, "lance", tmp_path / "all.lance")
     table = swm.data.load_dataset(str(tmp_path / "all.lance"))
-    named = rooms.set.rows(table)
-    assert named == rooms.set.rows(rooms.dataset)
-    assert rooms.evaluate(recorded(rooms), dataset=table)["success_rate"] == 100.0
+    with pytest.raises(InvalidInputError, match="has no episode_idx, step_idx, and does not say"):
+        rooms.evaluate(recorded(rooms), dataset=table)
+
+
+def test_the_example_of_the_documents_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[2] / "docs" / "goals.md").read_text()
+    section = text.split("## stable-worldmodel\n")[1].split("\n## ")[0]
+    for kind, name, block in re.findall(r"^```(\w+) ?(\S*)\n(.*?)^```$", section, re.M | re.S):
+        if kind == "yaml":
+            Path(name).write_text(block)
+        elif kind == "sh":
+            run_lines(block.splitlines())
+        else:
+            exec(compile(block, "goals.md", "exec"), {})
+    assert 0.0 <= float(capsys.readouterr().out.split()[-1]) <= 100.0
