@@ -1,6 +1,8 @@
 """Episodes start in recorded states, bit for bit, or a sentence says why they do not."""
 
+import pickle
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import sandbox
 from sandbox import catalogue, goals, jsonfile, prices
 from sandbox.env import SandboxEnv
 from sandbox.errors import BudgetExhaustedError, FormatError, InvalidInputError, UnknownNameError
+from sandbox.goals.moments import Moments
 from sandbox.ledger import AccountFunds, Ledger
 from sandbox.meter import Meter
 from sandbox.run.folder import Folder
@@ -60,7 +63,7 @@ def wrapped(name: str, run: Path, level: str = "strict", **keywords: Any) -> Any
 
 
 @pytest.fixture
-def room(rooms: Path) -> Iterator[Any]:
+def recorded_room(rooms: Path) -> Iterator[Any]:
     env = wrapped("two_room", rooms)
     yield env
     env.close()
@@ -146,11 +149,11 @@ def test_the_goals_picture_is_the_recorded_one(rooms: Path) -> None:
         env.close()
 
 
-def test_without_a_goal_the_worlds_own_task_ends_it(room: Any) -> None:
-    room.reset(seed=3)
-    act, ends = room.unwrapped.scripted(np.random.default_rng(0)), []
+def test_without_a_goal_the_worlds_own_task_ends_it(recorded_room: Any) -> None:
+    recorded_room.reset(seed=3)
+    act, ends = recorded_room.unwrapped.scripted(np.random.default_rng(0)), []
     while len(ends) < OFFSET and not any(ends):
-        _, _, ended, cut, info = room.step(act())
+        _, _, ended, cut, info = recorded_room.step(act())
         assert ended == bool(info["success"])
         ends.append(ended or cut)
     assert ends[-1]
@@ -198,10 +201,12 @@ WRONG_ROWS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("wrong", WRONG_ROWS)
-def test_a_row_that_does_not_say_its_moment_is_refused(wrong: str, room: Any, rooms: Path) -> None:
+def test_a_row_that_does_not_say_its_moment_is_refused(
+    wrong: str, recorded_room: Any, rooms: Path
+) -> None:
     episode, (values, said) = sandbox.open_run(rooms).episode(0), WRONG_ROWS[wrong]
-    good, task = row(episode, 20), room.unwrapped
-    room.reset(seed=1)
+    good, task = row(episode, 20), recorded_room.unwrapped
+    recorded_room.reset(seed=1)
     before, work = list(task.row), task.meter.quantities
     wanted = {name: good[name] for name in goals.CALLABLES[0]["args"]}
     with pytest.raises(InvalidInputError, match=said):
@@ -214,14 +219,19 @@ def test_a_row_that_does_not_say_its_moment_is_refused(wrong: str, room: Any, ro
     assert (task.row, task.meter.quantities, task.goal_state) == (before, work, None)
 
 
-def test_float32_copies_of_a_state_are_taken_if_they_are_copies(room: Any, rooms: Path) -> None:
+def test_float32_copies_of_a_state_are_taken_if_they_are_copies(
+    recorded_room: Any, rooms: Path
+) -> None:
     episode = sandbox.open_run(rooms).episode(0)
     given = row(episode, 20) | {"state": episode.rows["state"][20].astype(np.float32)}
-    options = room.unwrapped.reset_options_from_dataset(given, row(episode, 25, "goal_"))
-    assert room.reset(options=options)[1]["state"].tobytes() == episode.rows["state"][20].tobytes()
+    options = recorded_room.unwrapped.reset_options_from_dataset(given, row(episode, 25, "goal_"))
+    assert (
+        recorded_room.reset(options=options)[1]["state"].tobytes()
+        == episode.rows["state"][20].tobytes()
+    )
     given["state"] = np.nextafter(given["state"], np.float32(9.0))
     with pytest.raises(InvalidInputError, match="another state"):
-        room.unwrapped.reset_options_from_dataset(given, row(episode, 25, "goal_"))
+        recorded_room.unwrapped.reset_options_from_dataset(given, row(episode, 25, "goal_"))
 
 
 WRONG_OPTIONS: dict[str, tuple[Any, str]] = {
@@ -240,30 +250,32 @@ WRONG_OPTIONS: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("wrong", WRONG_OPTIONS)
-def test_an_option_of_no_moment_is_refused(wrong: str, room: Any) -> None:
+def test_an_option_of_no_moment_is_refused(wrong: str, recorded_room: Any) -> None:
     given, said = WRONG_OPTIONS[wrong]
-    room.reset(seed=1)
+    recorded_room.reset(seed=1)
     with pytest.raises(InvalidInputError, match=said):
-        room.reset(options={"recorded": given})
-    assert room.unwrapped.seed == 1
+        recorded_room.reset(options={"recorded": given})
+    assert recorded_room.unwrapped.seed == 1
 
 
-def test_another_seed_or_option_beside_a_recorded_start_is_refused(room: Any, rooms: Path) -> None:
+def test_another_seed_or_option_beside_a_recorded_start_is_refused(
+    recorded_room: Any, rooms: Path
+) -> None:
     episode = sandbox.open_run(rooms).episode(0)
     rows = row(episode, 20), row(episode, 25, "goal_")
-    options = room.unwrapped.reset_options_from_dataset(*rows)
+    options = recorded_room.unwrapped.reset_options_from_dataset(*rows)
     for more in ({"seed": 1}, {"options": {**options, "variation": ["all"]}}):
         with pytest.raises(InvalidInputError, match="no other options"):
-            room.reset(**{"options": options, **more})
+            recorded_room.reset(**{"options": options, **more})
 
 
-def test_a_start_at_the_end_of_an_episode_is_refused(room: Any, rooms: Path) -> None:
+def test_a_start_at_the_end_of_an_episode_is_refused(recorded_room: Any, rooms: Path) -> None:
     episode = sandbox.open_run(rooms).episode(0)
     last = len(episode) - 1
     goal = row(episode, last, "goal_")
-    options = room.unwrapped.reset_options_from_dataset(row(episode, last), goal)
+    options = recorded_room.unwrapped.reset_options_from_dataset(row(episode, last), goal)
     with pytest.raises(InvalidInputError, match="is over there"):
-        room.reset(options=options)
+        recorded_room.reset(options=options)
 
 
 def test_an_environment_of_another_scenario_is_refused(tmp_path: Path) -> None:
@@ -292,12 +304,12 @@ def test_other_worlds_runs_and_code_are_refused(
     known = sandbox.open_run(back).episode(0)
     name = {"run": known.record["run"], "episode": known.record["episode"], "step": 1}
     with pytest.raises(InvalidInputError, match="was imported"):
-        goals.Recorded(back).moment(**name)
+        Moments([back], trust_code=False).moment(**name)
     monkeypatch.setattr(catalogue, "code", lambda name: "0" * 64)
     place = {"run": episode.record["run"], "episode": 0, "step": 1}
     with pytest.raises(InvalidInputError, match=r"the code of two_room has changed"):
-        goals.Recorded(rooms).moment(**place)
-    goals.Recorded(rooms, trust_code=True).moment(**place)
+        Moments([rooms], trust_code=False).moment(**place)
+    Moments([rooms], trust_code=True).moment(**place)
     with pytest.raises(FormatError, match="does not exist"):
         goals.Recorded(tmp_path / "nowhere")
     with pytest.raises(UnknownNameError, match="moderate"):
@@ -332,3 +344,23 @@ def test_runs_that_keep_episodes_of_others_are_found(rooms: Path, tmp_path: Path
     env = wrapped("two_room", kept)
     begun(env, episode, 20, "options")
     env.close()
+
+
+def test_processes_of_a_vector_environment_find_the_moments(rooms: Path) -> None:
+    episode = sandbox.open_run(rooms).episode(0)
+    make, known = partial(gymnasium.make, "sandbox:sandbox/TwoRoom-v0", account=None), rooms
+    envs = gymnasium.vector.AsyncVectorEnv([lambda: goals.Recorded(known)(make())] * 2)
+    told = envs.reset(options={"recorded": at(episode, 20)})[1]["state"]
+    np.testing.assert_array_equal(told, [episode.rows["state"][20]] * 2)
+    envs.close()
+    again = pickle.loads(pickle.dumps(goals.Recorded(rooms, "strict")))(make())
+    again.reset(options={"recorded": at(episode, 20)})
+    assert again.unwrapped.row == episode.rows["state"][20].tolist()
+    again.close()
+
+
+def at(episode: Episode, step: int) -> dict[str, Any]:
+    """The option that starts at a row and seeks a later one."""
+    run, number = str(episode.record["run"]), int(episode.record["episode"])
+    moments = [{"run": run, "episode": number, "step": n} for n in (step, step + OFFSET)]
+    return dict(zip(("start", "goal"), moments, strict=True))

@@ -12,7 +12,7 @@ from sandbox.env import options as asked
 from sandbox.env.aim import Aim
 from sandbox.env.recorded import Row
 from sandbox.errors import FormatError, InvalidInputError, shown
-from sandbox.goals.recorded import GOAL, Moment, Recorded
+from sandbox.goals.moments import GOAL, Moment, Moments
 from sandbox.world import determinism
 
 OPTION = "recorded"
@@ -30,16 +30,21 @@ class RecordedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
     drew it, and nothing else: the numbers that some worlds have there are left out. Without a
     goal, `terminated` says whether the world's own task is done. Every other end truncates.
 
+    Args:
+        env: the environment, wrapped or not.
+        moments: the moments that rows name.
+        level: how near a goal must be: moderate or strict.
+
     Raises:
         InvalidInputError: the environment is not of this library.
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any], recorded: Recorded) -> None:
+    def __init__(self, env: gymnasium.Env[Any, Any], moments: Moments, level: str) -> None:
         super().__init__(env)
         task = env.unwrapped
         if not isinstance(task, SandboxEnv):
             raise InvalidInputError(f"{env}: is no environment of this library.")
-        self._task, self._recorded = task, recorded
+        self._task, self._known, self._level = task, moments, level
         self._picture: NDArray[np.uint8] | None = None
         self._near = 0  # How many rows in a row were near enough.
         task.recordings = self
@@ -50,7 +55,7 @@ class RecordedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Begin an episode; with `options["recorded"]`, as `options()` gives it, at its row."""
         given = dict(options or {})
         told: Any = given.pop(OPTION, None)
-        self._picture = None
+        self._picture, self._near = None, 0
         if told is None:
             return self._arrived(*self.env.reset(seed=seed, options=options))
         start, goal, drawn = self._moments(told)
@@ -76,13 +81,13 @@ class RecordedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def start(self, row: Row) -> None:
         """Put the environment at a recorded row; see `Recordings`."""
-        start = self._recorded.of_row(row)
+        start = self._known.of_row(row)
         self._check_world(start)
         self._arrived(*self._replayed(start, None))
 
     def seek(self, row: Row) -> None:
         """Make the state of a recorded row the goal of the episode under way."""
-        goal = self._recorded.of_row(row, GOAL)
+        goal = self._known.of_row(row, GOAL)
         self._check_goal(goal)
         self._task.goal_state = goal.state.copy()
         self._near = 0
@@ -90,7 +95,7 @@ class RecordedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def options(self, init_row: Row, goal_row: Row) -> dict[str, Any]:
         """Return the options of the reset that begins at one row and seeks another."""
-        start, goal = self._recorded.of_row(init_row), self._recorded.of_row(goal_row, GOAL)
+        start, goal = self._known.of_row(init_row), self._known.of_row(goal_row, GOAL)
         self._check_world(start)
         self._check_goal(goal)
         return {OPTION: {"start": start.place, "goal": goal.place, "drawn": "goal" not in goal_row}}
@@ -99,7 +104,7 @@ class RecordedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Return the start and the goal that an option names, and whether to draw the goal."""
         try:
             plain = cast(Mapping[str, Any], told)
-            start, goal = (self._recorded.moment(**plain[name]) for name in ("start", "goal"))
+            start, goal = (self._known.moment(**plain[name]) for name in ("start", "goal"))
             drawn = bool(plain.get("drawn", True)) and self._draws
         except (TypeError, KeyError, AttributeError):
             raise InvalidInputError(
@@ -138,6 +143,7 @@ class RecordedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
             "goal": goal,
         }
         observation, info = self.env.reset(seed=record.seed, options=options)
+        self._near = 0
         self._check_scene(moment)
         for t in range(moment.step + 1):
             if t > 0:
@@ -176,8 +182,6 @@ class RecordedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
     # What a row says ------------------------------------------------------------------------------
 
     def _arrived(self, observation: Any, info: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        if self._task.t == 0:
-            self._near = 0
         told = {name: value for name, value in info.items() if name != "goal"}
         if self._picture is not None:
             told["goal"] = self._picture.copy()
@@ -189,6 +193,6 @@ class RecordedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Count a row, and return whether the goal is reached there."""
         task = self._task
         assert isinstance(task.aim, Aim), "the goal was looked at"
-        away = task.aim.distance(task.state_names(), state, task.goal_state, self._recorded.level)
+        away = task.aim.distance(task.state_names(), state, task.goal_state, self._level)
         self._near = self._near + 1 if away <= 1.0 else 0
         return self._near >= task.aim.held
