@@ -127,7 +127,7 @@ class SandboxEnv(Task):
         self.log_bytes, self.whole_episodes, self.closed, self.done = 0, False, False, False
         self.process, self.asking = copying.process, ""
         self.episode, self.t, self.row = Episode(over=True), -1, list[float]()
-        self.values, self.goal_state = Values({}), None
+        self.values, self.goal_state, self.recordings = Values({}), None, None
         self.costs, self.past = Costs.of(self), Past()
         self._ours = frozenset((*vars(self), "_ours"))  # Every other attribute is the task's.
 

@@ -2,8 +2,8 @@
 
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Sequence
-from typing import Any, ClassVar, NoReturn, final
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, final
 
 import gymnasium
 import numpy as np
@@ -13,6 +13,7 @@ from sandbox import content
 from sandbox.env.aim import Aim
 from sandbox.env.episode import Episode
 from sandbox.env.policy import Policy, Vector
+from sandbox.env.recorded import Recordings
 from sandbox.errors import InvalidInputError
 from sandbox.observation import Element
 from sandbox.scenario.factors import Color, Factors, Values
@@ -57,6 +58,7 @@ class Task(gymnasium.Env[Observation, Vector]):
         row: the numbers of the state.
         done: whether the task is done in this state, as `success` says.
         goal_state: the state that this episode shall reach; None: it has the world's task.
+        recordings: who knows the episodes in whose states another may start; None: nobody.
         t: steps taken in this episode; -1 before the first one.
         max_steps: steps after which an episode is truncated.
     """
@@ -81,6 +83,7 @@ class Task(gymnasium.Env[Observation, Vector]):
     row: list[float]
     done: bool
     goal_state: NDArray[np.float64] | None
+    recordings: Recordings | None
     t: int
     max_steps: int
     _places: dict[str | tuple[str, str], int]
@@ -269,27 +272,38 @@ class Task(gymnasium.Env[Observation, Vector]):
     def _max_episode_steps(self) -> int:
         return self.max_steps
 
-    def _set_state(self, *_: Any, **__: Any) -> NoReturn:
-        self._refuse_recorded()
+    def _set_state(self, state: Any = None, **row: Any) -> None:
+        self._recorded().start({"state": state, **row})
 
-    def _set_goal_state(self, *_: Any, **__: Any) -> NoReturn:
-        self._refuse_recorded()
+    def _set_goal_state(self, goal_state: Any = None, **row: Any) -> None:
+        self._recorded().seek({"goal_state": goal_state, **row})
 
-    def reset_options_from_dataset(self, *_: Any, **__: Any) -> NoReturn:
-        """Refuse to start at a state of a dataset, as stable-worldmodel's evaluation asks.
+    def reset_options_from_dataset(
+        self, init_row: Mapping[str, Any], goal_row: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return the options of a reset that begins at a recorded row, for stable-worldmodel.
+
+        Args:
+            init_row: the values of the columns at the row to begin at.
+            goal_row: those at the row to reach, with `goal_` before their names.
 
         Raises:
-            InvalidInputError: always. Without this method the evaluation would start elsewhere and
-                say nothing.
+            InvalidInputError: nobody knows the episode of these rows; see `sandbox.goals.Recorded`.
         """
-        self._refuse_recorded()
+        return self._recorded().options(init_row, goal_row)
 
-    def _refuse_recorded(self) -> NoReturn:
-        raise InvalidInputError(
-            f"{self.name()}: an episode cannot start at a recorded state yet: the contacts would "
-            "not be those of the recording, and a score from there would be wrong. Nothing was "
-            "done. Start with reset(seed=...), or go on from a state with branch()."
-        )
+    def _recorded(self) -> Recordings:
+        """Return who knows recorded episodes; InvalidInputError if nobody does.
+
+        A library that finds no such method would start elsewhere and say nothing.
+        """
+        if self.recordings is None:
+            raise InvalidInputError(
+                f"{self.name()}: an episode starts at a recorded state by replaying the actions "
+                "before it, and nobody said in which run they are. Nothing was done. Wrap the "
+                "environment: pre_wrappers=[sandbox.goals.Recorded(RUN)]."
+            )
+        return self.recordings
 
     def started(self) -> None:
         """Prepare what the task remembers; called when a scene is built, before the first row."""

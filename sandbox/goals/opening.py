@@ -2,10 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from sandbox import prices
 from sandbox.arguments import checked
 from sandbox.env import SandboxEnv
+from sandbox.errors import InvalidInputError
 from sandbox.goals import calls
 from sandbox.goals.agents import Agent, Wanted
 from sandbox.goals.pair import F32, F64, Pair
@@ -71,6 +75,52 @@ class Opened:
     def __iter__(self) -> Iterator[Playable]:
         for number in range(len(self)):
             yield self[number]
+
+    def rows(self, dataset: Any) -> dict[str, Any]:
+        """Return the arguments of stable-worldmodel's `World.evaluate` that name the pairs.
+
+        Args:
+            dataset: its dataset, of a file that was exported from the run of the set's episodes.
+
+        Raises:
+            InvalidInputError: the goals are no rows of recorded episodes, or the dataset does not
+                have an episode of the set.
+        """
+        if self.set.kind != "ahead":
+            raise InvalidInputError(
+                f"a set of the kind {self.set.kind}: its goals are no rows of a dataset. Make one "
+                "with --kind ahead."
+            )
+        places = _places(dataset)
+        starts = [pair.start for pair in self.set.pairs]
+        lacking = next((one for one in starts if (one.seed, one.episode) not in places), None)
+        if lacking is not None:
+            raise InvalidInputError(
+                f"the dataset has no episode {lacking.episode} of the seed {lacking.seed}, in "
+                "which a pair of the set starts. Give a file of the run that the set was made from."
+            )
+        return {
+            "episodes_idx": [places[one.seed, one.episode] for one in starts],
+            "start_steps": [one.step for one in starts],
+            "goal_offset": self.set.offset,
+            "eval_budget": self.set.budget,
+        }
+
+
+def _places(dataset: Any) -> dict[tuple[int, int], int]:
+    """Return the place of each episode of a dataset of stable-worldmodel, by seed and number."""
+    try:
+        first = np.asarray(dataset.offsets, np.int64)
+        seeds, numbers = (
+            np.asarray(dataset.get_col_data(name)).reshape(-1)[first].tolist()
+            for name in ("seed", "episode_idx")
+        )
+    except (AttributeError, LookupError, TypeError, ValueError):
+        raise InvalidInputError(
+            "the dataset has no columns seed and episode_idx, by which its episodes are found. "
+            "Give a file that `sandbox export --to swm` wrote."
+        ) from None
+    return {key: n for n, key in enumerate(zip(seeds, numbers, strict=True))}
 
 
 @checked
