@@ -77,10 +77,15 @@ class Wanted:
 
 
 class Insider:
-    """An agent of ours, which may look at the pair and its world; this one does nothing."""
+    """An agent of ours, which may look at the pair and its world; this one does nothing.
+
+    Attributes:
+        draws: whether it acts by chance. If not, every seed gives the same.
+    """
 
     observation: Sequence[str] = ("proprio",)
     image_size = 64
+    draws = True
 
     def begin(self, trial: Trial, pair: Pair, stage: Stage) -> None:
         """Prepare for a pair, in whose start the stage is."""
@@ -106,6 +111,12 @@ class Insider:
         return {}
 
 
+class _Noop(Insider):
+    """Zeros, which are nothing."""
+
+    draws = False
+
+
 class _Random(Insider):
     """Uniform actions, from another stream than that of the filter."""
 
@@ -115,6 +126,8 @@ class _Random(Insider):
 
 class _Recorded(Insider):
     """The known solution, then nothing."""
+
+    draws = False
 
     def act(self, step: int) -> F32:
         known = self.pair.known
@@ -138,11 +151,14 @@ class _Scripted(Insider):
 
 
 BUILT_IN: dict[str, Callable[[], Insider]] = {
-    "noop": Insider,
+    "noop": _Noop,
     "random": _Random,
     "recorded": _Recorded,
     "scripted": _Scripted,
 }
+
+
+FLOORS = {"noop": "floor", "random": "floor", "recorded": "ceiling"}  # Beside every other agent.
 
 
 def stream(digest: str, pair: int, seed: int, name: int = _ACTING) -> np.random.Generator:

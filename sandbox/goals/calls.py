@@ -1,7 +1,6 @@
 """Goal sets and results as plain functions; the command line only calls them."""
 
 import hashlib
-import importlib.util
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -11,19 +10,18 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-import sandbox
-from sandbox import catalogue, durable, files, outputs
+from sandbox import durable, files, outputs
 from sandbox import prices as schedules
 from sandbox.arguments import checked
 from sandbox.errors import InvalidInputError
 from sandbox.evidence import keys
 from sandbox.evidence.note import SigningKey
-from sandbox.goals import crew, making, page, results, running
+from sandbox.goals import begun, crew, making, page, results, running
 from sandbox.goals import named as agents
-from sandbox.goals.agents import Insider, Wanted
+from sandbox.goals.agents import Wanted
 from sandbox.goals.apart import Trained
 from sandbox.goals.making import Candidate, Source, Wish
-from sandbox.goals.results import Filed, Head, Results
+from sandbox.goals.results import Filed, Results
 from sandbox.goals.sets import Filtered, GoalSet, Signed
 from sandbox.goals.stage import Stage
 from sandbox.goals.till import Till, named
@@ -33,7 +31,6 @@ from sandbox.prices import PriceSchedule
 from sandbox.run import recipe as recipes
 from sandbox.run.folder import Folder
 from sandbox.run.recipe import Recipe
-from sandbox.world import engine
 
 _LONGEST = 230  # Bytes of a file's name: those beside it are longer.
 Credits = str | int | float
@@ -92,7 +89,7 @@ def make(
             exists. Nothing was written.
         BudgetExhaustedError: it cannot be paid. Nothing was written.
     """
-    path, (recipe, run) = _free(out), _source(source, trust_code)
+    path, (recipe, run) = check_free(out), _source(source, trust_code)
     schedule, task = schedules.current(), kind == "task"
     given = Source(recipe, run, trust_code or run is None, schedule)
     steps = budget or (making.longest(given) if task else 2 * offset)
@@ -103,7 +100,7 @@ def make(
     till = Till(schedule, account, max_credits, ledger, about, "--credits", "nothing was written")
     try:
         with alone(path.with_name(f".{path.name}.lock")):
-            _free(path)  # Another process may have written it since.
+            check_free(path)  # Another process may have written it since.
             good, filtered = _good(wish, given, trained, till, workers, progress)
             pairs_chosen = making.chosen(wish, good, filtered)
             goals = making.goal_set(wish, given, pairs_chosen, filtered, trained.runs)
@@ -151,7 +148,7 @@ def run(
         agent: noop, random, recorded, scripted, or MODULE:FUNCTION, which takes the options and
             returns an Agent.
         options: of the agent.
-        seeds: number of seeds, from 0 on.
+        seeds: number of seeds, from 0 on; noop and recorded, which draw nothing, have one.
         account: who pays; None pays for nothing.
         budget: the most that it may cost [credits].
         workers: number of processes; the results are the same.
@@ -171,16 +168,16 @@ def run(
     made = agents.agent(wanted)
     with Stage(given, schedule, trust_code=trust_code) as stage:
         bound = running.most(stage, given, made, schedule)
-    begun = head(given, wanted, made, schedule.version, list(range(seeds)))
-    path, label = _free(out), f"goals {agent}"
+    run_head = begun.head(given, wanted, made, schedule.version, begun.seeds_of(made, seeds))
+    path, label = check_free(out), f"goals {agent}"
     till = Till(schedule, account, budget, ledger, _about(given.environment, label))
     try:
         with alone(path.with_name(f".{path.name}.lock")):
-            _free(path)  # Another process may have written it since.
-            part = running.Part(path, begun, account)
+            check_free(path)  # Another process may have written it since.
+            part = running.Part(path, run_head, account)
             running.tries(
                 given,
-                begun,
+                run_head,
                 wanted,
                 schedule,
                 part,
@@ -192,7 +189,7 @@ def run(
                 progress=progress,
             )
             found = Results(
-                head=begun, outcomes=[one.outcome for one in part.done], charge_micro=till.spent
+                head=run_head, outcomes=[one.outcome for one in part.done], charge_micro=till.spent
             )
             took = [one.seconds for one in part.done]
             results.write(path, found, took, key or keys.default())
@@ -216,7 +213,7 @@ def quote(
     made, schedule = agents.agent(Wanted(agent, dict(options or {}))), schedules.current()
     with Stage(given, schedule, trust_code=trust_code) as stage:
         bound = running.most(stage, given, made, schedule)
-    return len(given.pairs) * seeds * _price(schedule, bound)
+    return len(given.pairs) * len(begun.seeds_of(made, seeds)) * _price(schedule, bound)
 
 
 @checked
@@ -377,38 +374,6 @@ def _good(
     return good, Filtered(**counts)
 
 
-def head(goals: GoalSet, wanted: Wanted, made: Any, prices: str, seeds: Sequence[int]) -> Head:
-    """Return what is run.
-
-    Args:
-        goals: the set.
-        wanted: the agent by name.
-        made: the agent; None if it is of this process.
-        prices: version of the price schedule.
-        seeds: the seeds.
-    """
-    options = made.described() if isinstance(made, Insider) else dict(wanted.options)
-    module = wanted.name.partition(":")[0]
-    inside = made is None or isinstance(made, Insider)
-    found = None if inside else importlib.util.find_spec(module)
-    source = Path(found.origin) if found is not None and found.origin else None
-    return Head(
-        format=results.FORMAT,
-        goals=goals.digest,
-        environment=goals.environment,
-        kind=goals.kind,
-        agent=wanted.name,
-        options=options,
-        agent_code=hashlib.sha256(files.read(source)).hexdigest() if source else "",
-        code=catalogue.code(goals.environment),
-        engine=dict(engine()),
-        version=sandbox.__version__,
-        prices=prices,
-        pairs=len(goals.pairs),
-        seeds=list(seeds),
-    )
-
-
 def _source(
     given: str | Path | Recipe | Mapping[str, Any], trust_code: bool
 ) -> tuple[Recipe, Path | None]:
@@ -426,7 +391,8 @@ def _source(
     return recipe, None
 
 
-def _free(out: PathLike) -> Path:
+def check_free(out: PathLike) -> Path:
+    """Return the place of a new file; refuse one where there is something (InvalidInputError)."""
     path = files.place(out)
     outputs.check(path)
     if path.exists():
