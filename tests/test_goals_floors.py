@@ -60,10 +60,10 @@ def test_floors_of_other_seeds_are_not_taken_for_these(floored: Path, tmp_path: 
     goals, out = GoalSet.read(floored).set, tmp_path / "o.json"
     path = floors.place(out, goals, "random")
     calls.run(goals, path, "random", seeds=1, account=None)
-    with pytest.raises(FormatError, match="have other seeds than a run now"):
+    with pytest.raises(FormatError, match="have other seeds than a run of"):
         floors.run(goals, out, STILL, {}, seeds=2, account=None)
     path.write_bytes(calls.run(goals, tmp_path / "n.json", account=None).path.read_bytes())
-    with pytest.raises(FormatError, match="have other agent, seeds than a run now"):
+    with pytest.raises(FormatError, match="'noop' have other agent, seeds than"):
         floors.run(goals, out, STILL, {}, seeds=2, account=None)
     (only,) = floors.run(goals, out, STILL, {}, seeds=2, beside=False, account=None)
     assert only.results.head.agent == STILL

@@ -47,6 +47,10 @@ NoFloors = Annotated[
         "--no-floors", help="Run no floors and no ceiling (noop, random, recorded) beside it."
     ),
 ]
+Keep = Annotated[
+    Path | None,
+    typer.Option(parser=path, help="Keep the agent's tries as a run, in this folder."),
+]
 Timeout = Annotated[
     float, typer.Option(min=0.001, help="How long the agent may take to decide [s].")
 ]
@@ -187,6 +191,7 @@ def run(
     budget: Budget = None,
     timeout: Timeout = 60.0,
     no_floors: NoFloors = False,
+    keep: Keep = None,
     workers: Workers = 1,
     key: SigningKeyLabel = None,
     trust_code: TrustCode = False,
@@ -201,26 +206,40 @@ def run(
     given = {**_read_options(options), **_options(option or [])}
     most = floors.quote(found, out, agent, given, **asked)
     if not as_json:
-        show.note(f"It costs {most / 1e6:,.2f} credits at most.")
+        more = "" if keep is None else f", and {_rows(found, seeds, trust_code)} to keep"
+        show.note(f"It costs {most / 1e6:,.2f} credits at most{more}.")
+    before = [*out.parent.glob("*.json")]
+    paying = dict[str, Any](account=account, workers=workers, key=_key(key))
+    asked |= {"again": keep is not None, "budget": budget, "timeout_s": timeout}
     with progress.display("Trying", as_json, "tries") as shown:
 
         def tell(name: str, done: int, total: int, micro: int) -> None:
             shown.update(done, total, agent=name, credits=f"{micro / 1e6:,.2f}")
 
-        every = floors.run(
-            found,
-            out,
-            agent,
-            given,
-            account=account,
-            budget=budget,
-            timeout_s=timeout,
-            workers=workers,
-            key=_key(key),
-            progress=tell,
-            **asked,
-        )
+        every = floors.run(found, out, agent, given, progress=tell, **paying, **asked)
+    if keep is not None:
+        spent = sum(one.results.charge_micro for one in every if one.path not in before)
+        paying |= {"budget": _less(budget, spent), "trust_code": trust_code}
+        _keep(out, goals, keep, paying, as_json)
     _print(every, as_json, found)
+
+
+def _less(budget: str | None, spent: int) -> str | None:
+    """Return what is left of a budget [credits], after so many microcredits."""
+    from sandbox import prices
+
+    return None if budget is None else prices.credits(max(0, prices.micro(budget) - spent))
+
+
+def _keep(out: Path, goals: Path, run: Path, paying: dict[str, Any], as_json: bool) -> None:
+    """Keep the tries of results as a run, and print what it cost."""
+    from sandbox import keeping
+    from sandbox.cli import progress, show
+
+    with progress.making("Keeping", as_json, quiet=True) as watcher:
+        bill = keeping.keep_tries(out, goals, run, watcher=watcher, **paying)
+    if not as_json:
+        show.bill(bill, run)
 
 
 @goals_app.command()
@@ -272,6 +291,15 @@ def report(
             raise InvalidInputError("--out: a page has pictures, which need the set; give --goals.")
         calls.write_page(results, given, out, trust_code=trust_code)
         show.paths("Page", [out])
+
+
+def _rows(goals: Any, seeds: int, trust_code: bool) -> str:
+    """Return what it costs at most to keep tries of a set, in credits."""
+    from sandbox import prices
+    from sandbox.goals import kept
+
+    most = kept.most(goals, seeds, prices.current(), trust_code=trust_code)
+    return f"{most / 1e6:,.2f}"
 
 
 def _read_options(given: Path | None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What every report has beside an agent: the floors noop and random, and the ceiling recorded."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,8 @@ def run(
     *,
     seeds: int = 3,
     budget: str | int | float | None = None,
-    timeout_s: float = 60.0,
     beside: bool = True,
+    again: bool = False,
     progress: Progress = lambda agent, done, total, micro: None,
     **others: Any,
 ) -> list[Filed]:
@@ -61,39 +62,33 @@ def run(
         agent: the agent.
         options: of the agent.
         seeds: number of seeds.
-        timeout_s: how long the agent may take to decide [s].
         budget: the most that may be spent [credits], for all of them together.
         beside: whether floors and ceiling are run too.
+        again: whether results of this very run, which are there, are taken as they are.
         progress: is told the agent, and what `calls.run` tells.
-        others: what else `calls.run` takes, as there.
+        others: what else `calls.run` takes.
 
-    Returns:
-        The results of the agent, then those of floors and ceiling.
-
-    Raises:
-        FormatError: a file there is of other code or seeds, or has other results.
-        BudgetExhaustedError: the next try cannot be paid. Those before are kept.
+    Returns: the results of the agent, then those of floors and ceiling.
     """
-    calls.check_free(out)
+    names = _beside(agent) if beside else ()
+    if not again:
+        calls.check_free(out)
+    every = {name: _found(out, goals, name, seeds) for name in names}
+    every[agent] = _same(files.place(out), goals, Wanted(agent, options), seeds) if again else None
     left = None if budget is None else schedules.micro(budget)
-    every = dict[str, Filed]()
-    for name in (*(missing(out, goals, agent, seeds) if beside else ()), agent):
-        own: dict[str, Any] = {"timeout_s": timeout_s} if name == agent else {}
-        every[name] = calls.run(
+    for name in (one for one, there in [*every.items()] if there is None):
+        every[name] = made = calls.run(
             goals,
             out if name == agent else place(out, goals, name),
             name,
             options if name == agent else {},
             seeds=seeds,
             budget=None if left is None else schedules.credits(left),
-            progress=lambda done, total, micro, name=name: progress(name, done, total, micro),
-            **own,
+            progress=partial(progress, name),
             **others,
         )
-        left = None if left is None else max(0, left - every[name].results.charge_micro)
-    names = _beside(agent) if beside else ()
-    there = [every.get(name) or _found(out, goals, name, seeds) for name in names]
-    return [every[agent], *(one for one in there if one is not None)]
+        left = None if left is None else max(0, left - made.results.charge_micro)
+    return [one for name in (agent, *names) if (one := every[name]) is not None]
 
 
 def quote(
@@ -123,10 +118,18 @@ def _found(out: str | Path, goals: GoalSet, agent: str, seeds: int) -> Filed | N
     Raises:
         FormatError: the file is not of what would be run now.
     """
-    path = place(out, goals, agent)
+    return _same(place(out, goals, agent), goals, Wanted(agent), seeds)
+
+
+def _same(path: Path, goals: GoalSet, wanted: Wanted, seeds: int) -> Filed | None:
+    """Return the results of a file, if they are those of this agent now; None if there are none.
+
+    Raises:
+        FormatError: they are of something else.
+    """
     if not path.exists():
         return None
-    filed, wanted = Filed.read(path), Wanted(agent)
+    filed = Filed.read(path)
     filed.check_of(goals)
     head, made = filed.results.head, named.agent(wanted)
     due = begun.head(goals, wanted, made, head.prices, begun.seeds_of(made, seeds))
@@ -134,7 +137,7 @@ def _found(out: str | Path, goals: GoalSet, agent: str, seeds: int) -> Filed | N
     unlike = [name for name in unlike if name != "version"]
     if unlike:
         raise FormatError(
-            f"{path}: these results of {agent!r} have other {', '.join(unlike)} than a run now. "
-            "Move them away, give another --out, or leave floors out with --no-floors."
+            f"{path}: these results of {head.agent!r} have other {', '.join(unlike)} than a run of "
+            f"{wanted.name!r} now. Move them away or give another --out; --no-floors runs none."
         )
     return filed
