@@ -34,7 +34,7 @@ Kind = Annotated[
     str,
     typer.Option(
         help="ahead: the same episode's state later; branched: what another policy reaches; "
-        "task: the world's own."
+        "task: the world's own; tasks: five, named task1 to task5."
     ),
 ]
 Offset = Annotated[int, typer.Option(min=1, help="Steps from start to goal.")]
@@ -75,7 +75,9 @@ def make(
     kind: Kind = "ahead",
     offset: Offset = 25,
     budget: Steps = None,
-    pairs: Annotated[int, typer.Option(min=1, help="Number of pairs.")] = 100,
+    pairs: Annotated[
+        int | None, typer.Option(min=1, help="Number of pairs; default: 100, of tasks 5.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the set.")] = 0,
     apart_from: ApartFrom = None,
     account: Account = "local",
@@ -372,6 +374,7 @@ def _print_results(every: Any, goals: Any) -> None:
             for name in scores.MEASURES
         }
         said = dict(zip(page.FACTS.values(), page.facts(one, goals), strict=True))
+        said |= scores.by_task(one.results, goals) if goals is not None else {}
         rows.append({"agent": one.results.head.agent, **rates, **said})
     show.table("Pairs reached, with intervals of 95 %", rows)
     first = every[0]

@@ -52,7 +52,7 @@ def make(
     *,
     offset: Count = 25,
     budget: Count | None = None,
-    pairs: Count = 100,
+    pairs: Count | None = None,
     seed: Seed = 0,
     apart_from: Sequence[PathLike] = (),
     account: str | None = "local",
@@ -70,10 +70,11 @@ def make(
             of a finished run.
         out: the file; it must not exist.
         kind: `ahead`, the same episode's state `offset` steps later; `branched`, what another
-            policy reaches from the same start; `task`, the world's own goal.
+            policy reaches from the same start; `task`, the world's own goal; `tasks`, five pairs as
+            in `ahead`, named task1 to task5 from the nearest goal to the farthest.
         offset: steps from start to goal.
         budget: steps that an agent has; twice the offset, or the limit of the world's task.
-        pairs: number of pairs.
+        pairs: number of pairs; 100, and of `tasks` 5.
         seed: seed of the set.
         apart_from: training runs; a pair that has a seed or a state of theirs is thrown out.
         account: who pays for what is simulated; None pays for nothing.
@@ -93,7 +94,8 @@ def make(
     schedule, task = schedules.current(), kind == "task"
     given = Source(recipe, run, trust_code or run is None, schedule)
     steps = budget or (making.longest(given) if task else 2 * offset)
-    wish = Wish(kind, 0 if task else offset, steps, pairs, seed)
+    wanted = pairs or (making.TASKS if kind == "tasks" else making.PAIRS)
+    wish = Wish(kind, 0 if task else offset, steps, wanted, seed)
     making.checked(wish, given)
     trained = Trained(apart_from, recipe.environment)
     about = _about(recipe.environment, "goals make")

@@ -124,9 +124,11 @@ def _bands(goals: GoalSet, every: Sequence[Results]) -> str:
     rows = list[tuple[str, Rate, str]]()
     for one in every:
         each = scores.by_pair(one, "strict")
-        for n, band in enumerate(np.array_split(order, min(BANDS, len(order)))):
+        bands = len(goals.tasks) or min(BANDS, len(order))
+        for n, band in enumerate(np.array_split(order, bands)):
             ends = [goals.pairs[int(k)].distance for k in (band[0], band[-1])]
-            name = f"{one.head.agent}, {ends[0]:.1f} to {ends[1]:.1f}"
+            what = f"{ends[0]:.1f} to {ends[1]:.1f}"
+            name = f"{one.head.agent}, {goals.tasks[n] if goals.tasks else what}"
             rate = scores.wilson(float(each[band].mean()), len(band))
             rows.append((name, rate, "#3b6ea5" if n % 2 else "#6f98c2"))
     note = '<p class="note">Distances are in moderate tolerances.</p>'

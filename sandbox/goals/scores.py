@@ -97,6 +97,12 @@ def regret(results: Results, goals: GoalSet, level: str = "strict") -> float:
     return iqm(apart.mean(0).tolist())
 
 
+def by_task(results: Results, goals: GoalSet) -> dict[str, str]:
+    """Return by the name of each task how many seeds reached it strictly; {} of another set."""
+    shares = by_pair(results, "strict").tolist()
+    return dict(zip(goals.tasks, (f"{100 * share:.0f} %" for share in shares), strict=False))
+
+
 def lacking(every: Sequence[Results]) -> str:
     """Return which floors and ceilings results lack, and how to have them, or ""."""
     there = {one.head.agent for one in every}
