@@ -4,6 +4,7 @@ import json
 import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, redirect_stdout
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -174,6 +175,11 @@ def seed_others(digest: str, pair: int, seed: int) -> None:
     torch: Any = sys.modules.get("torch")
     if torch is not None:
         torch.manual_seed(drawn)
+
+
+def aside() -> AbstractContextManager[Any]:
+    """Return a context in which what somebody's code prints goes to stderr: stdout is ours."""
+    return redirect_stdout(sys.stderr)
 
 
 def said(error: BaseException) -> str:

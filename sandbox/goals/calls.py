@@ -1,9 +1,7 @@
 """Goal sets and results as plain functions; the command line only calls them."""
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,15 +14,15 @@ from sandbox.arguments import checked
 from sandbox.errors import InvalidInputError
 from sandbox.evidence import keys
 from sandbox.evidence.note import SigningKey
-from sandbox.goals import begun, crew, making, page, results, running
+from sandbox.goals import begun, crew, finding, making, page, results, running
 from sandbox.goals import named as agents
 from sandbox.goals.agents import Wanted
 from sandbox.goals.apart import Trained
-from sandbox.goals.making import Candidate, Source, Wish
+from sandbox.goals.making import Source, Wish
 from sandbox.goals.results import Filed, Results
-from sandbox.goals.sets import Filtered, GoalSet, Signed
+from sandbox.goals.sets import GoalSet, Signed
 from sandbox.goals.stage import Stage
-from sandbox.goals.till import Till, named
+from sandbox.goals.till import Till
 from sandbox.ledger import Ledger
 from sandbox.ledger.locks import alone
 from sandbox.prices import PriceSchedule
@@ -63,7 +61,7 @@ def make(
     ledger: Ledger | None = None,
     progress: running.Progress = lambda done, total, micro: None,
 ) -> GoalSet:
-    """Make a goal set, and write it to a file.
+    """Make a goal set, and write it to a file; called again, it goes on where it was stopped.
 
     Args:
         source: a recipe (its name, path, or content), whose episodes are simulated; or the folder
@@ -88,7 +86,8 @@ def make(
     Raises:
         InvalidInputError: the world has no such goals, there are too few good pairs, or the file
             exists. Nothing was written.
-        BudgetExhaustedError: it cannot be paid. Nothing was written.
+        FormatError: another set is under way there.
+        BudgetExhaustedError: it cannot be paid. What is done is kept.
     """
     path, (recipe, run) = check_free(out), _source(source, trust_code)
     schedule, task = schedules.current(), kind == "task"
@@ -99,14 +98,20 @@ def make(
     making.checked(wish, given)
     trained = Trained(apart_from, recipe.environment)
     about = _about(recipe.environment, "goals make")
-    till = Till(schedule, account, max_credits, ledger, about, "--credits", "nothing was written")
+    till = Till(schedule, account, max_credits, ledger, about, "--credits")
     try:
         with alone(path.with_name(f".{path.name}.lock")):
             check_free(path)  # Another process may have written it since.
-            good, filtered = _good(wish, given, trained, till, workers, progress)
-            pairs_chosen = making.chosen(wish, good, filtered)
+            part = finding.part(path, wish, given, trained, account)
+            try:
+                good, filtered = finding.good(wish, given, trained, till, part, workers, progress)
+                pairs_chosen = making.chosen(wish, good, filtered)
+            except InvalidInputError:
+                part.remove()  # Nobody goes on with it.
+                raise
             goals = making.goal_set(wish, given, pairs_chosen, filtered, trained.runs)
             goals.write(path, key or keys.default())
+            part.remove()
     finally:
         till.close()
     return goals
@@ -176,7 +181,7 @@ def run(
     try:
         with alone(path.with_name(f".{path.name}.lock")):
             check_free(path)  # Another process may have written it since.
-            part = running.Part(path, run_head, account)
+            part = running.part(path, run_head, account)
             running.tries(
                 given,
                 run_head,
@@ -339,41 +344,6 @@ def _about(environment: str, label: str) -> dict[str, str | None]:
 
 def _price(schedule: PriceSchedule, work: Mapping[str, int]) -> int:
     return sum(schedule.charges(schedule.metered(work)).values())
-
-
-def _good(
-    wish: Wish,
-    source: Source,
-    trained: Trained,
-    till: Till,
-    workers: int,
-    progress: running.Progress,
-) -> tuple[list[Any], Filtered]:
-    """Return the good pairs of enough candidates, and how many were thrown out, by reason."""
-    counts, good, call = dict[str, int](), list[Any](), os.urandom(16).hex()
-    there = set[tuple[str, bytes]]()
-    enough = max(wish.pairs, int(wish.pairs * making.SPREAD))
-    with closing(making.made(wish, source, workers)) as found:
-        for number, one in enumerate(found):
-            name = named("make", call, number)
-            till.hold(name, one.work)
-            evidence = hashlib.sha256(repr((wish, number, one.reason)).encode()).hexdigest()
-            till.post(name, one.work, evidence)
-            counts["tried"] = number + 1
-            if one.pair is not None and trained.shares(one.pair.start.seed, one.states):
-                one = Candidate("shared")
-            if one.pair is not None and one.pair.names in there:
-                one = Candidate("twice")
-            if one.pair is None:
-                counts[one.reason] = counts.get(one.reason, 0) + 1
-            else:
-                good.append(one.pair)
-                there.add(one.pair.names)
-            progress(min(len(good), enough), enough, till.spent)
-            if len(good) == enough:
-                break
-    counts["spare"] = max(0, len(good) - wish.pairs)
-    return good, Filtered(**counts)
 
 
 def _source(

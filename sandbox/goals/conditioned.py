@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -150,4 +150,4 @@ def _number(options: Mapping[str, Any], drawn: int, pairs: int) -> int:
     if len(given) > 1 or not whole or not first <= asked < pairs + first:
         said = "and task_id: give one of them" if len(given) > 1 else f"{shown(asked)}"
         raise InvalidInputError(f"{name} {said}: the set has {pairs}, from {first} on.")
-    return int(asked) - first
+    return int(cast(Any, asked)) - first

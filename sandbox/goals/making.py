@@ -97,9 +97,12 @@ class Candidate:
     states: U64 = field(default_factory=lambda: _NO_MARKS)
 
 
-def made(wish: Wish, source: Source, workers: int) -> Generator[Candidate]:
-    """Yield as many candidates as are looked at, in order; each depends on its number alone."""
-    numbers = range(wish.pairs * MOST_TRIED)
+def made(wish: Wish, source: Source, workers: int, first: int) -> Generator[Candidate]:
+    """Yield the candidates that are looked at from number `first` on, in order.
+
+    Each depends on its number alone.
+    """
+    numbers = range(first, wish.pairs * MOST_TRIED)
     return crew.results(partial(_Maker, wish, source), numbers, workers)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from sandbox.errors import InvalidInputError, SandboxError, shown
 from sandbox.goals import planned
-from sandbox.goals.agents import BUILT_IN, Agent, Insider, Wanted, said
+from sandbox.goals.agents import BUILT_IN, Agent, Insider, Wanted, aside, said
 from sandbox.planning import PLANNERS
 
 
@@ -35,7 +35,8 @@ def _yours(wanted: Wanted) -> Agent:
             "or MODULE:FUNCTION of a module on your PYTHONPATH."
         )
     try:
-        made: Any = getattr(importlib.import_module(module), function)(**wanted.options)
+        with aside():
+            made: Any = getattr(importlib.import_module(module), function)(**wanted.options)
     except (SandboxError, KeyboardInterrupt):
         raise
     except BaseException as error:  # Anything may happen in a file of somebody's.
