@@ -31,13 +31,13 @@ def cost(path: Path, **more: Any) -> int:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+def made_whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     path = tmp_path_factory.mktemp("goals") / "set.json"
     return path, cost(path, account=None)
 
 
 def test_a_set_whose_making_was_killed_is_paid_once(
-    whole: tuple[Path, int], tmp_path: Path
+    made_whole: tuple[Path, int], tmp_path: Path
 ) -> None:
     ledger, path = Ledger(), tmp_path / "set.json"
     ledger.open_account("making", "postpaid")
@@ -63,32 +63,32 @@ def test_a_set_whose_making_was_killed_is_paid_once(
         cost(path, account="making", offset=11)
     with pytest.raises(FormatError, match="'making' pays for the run"):
         cost(path, account=None)
-    assert cost(path, account="making", workers=2) == whole[1]
-    assert ledger.balance("making").posted_micro == -whole[1]
-    assert path.read_bytes() == whole[0].read_bytes()
+    assert cost(path, account="making", workers=2) == made_whole[1]
+    assert ledger.balance("making").posted_micro == -made_whole[1]
+    assert path.read_bytes() == made_whole[0].read_bytes()
     assert not part.exists()
 
 
-def test_a_set_that_could_not_be_paid_goes_on(whole: tuple[Path, int], tmp_path: Path) -> None:
+def test_a_set_that_could_not_be_paid_goes_on(made_whole: tuple[Path, int], tmp_path: Path) -> None:
     path, ledger = tmp_path / "set.json", Ledger()
-    ledger.grant("short", whole[1] // 2)
+    ledger.grant("short", made_whole[1] // 2)
     with pytest.raises(BudgetExhaustedError, match="what is done is kept"):
         cost(path, account="short")
-    ledger.grant("short", whole[1] - whole[1] // 2)
-    assert cost(path, account="short") == whole[1]
+    ledger.grant("short", made_whole[1] - made_whole[1] // 2)
+    assert cost(path, account="short") == made_whole[1]
     assert ledger.balance("short").available_micro == 0
-    assert path.read_bytes() == whole[0].read_bytes()
+    assert path.read_bytes() == made_whole[0].read_bytes()
 
 
-def test_a_damaged_line_is_made_again(whole: tuple[Path, int], tmp_path: Path) -> None:
+def test_a_damaged_line_is_made_again(made_whole: tuple[Path, int], tmp_path: Path) -> None:
     path, part = tmp_path / "set.json", tmp_path / "set.json.part"
     with pytest.raises(BudgetExhaustedError):
-        cost(path, account=None, max_credits=whole[1] / 2e6)
+        cost(path, account=None, max_credits=made_whole[1] / 2e6)
     lines = part.read_bytes().split(b"\n")
     lines[2] = b'{"pair": 7, "reason": "odd", "work": {}}'
     part.write_bytes(b"\n".join(lines))
-    assert cost(path, account=None) == whole[1]
-    assert path.read_bytes() == whole[0].read_bytes()
+    assert cost(path, account=None) == made_whole[1]
+    assert path.read_bytes() == made_whole[0].read_bytes()
 
 
 def test_nobody_goes_on_with_a_set_that_cannot_be_made(tmp_path: Path) -> None:
@@ -112,8 +112,10 @@ class Talker:
         return np.zeros(2)
 
 
-def test_what_an_agent_prints_is_not_in_the_output(whole: tuple[Path, int], tmp_path: Path) -> None:
-    same = ("goals", "run", whole[0], "--agent", "tests.test_goals_resumed:Talker")
+def test_what_an_agent_prints_is_not_in_the_output(
+    made_whole: tuple[Path, int], tmp_path: Path
+) -> None:
+    same = ("goals", "run", made_whole[0], "--agent", "tests.test_goals_resumed:Talker")
     done = cli(*same, "--out", tmp_path / "r.json", "--seeds", "1", "--no-floors", "--json")
     assert json.loads(done.stdout)[0]["agent"] == "tests.test_goals_resumed:Talker"
     assert {"made", "begun", "acted"} <= {*done.stderr.split()}
