@@ -210,7 +210,7 @@ def run(
     if not as_json:
         more = "" if keep is None else f", and {_rows(found, seeds, trust_code)} to keep"
         show.note(f"It costs {most / 1e6:,.2f} credits at most{more}.")
-    before = [*out.parent.glob("*.json")]
+    before = {one.name for one in out.parent.glob("*")}
     paying = dict[str, Any](account=account, workers=workers, key=_key(key))
     asked |= {"again": keep is not None, "budget": budget, "timeout_s": timeout}
     with progress.display("Trying", as_json, "tries") as shown:
@@ -220,7 +220,7 @@ def run(
 
         every = floors.run(found, out, agent, given, progress=tell, **paying, **asked)
     if keep is not None:
-        spent = sum(one.results.charge_micro for one in every if one.path not in before)
+        spent = sum(one.results.charge_micro for one in every if one.path.name not in before)
         paying |= {"budget": _less(budget, spent), "trust_code": trust_code}
         _keep(out, goals, keep, paying, as_json)
     _print(every, as_json, found)
