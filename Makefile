@@ -72,7 +72,7 @@ rllib: .venv-rllib/done  # RLlib, as released, trains for two iterations: 1 GB o
 	@touch $@
 
 readers: .venv-readers/done  # xarray and pandas read a shard, and a package for each format its export.
-	.venv-readers/bin/python -m pytest tests/readers/test_readers.py
+	.venv-readers/bin/python -m pytest --noconftest tests/readers/test_readers.py
 	.venv-readers/bin/python -m pytest tests/readers/test_exports.py tests/readers/test_films.py  # hdf5plugin.
 
 # Tests of what works without PyBullet, which has wheels up to Python 3.11: all but those that are

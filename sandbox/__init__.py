@@ -28,7 +28,17 @@ if TYPE_CHECKING:
     from sandbox.dataset.diagnosis import doctor
     from sandbox.dataset.windows import Windows
     from sandbox.exporting import export, import_run, view
-    from sandbox.keeping import card, diff, extend, merge, migrate, recompress, split, subset
+    from sandbox.keeping import (
+        card,
+        diff,
+        extend,
+        keep_tries,
+        merge,
+        migrate,
+        recompress,
+        split,
+        subset,
+    )
     from sandbox.publishing import publish
     from sandbox.repairing import repair
     from sandbox.sweeping import sweep
@@ -48,6 +58,7 @@ __all__ = [
     "extend",
     "generate",
     "import_run",
+    "keep_tries",
     "merge",
     "migrate",
     "open_run",
@@ -72,7 +83,17 @@ ELSEWHERE = {
     "Windows": "sandbox.dataset.windows",
     **dict.fromkeys(("export", "import_run", "view"), "sandbox.exporting"),
     **dict.fromkeys(
-        ("card", "diff", "extend", "merge", "migrate", "recompress", "split", "subset"),
+        (
+            "card",
+            "diff",
+            "extend",
+            "keep_tries",
+            "merge",
+            "migrate",
+            "recompress",
+            "split",
+            "subset",
+        ),
         "sandbox.keeping",
     ),
     "publish": "sandbox.publishing",

@@ -7,13 +7,16 @@ from typing import Any, cast
 
 import numpy as np
 
-from sandbox import api, files
+from sandbox import api, files, prices
 from sandbox.arguments import checked
 from sandbox.dataset.dataset import Dataset
 from sandbox.dataset.filters import Choice, Wanted
 from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.evidence import keys
 from sandbox.evidence.note import SigningKey
+from sandbox.goals import kept
+from sandbox.goals.calls import read_set
+from sandbox.goals.results import Filed
 from sandbox.ledger import Ledger
 from sandbox.remote.location import Remote
 from sandbox.report import card as cards
@@ -74,6 +77,53 @@ def extend(
     source = Extension(recipe, folder, recipes.changed(recipe, episodes=episodes).episodes)
     schedule = folder.identity.schedule
     making = Run(source, folder.path, ledger, key or keys.default(), schedule, grow_to=episodes)
+    return api.carry_out(making, workers, watcher)
+
+
+@checked
+def keep_tries(
+    results: api.PathLike,
+    goals: api.PathLike,
+    out: api.PathLike,
+    *,
+    account: str = "local",
+    budget: api.Credits | None = None,
+    trust_code: bool = False,
+    workers: int = 1,
+    key: SigningKey | None = None,
+    ledger: Ledger | None = None,
+    watcher: Watcher | None = None,
+) -> Bill:
+    """Keep the tries of results as a run, an ordinary dataset; call it again to continue.
+
+    Each is simulated again, from its reset on, and compared with the results. What they simulated
+    is paid already: only the rows are charged that are logged now.
+
+    Args:
+        results: the file of the results.
+        goals: the set that they are of.
+        out: the new run folder; made if it does not exist.
+        account: account that pays.
+        budget: most that the run may cost [credits].
+        trust_code: whether to import a world that the set calls MODULE:CLASS.
+        workers: number of processes that share the shards; the bytes are the same.
+        key: signs the run's log; None is this machine's default key, if there is one.
+        ledger: where the run is charged; None is this machine's ledger.
+        watcher: is told what happens.
+
+    Returns:
+        What the run has cost.
+
+    Raises:
+        FormatError: results and set do not fit, or the states are others here. Nothing was done.
+        BudgetExhaustedError, RunConflictError: see `generate`.
+    """
+    filed, found = Filed.read(results), read_set(goals).set
+    filed.check_of(found)
+    limit = None if budget is None else prices.micro(budget) / prices.MICRO
+    recipe = kept.recipe_of(found, filed.results, account, limit)
+    source = kept.Tries(recipe, found, filed.results, trust_code)
+    making = Run(source, out, ledger, key or keys.default())
     return api.carry_out(making, workers, watcher)
 
 

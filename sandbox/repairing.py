@@ -196,6 +196,7 @@ def _source(folder: Folder, origins: Sequence[Folder]) -> Source:
         FormatError: it would make others here.
         InvalidInputError: the run that it renders or branches off is not given.
     """
+    from sandbox.sources import setup
     from sandbox.sources.branching import Branching
     from sandbox.sources.extension import Extension
     from sandbox.sources.rendering import Rendering
@@ -203,6 +204,11 @@ def _source(folder: Folder, origins: Sequence[Folder]) -> Source:
     known = folder.identity
     if known.parent is not None:
         source = Rendering(known.recipe, _origin(folder, known.parent, origins))
+    elif setup.has_tries(known.plan):
+        raise InvalidInputError(
+            f"{folder.path}: keeps the tries of an agent, whose results are not in it. Nothing was "
+            "changed. Keep them again by `sandbox goals run --keep`, in another folder."
+        )
     elif known.plan is not None:
         past = _origin(folder, str(known.plan.get("run")), origins)
         source = Branching(known.recipe, past, known.plan)

@@ -1,4 +1,4 @@
-"""Three episodes of every recipe, and two pairs of every goal set, as digests that must never change.
+"""Three episodes of every recipe and two pairs of every goal set, as digests that never change.
 
 `python tests/golden.py` generates them and compares them with `golden.json`; with names of recipes,
 it compares only these. With `--write` it writes what it found, and adds this machine to those that

@@ -107,7 +107,7 @@ def test_a_set_costs_what_it_costs_and_a_limit_of_that_suffices(tmp_path: Path) 
     for name in ("c.json", "d.json"):
         make(name, account="prepaid")
     assert ledger.balance("prepaid").available_micro == 0
-    with pytest.raises(BudgetExhaustedError, match="nothing was written"):
+    with pytest.raises(BudgetExhaustedError, match="what is done is kept"):
         make("e.json", account="prepaid")
 
 

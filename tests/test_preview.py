@@ -101,6 +101,15 @@ def test_a_picture_has_a_row_for_each_camera_and_factor() -> None:
     assert picture("cartpole_swingup").size[1] == 4 + (3 + len(env.factors)) * (112 + 20)
 
 
+def test_the_page_of_environments_says_what_a_goal_state_is() -> None:
+    page = text(["push_t", "cartpole_swingup", "tower"])
+    assert "(moderate, strict): t.x, t.y: 3, 1.5 cm; t yaw: 0.349, 0.175 rad.\n" in page
+    assert "Goal state: none; one poke decides, and then nobody steers. It has its" in page
+    for name in catalogue.environments():
+        aim = catalogue.environment(name).aim
+        assert (aim if isinstance(aim, str) else aim.parts[-1].what) in text([name])
+
+
 def test_the_gallery_has_a_film_and_a_strip_of_an_episode(tmp_path: Path) -> None:
     assert gallery(tmp_path, ["billiards"]).read_text() == text(["billiards"])
     assert size(tmp_path / "billiards_strip.png") == (5 * 132 - 4, 128)

@@ -34,12 +34,22 @@ Kind = Annotated[
     str,
     typer.Option(
         help="ahead: the same episode's state later; branched: what another policy reaches; "
-        "task: the world's own."
+        "task: the world's own; tasks: five, named task1 to task5."
     ),
 ]
 Offset = Annotated[int, typer.Option(min=1, help="Steps from start to goal.")]
 Steps = Annotated[
     int | None, typer.Option(min=1, help="Steps that an agent has; default: twice the offset.")
+]
+NoFloors = Annotated[
+    bool,
+    typer.Option(
+        "--no-floors", help="Run no floors and no ceiling (noop, random, recorded) beside it."
+    ),
+]
+Keep = Annotated[
+    Path | None,
+    typer.Option(parser=path, help="Keep the agent's tries as a run, in this folder."),
 ]
 Timeout = Annotated[
     float, typer.Option(min=0.001, help="How long the agent may take to decide [s].")
@@ -65,7 +75,9 @@ def make(
     kind: Kind = "ahead",
     offset: Offset = 25,
     budget: Steps = None,
-    pairs: Annotated[int, typer.Option(min=1, help="Number of pairs.")] = 100,
+    pairs: Annotated[
+        int | None, typer.Option(min=1, help="Number of pairs; default: 100, of tasks 5.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the set.")] = 0,
     apart_from: ApartFrom = None,
     account: Account = "local",
@@ -180,37 +192,56 @@ def run(
     account: Account = "local",
     budget: Budget = None,
     timeout: Timeout = 60.0,
+    no_floors: NoFloors = False,
+    keep: Keep = None,
     workers: Workers = 1,
     key: SigningKeyLabel = None,
     trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
-    """Let an agent try every pair; the same command goes on where it was stopped."""
+    """Let an agent try every pair, and floors beside it; the same command goes on where it was."""
     from sandbox.cli import progress, show
-    from sandbox.goals import calls
+    from sandbox.goals import calls, floors
 
+    found, asked = calls.read_set(goals).set, dict[str, Any](seeds=seeds, trust_code=trust_code)
+    asked["beside"] = not no_floors
     given = {**_read_options(options), **_options(option or [])}
-    most = calls.quote(goals, agent, given, seeds=seeds, trust_code=trust_code)
+    most = floors.quote(found, out, agent, given, **asked)
     if not as_json:
-        show.note(f"It costs {most / 1e6:,.2f} credits at most.")
+        more = "" if keep is None else f", and {_rows(found, seeds, trust_code)} to keep"
+        show.note(f"It costs {most / 1e6:,.2f} credits at most{more}.")
+    before = {one.name for one in out.parent.glob("*")}
+    paying = dict[str, Any](account=account, workers=workers, key=_key(key))
+    asked |= {"again": keep is not None, "budget": budget, "timeout_s": timeout}
     with progress.display("Trying", as_json, "tries") as shown:
-        filed = calls.run(
-            goals,
-            out,
-            agent,
-            given,
-            seeds=seeds,
-            account=account,
-            budget=budget,
-            timeout_s=timeout,
-            workers=workers,
-            key=_key(key),
-            trust_code=trust_code,
-            progress=lambda done, total, micro: shown.update(
-                done, total, credits=f"{micro / 1e6:,.2f}"
-            ),
-        )
-    _print([filed], as_json)
+
+        def tell(name: str, done: int, total: int, micro: int) -> None:
+            shown.update(done, total, agent=name, credits=f"{micro / 1e6:,.2f}")
+
+        every = floors.run(found, out, agent, given, progress=tell, **paying, **asked)
+    if keep is not None:
+        spent = sum(one.results.charge_micro for one in every if one.path.name not in before)
+        paying |= {"budget": _less(budget, spent), "trust_code": trust_code}
+        _keep(out, goals, keep, paying, as_json)
+    _print(every, as_json, found)
+
+
+def _less(budget: str | None, spent: int) -> str | None:
+    """Return what is left of a budget [credits], after so many microcredits."""
+    from sandbox import prices
+
+    return None if budget is None else prices.credits(max(0, prices.micro(budget) - spent))
+
+
+def _keep(out: Path, goals: Path, run: Path, paying: dict[str, Any], as_json: bool) -> None:
+    """Keep the tries of results as a run, and print what it cost."""
+    from sandbox import keeping
+    from sandbox.cli import progress, show
+
+    with progress.making("Keeping", as_json, quiet=True) as watcher:
+        bill = keeping.keep_tries(out, goals, run, watcher=watcher, **paying)
+    if not as_json:
+        show.bill(bill, run)
 
 
 @goals_app.command()
@@ -239,7 +270,7 @@ def report(
     ],
     goals: Annotated[
         Path | None,
-        typer.Option("--goals", parser=path, help="Their set, which the page needs."),
+        typer.Option("--goals", parser=path, help="Their set, which regret and the page need."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(parser=path, help="A page of its own: .html, with pictures.")
@@ -252,12 +283,25 @@ def report(
     from sandbox.goals import calls
 
     every = calls.read_results(results)
-    _print(every, as_json)
+    given = None if goals is None else calls.read_set(goals).set
+    for one in every:
+        if given is not None:
+            one.check_of(given)
+    _print(every, as_json, given)
     if out is not None:
-        if goals is None:
+        if given is None:
             raise InvalidInputError("--out: a page has pictures, which need the set; give --goals.")
-        calls.write_page(results, goals, out, trust_code=trust_code)
+        calls.write_page(results, given, out, trust_code=trust_code)
         show.paths("Page", [out])
+
+
+def _rows(goals: Any, seeds: int, trust_code: bool) -> str:
+    """Return what it costs at most to keep tries of a set, in credits."""
+    from sandbox import prices
+    from sandbox.goals import kept
+
+    most = kept.most(goals, seeds, prices.current(), trust_code=trust_code)
+    return f"{most / 1e6:,.2f}"
 
 
 def _read_options(given: Path | None) -> dict[str, Any]:
@@ -278,7 +322,7 @@ def _options(texts: list[str]) -> dict[str, Any]:
     }
 
 
-def _print(every: Any, as_json: bool) -> None:
+def _print(every: Any, as_json: bool, goals: Any = None) -> None:
     from sandbox.goals import scores
 
     if as_json:
@@ -292,12 +336,13 @@ def _print(every: Any, as_json: bool) -> None:
                     for name in scores.MEASURES
                     if (rate := scores.rate(one.results, name))
                 },
+                "regret_steps": None if goals is None else scores.regret(one.results, goals),
             }
             for one in every
         ]
         print(json.dumps(found))
     else:
-        _print_results(every)
+        _print_results(every, goals)
 
 
 def _print_set(goals: Any, path: Path, signers: Any = ()) -> None:
@@ -318,7 +363,7 @@ def _print_set(goals: Any, path: Path, signers: Any = ()) -> None:
     show.table("Candidates, and by what they were thrown out", rows)
 
 
-def _print_results(every: Any) -> None:
+def _print_results(every: Any, goals: Any) -> None:
     from sandbox.cli import show
     from sandbox.goals import page, scores
 
@@ -328,9 +373,8 @@ def _print_results(every: Any) -> None:
             name.replace("_", ", at the "): str(scores.rate(one.results, name))
             for name in scores.MEASURES
         }
-        said = dict(
-            zip(("steps", "nearest", "credits a try", "s a try"), page.facts(one), strict=True)
-        )
+        said = dict(zip(page.FACTS.values(), page.facts(one, goals), strict=True))
+        said |= scores.by_task(one.results, goals) if goals is not None else {}
         rows.append({"agent": one.results.head.agent, **rates, **said})
     show.table("Pairs reached, with intervals of 95 %", rows)
     first = every[0]
@@ -339,6 +383,8 @@ def _print_results(every: Any) -> None:
         show.note(
             f"{one.results.head.agent} - {first.results.head.agent}, strict, pair by pair: {apart}"
         )
+    if missing := scores.lacking([one.results for one in every]):
+        show.note(missing)
 
 
 def _say(faults: list[str], of: str, as_json: bool) -> None:

@@ -194,7 +194,7 @@ class _Seen:
         first = self._classes.setdefault(made, self._where)
         if first == self._where and len(self._classes) > 1 and made != next(iter(self._classes)):
             self._say("version", n, f"was simulated in another determinism class, {made[:16]}.")
-        if record.branch is None:
+        if record.is_alone:
             named = f"{self._where}, episode {n}"
             if record.seed is not None:
                 self._starts[record.environment, record.seed].append(named)

@@ -230,7 +230,7 @@ def _plain(value: Any) -> Any:
 
 def _amount(moderate: float, strict: float, unit: str) -> str:
     if unit != "m":
-        return f"{moderate:g}, {strict:g} {unit}"
+        return f"{moderate:.3g}, {strict:.3g} {unit}"
     return f"{100 * moderate:g}, {100 * strict:g} cm"
 
 

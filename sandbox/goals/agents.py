@@ -4,6 +4,7 @@ import json
 import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, redirect_stdout
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -77,10 +78,15 @@ class Wanted:
 
 
 class Insider:
-    """An agent of ours, which may look at the pair and its world; this one does nothing."""
+    """An agent of ours, which may look at the pair and its world; this one does nothing.
+
+    Attributes:
+        draws: whether it acts by chance. If not, every seed gives the same.
+    """
 
     observation: Sequence[str] = ("proprio",)
     image_size = 64
+    draws = True
 
     def begin(self, trial: Trial, pair: Pair, stage: Stage) -> None:
         """Prepare for a pair, in whose start the stage is."""
@@ -106,6 +112,12 @@ class Insider:
         return {}
 
 
+class _Noop(Insider):
+    """Zeros, which are nothing."""
+
+    draws = False
+
+
 class _Random(Insider):
     """Uniform actions, from another stream than that of the filter."""
 
@@ -115,6 +127,8 @@ class _Random(Insider):
 
 class _Recorded(Insider):
     """The known solution, then nothing."""
+
+    draws = False
 
     def act(self, step: int) -> F32:
         known = self.pair.known
@@ -138,11 +152,14 @@ class _Scripted(Insider):
 
 
 BUILT_IN: dict[str, Callable[[], Insider]] = {
-    "noop": Insider,
+    "noop": _Noop,
     "random": _Random,
     "recorded": _Recorded,
     "scripted": _Scripted,
 }
+
+
+FLOORS = {"noop": "floor", "random": "floor", "recorded": "ceiling"}  # Beside every other agent.
 
 
 def stream(digest: str, pair: int, seed: int, name: int = _ACTING) -> np.random.Generator:
@@ -158,6 +175,11 @@ def seed_others(digest: str, pair: int, seed: int) -> None:
     torch: Any = sys.modules.get("torch")
     if torch is not None:
         torch.manual_seed(drawn)
+
+
+def aside() -> AbstractContextManager[Any]:
+    """Return a context in which what somebody's code prints goes to stderr: stdout is ours."""
+    return redirect_stdout(sys.stderr)
 
 
 def said(error: BaseException) -> str:

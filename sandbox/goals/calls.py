@@ -1,40 +1,34 @@
 """Goal sets and results as plain functions; the command line only calls them."""
 
-import hashlib
-import importlib.util
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
-import sandbox
-from sandbox import catalogue, durable, files, outputs
+from sandbox import durable, files, outputs
 from sandbox import prices as schedules
 from sandbox.arguments import checked
 from sandbox.errors import InvalidInputError
 from sandbox.evidence import keys
 from sandbox.evidence.note import SigningKey
-from sandbox.goals import crew, making, page, results, running
+from sandbox.goals import begun, crew, finding, making, page, results, running
 from sandbox.goals import named as agents
-from sandbox.goals.agents import Insider, Wanted
+from sandbox.goals.agents import Wanted
 from sandbox.goals.apart import Trained
-from sandbox.goals.making import Candidate, Source, Wish
-from sandbox.goals.modelled import Modelled
-from sandbox.goals.results import Filed, Head, Results
-from sandbox.goals.sets import Filtered, GoalSet, Signed
+from sandbox.goals.making import Source, Wish
+from sandbox.goals.results import Filed, Results
+from sandbox.goals.sets import GoalSet, Signed
 from sandbox.goals.stage import Stage
-from sandbox.goals.till import Till, named
+from sandbox.goals.till import Till
 from sandbox.ledger import Ledger
 from sandbox.ledger.locks import alone
 from sandbox.prices import PriceSchedule
 from sandbox.run import recipe as recipes
 from sandbox.run.folder import Folder
 from sandbox.run.recipe import Recipe
-from sandbox.world import engine
 
 _LONGEST = 230  # Bytes of a file's name: those beside it are longer.
 Credits = str | int | float
@@ -56,7 +50,7 @@ def make(
     *,
     offset: Count = 25,
     budget: Count | None = None,
-    pairs: Count = 100,
+    pairs: Count | None = None,
     seed: Seed = 0,
     apart_from: Sequence[PathLike] = (),
     account: str | None = "local",
@@ -67,17 +61,18 @@ def make(
     ledger: Ledger | None = None,
     progress: running.Progress = lambda done, total, micro: None,
 ) -> GoalSet:
-    """Make a goal set, and write it to a file.
+    """Make a goal set, and write it to a file; called again, it goes on where it was stopped.
 
     Args:
         source: a recipe (its name, path, or content), whose episodes are simulated; or the folder
             of a finished run.
         out: the file; it must not exist.
         kind: `ahead`, the same episode's state `offset` steps later; `branched`, what another
-            policy reaches from the same start; `task`, the world's own goal.
+            policy reaches from the same start; `task`, the world's own goal; `tasks`, five pairs as
+            in `ahead`, named task1 to task5 from the nearest goal to the farthest.
         offset: steps from start to goal.
         budget: steps that an agent has; twice the offset, or the limit of the world's task.
-        pairs: number of pairs.
+        pairs: number of pairs; 100, and of `tasks` 5.
         seed: seed of the set.
         apart_from: training runs; a pair that has a seed or a state of theirs is thrown out.
         account: who pays for what is simulated; None pays for nothing.
@@ -91,24 +86,32 @@ def make(
     Raises:
         InvalidInputError: the world has no such goals, there are too few good pairs, or the file
             exists. Nothing was written.
-        BudgetExhaustedError: it cannot be paid. Nothing was written.
+        FormatError: another set is under way there.
+        BudgetExhaustedError: it cannot be paid. What is done is kept.
     """
-    path, (recipe, run) = _free(out), _source(source, trust_code)
+    path, (recipe, run) = check_free(out), _source(source, trust_code)
     schedule, task = schedules.current(), kind == "task"
     given = Source(recipe, run, trust_code or run is None, schedule)
     steps = budget or (making.longest(given) if task else 2 * offset)
-    wish = Wish(kind, 0 if task else offset, steps, pairs, seed)
+    wanted = pairs or (making.TASKS if kind == "tasks" else making.PAIRS)
+    wish = Wish(kind, 0 if task else offset, steps, wanted, seed)
     making.checked(wish, given)
     trained = Trained(apart_from, recipe.environment)
     about = _about(recipe.environment, "goals make")
-    till = Till(schedule, account, max_credits, ledger, about, "--credits", "nothing was written")
+    till = Till(schedule, account, max_credits, ledger, about, "--credits")
     try:
         with alone(path.with_name(f".{path.name}.lock")):
-            _free(path)  # Another process may have written it since.
-            good, filtered = _good(wish, given, trained, till, workers, progress)
-            pairs_chosen = making.chosen(wish, good, filtered)
+            check_free(path)  # Another process may have written it since.
+            part = finding.part(path, wish, given, trained, account)
+            try:
+                good, filtered = finding.good(wish, given, trained, till, part, workers, progress)
+                pairs_chosen = making.chosen(wish, good, filtered)
+            except InvalidInputError:
+                part.remove()  # Nobody goes on with it.
+                raise
             goals = making.goal_set(wish, given, pairs_chosen, filtered, trained.runs)
             goals.write(path, key or keys.default())
+            part.remove()
     finally:
         till.close()
     return goals
@@ -152,7 +155,7 @@ def run(
         agent: noop, random, recorded, scripted, or MODULE:FUNCTION, which takes the options and
             returns an Agent.
         options: of the agent.
-        seeds: number of seeds, from 0 on.
+        seeds: number of seeds, from 0 on; noop and recorded, which draw nothing, have one.
         account: who pays; None pays for nothing.
         budget: the most that it may cost [credits].
         workers: number of processes; the results are the same.
@@ -172,16 +175,16 @@ def run(
     made = agents.agent(wanted)
     with Stage(given, schedule, trust_code=trust_code) as stage:
         bound = running.most(stage, given, made, schedule)
-    begun = head(given, wanted, made, schedule.version, list(range(seeds)))
-    path, label = _free(out), f"goals {agent}"
+    run_head = begun.head(given, wanted, made, schedule.version, begun.seeds_of(made, seeds))
+    path, label = check_free(out), f"goals {agent}"
     till = Till(schedule, account, budget, ledger, _about(given.environment, label))
     try:
         with alone(path.with_name(f".{path.name}.lock")):
-            _free(path)  # Another process may have written it since.
-            part = running.Part(path, begun, account)
+            check_free(path)  # Another process may have written it since.
+            part = running.part(path, run_head, account)
             running.tries(
                 given,
-                begun,
+                run_head,
                 wanted,
                 schedule,
                 part,
@@ -193,7 +196,7 @@ def run(
                 progress=progress,
             )
             found = Results(
-                head=begun, outcomes=[one.outcome for one in part.done], charge_micro=till.spent
+                head=run_head, outcomes=[one.outcome for one in part.done], charge_micro=till.spent
             )
             took = [one.seconds for one in part.done]
             results.write(path, found, took, key or keys.default())
@@ -217,7 +220,7 @@ def quote(
     made, schedule = agents.agent(Wanted(agent, dict(options or {}))), schedules.current()
     with Stage(given, schedule, trust_code=trust_code) as stage:
         bound = running.most(stage, given, made, schedule)
-    return len(given.pairs) * seeds * _price(schedule, bound)
+    return len(given.pairs) * len(begun.seeds_of(made, seeds)) * _price(schedule, bound)
 
 
 @checked
@@ -343,72 +346,6 @@ def _price(schedule: PriceSchedule, work: Mapping[str, int]) -> int:
     return sum(schedule.charges(schedule.metered(work)).values())
 
 
-def _good(
-    wish: Wish,
-    source: Source,
-    trained: Trained,
-    till: Till,
-    workers: int,
-    progress: running.Progress,
-) -> tuple[list[Any], Filtered]:
-    """Return the good pairs of enough candidates, and how many were thrown out, by reason."""
-    counts, good, call = dict[str, int](), list[Any](), os.urandom(16).hex()
-    there = set[tuple[str, bytes]]()
-    enough = max(wish.pairs, int(wish.pairs * making.SPREAD))
-    with closing(making.made(wish, source, workers)) as found:
-        for number, one in enumerate(found):
-            name = named("make", call, number)
-            till.hold(name, one.work)
-            evidence = hashlib.sha256(repr((wish, number, one.reason)).encode()).hexdigest()
-            till.post(name, one.work, evidence)
-            counts["tried"] = number + 1
-            if one.pair is not None and trained.shares(one.pair.start.seed, one.states):
-                one = Candidate("shared")
-            if one.pair is not None and one.pair.names in there:
-                one = Candidate("twice")
-            if one.pair is None:
-                counts[one.reason] = counts.get(one.reason, 0) + 1
-            else:
-                good.append(one.pair)
-                there.add(one.pair.names)
-            progress(min(len(good), enough), enough, till.spent)
-            if len(good) == enough:
-                break
-    counts["spare"] = max(0, len(good) - wish.pairs)
-    return good, Filtered(**counts)
-
-
-def head(goals: GoalSet, wanted: Wanted, made: Any, prices: str, seeds: Sequence[int]) -> Head:
-    """Return what is run.
-
-    Args:
-        goals: the set.
-        wanted: the agent by name.
-        made: the agent; None if it is of this process.
-        prices: version of the price schedule.
-        seeds: the seeds.
-    """
-    own = isinstance(made, Insider | Modelled)
-    module = None if made is None else agents.module(wanted)
-    found = importlib.util.find_spec(module) if module else None
-    source = Path(found.origin) if found is not None and found.origin else None
-    return Head(
-        format=results.FORMAT,
-        goals=goals.digest,
-        environment=goals.environment,
-        kind=goals.kind,
-        agent=wanted.name,
-        options=made.described() if own else dict(wanted.options),
-        agent_code=hashlib.sha256(files.read(source)).hexdigest() if source else "",
-        code=catalogue.code(goals.environment),
-        engine=dict(engine()),
-        version=sandbox.__version__,
-        prices=prices,
-        pairs=len(goals.pairs),
-        seeds=list(seeds),
-    )
-
-
 def _source(
     given: str | Path | Recipe | Mapping[str, Any], trust_code: bool
 ) -> tuple[Recipe, Path | None]:
@@ -426,7 +363,8 @@ def _source(
     return recipe, None
 
 
-def _free(out: PathLike) -> Path:
+def check_free(out: PathLike) -> Path:
+    """Return the place of a new file; refuse one where there is something (InvalidInputError)."""
     path = files.place(out)
     outputs.check(path)
     if path.exists():

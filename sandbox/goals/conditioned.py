@@ -1,8 +1,8 @@
 """Goal-conditioned reinforcement learning, as Gymnasium-Robotics and its users do it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -42,6 +42,8 @@ class GoalEnv(gymnasium.Env[Observed, F32]):
 
     Attributes:
         goal_names: names of the numbers of a goal.
+        num_tasks: number of pairs: `options["task_id"]` goes from 1 to it.
+        task_infos: of each task its `task_name`, and number of `pair`.
 
     Raises:
         InvalidInputError: the set has no goal states.
@@ -68,7 +70,9 @@ class GoalEnv(gymnasium.Env[Observed, F32]):
         env, aim = self._stage.env, self._stage.env.aim
         assert isinstance(aim, Aim), "the stage has looked"
         self._level, self._fresh, self._aim = level, starts == "fresh", aim
-        self.goal_names = aim.names
+        self.goal_names, self.num_tasks = aim.names, len(self._goals.pairs)
+        names = self._goals.tasks or [f"pair{n}" for n in range(self.num_tasks)]
+        self.task_infos = [{"task_name": name, "pair": n} for n, name in enumerate(names)]
         self._places = [env.state_names().index(name) for name in aim.names]
         goal = spaces.Box(-_FAR, _FAR, (len(aim.names),), np.float32)
         self.action_space = env.action_space
@@ -84,13 +88,17 @@ class GoalEnv(gymnasium.Env[Observed, F32]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observed, dict[str, Any]]:
-        """Begin an episode with some pair; `options["pair"]` is its number."""
+        """Begin an episode with some pair.
+
+        Args:
+            seed: draws the pair.
+            options: `pair` is the number of a pair, from 0 on; `task_id` the same from 1 on, as
+                OGBench numbers the tasks of a world.
+        """
         super().reset(seed=seed)
         env, pairs = self._stage.env, self._goals.pairs
         drawn = int(self.np_random.integers(len(pairs)))
-        number: Any = drawn if options is None else options.get("pair", drawn)
-        if not isinstance(number, int | np.integer) or not 0 <= number < len(pairs):
-            raise InvalidInputError(f"pair {shown(number)}: the set has {len(pairs)}, from 0 on.")
+        number = _number(options or {}, drawn, len(pairs))
         pair = pairs[number]
         if self._fresh:
             env.meter.void()
@@ -130,3 +138,16 @@ class GoalEnv(gymnasium.Env[Observed, F32]):
 
     def _of(self, state: Sequence[float] | NDArray[Any]) -> F32:
         return np.array([state[place] for place in self._places], np.float32)
+
+
+def _number(options: Mapping[str, Any], drawn: int, pairs: int) -> int:
+    """Return the number of the pair that is asked for, or the one that was drawn."""
+    given: list[Any] = [(name, options[name]) for name in ("pair", "task_id") if name in options]
+    if not given:
+        return drawn
+    (name, asked), first = given[0], int("pair" not in options)
+    whole = type(asked) is int or isinstance(asked, np.integer)
+    if len(given) > 1 or not whole or not first <= asked < pairs + first:
+        said = "and task_id: give one of them" if len(given) > 1 else f"{shown(asked)}"
+        raise InvalidInputError(f"{name} {said}: the set has {pairs}, from {first} on.")
+    return int(cast(Any, asked)) - first

@@ -29,7 +29,8 @@ from sandbox.sources.generator import Generator as Episodes
 from sandbox.trajectory import EpisodeBuffer, Rows
 from sandbox.world import engine
 
-KINDS = ("ahead", "branched", "task")
+KINDS = ("ahead", "branched", "task", "tasks")
+TASKS, PAIRS = 5, 100  # Pairs of a set of tasks, and of another, if nobody says how many.
 TRIES, MOST_HITS = 8, 1  # Random tries of a candidate, and how many of them may reach the goal.
 MOST_TRIED = 40  # Candidates that are looked at for each pair that is wanted.
 SPREAD = 1.5  # Good candidates for each pair: those kept are spread over all distances.
@@ -43,7 +44,7 @@ class Wish:
     """What set is wanted.
 
     Attributes:
-        kind: ahead, branched or task.
+        kind: one of KINDS.
         offset: steps from start to goal; of a task 0.
         budget: steps that an agent will have.
         pairs: number of pairs.
@@ -55,6 +56,11 @@ class Wish:
     budget: int
     pairs: int
     seed: int
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether a goal is the same episode's state later."""
+        return self.kind in ("ahead", "tasks")
 
 
 @dataclass(frozen=True)
@@ -91,9 +97,12 @@ class Candidate:
     states: U64 = field(default_factory=lambda: _NO_MARKS)
 
 
-def made(wish: Wish, source: Source, workers: int) -> Generator[Candidate]:
-    """Yield as many candidates as are looked at, in order; each depends on its number alone."""
-    numbers = range(wish.pairs * MOST_TRIED)
+def made(wish: Wish, source: Source, workers: int, first: int) -> Generator[Candidate]:
+    """Yield the candidates that are looked at from number `first` on, in order.
+
+    Each depends on its number alone.
+    """
+    numbers = range(first, wish.pairs * MOST_TRIED)
     return crew.results(partial(_Maker, wish, source), numbers, workers)
 
 
@@ -130,7 +139,9 @@ def chosen(wish: Wish, good: Sequence[Pair], filtered: Filtered) -> list[Pair]:
         )
     order = sorted(range(len(good)), key=lambda n: (good[n].distance, n))
     step = len(order) / wish.pairs
-    kept = sorted(order[int((n + 0.5) * step)] for n in range(wish.pairs))
+    kept = [order[int((n + 0.5) * step)] for n in range(wish.pairs)]
+    if wish.kind != "tasks":  # Which are numbered from the nearest goal to the farthest.
+        kept = sorted(kept)
     return [good[n].model_copy(update={"number": k}) for k, n in enumerate(kept)]
 
 
@@ -196,7 +207,7 @@ class _Maker:
 
     def _found(self, number: int, record: Record, rows: Rows) -> tuple[str, Pair | None]:
         wish, rng = self._wish, np.random.default_rng([self._wish.seed, number, _START])
-        last = record.steps - (wish.offset if wish.kind == "ahead" else 1)
+        last = record.steps - (wish.offset if wish.is_ahead else 1)
         last = min(last, self.env.max_steps - max(wish.budget, wish.offset))
         if last < 0:
             return "short", None
@@ -204,7 +215,7 @@ class _Maker:
         begun = _start(record, rows, step)
         past = marks(rows["state"][: step + 1])
         stage = self._on_stage()
-        if wish.kind == "ahead":
+        if wish.is_ahead:
             after = slice(step, step + wish.offset)
             pair = _pair(begun, rows["state"][step + wish.offset], record.policy)
             pair = pair.model_copy(update={"known": np.array(rows["action"][after], np.float32)})

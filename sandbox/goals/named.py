@@ -7,7 +7,7 @@ from typing import Any
 from sandbox import planning
 from sandbox.errors import InvalidInputError, SandboxError, shown
 from sandbox.goals import planned
-from sandbox.goals.agents import BUILT_IN, Agent, Insider, Wanted, said
+from sandbox.goals.agents import BUILT_IN, Agent, Insider, Wanted, aside, said
 from sandbox.goals.modelled import Modelled
 from sandbox.planning import PLANNERS
 
@@ -81,7 +81,8 @@ def _called(what: str, name: str, options: Mapping[str, Any]) -> Any:
     """Return what a function of somebody's returns."""
     module, _, function = name.partition(":")
     try:
-        return getattr(importlib.import_module(module), function)(**options)
+        with aside():
+            return getattr(importlib.import_module(module), function)(**options)
     except (SandboxError, KeyboardInterrupt):
         raise
     except BaseException as error:  # Anything may happen in a file of somebody's.

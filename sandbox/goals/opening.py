@@ -10,7 +10,7 @@ from sandbox import prices
 from sandbox.arguments import checked
 from sandbox.env import SandboxEnv
 from sandbox.errors import InvalidInputError
-from sandbox.goals import calls
+from sandbox.goals import begun, calls
 from sandbox.goals.agents import Agent, Wanted
 from sandbox.goals.pair import F32, F64, Pair
 from sandbox.goals.results import Head, Results
@@ -161,7 +161,7 @@ def score(
     goals = calls.read_set(path).set
     trier = Trier(goals, Wanted("yours"), prices.current(), timeout_s, trust_code, agent)
     try:
-        head: Head = calls.head(goals, Wanted("yours"), None, "", list(range(seeds)))
+        head: Head = begun.head(goals, Wanted("yours"), None, "", list(range(seeds)))
         outcomes = [trier.do(task).outcome for task in head.tasks]
     finally:
         trier.close()

@@ -33,13 +33,20 @@ _COLUMNS = {
     "moderate": "moderately, at some step",
     "moderate_end": "moderately, at the end",
 }
+FACTS = {  # What tables say beside rates, in full and in short.
+    "steps (median)": "steps",
+    "regret, steps (IQM)": "regret",
+    "nearest (IQM)": "nearest",
+    "credits a try": "credits a try",
+    "s a try": "s a try",
+}
 
 
 def page(goals: GoalSet, every: Sequence[Filed], *, trust_code: bool = False) -> str:
     """Return the page, HTML."""
     results = [one.results for one in every]
     title = f"{goals.environment}, {goals.kind}: {len(goals.pairs)} pairs"
-    parts = [f"<h1>{html.escape(title)}</h1>", _facts(goals, every), _table(every)]
+    parts = [f"<h1>{html.escape(title)}</h1>", _facts(goals, every), _table(goals, every)]
     parts += ["<h2>Reached, by agent</h2>", _bars(results)]
     if not goals.is_task:
         parts += [
@@ -68,16 +75,18 @@ def _facts(goals: GoalSet, every: Sequence[Filed]) -> str:
     return f'<p class="note">{said}</p>'
 
 
-def _table(every: Sequence[Filed]) -> str:
+def _table(goals: GoalSet, every: Sequence[Filed]) -> str:
     head = "".join(f"<th>{html.escape(text)}</th>" for text in ("agent", *_COLUMNS.values()))
-    head += "<th>steps (median)</th><th>nearest (IQM)</th><th>credits a try</th><th>s a try</th>"
+    head += "".join(f"<th>{text}</th>" for text in FACTS)
     rows = list[str]()
     for one in every:
         cells = [html.escape(one.results.head.agent)]
         cells += [_cell(scores.rate(one.results, name)) for name in _COLUMNS]
-        cells += facts(one)
+        cells += facts(one, goals)
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
+    missing = html.escape(scores.lacking([one.results for one in every]))
+    note = f'<p class="note">{missing}</p>' if missing else ""
+    return f"<table><tr>{head}</tr>{''.join(rows)}</table>{note}"
 
 
 def _cell(rate: Rate) -> str:
@@ -85,14 +94,15 @@ def _cell(rate: Rate) -> str:
     return f"{value} % <small>{low} to {high}</small>"
 
 
-def facts(one: Filed) -> list[str]:
-    """Return what tables say of results beside rates: steps, nearest, credits, seconds."""
+def facts(one: Filed, goals: GoalSet | None) -> list[str]:
+    """Return what tables say of results beside rates, as in `FACTS`; no regret without a set."""
     results = one.results
     steps = [o.hits.strict for o in results.outcomes if o.hits.strict is not None]
     near = [o.nearest for o in results.outcomes if o.nearest is not None]
     tries = len(results.outcomes)
     return [
         f"{np.median(steps):.0f}" if steps else "-",
+        "-" if goals is None else f"{scores.regret(results, goals):+.1f}",
         f"{scores.iqm(near):.2f}" if near else "-",
         f"{results.charge_micro / 1e6 / tries:,.2f}",
         f"{sum(one.seconds) / tries:,.2f}",
@@ -114,9 +124,11 @@ def _bands(goals: GoalSet, every: Sequence[Results]) -> str:
     rows = list[tuple[str, Rate, str]]()
     for one in every:
         each = scores.by_pair(one, "strict")
-        for n, band in enumerate(np.array_split(order, min(BANDS, len(order)))):
+        bands = len(goals.tasks) or min(BANDS, len(order))
+        for n, band in enumerate(np.array_split(order, bands)):
             ends = [goals.pairs[int(k)].distance for k in (band[0], band[-1])]
-            name = f"{one.head.agent}, {ends[0]:.1f} to {ends[1]:.1f}"
+            what = f"{ends[0]:.1f} to {ends[1]:.1f}"
+            name = f"{one.head.agent}, {goals.tasks[n] if goals.tasks else what}"
             rate = scores.wilson(float(each[band].mean()), len(band))
             rows.append((name, rate, "#3b6ea5" if n % 2 else "#6f98c2"))
     note = '<p class="note">Distances are in moderate tolerances.</p>'

@@ -1,16 +1,12 @@
 """Run an agent on a set: try by try, paid, on from where it was stopped."""
 
-import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
-from sandbox import durable, files
 from sandbox.env import costs
 from sandbox.errors import BudgetExhaustedError, FormatError, SandboxError
 from sandbox.goals import crew
@@ -18,6 +14,7 @@ from sandbox.goals import stage as stages
 from sandbox.goals.agents import Insider, Wanted
 from sandbox.goals.apart import U64, marks
 from sandbox.goals.pair import Pair
+from sandbox.goals.part import Part
 from sandbox.goals.results import Head
 from sandbox.goals.sets import GoalSet
 from sandbox.goals.stage import Stage
@@ -27,85 +24,19 @@ from sandbox.prices import PriceSchedule, plus
 
 Progress = Callable[[int, int, int], None]  # Tries that are done, of how many, microcredits.
 Counted = Callable[[int, int], None]  # What is done, of how many.
-PART = ".part"
-_MOST_BYTES = 1 << 30  # Of the tries of a run that is under way.
 
 
-class Part:
-    """The tries that are done of a run that is under way: a line of JSON for each.
+def part(path: Path, head: Head, account: str | None) -> Part[Tried]:
+    """Return the tries that are done of a run that is under way; see `Part`."""
+    return Part(path, head.digest, account, _plain, _tried, "set, agent, options, seeds or code")
 
-    Args:
-        path: the file of the results to come.
-        head: what is run.
-        account: who pays for it; None pays for nothing.
 
-    Attributes:
-        done: what is there.
-        id: names the charges of this run and of no other, however often it is gone on with.
+def _plain(tried: Tried) -> dict[str, Any]:
+    return {"outcome": tried.outcome.model_dump(), "seconds": round(tried.seconds, 6)}
 
-    Raises:
-        FormatError: another run is under way there, or another account pays for it.
-        SandboxError: it cannot be written.
-    """
 
-    def __init__(self, path: Path, head: Head, account: str | None) -> None:
-        self.path = path.with_name(path.name + PART)
-        self.done = list[Tried]()
-        if not self.path.exists():
-            self.id = os.urandom(16).hex()
-            begun = {"run": head.digest, "account": account, "id": self.id}
-            first = json.dumps(begun).encode() + b"\n"
-            try:
-                durable.create(self.path, first)
-            except OSError as error:
-                raise SandboxError(
-                    f"{self.path}: cannot be written: {error.strerror}. Make room or get "
-                    "permission there, or give another --out. Nothing was done."
-                ) from error
-            self._size = len(first)
-            return
-        lines = files.read(self.path, _MOST_BYTES).split(b"\n")
-        self.id = self._checked(lines[0], head, account)
-        self._size = len(lines[0]) + 1
-        for line in lines[1:-1]:  # The last one was cut short, or is empty.
-            try:
-                data = json.loads(line)
-                tried = Tried(Outcome.model_validate(data["outcome"]), float(data["seconds"]))
-            except (ValueError, KeyError, TypeError, ValidationError):
-                break
-            self.done.append(tried)
-            self._size += len(line) + 1
-
-    def _checked(self, first: bytes, head: Head, account: str | None) -> str:
-        """Return the id of the run that is under way, if it is this one."""
-        try:
-            begun = json.loads(first)
-            run, payer, name = begun["run"], begun["account"], str(begun["id"])
-        except (ValueError, KeyError, TypeError):
-            run, payer, name = None, None, ""
-        if run != head.digest:
-            raise FormatError(
-                f"{self.path}: another run is under way there: another set, agent, options, seeds "
-                "or code. Give another --out, or remove it."
-            )
-        if payer != account:
-            raise FormatError(
-                f"{self.path}: account {payer!r} pays for the run that is under way there, not "
-                f"{account!r}. Go on with --account {payer}, give another --out, or remove it."
-            )
-        return name
-
-    def add(self, tried: Tried) -> None:
-        """Append a try; return when the disk has it."""
-        data = {"outcome": tried.outcome.model_dump(), "seconds": round(tried.seconds, 6)}
-        line = json.dumps(data, sort_keys=True).encode() + b"\n"
-        durable.append(self.path, self._size, line)
-        self._size += len(line)
-        self.done.append(tried)
-
-    def remove(self) -> None:
-        """Remove the file."""
-        os.unlink(self.path)
+def _tried(data: dict[str, Any]) -> Tried:
+    return Tried(Outcome.model_validate(data["outcome"]), float(data["seconds"]))
 
 
 def most(stage: Stage, goals: GoalSet, agent: Any, schedule: PriceSchedule) -> dict[str, int]:
@@ -120,7 +51,7 @@ def tries(
     head: Head,
     wanted: Wanted,
     schedule: PriceSchedule,
-    part: Part,
+    part: Part[Tried],
     till: Till,
     bound: Mapping[str, int],
     *,

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sandbox.goals.agents import FLOORS
 from sandbox.goals.results import Results
+from sandbox.goals.sets import GoalSet
 from sandbox.goals.trials import Outcome
 
 F64 = NDArray[np.float64]
@@ -74,6 +76,44 @@ def difference(one: Results, other: Results, measure: str) -> Rate:
     drawn = apart[rng.integers(0, len(apart), (_RESAMPLES, len(apart)))].mean(1)
     low, high = np.quantile(drawn, [0.025, 0.975]).tolist()
     return Rate(float(apart.mean()), low, high)
+
+
+def regret(results: Results, goals: GoalSet, level: str = "strict") -> float:
+    """Return how many steps more than the known solution were used: the IQM over pairs.
+
+    Of a pair it is the mean of its seeds. A try that never reaches the goal has used its whole
+    budget, so that giving up early pays nothing; one that is quicker counts below 0.
+
+    Args:
+        results: the results.
+        goals: their set.
+        level: the level that is to be reached, moderate or strict.
+    """
+    apart = np.zeros((len(results.head.seeds), results.head.pairs))
+    for place, outcome in enumerate(results.outcomes):
+        known, hit = (getattr(it.hits, level) for it in (goals.pairs[outcome.pair], outcome))
+        used = goals.budget if hit is None else hit
+        apart[divmod(place, results.head.pairs)] = used - known
+    return iqm(apart.mean(0).tolist())
+
+
+def by_task(results: Results, goals: GoalSet) -> dict[str, str]:
+    """Return by the name of each task how many seeds reached it strictly; {} of another set."""
+    shares = by_pair(results, "strict").tolist()
+    return dict(zip(goals.tasks, (f"{100 * share:.0f} %" for share in shares), strict=False))
+
+
+def lacking(every: Sequence[Results]) -> str:
+    """Return which floors and ceilings results lack, and how to have them, or ""."""
+    there = {one.head.agent for one in every}
+    names = [name for name in FLOORS if name not in there]
+    if not names:
+        return ""
+    said = ", ".join(f"{FLOORS[name]} {name}" for name in names)
+    return (
+        f"Missing: {said}. Rates say little without them. Have them by `sandbox goals run SET "
+        f"--agent {names[0]} --out {names[0]}.json`, and report them together."
+    )
 
 
 def iqm(values: Sequence[float]) -> float:

@@ -63,7 +63,7 @@ class GoalSet(Model):
 
     Attributes:
         format: version of this format.
-        kind: ahead, branched or task.
+        kind: ahead, branched, task or tasks.
         offset: steps from start to goal; of a task 0.
         budget: steps that an agent has.
         environment: the world.
@@ -78,7 +78,7 @@ class GoalSet(Model):
     """
 
     format: Literal[1]
-    kind: Literal["ahead", "branched", "task"]
+    kind: Literal["ahead", "branched", "task", "tasks"]
     offset: Annotated[int, Field(ge=0)]
     budget: Annotated[int, Field(ge=1)]
     environment: str
@@ -125,6 +125,11 @@ class GoalSet(Model):
             FormatError: it is no set, of another version, damaged, or edited.
         """
         return Signed.read(files.place(path))
+
+    @property
+    def tasks(self) -> list[str]:
+        """The name of each pair of a set of tasks, task1 and so on; [] of another set."""
+        return [f"task{n + 1}" for n in range(len(self.pairs))] if self.kind == "tasks" else []
 
     @property
     def is_task(self) -> bool:

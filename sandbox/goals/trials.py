@@ -158,7 +158,7 @@ class Trier:
         """Let somebody's code decide, for so long, and name it in every error."""
         with self._named(trial):
             try:
-                with _limited(self._timeout_s):
+                with _limited(self._timeout_s), agents.aside():
                     yield
             except (SandboxError, KeyboardInterrupt):
                 raise

@@ -307,7 +307,7 @@ def _warnings(found: Part) -> list[str]:
 
 
 def _seed_warnings(records: Sequence[Record]) -> list[str]:
-    alone = (record for record in records if record.branch is None)
+    alone = (record for record in records if record.is_alone)
     counts = Counter((record.environment, record.seed) for record in alone)
     repeated = sum(n > 1 for n in counts.values())
     return [f"{repeated} seeds are used more than once."] if repeated else []

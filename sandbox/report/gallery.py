@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from sandbox import catalogue, durable, files
 from sandbox.env import SandboxEnv
+from sandbox.env.aim import Aim
 from sandbox.errors import SandboxError
 from sandbox.report.preview import GAP, INK, PAPER, colored, png
 from sandbox.scenario import factors
@@ -80,8 +81,16 @@ def text(names: Sequence[str]) -> str:
         for key, factor in env.factors.items():
             lines.append(f"| `{key}` | {_described(factor)} | {factor.meaning} |")
         lines += ["", f"Events: {', '.join(f'`{event}`' for event in env.events)}.", ""]
+        lines += [_aim(env.aim), ""]
         lines += _scenarios(name)
     return "\n".join(lines) + "\n"
+
+
+def _aim(aim: Aim | str) -> str:
+    """Return what makes up a goal state of an environment, or why it has none."""
+    if isinstance(aim, str):
+        return f"Goal state: none; {aim}. It has its own task alone."
+    return f"Goal state (moderate, strict): {aim.described()}."
 
 
 def _scenarios(name: str) -> list[str]:

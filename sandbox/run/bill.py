@@ -12,6 +12,8 @@ from sandbox.prices import PriceSchedule
 from sandbox.run.record import Record
 from sandbox.trajectory import Column, Episode, Schema
 
+SIMULATING = ("physics_step", "reset", "simulation_us")  # Meter units of the simulation itself.
+
 
 @dataclass(frozen=True)
 class Quote:
@@ -74,6 +76,9 @@ def usage(
 ) -> Usage:
     """Return what is to be posted for an episode of a run.
 
+    Of an episode that is rendered again the pictures are new work, of a try the logged rows: what
+    else it took was paid before.
+
     Args:
         run: id of the run.
         parent: id of the run that it renders again, or None. Then only pictures are new work.
@@ -81,7 +86,8 @@ def usage(
         schema: columns of its shard.
         schedule: the prices that the run carries; None if they are known by their version.
     """
-    work = record.charges if parent is None else drawn_again(record, schema)
+    work = record.charges if record.tried is None else logged(record)
+    work = work if parent is None else drawn_again(record, schema)
     carried = schedule if schedule and schedule.version == record.price_version else None
     priced = carried or prices.load(record.price_version)
     return Usage(
@@ -95,6 +101,11 @@ def usage(
         about={"environment": record.environment, "scenario": record.scenario},
         schedule=carried,
     )
+
+
+def logged(record: Record) -> dict[str, int]:
+    """Return the part of an episode's work that is not simulating: drawing and logging its rows."""
+    return {unit: n for unit, n in record.charges.items() if unit not in SIMULATING}
 
 
 def drawn_again(record: Record, schema: Schema) -> dict[str, int]:

@@ -38,6 +38,11 @@ class Record(BaseModel):
             knows.
         total_reward: sum of the rewards; the key `return` in files.
         branch: which recorded episode this one branches off; None if it is no branch.
+        tried: which pair of a goal set an agent tries in it; None if it is no try. Its keys:
+            `goals` and `results`, digests; `agent`, `pair` and `seed`; `step`, at which the agent
+            begins, and `steps`, at which the try ends; `states`, SHA-256 of those between; `goal`,
+            the state to reach, None of the world's task; `moderate` and `strict`, after how many
+            steps of the agent's it is reached, None if never.
         imported: where the episode was imported from; None if it was simulated.
         digest: root of the hash tree over the rows; None before the episode is written.
     """
@@ -66,6 +71,7 @@ class Record(BaseModel):
     success: bool | None
     total_reward: float = Field(alias="return", allow_inf_nan=False)
     branch: dict[str, Any] | None = None
+    tried: dict[str, Any] | None = None
     imported: dict[str, Any] | None = None
     digest: str | None = None
 
@@ -100,6 +106,16 @@ class Record(BaseModel):
     def leaf(self) -> bytes:
         """The record's leaf in the run's log, 32 bytes."""
         return log.leaf(self.plain)
+
+    @property
+    def goal(self) -> list[float] | None:
+        """The state that the episode shall reach; None if it has the world's task."""
+        return (self.tried or {}).get("goal")
+
+    @property
+    def is_alone(self) -> bool:
+        """Return whether no other episode is meant to begin as it does: no branch, and no try."""
+        return self.branch is None and self.tried is None
 
     @property
     def is_impossible(self) -> bool:

@@ -187,7 +187,9 @@ class Disturbance(Strict):
 
 
 def reset_options(
-    disturbances: Sequence[Mapping[str, Any]], factors: Mapping[str, Any]
+    disturbances: Sequence[Mapping[str, Any]],
+    factors: Mapping[str, Any],
+    goal: Sequence[float] | None = None,
 ) -> dict[str, Any]:
     """Return the options of a reset that the columns `variation.*` of a row do not give.
 
@@ -196,11 +198,14 @@ def reset_options(
     Args:
         disturbances: what happens in the episode, plain JSON.
         factors: value of each factor at the reset, plain JSON.
+        goal: the state that the episode shall reach; None if it has the world's task.
     """
     changed = sorted({name for one in disturbances for name in one.get("change") or ()})
     options: dict[str, Any] = {"disturbances": list(disturbances)}
     if changed:
         options["variation_values"] = {name: factors.get(name) for name in changed}
+    if goal is not None:
+        options["goal"] = list(goal)
     return options
 
 

@@ -4,9 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from sandbox import prices
 from sandbox.env.costs import observed
-from sandbox.errors import BudgetExhaustedError, FormatError
+from sandbox.errors import FormatError
 from sandbox.ledger import Lease
 from sandbox.prices import PriceSchedule
 from sandbox.run.bill import Quote, drawn, fault, is_view
@@ -14,6 +13,7 @@ from sandbox.run.folder import Folder
 from sandbox.run.recipe import Recipe
 from sandbox.run.record import Record
 from sandbox.sources import columns, rollout, setup
+from sandbox.sources.holding import Holding
 from sandbox.sources.replay import Replay, first_difference
 from sandbox.trajectory import Episode, EpisodeBuffer
 from sandbox.world import determinism, engine
@@ -52,8 +52,7 @@ class Rendering:
         older = min(shard.reader.version for shard in folder.shards())
         self._recorded = columns.schema(self._env, known.plan, older)
         self.max_rows = self._env.max_steps + 1
-        self._lease: Lease | None = None
-        self._held = False
+        self._holding = Holding("pictures", None, known.schedule)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rendering, (self._recipe, self._folder.path, self._folder.trust_code)
@@ -78,7 +77,7 @@ class Rendering:
 
     def pay_from(self, lease: Lease | None, schedule: PriceSchedule) -> None:
         """Pay for the pictures to come from a lease."""
-        self._lease, self._schedule = lease, schedule
+        self._holding, self._schedule = Holding("pictures", lease, schedule), schedule
         self._replay.price_by(schedule)
 
     def warm_up(self) -> None:
@@ -98,7 +97,7 @@ class Rendering:
         wrong = fault(episode, record, self._folder.identity.carried)
         if wrong:
             raise FormatError(f"episode {index}: {wrong}")
-        self._hold(index)
+        self._holding.hold(index, self._work(self.max_rows, self._schedule))
         steps, success, wrong = self._replay.simulate(episode, record, buffer)
         if not wrong:
             wrong = self._difference(episode, buffer, steps)
@@ -111,28 +110,13 @@ class Rendering:
 
     def on_kept(self) -> None:
         """Note that the run posts the episode made last."""
-        self._held = False
+        self._holding.kept()
 
     def close(self) -> None:
         """Release the simulator; an episode that was not kept is not charged."""
-        if self._held and self._lease is not None:
-            self._lease.void(b"")
+        self._holding.close()
         self._replay.close()
         self._folder.close()
-
-    def _hold(self, index: int) -> None:
-        """Reserve what the pictures of the longest episode cost."""
-        if self._lease is None:
-            return
-        charges = self._schedule.charges(self._work(self.max_rows, self._schedule))
-        if self._lease.reserve(b"", charges, {}, 0, self._schedule.version) < 0:
-            raise BudgetExhaustedError(
-                f"the pictures of episode {index} cost up to "
-                f"{prices.credits(sum(charges.values()))} credits but the account "
-                f"{self._lease.account!r} has not as much. Nothing was done. Grant credits with "
-                f"`sandbox ledger grant {self._lease.account} CREDITS`."
-            )
-        self._held = True
 
     def _difference(self, episode: Episode, buffer: EpisodeBuffer, steps: int) -> str:
         """Return where an episode differs from its replay, pictures and price aside, or ""."""

@@ -14,7 +14,7 @@ from sandbox.prices import PriceSchedule
 from sandbox.run.recipe import EpisodeChance, Recipe
 from sandbox.run.record import Record
 from sandbox.scenario import Scenario
-from sandbox.sources import columns, rollout
+from sandbox.sources import columns, rollout, setup
 from sandbox.trajectory import FORMAT_VERSION, Episode, EpisodeBuffer, Rows
 from sandbox.world.world import BODY_STATE
 
@@ -59,8 +59,8 @@ class Replay:
 
     def start(self, record: Record) -> SandboxEnv:
         """Return the environment at the beginning of a recorded episode."""
-        options = {"variation_values": record.factors, "disturbances": record.disturbances}
-        self.env.reset(seed=_seed(record), options=options)
+        begun = setup.of_record(record)
+        self.env.reset(seed=begun.seed, options=begun.options)
         return self.env
 
     def states(self, episode: Episode) -> NDArray[np.float64]:
@@ -93,12 +93,14 @@ class Replay:
         """
         env = self.env
         try:
+            begun = setup.of_record(record)
             steps, success = rollout.rollout(
                 env,
                 policy or (lambda env: _recorded(episode)),
                 buffer,
-                _seed(record),
-                {"variation_values": record.factors, "disturbances": record.disturbances},
+                begun.seed,
+                begun.options,
+                None if begun.tried is None else begun.tried.get("steps"),
             )
         except (SandboxError, KeyError, TypeError) as error:
             return 0, False, f"cannot be replayed: {error}"
@@ -106,13 +108,6 @@ class Replay:
         if env.scene_digest != record.scene_digest:
             return steps, success, "its record names another scene than its seed and factors give."
         return steps, success, ""
-
-
-def _seed(record: Record) -> int:
-    """Return the seed of an episode; FormatError if it was imported, for nothing simulated it."""
-    if record.imported is not None or record.seed is None:
-        raise FormatError("it was imported, so that nothing can simulate it again.")
-    return record.seed
 
 
 class Witness:

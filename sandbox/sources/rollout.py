@@ -1,12 +1,15 @@
 """Roll out one episode: the environment of a recipe, the rows of an episode, its record."""
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sandbox import catalogue
 from sandbox.env import Policy, SandboxEnv
+from sandbox.env.aim import LEVELS, Aim
 from sandbox.errors import InvalidInputError
 from sandbox.meter import Meter
 from sandbox.run.recipe import Recipe
@@ -17,6 +20,8 @@ from sandbox.sources import columns, setup
 from sandbox.sources.setup import Setup
 from sandbox.trajectory import EpisodeBuffer
 from sandbox.world import engine
+
+F64 = NDArray[np.float64]
 
 
 def make(
@@ -87,6 +92,7 @@ def rollout(
     buffer: EpisodeBuffer,
     seed: int,
     options: Mapping[str, Any] | None = None,
+    most: int | None = None,
 ) -> tuple[int, bool]:
     """Roll out one episode into a buffer; return its number of steps and whether it succeeded.
 
@@ -96,16 +102,16 @@ def rollout(
         buffer: takes the rows; its schema is the environment's.
         seed: seed of the reset.
         options: options of the reset.
+        most: number of steps after which it is cut short; None leaves it to the world.
     """
     rows = buffer.arrays
     observation, info = env.reset(seed=seed, options=dict(options or {}))
     pairs = [(rows[name], name) for name in env.columns]
-    views = [(rows[name], camera) for name, camera in columns.views(env).items()]
+    views = [(rows[name], one) for name, one in columns.views(env).items()]
     state, action, goal = rows["state"], rows["action"], rows.get("goal")
     width = state.shape[1]  # Of an older format it lacks the numbers at its end.
     events = [rows[f"event.{n}"] for n, _ in columns.events(env)] if env.world.feels else []
-    rewards, charges = [0.0], [0]
-    act = policy(env)
+    rewards, charges, act = [0.0], [0], policy(env)
     t, ended, cut = 0, False, False
     while True:
         for column, name in pairs:
@@ -113,9 +119,7 @@ def rollout(
         for column, camera in views:
             column[t] = env.pictures.extrinsics(camera)
         if events:
-            rows["contact_impulse"][t], happening = env.labels()
-            for column, holds in zip(events, happening, strict=True):
-                column[t] = holds
+            _label(env, rows["contact_impulse"], events, t)
         state[t] = info["state"][:width]
         if goal is not None:
             goal[t] = info["goal"]
@@ -127,10 +131,18 @@ def rollout(
         rewards.append(reward)
         charges.append(0)
         t += 1
+        cut = cut or (t == most and not ended)
     rows["reward"][: t + 1], rows["charge"][: t + 1] = rewards, charges
-    rows["terminated"][:t] = rows["truncated"][:t] = False
-    rows["terminated"][t], rows["truncated"][t] = ended, cut
+    for name, last in (("terminated", ended), ("truncated", cut)):
+        rows[name][:t], rows[name][t] = False, last
     return t, bool(info["success"])
+
+
+def _label(env: SandboxEnv, impulses: Any, events: Sequence[Any], t: int) -> None:
+    """Write a row's contacts and events."""
+    impulses[t], happening = env.labels()
+    for column, holds in zip(events, happening, strict=True):
+        column[t] = holds
 
 
 def finish(env: SandboxEnv, buffer: EpisodeBuffer, steps: int, run: str, index: int) -> None:
@@ -180,7 +192,29 @@ def record(
     }
     if start.branch is not None:
         data["branch"] = {**start.branch, "prefix_micro": prefix(start.branch, buffer)}
+    if start.tried is not None:
+        states = buffer.arrays["state"][start.tried["step"] : steps + 1]
+        data["tried"] = {**start.tried, **reached(env, states, start.goal)}
     return Record.parse(data)
+
+
+def reached(env: SandboxEnv, states: F64, goal: Sequence[float] | None) -> dict[str, Any]:
+    """Return what came of a try: digest of its states, and when its goal was reached.
+
+    Args:
+        env: the environment.
+        states: the states from the agent's first row on, float64 (rows, numbers).
+        goal: the state to reach; None of the world's task, of which no states tell.
+    """
+    found: dict[str, Any] = {
+        "states": hashlib.sha256(np.ascontiguousarray(states, "<f8").tobytes()).hexdigest()
+    }
+    aim = env.aim
+    for level in LEVELS if goal is not None and isinstance(aim, Aim) else ():
+        assert isinstance(aim, Aim), "only then there are levels"
+        hits = np.flatnonzero(aim.reached(env.state_names(), states, goal, level))
+        found[level] = int(hits[0]) if len(hits) else None
+    return found
 
 
 def prefix(branch: Mapping[str, Any], buffer: EpisodeBuffer) -> int:

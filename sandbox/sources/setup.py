@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sandbox.env import SandboxEnv
 from sandbox.errors import FormatError
+from sandbox.run.record import Record
 from sandbox.scenario.disturbance import Disturbance, reset_options
 from sandbox.trajectory import Column
 
@@ -31,6 +32,8 @@ class Setup:
         factors: value of each factor, plain JSON.
         disturbances: what happens during it, plain JSON.
         branch: which recorded episode it branches off; None if it is no branch.
+        goal: the state that it shall reach; None if it has the world's task.
+        tried: which pair of a goal set an agent tries in it; None if it is no try.
     """
 
     seed: int
@@ -38,11 +41,76 @@ class Setup:
     factors: Mapping[str, Any]
     disturbances: list[dict[str, Any]]
     branch: Mapping[str, Any] | None = None
+    goal: Sequence[float] | None = None
+    tried: Mapping[str, Any] | None = None
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options of the reset that gives these factors and disturbances."""
-        return {"variation_values": self.factors, "disturbances": self.disturbances}
+        """The options of the reset that gives these factors, disturbances and goal."""
+        return {
+            "variation_values": self.factors,
+            "disturbances": self.disturbances,
+            "goal": self.goal,
+        }
+
+
+def of_record(record: Record) -> Setup:
+    """Return what a recorded episode starts from.
+
+    Raises:
+        FormatError: it was imported, so that nothing simulated it.
+    """
+    if record.imported is not None or record.seed is None:
+        raise FormatError("it was imported, so that nothing can simulate it again.")
+    return Setup(
+        record.seed,
+        record.policy,
+        record.factors,
+        record.disturbances,
+        record.branch,
+        record.goal,
+        record.tried,
+    )
+
+
+def planned(plan: Mapping[str, Any], index: int) -> Setup:
+    """Return what episode `index` of a run with a plan starts from: a branch, or a try.
+
+    Raises:
+        FormatError: the plan has no such episode, or is damaged.
+    """
+    return of_try(plan, index) if has_tries(plan) else of_branch(plan, index)
+
+
+def has_tries(plan: Mapping[str, Any] | None) -> bool:
+    """Return whether a plan is one of tries; that of other runs is None, or of branches."""
+    return plan is not None and "tries" in plan
+
+
+def of_try(plan: Mapping[str, Any], index: int) -> Setup:
+    """Return what episode `index` of a run of tries starts from.
+
+    Raises:
+        FormatError: the plan has no such episode, or is damaged.
+    """
+    try:
+        one = plan["tries"][index]
+        pair, agent = plan["pairs"][one["pair"]], plan["agent"]
+        tried = {key: plan[key] for key in ("goals", "results", "agent")}
+        tried |= {key: one[key] for key in ("pair", "seed", "step", "steps", "states")}
+        tried["goal"] = goal = pair["goal"]
+        if not all(type(tried[key]) is int for key in ("pair", "seed", "step", "steps")):
+            raise TypeError("pair, seed, step and steps, each a whole number")
+        return Setup(
+            pair["seed"],
+            f"agent:{agent}",
+            pair["factors"],
+            pair["disturbances"],
+            goal=goal,
+            tried=tried,
+        )
+    except (LookupError, TypeError) as error:
+        raise FormatError(f"the plan of tries has no {error}; restore it from a copy.") from None
 
 
 def of_branch(plan: Mapping[str, Any], index: int) -> Setup:
@@ -69,7 +137,7 @@ def columns(env: SandboxEnv, plan: Mapping[str, Any] | None) -> tuple[Column, ..
 
     Args:
         env: the environment, whose scenario says how long `reset_options` can be.
-        plan: the plan of a run of branches; None for other runs.
+        plan: the plan of a run of branches or tries; None for other runs.
     """
     size = _longest_of(env.scenario.disturbances) if plan is None else _longest_in(plan)
     return (
@@ -90,16 +158,21 @@ def fill(rows: Mapping[str, NDArray[Any]], env: SandboxEnv, run: str, steps: int
     if "seed" not in rows:  # An older format.
         return
     happening = [one.plain() for one in env.disturbances]
-    text, options = _text(happening, env.changes[0][1].plain()), rows["reset_options"]
+    goal = None if env.goal_state is None else env.goal_state.tolist()
+    text, options = _text(happening, env.changes[0][1].plain(), goal), rows["reset_options"]
     assert len(text) <= options.shape[1], "the schema has room for the longest"
     rows["seed"][: steps + 1] = env.seed
     rows["run"][: steps + 1] = np.frombuffer(bytes.fromhex(run), np.uint8)
     options[: steps + 1] = np.frombuffer(text.ljust(options.shape[1]).encode(), np.uint8)
 
 
-def _text(disturbances: Sequence[Mapping[str, Any]], factors: Mapping[str, Any]) -> str:
+def _text(
+    disturbances: Sequence[Mapping[str, Any]],
+    factors: Mapping[str, Any],
+    goal: Sequence[float] | None = None,
+) -> str:
     """Return the reset's options, except what `variation.*` gives, as JSON."""
-    return json.dumps(reset_options(disturbances, factors), separators=(",", ":"))
+    return json.dumps(reset_options(disturbances, factors, goal), separators=(",", ":"))
 
 
 def _longest_of(disturbances: Sequence[Disturbance]) -> int:
@@ -116,14 +189,16 @@ def _longest_of(disturbances: Sequence[Disturbance]) -> int:
 
 
 def _longest_in(plan: Mapping[str, Any]) -> int:
-    """Return the length of the longest text of a run of branches; FormatError if it is damaged."""
+    """Return the length of the longest text of a run with a plan; FormatError if it is damaged."""
     try:
-        every = [of_branch(plan, n) for n in range(len(plan["branches"]))]
-        return max((len(_text(one.disturbances, one.factors)) for one in every), default=1)
+        every = [
+            planned(plan, n) for n in range(len(plan["tries" if has_tries(plan) else "branches"]))
+        ]
+        return max(
+            (len(_text(one.disturbances, one.factors, one.goal)) for one in every), default=1
+        )
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise FormatError(
-            f"the plan of branches cannot be read: {error}; restore it from a copy."
-        ) from None
+        raise FormatError(f"the plan cannot be read: {error}; restore it from a copy.") from None
 
 
 def _longest(value: Any) -> int:

@@ -41,7 +41,7 @@ def start_fault(rows: Rows, record: Record) -> str:
     told: Any = None
     known: Any = ...
     with suppress(FormatError, UnicodeDecodeError, TypeError):  # A stranger wrote both.
-        known = reset_options(record.disturbances, record.factors)
+        known = reset_options(record.disturbances, record.factors, record.goal)
         told = jsonfile.parse(first.decode("ascii"), "reset_options")
     if (texts != texts[0]).any() or told != known:
         return "its column 'reset_options' does not say what its record does."

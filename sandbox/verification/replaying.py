@@ -54,6 +54,7 @@ class Replaying:
         due, witness = self._due(env, episode, index)
         said = {key: getattr(due, key) for key in ("seed", "policy", "factors", "disturbances")}
         fault = records.difference(record.plain, said, "the recipe")
+        fault = fault or _other_try(record, due)
         if fault:
             return fault
         buffer = self._buffer
@@ -75,12 +76,20 @@ class Replaying:
         """Return what the recipe, or the plan of branches, has at a place; and who watches."""
         identity = self._identity
         if identity.plan is not None:  # Its actions up to the step are another run's.
-            return setup.of_branch(identity.plan, index), None
+            return setup.planned(identity.plan, index), None
         chance = EpisodeChance(identity.whole, index)
         drawn = identity.scenario.sample(env.factors, chance.seed, identity.recipe.split)
         happens = identity.scenario.happenings(env.factors, drawn, chance.seed)
         due = Setup(chance.seed, chance.policy, drawn.plain(), [one.plain() for one in happens])
         return due, Witness(episode, chance)
+
+
+def _other_try(record: Record, due: Setup) -> str:
+    """Return which key of a try its record has otherwise than the plan, or ""."""
+    if due.tried is None:
+        return ""
+    said = dict(due.tried)
+    return records.difference(record.tried or {}, said, "the plan")
 
 
 def _alike(ours: Drawer, theirs: Drawer) -> bool:

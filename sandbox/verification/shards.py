@@ -267,6 +267,8 @@ class Checker:
             return f"was priced under {record.price_version!r}, not as the run."
         ours = {"engine": identity.engine, "renderer": identity.renderer}
         ours |= {"scenario_digest": identity.scenario.digest}
+        if (record.tried is not None) != ("tries" in (identity.plan or ())):
+            return "is a try of a goal set, or none, unlike the run."
         fault = records.difference(record.plain, ours, "run.json")
         return fault or records.start_fault(episode.rows, record)
 

@@ -1,0 +1,143 @@
+"""What every report has beside an agent: the floors noop and random, and the ceiling recorded."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sandbox import files
+from sandbox import prices as schedules
+from sandbox.errors import FormatError
+from sandbox.goals import begun, calls, named
+from sandbox.goals.agents import FLOORS, Wanted
+from sandbox.goals.results import Filed
+from sandbox.goals.sets import GoalSet
+
+Progress = Callable[[str, int, int, int], None]  # The agent, and what `calls.run` tells.
+_NAMED = 12  # Digits of the set's digest in the name of a file.
+
+
+def place(out: str | Path, goals: GoalSet, agent: str) -> Path:
+    """Return the file of a floor or ceiling, beside results of the same set."""
+    return files.place(out).with_name(f"{agent}-{goals.digest[:_NAMED]}.json")
+
+
+def missing(out: str | Path, goals: GoalSet, agent: str, seeds: int) -> list[str]:
+    """Return which floors and ceilings are to be run with an agent.
+
+    None are with one that is a floor or ceiling itself, nor those whose files are there.
+
+    Args:
+        out: the file of the agent's results.
+        goals: the set.
+        agent: the agent.
+        seeds: number of seeds.
+
+    Raises:
+        FormatError: a file there is of other code or seeds, or has other results.
+    """
+    return [name for name in _beside(agent) if _found(out, goals, name, seeds) is None]
+
+
+def run(
+    goals: GoalSet,
+    out: str | Path,
+    agent: str,
+    options: Mapping[str, Any],
+    *,
+    seeds: int = 3,
+    budget: str | int | float | None = None,
+    beside: bool = True,
+    again: bool = False,
+    progress: Progress = lambda agent, done, total, micro: None,
+    **others: Any,
+) -> list[Filed]:
+    """Run an agent as `calls.run` does, and before it the floors and ceiling that are missing.
+
+    Their files are beside `out`, where the next agent on the same set finds them.
+
+    Args:
+        goals: the set.
+        out: the file of the agent's results.
+        agent: the agent.
+        options: of the agent.
+        seeds: number of seeds.
+        budget: the most that may be spent [credits], for all of them together.
+        beside: whether floors and ceiling are run too.
+        again: whether results of this very run, which are there, are taken as they are.
+        progress: is told the agent, and what `calls.run` tells.
+        others: what else `calls.run` takes.
+
+    Returns: the results of the agent, then those of floors and ceiling.
+    """
+    names = _beside(agent) if beside else ()
+    if not again:
+        calls.check_free(out)
+    every = {name: _found(out, goals, name, seeds) for name in names}
+    every[agent] = _same(files.place(out), goals, Wanted(agent, options), seeds) if again else None
+    left = None if budget is None else schedules.micro(budget)
+    for name in (one for one, there in [*every.items()] if there is None):
+        every[name] = made = calls.run(
+            goals,
+            out if name == agent else place(out, goals, name),
+            name,
+            options if name == agent else {},
+            seeds=seeds,
+            budget=None if left is None else schedules.credits(left),
+            progress=partial(progress, name),
+            **others,
+        )
+        left = None if left is None else max(0, left - made.results.charge_micro)
+    return [one for name in (agent, *names) if (one := every[name]) is not None]
+
+
+def quote(
+    goals: GoalSet,
+    out: str | Path,
+    agent: str,
+    options: Mapping[str, Any],
+    *,
+    seeds: int = 3,
+    beside: bool = True,
+    trust_code: bool = False,
+) -> int:
+    """Return what `run` costs at most [microcredits]: of what is there already, nothing."""
+    most = calls.quote(goals, agent, options, seeds=seeds, trust_code=trust_code)
+    for name in missing(out, goals, agent, seeds) if beside else ():
+        most += calls.quote(goals, name, seeds=seeds, trust_code=trust_code)
+    return most
+
+
+def _beside(agent: str) -> tuple[str, ...]:
+    return () if agent in FLOORS else tuple(FLOORS)
+
+
+def _found(out: str | Path, goals: GoalSet, agent: str, seeds: int) -> Filed | None:
+    """Return a floor or ceiling that is there; None if none is.
+
+    Raises:
+        FormatError: the file is not of what would be run now.
+    """
+    return _same(place(out, goals, agent), goals, Wanted(agent), seeds)
+
+
+def _same(path: Path, goals: GoalSet, wanted: Wanted, seeds: int) -> Filed | None:
+    """Return the results of a file, if they are those of this agent now; None if there are none.
+
+    Raises:
+        FormatError: they are of something else.
+    """
+    if not path.exists():
+        return None
+    filed = Filed.read(path)
+    filed.check_of(goals)
+    head, made = filed.results.head, named.agent(wanted)
+    due = begun.head(goals, wanted, made, head.prices, begun.seeds_of(made, seeds))
+    unlike = [name for name in type(head).model_fields if getattr(head, name) != getattr(due, name)]
+    unlike = [name for name in unlike if name != "version"]
+    if unlike:
+        raise FormatError(
+            f"{path}: these results of {head.agent!r} have other {', '.join(unlike)} than a run of "
+            f"{wanted.name!r} now. Move them away or give another --out; --no-floors runs none."
+        )
+    return filed
