@@ -189,3 +189,13 @@ def test_the_command_keeps_tries_and_goes_on_with_keeping(
     assert Filed.read(tmp_path / "r.json").results.digest == filed.results.digest
     done = cli(*same, "--agent", "recorded", "--account", "poor")
     assert "other agent" in done.stderr
+
+
+def test_a_place_that_is_no_folder_is_refused_before_there_is_a_try(
+    tried: tuple[Path, Path], tmp_path: Path
+) -> None:
+    goals, _ = tried
+    out = tmp_path / "out.json"
+    done = cli("goals", "run", str(goals), "--out", str(out), "--keep", str(goals))
+    assert (done.returncode, out.exists()) == (2, False)
+    assert "is no folder" in done.stderr

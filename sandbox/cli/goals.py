@@ -203,6 +203,11 @@ def run(
     from sandbox.cli import progress, show
     from sandbox.goals import calls, floors
 
+    if keep is not None and keep.exists() and not keep.is_dir():
+        raise InvalidInputError(
+            f"{keep}: is no folder, and --keep makes a run of the tries. Give another --keep. "
+            "Nothing was done."
+        )
     found, asked = calls.read_set(goals).set, dict[str, Any](seeds=seeds, trust_code=trust_code)
     asked["beside"] = not no_floors
     given = {**_read_options(options), **_options(option or [])}
