@@ -14,6 +14,7 @@ import sandbox
 from sandbox.catalogue import environment
 from sandbox.evidence import keys
 from sandbox.evidence.note import SigningKey
+from sandbox.goals import calls
 from sandbox.ledger import Ledger
 from sandbox.run.settle import recover
 
@@ -57,8 +58,17 @@ CALLS: Calls = {  # Every public function, in an order in which each finds what 
     "Windows": lambda at: len(sandbox.Windows(at("run"), 4, ("reward",))),
     "export": lambda at: sandbox.export([at("run")], "swm", at("e.h5")).episodes,
     "view": lambda at: sandbox.view(at("run"), "swm", at("v.h5")).episodes,
+    "keep_tries": lambda at: tried(at).episodes,
     "import_run": lambda at: sandbox.import_run(at("e.h5"), "swm", at("back")).episodes,
 }
+
+
+def tried(at: Any) -> Any:
+    """Keep the tries of an agent on a goal set of its own."""
+    world = recipe("two_room", policies={"play": 1.0}, seed=900, episodes=50)
+    calls.make(world, at("goals.json"), pairs=1, offset=10, account=None)
+    calls.run(at("goals.json"), at("tries.json"), "noop", account=None)
+    return sandbox.keep_tries(at("tries.json"), at("goals.json"), at("kept"))
 
 
 def test_public_functions_take_text_paths_and_a_tilde_alike(
@@ -78,7 +88,8 @@ def test_public_functions_take_text_paths_and_a_tilde_alike(
             return of(under / name)
 
         found.append([call(at) for call in CALLS.values()])
-        made = "all b back drawn e.h5 few g lab.pub m p r.yaml raw run s two v.h5"
+        made = "all b back drawn e.h5 few g goals.json kept lab.pub m p r.yaml raw run s "
+        made += "tries.json two v.h5"
         shown = [name for name in os.listdir(folder) if name[0] != "."]  # Matplotlib has a cache.
         assert sorted(shown) == made.split()
     assert found[0] == found[1] == found[2]

@@ -47,9 +47,25 @@ NoFloors = Annotated[
         "--no-floors", help="Run no floors and no ceiling (noop, random, recorded) beside it."
     ),
 ]
+
+
+def _no_file(run: Path | None) -> Path | None:
+    """Return where a run is to be; InvalidInputError if a file is there."""
+    if run is not None and run.exists() and not run.is_dir():
+        raise InvalidInputError(
+            f"{run}: is no folder, and --keep makes a run of the tries. Give another --keep. "
+            "Nothing was done."
+        )
+    return run
+
+
 Keep = Annotated[
     Path | None,
-    typer.Option(parser=path, help="Keep the agent's tries as a run, in this folder."),
+    typer.Option(
+        parser=path,
+        callback=_no_file,
+        help="Keep the agent's tries as a run, in this folder.",
+    ),
 ]
 Timeout = Annotated[
     float, typer.Option(min=0.001, help="How long the agent may take to decide [s].")
@@ -203,11 +219,6 @@ def run(
     from sandbox.cli import progress, show
     from sandbox.goals import calls, floors
 
-    if keep is not None and keep.exists() and not keep.is_dir():
-        raise InvalidInputError(
-            f"{keep}: is no folder, and --keep makes a run of the tries. Give another --keep. "
-            "Nothing was done."
-        )
     found, asked = calls.read_set(goals).set, dict[str, Any](seeds=seeds, trust_code=trust_code)
     asked["beside"] = not no_floors
     given = {**_read_options(options), **_options(option or [])}
