@@ -15,7 +15,7 @@ from sandbox.evidence import log
 from sandbox.run import deriving, filling, identity
 from sandbox.run.deriving import Pick, Progress
 from sandbox.run.folder import MANIFEST, Folder
-from sandbox.run.identity import Identity
+from sandbox.run.identity import Identity, has_tries
 from sandbox.run.locks import lock
 from sandbox.run.record import Record
 from sandbox.run.source import Source
@@ -196,7 +196,6 @@ def _source(folder: Folder, origins: Sequence[Folder]) -> Source:
         FormatError: it would make others here.
         InvalidInputError: the run that it renders or branches off is not given.
     """
-    from sandbox.sources import setup
     from sandbox.sources.branching import Branching
     from sandbox.sources.extension import Extension
     from sandbox.sources.rendering import Rendering
@@ -204,7 +203,7 @@ def _source(folder: Folder, origins: Sequence[Folder]) -> Source:
     known = folder.identity
     if known.parent is not None:
         source = Rendering(known.recipe, _origin(folder, known.parent, origins))
-    elif setup.has_tries(known.plan):
+    elif has_tries(known.plan):
         raise InvalidInputError(
             f"{folder.path}: keeps the tries of an agent, whose results are not in it. Nothing was "
             "changed. Keep them again by `sandbox goals run --keep`, in another folder."

@@ -22,23 +22,6 @@ def place(out: str | Path, goals: GoalSet, agent: str) -> Path:
     return files.place(out).with_name(f"{agent}-{goals.digest[:_NAMED]}.json")
 
 
-def missing(out: str | Path, goals: GoalSet, agent: str, seeds: int) -> list[str]:
-    """Return which floors and ceilings are to be run with an agent.
-
-    None are with one that is a floor or ceiling itself, nor those whose files are there.
-
-    Args:
-        out: the file of the agent's results.
-        goals: the set.
-        agent: the agent.
-        seeds: number of seeds.
-
-    Raises:
-        FormatError: a file there is of other code or seeds, or has other results.
-    """
-    return [name for name in _beside(agent) if _found(out, goals, name, seeds) is None]
-
-
 def run(
     goals: GoalSet,
     out: str | Path,
@@ -103,12 +86,14 @@ def quote(
 ) -> int:
     """Return what `run` costs at most [microcredits]: of what is there already, nothing."""
     most = calls.quote(goals, agent, options, seeds=seeds, trust_code=trust_code)
-    for name in missing(out, goals, agent, seeds) if beside else ():
-        most += calls.quote(goals, name, seeds=seeds, trust_code=trust_code)
+    for name in _beside(agent) if beside else ():
+        if _found(out, goals, name, seeds) is None:
+            most += calls.quote(goals, name, seeds=seeds, trust_code=trust_code)
     return most
 
 
 def _beside(agent: str) -> tuple[str, ...]:
+    """Return what is run with an agent: nothing with a floor or ceiling."""
     return () if agent in FLOORS else tuple(FLOORS)
 
 

@@ -16,7 +16,7 @@ from sandbox.env.policies import POLICIES
 from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.goals import crew
 from sandbox.goals.apart import U64, marks
-from sandbox.goals.pair import F64, Hits, Pair, Start, past_digest
+from sandbox.goals.pair import F64, Hits, Pair, Start
 from sandbox.goals.sets import FORMAT, Filtered, GoalSet
 from sandbox.goals.stage import Stage, walk
 from sandbox.meter import unpaid
@@ -26,6 +26,7 @@ from sandbox.run.recipe import Recipe
 from sandbox.run.record import Record
 from sandbox.sources import rollout
 from sandbox.sources.generator import Generator as Episodes
+from sandbox.sources.rollout import states_digest
 from sandbox.trajectory import EpisodeBuffer, Rows
 from sandbox.world import engine
 
@@ -308,7 +309,7 @@ def _start(record: Record, rows: Rows, step: int) -> Start:
         episode=record.episode,
         actions=np.array(rows["action"][:step], np.float32),
         state=states[-1],
-        past=past_digest(states),
+        past=states_digest(states),
     )
 
 

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import hashlib
 from typing import Annotated, Any, cast
 
 import numpy as np
@@ -66,7 +65,7 @@ class Start(Model):
         episode: its number in the recipe or the run that it is of.
         actions: float32 (step, numbers of an action).
         state: the state that they lead to, float64 (numbers,).
-        past: SHA-256 of all states up to there, as bytes; see `past_digest`.
+        past: SHA-256 of all states up to there, as bytes; see `states_digest`.
     """
 
     seed: Annotated[int, Field(ge=0, lt=1 << 63)]
@@ -121,8 +120,3 @@ class Pair(Model):
     def names(self) -> tuple[str, bytes]:
         """What no other pair of a set has: the digest of its past, and its goal."""
         return self.start.past, self.goal.tobytes()
-
-
-def past_digest(states: F64) -> str:
-    """Return the SHA-256 of states (rows, numbers) as bytes of little-endian float64."""
-    return hashlib.sha256(np.ascontiguousarray(states, "<f8").tobytes()).hexdigest()

@@ -10,10 +10,11 @@ from sandbox import catalogue
 from sandbox.env import SandboxEnv
 from sandbox.env.aim import LEVELS, Aim
 from sandbox.errors import FormatError, InvalidInputError
-from sandbox.goals.pair import F32, F64, Hits, Pair, past_digest
+from sandbox.goals.pair import F32, F64, Hits, Pair
 from sandbox.goals.sets import GoalSet
 from sandbox.meter import Meter
 from sandbox.prices import PriceSchedule, plus
+from sandbox.sources.rollout import states_digest
 from sandbox.world import determinism
 
 
@@ -108,7 +109,7 @@ class Stage:
             states.append(info["state"])
             if over or cut:
                 break
-        if env.scene_digest != start.scene or past_digest(np.array(states)) != start.past:
+        if env.scene_digest != start.scene or states_digest(np.array(states)) != start.past:
             raise FormatError(
                 f"pair {pair.number}: its past does not lead to its start here. "
                 f"{determinism.advice(self.goals.engine)}"

@@ -19,6 +19,7 @@ from sandbox.goals.pair import Actions, Hits, Model, Pair
 from sandbox.goals.sets import GoalSet
 from sandbox.goals.stage import Reached, Stage
 from sandbox.prices import PriceSchedule, plus
+from sandbox.sources.rollout import states_digest
 
 
 class Outcome(Model):
@@ -191,7 +192,7 @@ def outcome(
         pair=pair.number,
         seed=seed,
         actions=actions.reshape(-1, stage.env.action_size),
-        states=hashlib.sha256(np.ascontiguousarray(states, "<f8").tobytes()).hexdigest(),
+        states=states_digest(states),
         hits=reached.hits,
         moderate_end=bool(reached.within["moderate"][-1]),
         strict_end=bool(reached.within["strict"][-1]),

@@ -86,8 +86,10 @@ def usage(
         schema: columns of its shard.
         schedule: the prices that the run carries; None if they are known by their version.
     """
-    work = record.charges if record.tried is None else logged(record)
-    work = work if parent is None else drawn_again(record, schema)
+    if parent is not None:
+        work = drawn_again(record, schema)
+    else:
+        work = record.charges if record.tried is None else logged(record)
     carried = schedule if schedule and schedule.version == record.price_version else None
     priced = carried or prices.load(record.price_version)
     return Usage(

@@ -209,6 +209,11 @@ def _shipped() -> list[str]:
     return [one.version for one in prices.schedules()]
 
 
+def has_tries(plan: Mapping[str, Any] | None) -> bool:
+    """Return whether a plan is one of tries; that of other runs is None, or of branches."""
+    return plan is not None and "tries" in plan
+
+
 def difference(old: Identity, new: Identity) -> str:
     """Return the first part in which two identities differ, and how; "" if in none."""
     for part, ours in new.plain.items():

@@ -206,15 +206,18 @@ def reached(env: SandboxEnv, states: F64, goal: Sequence[float] | None) -> dict[
         states: the states from the agent's first row on, float64 (rows, numbers).
         goal: the state to reach; None of the world's task, of which no states tell.
     """
-    found: dict[str, Any] = {
-        "states": hashlib.sha256(np.ascontiguousarray(states, "<f8").tobytes()).hexdigest()
-    }
+    found: dict[str, Any] = {"states": states_digest(states)}
     aim = env.aim
     for level in LEVELS if goal is not None and isinstance(aim, Aim) else ():
         assert isinstance(aim, Aim), "only then there are levels"
         hits = np.flatnonzero(aim.reached(env.state_names(), states, goal, level))
         found[level] = int(hits[0]) if len(hits) else None
     return found
+
+
+def states_digest(states: F64) -> str:
+    """Return the SHA-256 of states (rows, numbers) as bytes of little-endian float64."""
+    return hashlib.sha256(np.ascontiguousarray(states, "<f8").tobytes()).hexdigest()
 
 
 def prefix(branch: Mapping[str, Any], buffer: EpisodeBuffer) -> int:

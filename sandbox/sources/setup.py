@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sandbox.env import SandboxEnv
 from sandbox.errors import FormatError
+from sandbox.run.identity import has_tries
 from sandbox.run.record import Record
 from sandbox.scenario.disturbance import Disturbance, reset_options
 from sandbox.trajectory import Column
@@ -80,11 +81,6 @@ def planned(plan: Mapping[str, Any], index: int) -> Setup:
         FormatError: the plan has no such episode, or is damaged.
     """
     return of_try(plan, index) if has_tries(plan) else of_branch(plan, index)
-
-
-def has_tries(plan: Mapping[str, Any] | None) -> bool:
-    """Return whether a plan is one of tries; that of other runs is None, or of branches."""
-    return plan is not None and "tries" in plan
 
 
 def of_try(plan: Mapping[str, Any], index: int) -> Setup:
@@ -191,12 +187,10 @@ def _longest_of(disturbances: Sequence[Disturbance]) -> int:
 def _longest_in(plan: Mapping[str, Any]) -> int:
     """Return the length of the longest text of a run with a plan; FormatError if it is damaged."""
     try:
-        every = [
-            planned(plan, n) for n in range(len(plan["tries" if has_tries(plan) else "branches"]))
-        ]
-        return max(
-            (len(_text(one.disturbances, one.factors, one.goal)) for one in every), default=1
-        )
+        count = len(plan["tries" if has_tries(plan) else "branches"])
+        every = [planned(plan, n) for n in range(count)]
+        texts = [_text(one.disturbances, one.factors, one.goal) for one in every]
+        return max(map(len, texts), default=1)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise FormatError(f"the plan cannot be read: {error}; restore it from a copy.") from None
 

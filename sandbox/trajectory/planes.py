@@ -12,8 +12,6 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from sandbox import simulator
-
 _PAYS_BYTES = 256 << 20  # NumPy copies them in 0.1 s.
 _WAIT_S = 30.0  # A fork waits so long for Numba to be loaded: a child could not go on with it.
 _CHANNELS = 3
@@ -95,15 +93,16 @@ class _Numba:
         Args:
             size: the bytes that are to be copied now.
         """
-        if self._kernel is None and self._thread is None:
+        if self._thread is None:
             self._bytes += size  # Two threads may lose some of each other's.
-            if self._bytes >= _PAYS_BYTES and simulator.is_installed("numba"):
+            if self._bytes >= _PAYS_BYTES:
                 self._thread = threading.Thread(target=self._load, name="sandbox-loading-numba")
-                self._thread.start()
+                with suppress(RuntimeError):  # The process ends, and starts no thread any more.
+                    self._thread.start()
         return self._kernel
 
     def _load(self) -> None:
-        with suppress(Exception):  # It is broken, or has nothing to compile with: NumPy copies.
+        with suppress(Exception):  # It is not installed, or is broken: NumPy copies.
             import numba  # Numba takes as long as all else to import.
 
             if cast(Any, numba).config.DISABLE_JIT:
@@ -118,7 +117,7 @@ class _Numba:
 
     def _wait(self) -> None:
         thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
+        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             thread.join(_WAIT_S)
 
 

@@ -88,8 +88,7 @@ def _other_try(record: Record, due: Setup) -> str:
     """Return which key of a try its record has otherwise than the plan, or ""."""
     if due.tried is None:
         return ""
-    said = dict(due.tried)
-    return records.difference(record.tried or {}, said, "the plan")
+    return records.difference(record.tried or {}, dict(due.tried), "the plan")
 
 
 def _alike(ours: Drawer, theirs: Drawer) -> bool:

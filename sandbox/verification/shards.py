@@ -14,7 +14,7 @@ from sandbox.processes import spawning
 from sandbox.run import bill
 from sandbox.run.derived import Derived
 from sandbox.run.folder import Folder
-from sandbox.run.identity import Identity
+from sandbox.run.identity import Identity, has_tries
 from sandbox.run.record import Record
 from sandbox.run.shard import Shard
 from sandbox.run.stages import Stages
@@ -267,7 +267,7 @@ class Checker:
             return f"was priced under {record.price_version!r}, not as the run."
         ours = {"engine": identity.engine, "renderer": identity.renderer}
         ours |= {"scenario_digest": identity.scenario.digest}
-        if (record.tried is not None) != ("tries" in (identity.plan or ())):
+        if (record.tried is not None) != has_tries(identity.plan):
             return "is a try of a goal set, or none, unlike the run."
         fault = records.difference(record.plain, ours, "run.json")
         return fault or records.start_fault(episode.rows, record)
