@@ -25,16 +25,17 @@ def floored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_floors_are_run_once_and_serve_every_agent(floored: Path, tmp_path: Path) -> None:
     goals, ledger = calls.read_set(floored).set, Ledger()
     ledger.open_account("floors", "postpaid")
-    every = floors.run(goals, tmp_path / "one.json", STILL, {}, seeds=2, account="floors")
+    every, spent = floors.run(goals, tmp_path / "one.json", STILL, {}, seeds=2, account="floors")
     assert [one.results.head.agent for one in every] == [STILL, "noop", "random", "recorded"]
     charged = sum(one.results.charge_micro for one in every)
     assert ledger.balance("floors").posted_micro == -charged
-    again = floors.run(goals, tmp_path / "two.json", STILL, {}, seeds=2, account="floors")
+    again, more = floors.run(goals, tmp_path / "two.json", STILL, {}, seeds=2, account="floors")
     assert [one.path for one in again[1:]] == [one.path for one in every[1:]]
     assert ledger.balance("floors").posted_micro == -charged - again[0].results.charge_micro
     assert floors.quote(goals, tmp_path / "three.json", STILL, {}, seeds=2) == calls.quote(
         goals, STILL, seeds=2
     )
+    assert (spent, more) == (charged, again[0].results.charge_micro)
     assert scores.lacking([one.results for one in every]) == ""
 
 
@@ -65,7 +66,7 @@ def test_floors_of_other_seeds_are_not_taken_for_these(floored: Path, tmp_path: 
     path.write_bytes(calls.run(goals, tmp_path / "n.json", account=None).path.read_bytes())
     with pytest.raises(FormatError, match="'noop' have other agent, seeds than"):
         floors.run(goals, out, STILL, {}, seeds=2, account=None)
-    (only,) = floors.run(goals, out, STILL, {}, seeds=2, beside=False, account=None)
+    (only,), _ = floors.run(goals, out, STILL, {}, seeds=2, beside=False, account=None)
     assert only.results.head.agent == STILL
 
 
@@ -77,7 +78,7 @@ def test_the_budget_is_of_all_together(floored: Path, tmp_path: Path) -> None:
         floors.run(goals, out, STILL, {}, seeds=1, account=None, budget=(whole - 1) / 1e6)
     assert not out.exists()
     rest = calls.quote(goals, STILL, seeds=1) / 1e6  # The floors are there.
-    assert len(floors.run(goals, out, STILL, {}, seeds=1, account=None, budget=rest)) == 4
+    assert len(floors.run(goals, out, STILL, {}, seeds=1, account=None, budget=rest)[0]) == 4
 
 
 def test_the_commands_run_floors_and_say_which_are_missing(floored: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -48,10 +48,30 @@ class Straight:
         return away.mean(1) + away.min(1).values
 
 
-def run(goals_file: Path, out: Path, **options: Any) -> Filed:
-    workers = options.pop("workers", 1)
+class Together:
+    """The same model, which takes several pairs in one call; it says how many it was given."""
+
+    observation = "proprio"
+    asked: ClassVar[list[int]] = []
+
+    def __init__(self, faulty: bool = False) -> None:
+        self._faulty = faulty
+
+    def rollout(self, start: Any, actions: Any) -> Any:
+        return self.rollouts([start], actions[None])[0]
+
+    def rollouts(self, starts: Any, actions: Any) -> Any:
+        self.asked.append(len(starts))
+        here = np.array([one.observations[-1][:2] for one in starts])[:, None, None]
+        goal = np.array([one.goal["state"][[0, 2]] for one in starts])[:, None, None]
+        away = np.sqrt(np.square(here + 0.04 * actions.cumsum(2) - goal).sum(-1))
+        return (away.mean(2) + away.min(2))[self._faulty :]
+
+
+def run(goals_file: Path, out: Path, seeds: int = 1, **options: Any) -> Filed:
+    given = {key: options.pop(key, 1) for key in ("workers", "batch")}
     told = {**PLAN, "model": f"{HERE}:Straight", **options}
-    return calls.run(goals_file, out, "icem", options=told, seeds=1, account=None, workers=workers)
+    return calls.run(goals_file, out, "icem", options=told, seeds=seeds, account=None, **given)
 
 
 def reached(found: Results) -> int:
@@ -73,6 +93,33 @@ def test_its_results_depend_on_the_seed_alone(room_goals: Path, tmp_path: Path) 
     assert evidence[0] == evidence[1] == evidence[2]
     other = run(room_goals, tmp_path / "other.json", model_options={"speed": 0.01}).results
     assert other.head.digest != made[0].head.digest
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_its_results_do_not_depend_on_the_pairs_in_a_call(
+    room_goals: Path, tmp_path: Path, workers: int
+) -> None:
+    evidence = list[list[str]]()
+    for batch in (1, 4, 16):
+        Together.asked.clear()
+        out, model = tmp_path / f"{batch}.json", f"{HERE}:Together"
+        found = run(room_goals, out, 5, workers=workers, batch=batch, model=model).results
+        evidence.append([one.evidence for one in found.outcomes])
+        if workers == 1:
+            assert max(Together.asked) == batch
+    assert len(evidence[0]) == 20
+    assert evidence[0] == evidence[1] == evidence[2]
+
+
+def test_a_model_that_answers_for_fewer_pairs_is_named(room_goals: Path, tmp_path: Path) -> None:
+    told = {"model": f"{HERE}:Together", "model_options": {"faulty": True}, "batch": 2}
+    with pytest.raises(SandboxError, match="gave 1 answers for 2 pairs"):
+        run(room_goals, tmp_path / "out.json", **told)
+
+
+def test_a_model_that_takes_one_pair_is_not_given_several(room_goals: Path, tmp_path: Path) -> None:
+    with pytest.raises(SandboxError, match="batch 4: agent 'icem' has no model that takes several"):
+        run(room_goals, tmp_path / "out.json", batch=4)
 
 
 @pytest.mark.parametrize(

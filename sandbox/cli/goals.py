@@ -59,6 +59,9 @@ def _no_file(run: Path | None) -> Path | None:
     return run
 
 
+Batch = Annotated[
+    int, typer.Option(min=1, max=256, help="Pairs that a model is asked about in one call.")
+]
 Keep = Annotated[
     Path | None,
     typer.Option(
@@ -210,6 +213,7 @@ def run(
     timeout: Timeout = 60.0,
     no_floors: NoFloors = False,
     keep: Keep = None,
+    batch: Batch = 1,
     workers: Workers = 1,
     key: SigningKeyLabel = None,
     trust_code: TrustCode = False,
@@ -226,17 +230,15 @@ def run(
     if not as_json:
         more = "" if keep is None else f", and {_rows(found, seeds, trust_code)} to keep"
         show.note(f"It costs {most / 1e6:,.2f} credits at most{more}.")
-    before = {one.name for one in out.parent.glob("*")}
     paying = dict[str, Any](account=account, workers=workers, key=_key(key))
-    asked |= {"again": keep is not None, "budget": budget, "timeout_s": timeout}
+    asked |= {"again": keep is not None, "budget": budget, "timeout_s": timeout, "batch": batch}
     with progress.display("Trying", as_json, "tries") as shown:
 
         def tell(name: str, done: int, total: int, micro: int) -> None:
             shown.update(done, total, agent=name, credits=f"{micro / 1e6:,.2f}")
 
-        every = floors.run(found, out, agent, given, progress=tell, **paying, **asked)
+        every, spent = floors.run(found, out, agent, given, progress=tell, **paying, **asked)
     if keep is not None:
-        spent = sum(one.results.charge_micro for one in every if one.path.name not in before)
         paying |= {"budget": _less(budget, spent), "trust_code": trust_code}
         _keep(out, goals, keep, paying, as_json)
     _print(every, as_json, found)

@@ -19,6 +19,7 @@ from sandbox.goals import named as agents
 from sandbox.goals.agents import Wanted
 from sandbox.goals.apart import Trained
 from sandbox.goals.making import Source, Wish
+from sandbox.goals.modelled import Modelled
 from sandbox.goals.results import Filed, Results
 from sandbox.goals.sets import GoalSet, Signed
 from sandbox.goals.stage import Stage
@@ -138,6 +139,7 @@ def run(
     account: str | None = "local",
     budget: Credits | None = None,
     workers: Workers = 1,
+    batch: Workers = 1,
     timeout_s: Seconds = 60.0,
     trust_code: bool = False,
     key: SigningKey | None = None,
@@ -159,6 +161,8 @@ def run(
         account: who pays; None pays for nothing.
         budget: the most that it may cost [credits].
         workers: number of processes; the results are the same.
+        batch: number of pairs that a planner's model is asked about in one call, if it has
+            `rollouts`; the results are the same.
         timeout_s: how long the agent may take to decide [s].
         trust_code: whether to take a set whose world's code has changed, or is a stranger's.
         key: signs the results; None is this machine's default key, if there is one.
@@ -173,28 +177,22 @@ def run(
     given = _given(goals)
     wanted, schedule = Wanted(agent, dict(options or {})), schedules.current()
     made = agents.agent(wanted)
+    if batch > 1 and not (isinstance(made, Modelled) and made.takes_several):
+        raise InvalidInputError(
+            f"batch {batch}: agent {agent!r} has no model that takes several pairs in one call, by "
+            "rollouts(). Leave out --batch."
+        )
     with Stage(given, schedule, trust_code=trust_code) as stage:
         bound = running.most(stage, given, made, schedule)
     run_head = begun.head(given, wanted, made, schedule.version, begun.seeds_of(made, seeds))
+    how = running.How(workers, batch, timeout_s, trust_code)
     path, label = check_free(out), f"goals {agent}"
     till = Till(schedule, account, budget, ledger, _about(given.environment, label))
     try:
         with alone(path.with_name(f".{path.name}.lock")):
             check_free(path)  # Another process may have written it since.
             part = running.part(path, run_head, account)
-            running.tries(
-                given,
-                run_head,
-                wanted,
-                schedule,
-                part,
-                till,
-                bound,
-                workers=workers,
-                timeout_s=timeout_s,
-                trust_code=trust_code,
-                progress=progress,
-            )
+            running.tries(given, run_head, wanted, schedule, part, till, bound, how, progress)
             found = Results(
                 head=run_head, outcomes=[one.outcome for one in part.done], charge_micro=till.spent
             )

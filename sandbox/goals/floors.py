@@ -34,7 +34,7 @@ def run(
     again: bool = False,
     progress: Progress = lambda agent, done, total, micro: None,
     **others: Any,
-) -> list[Filed]:
+) -> tuple[list[Filed], int]:
     """Run an agent as `calls.run` does, and before it the floors and ceiling that are missing.
 
     Their files are beside `out`, where the next agent on the same set finds them.
@@ -51,27 +51,27 @@ def run(
         progress: is told the agent, and what `calls.run` tells.
         others: what else `calls.run` takes.
 
-    Returns: the results of the agent, then those of floors and ceiling.
+    Returns:
+        The results of the agent, of floors and ceiling; and what was spent now [microcredits].
     """
     names = _beside(agent) if beside else ()
     if not again:
         calls.check_free(out)
     every = {name: _found(out, goals, name, seeds) for name in names}
     every[agent] = _same(files.place(out), goals, Wanted(agent, options), seeds) if again else None
-    left = None if budget is None else schedules.micro(budget)
+    most, spent = None if budget is None else schedules.micro(budget), 0
     for name in (one for one, there in [*every.items()] if there is None):
+        own = (out, name, options) if name == agent else (place(out, goals, name), name, {})
         every[name] = made = calls.run(
             goals,
-            out if name == agent else place(out, goals, name),
-            name,
-            options if name == agent else {},
+            *own,
             seeds=seeds,
-            budget=None if left is None else schedules.credits(left),
+            budget=None if most is None else schedules.credits(max(0, most - spent)),
             progress=partial(progress, name),
-            **others,
+            **(others if name == agent else others | {"batch": 1}),
         )
-        left = None if left is None else max(0, left - made.results.charge_micro)
-    return [one for name in (agent, *names) if (one := every[name]) is not None]
+        spent += made.results.charge_micro
+    return [one for name in (agent, *names) if (one := every[name]) is not None], spent
 
 
 def quote(

@@ -14,7 +14,7 @@ from sandbox.planning import PLANNERS
 _MODEL, _OPTIONS = "model", "model_options"  # Of a planner: MODULE:FUNCTION, and what it takes.
 
 
-def agent(wanted: Wanted) -> Agent | Insider:
+def agent(wanted: Wanted) -> Agent | Insider | Modelled:
     """Return an agent.
 
     Raises:

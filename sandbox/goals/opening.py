@@ -162,7 +162,7 @@ def score(
     trier = Trier(goals, Wanted("yours"), prices.current(), timeout_s, trust_code, agent)
     try:
         head: Head = begun.head(goals, Wanted("yours"), None, "", list(range(seeds)))
-        outcomes = [trier.do(task).outcome for task in head.tasks]
+        outcomes = [trier.do([task])[0].outcome for task in head.tasks]
     finally:
         trier.close()
     found = Results(head=head, outcomes=outcomes, charge_micro=0)

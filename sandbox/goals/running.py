@@ -1,7 +1,9 @@
 """Run an agent on a set: try by try, paid, on from where it was stopped."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,23 @@ from sandbox.prices import PriceSchedule, plus
 
 Progress = Callable[[int, int, int], None]  # Tries that are done, of how many, microcredits.
 Counted = Callable[[int, int], None]  # What is done, of how many.
+
+
+@dataclass(frozen=True)
+class How:
+    """How tries are done; what comes of them is the same.
+
+    Attributes:
+        workers: number of processes.
+        batch: pairs in a call of a model.
+        timeout_s: how long an agent may take to decide.
+        trust_code: as `Stage` says.
+    """
+
+    workers: int
+    batch: int
+    timeout_s: float
+    trust_code: bool
 
 
 def part(path: Path, head: Head, account: str | None) -> Part[Tried]:
@@ -54,10 +73,7 @@ def tries(
     part: Part[Tried],
     till: Till,
     bound: Mapping[str, int],
-    *,
-    workers: int,
-    timeout_s: float,
-    trust_code: bool,
+    how: How,
     progress: Progress,
 ) -> None:
     """Do the tries that are not done yet, and post each.
@@ -82,8 +98,10 @@ def tries(
                 return
             yield task
 
-    make = partial(Trier, goals, wanted, schedule, timeout_s, trust_code)
-    for tried in crew.results(make, payable(), workers):
+    make = partial(Trier, goals, wanted, schedule, how.timeout_s, how.trust_code)
+    coming = payable()
+    batches = iter(lambda: [*islice(coming, how.batch)], [])
+    for tried in chain.from_iterable(crew.results(make, batches, how.workers)):
         part.add(tried)
         _post(till, run, tried.outcome)
         progress(len(part.done), len(tasks), till.spent)

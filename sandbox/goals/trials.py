@@ -4,9 +4,10 @@ import hashlib
 import signal
 import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from pydantic import Field
 from sandbox.errors import InvalidInputError, SandboxError, shown
 from sandbox.goals import agents, named
 from sandbox.goals.agents import Agent, Insider, Trial, Wanted
+from sandbox.goals.modelled import Asked, Modelled
 from sandbox.goals.pair import Actions, Hits, Model, Pair
 from sandbox.goals.sets import GoalSet
 from sandbox.goals.stage import Reached, Stage
@@ -67,6 +69,9 @@ class Tried:
     seconds: float
 
 
+Trying = Generator[Asked, tuple[Any, float], Tried]  # Is sent costs, and the seconds they took.
+
+
 class Trier:
     """Lets an agent act on pairs, in one process.
 
@@ -90,25 +95,59 @@ class Trier:
     ) -> None:
         self._goals, self._wanted, self._timeout_s = goals, wanted, timeout_s
         self._digest = goals.digest
-        self._agent = agent or named.agent(wanted)
-        seen, size = _observed(self._agent, wanted.name)
-        self._stage = Stage(goals, schedule, seen, size, trust_code=trust_code)
+        first = agent or named.agent(wanted)
+        seen, size = _observed(first, wanted.name)
+        self._agents: list[Agent | Insider | Modelled] = [first]
+        self._stage = partial(Stage, goals, schedule, seen, size, trust_code=trust_code)
+        self._stages = [self._stage()]
         self._sees = "pixels" in seen
 
     def close(self) -> None:
-        """Release the simulator."""
-        self._stage.close()
-        if isinstance(self._agent, Insider):
-            self._agent.close()
+        """Release the simulators."""
+        for stage in self._stages:
+            stage.close()
+        if isinstance(self._agents[0], Insider):
+            self._agents[0].close()
 
-    def do(self, task: tuple[int, int]) -> Tried:
-        """Try a pair with a seed."""
+    def do(self, task: Sequence[tuple[int, int]]) -> list[Tried]:
+        """Try pairs, each with a seed: one, or several at a time of a model that takes several."""
+        first = self._agents[0]
+        while isinstance(first, Modelled) and len(self._agents) < len(task):
+            self._agents.append(first.another())
+            self._stages.append(self._stage())
+        trials = [self._trial(stage, one) for stage, one in zip(self._stages, task, strict=False)]
+        going = {
+            n: self._trying(self._agents[n], self._stages[n], trial)
+            for n, trial in enumerate(trials)
+        }
+        done, told = dict[int, Any](), dict[int, Any]()
+        while going:
+            asked = dict[int, Any]()
+            for n, trying in [*going.items()]:
+                asks, found = _sent(trying, told.get(n))
+                (asked if asks else done)[n] = found
+                if not asks:
+                    del going[n]
+            told = self._answered([trials[n] for n in asked], asked) if asked else {}
+        return [done[n] for n in range(len(task))]
+
+    def _answered(
+        self, trials: Sequence[Trial], asked: Mapping[int, Asked]
+    ) -> dict[int, tuple[Any, float]]:
+        """Return what the model says to each try that asks, and its share of the seconds."""
+        first, begun = self._agents[0], time.perf_counter()
+        assert isinstance(first, Modelled), "nobody else asks"
+        with self._asked(*trials):
+            answers = first.answers([*asked.values()])
+        share = (time.perf_counter() - begun) / len(asked)
+        return {n: (answer, share) for n, answer in zip(asked, answers, strict=True)}
+
+    def _trial(self, stage: Stage, task: tuple[int, int]) -> Trial:
         number, seed = task
-        goals, stage = self._goals, self._stage
-        pair, digest = goals.pairs[number], self._digest
-        pixels = self._pictured(pair) if self._sees and not goals.is_task else None
-        observation, info = stage.begin(pair)
-        trial = Trial(
+        goals, digest = self._goals, self._digest
+        pair = goals.pairs[number]
+        pixels = self._pictured(stage, pair) if self._sees and not goals.is_task else None
+        return Trial(
             pair=number,
             seed=seed,
             rng=agents.stream(digest, number, seed),
@@ -117,26 +156,32 @@ class Trier:
             action_size=stage.env.action_size,
             goal=agents.goal_of(pair, pixels, task=goals.is_task),
         )
-        agents.seed_others(digest, number, seed)
-        return self._acted(trial, pair, observation, info)
 
-    def _acted(self, trial: Trial, pair: Pair, observation: Any, info: dict[str, Any]) -> Tried:
-        stage, agent, spent = self._stage, self._agent, 0.0
+    def _trying(self, agent: Agent | Insider | Modelled, stage: Stage, trial: Trial) -> Trying:
+        """Let an agent act on a pair: yield what its planner asks, and return what came of it."""
+        pair, spent = self._goals.pairs[trial.pair], 0.0
+        observation, info = stage.begin(pair)
         before = stage.env.meter.quantities
         states, done = [info["state"]], [bool(info["success"])]
+        agents.seed_others(self._digest, trial.pair, trial.seed)
         with self._asked(trial):
             if isinstance(agent, Insider):
                 agent.begin(trial, pair, stage)
             else:
                 agent.begin(trial)
         for step in range(self._goals.budget):
-            begun = time.perf_counter()
-            with self._asked(trial):
-                inside = isinstance(agent, Insider)
-                action = agent.act(step) if inside else agent.act(observation, trial.goal)
-            spent += time.perf_counter() - begun
+            deciding, told, asks = _deciding(agent, step, observation, trial.goal), None, True
+            found: Any = None
+            while asks:
+                begun = time.perf_counter()
+                with self._asked(trial):
+                    asks, found = _sent(deciding, told)
+                spent += time.perf_counter() - begun
+                if asks:
+                    told, seconds = yield found
+                    spent += seconds
             with self._named(trial):
-                observation, _, over, cut, info = stage.env.step(action)
+                observation, _, over, cut, info = stage.env.step(found)
             states.append(info["state"])
             done.append(bool(info["success"]))
             if over or cut:
@@ -147,19 +192,19 @@ class Trier:
         taken = np.array(stage.env.episode.actions[pair.start.step :], np.float32)
         return Tried(outcome(stage, pair, trial.seed, taken, np.array(states), done, work), spent)
 
-    def _pictured(self, pair: Pair) -> Any:
+    def _pictured(self, stage: Stage, pair: Pair) -> Any:
         """Return the goal's picture: where its known solution ends."""
-        observation: Any = self._stage.begin(pair)[0]
+        observation: Any = stage.begin(pair)[0]
         for action in pair.known:
-            observation = self._stage.env.step(action)[0]
-        return observation["pixels"] if len(self._stage.env.columns) > 1 else observation
+            observation = stage.env.step(action)[0]
+        return observation["pixels"] if len(stage.env.columns) > 1 else observation
 
     @contextmanager
-    def _asked(self, trial: Trial) -> Generator[None]:
+    def _asked(self, *trials: Trial) -> Generator[None]:
         """Let somebody's code decide, for so long, and name it in every error."""
-        with self._named(trial):
+        with self._named(*trials):
             try:
-                with _limited(self._timeout_s), agents.aside():
+                with _limited(self._timeout_s * len(trials)), agents.aside():
                     yield
             except (SandboxError, KeyboardInterrupt):
                 raise
@@ -167,13 +212,29 @@ class Trier:
                 raise InvalidInputError(f"failed: {agents.said(error)}.") from error
 
     @contextmanager
-    def _named(self, trial: Trial) -> Generator[None]:
+    def _named(self, *trials: Trial) -> Generator[None]:
         try:
             yield
         except InvalidInputError as error:
-            raise InvalidInputError(
-                f"agent {self._wanted.name!r}, pair {trial.pair}, seed {trial.seed}: {error}"
-            ) from error
+            tries = "; ".join(f"pair {trial.pair}, seed {trial.seed}" for trial in trials)
+            raise InvalidInputError(f"agent {self._wanted.name!r}, {tries}: {error}") from error
+
+
+def _deciding(
+    agent: Agent | Insider | Modelled, step: int, observation: Any, goal: Mapping[str, Any]
+) -> Generator[Asked, Any, Any]:
+    """Return an agent's action; what asks a model yields what it asks, and is sent costs."""
+    if isinstance(agent, Modelled):
+        return (yield from agent.deciding(observation, goal))
+    return agent.act(step) if isinstance(agent, Insider) else agent.act(observation, goal)
+
+
+def _sent(asking: Generator[Any, Any, Any], told: Any) -> tuple[bool, Any]:
+    """Send something to a generator; return whether it asks for more, and what, or its result."""
+    try:
+        return True, asking.send(told)
+    except StopIteration as end:
+        return False, end.value
 
 
 def outcome(

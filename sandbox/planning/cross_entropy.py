@@ -1,12 +1,12 @@
 """The cross-entropy method, as published and as improved."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from sandbox.errors import InvalidInputError
-from sandbox.planning.search import Actions, Cost, Model, Planner, Rollout, Tried
+from sandbox.planning.search import Actions, Asking, Planner, Tried
 from sandbox.planning.settings import CHEAP, Presets, Scale, Settings, Share, Within
 
 
@@ -123,8 +123,8 @@ class CrossEntropy(Planner[CEM | ICEM]):
         super().begin()
         self._kept = self._nothing()
 
-    def plan(self, model: Model | Rollout, start: Any, cost: Cost | None = None) -> Actions:
-        """Return the actions to execute now, as `Planner.plan` says."""
+    def planning(self) -> Asking[Actions]:
+        """Plan, as `Planner.planning` says."""
         settings, best, elites = self.settings, self._nothing(), self._nothing()
         mean, sigma = self._mean, np.full(self._mean.shape, settings.sigma)
         for iteration, size in enumerate(settings.sizes(first=True)):
@@ -133,7 +133,7 @@ class CrossEntropy(Planner[CEM | ICEM]):
                 candidates[0] = mean
             if iteration == 0:
                 candidates = np.concatenate([candidates, self._shifted_elites()])
-            tried = self._try(model, start, cost, candidates)
+            tried = yield from self._try(candidates)
             elites = tried.then(elites.best(settings.kept)).best(settings.elites)
             best = elites.then(best).best(1)
             chosen, old = elites.actions.astype(np.float64), settings.momentum

@@ -2,11 +2,11 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from sandbox.planning.search import Actions, Cost, Model, Planner, Rollout
+from sandbox.planning.search import Actions, Asking, Planner
 from sandbox.planning.settings import CHEAP, Presets, Scale, Settings
 
 
@@ -36,13 +36,13 @@ class MPPI(Settings):
 class PathIntegral(Planner[MPPI]):
     """MPPI: noise of one size around a mean, which is one of the candidates."""
 
-    def plan(self, model: Model | Rollout, start: Any, cost: Cost | None = None) -> Actions:
-        """Return the actions to execute now, as `Planner.plan` says."""
+    def planning(self) -> Asking[Actions]:
+        """Plan, as `Planner.planning` says."""
         settings, mean = self.settings, self._mean
         for size in settings.sizes(first=False):
             candidates = self._drawn(size, mean, settings.sigma)
             candidates[0] = mean
-            tried = self._try(model, start, cost, candidates)
+            tried = yield from self._try(candidates)
             dearer = (tried.costs - tried.costs.min()).tolist()
             weights = np.array([math.exp(-one / settings.temperature) for one in dearer])
             mean = (weights[:, None, None] * candidates).sum(axis=0) / math.fsum(weights)

@@ -1,7 +1,7 @@
 """What planners share: candidates are drawn, a model says what they cost, the cheapest are kept."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -17,13 +17,16 @@ Rollout = Callable[[Any, Actions], Any]
 Cost = Callable[[Any], Any]
 _F = TypeVar("_F", bound=np.floating[Any])
 _S = TypeVar("_S", bound=Settings)
+_T = TypeVar("_T")
+
+
+Asking = Generator[Actions, Any, _T]  # Yields candidates, and is sent what they cost.
 
 
 class Model(Protocol):
     """What says where actions lead from a start, or what they cost.
 
-    It may have `batched: bool`: whether the candidates of several pairs in one call would give the
-    same bytes. A planner never does that: a call has one pair's candidates, in a fixed order.
+    A call has one pair's candidates, in a fixed order.
     """
 
     def rollout(self, start: Any, actions: Actions, /) -> Any:
@@ -93,7 +96,6 @@ class Planner(ABC, Generic[_S]):
         """Begin an episode: forget what was planned. The stream goes on where it is."""
         self._mean = np.zeros((self.settings.actions, self.action_size))
 
-    @abstractmethod
     def plan(self, model: Model | Rollout, start: Any, cost: Cost | None = None) -> Actions:
         """Return the actions to execute now; plan again after all of them.
 
@@ -110,6 +112,28 @@ class Planner(ABC, Generic[_S]):
             PlanningError: the model gave costs of another shape, or none that is finite. The
                 planner keeps its last plan.
         """
+        rollout = getattr(model, "rollout", model)
+        if not callable(rollout):
+            raise InvalidInputError(
+                f"model {shown(model)}: give an object with rollout(start, actions), or such a "
+                "function."
+            )
+        planning, found = self.planning(), None
+        while True:
+            try:
+                candidates = planning.send(found)
+            except StopIteration as end:
+                return end.value
+            found = rollout(start, candidates)
+            found = found if cost is None else cost(found)
+
+    @abstractmethod
+    def planning(self) -> Asking[Actions]:
+        """Plan as `plan` does, for a caller who asks the model.
+
+        Yields candidates, float32 (N, steps, size), which may be changed; is sent their costs (N,);
+        returns the actions to execute now.
+        """
 
     def _drawn(
         self, count: int, mean: Array, sigma: Array | float, exponent: float = 0.0
@@ -118,18 +142,10 @@ class Planner(ABC, Generic[_S]):
         noise = coloured(self.rng, (count, *mean.shape), exponent)
         return np.clip(mean + sigma * noise, -1, 1).astype(np.float32)
 
-    def _try(
-        self, model: Model | Rollout, start: Any, cost: Cost | None, candidates: Actions
-    ) -> Tried:
-        """Roll candidates out, all in one call."""
-        rollout = getattr(model, "rollout", model)
-        if not callable(rollout):
-            raise InvalidInputError(
-                f"model {shown(model)}: give an object with rollout(start, actions), or such a "
-                "function."
-            )
-        found = rollout(start, self._stepwise(candidates))
-        return Tried(candidates, _costs(found if cost is None else cost(found), len(candidates)))
+    def _try(self, candidates: Actions) -> Asking[Tried]:
+        """Let candidates be rolled out, all in one call."""
+        found = yield self._stepwise(candidates)
+        return Tried(candidates, _costs(found, len(candidates)))
 
     def _stepwise(self, actions: Array | Actions) -> Actions:
         """Return a copy with one action a step, along the last axis but one."""
