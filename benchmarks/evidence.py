@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import sandbox
@@ -106,20 +107,21 @@ def _cost(book: Ledger, mode: str, episode: Episode) -> tuple[float, float, floa
     charges = episode.record["charges"]
     each = {unit: n // rows for unit, n in charges.items()}
     reset, step = meter.price(each), meter.price(each)
+    usage = partial(_usage, run, quantities=each, prices_of=prices.current().version)
     metered = hashed = booked = 0.0
     for n in range(count):
         fresh = Episode(episode.rows, {**episode.record, "episode": n})
         booked += _time(lambda n=n: meter.open(reset, step, rows - 1, charge_id(run, n), rows - 1))
         metered += _time(lambda: [meter.charge(step) for _ in range(rows)])
         hashed += _time(lambda fresh=fresh: (fresh.digest, Record.parse(fresh.record).leaf))
-        booked += _time(lambda n=n: (meter.settle(""), lease.post(_usage(run, n, each))))
+        booked += _time(lambda n=n: (meter.settle(""), lease.post(usage(n))))
     booked += _time(lambda: lease.flush(close=True))
     whole = count * rows / 1e6
     return metered / whole, hashed / whole, booked / whole
 
 
-def _usage(run: str, n: int, quantities: dict[str, int]) -> Usage:
-    return Usage(charge_id(run, n), quantities, "1", "e" * 64, run, n)
+def _usage(run: str, n: int, quantities: dict[str, int], prices_of: str = "1") -> Usage:
+    return Usage(charge_id(run, n), quantities, prices_of, "e" * 64, run, n)
 
 
 def _time(work: Callable[[], object]) -> float:

@@ -47,7 +47,7 @@ def run(
         seeds: number of seeds.
         budget: the most that may be spent [credits], for all of them together.
         beside: whether floors and ceiling are run too.
-        again: whether results of this very run, which are there, are taken as they are.
+        again: whether results of this very run are taken, if they are there.
         progress: is told the agent, and what `calls.run` tells.
         others: what else `calls.run` takes.
 
@@ -61,14 +61,16 @@ def run(
     every[agent] = _same(files.place(out), goals, Wanted(agent, options), seeds) if again else None
     most, spent = None if budget is None else schedules.micro(budget), 0
     for name in (one for one, there in [*every.items()] if there is None):
-        own = (out, name, options) if name == agent else (place(out, goals, name), name, {})
+        floor = name != agent
         every[name] = made = calls.run(
             goals,
-            *own,
+            place(out, goals, name) if floor else out,
+            name,
+            {} if floor else options,
             seeds=seeds,
             budget=None if most is None else schedules.credits(max(0, most - spent)),
             progress=partial(progress, name),
-            **(others if name == agent else others | {"batch": 1}),
+            **dict[str, Any](others, **({"batch": 1} if floor else {})),
         )
         spent += made.results.charge_micro
     return [one for name in (agent, *names) if (one := every[name]) is not None], spent
