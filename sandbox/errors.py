@@ -68,6 +68,10 @@ class SimulationError(SandboxError):
     """A simulation gave numbers that are not finite; the step that did is not charged."""
 
 
+class TrainingError(SandboxError):
+    """A model's loss is not finite; what was done before it is kept."""
+
+
 class PlanningError(SandboxError):
     """A planner's model gave costs of another shape, or none that is finite; there is no plan."""
 

@@ -240,7 +240,7 @@ class Meter:
     @property
     def quantities(self) -> dict[str, int]:
         """The work of this episode so far, per meter unit."""
-        found: dict[str, int] = dict.fromkeys(self.schedule.rates, 0)
+        found: dict[str, int] = self.schedule.no_work()
         for cost, times in self._tally.items():
             found = plus(found, cost.quantities, times)
         return found

@@ -23,13 +23,13 @@ from sandbox.goals.modelled import Modelled
 from sandbox.goals.results import Filed, Results
 from sandbox.goals.sets import GoalSet, Signed
 from sandbox.goals.stage import Stage
-from sandbox.goals.till import Till
 from sandbox.ledger import Ledger
 from sandbox.ledger.locks import alone
 from sandbox.prices import PriceSchedule
 from sandbox.run import recipe as recipes
 from sandbox.run.folder import Folder
 from sandbox.run.recipe import Recipe
+from sandbox.till import Till
 
 _LONGEST = 230  # Bytes of a file's name: those beside it are longer.
 Credits = str | int | float

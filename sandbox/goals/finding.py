@@ -14,8 +14,8 @@ from sandbox.goals.pair import Pair
 from sandbox.goals.part import Part
 from sandbox.goals.running import Progress
 from sandbox.goals.sets import Filtered
-from sandbox.goals.till import Till, named
 from sandbox.run.folder import Folder
+from sandbox.till import Till, named
 from sandbox.world import engine
 
 

@@ -136,7 +136,7 @@ class Tries:
     def _rows(self, rows: int, schedule: PriceSchedule) -> dict[str, int]:
         """Return the work of logging some rows, per meter unit."""
         work = schedule.metered(observed(self._env, schedule, rows))
-        return {unit: work.get(unit, 0) for unit in schedule.rates}
+        return {unit: work.get(unit, 0) for unit in schedule.no_work()}
 
 
 def most(goals: GoalSet, results: int, schedule: PriceSchedule, *, trust_code: bool = False) -> int:

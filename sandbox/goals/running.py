@@ -20,9 +20,9 @@ from sandbox.goals.part import Part
 from sandbox.goals.results import Head
 from sandbox.goals.sets import GoalSet
 from sandbox.goals.stage import Stage
-from sandbox.goals.till import Till, named
 from sandbox.goals.trials import Outcome, Tried, Trier, outcome
 from sandbox.prices import PriceSchedule, plus
+from sandbox.till import Till, named
 
 Progress = Callable[[int, int, int], None]  # Tries that are done, of how many, microcredits.
 Counted = Callable[[int, int], None]  # What is done, of how many.

@@ -20,6 +20,10 @@ class Rates(BaseModel):
     reset: Rate
     simulation_us: Rate | None = None
     drawing_us: Rate | None = None
+    train_step: Rate | None = None
+    imagined_step: Rate | None = None
+    imagined_pixel: Rate | None = None
+    model_mflop: Rate | None = None
 
 
 class LoadEntry(BaseModel):

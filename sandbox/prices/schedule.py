@@ -18,7 +18,16 @@ from sandbox.prices.load import Load
 if TYPE_CHECKING:
     from sandbox.prices.file import Document
 
-UNITS = ("physics_step", "pixel", "raw_byte", "reset", "simulation_us", "drawing_us")
+OF_MODELS = ("train_step", "imagined_step", "imagined_pixel", "model_mflop")
+UNITS = (
+    "physics_step",
+    "pixel",
+    "raw_byte",
+    "reset",
+    "simulation_us",
+    "drawing_us",
+    *OF_MODELS,
+)
 MICRO = 1_000_000  # Microcredits in a credit; this never changes.
 MAX_CREDITS = 10**12  # Of an amount; as microcredits it fits in 64 bits, and so do nine of them.
 MOST_MICRO = MAX_CREDITS * MICRO
@@ -48,6 +57,10 @@ class PriceSchedule:
 
     def __deepcopy__(self, _: object) -> Self:
         return self  # It never changes.
+
+    def no_work(self) -> dict[str, int]:
+        """Return 0 of each unit that simulation is metered by."""
+        return {unit: 0 for unit in self.rates if unit not in OF_MODELS}
 
     def metered(self, quantities: Mapping[str, int]) -> dict[str, int]:
         """Return the part of some work that this schedule meters, per meter unit."""

@@ -94,7 +94,7 @@ def usage(
     priced = carried or prices.load(record.price_version)
     return Usage(
         id=charge_id(run, record.episode, parent),
-        quantities={unit: work.get(unit, 0) for unit in priced.rates},
+        quantities={unit: work.get(unit, 0) for unit in priced.no_work()},
         price_version=record.price_version,
         evidence=record.leaf.hex(),
         run=run,

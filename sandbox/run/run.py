@@ -66,7 +66,7 @@ class Run:
             schedule = prices.current() if version is None else prices.load(version)
         self.schedule = schedule
         self.identity = Identity.of(source.origin, self.schedule)
-        self.bill = Bill(dict.fromkeys(schedule.rates, 0), price_version=schedule.version)
+        self.bill = Bill(schedule.no_work(), price_version=schedule.version)
         self._grow_to = grow_to
         self.allowance: int | None = None  # Of the budget, what may be spent here [microcredits].
         self.most_shards: int | None = None  # To be made here; None sets no limit.
@@ -220,7 +220,7 @@ class Run:
     def _recount(self, posted: int) -> None:
         """Count what is kept already; `posted` of it was charged just now."""
         usages = self.folder.kept().usages
-        self.bill = Bill(dict.fromkeys(self.schedule.rates, 0), price_version=self.schedule.version)
+        self.bill = Bill(self.schedule.no_work(), price_version=self.schedule.version)
         for usage in usages:
             self.bill.add(usage)
         self.bill.already = len(usages) - posted

@@ -54,7 +54,7 @@ class Generation:
             exact = exact and len(works) == 1
             amount = schedule.cost(sure) if exact else limit
             return Quote(sure, amount, exact, longest, schedule.version)
-        quantities: dict[str, int] = dict.fromkeys(schedule.rates, 0)
+        quantities: dict[str, int] = schedule.no_work()
         for part, work in enumerate(works):
             quantities = plus(quantities, work, self._count(part) - self._count(part, done))
         return Quote(quantities, schedule.cost(quantities), exact, longest, schedule.version)

@@ -61,7 +61,7 @@ class Rendering:
         """Return exactly what the pictures of the episodes after the first `done` cost."""
         lengths = [n for s in self._folder.shards() for n in s.reader.lengths.tolist()]
         quantities = self._work(sum(lengths[done:]), schedule)
-        whole = {unit: quantities.get(unit, 0) for unit in schedule.rates}
+        whole = {unit: quantities.get(unit, 0) for unit in schedule.no_work()}
         longest = self._work(max(lengths), schedule)
         return Quote(whole, schedule.cost(quantities), True, longest, schedule.version)
 

@@ -1,4 +1,4 @@
-"""Pays for tries one by one: credit is held before a try, and its work is posted after it."""
+"""Pays for work piece by piece: credit is held before a piece, and its work is posted after it."""
 
 import hashlib
 from collections.abc import Mapping
@@ -21,6 +21,7 @@ class Till:
         about: what statements say of the charges.
         option: the option that raises the budget.
         kept: what becomes of what was done, when it cannot go on.
+        piece: what messages call a piece of the work.
 
     Attributes:
         spent: what was posted, or would have been [microcredits].
@@ -35,8 +36,9 @@ class Till:
         about: Mapping[str, str | None],
         option: str = "--budget",
         kept: str = "what is done is kept",
+        piece: str = "a try",
     ) -> None:
-        self._option, self._kept = option, kept
+        self._option, self._kept, self._piece = option, kept, piece
         self._schedule, self._account, self._about = schedule, account, about
         self._ledger = None if account is None else ledger or Ledger()
         self._budget = None if budget is None else prices.micro(budget)
@@ -57,7 +59,7 @@ class Till:
             left = self._budget - self.spent - sum(self._held.values())
             if left < amount:
                 raise BudgetExhaustedError(
-                    f"a try costs at most {credits(amount)} credits but the budget has "
+                    f"{self._piece} costs at most {credits(amount)} credits but the budget has "
                     f"{credits(max(0, left))} left. Raise {self._option}; {self._kept}."
                 )
         if self._prepaid:
@@ -67,7 +69,7 @@ class Till:
             version = self._schedule.version
             if self._ledger.reserve(self._account, name, charges, price_version=version) < 0:
                 raise BudgetExhaustedError(
-                    f"a try costs at most {credits(amount)} credits, which the account "
+                    f"{self._piece} costs at most {credits(amount)} credits, which the account "
                     f"{self._account!r} does not have; {self._kept}. Grant more with "
                     f"`sandbox ledger grant {self._account} CREDITS`, and run the command again."
                 )

@@ -1,0 +1,7 @@
+"""World models of torch: what a model is, ours by name, and their checkpoints."""
+
+from sandbox.models.checkpoint import Checkpoint
+from sandbox.models.named import SIZES, make
+from sandbox.models.protocol import State, WorldModel, check
+
+__all__ = ["SIZES", "Checkpoint", "State", "WorldModel", "check", "make"]

@@ -1,0 +1,218 @@
+"""Checkpoints: weights and what they are, in a safetensors file, which holds no code."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import safetensors.torch as tensors
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from torch import Tensor
+
+from sandbox import durable, files, jsonfile, validation
+from sandbox.errors import FormatError, InvalidInputError
+from sandbox.models.named import make, options_of
+from sandbox.models.protocol import WorldModel
+
+FORMAT: Literal[1] = 1
+MOST_BYTES = 16 << 30
+_NAME, _WEIGHTS, _LENGTH = "sandbox", "model.", 8
+_MOST_HEADER = 16 << 20
+Count = Annotated[int, Field(ge=0, lt=1 << 62)]
+Side = Annotated[int, Field(ge=1, le=1 << 16)]
+
+
+class Data(BaseModel):
+    """Which episodes a model was trained on.
+
+    Attributes:
+        runs: ids of their runs.
+        environment: their world.
+        episodes, rows: how many there are.
+        digest: SHA-256 over the digests of the episodes, in order.
+        charge_micro: what they cost, as their records say.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    runs: list[str]
+    environment: str
+    episodes: Count
+    rows: Count
+    digest: str
+    charge_micro: Count
+
+
+class Facts(BaseModel):
+    """What a checkpoint says of its weights.
+
+    Attributes:
+        model: name of the model, one of ours or MODULE:CLASS.
+        options: all its options.
+        shapes: of the columns of the data, pictures with channels first.
+        training: the settings of the training, as plain JSON.
+        data, held_out: what it was trained on, and what picked the weights.
+        updates: after how many updates the weights were picked.
+        error: the error on the held-out episodes then.
+        charge_micro: what the training cost.
+        prices: version of the price schedule.
+        code: SHA-256 of the code of models and training.
+        versions: of the libraries, by name.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    format: Literal[1] = FORMAT
+    model: str
+    options: dict[str, Any]
+    shapes: dict[str, list[Side]]
+    training: dict[str, Any]
+    data: Data
+    held_out: Data | None
+    updates: Count
+    error: float | None
+    charge_micro: Count
+    prices: str
+    code: str
+    versions: dict[str, str]
+
+    @property
+    def row_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes as tuples."""
+        return {name: tuple(shape) for name, shape in self.shapes.items()}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights, and what they are.
+
+    Attributes:
+        facts: what they are.
+        weights: the model's, by name.
+        others: what training needs to go on: its optimiser and its last weights.
+    """
+
+    facts: Facts
+    weights: Mapping[str, Tensor]
+    others: Mapping[str, Tensor]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of model, options, shapes and weights: two with the same imagine the same."""
+        named = [self.facts.model, self.facts.options, self.facts.shapes]
+        found = hashlib.sha256(json.dumps(named, sort_keys=True).encode())
+        found.update(tensors.save(whole(self.weights)))
+        return found.hexdigest()
+
+    def model(self) -> WorldModel:
+        """Return the model with these weights, ready to imagine.
+
+        Raises:
+            InvalidInputError: it cannot be made here.
+            FormatError: the weights are not those of such a model.
+        """
+        facts = self.facts
+        options = options_of(facts.model, None, facts.options)
+        found = make(facts.model, options, facts.row_shapes)
+        load(found, self.weights, "the checkpoint")
+        found.eval()
+        return found
+
+    def write(self, path: Path) -> None:
+        """Write a file, whole or not at all; the same checkpoint gives the same bytes.
+
+        Raises:
+            SandboxError: it cannot be written.
+        """
+        every = {f"{_WEIGHTS}{name}": one for name, one in self.weights.items()} | {**self.others}
+        said = {_NAME: json.dumps(self.facts.model_dump(), sort_keys=True, allow_nan=False)}
+        durable.replace(path, tensors.save(whole(every), said))
+
+    @classmethod
+    def read(cls, path: str | Path) -> "Checkpoint":
+        """Read a file that anybody may have written.
+
+        Raises:
+            FormatError: it is no checkpoint of ours, damaged, or of another version.
+        """
+        place = files.place(path)
+        raw = files.read(place, MOST_BYTES)
+        facts = _facts(raw, place)
+        try:
+            every = tensors.load(raw)
+        except (SafetensorError, ValueError, KeyError) as error:
+            raise FormatError(f"{place}: is damaged: {str(error)[:200]}") from None
+        weights = {
+            name.removeprefix(_WEIGHTS): one
+            for name, one in every.items()
+            if name.startswith(_WEIGHTS)
+        }
+        others = {name: one for name, one in every.items() if not name.startswith(_WEIGHTS)}
+        return cls(facts, weights, others)
+
+
+def load(model: Any, weights: Mapping[str, Tensor], where: str) -> None:
+    """Put weights into a model; FormatError if they are not finite, or of another model."""
+    own = model.state_dict()
+    unlike = [name for name in own if name not in weights or weights[name].shape != own[name].shape]
+    unlike += [name for name in weights if name not in own]
+    if unlike:
+        raise FormatError(f"{where}: its weights are of another model; they differ in {unlike[0]}.")
+    for name, one in weights.items():
+        if one.dtype != own[name].dtype:
+            raise FormatError(f"{where}: {name} is {one.dtype}, not {own[name].dtype}.")
+        if one.is_floating_point() and not torch.isfinite(one).all():
+            raise FormatError(f"{where}: {name} has weights that are not finite.")
+    model.load_state_dict(dict(weights))
+
+
+def told(raw: bytes, path: Path) -> str:
+    """Return what the header of a safetensors file of ours says, as JSON.
+
+    Raises:
+        FormatError: it is no such file.
+    """
+    size = int.from_bytes(raw[:_LENGTH], "little")
+    if len(raw) < _LENGTH or not 2 <= size <= min(_MOST_HEADER, len(raw) - _LENGTH):
+        raise FormatError(f"{path}: is no checkpoint: it does not begin as a safetensors file.")
+    header: Any = jsonfile.parse(raw[_LENGTH : _LENGTH + size], path, records=10_000)
+    text = _of(_of(header, "__metadata__"), _NAME)
+    if not isinstance(text, str):
+        raise FormatError(
+            f"{path}: is no checkpoint of `sandbox train`: it does not say which model it is."
+        )
+    return text
+
+
+def _facts(raw: bytes, path: Path) -> Facts:
+    data: Any = jsonfile.parse(told(raw, path), path)
+    version = _of(data, "format")
+    if version != FORMAT:
+        raise FormatError(
+            f"{path}: has the checkpoint format {version!r:.40}, and this version reads {FORMAT}. "
+            "Install a version that has it."
+        )
+    try:
+        return Facts.model_validate(data)
+    except ValidationError as error:
+        raise FormatError(f"{path}: {validation.first_fault(error)}") from None
+
+
+def _of(data: Any, key: str) -> Any:
+    """Return what JSON has under a key; None if it has nothing there, or is no object."""
+    return cast(dict[str, Any], data).get(key) if isinstance(data, dict) else None
+
+
+def whole(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights as safetensors takes them: contiguous, on the CPU, sorted by name."""
+    return {name: weights[name].detach().cpu().contiguous() for name in sorted(weights)}
+
+
+def check_out(path: Path) -> None:
+    """Refuse a name that no checkpoint should have (InvalidInputError)."""
+    if path.suffix != ".safetensors":
+        raise InvalidInputError(f"{path}: give a name that ends in .safetensors.")

@@ -1,0 +1,154 @@
+"""What a world model is: it encodes what was seen, steps with actions, and decodes."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, cast, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from sandbox.errors import InvalidInputError, shown
+
+State = dict[str, Tensor]  # Whatever a model remembers; every tensor is batch first.
+Shapes = Mapping[str, tuple[int, ...]]  # Of a row of each column, pictures with channels first.
+METHODS = ("encode", "step", "decode", "loss")
+
+
+@runtime_checkable
+class WorldModel(Protocol):
+    """A torch module that imagines what comes of actions.
+
+    Rows are those of `Batches`: `action[t]` is taken at row t, `reward[t]` is received on arriving
+    there. Tensors are batch first.
+
+    Attributes:
+        needs: the columns that `encode` takes.
+        gives: the columns that `decode` returns.
+        context: how many rows `encode` takes; it also takes fewer, and at least one.
+    """
+
+    needs: tuple[str, ...]
+    gives: tuple[str, ...]
+    context: int
+
+    def encode(self, context: Mapping[str, Tensor], actions: Tensor) -> State:
+        """Return the state at the last of some rows.
+
+        Args:
+            context: columns by name, (B, K, ...); `pixels` are uint8 (B, K, 3, H, W).
+            actions: float32 (B, K - 1, A), those taken between the rows.
+        """
+        ...
+
+    def step(self, state: State, action: Tensor) -> State:
+        """Return the state one row later, after an action, float32 (B, A)."""
+        ...
+
+    def decode(self, state: State) -> dict[str, Tensor]:
+        """Return what a state looks like.
+
+        `pixels` are float32 (B, 3, H, W) from 0 to 1, `terminated` a probability (B,), `reward`
+        (B,), and all others float32 (B, ...) in the units of the column.
+        """
+        ...
+
+    def loss(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
+        """Return the parts of the loss of a batch of windows, each one number; they are added.
+
+        Args:
+            batch: columns by name, (B, T, ...), with `action` float32 (B, T, A).
+            progress: how far training is, from 0 to 1.
+        """
+        ...
+
+    # And what every torch.nn.Module has:
+    def train(self, mode: bool = True) -> Any: ...  # noqa: D102
+    def eval(self) -> Any: ...  # noqa: D102
+    def parameters(self) -> Iterator[torch.nn.Parameter]: ...  # noqa: D102
+    def state_dict(self) -> dict[str, Any]: ...  # noqa: D102
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any: ...  # noqa: D102
+    def named_modules(self) -> Iterator[tuple[str, torch.nn.Module]]: ...  # noqa: D102
+    def zero_grad(self, set_to_none: bool = True) -> None: ...  # noqa: D102
+
+
+def check(model: Any, name: str, shapes: Shapes) -> WorldModel:
+    """Return a model that keeps the protocol; it is tried once, on a batch of zeros.
+
+    Args:
+        model: the model.
+        name: what errors call it.
+        shapes: of the columns that there are, `action` among them.
+
+    Raises:
+        InvalidInputError: it does not; the message says where.
+    """
+    if not isinstance(model, torch.nn.Module):
+        raise InvalidInputError(f"{name}: is {type(model).__name__}, and no torch.nn.Module.")
+    lacks = [one for one in METHODS if not callable(getattr(model, one, None))]
+    lacks += [one for one in ("needs", "gives", "context") if not hasattr(model, one)]
+    if lacks:
+        raise InvalidInputError(f"{name}: has no {', '.join(lacks)}, which a world model has.")
+    found: Any = model
+    _check_facts(found, name, shapes)
+    try:
+        _try(found, name, shapes)
+    except InvalidInputError:
+        raise
+    except Exception as error:  # Anything may happen in a module of somebody's.
+        said = " ".join(str(error).split())[:300]
+        raise InvalidInputError(
+            f"{name}: fails on a batch of zeros: {type(error).__name__}: {said}"
+        ) from error
+    return found
+
+
+def _check_facts(model: Any, name: str, shapes: Shapes) -> None:
+    for fact in ("needs", "gives"):
+        named: Any = getattr(model, fact)
+        listed = cast(list[Any], [*named] if isinstance(named, tuple | list) else [None])  # type: ignore
+        if not all(isinstance(one, str) for one in listed):
+            raise InvalidInputError(f"{name}: {fact} is {shown(named)}; give names of columns.")
+        missing = [one for one in listed if one not in shapes]
+        if missing:
+            raise InvalidInputError(
+                f"{name}: {fact} {', '.join(missing)}, which the data lacks. It has "
+                f"{', '.join(shapes)}."
+            )
+    if type(model.context) is not int or not 1 <= model.context <= 10_000:
+        raise InvalidInputError(
+            f"{name}: context is {shown(model.context)}; give a whole number from 1 on."
+        )
+
+
+def zeros(shapes: Shapes, columns: tuple[str, ...], batch: int, rows: int) -> dict[str, Tensor]:
+    """Return rows of zeros of some columns, as `encode` takes them."""
+    kinds = {"pixels": torch.uint8}
+    return {
+        one: torch.zeros(batch, rows, *shapes[one], dtype=kinds.get(one, torch.float32))
+        for one in columns
+    }
+
+
+def _try(model: WorldModel, name: str, shapes: Shapes) -> None:
+    batch, size = 2, shapes["action"]
+    context = zeros(shapes, tuple(model.needs), batch, model.context)
+    with torch.no_grad():
+        state = model.encode(context, torch.zeros(batch, model.context - 1, *size))
+        state = model.step(_state(state, name, "encode", batch), torch.zeros(batch, *size))
+        found = model.decode(_state(state, name, "step", batch))
+    for column in model.gives:
+        want = (batch, *shapes[column])
+        if column not in found or tuple(found[column].shape) != want:
+            got = tuple(found[column].shape) if column in found else "nothing"
+            raise InvalidInputError(f"{name}: decode() gives {got} for {column!r}, not {want}.")
+
+
+def _state(state: Any, name: str, method: str, batch: int) -> State:
+    good = isinstance(state, dict) and all(
+        isinstance(one, Tensor) and one.dim() >= 1 and len(one) == batch
+        for one in state.values()  # type: ignore
+    )
+    if not good:
+        raise InvalidInputError(
+            f"{name}: {method}() returns {shown(state, 60)}; give a dict of tensors, batch first."
+        )
+    return state  # type: ignore

@@ -1,0 +1,136 @@
+"""A training that is prepared: its data, its model, and what its work is."""
+
+import hashlib
+import importlib.util
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from pydantic import ValidationError
+
+from sandbox import digest, files, validation
+from sandbox.errors import InvalidInputError
+from sandbox.models import named
+from sandbox.models.checkpoint import Data
+from sandbox.models.protocol import Shapes, WorldModel
+from sandbox.prices import plus
+from sandbox.training import material, work
+from sandbox.training.judge import Judge
+from sandbox.training.material import Windows
+from sandbox.training.settings import Settings
+from sandbox.training.trainer import seed
+
+
+@dataclass(frozen=True)
+class Job:
+    """Data, model and settings of a training.
+
+    Attributes:
+        name, options, shapes: of the model.
+        model: the model, with the weights with which it begins.
+        windows, judge: what it is trained on, and what judges it.
+        data, held_out: which episodes these are.
+        settings: of the training; their updates are not settled yet.
+        update, check: the work of an update, and of computing the error on held-out episodes.
+    """
+
+    name: str
+    options: Mapping[str, Any]
+    shapes: Shapes
+    model: WorldModel
+    windows: Windows
+    judge: Judge
+    data: Data
+    held_out: Data
+    settings: Settings
+    update: Mapping[str, int]
+    check: Mapping[str, int]
+
+    @property
+    def asked(self) -> list[Any]:
+        """What decides the weights, as plain JSON, but for the number of updates."""
+        return [
+            self.name,
+            dict(self.options),
+            {name: list(shape) for name, shape in self.shapes.items()},
+            self.settings.plain() | {"updates": 0},
+            self.data.model_dump(),
+            self.held_out.model_dump(),
+            code(self.name),
+        ]
+
+    def settled(self, updates: int) -> Self:
+        """Return the job with this number of updates."""
+        return replace(self, settings=self.settings.model_copy(update={"updates": updates}))
+
+    def work(self, done: int, until: int) -> dict[str, int]:
+        """Return the work from one number of updates to another, per meter unit."""
+        checks = sum(done < one <= until for one in self.settings.checked_at())
+        return plus(plus({}, self.update, until - done), self.check, checks)
+
+
+def prepared(
+    runs: str | Path | Sequence[str | Path],
+    held_out: str | Path | None,
+    name: str,
+    size: str,
+    options: Mapping[str, Any],
+    settings: Mapping[str, Any],
+) -> Job:
+    """Prepare a training; its arguments are those of `train`."""
+    told = parsed(settings)
+    chosen = named.options_of(name, size, options)
+    given = material.opened(runs, held_out, told.seed)
+    seed(told.seed)
+    model = named.make(name, chosen, given.shapes)
+    material.normalise(model, given.train)
+    windows = Windows(given.train, model, told.batch, told.horizon, told.seed)
+    judge = Judge(given.held_out, model, told.horizon, told.windows)
+    return Job(
+        name,
+        chosen,
+        given.shapes,
+        model,
+        windows,
+        judge,
+        material.data(given.train),
+        material.data(given.held_out),
+        told,
+        work.of_update(model, next(windows.after(0))),
+        {"model_mflop": work.mflop(judge.error)},
+    )
+
+
+def parsed(settings: Mapping[str, Any]) -> Settings:
+    """Return settings that people give by name; InvalidInputError if one is wrong."""
+    if "updates" in settings:
+        raise InvalidInputError("settings: updates are an argument of their own.")
+    try:
+        return Settings.model_validate({"updates": 1, **settings})
+    except ValidationError as error:
+        raise InvalidInputError(f"settings: {validation.first_fault(error)}") from None
+
+
+@contextmanager
+def threads(settings: Mapping[str, Any]) -> Generator[None]:
+    """Let PyTorch have so many threads as the settings say, and afterwards as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(parsed(settings).threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def code(name: str) -> str:
+    """Return the SHA-256 of the code that decides the weights: ours, and the file of your model."""
+    here = Path(__file__).parent.parent
+    paths = sorted([*here.glob("models/*.py"), *here.glob("training/*.py")])
+    module = name.partition(":")[0] if ":" in name else ""
+    found = importlib.util.find_spec(module) if module else None
+    if found is not None and found.origin:
+        paths.append(Path(found.origin))
+    return digest.sha256([hashlib.sha256(files.read(path)).hexdigest() for path in paths])

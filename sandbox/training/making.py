@@ -1,0 +1,115 @@
+"""Makes a checkpoint: piece by piece, each paid, kept, and on from where it was stopped."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import safetensors
+import torch
+
+import sandbox
+from sandbox.models.checkpoint import Checkpoint, Facts
+from sandbox.prices import PriceSchedule
+from sandbox.till import Till, named
+from sandbox.training import jobs
+from sandbox.training.jobs import Job
+from sandbox.training.part import Part
+from sandbox.training.tracking import Tracker
+from sandbox.training.trainer import Trainer, digest
+
+Progress = Callable[[int, int, Mapping[str, float]], None]
+PIECE_S = 20.0  # A kill loses at most a piece of the work.
+_ROWS = 200  # Of the trackers, besides those of checks.
+
+
+class Making:
+    """Trains a job to its end.
+
+    Args:
+        job: the job.
+        part: what there is of it.
+        till: who pays.
+        tracked: where the numbers go.
+        progress: is told how many updates are done, of how many, and the last numbers.
+    """
+
+    def __init__(
+        self, job: Job, part: Part, till: Till, tracked: Sequence[Tracker], progress: Progress
+    ) -> None:
+        self._job, self._part, self._till = job.settled(part.begun.updates), part, till
+        self._tracked, self._progress = tracked, progress
+        self._trainer = Trainer(job.model, self._job.settings)
+        if part.begun.done:
+            self._trainer.load(part.state, part.begun.done)
+
+    def made(self, schedule: PriceSchedule) -> Checkpoint:
+        """Do the updates that are not done yet, and return the checkpoint."""
+        begun, total = self._part.begun, self._part.begun.updates
+        before = 0
+        for done, evidence in begun.pieces:  # Those that a killed process has not posted.
+            self._till.post(named(begun.id, before), self._job.work(before, done), evidence)
+            before = done
+        batches = self._job.windows.after(begun.done)
+        size, numbers = 1, dict[str, float]()
+        while begun.done < total:
+            first = begun.done
+            until = min(total, first + size)
+            self._till.hold(named(begun.id, first), self._job.work(first, until))
+            started = time.perf_counter()
+            try:
+                while self._trainer.done < until:
+                    numbers = self._updated(self._trainer.update(next(batches)))
+                    self._progress(self._trainer.done, total, numbers)
+            finally:  # What was done before Ctrl-C or a loss that is not finite is kept, and paid.
+                self._keep(first)
+            each = (time.perf_counter() - started) / size
+            size = min(2 * size, max(1, int(PIECE_S / each)))
+        return self._checkpoint(schedule)
+
+    def _updated(self, numbers: dict[str, float]) -> dict[str, float]:
+        """Note the numbers of an update, and judge the weights where that is due."""
+        begun, done = self._part.begun, self._trainer.done
+        due = done in self._job.settings.checked_at()
+        if due:
+            numbers = {**numbers, "held_out": self._job.judge.error()}
+            if begun.error is None or numbers["held_out"] < begun.error:
+                begun.best, begun.error = done, numbers["held_out"]
+                self._part.best = self._trainer.weights()
+        if due or done % max(1, begun.updates // _ROWS) == 0:
+            begun.rows.append({"update": done, **numbers})
+        return numbers
+
+    def _keep(self, first: int) -> None:
+        """Keep what the next update depends on, and post the work since `first`."""
+        part, done = self._part, self._trainer.done
+        if done == first:
+            return
+        part.state, part.begun.done = self._trainer.state(), done
+        evidence = digest(part.state)
+        part.begun.pieces.append((done, evidence))
+        part.save()
+        self._till.post(named(part.begun.id, first), self._job.work(first, done), evidence)
+        for one in self._tracked:
+            one.write(part.begun.rows)
+
+    def _checkpoint(self, schedule: PriceSchedule) -> Checkpoint:
+        job, begun = self._job, self._part.begun
+        cost = schedule.cost(schedule.metered(job.work(0, begun.updates)))
+        facts = Facts(
+            model=job.name,
+            options=dict(job.options),
+            shapes={name: list(shape) for name, shape in job.shapes.items()},
+            training=job.settings.plain(),
+            data=job.data,
+            held_out=job.held_out,
+            updates=begun.best,
+            error=begun.error,
+            charge_micro=cost,
+            prices=schedule.version,
+            code=jobs.code(job.name),
+            versions={
+                "sandbox": sandbox.__version__,
+                "torch": str(torch.__version__),
+                "safetensors": safetensors.__version__,
+            },
+        )
+        return Checkpoint(facts, self._part.best, self._part.state)

@@ -1,0 +1,140 @@
+"""The episodes that a model is trained on, and those that pick its weights."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sandbox.dataset.batches import Batches
+from sandbox.dataset.conventions import MASK
+from sandbox.dataset.dataset import Dataset
+from sandbox.dataset.decoded import final_shape
+from sandbox.dataset.overlap import overlap
+from sandbox.errors import InvalidInputError
+from sandbox.models.checkpoint import Data
+from sandbox.models.heads import NUMBERS, Normal
+from sandbox.models.protocol import Shapes, WorldModel
+
+COLUMNS = ("pixels", "state", *NUMBERS, "action")  # What models may ask for.
+
+
+@dataclass(frozen=True)
+class Material:
+    """Episodes to train on, and episodes that no update sees.
+
+    Attributes:
+        train, held_out: the episodes.
+    """
+
+    train: Dataset
+    held_out: Dataset
+
+    @property
+    def shapes(self) -> Shapes:
+        """Shapes of a row of each column that models may ask for, pictures with channels first."""
+        names = [one for one in self.train.schema.names if one in COLUMNS]
+        return {name: final_shape(self.train.schema[name]) for name in names}
+
+
+def opened(
+    runs: str | Path | Sequence[str | Path], held_out: str | Path | None, seed: int
+) -> Material:
+    """Open runs to train on.
+
+    Args:
+        runs: as `Dataset` takes them.
+        held_out: a run apart from them; None keeps a tenth of the episodes apart.
+        seed: of that choice.
+
+    Raises:
+        FormatError: a run cannot be read.
+        InvalidInputError: a seed or a frame is on both sides, or there is one episode alone.
+    """
+    every = Dataset(runs)
+    if held_out is None:
+        return Material(*every.train_val(0.9, seed))
+    apart = Dataset(held_out)
+    shared = overlap(apart, every).warnings()
+    if shared:
+        raise InvalidInputError(f"{apart.name}: is not apart from {every.name}: {' '.join(shared)}")
+    if apart.schema != every.schema:
+        raise InvalidInputError(
+            f"{apart.name}: has other columns than {every.name}; hold out a run of the same recipe."
+        )
+    return Material(every, apart)
+
+
+def data(episodes: Dataset) -> Data:
+    """Return which episodes these are."""
+    columns = episodes.facts.columns
+    worlds = [*episodes.facts.texts("environment")]
+    return Data(
+        runs=sorted(episodes.facts.texts("run")),
+        environment=worlds[0] if len(worlds) == 1 else "",
+        episodes=len(episodes),
+        rows=int(episodes.lengths.sum()),
+        digest=hashlib.sha256(np.ascontiguousarray(columns["digest"]).tobytes()).hexdigest(),
+        charge_micro=sum(
+            int(episodes.rows(n, ["charge"])["charge"].sum()) for n in range(len(episodes))
+        )
+        if "charge" in episodes.schema.names
+        else 0,
+    )
+
+
+def normalise(model: WorldModel, episodes: Dataset) -> None:
+    """Tell a model's `Normal`s mean and deviation of their columns."""
+    named = {
+        name.rpartition(".")[2]: one
+        for name, one in model.named_modules()
+        if isinstance(one, Normal)
+    }
+    if not named:
+        return
+    for column, found in episodes.statistics([*named]).items():
+        mean, std = (torch.tensor(one, dtype=torch.float32) for one in (found.mean, found.std))
+        named[column].set(mean.reshape(named[column].mean.shape), std.reshape(mean.shape))
+
+
+class Windows:
+    """Windows for updates, in an order that the seed alone decides.
+
+    Args:
+        episodes: the episodes.
+        model: what they are for.
+        batch: windows in an update.
+        horizon: rows of a window after those that the model encodes.
+        seed: of the order.
+
+    Raises:
+        InvalidInputError: no episode is long enough for a window.
+    """
+
+    def __init__(
+        self, episodes: Dataset, model: WorldModel, batch: int, horizon: int, seed: int
+    ) -> None:
+        columns = tuple(dict.fromkeys((*model.needs, *model.gives, "action")))
+        length, self._batch = model.context + horizon, batch
+        self._batches = Batches(episodes, batch, length, columns, seed=seed, drop_last=True)
+
+    def after(self, updates: int) -> Iterator[dict[str, Tensor]]:
+        """Yield the batches that come after so many updates, for ever."""
+        epoch, done = divmod(updates, len(self._batches))
+        place = {"epoch": epoch, "consumed": done * self._batch}
+        self._batches.load_state_dict(self._batches.state_dict() | place)
+        while True:
+            for found in self._batches:
+                yield ready(found)
+
+
+def ready(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a batch as models take it: nothing is NaN, and numbers are float32."""
+    found = {name: one for name, one in batch.items() if name != MASK}
+    return {
+        name: one if one.dtype == torch.uint8 else torch.nan_to_num(one.float())
+        for name, one in found.items()
+    }

@@ -1,0 +1,138 @@
+"""Train a model from runs; a plain function, which the command line only calls."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from sandbox import digest, files, outputs
+from sandbox import prices as schedules
+from sandbox.arguments import checked
+from sandbox.errors import InvalidInputError
+from sandbox.ledger import Ledger
+from sandbox.ledger.locks import alone
+from sandbox.models import checkpoint
+from sandbox.models.checkpoint import Checkpoint
+from sandbox.till import Till
+from sandbox.training import jobs, tracking, work
+from sandbox.training.amount import Amount
+from sandbox.training.making import Making, Progress
+from sandbox.training.part import Part
+
+PathLike = str | Path
+Credits = str | int | float
+Minutes = Annotated[float, Field(gt=0, le=100_000, description="a number above 0")]
+Count = Annotated[int, Field(ge=1, le=10_000_000, description="a whole number above 0")]
+
+
+@checked
+def train(
+    runs: PathLike | Sequence[PathLike],
+    out: PathLike,
+    model: str = "conv",
+    size: str = "tiny",
+    *,
+    updates: Count | None = None,
+    minutes: Minutes | None = None,
+    credits: Credits | None = None,
+    held_out: PathLike | None = None,
+    options: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    account: str | None = "local",
+    budget: Credits | None = None,
+    prices: PathLike | None = None,
+    ledger: Ledger | None = None,
+    track: Sequence[str] | None = None,
+    progress: Progress = lambda done, total, numbers: None,
+) -> Checkpoint:
+    """Train a world model, and write its checkpoint; called again, it goes on where it stopped.
+
+    The same data, model and settings give the same weights on one class of machine, with the same
+    number of threads. Episodes that no update sees pick the weights.
+
+    Args:
+        runs: the runs to train on, as `Dataset` takes them.
+        out: the checkpoint, NAME.safetensors; it must not exist.
+        model: conv, or MODULE:CLASS of a torch module that keeps `models.WorldModel`.
+        size: nano, tiny, small or base, of a model of ours.
+        updates: number of updates.
+        minutes: as many updates as this machine makes in these minutes.
+        credits: as many updates as these credits pay.
+        held_out: a run that shares no seed and no frame with `runs`; None keeps a tenth of their
+            episodes apart.
+        options: of the model.
+        settings: of the training, as `Settings` has them.
+        account: who pays; None pays for nothing.
+        budget: the most that it may cost [credits].
+        prices: version or .yaml file of a price schedule; None is the current one.
+        ledger: where it is charged; None is this machine's ledger.
+        track: csv, jsonl or tensorboard, several; None is CSV, and TensorBoard if it is installed.
+        progress: is told how many updates are done, of how many, and the last numbers.
+
+    Raises:
+        FormatError: a run cannot be read, or another training is under way there.
+        InvalidInputError: the data lacks a column, or does not fit the model. Nothing was done.
+        BudgetExhaustedError: the next piece of work cannot be paid. What is done is kept.
+        TrainingError: the loss is not finite.
+    """
+    path, schedule = _free(out), schedules.chosen(prices)
+    work.check_priced(schedule, "train_step", "model_mflop")
+    wanted = Amount(updates, minutes, None if credits is None else schedules.micro(credits))
+    wanted.check()
+    with jobs.threads(settings or {}):
+        job = jobs.prepared(runs, held_out, model, size, options or {}, settings or {})
+        asked = digest.sha256([job.asked, wanted.plain, schedule.digest])
+        about = {"environment": job.data.environment, "scenario": None, "label": "train"}
+        till = Till(schedule, account, budget, ledger, about, piece="a piece of training")
+        try:
+            with alone(path.with_name(f".{path.name}.lock")):
+                _free(path)  # Another process may have written it since.
+                part = Part.of(path, asked, account, lambda: wanted.count(job, schedule, size))
+                tracked = tracking.trackers(path, track, part.begun.done)
+                made = Making(job, part, till, tracked, progress).made(schedule)
+                made.write(path)
+                part.remove()
+        finally:
+            till.close()
+    return made
+
+
+@checked
+def quote(
+    runs: PathLike | Sequence[PathLike],
+    model: str = "conv",
+    size: str = "tiny",
+    *,
+    updates: Count | None = None,
+    minutes: Minutes | None = None,
+    credits: Credits | None = None,
+    held_out: PathLike | None = None,
+    options: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    prices: PathLike | None = None,
+) -> tuple[int, int]:
+    """Return what `train` costs [microcredits], and how many updates it makes.
+
+    Its arguments are those of `train`.
+    """
+    schedule = schedules.chosen(prices)
+    work.check_priced(schedule, "train_step", "model_mflop")
+    wanted = Amount(updates, minutes, None if credits is None else schedules.micro(credits))
+    wanted.check()
+    with jobs.threads(settings or {}):
+        job = jobs.prepared(runs, held_out, model, size, options or {}, settings or {})
+        count = wanted.count(job, schedule, size)
+        return schedule.cost(schedule.metered(job.settled(count).work(0, count))), count
+
+
+def _free(out: PathLike) -> Path:
+    """Return the place of a new checkpoint (InvalidInputError if there is something)."""
+    path = files.place(out)
+    checkpoint.check_out(path)
+    outputs.check(path)
+    if path.exists():
+        raise InvalidInputError(
+            f"{path}: there is something already; nothing was done. Give another --out."
+        )
+    return path
