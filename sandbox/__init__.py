@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from sandbox.publishing import publish
     from sandbox.repairing import repair
     from sandbox.sweeping import sweep
+    from sandbox.training.train import train
 
 __version__ = "0.1.0"
 __all__ = [
@@ -72,6 +73,7 @@ __all__ = [
     "subset",
     "surprises",
     "sweep",
+    "train",
     "verify",
     "view",
 ]
@@ -99,6 +101,7 @@ ELSEWHERE = {
     "publish": "sandbox.publishing",
     "repair": "sandbox.repairing",
     "sweep": "sandbox.sweeping",
+    "train": "sandbox.training.train",
 }
 
 importing.after("gymnasium", "sandbox.catalogue", "register")

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from sandbox.cli import cache, goals, hand, keep, ledger, look, make, prices, trust
-from sandbox.cli.options import CHECK, HAND, KEEP, LOOK, MAKE, PAY, Json, path
+from sandbox.cli import cache, goals, hand, keep, ledger, look, make, model, prices, trust
+from sandbox.cli.options import CHECK, HAND, KEEP, LOOK, MAKE, MODEL, PAY, Json, path
 
 
 def _version(wanted: bool) -> None:
@@ -73,6 +73,8 @@ def reference(
         show.paths("Reference", paths)
 
 
+for command in (model.train,):
+    app.command(rich_help_panel=MODEL)(command)
 for command in (hand.export, hand.view, keep.card, hand.publish):
     app.command(rich_help_panel=HAND)(command)
 for command in (trust.verify, trust.audit, trust.prove, trust.recover, keep.repair):

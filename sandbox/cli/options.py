@@ -24,6 +24,7 @@ def path(text: str) -> Path:
 
 MAKE, LOOK, KEEP = "Make data", "Look at it", "Keep it"  # Groups of --help.
 HAND, CHECK, PAY = "Hand it over", "Check it", "Pay for it"
+MODEL = "Learn from it"
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 RunPath = Annotated[

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sandbox import prices
+from sandbox.cli import units
 from sandbox.errors import line
 
 if TYPE_CHECKING:
@@ -53,18 +54,6 @@ _MOST_FINDINGS = 50  # In a table.
 _NO_TERMINAL = 10_000
 _UNKNOWN_TERMINAL = 80  # Columns, where a terminal says 0.
 OUT = _Out(highlight=False, emoji=False)
-_UNITS = {
-    "physics_step": "physics steps",
-    "pixel": "pixels",
-    "raw_byte": "raw bytes",
-    "reset": "resets",
-    "simulation_us": "simulating, nominal us",
-    "drawing_us": "drawing, nominal us",
-    "train_step": "updates of a model",
-    "imagined_step": "imagined steps",
-    "imagined_pixel": "imagined pixels",
-    "model_mflop": "computed by a model, MFLOP",
-}
 
 
 def note(text: str) -> None:
@@ -129,7 +118,7 @@ def items(title: str, quantities: Mapping[str, int], total: str, version: str) -
     for unit, quantity in quantities.items():
         cost = schedule.cost({unit: quantity})
         drawn.add_row(
-            _UNITS[unit], f"{quantity:,}", f"{schedule.rates[unit]:,}", prices.credits(cost)
+            units.NAMES[unit], f"{quantity:,}", f"{schedule.rates[unit]:,}", prices.credits(cost)
         )
     OUT.print(drawn)
 

@@ -56,6 +56,7 @@ class Facts(BaseModel):
         shapes: of the columns of the data, pictures with channels first.
         training: the settings of the training, as plain JSON.
         data, held_out: what it was trained on, and what picked the weights.
+        shared_frames: held-out frames that are, byte for byte, frames to train on too.
         updates: after how many updates the weights were picked.
         error: the error on the held-out episodes then.
         charge_micro: what the training cost.
@@ -72,7 +73,8 @@ class Facts(BaseModel):
     shapes: dict[str, list[Side]]
     training: dict[str, Any]
     data: Data
-    held_out: Data | None
+    held_out: Data
+    shared_frames: Count
     updates: Count
     error: float | None
     charge_micro: Count

@@ -110,7 +110,7 @@ class Conv(nn.Module):
 
     def decode(self, state: State) -> dict[str, Tensor]:
         """Return the picture and what the heads read."""
-        found = {"pixels": self._drawn(state)}
+        found = {"pixels": self._drawn(state).clamp(0, 1)}
         return found | self.heads.decode(self.features(state))
 
     def features(self, state: State) -> Tensor:

@@ -33,6 +33,7 @@ class Job:
         model: the model, with the weights with which it begins.
         windows, judge: what it is trained on, and what judges it.
         data, held_out: which episodes these are.
+        shared: how many held-out frames are frames to train on too.
         settings: of the training; their updates are not settled yet.
         update, check: the work of an update, and of computing the error on held-out episodes.
     """
@@ -45,6 +46,7 @@ class Job:
     judge: Judge
     data: Data
     held_out: Data
+    shared: int
     settings: Settings
     update: Mapping[str, int]
     check: Mapping[str, int]
@@ -98,6 +100,7 @@ def prepared(
         judge,
         material.data(given.train),
         material.data(given.held_out),
+        given.shared,
         told,
         work.of_update(model, next(windows.after(0))),
         {"model_mflop": work.mflop(judge.error)},

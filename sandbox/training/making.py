@@ -101,6 +101,7 @@ class Making:
             training=job.settings.plain(),
             data=job.data,
             held_out=job.held_out,
+            shared_frames=job.shared,
             updates=begun.best,
             error=begun.error,
             charge_micro=cost,

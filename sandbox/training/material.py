@@ -19,6 +19,7 @@ from sandbox.models.checkpoint import Data
 from sandbox.models.heads import NUMBERS, Normal
 from sandbox.models.protocol import Shapes, WorldModel
 
+_SHARED = 0.01  # Of the held-out frames: more are no accident.
 COLUMNS = ("pixels", "state", *NUMBERS, "action")  # What models may ask for.
 
 
@@ -28,10 +29,12 @@ class Material:
 
     Attributes:
         train, held_out: the episodes.
+        shared: how many held-out frames are frames to train on too.
     """
 
     train: Dataset
     held_out: Dataset
+    shared: int
 
     @property
     def shapes(self) -> Shapes:
@@ -52,20 +55,27 @@ def opened(
 
     Raises:
         FormatError: a run cannot be read.
-        InvalidInputError: a seed or a frame is on both sides, or there is one episode alone.
+        InvalidInputError: a seed is on both sides, or more than one frame in a hundred; or there
+            is one episode alone.
     """
     every = Dataset(runs)
     if held_out is None:
-        return Material(*every.train_val(0.9, seed))
-    apart = Dataset(held_out)
-    shared = overlap(apart, every).warnings()
-    if shared:
-        raise InvalidInputError(f"{apart.name}: is not apart from {every.name}: {' '.join(shared)}")
-    if apart.schema != every.schema:
+        return Material(*_apart(*every.train_val(0.9, seed, twins="skip")))
+    other = Dataset(held_out)
+    if other.schema != every.schema:
         raise InvalidInputError(
-            f"{apart.name}: has other columns than {every.name}; hold out a run of the same recipe."
+            f"{other.name}: has other columns than {every.name}; hold out a run of the same recipe."
         )
-    return Material(every, apart)
+    return Material(*_apart(every, other))
+
+
+def _apart(train: Dataset, held_out: Dataset) -> tuple[Dataset, Dataset, int]:
+    """Return both, and how many frames they share: few may, such as empty pictures."""
+    found = overlap(held_out, train)
+    if found.episodes or found.frames > _SHARED * found.of:
+        said = " ".join(found.warnings())
+        raise InvalidInputError(f"{held_out.name}: is not apart from {train.name}: {said}")
+    return train, held_out, found.frames
 
 
 def data(episodes: Dataset) -> Data:

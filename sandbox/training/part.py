@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
-from sandbox import durable, files, jsonfile
+from sandbox import durable, files
 from sandbox.errors import FormatError
 from sandbox.models import checkpoint
 
@@ -44,7 +44,7 @@ class Begun(BaseModel):
     updates: Count
     done: Count = 0
     pieces: list[tuple[Count, str]] = []
-    rows: list[dict[str, float]] = []
+    rows: list[dict[str, int | float]] = []
     best: Count = 0
     error: float | None = None
 
@@ -100,7 +100,7 @@ class Part:
         raw = files.read(path, checkpoint.MOST_BYTES)
         try:
             text = checkpoint.told(raw, path)
-            begun = Begun.model_validate(jsonfile.parse(text, path, records=10_000))
+            begun = Begun.model_validate_json(text)
             every = tensors.load(raw)
         except (FormatError, ValidationError, SafetensorError, ValueError) as error:
             raise FormatError(
@@ -114,7 +114,7 @@ class Part:
     def save(self) -> None:
         """Write the file, whole or not at all; return when the disk has it."""
         every = self.state | {f"{_BEST}{name}": one for name, one in self.best.items()}
-        told = {_NAME: json.dumps(self.begun.model_dump(), sort_keys=True)}
+        told = {_NAME: json.dumps(self.begun.model_dump())}
         durable.replace(self.path, tensors.save(checkpoint.whole(every), told))
 
     def remove(self) -> None:

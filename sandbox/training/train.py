@@ -1,6 +1,6 @@
 """Train a model from runs; a plain function, which the command line only calls."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,14 +14,17 @@ from sandbox.ledger import Ledger
 from sandbox.ledger.locks import alone
 from sandbox.models import checkpoint
 from sandbox.models.checkpoint import Checkpoint
+from sandbox.prices import PriceSchedule
 from sandbox.till import Till
 from sandbox.training import jobs, tracking, work
 from sandbox.training.amount import Amount
+from sandbox.training.jobs import Job
 from sandbox.training.making import Making, Progress
 from sandbox.training.part import Part
 
 PathLike = str | Path
 Credits = str | int | float
+Quoted = Callable[[int, int], None]
 Minutes = Annotated[float, Field(gt=0, le=100_000, description="a number above 0")]
 Count = Annotated[int, Field(ge=1, le=10_000_000, description="a whole number above 0")]
 
@@ -44,6 +47,7 @@ def train(
     prices: PathLike | None = None,
     ledger: Ledger | None = None,
     track: Sequence[str] | None = None,
+    quoted: Quoted = lambda micro, updates: None,
     progress: Progress = lambda done, total, numbers: None,
 ) -> Checkpoint:
     """Train a world model, and write its checkpoint; called again, it goes on where it stopped.
@@ -68,6 +72,7 @@ def train(
         prices: version or .yaml file of a price schedule; None is the current one.
         ledger: where it is charged; None is this machine's ledger.
         track: csv, jsonl or tensorboard, several; None is CSV, and TensorBoard if it is installed.
+        quoted: is told what all of it costs [microcredits], and how many updates it has.
         progress: is told how many updates are done, of how many, and the last numbers.
 
     Raises:
@@ -89,6 +94,7 @@ def train(
             with alone(path.with_name(f".{path.name}.lock")):
                 _free(path)  # Another process may have written it since.
                 part = Part.of(path, asked, account, lambda: wanted.count(job, schedule, size))
+                quoted(*_cost(job, part.begun.updates, schedule))
                 tracked = tracking.trackers(path, track, part.begun.done)
                 made = Making(job, part, till, tracked, progress).made(schedule)
                 made.write(path)
@@ -122,8 +128,12 @@ def quote(
     wanted.check()
     with jobs.threads(settings or {}):
         job = jobs.prepared(runs, held_out, model, size, options or {}, settings or {})
-        count = wanted.count(job, schedule, size)
-        return schedule.cost(schedule.metered(job.settled(count).work(0, count))), count
+        return _cost(job, wanted.count(job, schedule, size), schedule)
+
+
+def _cost(job: Job, updates: int, schedule: PriceSchedule) -> tuple[int, int]:
+    """Return what so many updates cost [microcredits], and their number."""
+    return schedule.cost(schedule.metered(job.settled(updates).work(0, updates))), updates
 
 
 def _free(out: PathLike) -> Path:
