@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sandbox import durable, files, jsonfile, validation
 from sandbox.errors import FormatError, InvalidInputError
+from sandbox.models import grid
 from sandbox.models.named import make, options_of
 from sandbox.models.protocol import WorldModel
 
@@ -122,7 +123,14 @@ class Checkpoint:
         found = make(facts.model, options, facts.row_shapes)
         load(found, self.weights, "the checkpoint")
         found.eval()
+        if self.exact:
+            grid.check(cast(torch.nn.Module, found), "the checkpoint")
         return found
+
+    @property
+    def exact(self) -> bool:
+        """Whether the model imagines the same bytes on any machine."""
+        return self.facts.options.get("exact") is True
 
     def write(self, path: Path) -> None:
         """Write a file, whole or not at all; the same checkpoint gives the same bytes.

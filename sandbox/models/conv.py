@@ -1,18 +1,24 @@
 """A convolutional latent model: a grid of latents, moved by actions, drawn over the last frame."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sandbox.models import grid
+from sandbox.models.grid import rounded
 from sandbox.models.heads import NUMBERS, Heads
 from sandbox.models.options import Few, Sized, Weight, Width
 from sandbox.models.protocol import Shapes, State
 
 CELL = 4  # Pixels of a side that share a latent.
-MOVES = 10 / 255  # A pixel moves if a channel changes by more than this.
+MOVES = 10  # A pixel moves if a channel changes by more than this, of 255.
 POOLED = 8  # Cells of a side from which the heads read.
+ON_GRID = 2 / 3  # The part of training after which an exact model computes on the grid.
+_ACTION = 8.0  # An exact model sees actions in steps of 1/128, as large as what else it sees.
 
 
 class Options(Sized):
@@ -25,6 +31,7 @@ class Options(Sized):
         read: channels from which the heads read numbers.
         moving: weight of moving pixels in the loss at the beginning; it falls to 0.
         heads: weight of the heads in the loss.
+        exact: whether the model imagines the same bytes on any machine.
     """
 
     width: Width = 48
@@ -33,34 +40,54 @@ class Options(Sized):
     read: Few = 8
     moving: Weight = 20.0
     heads: Weight = 0.01
+    exact: bool = False
 
 
 class Block(nn.Module):
-    """A residual block: x + conv(SiLU(conv(GroupNorm(x)))), of which a part of the input is given.
+    """A residual block: x + conv(f(conv(g(x)))), of which the first convolution may see more.
 
-    The second convolution begins at 0.3 of its usual weights, so that a block begins near identity.
+    f is SiLU and g GroupNorm; of an exact model f is ReLU and g clips. The second convolution
+    begins at 0.3 of its usual weights, so that a block begins near identity.
 
     Args:
         width: channels.
         more: channels that are put beside them, such as those of an action.
+        exact: whether it can compute on the grid.
     """
 
-    def __init__(self, width: int, more: int = 0) -> None:
+    def __init__(self, width: int, more: int = 0, *, exact: bool) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(1, width)
-        self.first = nn.Conv2d(width + more, width, 3, padding=1)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
+        self.norm = grid.Clip(-grid.SEEN, grid.SEEN) if exact else nn.GroupNorm(1, width)
+        self.first = _conv(width + more, width, exact=exact)
+        self.bends = grid.Clip(0.0, grid.HIDDEN) if exact else nn.SiLU()
+        self.second = _conv(width, width, exact=exact, seen=grid.HIDDEN)
+        self.keeps = grid.Clip(-grid.KEPT, grid.KEPT) if exact else nn.Identity()
         with torch.no_grad():
             self.second.weight.mul_(0.3)
-            if self.second.bias is not None:
-                self.second.bias.zero_()
+            self.second.bias.zero_()  # type: ignore[union-attr]
 
     def forward(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
         """Return the block's result, (B, width, H, W)."""
         normal = self.norm(x)
         if beside is not None:
-            normal = torch.cat([normal, beside], dim=1)
-        return x + self.second(functional.silu(self.first(normal)))
+            normal = torch.cat([normal, beside.to(normal.dtype)], dim=1)
+        return self.keeps(x + self.second(self.bends(self.first(normal))))
+
+
+def _seeing(inputs: int, outputs: int, *, exact: bool) -> grid.Conv2d | nn.Conv2d:
+    """Return the convolution that sees pixels from -0.5 to 0.5, in steps of 1/256."""
+    if exact:
+        return grid.Conv2d(inputs, outputs, 3, 0.5, 2.0**-8)
+    return nn.Conv2d(inputs, outputs, 3, padding=1)
+
+
+def _conv(
+    inputs: int, outputs: int, side: int = 3, *, exact: bool, seen: float = grid.SEEN
+) -> grid.Conv2d | nn.Conv2d:
+    """Return a convolution that keeps height and width."""
+    if exact:
+        return grid.Conv2d(inputs, outputs, side, seen)
+    return nn.Conv2d(inputs, outputs, side, padding=side // 2)
 
 
 class Conv(nn.Module):
@@ -70,58 +97,95 @@ class Conv(nn.Module):
     the action. A frame is the last one seen, over which a mask blends what is drawn: what does not
     move need not be learned.
 
+    An exact model has ReLU and clips where others have SiLU and GroupNorm, and a clipped line in
+    place of the sigmoid. In the last third of training it computes on the grid, and ever after.
+
     Args:
-        shapes: of the columns; `pixels` (3, H, W) with sides that are multiples of 4, and `action`.
+        shapes: of the columns; `pixels` (3, H, W) with sides that are multiples of 32, and
+            `action`.
         options: how large it is.
+
+    Attributes:
+        exact: whether it imagines the same bytes anywhere.
     """
 
     def __init__(self, shapes: Shapes, options: Options) -> None:
         super().__init__()
-        self.options, self.context = options, options.context
+        grid.check_sides(tuple(shapes["pixels"]), CELL * POOLED)
+        self.options, self.context, self.exact = options, options.context, options.exact
         self.needs = ("pixels",)
         self.gives = ("pixels", *(one for one in NUMBERS if one in shapes))
-        width, cells = options.width, CELL * CELL
+        width, cells, exact = options.width, CELL * CELL, options.exact
         (size,) = shapes["action"]
-        self.see = nn.Conv2d(3 * options.context * cells, width, 3, padding=1)
-        self.saw = Block(width)
-        self.moves = nn.ModuleList([Block(width, size)])
-        self.moves.extend(Block(width) for _ in range(options.blocks - 1))
-        self.draws = Block(width)
-        self.draw = nn.Conv2d(width, 4 * cells, 3, padding=1)
-        self.reads = nn.Conv2d(width, options.read, 1)
-        self.heads = Heads(options.read * POOLED * POOLED, shapes, 2 * width)
+        self.see = _seeing(3 * options.context * cells, width, exact=exact)
+        self.seen = grid.Clip(-grid.KEPT, grid.KEPT) if exact else nn.Identity()
+        self.acts = grid.Clip(-1.0, 1.0, 2.0**-7) if exact else nn.Identity()
+        self.saw = Block(width, exact=exact)
+        self.moves = nn.ModuleList([Block(width, size, exact=exact)])
+        self.moves.extend(Block(width, exact=exact) for _ in range(options.blocks - 1))
+        self.draws = Block(width, exact=exact)
+        self.bends = grid.Clip(0.0, grid.HIDDEN) if exact else nn.SiLU()
+        self.draw = _conv(width, 4 * cells, exact=exact, seen=grid.HIDDEN)
+        self.sees_less = grid.Clip(-grid.SEEN, grid.SEEN) if exact else nn.Identity()
+        self.reads = _conv(width, options.read, 1, exact=exact)
+        self.read = grid.Clip(-grid.SEEN, grid.SEEN) if exact else nn.Identity()
+        high, wide = (side // (CELL * POOLED) for side in shapes["pixels"][1:])
+        self.pool = (high, wide)
+        seen = high * wide * grid.SEEN if exact else None
+        self.heads = Heads(options.read * POOLED * POOLED, shapes, 2 * width, seen)
 
     def encode(self, context: Mapping[str, Tensor], actions: Tensor) -> State:
         """Return the state at the last row; fewer rows than `context` are preceded by the first."""
         frames = context["pixels"][:, -self.context :]
         missing = self.context - frames.shape[1]
         frames = torch.cat([frames[:, :1].expand(-1, missing, -1, -1, -1), frames], dim=1)
-        pictures = _numbers(frames)
-        folded = functional.pixel_unshuffle(pictures.flatten(1, 2) - 0.5, CELL)
-        return {"latent": self.saw(self.see(folded)), "last": pictures[:, -1]}
+        frames = frames.float()
+        folded = functional.pixel_unshuffle((frames.flatten(1, 2) - 128) / 256, CELL)
+        return {"latent": self.saw(self.seen(self.see(folded))), "last": frames[:, -1]}
 
     def step(self, state: State, action: Tensor) -> State:
         """Return the state one row later."""
         latent = state["latent"]
-        planes = action[:, :, None, None].expand(-1, -1, *latent.shape[2:])
+        acts = self.acts(action) * (_ACTION if self.exact else 1.0)
+        planes = acts[:, :, None, None].expand(-1, -1, *latent.shape[2:])
         for n, block in enumerate(self.moves):
             latent = block(latent, planes) if n == 0 else block(latent)
         return {"latent": latent, "last": state["last"]}
 
     def decode(self, state: State) -> dict[str, Tensor]:
         """Return the picture and what the heads read."""
-        found = {"pixels": self._drawn(state).clamp(0, 1)}
+        found = {"pixels": self._drawn(state).clamp(0, 255) / 255}
         return found | self.heads.decode(self.features(state))
 
     def features(self, state: State) -> Tensor:
         """Return what numbers are read from, (B, read * 64)."""
-        return functional.adaptive_avg_pool2d(self.reads(state["latent"]), POOLED).flatten(1)
+        read = self.read(self.reads(self.sees_less(state["latent"])))
+        area = 1 if self.exact else None  # A sum is exact where a mean may not be.
+        return functional.avg_pool2d(read, self.pool, divisor_override=area).flatten(1)
+
+    def train(self, mode: bool = True) -> Self:
+        """Train, or imagine: an exact model imagines on the grid."""
+        super().train(mode)
+        if self.exact and not mode:
+            grid.turn(self, True)
+        return self
 
     def _drawn(self, state: State) -> Tensor:
-        drawn = self.draw(functional.silu(self.draws(state["latent"])))
-        drawn = functional.pixel_shuffle(drawn, CELL)
-        mask = torch.sigmoid(drawn[:, 3:].float())
-        return state["last"] + mask * (drawn[:, :3].float() - state["last"])
+        """Return pictures, (B, 3, H, W), of which 0 is black and 255 white."""
+        drawn = self.draw(self.bends(self.draws(state["latent"])))
+        drawn = functional.pixel_shuffle(drawn, CELL).float()
+        color, mask, on = drawn[:, :3], drawn[:, 3:], self.on_grid
+        if self.exact:
+            mask = rounded((0.25 * mask + 0.5).clamp(0, 1), 2.0**-6, on)
+            color = rounded((256 * color).clamp(0, 255), 1.0, on)
+        else:
+            mask, color = torch.sigmoid(mask), 255 * color
+        return rounded(state["last"] + mask * (color - state["last"]), 1.0, on)
+
+    @property
+    def on_grid(self) -> bool:
+        """Whether the model computes on the grid now."""
+        return any(part.on for part in grid.parts(self))
 
     def loss(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
         """Return the losses of an open-loop rollout over the rest of each window.
@@ -129,8 +193,15 @@ class Conv(nn.Module):
         Squared error of the pictures of the last row seen, of the next, and of three rows drawn by
         chance; moving pixels weigh more at first. The heads read the same rows.
         """
-        rows = batch["pixels"].shape[1]
-        begin = self.context - 1
+        if not self.exact:
+            return self._losses(batch, progress)
+        on = progress >= ON_GRID
+        grid.turn(self, on)
+        with torch.autocast("cpu", enabled=False) if on else nullcontext():
+            return self._losses(batch, progress)
+
+    def _losses(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
+        rows, begin = batch["pixels"].shape[1], self.context - 1
         state = self.encode({"pixels": batch["pixels"][:, : self.context]}, batch["action"])
         states = [state]
         for row in range(begin, rows - 1):
@@ -143,17 +214,12 @@ class Conv(nn.Module):
             for name in self.gives
             if name in batch
         }
-        picture, last = _numbers(target["pixels"]), joined["last"]
-        moves = ((picture - last).abs() > MOVES).any(dim=1, keepdim=True)
+        picture = target["pixels"].float()
+        moves = ((picture - joined["last"]).abs() > MOVES).any(dim=1, keepdim=True)
         weight = 1 + self.options.moving * (1 - progress) * moves
-        error = (self._drawn(joined) - picture).square() * weight
+        error = ((self._drawn(joined) - picture) / 255).square() * weight
         found = {"pixels": error.mean()}
         if self.heads.columns:
             heads = self.heads.loss(self.features(joined).float(), target)
             found["heads"] = self.options.heads * heads
         return found
-
-
-def _numbers(pixels: Tensor) -> Tensor:
-    """Return pictures as numbers from 0 to 1."""
-    return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sandbox.models import grid
 from sandbox.models.protocol import Shapes
 
 TERMINATED = "terminated"
@@ -48,9 +49,12 @@ class Heads(nn.Module):
         features: how many there are.
         shapes: of the columns that there are.
         width: of the hidden layer.
+        exact: of an exact model, the largest feature of either sign; else None.
     """
 
-    def __init__(self, features: int, shapes: Shapes, width: int) -> None:
+    def __init__(
+        self, features: int, shapes: Shapes, width: int, exact: float | None = None
+    ) -> None:
         super().__init__()
         self.columns = tuple(one for one in NUMBERS if one in shapes)
         self._shapes = {one: tuple(shapes[one]) for one in self.columns}
@@ -59,9 +63,16 @@ class Heads(nn.Module):
         self.normal = nn.ModuleDict(
             {one: Normal(self._shapes[one]) for one in self.columns if one != TERMINATED}
         )
-        self.read = nn.Sequential(
-            nn.Linear(features, width), nn.SiLU(), nn.Linear(width, max(1, sum(sizes)))
-        )
+        self._exact, last = exact is not None, max(1, sum(sizes))
+        self.read: nn.Sequential
+        if exact is None:
+            self.read = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, last))
+        else:
+            first = grid.Linear(features, width, exact, grid.STEP)
+            bends = grid.Clip(0.0, grid.HIDDEN)
+            self.read = nn.Sequential(
+                first, bends, grid.Linear(width, last, grid.HIDDEN, grid.STEP)
+            )
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Return each column: normalised numbers, and of the end its logit."""
@@ -74,8 +85,9 @@ class Heads(nn.Module):
     def decode(self, features: Tensor) -> dict[str, Tensor]:
         """Return each column in its units, and of the end its probability."""
         found = self(features)
+        ends = _line if self._exact else torch.sigmoid
         return {
-            one: torch.sigmoid(part) if one == TERMINATED else self._of(one).out_of(part)
+            one: ends(part) if one == TERMINATED else self._of(one).out_of(part)
             for one, part in found.items()
         }
 
@@ -94,6 +106,11 @@ class Heads(nn.Module):
         found = self.normal[column]
         assert isinstance(found, Normal)
         return found
+
+
+def _line(logit: Tensor) -> Tensor:
+    """Return a probability, as the sigmoid's tangent has it: nothing but products and sums."""
+    return (0.25 * logit + 0.5).clamp(0, 1)
 
 
 def _size(shape: tuple[int, ...]) -> int:
