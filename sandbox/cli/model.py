@@ -56,6 +56,13 @@ HeldOut = Annotated[
         "episodes.",
     ),
 ]
+Exact = Annotated[
+    bool,
+    typer.Option(
+        "--exact",
+        help="Train the last third on a grid, so that dreams can be verified bit for bit anywhere.",
+    ),
+]
 Payer = Annotated[str, typer.Option("--account", help="Account that pays.")]
 
 
@@ -70,6 +77,7 @@ def train(
     held_out: HeldOut = None,
     settings: Set = None,
     option: Option = None,
+    exact: Exact = False,
     track: Track = None,
     account: Payer = "local",
     budget: Budget = None,
@@ -81,7 +89,8 @@ def train(
     from sandbox.training import train as training
 
     amount = {"updates": updates, "minutes": minutes, "credits": credits}
-    given = {"options": _given(option), "settings": _given(settings), "held_out": held_out}
+    options = _given(option) | ({"exact": True} if exact else {})
+    given = {"options": options, "settings": _given(settings), "held_out": held_out}
     paying = {"account": account, "budget": budget, "prices": prices}
     with progress.display("Training", as_json, "updates") as shown:
 

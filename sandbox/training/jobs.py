@@ -36,6 +36,7 @@ class Job:
         shared: how many held-out frames are frames to train on too.
         settings: of the training; their updates are not settled yet.
         update, check: the work of an update, and of computing the error on held-out episodes.
+        code: SHA-256 of the code that decides the weights.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Job:
     settings: Settings
     update: Mapping[str, int]
     check: Mapping[str, int]
+    code: str
 
     @property
     def asked(self) -> list[Any]:
@@ -61,7 +63,7 @@ class Job:
             self.settings.plain() | {"updates": 0},
             self.data.model_dump(),
             self.held_out.model_dump(),
-            code(self.name),
+            self.code,
         ]
 
     def settled(self, updates: int) -> Self:
@@ -104,6 +106,7 @@ def prepared(
         told,
         work.of_update(model, next(windows.after(0))),
         {"model_mflop": work.mflop(judge.error)},
+        code(name),
     )
 
 

@@ -10,7 +10,6 @@ import sandbox
 from sandbox.models.checkpoint import Checkpoint, Facts
 from sandbox.prices import PriceSchedule
 from sandbox.till import Till, named
-from sandbox.training import jobs
 from sandbox.training.jobs import Job
 from sandbox.training.part import Part
 from sandbox.training.tracking import Tracker
@@ -106,7 +105,7 @@ class Making:
             error=begun.error,
             charge_micro=cost,
             prices=schedule.version,
-            code=jobs.code(job.name),
+            code=job.code,
             versions={
                 "sandbox": sandbox.__version__,
                 "torch": str(torch.__version__),
