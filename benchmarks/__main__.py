@@ -44,7 +44,10 @@ def main() -> None:
         show("Numbers in a shard, by how they are stored", trajectory.numbers(here))
         show("Opening a dataset", opening.table(here / "opening"))
         show("Windows read a second", reading.table(here))
-        show("Windows read a second, by reader", readers.table(here / "readers"))
+        if readers.installed():
+            show("Windows read a second, by reader", readers.table(here / "readers"))
+        else:
+            print("`make rivals` installs others' readers, and measures them in turn with ours.")
         plot = Path("runs") / growth.PLOT
         show("Reading, by the number of episodes", growth.measured(here / "growth", plot))
         show("A dataset on a web server", remote.table(here / "remote"))

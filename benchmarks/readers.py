@@ -299,9 +299,14 @@ class Reader:
         return ""
 
 
+def installed() -> bool:
+    """Return whether the rivals are here; `make rivals` installs them."""
+    return PYTHONS["rivals"].exists()
+
+
 def table(folder: Path) -> list[dict[str, str]]:
     """Return windows a second of every reader at every setting: medians of rounds in turn."""
-    maker = PYTHONS["rivals"] if PYTHONS["rivals"].exists() else PYTHONS["ours"]
+    maker = PYTHONS["rivals" if installed() else "ours"]
     environ = {**os.environ, "SANDBOX_HOME": str(folder / "home")}
     folder.mkdir(parents=True, exist_ok=True)
     subprocess.run([str(maker), "-c", MAKE, str(folder)], check=True, env=environ, cwd=HERE)

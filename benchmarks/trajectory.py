@@ -102,7 +102,10 @@ def _stored(world: str, folder: Path) -> dict[str, dict[str, str]]:
     wanted = {"format": 1, "environment": world, "episodes": NUMBERS[world], "policies": policies}
     sandbox.generate({**wanted, "scenario": f"{world}_varied"}, folder / f"numbers-{world}")
     with ShardReader(folder / f"numbers-{world}" / "shards" / "shard-00000.h5") as reader:
-        every, columns = [reader.read(n) for n in range(len(reader))] * 4, reader.schema
+        once, columns = [reader.read(n) for n in range(len(reader))], reader.schema
+    every = [  # Each four times, under numbers of its own: no dataset takes an episode twice.
+        Episode(one.rows, {**one.record, "episode": n}) for n, one in enumerate(once * 4)
+    ]
     found: dict[str, list[tuple[float, ...]]] = {rule: [] for rule in RULES}
     for _ in range(ROUNDS):
         for rule, filters in RULES.items():
