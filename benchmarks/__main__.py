@@ -30,6 +30,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SANDBOX_HOME"] = folder
         here = Path(folder)
+        Path("runs").mkdir(exist_ok=True)
         names = catalogue.environments()
         show("Environment step, state only, against the physics inside it", stepping.steps(names))
         show("The same in turn with a rival's", rivals.steps(names))
