@@ -50,6 +50,12 @@ class _Out(Console):
         self._width, self._height = new_size
 
 
+_AGAIN = {  # How episodes were made again, by the tier of a run of dreams.
+    "": "simulated again bit for bit",
+    "exact": "imagined again bit for bit",
+    "class": "imagined again bit for bit, in the class of this machine",
+    "audit": "imagined again within bounds",
+}
 _MOST_FINDINGS = 50  # In a table.
 _NO_TERMINAL = 10_000
 _UNKNOWN_TERMINAL = 80  # Columns, where a terminal says 0.
@@ -250,9 +256,12 @@ def report(report: "Report") -> None:
         verdict = "[bold yellow]IMPORTED[/], not verified:"
     elif report.faults:
         verdict = f"[bold red]FAILED[/]: {_plain(report.counted())}; of"
+    elif report.tier == "audit":
+        verdict = "[bold yellow]AUDITED[/], not verified:"
+    again = _AGAIN[report.tier]
     OUT.print(
         f"{verdict} {report.episodes:,} episodes ({report.rows:,} rows) re-hashed, "
-        f"{report.replayed:,} simulated again bit for bit, "
+        f"{report.replayed:,} {again}, "
         f"{prices.credits(report.charge_micro)} credits added up.",
         soft_wrap=True,
         highlight=False,

@@ -139,7 +139,7 @@ class Conv(nn.Module):
         frames = context["pixels"][:, -self.context :]
         missing = self.context - frames.shape[1]
         frames = torch.cat([frames[:, :1].expand(-1, missing, -1, -1, -1), frames], dim=1)
-        frames = frames.float()
+        frames = frames.to(self._dtype)
         folded = functional.pixel_unshuffle((frames.flatten(1, 2) - 128) / 256, CELL)
         return {"latent": self.saw(self.seen(self.see(folded))), "last": frames[:, -1]}
 
@@ -173,7 +173,7 @@ class Conv(nn.Module):
     def _drawn(self, state: State) -> Tensor:
         """Return pictures, (B, 3, H, W), of which 0 is black and 255 white."""
         drawn = self.draw(self.bends(self.draws(state["latent"])))
-        drawn = functional.pixel_shuffle(drawn, CELL).float()
+        drawn = functional.pixel_shuffle(drawn, CELL).to(self._dtype)
         color, mask, on = drawn[:, :3], drawn[:, 3:], self.on_grid
         if self.exact:
             mask = rounded((0.25 * mask + 0.5).clamp(0, 1), 2.0**-6, on)
@@ -181,6 +181,11 @@ class Conv(nn.Module):
         else:
             mask, color = torch.sigmoid(mask), 255 * color
         return rounded(state["last"] + mask * (color - state["last"]), 1.0, on)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """The type of the weights: float32, or float64 where a dream is of the class tier."""
+        return self.draw.weight.dtype
 
     @property
     def on_grid(self) -> bool:

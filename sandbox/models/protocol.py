@@ -67,6 +67,7 @@ class WorldModel(Protocol):
     def state_dict(self) -> dict[str, Any]: ...  # noqa: D102
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any: ...  # noqa: D102
     def named_modules(self) -> Iterator[tuple[str, torch.nn.Module]]: ...  # noqa: D102
+    def double(self) -> Any: ...  # noqa: D102
     def zero_grad(self, set_to_none: bool = True) -> None: ...  # noqa: D102
 
 

@@ -62,6 +62,16 @@ class PriceSchedule:
         """Return 0 of each unit that simulation is metered by."""
         return {unit: 0 for unit in self.rates if unit not in OF_MODELS}
 
+    def require(self, *units: str) -> None:
+        """Refuse to do work that has no rate here (InvalidInputError)."""
+        missing = [unit for unit in units if unit not in self.rates]
+        if missing:
+            raise InvalidInputError(
+                f"the price schedule {self.version!r} has no rate for {', '.join(missing)}, so "
+                "that nobody could pay for a model's work. Nothing was done; use schedule 3, or "
+                "one of yours that has them."
+            )
+
     def metered(self, quantities: Mapping[str, int]) -> dict[str, int]:
         """Return the part of some work that this schedule meters, per meter unit."""
         units = [*self.rates, *(unit for unit in quantities if unit not in UNITS)]

@@ -8,7 +8,7 @@ from sandbox import catalogue, prices
 from sandbox.errors import line
 from sandbox.exports.registry import FORMATS
 from sandbox.report.card_facts import SIGNER, Facts
-from sandbox.run.identity import Identity
+from sandbox.run.identity import Identity, imagined
 
 _CAPTIONS = {"coverage.png": "What it covers", "strip.png": "Episodes from start to end"}
 _MOST = 200  # Characters of a text that the run brings, in a table.
@@ -54,10 +54,16 @@ def body(facts: Facts, licence: str | None, name: str, pictures: Sequence[tuple[
 
 def _about(facts: Facts) -> str:
     size = f"{facts.size_bytes / 1e6:,.1f} MB"
+    made = "simulated by Bullet. Every episode can be simulated again bit for bit"
+    dreams = [one for known in facts.identities if (one := imagined(known.plan)) is not None]
+    if dreams:
+        names = _listed(f"{one['model'][:16]} (tier {one['tier']})" for one in dreams)
+        made = f"**imagined**, not simulated, by the model {names}. Every episode can be imagined "
+        made += "again from the recorded rows that it begins with"
     said = [
         f"{facts.episodes:,} episodes, {facts.rows:,} rows ({size}) of "
-        f"{_listed(facts.environments)}, simulated by Bullet. Every episode can be simulated again "
-        "bit for bit, and every row is in a hash tree whose root is in the log."
+        f"{_listed(facts.environments)}, {made}, and every row is in a hash tree whose root is in "
+        "the log."
     ]
     for known in facts.identities[:_ORIGINS]:
         if known.recipe.scenario is not None:
@@ -123,7 +129,7 @@ def _splits(facts: Facts) -> str:
         (
             _code(str(one["policy"])),
             f"{one['episodes']:,}",
-            f"{one['success']:.0%}",
+            "unknown" if one["success"] is None else f"{one['success']:.0%}",
             f"{one['mean_steps']:.1f}",
             f"{one['mean_return']:.3g}",
         )
@@ -179,7 +185,7 @@ def _verify(facts: Facts) -> str:
     )
     return (
         f"Where worldmodel-sandbox is installed:\n\n```sh\nsandbox verify . --no-ledger{key}\n```"
-        "\n\nIt hashes every row, follows each episode to the log, and simulates it again; "
+        "\n\nIt hashes every row, follows each episode to the log, and makes it again; "
         f"`--sample 10` does so\nwith ten of them.{required}"
     )
 
@@ -190,18 +196,20 @@ def _load(facts: Facts) -> str:
     world, data = repr(facts.environments[0]), "'.'"
     if len(facts.layouts) > 1:  # One of several worlds.
         data = f"sandbox.Dataset('.', environment={world})"
+    names = facts.layouts[0].schema.names
+    first = "state" if "state" in names else names[0]  # Dreams have no state.
     part = f", {facts.layouts[0].name!r}" if len(facts.layouts) > 1 else ""
     formats = [(_code(f"--to {name}"), _plain(one.reader)) for name, one in FORMATS.items()]
     return "\n\n".join(
         [
             "Each block runs in this folder.",
             f"```python\nimport sandbox\n\ndata = {data}\n"
-            "rows = sandbox.Windows(data, columns=['state', 'action'], length=2)  # For PyTorch."
+            f"rows = sandbox.Windows(data, columns=['{first}', 'action'], length=2)  # For PyTorch."
             "\nepisode = sandbox.open_run('.').episode(0)\n"
             "print(len(rows), episode.rows['reward'].sum())\n```",
             f"```python\nimport h5py\n{plugin}\nwith h5py.File('shards/shard-00000.h5') as file:\n"
             "    start, count = file['ep_offset'][0], file['ep_len'][0]\n"
-            "    state = file['state'][start : start + count]\n```",
+            f"    {first} = file['{first}'][start : start + count]\n```",
             f"```python\nimport os\n{plugin}from datasets import load_dataset\n\n"
             f"rows = load_dataset(os.path.abspath('.'){part})  # Or by its name on the Hub.\n```",
             "`sandbox export . --to FORMAT --out OUT` writes it for other tools:",

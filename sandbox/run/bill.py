@@ -92,9 +92,10 @@ def usage(
         work = record.charges if record.tried is None else logged(record)
     carried = schedule if schedule and schedule.version == record.price_version else None
     priced = carried or prices.load(record.price_version)
+    units = priced.no_work() if record.imagined is None else priced.metered(work)
     return Usage(
         id=charge_id(run, record.episode, parent),
-        quantities={unit: work.get(unit, 0) for unit in priced.no_work()},
+        quantities={unit: work.get(unit, 0) for unit in units},
         price_version=record.price_version,
         evidence=record.leaf.hex(),
         run=run,

@@ -214,6 +214,11 @@ def has_tries(plan: Mapping[str, Any] | None) -> bool:
     return plan is not None and "tries" in plan
 
 
+def imagined(plan: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Return what a plan says of dreams; None if the run has none."""
+    return None if plan is None else plan.get("imagined")
+
+
 def difference(old: Identity, new: Identity) -> str:
     """Return the first part in which two identities differ, and how; "" if in none."""
     for part, ours in new.plain.items():

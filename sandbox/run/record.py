@@ -34,8 +34,8 @@ class Record(BaseModel):
         steps: number of steps, T.
         charges: work done per meter unit.
         charge_micro: price of that work [microcredits].
-        success: whether the task is done on the last row; None if it was imported, for then nobody
-            knows.
+        success: whether the task is done on the last row; None if it was imported or imagined, for
+            then nobody knows.
         total_reward: sum of the rewards; the key `return` in files.
         branch: which recorded episode this one branches off; None if it is no branch.
         tried: which pair of a goal set an agent tries in it; None if it is no try. Its keys:
@@ -43,7 +43,10 @@ class Record(BaseModel):
             begins, and `steps`, at which the try ends; `states`, SHA-256 of those between; `goal`,
             the state to reach, None of the world's task; `moderate` and `strict`, after how many
             steps of the agent's it is reached, None if never.
-        imported: where the episode was imported from; None if it was simulated.
+        imported: where the episode was imported from; None if it was not.
+        imagined: which model imagined the episode; None if none did. Its keys: `model`, the digest
+            of the checkpoint; `tier`; `context`, the number of rows at its beginning that were
+            recorded; `run`, `episode`, `digest` and `row`, where they come from.
         digest: root of the hash tree over the rows; None before the episode is written.
     """
 
@@ -73,14 +76,15 @@ class Record(BaseModel):
     branch: dict[str, Any] | None = None
     tried: dict[str, Any] | None = None
     imported: dict[str, Any] | None = None
+    imagined: dict[str, Any] | None = None
     digest: str | None = None
 
     _plain: Mapping[str, Any] = PrivateAttr(default_factory=dict[str, Any])
 
     @model_validator(mode="after")
     def _is_known(self) -> Self:
-        if self.imported is None and (self.seed is None or self.success is None):
-            raise ValueError("seed and success are known of each episode that was not imported")
+        if self.is_simulated and (self.seed is None or self.success is None):
+            raise ValueError("seed and success are known of each episode that was simulated")
         return self
 
     @classmethod
@@ -111,6 +115,11 @@ class Record(BaseModel):
     def goal(self) -> list[float] | None:
         """The state that the episode shall reach; None if it has the world's task."""
         return (self.tried or {}).get("goal")
+
+    @property
+    def is_simulated(self) -> bool:
+        """Return whether a simulator made it: it was neither imported nor imagined."""
+        return self.imported is None and self.imagined is None
 
     @property
     def is_alone(self) -> bool:

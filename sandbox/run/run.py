@@ -1,11 +1,11 @@
 """Write a run: episodes from a source into shards, charged, logged, continued where it stopped."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 
-from sandbox import files, jsonfile, prices
+from sandbox import durable, files, jsonfile, prices
 from sandbox.durable import sync_folder
 from sandbox.errors import BudgetExhaustedError, RunConflictError
 from sandbox.evidence import log
@@ -25,6 +25,7 @@ from sandbox.run.source import Source
 from sandbox.run.stages import Stages
 from sandbox.trajectory.shard import PART
 
+_MOST_ATTACHED = 16 << 30  # Bytes of a file.
 ROUND = 1000  # Shards that are shared at once, at most, where credits decide how many there are.
 
 
@@ -38,6 +39,7 @@ class Run:
         key: signs the run's log; None leaves it unsigned.
         schedule: the prices; None is what the run began under, or for a new one the current.
         grow_to: number of episodes to which a finished run is extended; None makes the recipe's.
+        attached: files by the names under which a new run's folder has copies of them.
 
     Attributes:
         source, path, ledger, key: as given.
@@ -56,7 +58,9 @@ class Run:
         key: SigningKey | None = None,
         schedule: PriceSchedule | None = None,
         grow_to: int | None = None,
+        attached: Mapping[str, Path] | None = None,
     ) -> None:
+        self._attached = dict(attached or {})
         self.source, self.path, self.key = source, files.place(path), key
         self.ledger = ledger or Ledger()
         self.recipe = source.origin.recipe
@@ -234,7 +238,9 @@ class Run:
             check_ledger(self.folder, self.ledger)
             if self.folder.ended and not self.begins_stage:  # It goes on.
                 (self.path / MANIFEST).unlink()
-        elif any(not path.name.startswith(".") for path in self.path.iterdir()):
+        elif any(
+            path.name[0] != "." and path.name not in self._attached for path in self.path.iterdir()
+        ):
             raise RunConflictError(
                 f"{self.path}: this folder holds something that is no run; nothing was done. "
                 "Give another --out."
@@ -243,6 +249,8 @@ class Run:
             booking = {"ledger": self.ledger.id, "lease": secrets.token_hex(8)}
             jsonfile.write(self.path / BOOKING, booking)
         if not self.folder.exists:
+            for name, path in self._attached.items():
+                durable.replace(self.path / name, files.read(path, _MOST_ATTACHED))
             jsonfile.write(self.path / RUN, self.identity.plain)
         files.refuse_links(self.path, self.path / "shards")
         (self.path / "shards").mkdir(exist_ok=True)

@@ -59,8 +59,10 @@ def of_record(record: Record) -> Setup:
     """Return what a recorded episode starts from.
 
     Raises:
-        FormatError: it was imported, so that nothing simulated it.
+        FormatError: it was imported or imagined, so that nothing simulated it.
     """
+    if record.imagined is not None:
+        raise FormatError("it was imagined by a model, so that nothing can simulate it again.")
     if record.imported is not None or record.seed is None:
         raise FormatError("it was imported, so that nothing can simulate it again.")
     return Setup(

@@ -13,11 +13,11 @@ from pydantic import ValidationError
 
 from sandbox import digest, files, validation
 from sandbox.errors import InvalidInputError
-from sandbox.models import named
+from sandbox.models import named, work
 from sandbox.models.checkpoint import Data
 from sandbox.models.protocol import Shapes, WorldModel
 from sandbox.prices import plus
-from sandbox.training import material, work
+from sandbox.training import material
 from sandbox.training.judge import Judge
 from sandbox.training.material import Windows
 from sandbox.training.settings import Settings

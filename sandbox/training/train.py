@@ -16,7 +16,7 @@ from sandbox.models import checkpoint
 from sandbox.models.checkpoint import Checkpoint
 from sandbox.prices import PriceSchedule
 from sandbox.till import Till
-from sandbox.training import jobs, tracking, work
+from sandbox.training import jobs, tracking
 from sandbox.training.amount import Amount
 from sandbox.training.jobs import Job
 from sandbox.training.making import Making, Progress
@@ -82,7 +82,7 @@ def train(
         TrainingError: the loss is not finite.
     """
     path, schedule = _free(out), schedules.chosen(prices)
-    work.check_priced(schedule, "train_step", "model_mflop")
+    schedule.require("train_step", "model_mflop")
     wanted = Amount(updates, minutes, None if credits is None else schedules.micro(credits))
     wanted.check()
     with jobs.threads(settings or {}):
@@ -123,7 +123,7 @@ def quote(
     Its arguments are those of `train`.
     """
     schedule = schedules.chosen(prices)
-    work.check_priced(schedule, "train_step", "model_mflop")
+    schedule.require("train_step", "model_mflop")
     wanted = Amount(updates, minutes, None if credits is None else schedules.micro(credits))
     wanted.check()
     with jobs.threads(settings or {}):

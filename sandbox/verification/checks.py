@@ -1,10 +1,11 @@
 """Checks that runs and derived runs share: of an identity, and of how its episodes are replayed."""
 
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
-from sandbox import catalogue, prices, simulator
+from sandbox import catalogue, mathematics, prices, simulator
 from sandbox.errors import InvalidInputError, shown
 from sandbox.run.folder import RUN
 from sandbox.run.identity import Identity, PartIdentity
@@ -19,6 +20,34 @@ def possible(chosen: frozenset[int], report: Report) -> frozenset[int]:
     if why:
         report.notes.append(f"no episode was simulated again: {why}")
     return frozenset[int]() if why else chosen
+
+
+def dreamed(job: Job, told: Mapping[str, Any], trust: Trust, report: Report) -> Job:
+    """Return how dreams are imagined again, and note what that shows.
+
+    Args:
+        job: what to check.
+        told: what the run's plan says of its dreams.
+        trust: whether a model of somebody's code may be imported.
+        report: takes the notes.
+    """
+    report.tier = str(told.get("tier"))
+    name, known = str(told.get("name")), job.identity
+    engine = known.engine if isinstance(known, Identity) else dict[str, str]()
+    why = ""
+    if ":" in name and not trust.trust_code:
+        why = f"the model {name} is somebody's code; give --trust-code to import it."
+    elif importlib.util.find_spec("torch") is None:
+        why = "PyTorch is not installed, which imagines."
+    if why:
+        report.notes.append(f"no episode was imagined again: {why}")
+        return replace(job, chosen=frozenset[int]())
+    decides = report.tier == "exact" or engine.get("mathematics") == mathematics.fingerprint()
+    if not decides:
+        report.notes.append(
+            "imagined in another class of machine: where a dream differs here, that proves nothing."
+        )
+    return replace(job, decides=trust.exact or decides)
 
 
 def unknown(known: Identity, trust: Trust) -> str:

@@ -21,6 +21,7 @@ class Report:
             as recorded.
         undecided: number of an episode to how its replay differs, where that proves nothing: in
             another determinism class than the run's.
+        tier: of a run of dreams, how exactly its episodes were imagined again; "" of other runs.
         unseen: columns that a replay does not compare.
         notes: what was not checked, and why.
         kinds: what the faults are about, with how many there are of each.
@@ -35,6 +36,7 @@ class Report:
     failed: dict[int, str] = field(default_factory=dict[int, str])
     diverged: list[int] = field(default_factory=list[int])
     undecided: dict[int, str] = field(default_factory=dict[int, str])
+    tier: str = ""
     unseen: list[str] = field(default_factory=list[str])
     notes: list[str] = field(default_factory=list[str])
     kinds: dict[str, int] = field(default_factory=dict[str, int])

@@ -14,16 +14,17 @@ from sandbox.processes import spawning
 from sandbox.run import bill
 from sandbox.run.derived import Derived
 from sandbox.run.folder import Folder
-from sandbox.run.identity import Identity, has_tries
+from sandbox.run.identity import Identity, has_tries, imagined
 from sandbox.run.record import Record
 from sandbox.run.shard import Shard
 from sandbox.run.stages import Stages
-from sandbox.trajectory import FORMAT_VERSION, Episode
+from sandbox.trajectory import FORMAT_VERSION, Episode, Schema
 from sandbox.trajectory.shard import number_of
 from sandbox.verification import records
 from sandbox.verification.report import Progress, Report
 
 if TYPE_CHECKING:
+    from sandbox.imagination.checking import Imagining
     from sandbox.verification.replaying import Replaying
 
 
@@ -181,7 +182,9 @@ class Checker:
     def __init__(self, job: Job, folder: Folder, found: Found, progress: Progress) -> None:
         self.job, self.found = job, found
         self._folder, self._progress = folder, progress
-        self._replaying: dict[int, tuple[Identity, Replaying]] = {}  # By the identity's id.
+        self._replaying: dict[
+            int, tuple[Identity, Replaying | Imagining]
+        ] = {}  # By the identity's id.
         self._version = FORMAT_VERSION
 
     def close(self) -> None:
@@ -230,7 +233,7 @@ class Checker:
             identity, _ = self.job.of_episode(index)
             run, parent, prices = identity.run, identity.parent, identity.carried
             found.usages.append(bill.usage(run, parent, record, schema, prices))
-            fault = self._fault(shard.reader.read(n), record, index)
+            fault = self._fault(shard.reader.read(n), record, index, schema)
         except UnreadableError:
             raise
         except SandboxError as error:
@@ -238,7 +241,7 @@ class Checker:
         if fault:
             found.report.fail(index, fault, shard.path.name)
 
-    def _fault(self, episode: Episode, record: Record, index: int) -> str:
+    def _fault(self, episode: Episode, record: Record, index: int, columns: Schema) -> str:
         """Return what is wrong with an episode, or ""; replay it if it is chosen."""
         report = self.found.report
         report.rows += len(episode)
@@ -247,7 +250,7 @@ class Checker:
         fault = fault or bill.fault(episode, record, self.job.of_episode(index)[0].carried)
         if fault or index not in self.job.chosen:
             return fault
-        fault = self._replayed(episode, record, index)
+        fault = self._replayed(episode, record, index, columns)
         if fault and not self.job.decides:
             report.undecided[index] = fault
             return ""
@@ -269,18 +272,25 @@ class Checker:
         ours |= {"scenario_digest": identity.scenario.digest}
         if (record.tried is not None) != has_tries(identity.plan):
             return "is a try of a goal set, or none, unlike the run."
+        if (record.imagined is not None) != (imagined(identity.plan) is not None):
+            return "is imagined, or not, unlike the run."
         fault = records.difference(record.plain, ours, "run.json")
         return fault or records.start_fault(episode.rows, record)
 
-    def _replayed(self, episode: Episode, record: Record, index: int) -> str:
-        """Simulate an episode again; return the first difference, or ""."""
+    def _again(self, identity: Identity, index: int, columns: Schema) -> "Replaying | Imagining":
+        """Return what simulates, or imagines, the episodes of some work again."""
+        job, report = self.job, self.found.report
+        if imagined(identity.plan) is not None:  # Only whoever imagines needs torch.
+            from sandbox.imagination.checking import Imagining
+
+            return Imagining(identity, self._folder.path, columns)
+        from sandbox.verification.replaying import Replaying  # And who replays a simulator.
+
+        return Replaying(identity, job.trust_code, report, job.version(index, self._version))
+
+    def _replayed(self, episode: Episode, record: Record, index: int, columns: Schema) -> str:
+        """Simulate an episode again, or imagine it; return the first difference, or ""."""
         identity, number = self.job.of_episode(index)
         if id(identity) not in self._replaying:
-            # Only whoever replays needs a simulator.
-            from sandbox.verification.replaying import Replaying
-
-            job, report = self.job, self.found.report
-            version = job.version(index, self._version)
-            made = Replaying(identity, job.trust_code, report, version)
-            self._replaying[id(identity)] = (identity, made)
+            self._replaying[id(identity)] = (identity, self._again(identity, index, columns))
         return self._replaying[id(identity)][1].difference(episode, record, number)

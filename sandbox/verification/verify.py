@@ -9,8 +9,10 @@ from sandbox import jsonfile, simulator
 from sandbox.errors import FormatError, InvalidInputError, shown
 from sandbox.evidence import log
 from sandbox.run.folder import MANIFEST, RUN, Folder
+from sandbox.run.identity import imagined
 from sandbox.run.stages import EXTENDED
-from sandbox.verification import charges, checks, derived, ending, history, imported, shards
+from sandbox.verification import charges, checks, derived, ending, history, shards
+from sandbox.verification import imported as imports
 from sandbox.verification.report import Progress, Report
 from sandbox.verification.shards import Found, Job
 from sandbox.verification.trust import Trust
@@ -41,17 +43,21 @@ def verify(
     """
     trust = Trust.here() if trust is None else trust
     if folder.imported is not None:
-        return imported.verify(folder, progress)
+        return imports.verify(folder, progress)
     if folder.derived is None:
         folder.identity  # noqa: B018  # Refuse what is no run.
     chosen = _spread(folder, sample) if chosen is None else chosen
-    if chosen and (sample is not None or trust.exact):
+    dreams = imagined(folder.identity.plan) if folder.derived is None else None
+    if chosen and dreams is None and (sample is not None or trust.exact):
         simulator.require()
     if folder.derived is not None:
         return derived.verify(folder, chosen, progress, trust, workers)
     found = Found()
     report = found.report
-    job = _check_run(folder, trust, chosen, report)
+    if dreams is None:
+        job = _check_run(folder, trust, chosen, report)
+    else:
+        job = _check_dreams(folder, dreams, trust, chosen, report)
     with report.about("shards"):
         shards.check(job, folder, found, progress, workers)
         found.sort()
@@ -86,6 +92,16 @@ def _check_run(folder: Folder, trust: Trust, chosen: frozenset[int], report: Rep
     return checks.classed(job, identity.engine, trust, report) if chosen else job
 
 
+def _check_dreams(
+    folder: Folder, told: Mapping[str, Any], trust: Trust, chosen: frozenset[int], report: Report
+) -> Job:
+    """Check what run.json says of a run of dreams; return which to imagine again, and how."""
+    with report.about("identity"):
+        checks.identity(folder.identity, report)
+    job = Job(folder.identity, folder.stages, chosen, trust.trust_code)
+    return checks.dreamed(job, told, trust, report)
+
+
 def _check_count(folder: Folder, report: Report) -> None:
     wanted, ended = folder.stages.episodes, _ended(folder)
     if ended:
@@ -103,7 +119,7 @@ def _check_count(folder: Folder, report: Report) -> None:
     if report.replayed < report.episodes:
         report.notes.append(
             f"{report.episodes - report.replayed} of {report.episodes} episodes were not "
-            "simulated again."
+            f"{'imagined' if report.tier else 'simulated'} again."
         )
 
 

@@ -7,9 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from sandbox.errors import InvalidInputError
 from sandbox.models.protocol import WorldModel
-from sandbox.prices import PriceSchedule
 
 _MILLION = 1_000_000
 
@@ -34,14 +32,3 @@ def of_update(model: WorldModel, batch: Mapping[str, Tensor]) -> dict[str, int]:
         model.zero_grad(set_to_none=True)
 
     return {"train_step": 1, "model_mflop": mflop(update)}
-
-
-def check_priced(schedule: PriceSchedule, *units: str) -> None:
-    """Refuse a schedule that has no price for some work (InvalidInputError)."""
-    missing = [unit for unit in units if unit not in schedule.rates]
-    if missing:
-        raise InvalidInputError(
-            f"the price schedule {schedule.version!r} has no rate for {', '.join(missing)}, so "
-            "that nobody could pay for a model's work. Nothing was done; use schedule 3, or one of "
-            "yours that has them."
-        )

@@ -1,0 +1,1 @@
+"""Imagined episodes: of a model in place of a simulator, and checked like all others."""

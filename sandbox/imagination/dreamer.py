@@ -1,0 +1,177 @@
+"""A model that imagines rows, in one of three tiers of exactness."""
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sandbox.errors import InvalidInputError, SimulationError, UnknownNameError
+from sandbox.models import Checkpoint, State
+from sandbox.models.work import mflop
+
+TIERS = ("exact", "class", "audit")
+BOUNDS = {"pixels": 2.0}  # Of the tier audit: how far two pixels may be apart, of 255, and
+TOLERANCE = 1e-3  # how far numbers may, as a share of the larger, or of 1.
+SNAP = 2.0**-12  # The state's grid in the tier class.
+F32 = NDArray[np.float32]
+Rows = Mapping[str, NDArray[Any]]
+
+
+def tier_of(checkpoint: Checkpoint, wanted: str | None) -> str:
+    """Return a tier: what is asked for, or the best that a model has.
+
+    Raises:
+        UnknownNameError: there is no such tier.
+        InvalidInputError: the model is not exact.
+    """
+    if wanted is None:
+        return "exact" if checkpoint.exact else "class"
+    if wanted not in TIERS:
+        raise UnknownNameError("tier", wanted, TIERS)
+    if wanted == "exact" and not checkpoint.exact:
+        raise InvalidInputError(
+            "tier exact: the model was not trained on the grid. Train it with --exact, or take the "
+            "tier class or audit."
+        )
+    return wanted
+
+
+class Dreamer:
+    """Imagines rows with a checkpoint's model, one episode at a time, in one thread.
+
+    In the tier `exact` every sum is exact, so that the bytes are the same on any machine. In
+    `class` the model computes in float64 and its state is rounded to 2^-12 after each step: the
+    same bytes within one class of machine, as far as anybody has seen. In `audit` it computes in
+    float32, and rows are compared within bounds.
+
+    Args:
+        checkpoint: the model.
+        tier: one of TIERS.
+
+    Attributes:
+        columns: what it gives, by name.
+        context: how many rows it is shown.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, tier: str) -> None:
+        self._model, self._tier = checkpoint.model(), tier
+        self.facts = checkpoint.facts
+        if tier == "class":
+            self._model.double()
+        self.columns, self.needs = tuple(self._model.gives), tuple(self._model.needs)
+        self.context = self._model.context
+        self._state: State = {}
+
+    def begin(self, seen: Rows, actions: F32) -> None:
+        """Look at recorded rows.
+
+        Args:
+            seen: columns by name, (K, ...), pictures as they are stored, (K, H, W, 3).
+            actions: float32 (K - 1, A), those taken between the rows.
+        """
+        rows = {name: _tensor(seen[name], name)[None] for name in self.needs}
+        rows = {
+            name: one if one.dtype == torch.uint8 else self._as(one) for name, one in rows.items()
+        }
+        with quiet():
+            self._state = self._snapped(
+                self._model.encode(rows, self._as(torch.tensor(actions)[None]))
+            )
+
+    def step(self, action: F32) -> dict[str, NDArray[Any]]:
+        """Imagine the next row: each column by name, without its first axis.
+
+        Raises:
+            SimulationError: a number is not finite.
+        """
+        with quiet():
+            told = self._as(torch.tensor(action)[None])
+            self._state = self._snapped(self._model.step(self._state, told))
+            found = self._model.decode(self._state)
+            rows = {name: _row(name, found[name][0]) for name in self.columns}
+        for name, one in rows.items():
+            if not np.isfinite(one).all():
+                raise SimulationError(f"the model imagines a {name} that is not finite.")
+        return rows
+
+    def work(self) -> tuple[int, int]:
+        """Return what looking at rows and imagining one compute, in MFLOP."""
+        shapes = self.facts.row_shapes
+        size, rows = shapes["action"], self.context
+        kinds = {"pixels": torch.uint8}
+        seen = {
+            name: torch.zeros(1, rows, *shapes[name], dtype=kinds.get(name, torch.float32))
+            for name in self.needs
+        }
+        seen = {
+            name: one if one.dtype == torch.uint8 else self._as(one) for name, one in seen.items()
+        }
+        with quiet():
+            acts = self._as(torch.zeros(1, rows - 1, *size))
+            looking = mflop(lambda: self._model.encode(seen, acts))
+            state = self._model.encode(seen, acts)
+            act = self._as(torch.zeros(1, *size))
+            return looking, mflop(lambda: self._model.decode(self._model.step(state, act)))
+
+    def _as(self, numbers: Tensor) -> Tensor:
+        return numbers.double() if self._tier == "class" else numbers.float()
+
+    def _snapped(self, state: State) -> State:
+        if self._tier != "class":
+            return state
+        return {name: torch.floor(one / SNAP + 0.5) * SNAP for name, one in state.items()}
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """Compute without gradients, in one thread, without algorithms that are not exact."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def difference(tier: str, rows: Rows, again: Rows, first: int) -> str:
+    """Return the first step and column in which imagined rows differ, or "".
+
+    Args:
+        tier: decides how far apart they may be.
+        rows: what is recorded, (T+1, ...).
+        again: what was imagined now.
+        first: the first imagined row.
+    """
+    for step in range(first, len(rows["step_idx"])):
+        for name in again:
+            one, other = rows[name][step], again[name][step]
+            if not _alike(tier, name, one, other):
+                return f"its {name} at step {step} is not what the model imagines."
+    return ""
+
+
+def _alike(tier: str, name: str, one: Any, other: Any) -> bool:
+    if tier != "audit":
+        return np.asarray(one).tobytes() == np.asarray(other).tobytes()
+    apart = np.abs(np.float64(one) - np.float64(other))
+    most = BOUNDS.get(name.split(".")[0])
+    bound = most if most is not None else TOLERANCE * np.maximum(1, np.abs(np.float64(other)))
+    return bool((apart <= bound).all())
+
+
+def _tensor(rows: NDArray[Any], name: str) -> Tensor:
+    """Return stored rows as models take them: pictures with channels first."""
+    found = torch.from_numpy(np.ascontiguousarray(rows))  # pyright: ignore
+    return found.permute(0, 3, 1, 2) if name.split(".")[0] == "pixels" else found
+
+
+def _row(name: str, found: Tensor) -> NDArray[Any]:
+    """Return an imagined row as it is stored."""
+    if name.split(".")[0] == "pixels":
+        return torch.floor(found * 255 + 0.5).clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+    return found.numpy()

@@ -1,0 +1,145 @@
+"""Fills the rows of imagined episodes, and says what they cost."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from sandbox import mathematics
+from sandbox.errors import FormatError
+from sandbox.imagination import starts
+from sandbox.imagination.dreamer import Dreamer
+from sandbox.models import Checkpoint
+from sandbox.prices import PriceSchedule, plus
+from sandbox.trajectory import Column, Rows, Schema
+
+_ENDS = ("terminated", "truncated")
+_MADE = (*_ENDS, "charge", "step_idx", "episode_idx")
+
+
+class Imaginer:
+    """Fills the rows of imagined episodes.
+
+    Args:
+        checkpoint: the model.
+        told: what a run's plan says of its dreams.
+        columns: of the episodes, from `schema`.
+        schedule: the prices.
+
+    Attributes:
+        context: rows that the model is shown.
+        seen: names of the recorded columns that an episode begins with.
+
+    Raises:
+        FormatError: it is another model than the plan names.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        told: Mapping[str, Any],
+        columns: Schema,
+        schedule: PriceSchedule,
+    ) -> None:
+        if checkpoint.digest != told["model"]:
+            raise FormatError(
+                f"the model has the digest {checkpoint.digest[:16]}, and the run of dreams names "
+                f"{str(told['model'])[:16]}."
+            )
+        self._told, self._schema, self._schedule = told, columns, schedule
+        self._dreamer = Dreamer(checkpoint, told["tier"])
+        self._looking, self._step = self._dreamer.work()
+        self.context = self._dreamer.context
+        self.seen = [name for name in columns.names if name not in _MADE]
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The columns that the model gives."""
+        return self._dreamer.columns
+
+    def fill(self, run: str, index: int, seen: Rows, after: Any, rows: Any) -> int:
+        """Fill the rows of an episode; return how many steps are imagined.
+
+        Args:
+            run: id of the run.
+            index: number of the episode.
+            seen: the recorded rows that it begins with, (context, ...).
+            after: what was done from the last of them on, for the policy `recorded`.
+            rows: the columns to fill.
+        """
+        dreamer, context, most = self._dreamer, self._dreamer.context, self._told["steps"]
+        size = rows["action"].shape[1]
+        policy = self._told["policy"]
+        acts = starts.actions(policy, run, index, most, after, size)
+        for name, one in seen.items():
+            rows[name][:context] = one
+        rows["reward"][0] = 0.0
+        dreamer.begin(seen, np.array(seen["action"][: context - 1], np.float32))
+        last, ended = context - 1, False
+        while last < context - 1 + len(acts) and not ended:
+            rows["action"][last] = acts[last - context + 1]
+            last += 1
+            for name, one in dreamer.step(acts[last - context]).items():
+                if name == "terminated":
+                    ended = bool(one >= 0.5)
+                else:
+                    rows[name][last] = one
+            if "reward" not in dreamer.columns:
+                rows["reward"][last] = 0.0
+        rows["action"][last] = np.nan
+        for name, ends in (("terminated", ended), ("truncated", not ended)):
+            rows[name][: last + 1] = False
+            rows[name][last] = ends
+        rows["step_idx"][: last + 1] = np.arange(last + 1)
+        rows["episode_idx"][: last + 1] = index
+        return last - context + 1
+
+    def charge(self, rows: Any, steps: int) -> None:
+        """Fill what each row costs."""
+        row = {"raw_byte": self._schema.row_bytes}
+        context = self._dreamer.context
+        logged, looked = self.cost(row), self.cost(plus(row, {"model_mflop": self._looking}))
+        rows["charge"][:context] = logged
+        rows["charge"][context - 1] = looked
+        rows["charge"][context : context + steps] = self.cost(plus(row, self._imagined()))
+
+    def cost(self, work: Mapping[str, int]) -> int:
+        """Return what some work costs [microcredits]."""
+        return self._schedule.cost(self._schedule.metered(work))
+
+    def _imagined(self) -> dict[str, int]:
+        """Return the work of imagining a row, per meter unit."""
+        pixels = sum(
+            int(np.prod(self._schema[name].shape[:2]))
+            for name in self._dreamer.columns
+            if name.split(".")[0] == "pixels"
+        )
+        return {"imagined_step": 1, "imagined_pixel": pixels, "model_mflop": self._step}
+
+    def work(self, steps: int) -> dict[str, int]:
+        """Return the work of an episode, per meter unit."""
+        rows = (self._dreamer.context + steps) * self._schema.row_bytes
+        work = plus({"raw_byte": rows, "model_mflop": self._looking}, self._imagined(), steps)
+        return {unit: work[unit] for unit in sorted(work)}
+
+
+def engine(told: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the bytes of dreams depend on, as an identity has it."""
+    named = {"class": f"imagined:{told['tier']}", "imagined": str(told["tier"])}
+    if told["tier"] == "exact":
+        return named
+    return named | {"mathematics": mathematics.fingerprint()}
+
+
+def schema(recorded: Schema, given: tuple[str, ...]) -> Schema:
+    """Return the columns of dreams: what the model gives, and what every episode has."""
+    kept = {*given, "action", "reward", "charge", "step_idx", "episode_idx", *_ENDS}
+    return Schema(tuple(_column(one, given) for one in recorded.columns if one.name in kept))
+
+
+def _column(column: Column, given: tuple[str, ...]) -> Column:
+    """Return a column as dreams have it: its meaning says what is imagined."""
+    if column.name not in given:
+        return column
+    return replace(column, meaning=f"imagined after the first rows: {column.meaning}")
