@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sandbox.dataset.dataset import Dataset
     from sandbox.dataset.diagnosis import doctor
     from sandbox.dataset.windows import Windows
+    from sandbox.dreaming import dream
     from sandbox.exporting import export, import_run, view
     from sandbox.keeping import (
         card,
@@ -55,6 +56,7 @@ __all__ = [
     "card",
     "diff",
     "doctor",
+    "dream",
     "export",
     "extend",
     "generate",
@@ -98,6 +100,7 @@ ELSEWHERE = {
         ),
         "sandbox.keeping",
     ),
+    "dream": "sandbox.dreaming",
     "publish": "sandbox.publishing",
     "repair": "sandbox.repairing",
     "sweep": "sandbox.sweeping",

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from sandbox import api, files, prices
+from sandbox import api, files
+from sandbox import prices as schedules
 from sandbox.arguments import checked
 from sandbox.dataset.dataset import Dataset
 from sandbox.errors import InvalidInputError, UnknownNameError
@@ -38,7 +39,7 @@ def dream(
     seed: api.Seed = 0,
     account: str = "local",
     budget: api.Credits | None = None,
-    prices_version: api.PathLike | None = None,
+    prices: api.PathLike | None = None,
     workers: api.Workers = 1,
     key: SigningKey | None = None,
     ledger: Ledger | None = None,
@@ -61,7 +62,7 @@ def dream(
         seed: seed of starts and actions.
         account: account that pays.
         budget: the most that the run may cost [credits].
-        prices_version: version or .yaml file of a price schedule; None is the current one.
+        prices: version or .yaml file of a price schedule; None is the current one.
         workers: number of processes that share the shards; the bytes are the same.
         key: signs the run's log; None is this machine's default key, if there is one.
         ledger: where the run is charged; None is this machine's ledger.
@@ -85,7 +86,7 @@ def dream(
             "or imported. Give the run that it comes from."
         )
     told = plan(checkpoint, tier_of(checkpoint, tier), policy, steps, source)
-    limit = None if budget is None else prices.micro(budget) / prices.MICRO
+    limit = None if budget is None else schedules.micro(budget) / schedules.MICRO
     recipe = recipes.changed(
         folder.sole.recipe,
         episodes=episodes,
@@ -96,6 +97,6 @@ def dream(
         admission="safe",
     )
     given = Dreams(recipe, folder.sole, path, source, told)
-    schedule = None if Folder(out).exists else prices.chosen(prices_version)
+    schedule = None if Folder(out).exists else schedules.chosen(prices)
     making = Run(given, out, ledger, key or keys.default(), schedule, attached={MODEL: path})
     return api.carry_out(making, workers, watcher)

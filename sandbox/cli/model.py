@@ -1,13 +1,24 @@
-"""The commands of world models: train."""
+"""The commands of world models: train and dream."""
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sandbox.cli.options import Budget, Json, Prices, assignments, path
+from sandbox.cli.options import (
+    Budget,
+    Json,
+    Making,
+    OutPath,
+    Prices,
+    RunPath,
+    assignments,
+    making,
+    path,
+)
 
 if TYPE_CHECKING:
     from sandbox.models import Checkpoint
@@ -63,6 +74,16 @@ Exact = Annotated[
         help="Train the last third on a grid, so that dreams can be verified bit for bit anywhere.",
     ),
 ]
+ModelPath = Annotated[
+    Path, typer.Argument(parser=path, help="A checkpoint of `train`.", show_default=False)
+]
+Tier = Annotated[
+    str | None,
+    typer.Option(
+        help="exact (the same bytes on any machine), class (on machines of one class), or audit "
+        "(within bounds); default: the best that the model has."
+    ),
+]
 Payer = Annotated[str, typer.Option("--account", help="Account that pays.")]
 
 
@@ -106,6 +127,44 @@ def train(
         asked: dict[str, Any] = {**amount, **given, **paying, **told}
         made = training.train(runs, out, model, size, **asked)
     _print_trained(made, out, as_json)
+
+
+@making
+def dream(
+    model: ModelPath,
+    run: RunPath,
+    out: OutPath,
+    episodes: Annotated[int, typer.Option(min=1, help="Number of episodes.")] = 16,
+    steps: Annotated[int, typer.Option(min=1, help="Steps that each imagines, at most.")] = 50,
+    policy: Annotated[str, typer.Option(help="random, noise, noop or recorded.")] = "random",
+    tier: Tier = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of starts and actions.")] = 0,
+    *,
+    making: Making,
+) -> None:
+    """Imagine episodes by a model, from rows of a run on; verify imagines them again."""
+    from sandbox import dreaming
+    from sandbox.cli import progress, show
+
+    paying = making.paying
+    paying["account"] = paying["account"] or "local"
+    with progress.making("Dreaming", making.as_json) as watcher:
+        bill = dreaming.dream(
+            model,
+            run,
+            out,
+            episodes=episodes,
+            steps=steps,
+            policy=policy,
+            tier=tier,
+            seed=seed,
+            watcher=watcher,
+            **paying,
+        )
+    if making.as_json:
+        print(json.dumps(asdict(bill)))
+    else:
+        show.bill(bill, out, "Imagined run")
 
 
 def _print_trained(made: "Checkpoint", out: Path, as_json: bool) -> None:
