@@ -12,7 +12,7 @@ import pytest
 
 import sandbox
 from sandbox import keeping, prices
-from sandbox.errors import BudgetExhaustedError, FormatError
+from sandbox.errors import BudgetExhaustedError, FormatError, RunConflictError
 from sandbox.goals import calls, kept
 from sandbox.goals.results import Filed
 from sandbox.ledger import Ledger
@@ -199,3 +199,29 @@ def test_a_place_that_is_no_folder_is_refused_before_there_is_a_try(
     done = cli("goals", "run", str(goals), "--out", str(out), "--keep", str(goals))
     assert (done.returncode, out.exists()) == (2, False)
     assert "is no folder" in done.stderr
+
+
+def test_a_branch_of_a_try_goes_on_past_the_worlds_own_success(tmp_path: Path) -> None:
+    source = recipe("two_room", policies={"scripted": 1.0}, seed=7001, episodes=100)
+    calls.make(source, tmp_path / "set.json", pairs=16, offset=45, account=None)
+    calls.run(tmp_path / "set.json", tmp_path / "r.json", "recorded", account=None)
+    keeping.keep_tries(tmp_path / "r.json", tmp_path / "set.json", tmp_path / "run")
+    folder = sandbox.open_run(tmp_path / "run")
+    number = next(n for n in range(folder.count()) if folder.episode(n).record["success"])
+    past = folder.episode(number)
+    step = past.record["steps"] - 1
+    for of, name, episode in (("run", "branched", number), ("branched", "again", 0)):
+        given = {"episode": episode, "step": step, "kinds": ["same", "noop"]}
+        sandbox.branch(tmp_path / of, tmp_path / name, **given)
+        branch = sandbox.open_run(tmp_path / name).episode(0)
+        assert (branch.rows["state"][: step + 1] == past.rows["state"][: step + 1]).all()
+        assert branch.record["branch"]["goal"] == past.record["tried"]["goal"]
+        assert cli("verify", tmp_path / name).returncode == 0
+
+
+def test_a_run_of_tries_is_not_extended_and_says_why(
+    tried: tuple[Path, Path], tmp_path: Path
+) -> None:
+    keeping.keep_tries(tried[1], tried[0], tmp_path / "run")
+    with pytest.raises(RunConflictError, match="has the tries of an agent"):
+        keeping.extend(tmp_path / "run", 50)

@@ -37,7 +37,8 @@ class Record(BaseModel):
         success: whether the task is done on the last row; None if it was imported or imagined, for
             then nobody knows.
         total_reward: sum of the rewards; the key `return` in files.
-        branch: which recorded episode this one branches off; None if it is no branch.
+        branch: which recorded episode this one branches off; None if it is no branch. Its `goal`
+            is that of a try that it branches off.
         tried: which pair of a goal set an agent tries in it; None if it is no try. Its keys:
             `goals` and `results`, digests; `agent`, `pair` and `seed`; `step`, at which the agent
             begins, and `steps`, at which the try ends; `states`, SHA-256 of those between; `goal`,
@@ -114,7 +115,7 @@ class Record(BaseModel):
     @property
     def goal(self) -> list[float] | None:
         """The state that the episode shall reach; None if it has the world's task."""
-        return (self.tried or {}).get("goal")
+        return (self.tried or self.branch or {}).get("goal")
 
     @property
     def is_simulated(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 from sandbox.env.policies import POLICIES, find
 from sandbox.errors import InvalidInputError, RunConflictError
 from sandbox.run.folder import Folder
+from sandbox.run.identity import has_tries
 from sandbox.run.recipe import Recipe
 from sandbox.sources.generation import Generation
 
@@ -22,17 +23,24 @@ class Extension(Generation):
     Raises:
         InvalidInputError: the environment or a policy is somebody's code, which is not trusted, or
             cannot be imported.
-        RunConflictError: the run was not generated: it renders or branches off another.
+        RunConflictError: the run was not generated: it renders or branches off another, or
+            has tries.
     """
 
     def __init__(self, recipe: Recipe, folder: Folder, episodes: int) -> None:
         known = folder.identity
         if known.parent is not None or known.plan is not None:
             what = "renders" if known.parent is not None else "branches off"
-            raise RunConflictError(
-                f"{folder.path}: {what} another run. Nothing was done. Extend the other run, then "
-                "make this one again from it, in another folder."
+            said = (
+                f"{what} another run. Nothing was done. Extend the other run, then make this one "
+                "again from it, in another folder."
             )
+            if known.parent is None and has_tries(known.plan):
+                said = (
+                    "has the tries of an agent. Nothing was done. Try more seeds with `sandbox "
+                    "goals run`, and keep them in another folder."
+                )
+            raise RunConflictError(f"{folder.path}: {said}")
         for name in dict.fromkeys(name for world in recipe.worlds for name in world.policies):
             if name not in POLICIES and not folder.trust_code:
                 raise InvalidInputError(

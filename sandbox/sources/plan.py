@@ -16,7 +16,9 @@ MOST_BRANCHES = 100_000  # Of one episode.
 
 def past(record: Record, step: int) -> dict[str, Any]:
     """Return what a plan says of a recorded episode that is branched off after `step`."""
+    goal = {} if record.goal is None else {"goal": record.goal}  # No other plan has this key.
     return {
+        **goal,
         "episode": record.episode,
         "step": step,
         "impossible": record.is_impossible,

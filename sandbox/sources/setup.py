@@ -124,9 +124,17 @@ def of_branch(plan: Mapping[str, Any], index: int) -> Setup:
         branch = {"run": plan["run"]} | {key: past[key] for key in ("episode", "step")}
         branch |= {key: one[key] for key in ("past", "kind")}
         branch["impossible"] = one["impossible"] or past["impossible"]
-        disturbances = [*past["disturbances"], *extra]
-        return Setup(past["seed"], f"branch:{one['kind']}", past["factors"], disturbances, branch)
-    except (LookupError, TypeError) as error:
+        goal = past.get("goal")
+        branch |= {} if goal is None else {"goal": goal}
+        return Setup(
+            past["seed"],
+            f"branch:{one['kind']}",
+            past["factors"],
+            [*past["disturbances"], *extra],
+            branch,
+            goal,
+        )
+    except (LookupError, TypeError, AttributeError) as error:
         raise FormatError(f"the plan of branches has no {error}; restore it from a copy.") from None
 
 
