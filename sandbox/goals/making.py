@@ -116,6 +116,11 @@ def checked(wish: Wish, source: Source) -> None:
         raise InvalidInputError(
             f"{kind.name()} has no goal states: {kind.aim}. Its own task it has: --kind task."
         )
+    if wish.budget < wish.offset:
+        raise InvalidInputError(
+            f"a budget of {wish.budget} steps is less than the offset of {wish.offset}: the "
+            "known solution would not reach the goal in it. Ask for a larger budget."
+        )
     limit = longest(source)
     room = limit if wish.kind == "branched" else limit - wish.offset
     if wish.budget > limit or wish.offset > limit or room < 0:

@@ -91,8 +91,8 @@ class Hits(Model):
         moderate, strict: the first step at which it is.
     """
 
-    moderate: Annotated[int, Field(ge=0)] | None
-    strict: Annotated[int, Field(ge=0)] | None
+    moderate: Annotated[int, Field(ge=0, lt=1 << 31)] | None
+    strict: Annotated[int, Field(ge=0, lt=1 << 31)] | None
 
 
 class Pair(Model):

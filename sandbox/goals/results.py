@@ -48,7 +48,7 @@ class Head(Model):
     version: str
     prices: str
     pairs: Annotated[int, Field(ge=1)]
-    seeds: Annotated[list[int], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=1 << 63)]], Field(min_length=1)]
 
     @property
     def digest(self) -> str:
@@ -72,7 +72,7 @@ class Results(Model):
 
     head: Head
     outcomes: list[Outcome]
-    charge_micro: int
+    charge_micro: Annotated[int, Field(ge=0, lt=1 << 62)]
 
     @property
     def digest(self) -> str:

@@ -187,6 +187,7 @@ class PairChecker:
             said = str(error).removeprefix(f"pair {task.number}: ")
             return said, marks(np.zeros((0, 0)))
         hits = stage.hits(task, states, done).hits
+        away = float(stage.hits(task, states[:1], done[:1]).distance[0])  # As when it was made.
         fault = ""
         if states[0].tobytes() != task.start.state.tobytes():
             fault = "its past leads to another state"
@@ -194,4 +195,8 @@ class PairChecker:
             fault = "its known solution leads to another state"
         elif hits != task.hits:
             fault = f"its known solution reaches the goal at {hits}, not at {task.hits}"
+        elif away != task.distance:
+            fault = f"its start is {away} tolerances from its goal, not {task.distance}"
+        elif len(task.known) > stage.goals.budget:
+            fault = f"its known solution has {len(task.known)} steps, of {stage.goals.budget}"
         return fault, marks(states)

@@ -79,8 +79,8 @@ class GoalSet(Model):
 
     format: Literal[1]
     kind: Literal["ahead", "branched", "task", "tasks"]
-    offset: Annotated[int, Field(ge=0)]
-    budget: Annotated[int, Field(ge=1)]
+    offset: Annotated[int, Field(ge=0, lt=1 << 31)]
+    budget: Annotated[int, Field(ge=1, lt=1 << 31)]
     environment: str
     scenario: dict[str, Any]
     aim: dict[str, Any]
@@ -179,5 +179,7 @@ class Signed:
             raise FormatError(f"{path}: {fault} {signed.REMEDY}") from None
         if [one.number for one in goals.pairs] != list(range(len(goals.pairs))):
             raise FormatError(f"{path}: its pairs are not numbered from 0 on. {signed.REMEDY}")
+        if any(None in (one.hits.moderate, one.hits.strict) for one in goals.pairs):
+            raise FormatError(f"{path}: a known solution reaches no goal. {signed.REMEDY}")
         told = data.get("note")
         return cls(path, goals, signed.signers(_HEAD, goals.digest, told, f"{path}: its pairs"))

@@ -30,8 +30,12 @@ def signers(head: str, named: str, told: Any, what: str) -> list[str]:
     Raises:
         FormatError: the note of the file is of another digest, or a signature is wrong.
     """
-    if not isinstance(told, str) or note.body(told) != signed(head, named, None):
+    note_of, known = told if isinstance(told, str) else "", keys.trusted()
+    try:
+        text = note.body(note_of)
+        found = note.verified(note_of, known)[1] if note.is_signed(note_of) else []
+    except FormatError as error:
+        raise FormatError(f"{what} are signed wrongly: {error} {REMEDY}") from None
+    if text != signed(head, named, None):
         raise FormatError(f"{what} are not those that its digest names. {REMEDY}")
-    if not note.is_signed(told):
-        return []
-    return [one.name for one in note.verified(told, keys.trusted())[1]]
+    return [one.name for one in found]
