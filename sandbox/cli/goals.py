@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sandbox.cli.options import Budget, Json, SigningKeyLabel, Workers, assignments, path
+from sandbox.cli.options import Json, SigningKeyLabel, assignments, path
 from sandbox.errors import InvalidInputError
 
 goals_app = typer.Typer(
@@ -16,6 +16,13 @@ goals_app = typer.Typer(
 SetPath = Annotated[Path, typer.Argument(parser=path, help="A goal set.", show_default=False)]
 Out = Annotated[Path, typer.Option(parser=path, help="The new file.", show_default=False)]
 Account = Annotated[str, typer.Option(help="Account that pays.")]
+Budget = Annotated[
+    str | None,
+    typer.Option(help="Most that it may cost [credits], with floors and kept rows."),
+]
+Workers = Annotated[
+    int, typer.Option(min=1, max=256, help="Number of processes; what comes of it is the same.")
+]
 TrustCode = Annotated[
     bool,
     typer.Option(
@@ -49,12 +56,17 @@ NoFloors = Annotated[
 ]
 
 
-def _no_file(run: Path | None) -> Path | None:
-    """Return where a run is to be; InvalidInputError if a file is there."""
+def _no_other(run: Path | None) -> Path | None:
+    """Return where a run is to be; InvalidInputError if something that is no run is there."""
     if run is not None and run.exists() and not run.is_dir():
         raise InvalidInputError(
             f"{run}: is no folder, and --keep makes a run of the tries. Give another --keep. "
             "Nothing was done."
+        )
+    held = [one.name for one in run.iterdir() if one.name[0] != "."] if run and run.exists() else []
+    if held and "run.json" not in held:
+        raise InvalidInputError(
+            f"{run}: holds something that is no run. Give another --keep. Nothing was done."
         )
     return run
 
@@ -66,7 +78,7 @@ Keep = Annotated[
     Path | None,
     typer.Option(
         parser=path,
-        callback=_no_file,
+        callback=_no_other,
         help="Keep the agent's tries as a run, in this folder.",
     ),
 ]
@@ -226,12 +238,13 @@ def run(
     found, asked = calls.read_set(goals).set, dict[str, Any](seeds=seeds, trust_code=trust_code)
     asked["beside"] = not no_floors
     given = {**_read_options(options), **_options(option or [])}
+    asked["again"] = keep is not None
     most = floors.quote(found, out, agent, given, **asked)
     if not as_json:
         more = "" if keep is None else f", and {_rows(found, seeds, trust_code)} to keep"
         show.note(f"It costs {most / 1e6:,.2f} credits at most{more}.")
     paying = dict[str, Any](account=account, workers=workers, key=_key(key))
-    asked |= {"again": keep is not None, "budget": budget, "timeout_s": timeout, "batch": batch}
+    asked |= {"budget": budget, "timeout_s": timeout, "batch": batch}
     with progress.display("Trying", as_json, "tries") as shown:
 
         def tell(name: str, done: int, total: int, micro: int) -> None:

@@ -139,16 +139,19 @@ class _Scripted(Insider):
     """The world's own scripted policy, which knows the world's task and no other goal."""
 
     def begin(self, trial: Trial, pair: Pair, stage: Stage) -> None:
-        if not stage.goals.is_task:
-            raise InvalidInputError(
-                f"agent 'scripted' does the task of {trial.environment}, and this set has goals of "
-                "another kind. Use it with sets made by --kind task."
-            )
         super().begin(trial, pair, stage)
         self._policy = POLICIES["scripted"](stage.env, trial.rng)
 
     def act(self, step: int) -> F32:
         return self._policy()
+
+    def most(self, stage: Stage) -> dict[str, int]:
+        if not stage.goals.is_task:  # It is asked before anything is paid.
+            raise InvalidInputError(
+                f"agent 'scripted' does the task of {stage.goals.environment}, and this set has "
+                "goals of another kind. Use it with sets made by --kind task."
+            )
+        return super().most(stage)
 
 
 BUILT_IN: dict[str, Callable[[], Insider]] = {

@@ -84,10 +84,12 @@ def quote(
     *,
     seeds: int = 3,
     beside: bool = True,
+    again: bool = False,
     trust_code: bool = False,
 ) -> int:
     """Return what `run` costs at most [microcredits]: of what is there already, nothing."""
-    most = calls.quote(goals, agent, options, seeds=seeds, trust_code=trust_code)
+    there = again and _same(files.place(out), goals, Wanted(agent, options), seeds) is not None
+    most = 0 if there else calls.quote(goals, agent, options, seeds=seeds, trust_code=trust_code)
     for name in _beside(agent) if beside else ():
         if _found(out, goals, name, seeds) is None:
             most += calls.quote(goals, name, seeds=seeds, trust_code=trust_code)

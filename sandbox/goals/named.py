@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from sandbox import planning
-from sandbox.errors import InvalidInputError, SandboxError, shown
+from sandbox.errors import InvalidInputError, SandboxError, UnknownNameError, shown
 from sandbox.goals import planned
 from sandbox.goals.agents import BUILT_IN, Agent, Insider, Wanted, aside, said
 from sandbox.goals.modelled import Modelled
 from sandbox.planning import PLANNERS
+from sandbox.planning.settings import hints
 
 _MODEL, _OPTIONS = "model", "model_options"  # Of a planner: MODULE:FUNCTION, and what it takes.
 
@@ -21,6 +22,7 @@ def agent(wanted: Wanted) -> Agent | Insider | Modelled:
         InvalidInputError: there is none of this name, or it takes no such options.
     """
     if wanted.name in PLANNERS:
+        _check_options(wanted)
         own = _MODEL in wanted.options
         return _modelled(wanted) if own else planned.made(wanted.name, wanted.options)
     if wanted.name not in BUILT_IN:
@@ -30,6 +32,14 @@ def agent(wanted: Wanted) -> Agent | Insider | Modelled:
             f"agent {wanted.name!r} has no options, and was given {', '.join(wanted.options)}."
         )
     return BUILT_IN[wanted.name]()
+
+
+def _check_options(wanted: Wanted) -> None:
+    """Refuse an option that no planner has; what chooses preset and model is known too."""
+    known = [*hints(PLANNERS[wanted.name]), "preset", _MODEL, _OPTIONS]
+    for name in wanted.options:
+        if name not in known:
+            raise UnknownNameError("option", name, known, where=wanted.name)
 
 
 def module(wanted: Wanted) -> str:
@@ -67,7 +77,8 @@ def _modelled(wanted: Wanted) -> Modelled:
     told: Mapping[str, Any] = {} if given is None else given
     if not isinstance(told, dict):
         raise InvalidInputError(
-            f"{wanted.name}: model_options {shown(given)}: give a mapping of names to values."
+            f"{wanted.name}: model_options {shown(given)}: give a mapping of names to values, "
+            "in a file for --options."
         )
     model = _called(f"model {name!r}", name, told)
     if not callable(getattr(model, "rollout", None)):

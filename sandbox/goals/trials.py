@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from sandbox.errors import InvalidInputError, SandboxError, shown
+from sandbox.errors import InvalidInputError, PlanningError, SandboxError, shown
 from sandbox.goals import agents, named
 from sandbox.goals.agents import Agent, Insider, Trial, Wanted
 from sandbox.goals.modelled import Asked, Modelled
@@ -215,9 +215,11 @@ class Trier:
     def _named(self, *trials: Trial) -> Generator[None]:
         try:
             yield
-        except InvalidInputError as error:
+        except (InvalidInputError, PlanningError) as error:
             tries = "; ".join(f"pair {trial.pair}, seed {trial.seed}" for trial in trials)
-            raise InvalidInputError(f"agent {self._wanted.name!r}, {tries}: {error}") from error
+            said = f"agent {self._wanted.name!r}, {tries}: {error}"
+            kind = InvalidInputError if isinstance(error, InvalidInputError) else PlanningError
+            raise kind(said) from error
 
 
 def _deciding(
