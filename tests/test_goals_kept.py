@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import sandbox
-from sandbox import keeping, prices
+from sandbox import goals, keeping, prices
 from sandbox.errors import BudgetExhaustedError, FormatError, RunConflictError
 from sandbox.goals import calls, kept
+from sandbox.goals.moments import NAMES
 from sandbox.goals.results import Filed
 from sandbox.ledger import Ledger
 from tests.running import cli, content, recipe
@@ -201,22 +202,45 @@ def test_a_place_that_is_no_folder_is_refused_before_there_is_a_try(
     assert "is no folder" in done.stderr
 
 
-def test_a_branch_of_a_try_goes_on_past_the_worlds_own_success(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def succeeded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """A run of tries, and the number of one that goes on past the world's own success."""
+    path = tmp_path_factory.mktemp("succeeded")
     source = recipe("two_room", policies={"scripted": 1.0}, seed=7001, episodes=100)
-    calls.make(source, tmp_path / "set.json", pairs=16, offset=45, account=None)
-    calls.run(tmp_path / "set.json", tmp_path / "r.json", "recorded", account=None)
-    keeping.keep_tries(tmp_path / "r.json", tmp_path / "set.json", tmp_path / "run")
-    folder = sandbox.open_run(tmp_path / "run")
+    calls.make(source, path / "set.json", pairs=16, offset=45, account=None)
+    calls.run(path / "set.json", path / "r.json", "recorded", account=None)
+    keeping.keep_tries(path / "r.json", path / "set.json", path / "run")
+    folder = sandbox.open_run(path / "run")
     number = next(n for n in range(folder.count()) if folder.episode(n).record["success"])
-    past = folder.episode(number)
+    return path / "run", number
+
+
+def test_a_branch_of_a_try_goes_on_past_the_worlds_own_success(
+    succeeded: tuple[Path, int], tmp_path: Path
+) -> None:
+    run, number = succeeded
+    past = sandbox.open_run(run).episode(number)
     step = past.record["steps"] - 1
-    for of, name, episode in (("run", "branched", number), ("branched", "again", 0)):
+    branched = tmp_path / "branched"
+    for of, name, episode in ((run, "branched", number), (branched, "again", 0)):
         given = {"episode": episode, "step": step, "kinds": ["same", "noop"]}
-        sandbox.branch(tmp_path / of, tmp_path / name, **given)
+        sandbox.branch(of, tmp_path / name, **given)
         branch = sandbox.open_run(tmp_path / name).episode(0)
         assert (branch.rows["state"][: step + 1] == past.rows["state"][: step + 1]).all()
         assert branch.record["branch"]["goal"] == past.record["tried"]["goal"]
         assert cli("verify", tmp_path / name).returncode == 0
+
+
+def test_a_start_past_the_worlds_own_success_is_one(succeeded: tuple[Path, int]) -> None:
+    run, number = succeeded
+    episode = sandbox.open_run(run).episode(number)
+    env = goals.Recorded(run)(gymnasium.make("sandbox/TwoRoom-v0", scenario=RECIPE.scenario))
+    env.reset()
+    step = episode.record["steps"] - 2
+    env.unwrapped._set_state(**{name: episode.rows[name][step] for name in NAMES})
+    info = env.step(episode.rows["action"][step])[4]
+    assert info["state"].tobytes() == episode.rows["state"][step + 1].tobytes()
+    env.close()
 
 
 def test_a_run_of_tries_is_not_extended_and_says_why(

@@ -149,6 +149,17 @@ def test_the_goals_picture_is_the_recorded_one(rooms: Path) -> None:
         env.close()
 
 
+def test_the_picture_of_a_goal_that_ends_its_episode_is_drawn(tmp_path: Path) -> None:
+    run = generated("two_room", tmp_path / "run", policies={"scripted": 1.0}, episodes=1)
+    episode = sandbox.open_run(run).episode(0)
+    assert episode.rows["terminated"][-1]
+    env = wrapped("two_room", run, observation=["pixels"], image_size=16)
+    last = row(episode, episode.record["steps"], "goal_")
+    options = env.unwrapped.reset_options_from_dataset(row(episode, 3), last)
+    assert env.reset(options=options)[1]["goal"].shape == (16, 16, 3)
+    env.close()
+
+
 def test_without_a_goal_the_worlds_own_task_ends_it(recorded_room: Any) -> None:
     recorded_room.reset(seed=3)
     act, ends = recorded_room.unwrapped.scripted(np.random.default_rng(0)), []

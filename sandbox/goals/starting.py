@@ -66,9 +66,9 @@ class RecordedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
             )
         self._check_goal(goal)
         if drawn:
-            self._replayed(goal, None)
+            self._replayed(goal, goal.record.goal)
             self._picture = self._drawn()
-        return self._arrived(*self._replayed(start, goal.state))
+        return self._arrived(*self._begun(start, goal.state))
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Take a step."""
@@ -83,7 +83,7 @@ class RecordedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Put the environment at a recorded row; see `Recordings`."""
         start = self._known.of_row(row)
         self._check_world(start)
-        self._arrived(*self._replayed(start, None))
+        self._arrived(*self._begun(start, start.record.goal))
 
     def seek(self, row: Row) -> None:
         """Make the state of a recorded row the goal of the episode under way."""
@@ -129,12 +129,19 @@ class RecordedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._check_world(goal)
         asked.sought({"goal": goal.state}, self._task.aim, len(self._task.state_names()))
 
+    def _begun(self, start: Moment, goal: Any) -> tuple[Any, dict[str, Any]]:
+        """Put the environment at a start; InvalidInputError if the episode is over there."""
+        found = self._replayed(start, goal)
+        if self._task.episode.over:
+            raise InvalidInputError(f"{start}: the episode is over there; start earlier.")
+        return found
+
     def _replayed(self, moment: Moment, goal: Any) -> tuple[Any, dict[str, Any]]:
         """Put the environment at a moment; return the observation there, and its info.
 
         Raises:
             FormatError: the recorded actions do not lead there.
-            InvalidInputError: the environment has another scenario, or the episode is over there.
+            InvalidInputError: the environment has another scenario.
         """
         task, record, rows = self._task, moment.record, moment.rows
         options = {
@@ -153,8 +160,6 @@ class RecordedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
                     f"{moment}: replayed, it has another state from step {t} on. Start elsewhere."
                     f"{determinism.advice(record.engine)}"
                 )
-        if task.episode.over:
-            raise InvalidInputError(f"{moment}: the episode is over there; start earlier.")
         return observation, info
 
     def _check_scene(self, moment: Moment) -> None:
