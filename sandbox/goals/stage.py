@@ -58,7 +58,7 @@ class Stage:
             )
         self.env: SandboxEnv = kind(
             scenario=goals.scenario,
-            observation=list(observation) if len(observation) > 1 else observation[0],
+            observation=observation[0] if len(observation) == 1 else list(observation),
             image_size=image_size,
             meter=Meter(schedule),
         )
