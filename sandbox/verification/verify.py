@@ -44,20 +44,15 @@ def verify(
     trust = Trust.here() if trust is None else trust
     if folder.imported is not None:
         return imports.verify(folder, progress)
-    if folder.derived is None:
-        folder.identity  # noqa: B018  # Refuse what is no run.
+    dreams = None if folder.derived is not None else imagined(folder.identity.plan)
     chosen = _spread(folder, sample) if chosen is None else chosen
-    dreams = imagined(folder.identity.plan) if folder.derived is None else None
     if chosen and dreams is None and (sample is not None or trust.exact):
         simulator.require()
     if folder.derived is not None:
         return derived.verify(folder, chosen, progress, trust, workers)
     found = Found()
-    report = found.report
-    if dreams is None:
-        job = _check_run(folder, trust, chosen, report)
-    else:
-        job = _check_dreams(folder, dreams, trust, chosen, report)
+    report, check = found.report, _check_run if dreams is None else _check_dreams
+    job = check(folder, trust, chosen, report)
     with report.about("shards"):
         shards.check(job, folder, found, progress, workers)
         found.sort()
@@ -92,14 +87,12 @@ def _check_run(folder: Folder, trust: Trust, chosen: frozenset[int], report: Rep
     return checks.classed(job, identity.engine, trust, report) if chosen else job
 
 
-def _check_dreams(
-    folder: Folder, told: Mapping[str, Any], trust: Trust, chosen: frozenset[int], report: Report
-) -> Job:
+def _check_dreams(folder: Folder, trust: Trust, chosen: frozenset[int], report: Report) -> Job:
     """Check what run.json says of a run of dreams; return which to imagine again, and how."""
     with report.about("identity"):
         checks.identity(folder.identity, report)
     job = Job(folder.identity, folder.stages, chosen, trust.trust_code)
-    return checks.dreamed(job, told, trust, report)
+    return checks.dreamed(job, imagined(folder.identity.plan) or {}, trust, report)
 
 
 def _check_count(folder: Folder, report: Report) -> None:
