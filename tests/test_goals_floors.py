@@ -1,6 +1,9 @@
 """Every report has floors and a ceiling beside it, and says how far an agent is from the known."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -97,3 +100,23 @@ def test_the_commands_run_floors_and_say_which_are_missing(floored: Path, tmp_pa
     done = cli("goals", "report", alone, *others, "--goals", floored, "--out", page)
     assert done.returncode == 0
     assert "Missing: floor noop." in page.read_text()
+
+
+def test_two_agents_at_once_share_their_floors(floored: Path, tmp_path: Path) -> None:
+    begin = [sys.executable, "-m", "sandbox", "goals", "run", str(floored)]
+    commands = [
+        [*begin, "--agent", STILL, "--seeds", "2", "--out", str(tmp_path / f"{n}.json"), "--json"]
+        for n in range(2)
+    ]
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    both = [
+        subprocess.Popen(one, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for one in commands
+    ]
+    told = [one.communicate(timeout=120) for one in both]
+    assert [one.returncode for one in both] == [0, 0], told
+    floors_of = [
+        [one["results"] for one in json.loads(out) if one["agent"] != STILL] for out, _ in told
+    ]
+    assert floors_of[0] == floors_of[1]
+    assert len(floors_of[0]) == 3

@@ -1,5 +1,6 @@
 """What every report has beside an agent: the floors noop and random, and the ceiling recorded."""
 
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -7,13 +8,14 @@ from typing import Any
 
 from sandbox import files
 from sandbox import prices as schedules
-from sandbox.errors import FormatError
+from sandbox.errors import FormatError, InvalidInputError, LockedError
 from sandbox.goals import begun, calls, named
 from sandbox.goals.agents import FLOORS, Wanted
 from sandbox.goals.results import Filed
 from sandbox.goals.sets import GoalSet
 
 Progress = Callable[[str, int, int, int], None]  # The agent, and what `calls.run` tells.
+_WAIT_S = 0.2  # Between looks at what another process makes.
 _NAMED = 12  # Digits of the set's digest in the name of a file.
 
 
@@ -62,7 +64,8 @@ def run(
     most, spent = None if budget is None else schedules.micro(budget), 0
     for name in (one for one, there in [*every.items()] if there is None):
         floor = name != agent
-        every[name] = made = calls.run(
+        make = partial(
+            calls.run,
             goals,
             place(out, goals, name) if floor else out,
             name,
@@ -72,8 +75,29 @@ def run(
             progress=partial(progress, name),
             **dict[str, Any](others, **({"batch": 1} if floor else {})),
         )
-        spent += made.results.charge_micro
+        find = partial(_found, out, goals, name, seeds)
+        every[name], cost = _shared(make, find) if floor else (made := make(), _cost(made))
+        spent += cost
     return [one for name in (agent, *names) if (one := every[name]) is not None], spent
+
+
+def _shared(make: Callable[[], Filed], find: Callable[[], Filed | None]) -> tuple[Filed, int]:
+    """Return what `make` gives, or what another process has made meanwhile; and what it cost."""
+    while True:
+        try:
+            made = make()
+            return made, _cost(made)
+        except LockedError:
+            time.sleep(_WAIT_S)
+        except InvalidInputError:  # It is there since.
+            if find() is None:
+                raise
+        if (there := find()) is not None:
+            return there, 0
+
+
+def _cost(filed: Filed) -> int:
+    return filed.results.charge_micro
 
 
 def quote(

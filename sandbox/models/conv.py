@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sandbox.models import grid
-from sandbox.models.grid import rounded
+from sandbox.models.grid import clipped, rounded
 from sandbox.models.heads import NUMBERS, Heads
 from sandbox.models.options import Few, Sized, Weight, Width
 from sandbox.models.protocol import Shapes, State
@@ -176,8 +176,8 @@ class Conv(nn.Module):
         drawn = functional.pixel_shuffle(drawn, CELL).to(self._dtype)
         color, mask, on = drawn[:, :3], drawn[:, 3:], self.on_grid
         if self.exact:
-            mask = rounded((0.25 * mask + 0.5).clamp(0, 1), 2.0**-6, on)
-            color = rounded((256 * color).clamp(0, 255), 1.0, on)
+            mask = rounded(clipped(0.25 * mask + 0.5, 0, 1), 2.0**-6, on)
+            color = rounded(clipped(256 * color + 128, 0, 255), 1.0, on)
         else:
             mask, color = torch.sigmoid(mask), 255 * color
         return rounded(state["last"] + mask * (color - state["last"]), 1.0, on)

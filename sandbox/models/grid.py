@@ -31,6 +31,12 @@ def rounded(x: Tensor, step: float, on: bool) -> Tensor:
     return x + (on_grid - x).detach() if torch.is_grad_enabled() and x.requires_grad else on_grid
 
 
+def clipped(x: Tensor, low: float, high: float) -> Tensor:
+    """Return numbers clipped; gradients pass, so that what was clipped can come back."""
+    inside = x.clamp(low, high)
+    return x + (inside - x).detach() if torch.is_grad_enabled() and x.requires_grad else inside
+
+
 class OnGrid(nn.Module):
     """A part of a model that computes on the grid when it is told to.
 
