@@ -28,6 +28,7 @@ from sandbox.ledger.locks import alone
 from sandbox.prices import PriceSchedule
 from sandbox.run import recipe as recipes
 from sandbox.run.folder import Folder
+from sandbox.run.identity import imagined
 from sandbox.run.recipe import Recipe
 from sandbox.till import Till
 
@@ -351,6 +352,11 @@ def _source(
     if isinstance(given, str | Path) and os.path.isdir(given):
         folder = Folder(given, trust_code)
         folder.check_finished()
+        if imagined(folder.sole.plan) is not None:
+            raise InvalidInputError(
+                f"{given}: its episodes were imagined by a model; goals are made from a run that "
+                "was simulated."
+            )
         recipe = folder.sole.recipe
         return recipe, Path(given)
     recipe = recipes.of(given)

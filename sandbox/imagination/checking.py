@@ -27,11 +27,9 @@ class Imagining:
     def __init__(self, identity: Identity, folder: Path, columns: Schema) -> None:
         told = imagined(identity.plan)
         assert told is not None, "it is a run of dreams"
-        self._told, self._schema = told, columns
+        self._told, self._schedule = told, identity.schedule
         try:
-            self._imaginer = Imaginer(
-                Checkpoint.read(folder / MODEL), told, columns, identity.schedule
-            )
+            self._imaginer = Imaginer(Checkpoint.read(folder / MODEL), told, columns)
         except KeyError as error:
             raise FormatError(f"the plan of dreams has no {error}; restore it.") from None
 
@@ -43,11 +41,11 @@ class Imagining:
         it, rows, context = self._imaginer, episode.rows, self._imaginer.context
         if len(episode) <= context:
             return f"it has {len(episode)} rows, of which the model is shown {context}."
-        buffer = EpisodeBuffer(self._schema, context + int(self._told["steps"]))
+        buffer = EpisodeBuffer(it.schema, context + int(self._told["steps"]))
         seen = {name: rows[name][:context] for name in it.seen}
         after = rows["action"][context - 1 : -1]
         steps = it.fill(record.run, index, seen, after, buffer.arrays)
-        it.charge(buffer.arrays, steps)
+        it.charge(buffer.arrays, steps, self._schedule)
         if steps + context != len(episode):
             return f"it has {len(episode)} rows, and the model imagines {steps + context}."
         again = {name: one[: steps + context] for name, one in buffer.arrays.items()}

@@ -59,6 +59,7 @@ class Dreamer:
 
     def __init__(self, checkpoint: Checkpoint, tier: str) -> None:
         self._model, self._tier = checkpoint.model(), tier
+        self.module: Any = self._model  # As torch has it.
         self.facts = checkpoint.facts
         if tier == "class":
             self._model.double()

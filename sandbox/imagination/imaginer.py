@@ -15,6 +15,7 @@ from sandbox.prices import PriceSchedule, plus
 from sandbox.trajectory import Column, Rows, Schema
 
 _ENDS = ("terminated", "truncated")
+_SAID = "imagined after the first rows: "
 _MADE = (*_ENDS, "charge", "step_idx", "episode_idx")
 
 
@@ -24,10 +25,10 @@ class Imaginer:
     Args:
         checkpoint: the model.
         told: what a run's plan says of its dreams.
-        columns: of the episodes, from `schema`.
-        schedule: the prices.
+        recorded: columns of the episodes that dreams begin with, or of dreams.
 
     Attributes:
+        schema: columns of the dreams.
         context: rows that the model is shown.
         seen: names of the recorded columns that an episode begins with.
 
@@ -35,23 +36,17 @@ class Imaginer:
         FormatError: it is another model than the plan names.
     """
 
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        told: Mapping[str, Any],
-        columns: Schema,
-        schedule: PriceSchedule,
-    ) -> None:
+    def __init__(self, checkpoint: Checkpoint, told: Mapping[str, Any], recorded: Schema) -> None:
         if checkpoint.digest != told["model"]:
             raise FormatError(
                 f"the model has the digest {checkpoint.digest[:16]}, and the run of dreams names "
                 f"{str(told['model'])[:16]}."
             )
-        self._told, self._schema, self._schedule = told, columns, schedule
-        self._dreamer = Dreamer(checkpoint, told["tier"])
+        self._told, self._dreamer = told, Dreamer(checkpoint, told["tier"])
+        self.schema = schema(recorded, self._dreamer.columns)
         self._looking, self._step = self._dreamer.work()
         self.context = self._dreamer.context
-        self.seen = [name for name in columns.names if name not in _MADE]
+        self.seen = [name for name in self.schema.names if name not in _MADE]
 
     @property
     def given(self) -> tuple[str, ...]:
@@ -95,23 +90,23 @@ class Imaginer:
         rows["episode_idx"][: last + 1] = index
         return last - context + 1
 
-    def charge(self, rows: Any, steps: int) -> None:
+    def charge(self, rows: Any, steps: int, schedule: PriceSchedule) -> None:
         """Fill what each row costs."""
-        row = {"raw_byte": self._schema.row_bytes}
+
+        def cost(work: Mapping[str, int]) -> int:
+            return schedule.cost(schedule.metered(work))
+
+        row = {"raw_byte": self.schema.row_bytes}
         context = self._dreamer.context
-        logged, looked = self.cost(row), self.cost(plus(row, {"model_mflop": self._looking}))
+        logged, looked = cost(row), cost(plus(row, {"model_mflop": self._looking}))
         rows["charge"][:context] = logged
         rows["charge"][context - 1] = looked
-        rows["charge"][context : context + steps] = self.cost(plus(row, self._imagined()))
-
-    def cost(self, work: Mapping[str, int]) -> int:
-        """Return what some work costs [microcredits]."""
-        return self._schedule.cost(self._schedule.metered(work))
+        rows["charge"][context : context + steps] = cost(plus(row, self._imagined()))
 
     def _imagined(self) -> dict[str, int]:
         """Return the work of imagining a row, per meter unit."""
         pixels = sum(
-            int(np.prod(self._schema[name].shape[:2]))
+            int(np.prod(self.schema[name].shape[:2]))
             for name in self._dreamer.columns
             if name.split(".")[0] == "pixels"
         )
@@ -119,7 +114,7 @@ class Imaginer:
 
     def work(self, steps: int) -> dict[str, int]:
         """Return the work of an episode, per meter unit."""
-        rows = (self._dreamer.context + steps) * self._schema.row_bytes
+        rows = (self._dreamer.context + steps) * self.schema.row_bytes
         work = plus({"raw_byte": rows, "model_mflop": self._looking}, self._imagined(), steps)
         return {unit: work[unit] for unit in sorted(work)}
 
@@ -142,4 +137,5 @@ def _column(column: Column, given: tuple[str, ...]) -> Column:
     """Return a column as dreams have it: its meaning says what is imagined."""
     if column.name not in given:
         return column
-    return replace(column, meaning=f"imagined after the first rows: {column.meaning}")
+    said = column.meaning.removeprefix(_SAID)
+    return replace(column, meaning=f"{_SAID}{said}")

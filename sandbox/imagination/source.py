@@ -7,9 +7,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from sandbox import prices
 from sandbox.dataset.dataset import Dataset
-from sandbox.imagination.imaginer import Imaginer, engine, schema
+from sandbox.imagination.imaginer import Imaginer, engine
 from sandbox.imagination.starts import Begin, Starts
 from sandbox.ledger import Lease
 from sandbox.models import Checkpoint
@@ -22,6 +21,7 @@ from sandbox.run.source import Origin
 from sandbox.sources.holding import Holding
 from sandbox.trajectory import EpisodeBuffer, Rows
 
+_UNITS = ("imagined_step", "imagined_pixel", "model_mflop")
 MODEL = "model.safetensors"  # A run of dreams has its model beside its shards.
 
 
@@ -42,11 +42,6 @@ def plan(
             "episodes": digest_of(source),
         }
     }
-
-
-def gives(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """Return the columns that a checkpoint's model gives."""
-    return tuple(checkpoint.model().gives)
 
 
 def digest_of(source: Dataset) -> str:
@@ -83,9 +78,10 @@ class Dreams:
         self._given = (recipe, identity, path, source, told)
         self._recipe, self._identity, self._source = recipe, identity, source
         self._told: Mapping[str, Any] = told["imagined"]
-        self._checkpoint = Checkpoint.read(path)
-        self.schema = schema(source.schema, gives(self._checkpoint))
-        self.pay_from(None, prices.current())
+        checkpoint = Checkpoint.read(path)
+        self._imaginer = Imaginer(checkpoint, self._told, source.schema)
+        self.schema = self._imaginer.schema
+        self._holding: Holding | None = None
         steps, context = self._told["steps"], self._imaginer.context
         more = steps if self._told["policy"] == "recorded" else 0
         self._starts = Starts(source, context, more)
@@ -95,7 +91,7 @@ class Dreams:
             scenario=identity.scenario,
             engine=engine(self._told),
             renderer=None,
-            code=self._checkpoint.facts.code,
+            code=checkpoint.facts.code,
             plan=told,
         )
 
@@ -109,7 +105,7 @@ class Dreams:
 
     def quote(self, done: int, schedule: PriceSchedule) -> Quote:
         """Return what the episodes after the first `done` cost, at most."""
-        self.pay_from(None, schedule)
+        schedule.require(*_UNITS)
         one = self._imaginer.work(self._told["steps"])
         whole = plus({}, one, self._recipe.episodes - done)
         exact = "terminated" not in self._imaginer.given
@@ -117,9 +113,8 @@ class Dreams:
 
     def pay_from(self, lease: Lease | None, schedule: PriceSchedule) -> None:
         """Pay for the episodes to come from a lease."""
-        schedule.require("imagined_step", "imagined_pixel", "model_mflop")
-        self._schedule, checkpoint = schedule, self._checkpoint
-        self._imaginer = Imaginer(checkpoint, self._told, self.schema, schedule)
+        schedule.require(*_UNITS)
+        self._schedule = schedule
         self._holding = Holding("dreams", lease, schedule)
 
     def warm_up(self) -> None:
@@ -129,21 +124,24 @@ class Dreams:
         """Imagine episode `index` into a buffer, and return its record."""
         assert limit is None, "a run of dreams says how many there are"
         it, context = self._imaginer, self._imaginer.context
+        assert self._holding is not None, "pay_from comes first"
         self._holding.hold(index, it.work(self._told["steps"]))
         begin = self._starts.of(run, index)
         known = self._source.rows(begin.episode, it.seen)
         seen = {name: one[begin.row : begin.row + context] for name, one in known.items()}
         steps = it.fill(run, index, seen, self._after(known, begin), buffer.arrays)
-        it.charge(buffer.arrays, steps)
+        it.charge(buffer.arrays, steps, self._schedule)
         return self._record(run, index, begin, steps, buffer)
 
     def on_kept(self) -> None:
         """Note that the run posts the episode made last."""
+        assert self._holding is not None, "pay_from comes first"
         self._holding.kept()
 
     def close(self) -> None:
         """Release what is held for an episode that was not kept."""
-        self._holding.close()
+        if self._holding is not None:
+            self._holding.close()
 
     def _after(self, seen: Rows, begin: Begin) -> Any:
         """Return what was done at the rows from the last one that the model is shown on."""
@@ -175,7 +173,7 @@ class Dreams:
                 "price_version": self._schedule.version,
                 "steps": last,
                 "charges": work,
-                "charge_micro": self._imaginer.cost(work),
+                "charge_micro": self._schedule.cost(self._schedule.metered(work)),
                 "success": None,
                 "return": float(buffer.arrays["reward"][: last + 1].sum()),
                 "imagined": {

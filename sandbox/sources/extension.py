@@ -7,7 +7,7 @@ from typing import Any
 from sandbox.env.policies import POLICIES, find
 from sandbox.errors import InvalidInputError, RunConflictError
 from sandbox.run.folder import Folder
-from sandbox.run.identity import has_tries
+from sandbox.run.identity import has_tries, imagined
 from sandbox.run.recipe import Recipe
 from sandbox.sources.generation import Generation
 
@@ -35,7 +35,12 @@ class Extension(Generation):
                 f"{what} another run. Nothing was done. Extend the other run, then make this one "
                 "again from it, in another folder."
             )
-            if known.parent is None and has_tries(known.plan):
+            if imagined(known.plan) is not None:
+                said = (
+                    "was imagined by a model. Nothing was done. Dream more episodes with `sandbox "
+                    "dream`, in another folder."
+                )
+            elif known.parent is None and has_tries(known.plan):
                 said = (
                     "has the tries of an agent. Nothing was done. Try more seeds with `sandbox "
                     "goals run`, and keep them in another folder."

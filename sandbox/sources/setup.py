@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sandbox.env import SandboxEnv
 from sandbox.errors import FormatError
-from sandbox.run.identity import has_tries
+from sandbox.run.identity import has_tries, imagined
 from sandbox.run.record import Record
 from sandbox.scenario.disturbance import Disturbance, reset_options
 from sandbox.trajectory import Column
@@ -82,7 +82,15 @@ def planned(plan: Mapping[str, Any], index: int) -> Setup:
     Raises:
         FormatError: the plan has no such episode, or is damaged.
     """
+    _refuse_dreams(plan)
     return of_try(plan, index) if has_tries(plan) else of_branch(plan, index)
+
+
+def _refuse_dreams(plan: Mapping[str, Any]) -> None:
+    if imagined(plan) is not None:
+        raise FormatError(
+            "its episodes were imagined by a model, so that nothing can simulate them."
+        )
 
 
 def of_try(plan: Mapping[str, Any], index: int) -> Setup:
@@ -196,6 +204,7 @@ def _longest_of(disturbances: Sequence[Disturbance]) -> int:
 
 def _longest_in(plan: Mapping[str, Any]) -> int:
     """Return the length of the longest text of a run with a plan; FormatError if it is damaged."""
+    _refuse_dreams(plan)
     try:
         count = len(plan["tries" if has_tries(plan) else "branches"])
         every = [planned(plan, n) for n in range(count)]
