@@ -6,7 +6,7 @@ from sandbox.errors import FormatError
 from sandbox.imagination.dreamer import difference
 from sandbox.imagination.imaginer import Imaginer
 from sandbox.imagination.source import MODEL
-from sandbox.models import Checkpoint
+from sandbox.models import Checkpoint, named
 from sandbox.run.identity import Identity, imagined
 from sandbox.run.record import Record
 from sandbox.trajectory import Episode, EpisodeBuffer, Schema
@@ -20,6 +20,9 @@ class Imagining:
         folder: its folder, which has the model.
         columns: of its shards.
 
+    Attributes:
+        is_of_this_code: whether the run was imagined by the models of this version.
+
     Raises:
         FormatError: the folder has no model, or another one.
     """
@@ -28,6 +31,7 @@ class Imagining:
         told = imagined(identity.plan)
         assert told is not None, "it is a run of dreams"
         self._told, self._schedule = told, identity.schedule
+        self.is_of_this_code = identity.code == named.code(str(told.get("name")))
         try:
             self._imaginer = Imaginer(Checkpoint.read(folder / MODEL), told, columns)
         except KeyError as error:

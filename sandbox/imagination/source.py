@@ -11,7 +11,7 @@ from sandbox.dataset.dataset import Dataset
 from sandbox.imagination.imaginer import Imaginer, engine
 from sandbox.imagination.starts import Begin, Starts
 from sandbox.ledger import Lease
-from sandbox.models import Checkpoint
+from sandbox.models import Checkpoint, named
 from sandbox.prices import PriceSchedule, plus
 from sandbox.run.bill import Quote
 from sandbox.run.identity import Identity
@@ -91,7 +91,7 @@ class Dreams:
             scenario=identity.scenario,
             engine=engine(self._told),
             renderer=None,
-            code=checkpoint.facts.code,
+            code=named.code(checkpoint.facts.model),
             plan=told,
         )
 

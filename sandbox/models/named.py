@@ -1,12 +1,15 @@
 """Models by name: ours in several sizes, and yours."""
 
+import hashlib
 import importlib
+import importlib.util
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from sandbox import validation
+from sandbox import digest, files, validation
 from sandbox.errors import InvalidInputError, SandboxError, UnknownNameError, shown
 from sandbox.models import conv
 from sandbox.models.options import Sized
@@ -69,3 +72,13 @@ def make(name: str, options: Mapping[str, Any], shapes: Shapes) -> WorldModel:
         said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise InvalidInputError(f"model {shown(name)}: cannot be made: {said}") from error
     return check(made, f"model {name}", shapes)
+
+
+def code(name: str) -> str:
+    """Return the SHA-256 of a model's code: of this package, and of the file of your model."""
+    paths = sorted(Path(__file__).parent.glob("*.py"))
+    module = name.partition(":")[0] if ":" in name else ""
+    found = importlib.util.find_spec(module) if module else None
+    if found is not None and found.origin:
+        paths.append(Path(found.origin))
+    return digest.sha256([hashlib.sha256(files.read(path)).hexdigest() for path in paths])

@@ -1,7 +1,6 @@
 """A training that is prepared: its data, its model, and what its work is."""
 
 import hashlib
-import importlib.util
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -132,11 +131,7 @@ def threads(settings: Mapping[str, Any]) -> Generator[None]:
 
 
 def code(name: str) -> str:
-    """Return the SHA-256 of the code that decides the weights: ours, and the file of your model."""
-    here = Path(__file__).parent.parent
-    paths = sorted([*here.glob("models/*.py"), *here.glob("training/*.py")])
-    module = name.partition(":")[0] if ":" in name else ""
-    found = importlib.util.find_spec(module) if module else None
-    if found is not None and found.origin:
-        paths.append(Path(found.origin))
-    return digest.sha256([hashlib.sha256(files.read(path)).hexdigest() for path in paths])
+    """Return the SHA-256 of the code that decides the weights: of the model, and of training."""
+    here = sorted(Path(__file__).parent.glob("*.py"))
+    hashed = [hashlib.sha256(files.read(path)).hexdigest() for path in here]
+    return digest.sha256([named.code(name), *hashed])

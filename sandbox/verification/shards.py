@@ -283,7 +283,12 @@ class Checker:
         if imagined(identity.plan) is not None:  # Only whoever imagines needs torch.
             from sandbox.imagination.checking import Imagining
 
-            return Imagining(identity, self._folder.path, columns)
+            made = Imagining(identity, self._folder.path, columns)
+            if not made.is_of_this_code and not report.notes:
+                report.notes.append(
+                    "imagined by another version of the models: a difference proves nothing."
+                )
+            return made
         from sandbox.verification.replaying import Replaying  # And who replays a simulator.
 
         return Replaying(identity, job.trust_code, report, job.version(index, self._version))

@@ -1,0 +1,159 @@
+"""The world that a model has learned, as a Gymnasium environment."""
+
+from pathlib import Path
+from typing import Any, SupportsFloat
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from numpy.typing import NDArray
+
+from sandbox.dataset.dataset import Dataset
+from sandbox.errors import InvalidInputError
+from sandbox.imagination.dreamer import Dreamer, tier_of
+from sandbox.models import Checkpoint
+from sandbox.trajectory import Column
+
+_MOST = 1_000  # Steps of an episode, unless it is told.
+
+
+class ImaginationEnv(gymnasium.Env[Any, NDArray[np.float32]]):
+    """An environment that is imagined: its dynamics are a model's, its starts recorded rows.
+
+    Observations are the columns that the model gives, as the real environment has them: `pixels`
+    uint8 (H, W, 3), `proprio` float32. Actions are float32 in [-1, 1]. Reward and end come from the
+    model's heads; without such heads the reward is 0 and nothing ends but by `steps`.
+
+    Args:
+        model: a checkpoint of `sandbox.train`.
+        context: the run, or dataset, from whose rows episodes start.
+        steps: steps of an episode, at most.
+        observation: the columns to observe; None is all that the model gives. One column alone is
+            an array, several are a dict.
+        tier: how exactly it computes, as in `sandbox.dream`; None is the best that the model has.
+        render_mode: rgb_array, or None.
+
+    Raises:
+        InvalidInputError: the model gives no such column, or no episode is long enough.
+        FormatError: a file cannot be read.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012  # As Gymnasium's.
+
+    def __init__(
+        self,
+        model: str | Path,
+        context: str | Path | Dataset,
+        *,
+        steps: int = 100,
+        observation: str | list[str] | None = None,
+        tier: str | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        checkpoint = Checkpoint.read(model)
+        self._dreamer = Dreamer(checkpoint, tier_of(checkpoint, tier))
+        self._source = context if isinstance(context, Dataset) else Dataset(context)
+        self._steps, self.render_mode = steps, render_mode
+        given = [n for n in self._dreamer.columns if n not in ("reward", "terminated")]
+        asked = [observation] if isinstance(observation, str) else observation or given
+        missing = [name for name in asked if name not in given]
+        if missing:
+            raise InvalidInputError(
+                f"observation {missing[0]!r}: the model gives {', '.join(given)}."
+            )
+        self._observed, self._single = asked, len(asked) == 1
+        each: dict[str, spaces.Space[Any]] = {n: _space(self._source.schema[n]) for n in asked}
+        self.observation_space = each[asked[0]] if self._single else spaces.Dict(each)
+        (size,) = checkpoint.facts.row_shapes["action"]
+        self.action_space = spaces.Box(-1.0, 1.0, (size,), np.float32)
+        free = self._source.lengths - self._dreamer.context + 1
+        self._long = np.flatnonzero(free > 0)
+        if not len(self._long):
+            raise InvalidInputError(
+                f"{self._source.name}: no episode has {self._dreamer.context} rows, which the "
+                "model is shown."
+            )
+        self._row: dict[str, Any] = {}
+        self._done = steps
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Start at recorded rows.
+
+        Args:
+            seed: of the place; it stays the environment's.
+            options: `episode` and `row`, the first row that the model is shown; else by chance.
+        """
+        super().reset(seed=seed)
+        told = options or {}
+        unknown = [name for name in told if name not in ("episode", "row")]
+        if unknown:
+            raise InvalidInputError(f"options: {unknown[0]!r} is none; give episode and row.")
+        context = self._dreamer.context
+        episode = int(told.get("episode", self._long[self.np_random.integers(len(self._long))]))
+        most = int(self._source.lengths[episode]) - context
+        row = int(told.get("row", self.np_random.integers(max(0, most) + 1)))
+        if not 0 <= row <= most:
+            raise InvalidInputError(
+                f"options: row {row} of episode {episode}: give one from 0 to {most}."
+            )
+        names = dict.fromkeys([*self._dreamer.needs, *self._observed, "action"])
+        rows = self._source.rows(episode, [*names])
+        seen = {name: rows[name][row : row + context] for name in names}
+        self._dreamer.begin(seen, np.array(seen["action"][:-1], np.float32))
+        self._row = {name: seen[name][-1] for name in self._observed}
+        self._done, self._picture = 0, rows.get("pixels")
+        if "pixels" in self._dreamer.columns and "pixels" in names:
+            self._row["pixels"] = seen["pixels"][-1]
+        return self._observation(), {"imagined": True, "episode": episode, "row": row}
+
+    def step(
+        self, action: NDArray[np.float32]
+    ) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Imagine the next row."""
+        taken = np.asarray(action, np.float32)
+        if taken.shape != self.action_space.shape or not np.isfinite(taken).all():
+            raise InvalidInputError(
+                f"action of shape {taken.shape}: give finite numbers of shape "
+                f"{self.action_space.shape}."
+            )
+        if self._done >= self._steps:
+            raise InvalidInputError("step() outside an episode: call reset() first.")
+        self._row = self._dreamer.step(np.clip(taken, -1, 1))
+        self._done += 1
+        reward = float(self._row.get("reward", 0.0))
+        ended = bool(self._row.get("terminated", 0.0) >= 0.5)
+        cut = self._done >= self._steps and not ended
+        if ended:
+            self._done = self._steps
+        return self._observation(), reward, ended, cut, {"imagined": True}
+
+    def render(self) -> Any:
+        """Return the picture of this row as it is imagined, uint8 (H, W, 3)."""
+        if self.render_mode != "rgb_array":
+            raise InvalidInputError("render: make the environment with render_mode='rgb_array'.")
+        if "pixels" not in self._row:
+            raise InvalidInputError("render: the model gives no pixels, or nothing was begun.")
+        return np.array(self._row["pixels"])
+
+    def _observation(self) -> Any:
+        rows = {
+            name: np.array(self._row[name], _space(self._source.schema[name]).dtype)
+            for name in self._observed
+        }
+        return rows[self._observed[0]] if self._single else rows
+
+
+def imagination_vector(count: int, *arguments: Any, **keywords: Any) -> VectorEnv[Any, Any, Any]:
+    """Return so many `ImaginationEnv`s as one vector environment; its arguments are theirs."""
+    makers = [lambda: ImaginationEnv(*arguments, **keywords) for _ in range(count)]
+    return SyncVectorEnv(makers, autoreset_mode=AutoresetMode.NEXT_STEP)
+
+
+def _space(column: Column) -> spaces.Box:
+    """Return the space of a column's row."""
+    if column.dtype == "uint8":
+        return spaces.Box(0, 255, column.shape, np.uint8)
+    return spaces.Box(-np.inf, np.inf, column.shape, np.dtype(column.dtype).type)

@@ -1,0 +1,102 @@
+"""The world that a model has learned is a Gymnasium environment."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import sandbox
+from sandbox.errors import InvalidInputError, SandboxError
+from sandbox.imagination.env import ImaginationEnv, imagination_vector
+from tests.running import recipe
+
+FEW = {"batch": 2, "horizon": 3, "windows": 8, "checks": 2, "warm_up": 4}
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A checkpoint, and the run that it is trained on."""
+    folder = tmp_path_factory.mktemp("learned")
+    wanted = recipe("cartpole_swingup", episodes=6, observation=["pixels", "proprio"])
+    sandbox.generate(wanted.model_copy(update={"image_size": 32}), folder / "run")
+    given: dict[str, Any] = {"size": "nano", "updates": 4, "settings": FEW, "prices": "3"}
+    sandbox.train(folder / "run", folder / "m.safetensors", **given)
+    return folder / "m.safetensors", folder / "run"
+
+
+@pytest.mark.parametrize("observation", [None, "pixels", "proprio"])
+def test_gymnasium_accepts_it(learned: tuple[Path, Path], observation: str | None) -> None:
+    env = ImaginationEnv(*learned, observation=observation, render_mode="rgb_array", steps=5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # It advises on spaces.
+        check_env(env, skip_render_check=True)
+    assert env.render().shape == (32, 32, 3)
+
+
+def test_it_has_the_spaces_of_the_real_world(learned: tuple[Path, Path]) -> None:
+    import gymnasium
+
+    real = gymnasium.make(
+        "sandbox:sandbox/CartpoleSwingup-v0", observation=["pixels", "proprio"], image_size=32
+    )
+    env = ImaginationEnv(*learned)
+    assert env.action_space == real.action_space
+    ours, theirs = (one.observation_space for one in (env, real))
+    assert ours["pixels"] == theirs["pixels"]  # type: ignore[index]
+    assert ours["proprio"].shape == theirs["proprio"].shape  # type: ignore[index]
+    real.close()
+
+
+def test_torchrl_accepts_it(learned: tuple[Path, Path]) -> None:
+    from torchrl.envs import GymWrapper
+    from torchrl.envs.utils import check_env_specs
+
+    check_env_specs(GymWrapper(ImaginationEnv(*learned, observation="pixels", steps=5)))
+
+
+def test_the_same_seed_and_actions_give_the_same_dream(learned: tuple[Path, Path]) -> None:
+    def dreamt() -> list[bytes]:
+        env = ImaginationEnv(*learned, steps=4)
+        rows = [env.reset(seed=3)[0]]
+        rows += [env.step(np.full(1, 0.3, np.float32))[0] for _ in range(4)]
+        return [row[name].tobytes() for row in rows for name in row]
+
+    assert dreamt() == dreamt()
+
+
+def test_it_starts_at_recorded_rows(learned: tuple[Path, Path]) -> None:
+    env, source = ImaginationEnv(*learned), sandbox.Dataset(learned[1])
+    seen, info = env.reset(options={"episode": 2, "row": 7})
+    assert np.array_equal(seen["pixels"], source.rows(2)["pixels"][9])
+    assert (info["episode"], info["row"], info["imagined"]) == (2, 7, True)
+
+
+def test_many_dream_side_by_side(learned: tuple[Path, Path]) -> None:
+    envs = imagination_vector(3, *learned, steps=2)
+    seen, _ = envs.reset(seed=1)
+    assert seen["pixels"].shape == (3, 32, 32, 3)
+    for _ in range(4):
+        seen, reward, ended, cut, _ = envs.step(np.zeros((3, 1), np.float32))
+    assert reward.shape == ended.shape == cut.shape == (3,)
+
+
+def test_what_it_cannot_do_is_said(learned: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="the model gives pixels, proprio"):
+        ImaginationEnv(*learned, observation="depth")
+    env = ImaginationEnv(*learned, steps=1)
+    with pytest.raises(InvalidInputError, match="call reset"):
+        env.step(np.zeros(1, np.float32))
+    env.reset(seed=0)
+    for bad in (np.zeros(2, np.float32), np.full(1, np.nan, np.float32)):
+        with pytest.raises(InvalidInputError, match="finite numbers of shape"):
+            env.step(bad)
+    for options in ({"episode": 0, "row": 10_000}, {"place": 1}):
+        with pytest.raises(InvalidInputError, match="options"):
+            env.reset(options=options)
+    with pytest.raises(InvalidInputError, match="render_mode"):
+        env.render()
+    with pytest.raises(SandboxError):
+        ImaginationEnv(tmp_path / "none.safetensors", learned[1])
