@@ -238,7 +238,7 @@ def test_a_list_of_prices_has_those_that_are_good_and_names_the_others(tmp_path:
     (local.folder() / "default").write_text("gone\n")
     done = cli("prices", "list", "--json")
     assert done.returncode == 0
-    assert [row["version"] for row in json.loads(done.stdout)] == ["1", "2", "lab-2026"]
+    assert [row["version"] for row in json.loads(done.stdout)] == ["1", "2", "3", "lab-2026"]
     bad, gone = done.stderr.splitlines()
     assert "bad.yaml" in bad
     assert "'gone'" in gone

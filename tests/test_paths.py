@@ -30,7 +30,7 @@ CALLS: Calls = {  # Every public function, in an order in which each finds what 
     "open_run": lambda at: sandbox.open_run(at("run")).count(),
     "verify": lambda at: sandbox.verify(at("run"), sample=1).faults,
     "audit": lambda at: sandbox.audit(at("run"), fraction=0.9, nonce="n").report.faults,
-    "render": lambda at: sandbox.render(at("run"), at("drawn"), image_size=16).episodes,
+    "render": lambda at: sandbox.render(at("run"), at("drawn"), image_size=32).episodes,
     "branch": lambda at: (
         sandbox.branch(at("run"), at("b"), episode=0, step=2, kinds=["noop"]).episodes
     ),
@@ -59,6 +59,12 @@ CALLS: Calls = {  # Every public function, in an order in which each finds what 
     "export": lambda at: sandbox.export([at("run")], "swm", at("e.h5")).episodes,
     "view": lambda at: sandbox.view(at("run"), "swm", at("v.h5")).episodes,
     "keep_tries": lambda at: tried(at).episodes,
+    "train": lambda at: learned(at).digest,
+    "dream": lambda at: (
+        sandbox.dream(
+            at("m.safetensors"), at("drawn"), at("dreams"), episodes=1, steps=2, prices="3"
+        ).episodes
+    ),
     "import_run": lambda at: sandbox.import_run(at("e.h5"), "swm", at("back")).episodes,
 }
 
@@ -69,6 +75,13 @@ def tried(at: Any) -> Any:
     calls.make(world, at("goals.json"), pairs=1, offset=10, account=None)
     calls.run(at("goals.json"), at("tries.json"), "noop", account=None)
     return sandbox.keep_tries(at("tries.json"), at("goals.json"), at("kept"))
+
+
+def learned(at: Any) -> Any:
+    """Train a model for an update."""
+    few = {"batch": 1, "horizon": 2, "windows": 1, "checks": 1}
+    given: dict[str, Any] = {"size": "nano", "updates": 1, "settings": few, "track": ["csv"]}
+    return sandbox.train(at("drawn"), at("m.safetensors"), prices="3", **given)
 
 
 def test_public_functions_take_text_paths_and_a_tilde_alike(
@@ -88,8 +101,8 @@ def test_public_functions_take_text_paths_and_a_tilde_alike(
             return of(under / name)
 
         found.append([call(at) for call in CALLS.values()])
-        made = "all b back drawn e.h5 few g goals.json kept lab.pub m p r.yaml raw run s "
-        made += "tries.json two v.h5"
+        made = "all b back drawn dreams e.h5 few g goals.json kept lab.pub m m.csv m.safetensors p "
+        made += "r.yaml raw run s tries.json two v.h5"
         shown = [name for name in os.listdir(folder) if name[0] != "."]  # Matplotlib has a cache.
         assert sorted(shown) == made.split()
     assert found[0] == found[1] == found[2]

@@ -15,8 +15,10 @@ from typer.models import ArgumentInfo, CommandInfo, OptionInfo
 import sandbox
 from sandbox import api, exporting, keeping, publishing, repairing, sweeping
 from sandbox.dataset.diagnosis import doctor
+from sandbox.dreaming import dream
 from sandbox.report.reference import parsed, table
 from sandbox.run.watcher import Watcher
+from sandbox.training.train import train
 
 TYPES = {  # Types of arguments and options, in words.
     "str": "text",
@@ -120,6 +122,8 @@ def functions() -> str:
         **vars(repairing),
         **vars(publishing),
         **vars(sweeping),
+        "train": train,
+        "dream": dream,
         "doctor": doctor,
     }  # In the order of the files.
     public = [name for name in offered if name in sandbox.__all__]

@@ -60,7 +60,8 @@ def opened(
     """
     every = Dataset(runs)
     if held_out is None:
-        return Material(*_apart(*every.train_val(0.9, seed, twins="skip")))
+        share = min(0.9, (len(every) - 1) / len(every)) or 0.5  # At least one is held out.
+        return Material(*_apart(*every.train_val(share, seed, twins="skip")))
     other = Dataset(held_out)
     if other.schema != every.schema:
         raise InvalidInputError(
