@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sandbox.estimates import iqm
 from sandbox.goals.agents import FLOORS
 from sandbox.goals.results import Results
 from sandbox.goals.sets import GoalSet
@@ -114,15 +115,3 @@ def lacking(every: Sequence[Results]) -> str:
         f"Missing: {said}. Rates say little without them. Have them by `sandbox goals run SET "
         f"--agent {names[0]} --out {names[0]}.json`, and report them together."
     )
-
-
-def iqm(values: Sequence[float]) -> float:
-    """Return the mean of the middle half of values (Agarwal et al. 2021); NaN of none."""
-    if not values:
-        return math.nan
-    ordered = np.sort(np.array(values, np.float64))
-    count, quarter = len(ordered), len(ordered) / 4
-    edges = np.arange(count + 1, dtype=np.float64)
-    inside = np.minimum(edges[1:], count - quarter) - np.maximum(edges[:-1], quarter)
-    weights = np.clip(inside, 0.0, 1.0)  # Values at the two ends count in part.
-    return float((ordered * weights).sum() / weights.sum())

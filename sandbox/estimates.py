@@ -1,0 +1,74 @@
+"""What samples say: interquartile means, and intervals by resampling whole episodes."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+F64, I64 = NDArray[np.float64], NDArray[np.int64]
+RESAMPLES = 2000
+_LEVELS = (0.025, 0.975)
+_AT_ONCE = 1 << 22  # Numbers that are drawn together.
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its interval of 95 %.
+
+    Attributes:
+        value, low, high: in any unit.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def iqm(values: Sequence[float]) -> float:
+    """Return the mean of the middle half of values (Agarwal et al. 2021); NaN of none."""
+    return float(iqms(np.array([values], np.float64))[0]) if len(values) else math.nan
+
+
+def iqms(rows: F64) -> F64:
+    """Return the mean of the middle half of each row (n, values), which has at least one value."""
+    ordered, count = np.sort(rows, axis=1), rows.shape[1]
+    edges, quarter = np.arange(count + 1, dtype=np.float64), count / 4
+    inside = np.minimum(edges[1:], count - quarter) - np.maximum(edges[:-1], quarter)
+    weights = np.clip(inside, 0.0, 1.0)  # Values at the two ends count in part.
+    return (ordered * weights).sum(1) / weights.sum()
+
+
+def bootstrap(
+    strata: NDArray[Any], of: Callable[[I64], F64], seed: int = 0, resamples: int = RESAMPLES
+) -> list[Interval | None]:
+    """Return statistics of episodes, each with its interval: percentiles of resamples.
+
+    Episodes are drawn again with replacement, from each stratum as many as it has.
+
+    Args:
+        strata: the stratum of each episode, (episodes,).
+        of: returns the statistics of choices of episodes, (choices, statistics), from their
+            numbers, int64 (choices, episodes).
+        seed: seed of the draws.
+        resamples: how many are drawn.
+
+    Returns:
+        One for each statistic; None where it is not finite, or there is one episode alone.
+    """
+    count = len(strata)
+    value = of(np.arange(count, dtype=np.int64)[None])[0]
+    if count < 2:
+        return [None] * len(value)
+    groups = [np.flatnonzero(strata == one) for one in np.unique(strata)]
+    rng, drawn = np.random.default_rng(seed), list[F64]()
+    step = max(1, _AT_ONCE // count)
+    for first in range(0, resamples, step):
+        size = min(step, resamples - first)
+        chosen = [group[rng.integers(0, len(group), (size, len(group)))] for group in groups]
+        drawn.append(of(np.concatenate(chosen, axis=1)))
+    low, high = np.quantile(np.concatenate(drawn), _LEVELS, axis=0)
+    found = np.stack([value, low, high], axis=1)
+    return [Interval(*one) if np.isfinite(one).all() else None for one in found.tolist()]

@@ -1,0 +1,167 @@
+"""Evaluate a model on held-out runs; a plain function, which the command line only calls."""
+
+import importlib.metadata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+
+import sandbox
+from sandbox import durable, files, jsonfile, outputs
+from sandbox.arguments import checked
+from sandbox.errors import InvalidInputError, shown
+from sandbox.evaluation import figures, gains, held_out, measuring, reading, skills
+from sandbox.evaluation.evaluation import Evaluation
+from sandbox.evaluation.imagining import Asked, Progress
+from sandbox.evaluation.measuring import Measured
+from sandbox.models import Checkpoint
+from sandbox.training import jobs
+
+PathLike = str | Path
+HORIZONS = (1, 2, 4, 8, 16, 32)
+MOST_ROWS = 10_000  # Of a window.
+Count = Annotated[int, Field(ge=1, le=10_000, description="a whole number from 1 to 10,000")]
+Rows = Annotated[int, Field(ge=1, le=MOST_ROWS, description="a whole number from 1 to 10,000")]
+Seed = Annotated[int, Field(ge=0, lt=1 << 63, description="a whole number from 0 to 2**63 - 1")]
+Updates = Annotated[int, Field(ge=0, le=100_000, description="a whole number from 0 to 100,000")]
+JSON = "evaluation.json"
+
+
+@checked
+def evaluate(
+    model: PathLike,
+    runs: PathLike | Sequence[PathLike],
+    out: PathLike | None = None,
+    *,
+    train: PathLike | Sequence[PathLike] | None = None,
+    horizons: Sequence[int] = HORIZONS,
+    windows: Count = 240,
+    context: Rows | None = None,
+    seed: Seed = 0,
+    reading: Updates = reading.UPDATES,
+    progress: Progress = lambda done, total: None,
+) -> Evaluation:
+    """Evaluate a model on runs that it was not trained on.
+
+    The same checkpoint, episodes and arguments give the same bytes on one class of machine.
+
+    Args:
+        model: the checkpoint of the model.
+        runs: the held-out runs, as `Dataset` takes them.
+        out: a folder for the figures, `evaluation.json`, and for `page.html`; None writes nothing.
+        train: the runs that the model was trained on. Their frames are compared with those of
+            `runs`, and what is fitted beside the model is fitted on them; None compares the ids of
+            runs, and fits on the other half of the evaluated episodes.
+        horizons: how many rows ahead to predict; those that fit half of the episodes are used.
+        windows: number of windows, at most.
+        context: rows that the model sees; None is as many as it encodes, and at least 2.
+        seed: seed of windows, and of what is fitted or drawn.
+        reading: updates of the networks that read poses in pictures; 0 leaves poses out.
+        progress: is told how many windows are done, of how many.
+
+    Raises:
+        FormatError: the checkpoint or a run cannot be read.
+        InvalidInputError: the model was trained on a run, or does not fit it; or an argument is
+            wrong. Nothing was written.
+    """
+    place = None if out is None else _free(files.place(out))
+    asked_for = _rising(horizons)
+    checkpoint = Checkpoint.read(model)
+    with jobs.threads({"threads": checkpoint.facts.training.get("threads", 1)}):
+        given = checkpoint.model()
+        apart = held_out.opened(runs, checkpoint, train)
+        held_out.check_fits(apart, checkpoint, given)
+        rows = max(2, given.context) if context is None else context
+        numbers, pictures = measuring.predicted_columns(given, apart)
+        asked = Asked(rows, measuring.fitting(asked_for, rows, apart), numbers, pictures)
+        measured = measuring.measured(given, apart, asked, windows, seed, reading, progress)
+        settings = {"horizons": list(asked_for), "windows": windows, "context": rows}
+        settings |= {"seed": seed, "reading": reading, "threads": torch.get_num_threads()}
+        found = _evaluation(checkpoint, measured, settings)
+    if place is not None:
+        place.mkdir(parents=True, exist_ok=True)
+        durable.replace(place / JSON, found.encode())
+    return found
+
+
+def _rising(horizons: Sequence[int]) -> tuple[int, ...]:
+    """Return horizons in order; InvalidInputError if one is none."""
+    good = all(type(one) is int and 1 <= one < MOST_ROWS for one in horizons)
+    if not horizons or not good:
+        raise InvalidInputError(
+            f"horizons {shown(horizons)}: give whole numbers from 1 to {MOST_ROWS - 1:,}."
+        )
+    return tuple(sorted({*horizons}))
+
+
+def _free(folder: Path) -> Path:
+    """Return a folder that an evaluation may be written in (InvalidInputError if not)."""
+    if folder.exists() and not folder.is_dir():
+        raise InvalidInputError(f"{folder}: is a file; give a folder.")
+    outputs.check(folder / JSON, is_ours=_is_ours)
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / JSON).is_file():
+        raise InvalidInputError(
+            f"{folder}: holds other files and no {JSON}; give a folder of its own."
+        )
+    return folder
+
+
+def _is_ours(path: Path) -> bool:
+    return "horizons" in jsonfile.read(path).data
+
+
+def _evaluation(checkpoint: Checkpoint, measured: Measured, settings: dict[str, Any]) -> Evaluation:
+    facts, windows = checkpoint.facts, measured.windows
+    about = {
+        "digest": checkpoint.digest,
+        "model": facts.model,
+        "options": facts.options,
+        "updates": facts.updates,
+        "trained_on": facts.data.model_dump(),
+        "charge_micro": facts.charge_micro,
+    }
+    found = figures.plain(
+        {
+            "pictures": figures.pictures(measured),
+            "numbers": figures.of_numbers(measured),
+            "gains": gains.gains(measured),
+            "heads": skills.heads(measured),
+            "poses": skills.poses(measured),
+            "reward": figures.reward(measured),
+            "terminated": figures.terminated(measured),
+            "groups": figures.grouped(measured),
+        }
+    )
+    libraries = ("numpy", "torch")
+    return Evaluation(
+        checkpoint=about,
+        data=measured.held_out.plain(),
+        settings=settings,
+        versions={one: importlib.metadata.version(one) for one in libraries}
+        | {"sandbox": sandbox.__version__},
+        notes=[*measured.held_out.notes, *_notes(measured)],
+        horizons=list(measured.asked.horizons),
+        windows={
+            "count": len(windows),
+            "episodes": len({*windows.episode.tolist()}),
+            "rows": windows.length,
+        },
+        **found,
+    )
+
+
+def _notes(measured: Measured) -> list[str]:
+    """Return what a reader of the figures should know, in sentences."""
+    episodes, asked = measured.held_out.episodes, measured.asked
+    short = int((episodes.lengths < asked.length).sum())
+    said = [f"{short} of {len(episodes)} episodes are too short for a window."] if short else []
+    if measured.folds is None:
+        said.append("Nothing was fitted beside the model: there is one group of episodes alone.")
+    else:
+        said.append(f"Ridge and what reads poses were fitted on {measured.folds.named}.")
+    imported = any(one.imported is not None for one in episodes.records)
+    if not imported:
+        said.append("The oracle is the truth: these episodes can be simulated again bit for bit.")
+    return said

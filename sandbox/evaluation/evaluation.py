@@ -1,0 +1,99 @@
+"""What an evaluation found: figures as plain JSON, and rows for a terminal."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from sandbox import jsonfile
+from sandbox.evaluation.imagining import COPY, MODEL, SHUFFLED
+from sandbox.evaluation.pictures import MEASURES, MOVING_PSNR, PSNR
+
+FORMAT: Literal[1] = 1
+Curves = Mapping[str, Mapping[str, Sequence[float | None]]]  # By measure and by who predicts.
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model predicts of held-out episodes, beside what knows nothing.
+
+    Every value is plain JSON; None stands where there is no number.
+
+    Attributes:
+        checkpoint: which model it is.
+        data: which episodes it was evaluated on.
+        settings: what was asked for.
+        versions: of the libraries, by name.
+        notes: what a reader should know, in sentences.
+        horizons: how many rows ahead the predictions are.
+        windows: how many windows there are, and of how many episodes.
+        pictures: measures of pictures, by who predicts, at each horizon.
+        numbers: nRMSE of columns of numbers, by who predicts, at each horizon.
+        gains: by how much the model is better than others, with intervals of 95 %.
+        heads: skill over copying of the model's own numbers.
+        poses: skill over copying of what a network reads in predicted pictures; None if none was
+            trained.
+        reward: error of predicted rewards; None if the model gives none.
+        terminated: how well ends are told from other rows, at each horizon; None likewise.
+        groups: errors by split, policy, and ranges of factors.
+    """
+
+    checkpoint: Mapping[str, Any]
+    data: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    versions: Mapping[str, str]
+    notes: Sequence[str]
+    horizons: Sequence[int]
+    windows: Mapping[str, int]
+    pictures: Curves
+    numbers: Curves
+    gains: Sequence[Mapping[str, Any]]
+    heads: Mapping[str, Any]
+    poses: Mapping[str, Any] | None
+    reward: Mapping[str, Sequence[float | None]] | None
+    terminated: Sequence[Mapping[str, Any]] | None
+    groups: Mapping[str, Any]
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as plain JSON; the same evaluation gives the same bytes of `encode`."""
+        return {"format": FORMAT, **{one.name: getattr(self, one.name) for one in fields(self)}}
+
+    def encode(self) -> bytes:
+        """Return the bytes of its JSON file."""
+        return jsonfile.encode(self.plain())
+
+    def rows(self) -> list[list[str]]:
+        """Return rows of a table, the first of which has the names of the columns."""
+        made = [["", *(f"{h} ahead" for h in self.horizons)]]
+        for measure in (PSNR, MOVING_PSNR):
+            for who, curve in self.pictures.get(measure, {}).items():
+                made.append([f"{MEASURES[measure]}, {who}", *(told(one, 1) for one in curve)])
+        for column, every in self.numbers.items():
+            for who, curve in every.items():
+                made.append([f"nRMSE of {column}, {who}", *(told(one, 3) for one in curve)])
+        return made
+
+    def verdict(self) -> str:
+        """Return in a sentence whether the model beats copying, and uses the actions."""
+        said = [self._better(COPY, "than copying the last row")]
+        said.append(self._better(SHUFFLED, "than with its actions shuffled"))
+        return " ".join(one for one in said if one)
+
+    def _better(self, other: str, than: str) -> str:
+        measure = MOVING_PSNR if self.pictures else "nrmse"
+        gain = next((g for g in self.gains if (g["measure"], g["over"]) == (measure, other)), None)
+        if gain is None or MODEL not in self.pictures.get(MOVING_PSNR, {MODEL: ()}):
+            return ""
+        sure = [
+            str(h)
+            for h, one in zip(self.horizons, gain["pooled"], strict=True)
+            if one is not None and one["low"] > 0
+        ]
+        what = "on moving pixels" if self.pictures else f"of {gain['column']}"
+        if not sure:
+            return f"Not surely better {what} {than} at any horizon."
+        return f"Surely better {what} {than} at horizon {', '.join(sure)}."
+
+
+def told(value: float | None, digits: int) -> str:
+    """Return a number as tables show it."""
+    return "-" if value is None else f"{value:.{digits}f}"

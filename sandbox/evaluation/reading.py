@@ -1,0 +1,125 @@
+"""A small network that reads poses in pictures: trained on real ones, applied to predicted ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sandbox.evaluation.folds import Folds
+from sandbox.evaluation.imagining import PIXELS
+from sandbox.evaluation.windows import tensor
+from sandbox.training.trainer import seed
+
+F64, I64 = NDArray[np.float64], NDArray[np.int64]
+FRAMES = 4000  # On which a network is trained, at most.
+UPDATES = 600
+_BATCH, _WIDTH, _HIDDEN, _RATE = 32, 16, 128, 2e-3
+
+
+class Net(nn.Module):
+    """Reads normalised numbers in pictures.
+
+    Args:
+        height, width: of the pictures.
+        elements: how many numbers it reads.
+    """
+
+    def __init__(self, height: int, width: int, elements: int) -> None:
+        super().__init__()
+        self.see = nn.Sequential(
+            *(nn.Conv2d(3, _WIDTH, 5, 2, 2), nn.SiLU()),
+            *(nn.Conv2d(_WIDTH, 2 * _WIDTH, 3, 2, 1), nn.SiLU()),
+            *(nn.Conv2d(2 * _WIDTH, 2 * _WIDTH, 3, 2, 1), nn.SiLU()),
+        )
+        cells = -(-height // 8) * -(-width // 8)
+        self.read = nn.Sequential(
+            nn.Linear(2 * _WIDTH * cells, _HIDDEN), nn.SiLU(), nn.Linear(_HIDDEN, elements)
+        )
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Return what is read, (B, elements), in pictures float32 (B, 3, H, W) from 0 to 1."""
+        return self.read(self.see(pictures - 0.5).flatten(1))
+
+
+@dataclass(frozen=True)
+class Readers:
+    """A network for each fold, trained on the frames of other episodes.
+
+    Attributes:
+        column: the column that is read.
+        folds: the folds.
+        nets: a network for each.
+        mean, deviation: of the column's elements; a deviation is NaN where nothing varies.
+    """
+
+    column: str
+    folds: Folds
+    nets: tuple[Net, ...]
+    mean: F64
+    deviation: F64
+
+    @classmethod
+    def trained(
+        cls, column: str, folds: Folds, mean: F64, deviation: F64, chance: int, updates: int
+    ) -> Self:
+        """Train the networks.
+
+        Args:
+            column: the column to read.
+            folds: which episodes to train on.
+            mean: of the column's elements.
+            deviation: theirs.
+            chance: seed of weights and frames.
+            updates: how many each network has.
+        """
+        nets = list[Net]()
+        for fold in range(len(folds.among)):
+            frames, targets = _frames(folds, fold, column, chance)
+            wanted = (targets - tensor(mean)) / tensor(_whole(deviation))
+            nets.append(_trained(frames, wanted.float(), chance + fold, updates))
+        return cls(column, folds, tuple(nets), mean, deviation)
+
+    def __call__(self, pictures: Tensor, episodes: I64) -> F64:
+        """Return what is read in pictures (B, 3, H, W) of some episodes, (B, elements)."""
+        found = np.zeros((len(pictures), len(self.mean)))
+        fold_of = self.folds.of_episode[episodes]
+        with torch.no_grad():
+            for fold in np.unique(fold_of).tolist():
+                mine = fold_of == fold
+                read: Any = self.nets[fold](pictures[tensor(mine)].float())
+                found[mine] = read.double().numpy()
+        return found * _whole(self.deviation) + self.mean
+
+
+def _whole(deviation: F64) -> F64:
+    """Return deviations by which one can divide: 1 where nothing varies."""
+    return np.where(np.isfinite(deviation), deviation, 1.0)
+
+
+def _frames(folds: Folds, fold: int, column: str, chance: int) -> tuple[Tensor, Tensor]:
+    """Return frames uint8 (frames, 3, H, W) and what is to be read, float64 (frames, elements)."""
+    windows = folds.windows(fold, 1, FRAMES, chance)
+    columns: Sequence[str] = (PIXELS, column)
+    every = [*windows.batches(columns, 256)]
+    frames = torch.cat([rows[PIXELS][:, 0] for rows in every])
+    return frames, torch.cat([rows[column][:, 0].double().flatten(1) for rows in every])
+
+
+def _trained(frames: Tensor, targets: Tensor, chance: int, updates: int) -> Net:
+    seed(chance)
+    net = Net(int(frames.shape[2]), int(frames.shape[3]), int(targets.shape[1]))
+    optimiser = torch.optim.AdamW(net.parameters(), _RATE)
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, max(2, updates))
+    for _ in range(updates):
+        some = torch.randint(len(frames), (_BATCH,))
+        loss = functional.mse_loss(net(frames[some].float() / 255), targets[some])
+        optimiser.zero_grad()
+        loss.backward()  # pyright: ignore[reportUnknownMemberType]
+        optimiser.step()  # pyright: ignore[reportUnknownMemberType]
+        rate.step()
+    return net.eval()
