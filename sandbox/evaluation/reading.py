@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self, cast
 
 import numpy as np
 import torch
@@ -91,7 +91,7 @@ class Readers:
         with torch.no_grad():
             for fold in np.unique(fold_of).tolist():
                 mine = fold_of == fold
-                read: Any = self.nets[fold](pictures[tensor(mine)].float())
+                read = cast(Tensor, self.nets[fold](pictures[tensor(mine)].float()))
                 found[mine] = read.double().numpy()
         return found * _whole(self.deviation) + self.mean
 

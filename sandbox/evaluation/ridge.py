@@ -1,12 +1,13 @@
 """Ridge regression of a column's numbers: linear in what was seen and in the actions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sandbox.evaluation.windows import tensor
 
@@ -85,5 +86,5 @@ def _solved(features: F64, target: F64) -> F64:
     x, y = tensor(features), tensor(target)
     strength = torch.full((x.shape[1],), STRENGTH * len(x), dtype=torch.float64)
     strength[-1] = 1e-9 * len(x)
-    found: Any = torch.linalg.solve(x.T @ x + torch.diag(strength), x.T @ y)
-    return found.numpy()
+    solve = cast(Callable[[Tensor, Tensor], Tensor], torch.linalg.solve)  # pyright: ignore
+    return solve(x.T @ x + torch.diag(strength), x.T @ y).numpy()
