@@ -12,7 +12,7 @@ import sandbox
 from sandbox import durable, files, jsonfile, outputs
 from sandbox.arguments import checked
 from sandbox.errors import InvalidInputError, shown
-from sandbox.evaluation import figures, gains, held_out, measuring, reading, skills
+from sandbox.evaluation import figures, gains, held_out, measuring, page, reading, skills, strips
 from sandbox.evaluation.evaluation import Evaluation
 from sandbox.evaluation.imagining import Asked, Progress
 from sandbox.evaluation.measuring import Measured
@@ -26,7 +26,7 @@ Count = Annotated[int, Field(ge=1, le=10_000, description="a whole number from 1
 Rows = Annotated[int, Field(ge=1, le=MOST_ROWS, description="a whole number from 1 to 10,000")]
 Seed = Annotated[int, Field(ge=0, lt=1 << 63, description="a whole number from 0 to 2**63 - 1")]
 Updates = Annotated[int, Field(ge=0, le=100_000, description="a whole number from 0 to 100,000")]
-JSON = "evaluation.json"
+JSON, PAGE = "evaluation.json", "page.html"
 
 
 @checked
@@ -80,9 +80,11 @@ def evaluate(
         settings = {"horizons": list(asked_for), "windows": windows, "context": rows}
         settings |= {"seed": seed, "reading": reading, "threads": torch.get_num_threads()}
         found = _evaluation(checkpoint, measured, settings)
-    if place is not None:
-        place.mkdir(parents=True, exist_ok=True)
-        durable.replace(place / JSON, found.encode())
+        if place is not None:
+            shown = strips.shown(given, measured, figures.middle(measured), seed)
+            place.mkdir(parents=True, exist_ok=True)
+            durable.replace(place / PAGE, page.page(found, shown).encode())
+            durable.replace(place / JSON, found.encode())
     return found
 
 

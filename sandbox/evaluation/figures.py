@@ -9,13 +9,18 @@ from numpy.typing import NDArray
 
 from sandbox.evaluation import events, numbers
 from sandbox.evaluation.groups import groups
-from sandbox.evaluation.imagining import COPY, MODEL
+from sandbox.evaluation.imagining import COPY, MODEL, ORDER
 from sandbox.evaluation.measuring import REWARD, TERMINATED, Measured
 from sandbox.evaluation.pictures import MEASURES, MOVING_PSNR, PSNR, score
 
 F64 = NDArray[np.float64]
 GROUPED = 8  # The horizon of the table of groups, or the longest before it.
 _DIGITS = 6
+
+
+def ordered(every: Mapping[str, F64]) -> dict[str, F64]:
+    """Return curves in the order of tables, by who predicts."""
+    return {who: every[who] for who in ORDER if who in every}
 
 
 def plain(value: Any) -> Any:
@@ -35,7 +40,7 @@ def pictures(measured: Measured) -> dict[str, dict[str, F64]]:
     """Return each measure of pictures, by who predicts, at each horizon."""
     sums = measured.found.sums
     every = {
-        measure: {who: score(one.parts, measure) for who, one in sums.items()}
+        measure: ordered({who: score(one.parts, measure) for who, one in sums.items()})
         for measure in MEASURES
     }
     return {  # Small pictures have no similarity.
@@ -48,10 +53,12 @@ def pictures(measured: Measured) -> dict[str, dict[str, F64]]:
 def of_numbers(measured: Measured) -> dict[str, dict[str, F64]]:
     """Return the nRMSE of each column of numbers, by who predicts, at each horizon."""
     return {
-        column: {
-            who: numbers.nrmse(one, measured.truth[column], measured.deviations[column])
-            for who, one in found.items()
-        }
+        column: ordered(
+            {
+                who: numbers.nrmse(one, measured.truth[column], measured.deviations[column])
+                for who, one in found.items()
+            }
+        )
         for column, found in measured.vectors().items()
     }
 
@@ -78,10 +85,14 @@ def terminated(measured: Measured) -> list[dict[str, Any]] | None:
     return made
 
 
+def middle(measured: Measured) -> int:
+    """Return the place of the horizon by which windows and groups are compared."""
+    return max([n for n, h in enumerate(measured.asked.horizons) if h <= GROUPED], default=0)
+
+
 def grouped(measured: Measured) -> dict[str, Any]:
     """Return errors by split, policy and ranges of factors, at one horizon."""
-    horizons = measured.asked.horizons
-    place = max([n for n, h in enumerate(horizons) if h <= GROUPED], default=0)
+    horizons, place = measured.asked.horizons, middle(measured)
     rows = list[dict[str, Any]]()
     for group in groups(measured.held_out.episodes.facts):
         mine = group.episodes[measured.windows.episode]

@@ -22,6 +22,7 @@ PIXELS = "pixels"
 MODEL, SHUFFLED, ZEROS = "model", "actions shuffled", "actions zero"
 COPY, VELOCITY, RIDGE, KEPT = "copy-last", "constant velocity", "ridge", "first reading kept"
 REAL = "real frames"
+ORDER = (MODEL, SHUFFLED, ZEROS, COPY, VELOCITY, RIDGE, KEPT, REAL)  # Of tables.
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """How far predicted pictures are from true ones: over all pixels, and where something moves."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
@@ -122,7 +121,7 @@ def score(sums: Mapping[str, F64], measure: str) -> F64:
 def psnr(error: F64) -> F64:
     """Return the peak signal-to-noise ratio of mean squared errors [dB], of numbers up to 1."""
     least = 10 ** (-MOST_DB / 10)
-    return -10 / math.log(10) * np.log(np.maximum(error, least))
+    return np.minimum(MOST_DB, -10 * np.log10(np.maximum(error, least)))
 
 
 def shifted(last: Tensor, before: Tensor, steps: int) -> Tensor:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox.evaluation import numbers
+from sandbox.evaluation.figures import ordered
 from sandbox.evaluation.imagining import COPY, REAL
 from sandbox.evaluation.measuring import Measured
 
@@ -71,10 +72,12 @@ def _both(
     scaled = {who: (one / deviation)[..., some] for who, one in every.items()}
     target = (truth / deviation)[..., some]
     return {
-        name: {
-            who: numbers.skill(one, scaled[COPY], target, where)
-            for who, one in scaled.items()
-            if who != COPY
-        }
+        name: ordered(
+            {
+                who: numbers.skill(one, scaled[COPY], target, where)
+                for who, one in scaled.items()
+                if who != COPY
+            }
+        )
         for name, where in (("skill", None), ("skill_moved", moved[..., some]))
     }

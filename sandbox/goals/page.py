@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from sandbox.goals import drawn, scores
+from sandbox import pages
+from sandbox.goals import scores
 from sandbox.goals.drawn import Camera
 from sandbox.goals.results import Filed, Results
 from sandbox.goals.scores import Rate
@@ -15,18 +16,6 @@ from sandbox.goals.sets import GoalSet
 BANDS = 4  # Of distances, each with as many pairs.
 STRIPS = 2  # Of successes, and of failures, of each agent.
 _WIDTH, _BAR, _LEFT = 720, 22, 190
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; color: #222;
-  padding: 0 1rem; }
-table { border-collapse: collapse; margin: 1rem 0; }
-td, th { padding: 0.2rem 0.7rem; text-align: left; border-bottom: 1px solid #ddd; }
-td + td, th + th { text-align: right; }
-td { white-space: nowrap; }
-small { color: #666; display: block; }
-img { max-width: 100%; image-rendering: pixelated; }
-svg { max-width: 100%; height: auto; }
-.note { color: #666; }
-"""
 _COLUMNS = {
     "strict": "strictly, at some step",
     "strict_end": "strictly, at the end",
@@ -54,13 +43,7 @@ def page(goals: GoalSet, every: Sequence[Filed], *, trust_code: bool = False) ->
             _bands(goals, results),
         ]
     parts += ["<h2>What happened</h2>", *_strips(goals, results, trust_code=trust_code)]
-    body = "\n".join(parts)
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<link rel="icon" href="data:,">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n"
-        "</body>\n</html>\n"
-    )
+    return pages.page(title, parts)
 
 
 def _facts(goals: GoalSet, every: Sequence[Filed]) -> str:
@@ -76,17 +59,16 @@ def _facts(goals: GoalSet, every: Sequence[Filed]) -> str:
 
 
 def _table(goals: GoalSet, every: Sequence[Filed]) -> str:
-    head = "".join(f"<th>{html.escape(text)}</th>" for text in ("agent", *_COLUMNS.values()))
-    head += "".join(f"<th>{text}</th>" for text in FACTS)
-    rows = list[str]()
+    head = [html.escape(one) for one in ("agent", *_COLUMNS.values())] + [*FACTS]
+    rows = list[list[str]]()
     for one in every:
         cells = [html.escape(one.results.head.agent)]
         cells += [_cell(scores.rate(one.results, name)) for name in _COLUMNS]
         cells += facts(one, goals)
-        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+        rows.append(cells)
     missing = html.escape(scores.lacking([one.results for one in every]))
     note = f'<p class="note">{missing}</p>' if missing else ""
-    return f"<table><tr>{head}</tr>{''.join(rows)}</table>{note}"
+    return pages.table(head, rows) + note
 
 
 def _cell(rate: Rate) -> str:
@@ -142,7 +124,7 @@ def _svg(rows: Sequence[tuple[str, Rate, str]]) -> str:
     for percent in range(0, 101, 25):
         x = _LEFT + width * percent / 100
         made.append(f'<line x1="{x:.1f}" y1="0" x2="{x:.1f}" y2="{height - 20}" stroke="#ddd"/>')
-        made.append(_text(x, height - 6, f"{percent} %", "middle"))
+        made.append(pages.text(x, height - 6, f"{percent} %", "middle"))
     for n, (name, rate, colour) in enumerate(rows):
         y = n * _BAR + 3
         low, value, high = (_LEFT + width * v for v in (rate.low, rate.value, rate.high))
@@ -155,16 +137,9 @@ def _svg(rows: Sequence[tuple[str, Rate, str]]) -> str:
             f'<path d="M{low:.1f} {middle}H{high:.1f}M{low:.1f} {middle - 4}v8M{high:.1f} '
             f'{middle - 4}v8" stroke="#222" fill="none"/>'
         )
-        made.append(_text(_LEFT - 8, y + 12, html.escape(name), "end"))
-        made.append(_text(high + 6, y + 12, f"{100 * rate.value:.0f}", "start"))
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" role="img" font-size="12" '
-        f'font-family="system-ui, sans-serif">{"".join(made)}</svg>'
-    )
-
-
-def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y}" text-anchor="{anchor}" fill="#333">{text}</text>'
+        made.append(pages.text(_LEFT - 8, y + 12, html.escape(name), "end"))
+        made.append(pages.text(high + 6, y + 12, f"{100 * rate.value:.0f}", "start"))
+    return pages.svg(_WIDTH, height, made)
 
 
 def _strips(goals: GoalSet, every: Sequence[Results], *, trust_code: bool) -> Iterable[str]:
@@ -182,7 +157,7 @@ def _strips(goals: GoalSet, every: Sequence[Results], *, trust_code: bool) -> It
                     yield (
                         f'<p class="note">Pair {tried.pair}, seed {tried.seed}: {said}. Start, '
                         "goal, then what happened.</p>"
-                        f'<img alt="pair {tried.pair}" src="{drawn.embedded(strip)}">'
+                        f'<img alt="pair {tried.pair}" src="{pages.address(pages.png(strip))}">'
                     )
 
 

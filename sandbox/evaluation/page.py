@@ -1,0 +1,232 @@
+"""One page of an evaluation, which needs nothing but itself: curves, tables, strips, a film."""
+
+import html
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sandbox import pages
+from sandbox.evaluation import curves, strips
+from sandbox.evaluation.evaluation import Evaluation, told
+from sandbox.evaluation.imagining import COPY, MODEL
+from sandbox.evaluation.pictures import MEASURES, MOVING_PSNR, PSNR
+from sandbox.evaluation.strips import Shown
+
+FRAME_MS = 200
+_STYLE = """
+.curves { display: flex; flex-wrap: wrap; gap: 1rem 2rem; }
+.wide { overflow-x: auto; }
+"""
+
+
+def page(found: Evaluation, shown: Sequence[Shown]) -> str:
+    """Return the page, HTML.
+
+    Args:
+        found: the evaluation.
+        shown: the windows whose pictures it has.
+    """
+    worlds = ", ".join(found.data["environments"])
+    title = f"{found.checkpoint['model']} on {worlds}: {found.windows['count']} windows"
+    parts = [f"<h1>{html.escape(title)}</h1>", _about(found)]
+    parts.append(f"<p>{html.escape(found.verdict())}</p>")
+    parts += [*_pictures(found), *_numbers(found), *_gains(found), *_skills(found)]
+    parts += [*_events(found), *_groups(found), *_shown(shown, found)]
+    return pages.page(title, parts, _STYLE)
+
+
+def _about(found: Evaluation) -> str:
+    trained, data = found.checkpoint["trained_on"], found.data
+    runs = ", ".join(run[:8] for run in data["runs"])
+    said = [
+        f"Checkpoint {found.checkpoint['digest'][:16]}, after {found.checkpoint['updates']:,} "
+        f"updates on {trained['episodes']:,} episodes of {trained['environment'] or 'several'}.",
+        f"Evaluated on {found.windows['episodes']:,} of {data['episodes']:,} episodes of "
+        f"{runs or 'no known run'}, windows of {found.settings['context']} rows that the model "
+        f"sees and {found.horizons[-1]} that it predicts from the actions alone.",
+        *found.notes,
+    ]
+    return f'<p class="note">{html.escape(" ".join(said))}</p>'
+
+
+def _pictures(found: Evaluation) -> Iterator[str]:
+    if not found.pictures:
+        return
+    yield "<h2>Pictures</h2>"
+    drawn = (
+        curves.drawn(MEASURES[name], found.horizons, every)
+        for name, every in found.pictures.items()
+    )
+    yield f'<div class="curves">{"".join(drawn)}</div>'
+    yield _note(
+        "A pixel moves if a channel differs by more than 10 of 255 from the last row seen. PSNR is "
+        "of the squared error of all windows together. The oracle has no curve: it is the truth."
+    )
+    for name, every in found.pictures.items():
+        digits = 1 if "dB" in MEASURES[name] else 3
+        yield _curves_table(found, MEASURES[name], every, digits)
+
+
+def _numbers(found: Evaluation) -> Iterator[str]:
+    if not found.numbers:
+        return
+    yield "<h2>Numbers</h2>"
+    drawn = (
+        curves.drawn(f"nRMSE of {column}", found.horizons, every)
+        for column, every in found.numbers.items()
+    )
+    yield f'<div class="curves">{"".join(drawn)}</div>'
+    yield _note("Errors are in standard deviations of each element over the run.")
+    for column, every in found.numbers.items():
+        yield _curves_table(found, f"nRMSE of {column}", every, 3)
+
+
+def _curves_table(
+    found: Evaluation, name: str, every: Mapping[str, Sequence[float | None]], digits: int
+) -> str:
+    rows = [
+        [html.escape(who), *(told(one, digits) for one in curve)] for who, curve in every.items()
+    ]
+    return _table([name, *_ahead(found)], rows)
+
+
+def _gains(found: Evaluation) -> Iterator[str]:
+    if not found.gains:
+        return
+    yield "<h2>How much better, surely?</h2>"
+    yield _note(
+        "Above 0, the model is better. Intervals of 95 % by drawing whole episodes again, of each "
+        "world, scenario, split and policy as many. The second line of each is the interquartile "
+        "mean of the differences of episodes."
+    )
+    rows = list[list[str]]()
+    for gain in found.gains:
+        name = MEASURES.get(gain["measure"], f"nRMSE of {gain['column']}")
+        digits = 1 if "dB" in name else 3
+        for kind, said in (("pooled", f"{name}, over {gain['over']}"), ("iqm", "IQM of episodes")):
+            cells = [_interval(one, digits) for one in gain[kind]]
+            rows.append([html.escape(said), *cells])
+    yield _table(["", *_ahead(found)], rows)
+
+
+def _interval(one: Mapping[str, float] | None, digits: int) -> str:
+    if one is None:
+        return "-"
+    value, low, high = (f"{one[name]:+.{digits}f}" for name in ("value", "low", "high"))
+    return f"{value} <small>{low} to {high}</small>"
+
+
+def _skills(found: Evaluation) -> Iterator[str]:
+    if found.heads or found.poses is not None:
+        yield "<h2>Poses</h2>"
+        yield _note(
+            "Skill over copying: 1 is perfect, 0 is copying the last row, below 0 is worse. An "
+            "element has moved if it is more than a tenth of its deviation from where it was."
+        )
+    for column, skills in found.heads.items():
+        yield _skill_table(found, f"The model's own {column}", skills)
+    if found.poses is None:
+        return
+    poses = found.poses
+    if poses["elements"]:
+        yield _skill_table(found, f"{poses['column']}, read in pictures", poses)
+        yield _read_table(found, poses["elements"])
+    missing = ", ".join(poses["unreadable"])
+    yield _note(
+        f"Read by a small network that was trained on real frames of {poses['fitted_on']}."
+        + (f" It could not read {html.escape(missing)} in real frames." if missing else "")
+    )
+
+
+def _read_table(found: Evaluation, elements: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table of what is read in pictures, where it moves."""
+    rows = list[list[str]]()
+    for one in elements:
+        name, real = html.escape(one["name"]), f"{one['explained']:.2f}"
+        for who, skill in one["skill_moved"].items():
+            rows.append([name, html.escape(who), real, *(told(each, 2) for each in skill)])
+            name = real = ""
+    return _table(["Where it moves", "read in", "R2 of real", *_ahead(found)], rows)
+
+
+def _skill_table(found: Evaluation, name: str, skills: Mapping[str, Any]) -> str:
+    rows = [
+        [f"{html.escape(who)}{said}", *(told(one, 2) for one in curve)]
+        for kind, said in (("skill", ""), ("skill_moved", ", where it moves"))
+        for who, curve in skills[kind].items()
+    ]
+    return _table([html.escape(name), *_ahead(found)], rows)
+
+
+def _events(found: Evaluation) -> Iterator[str]:
+    if found.reward is None and found.terminated is None:
+        return
+    yield "<h2>Rewards and ends</h2>"
+    if found.reward is not None:
+        rows = [[name, *(told(one, 3) for one in curve)] for name, curve in found.reward.items()]
+        yield _table(["Reward", *_ahead(found)], rows)
+    if found.terminated is not None:
+        ends = [
+            "ends among rows",
+            *(f"{one['ends']} of {one['cases']}" for one in found.terminated),
+        ]
+        areas = [told(one["auc"], 3) for one in found.terminated]
+        areas = ["none" if area == "-" else area for area in areas]
+        yield _table(["Terminated", *_ahead(found)], [ends, ["AUC", *areas]])
+
+
+def _groups(found: Evaluation) -> Iterator[str]:
+    rows = found.groups["rows"]
+    if not rows:
+        return
+    yield f"<h2>By split, policy and factor, {found.groups['horizon']} ahead</h2>"
+    named = {
+        f"{measure} {who}": f"{MEASURES[measure]}, {who}"
+        for measure in (PSNR, MOVING_PSNR)
+        for who in (MODEL, COPY)
+    }
+    shown = [one for one in rows[0] if one not in ("by", "name", "windows", "episodes")]
+    head = ["", "", "windows", *(html.escape(named.get(one, str(one))) for one in shown)]
+    cells = list[list[str]]()
+    before = ""
+    for row in rows:
+        by = "" if row["by"] == before else html.escape(row["by"])
+        before = row["by"]
+        values = [told(row[one], 1 if one in named else 3) for one in shown]
+        cells.append([by, html.escape(row["name"]), f"{row['windows']:,}", *values])
+    yield _table(head, cells)
+
+
+def _shown(shown: Sequence[Shown], found: Evaluation) -> Iterator[str]:
+    if not shown:
+        return
+    yield "<h2>What it imagines</h2>"
+    steps = ", ".join(str(h) for h in found.horizons)
+    yield _note(
+        f"Truth, dream and error below each other: the last row seen, then {steps} rows ahead. "
+        "Windows are ranked by the error on moving pixels."
+    )
+    before = ""
+    for one in shown:
+        if one.kind != before:
+            yield f"<h3>{one.kind.capitalize()}</h3>"
+            before = one.kind
+        said = f"Episode {one.episode}, row {one.row}; error {one.error:.3f}"
+        yield _note(f"{said} (root mean square, of 1).")
+        yield f'<img alt="{said}" src="{pages.address(pages.png(one.strip))}">'
+    some = [one for one in shown if one.kind == "median"] or list(shown[:1])
+    moving = pages.address(strips.film(some, FRAME_MS))
+    yield "<h3>Film</h3>"
+    yield _note("The median windows, row by row: truth, dream, error.")
+    yield f'<img alt="film of the median windows" src="{moving}">'
+
+
+def _ahead(found: Evaluation) -> list[str]:
+    return [f"{h} ahead" for h in found.horizons]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return f'<div class="wide">{pages.table(head, rows)}</div>'
+
+
+def _note(said: str) -> str:
+    return f'<p class="note">{said}</p>'
