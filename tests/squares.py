@@ -1,6 +1,6 @@
 """Runs of a square that goes where the action says, and models that know how it does."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,12 @@ SCHEMA = Schema(
 )
 
 
+STEP, PAST = 6, "y" * 64  # Where branches begin; the run that they branch off.
+
+
 def run(path: Path, name: str = "a", episodes: int = 6, rows: int = ROWS) -> Path:
     """Write a run whose squares go by chance; of every other episode to the right, to its end."""
-    (path / "shards").mkdir(parents=True)
-    writer = ShardWriter(path / "shards" / "shard-00000.h5", SCHEMA, {}, sync=False)
+    made = list[Episode]()
     for number in range(episodes):
         given = record(
             name * 64,
@@ -43,20 +45,44 @@ def run(path: Path, name: str = "a", episodes: int = 6, rows: int = ROWS) -> Pat
             policy=("random", "right")[number % 2],
             factors={"t_mass_kg": number / 10, "t_color": [number % 2 * 255, 0, 0]},
         )
-        writer.append(_episode(given, rows, right=number % 2 == 1))
+        made.append(_episode(given, rows, int(given["seed"]), right=number % 2 == 1))
+    return _written(path, made)
+
+
+def branched(path: Path, kinds: Sequence[str], groups: int = 3, name: str = "b") -> Path:
+    """Write a run of branches: of each past one of each kind, in order."""
+    made = list[Episode]()
+    for group in range(groups):
+        for kind in kinds:
+            impossible = kind in ("teleport", "recolor")
+            branch = {"run": PAST, "episode": group, "step": STEP, "past": group, "kind": kind}
+            given = record(name * 64, len(made), branch=branch | {"impossible": impossible})
+            made.append(_episode(given, 20, group, right=False, kind=kind))
+    return _written(path, made)
+
+
+def _written(path: Path, episodes: Sequence[Episode]) -> Path:
+    (path / "shards").mkdir(parents=True)
+    writer = ShardWriter(path / "shards" / "shard-00000.h5", SCHEMA, {}, sync=False)
+    for one in episodes:
+        writer.append(one)
     writer.close()
     return path
 
 
-def _episode(given: dict[str, Any], rows: int, *, right: bool) -> Episode:
-    buffer = EpisodeBuffer(SCHEMA, rows)
-    rng = np.random.default_rng(given["seed"])
-    shade, place = int(rng.integers(30, 120)), rng.integers(0, (6, LAST + 1))
+def _episode(
+    given: dict[str, Any], rows: int, seed: int, *, right: bool, kind: str = "same"
+) -> Episode:
+    buffer, rng = EpisodeBuffer(SCHEMA, rows), np.random.default_rng(seed)
+    shade, place, t = int(rng.integers(30, 120)), rng.integers(0, (6, LAST + 1)), 0
     for t in range(rows):
         action = rng.integers(-1, 2, 2)
         action[0] = 1 if right and t % 4 else action[0]
+        if t >= STEP and kind in ("noop", "random"):
+            action = np.array([1, -1]) if kind == "random" else np.zeros(2, np.int64)
         over = bool(place[0] == LAST) or t == rows - 1
-        buffer.arrays["pixels"][t] = drawn(shade, *place.tolist())
+        shows = kind == "recolor" and t > STEP
+        buffer.arrays["pixels"][t] = drawn(shade, *place.tolist(), light=150 if shows else 220)
         buffer.arrays["state"][t] = *place, 1
         buffer.arrays["reward"][t] = place[0] / 10 if t else 0
         buffer.arrays["action"][t] = np.nan if over else action
@@ -67,12 +93,16 @@ def _episode(given: dict[str, Any], rows: int, *, right: bool) -> Episode:
         if over:
             break
         place = np.clip(place + action, 0, LAST)
+        if t == STEP and kind == "teleport":
+            place = np.array([place[0], (place[1] + 8) % LAST])
+        if t == STEP and kind == "factor":
+            place = np.clip(place + 1, 0, LAST - 1)
     return buffer.episode(t, {**given, "steps": t, "charge_micro": t + 1})
 
 
-def drawn(shade: int, x: int, y: int) -> Any:
+def drawn(shade: int, x: int, y: int, light: int = 220) -> Any:
     made = np.full((SIDE, SIDE, 3), shade, np.uint8)
-    made[y : y + SQUARE, x : x + SQUARE] = 220
+    made[y : y + SQUARE, x : x + SQUARE] = light
     return made
 
 

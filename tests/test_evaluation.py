@@ -20,6 +20,7 @@ from sandbox.models import Checkpoint
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 HORIZONS = (1, 2, 4)
+NAMES = ("train", "reading", "windows", "horizons", "surprises", "branches")
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def squared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def evaluated(run: Path, folder: Path, out: Path | None = None, **options: Any) -> Evaluation:
     given = {"horizons": HORIZONS, "windows": 24, "reading": 0}
-    for name in [name for name in ("train", "reading", "windows", "horizons") if name in options]:
+    for name in [name for name in NAMES if name in options]:
         given[name] = options.pop(name)
     model = squares.checkpoint(folder / "m.safetensors", **options)
     return evaluate(model, run, out, **given)
@@ -242,6 +243,51 @@ def test_windows_are_spread_over_episodes_and_inside_them(squared: Path) -> None
     assert len(every) == int((data.lengths - 5).sum())
     with pytest.raises(InvalidInputError, match="no episode has the 99 rows"):
         drawn(data, 99, 1, seed=0)
+
+
+def test_what_is_impossible_surprises_a_model_that_knows_what_is_possible(
+    squared: Path, tmp_path: Path
+) -> None:
+    pairs = squares.branched(tmp_path / "pairs", ["same", "teleport", "same", "recolor"])
+    good, bad = (
+        evaluated(squared, tmp_path, surprises=pairs, noise=noise).surprises for noise in (0.0, 3.0)
+    )
+    assert good is not None
+    assert [(one["kind"], one["pairs"], one["unseen"]) for one in good] == [
+        ("teleport", 3, 0),
+        ("recolor", 3, 0),
+    ]
+    assert all(one[MODEL]["accuracy"] == one[MODEL]["auc"] == 1.0 for one in good)
+    assert bad is not None
+    assert min(one[MODEL]["auc"] for one in bad) < 1.0
+    with pytest.raises(InvalidInputError, match="is no branch"):
+        evaluated(squared, tmp_path, surprises=squared)
+    with pytest.raises(FormatError, match="no pair"):
+        evaluated(squared, tmp_path, surprises=squares.branched(tmp_path / "no", ["noop", "same"]))
+
+
+def test_differences_of_futures_are_those_of_a_model_that_uses_its_actions(
+    squared: Path, tmp_path: Path
+) -> None:
+    kinds = ["same", "noop", "random", "factor"]
+    runs = [squares.branched(tmp_path / name, kinds, name=name) for name in "bc"]
+    good, noisy, deaf = (
+        evaluated(squared, tmp_path, tmp_path / "out", branches=runs, **given).branches
+        for given in ({}, {"noise": 0.2}, {"ignores": True})
+    )
+    assert good is not None
+    assert noisy is not None
+    assert deaf is not None
+    assert good["pairs"] == [18, 18, 18]  # Of each group, three pairs.
+    assert good["skill"] == good["correlation"] == pytest.approx([1.0] * 3)
+    assert deaf["skill"] == [0.0] * 3
+    assert (np.array(noisy["skill"]) < 1).all()
+    assert good["hidden factors"]["pairs"] == [6, 6, 6]
+    assert max(good["hidden factors"]["psnr"]) < 40
+    assert "<h2>Branches</h2>" in (tmp_path / "out" / "page.html").read_text()
+    trained = squares.branched(tmp_path / "d", kinds, name="z")  # A Mover's training run.
+    with pytest.raises(InvalidInputError, match="that the model was trained on"):
+        evaluated(squared, tmp_path, branches=trained)
 
 
 @pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed here")

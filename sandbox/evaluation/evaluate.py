@@ -12,10 +12,22 @@ import sandbox
 from sandbox import durable, files, jsonfile, outputs
 from sandbox.arguments import checked
 from sandbox.errors import InvalidInputError, shown
-from sandbox.evaluation import figures, gains, held_out, measuring, page, reading, skills, strips
+from sandbox.evaluation import (
+    contrast,
+    figures,
+    gains,
+    held_out,
+    measuring,
+    page,
+    reading,
+    skills,
+    strips,
+    violations,
+)
 from sandbox.evaluation.evaluation import Evaluation
 from sandbox.evaluation.imagining import Asked, Progress
 from sandbox.evaluation.measuring import Measured
+from sandbox.evaluation.pasts import Judge
 from sandbox.models import Checkpoint
 from sandbox.training import jobs
 
@@ -41,6 +53,8 @@ def evaluate(
     context: Rows | None = None,
     seed: Seed = 0,
     reading: Updates = reading.UPDATES,
+    surprises: PathLike | None = None,
+    branches: PathLike | Sequence[PathLike] | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Evaluation:
     """Evaluate a model on runs that it was not trained on.
@@ -59,6 +73,8 @@ def evaluate(
         context: rows that the model sees; None is as many as it encodes, and at least 2.
         seed: seed of windows, and of what is fitted or drawn.
         reading: updates of the networks that read poses in pictures; 0 leaves poses out.
+        surprises: a run of `sandbox surprises`, whose pairs the model is asked about.
+        branches: runs of `sandbox branch`, whose differences the model is asked about.
         progress: is told how many windows are done, of how many.
 
     Raises:
@@ -76,15 +92,34 @@ def evaluate(
         rows = max(2, given.context) if context is None else context
         numbers, pictures = measuring.predicted_columns(given, apart)
         asked = Asked(rows, measuring.fitting(asked_for, rows, apart), numbers, pictures)
+        judge = Judge.of(given, checkpoint, rows, seed)
+        pasts = _pasts(judge, checkpoint, asked, surprises, branches)
         measured = measuring.measured(given, apart, asked, windows, seed, reading, progress)
         settings = {"horizons": list(asked_for), "windows": windows, "context": rows}
         settings |= {"seed": seed, "reading": reading, "threads": torch.get_num_threads()}
-        found = _evaluation(checkpoint, measured, settings)
+        found = _evaluation(checkpoint, measured, settings, pasts)
         if place is not None:
-            shown = strips.shown(given, measured, figures.middle(measured), seed)
+            drawn = strips.shown(given, measured, figures.middle(measured), seed)
             place.mkdir(parents=True, exist_ok=True)
-            durable.replace(place / PAGE, page.page(found, shown).encode())
+            durable.replace(place / PAGE, page.page(found, drawn).encode())
             durable.replace(place / JSON, found.encode())
+    return found
+
+
+def _pasts(
+    judge: Judge,
+    checkpoint: Checkpoint,
+    asked: Asked,
+    surprises: PathLike | None,
+    branches: PathLike | Sequence[PathLike] | None,
+) -> dict[str, Any]:
+    """Return what a model says of surprises and of branches, each None if there are none."""
+    found: dict[str, Any] = {"surprises": None, "branches": None}
+    if surprises is not None:
+        found["surprises"] = violations.surprises(surprises, checkpoint, judge)
+    if branches is not None:
+        several = [branches] if isinstance(branches, str | Path) else branches
+        found["branches"] = contrast.contrasts(several, checkpoint, judge, asked.horizons)
     return found
 
 
@@ -114,7 +149,12 @@ def _is_ours(path: Path) -> bool:
     return "horizons" in jsonfile.read(path).data
 
 
-def _evaluation(checkpoint: Checkpoint, measured: Measured, settings: dict[str, Any]) -> Evaluation:
+def _evaluation(
+    checkpoint: Checkpoint,
+    measured: Measured,
+    settings: dict[str, Any],
+    pasts: dict[str, Any],
+) -> Evaluation:
     facts, windows = checkpoint.facts, measured.windows
     about = {
         "digest": checkpoint.digest,
@@ -134,6 +174,7 @@ def _evaluation(checkpoint: Checkpoint, measured: Measured, settings: dict[str, 
             "reward": figures.reward(measured),
             "terminated": figures.terminated(measured),
             "groups": figures.grouped(measured),
+            **pasts,
         }
     )
     libraries = ("numpy", "torch")

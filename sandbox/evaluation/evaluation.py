@@ -35,6 +35,9 @@ class Evaluation:
         reward: error of predicted rewards; None if the model gives none.
         terminated: how well ends are told from other rows, at each horizon; None likewise.
         groups: errors by split, policy, and ranges of factors.
+        surprises: how often an impossible future has the larger error, by kind; None if no pairs
+            were given.
+        branches: how well differences of futures are predicted; None if no branches were given.
     """
 
     checkpoint: Mapping[str, Any]
@@ -52,6 +55,8 @@ class Evaluation:
     reward: Mapping[str, Sequence[float | None]] | None
     terminated: Sequence[Mapping[str, Any]] | None
     groups: Mapping[str, Any]
+    surprises: Sequence[Mapping[str, Any]] | None = None
+    branches: Mapping[str, Any] | None = None
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain JSON; the same evaluation gives the same bytes of `encode`."""

@@ -30,7 +30,7 @@ def page(found: Evaluation, shown: Sequence[Shown]) -> str:
     parts = [f"<h1>{html.escape(title)}</h1>", _about(found)]
     parts.append(f"<p>{html.escape(found.verdict())}</p>")
     parts += [*_pictures(found), *_numbers(found), *_gains(found), *_skills(found)]
-    parts += [*_events(found), *_groups(found), *_shown(shown, found)]
+    parts += [*_events(found), *_pasts(found), *_groups(found), *_shown(shown, found)]
     return pages.page(title, parts, _STYLE)
 
 
@@ -172,6 +172,40 @@ def _events(found: Evaluation) -> Iterator[str]:
         areas = [told(one["auc"], 3) for one in found.terminated]
         areas = ["none" if area == "-" else area for area in areas]
         yield _table(["Terminated", *_ahead(found)], [ends, ["AUC", *areas]])
+
+
+def _pasts(found: Evaluation) -> Iterator[str]:
+    if found.surprises is not None:
+        yield "<h2>Surprises</h2>"
+        yield _note(
+            "Of a pair, one future is possible and one is not. Accuracy is how often the "
+            "impossible one has the larger error in the rows after it shows. What copy-last tells "
+            "as well is no evidence of physics."
+        )
+        head = ["", "pairs", "accuracy", "AUC", "accuracy, copy-last", "AUC, copy-last"]
+        rows = [
+            [one["kind"], str(one["pairs"])]
+            + [told(one[who][name], 2) for who in (MODEL, COPY) for name in ("accuracy", "auc")]
+            for one in found.surprises
+        ]
+        yield _table(head, rows)
+    if found.branches is not None:
+        branches = found.branches
+        yield "<h2>Branches</h2>"
+        yield _note(
+            "Two futures of one past, of other actions: the predicted difference beside the true "
+            "one. A skill of 1 is the true difference; what ignores actions has 0."
+        )
+        rows = [["pairs", *(str(one) for one in branches["pairs"])]]
+        rows += [
+            [name, *(told(one, 2) for one in branches[name])] for name in ("skill", "correlation")
+        ]
+        spread = branches.get("hidden factors", {})
+        for name, said in (("psnr", "PSNR [dB]"), ("rmse", "RMSE")):
+            if name in spread:
+                curve = [told(one, 1 if name == "psnr" else 3) for one in spread[name]]
+                rows.append([f"{said} of simulations with another hidden factor", *curve])
+        yield _table([html.escape(branches["column"]), *_ahead(found)], rows)
 
 
 def _groups(found: Evaluation) -> Iterator[str]:
