@@ -92,10 +92,13 @@ def evaluate(
         rows = max(2, given.context) if context is None else context
         numbers, pictures = measuring.predicted_columns(given, apart)
         asked = Asked(rows, measuring.fitting(asked_for, rows, apart), numbers, pictures)
-        judge = Judge.of(given, checkpoint, rows, seed)
-        pasts = _pasts(judge, checkpoint, asked, surprises, branches)
+        pasts = dict[str, Any]()
+        if surprises is not None or branches is not None:
+            judge = Judge.of(given, apart, checkpoint.facts.row_shapes, rows, seed)
+            pasts = _pasts(judge, checkpoint, asked, surprises, branches)
         measured = measuring.measured(given, apart, asked, windows, seed, reading, progress)
         settings = {"horizons": list(asked_for), "windows": windows, "context": rows}
+        settings |= {"train": apart.train and held_out.digest(apart.train)}
         settings |= {"seed": seed, "reading": reading, "threads": torch.get_num_threads()}
         found = _evaluation(checkpoint, measured, settings, pasts)
         if place is not None:
@@ -113,8 +116,8 @@ def _pasts(
     surprises: PathLike | None,
     branches: PathLike | Sequence[PathLike] | None,
 ) -> dict[str, Any]:
-    """Return what a model says of surprises and of branches, each None if there are none."""
-    found: dict[str, Any] = {"surprises": None, "branches": None}
+    """Return what a model says of surprises and of branches, of those that there are."""
+    found = dict[str, Any]()
     if surprises is not None:
         found["surprises"] = violations.surprises(surprises, checkpoint, judge)
     if branches is not None:

@@ -95,8 +95,9 @@ class Evaluation:
         ]
         what = "on moving pixels" if self.pictures else f"of {gain['column']}"
         if not sure:
-            return f"Not surely better {what} {than} at any horizon."
-        return f"Surely better {what} {than} at horizon {', '.join(sure)}."
+            return f"Not better {what} {than} at any horizon, with 95 % confidence."
+        some = f"horizon{'s' if len(sure) > 1 else ''} {', '.join(sure)}"
+        return f"Better {what} {than} at {some}, with 95 % confidence."
 
 
 def told(value: float | None, digits: int) -> str:

@@ -81,12 +81,13 @@ def opened(
                 f"{episodes.name}: is not apart from {known.name}: {' '.join(shared)}"
             )
         return HeldOut(episodes, known, tuple(notes))
-    both = [run for run in episodes.facts.texts("run") if run in data.runs]
-    if both:
-        raise InvalidInputError(
-            f"{episodes.name}: is of run {both[0][:8]}, which the model was trained on; give "
-            "another run, or, if these are other episodes of it, the training data as `train`."
-        )
+    for column, what in (("run", "is"), ("parent_run", "has branches")):
+        both = [run for run in episodes.facts.texts(column) if run in data.runs]
+        if both:
+            raise InvalidInputError(
+                f"{episodes.name}: {what} of run {both[0][:8]}, which the model was trained on; "
+                "give another run, or, if no frame is shared, the training data as `train`."
+            )
     notes.append("Apart from the training data by the ids of runs; frames were not compared.")
     return HeldOut(episodes, None, tuple(notes))
 

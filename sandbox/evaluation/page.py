@@ -15,6 +15,7 @@ FRAME_MS = 200
 _STYLE = """
 .curves { display: flex; flex-wrap: wrap; gap: 1rem 2rem; }
 .wide { overflow-x: auto; }
+.wide td:first-child { white-space: normal; min-width: 9rem; }
 """
 
 
@@ -92,7 +93,7 @@ def _curves_table(
 def _gains(found: Evaluation) -> Iterator[str]:
     if not found.gains:
         return
-    yield "<h2>How much better, surely?</h2>"
+    yield "<h2>How much better</h2>"
     yield _note(
         "Above 0, the model is better. Intervals of 95 % by drawing whole episodes again, of each "
         "world, scenario, split and policy as many. The second line of each is the interquartile "
@@ -179,14 +180,15 @@ def _pasts(found: Evaluation) -> Iterator[str]:
         yield "<h2>Surprises</h2>"
         yield _note(
             "Of a pair, one future is possible and one is not. Accuracy is how often the "
-            "impossible one has the larger error in the rows after it shows. What copy-last tells "
-            "as well is no evidence of physics."
+            "impossible one has the larger error, in the row at which it shows and in all that "
+            "follow. What copy-last tells as well is no evidence of physics."
         )
-        head = ["", "pairs", "accuracy", "AUC", "accuracy, copy-last", "AUC, copy-last"]
+        head = ["", "rows", "pairs", "accuracy", "AUC", "accuracy, copy-last", "AUC, copy-last"]
         rows = [
-            [one["kind"], str(one["pairs"])]
-            + [told(one[who][name], 2) for who in (MODEL, COPY) for name in ("accuracy", "auc")]
+            [one["kind"], span, str(one["pairs"])]
+            + [told(scores[who][name], 2) for who in (MODEL, COPY) for name in ("accuracy", "auc")]
             for one in found.surprises
+            for span, scores in one["rows"].items()
         ]
         yield _table(head, rows)
     if found.branches is not None:
@@ -213,20 +215,23 @@ def _groups(found: Evaluation) -> Iterator[str]:
     if not rows:
         return
     yield f"<h2>By split, policy and factor, {found.groups['horizon']} ahead</h2>"
-    named = {
+    decibels = {
         f"{measure} {who}": f"{MEASURES[measure]}, {who}"
         for measure in (PSNR, MOVING_PSNR)
         for who in (MODEL, COPY)
     }
+    named = decibels | {
+        f"nrmse {column} {who}": f"nRMSE of {column}, {who}"
+        for column in found.numbers
+        for who in (MODEL, COPY)
+    }
     shown = [one for one in rows[0] if one not in ("by", "name", "windows", "episodes")]
-    head = ["", "", "windows", *(html.escape(named.get(one, str(one))) for one in shown)]
+    head = ["", "windows", *(html.escape(named.get(one, str(one))) for one in shown)]
     cells = list[list[str]]()
-    before = ""
     for row in rows:
-        by = "" if row["by"] == before else html.escape(row["by"])
-        before = row["by"]
-        values = [told(row[one], 1 if one in named else 3) for one in shown]
-        cells.append([by, html.escape(row["name"]), f"{row['windows']:,}", *values])
+        name = row["by"] if row["by"] == row["name"] else f"{row['by']}: {row['name']}"
+        values = [told(row[one], 1 if one in decibels else 3) for one in shown]
+        cells.append([html.escape(name), f"{row['windows']:,}", *values])
     yield _table(head, cells)
 
 

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sandbox.errors import InvalidInputError
+from sandbox.evaluation.held_out import HeldOut
 from sandbox.evaluation.imagining import PIXELS, Asked, imagine
 from sandbox.evaluation.measuring import REWARD, TERMINATED
+from sandbox.evaluation.numbers import deviations
 from sandbox.evaluation.windows import tensor
 from sandbox.models.checkpoint import Checkpoint
 from sandbox.models.protocol import Shapes, WorldModel
@@ -33,6 +35,7 @@ class Judge:
         column: what it is judged by: pictures if it gives them, else its first column of numbers.
         context: rows that it sees.
         shapes: of the columns that it knows, pictures with channels first.
+        deviation: by which numbers are divided, (elements,), NaN where constant; None of pictures.
         chance: seed of what it draws.
     """
 
@@ -40,14 +43,35 @@ class Judge:
     column: str
     context: int
     shapes: Shapes
+    deviation: F64 | None
     chance: int
 
     @classmethod
-    def of(cls, model: WorldModel, checkpoint: Checkpoint, context: int, chance: int) -> Self:
-        """Return the judge that a checkpoint's model is."""
-        vectors = [one for one in model.gives if one not in (REWARD, TERMINATED)]
-        column = PIXELS if PIXELS in vectors else [*vectors, *model.gives][0]
-        return cls(model, column, context, checkpoint.facts.row_shapes, chance)
+    def of(
+        cls, model: WorldModel, held_out: HeldOut, shapes: Shapes, context: int, chance: int
+    ) -> Self:
+        """Return the judge that a model is.
+
+        Args:
+            model: the model.
+            held_out: episodes, over which numbers vary.
+            shapes: of the columns that it knows.
+            context: rows that it sees.
+            chance: seed of what it draws.
+
+        Raises:
+            InvalidInputError: it gives neither pictures nor numbers that these episodes have.
+        """
+        there = [one for one in model.gives if one in held_out.shapes]
+        vectors = [one for one in there if one not in (REWARD, TERMINATED)]
+        if not vectors:
+            raise InvalidInputError(
+                f"the model gives {', '.join(model.gives)}, by which no futures can be told apart."
+            )
+        column = PIXELS if PIXELS in vectors else vectors[0]
+        drawn = column == PIXELS
+        deviation = None if drawn else deviations(held_out.episodes, column)
+        return cls(model, column, context, shapes, deviation, chance)
 
     def future(self, rows: Rows, last: int, actions: F64) -> F64:
         """Return what the model says of the rows after one, float64 (steps, elements).
@@ -77,8 +101,10 @@ class Judge:
 
     def _numbers(self, rows: Tensor) -> F64:
         numbers = rows.double()
-        if self.column == PIXELS:
-            numbers = numbers / 255 if rows.dtype == torch.uint8 else numbers.clamp(0, 1)
+        if self.deviation is not None:
+            found = numbers.reshape(len(rows), -1).numpy() / self.deviation
+            return found[:, np.isfinite(self.deviation)]
+        numbers = numbers / 255 if rows.dtype == torch.uint8 else numbers.clamp(0, 1)
         return numbers.reshape(len(rows), -1).numpy()
 
 

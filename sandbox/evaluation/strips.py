@@ -17,7 +17,7 @@ from sandbox.pages import Picture
 from sandbox.training.trainer import seed
 
 EACH = 3  # Of the best, the median and the worst windows.
-_SIDE = 96  # Pixels of a picture's side on a page, at least.
+_SIDE, _WIDTH = 96, 928  # Pixels: of a picture's side on a page, about; and of the page.
 _FEWEST = 0.002  # Share of pixels that move in a window that is shown.
 _STRENGTH = 2.0  # By how much errors are darker than they are.
 
@@ -117,14 +117,15 @@ def _drawn(
     true: NDArray[np.uint8], dream: NDArray[np.uint8], horizons: Sequence[int]
 ) -> tuple[Picture, list[Picture]]:
     """Return a strip and a film of a window, from pictures (rows, H, W, 3)."""
-    larger = -(-_SIDE // min(true.shape[1:3]))
+    places = [0, *horizons]
+    room = (_WIDTH - pages.GAP * (len(places) + 1)) // (len(places) * true.shape[2])
+    larger = max(1, min(room, -(-_SIDE // min(true.shape[1:3]))))
     apart = np.abs(true.astype(np.int16) - dream.astype(np.int16)).max(-1, keepdims=True)
     dark = 255 - np.minimum(255, _STRENGTH * apart)
     error = np.repeat(dark, 3, axis=-1).astype(np.uint8)
     true, dream, error = (
         one.repeat(larger, axis=1).repeat(larger, axis=2) for one in (true, dream, error)
     )
-    places = [0, *horizons]
     strip = pages.sheet(
         pages.beside([one[n] for n in places], apart=(0,)) for one in (true, dream, error)
     )

@@ -21,6 +21,7 @@ from sandbox.models.checkpoint import Checkpoint
 from sandbox.sources.surprises import AFTER, Pair, pairs
 
 F64 = NDArray[np.float64]
+SPANS = (1, AFTER)  # Rows after it shows whose error counts.
 KINDS = ("ghost", "reshape", "teleport", "vanish", "recolor")  # Those that need physics first.
 
 
@@ -30,12 +31,13 @@ class Seen:
 
     Attributes:
         kind: what happens.
-        possible, impossible: by who predicts: mean squared error over the rows after it shows.
+        possible, impossible: by who predicts: mean squared error of the row at which it shows, and
+            of those after it.
     """
 
     kind: str
-    possible: dict[str, float]
-    impossible: dict[str, float]
+    possible: dict[str, F64]
+    impossible: dict[str, F64]
 
 
 def surprises(path: str | Path, checkpoint: Checkpoint, judge: Judge) -> list[dict[str, Any]]:
@@ -62,7 +64,10 @@ def surprises(path: str | Path, checkpoint: Checkpoint, judge: Judge) -> list[di
         mine = [one for one in seen if one.kind == kind]
         if asked:
             found.append({"kind": kind, "pairs": len(mine), "unseen": asked - len(mine)})
-            found[-1] |= {who: _scores(mine, who) for who in (MODEL, COPY)}
+            found[-1]["rows"] = {
+                str(span): {who: _scores(mine, who, span) for who in (MODEL, COPY)}
+                for span in SPANS
+            }
     return found
 
 
@@ -76,20 +81,17 @@ def _seen(pair: Pair, judge: Judge, possible: Any, impossible: Any) -> Seen:
         COPY: judge.seen(possible, first - 1, first),
     }
     true = [judge.seen(rows, first, end) for rows in (possible, impossible)]
-    errors = [
-        {who: float(np.square(one - rows).mean()) for who, one in said.items()} for rows in true
-    ]
+    errors = [{who: np.square(one - rows).mean(1) for who, one in said.items()} for rows in true]
     return Seen(pair.kind.partition(":")[0], *errors)
 
 
-def _scores(seen: Sequence[Seen], who: str) -> dict[str, float]:
-    """Return how often the impossible one is told from the possible one."""
-    one = np.array([it.possible[who] for it in seen])
-    other = np.array([it.impossible[who] for it in seen])
+def _scores(seen: Sequence[Seen], who: str, span: int) -> dict[str, float]:
+    """Return how often the impossible one has the larger error in some rows."""
+    one = np.array([it.possible[who][:span].mean() for it in seen])
+    other = np.array([it.impossible[who][:span].mean() for it in seen])
     labels = np.arange(2 * len(seen)) >= len(seen)
     right = (other > one) + 0.5 * (other == one)
     return {
         "accuracy": float(right.mean()) if len(seen) else float("nan"),
         "auc": auc(np.concatenate([one, other]), labels),
-        "rise": float(other.mean() / one.mean()) if len(seen) and one.mean() else float("nan"),
     }
