@@ -1,8 +1,12 @@
 """A model is evaluated on runs that it has not seen: worse ones score worse, and bytes repeat."""
 
+import base64
+import io
 import json
+import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +14,14 @@ import numpy as np
 import pytest
 import squares
 import torch
+from PIL import Image
 from running import python
 
 from sandbox.errors import FormatError, InvalidInputError
 from sandbox.evaluation import Evaluation, evaluate
 from sandbox.evaluation.held_out import opened
 from sandbox.evaluation.imagining import COPY, MODEL, REAL, RIDGE, SHUFFLED, VELOCITY, ZEROS
+from sandbox.evaluation.page import page
 from sandbox.evaluation.windows import drawn
 from sandbox.models import Checkpoint
 
@@ -318,6 +324,27 @@ def test_differences_of_futures_are_those_of_a_model_that_uses_its_actions(
     trained = squares.branched(tmp_path / "d", kinds, name="z")  # A Mover's training run.
     with pytest.raises(InvalidInputError, match="that the model was trained on"):
         evaluated(squared, tmp_path, branches=trained)
+
+
+def test_the_film_of_a_page_has_a_picture_for_each_row(squared: Path, tmp_path: Path) -> None:
+    evaluated(squared, tmp_path, tmp_path / "out")
+    page = (tmp_path / "out" / "page.html").read_text()
+    *strips, film = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
+    with Image.open(io.BytesIO(base64.b64decode(film))) as shown:
+        assert getattr(shown, "n_frames", 1) == HORIZONS[-1] + 1
+    sizes = {Image.open(io.BytesIO(base64.b64decode(one))).size for one in strips}
+    assert len(strips) == 9
+    assert len(sizes) == 1
+
+
+def test_a_page_shows_names_that_a_stranger_chose_as_text(known: dict[float, Evaluation]) -> None:
+    row = {**known[0.0].groups["rows"][0], "by": "policy", "name": "<script>alert(1)</script>"}
+    data = {**known[0.0].data, "environments": ["<img src=x>"]}
+    hostile = replace(known[0.0], groups={"horizon": 4, "rows": [row]}, data=data)
+    text = page(hostile, [])
+    assert "<script" not in text
+    assert "<img" not in text
+    assert "&lt;script&gt;" in text
 
 
 @pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed here")

@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 
 from sandbox.estimates import bootstrap, iqms
 from sandbox.evaluation import numbers
-from sandbox.evaluation.imagining import COPY, KEPT, MODEL, PIXELS, SHUFFLED, ZEROS
+from sandbox.evaluation.imagining import COPY, MODEL, PIXELS, RIDGE, SHUFFLED, VELOCITY, ZEROS
 from sandbox.evaluation.measuring import Measured
 from sandbox.evaluation.pictures import MOVING_PSNR, PSNR, score
 
 F64, I64 = NDArray[np.float64], NDArray[np.int64]
+OTHERS = (COPY, SHUFFLED, ZEROS, VELOCITY, RIDGE)
 Pool = Callable[[F64], F64]  # Sums windows (windows, horizons) by episodes, or choices of these.
 Of = Callable[[Pool], F64]  # Returns a difference of pooled windows.
 
@@ -21,14 +22,14 @@ def gains(measured: Measured) -> list[dict[str, Any]]:
     """Return by how much the model is better than others, with intervals over episodes."""
     found, sums = list[dict[str, Any]](), measured.found.sums
     for measure in (PSNR, MOVING_PSNR):
-        for other in (COPY, SHUFFLED, ZEROS):
-            if MODEL in sums and other in sums:
+        for other in (one for one in OTHERS if one in sums):
+            if MODEL in sums:
                 of = _scored(sums[MODEL].parts, sums[other].parts, measure)
                 found.append(_gain(measured, PIXELS, measure, other, of))
     for column, every in measured.vectors().items():
         truth, deviation = measured.truth[column], measured.deviations[column]
         squares = {who: numbers.squares(one, truth, deviation) for who, one in every.items()}
-        for other in (one for one in squares if one not in (MODEL, KEPT)):
+        for other in (one for one in OTHERS if one in squares):
             of = _rooted(squares[MODEL], squares[other])
             found.append(_gain(measured, column, "nrmse", other, of))
     return found
