@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sandbox.dataset.diagnosis import doctor
     from sandbox.dataset.windows import Windows
     from sandbox.dreaming import dream
+    from sandbox.evaluation.evaluate import evaluate
     from sandbox.exporting import export, import_run, view
     from sandbox.keeping import (
         card,
@@ -57,6 +58,7 @@ __all__ = [
     "diff",
     "doctor",
     "dream",
+    "evaluate",
     "export",
     "extend",
     "generate",
@@ -101,6 +103,7 @@ ELSEWHERE = {
         "sandbox.keeping",
     ),
     "dream": "sandbox.dreaming",
+    "evaluate": "sandbox.evaluation.evaluate",
     "publish": "sandbox.publishing",
     "repair": "sandbox.repairing",
     "sweep": "sandbox.sweeping",

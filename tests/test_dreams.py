@@ -31,7 +31,7 @@ ASKED: dict[str, Any] = {"episodes": 3, "steps": 6, "seed": 4}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _schedule_of_models() -> Any:
+def _prices_of_dreams() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SANDBOX_PRICES", "3")
         yield

@@ -73,7 +73,7 @@ def reference(
         show.paths("Reference", paths)
 
 
-for command in (model.train, model.dream):
+for command in (model.train, model.evaluate, model.dream):
     app.command(rich_help_panel=MODEL)(command)
 for command in (hand.export, hand.view, keep.card, hand.publish):
     app.command(rich_help_panel=HAND)(command)

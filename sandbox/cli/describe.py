@@ -16,6 +16,7 @@ import sandbox
 from sandbox import api, exporting, keeping, publishing, repairing, sweeping
 from sandbox.dataset.diagnosis import doctor
 from sandbox.dreaming import dream
+from sandbox.evaluation.evaluate import evaluate
 from sandbox.report.reference import parsed, table
 from sandbox.run.watcher import Watcher
 from sandbox.training.train import train
@@ -123,6 +124,7 @@ def functions() -> str:
         **vars(publishing),
         **vars(sweeping),
         "train": train,
+        "evaluate": evaluate,
         "dream": dream,
         "doctor": doctor,
     }  # In the order of the files.

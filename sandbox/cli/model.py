@@ -1,6 +1,7 @@
-"""The commands of world models: train and dream."""
+"""The commands of world models: train, evaluate and dream."""
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +20,7 @@ from sandbox.cli.options import (
     making,
     path,
 )
+from sandbox.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from sandbox.models import Checkpoint
@@ -84,6 +86,37 @@ Tier = Annotated[
         "(within bounds); default: the best that the model has."
     ),
 ]
+READING = 1500  # Updates of what reads poses.
+HeldOutRuns = Annotated[
+    list[Path], typer.Argument(parser=path, help="Held-out run folders.", show_default=False)
+]
+EvaluationOut = Annotated[
+    Path | None,
+    typer.Option("--out", parser=path, help="Folder for evaluation.json and page.html."),
+]
+TrainedOn = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--train",
+        parser=path,
+        help="A run that the model was trained on; repeat it for several. Frames are compared, and "
+        "what is fitted is fitted on them.",
+    ),
+]
+Horizons = Annotated[str, typer.Option(help="How many rows ahead, separated by commas.")]
+Context = Annotated[
+    int | None, typer.Option(min=1, help="Rows that the model sees; default: as it was trained.")
+]
+Reading = Annotated[
+    int, typer.Option(min=0, help="Updates of what reads poses in pictures; 0 leaves poses out.")
+]
+Surprises = Annotated[
+    Path | None, typer.Option(parser=path, help="A run of `surprises` to ask the model about.")
+]
+Branches = Annotated[
+    list[Path] | None,
+    typer.Option(parser=path, help="A run of `branch` to ask about; repeat it for several."),
+]
 Payer = Annotated[str, typer.Option("--account", help="Account that pays.")]
 
 
@@ -127,6 +160,49 @@ def train(
         asked: dict[str, Any] = {**amount, **given, **paying, **told}
         made = training.train(runs, out, model, size, **asked)
     _print_trained(made, out, as_json)
+
+
+def evaluate(
+    model: ModelPath,
+    runs: HeldOutRuns,
+    out: EvaluationOut = None,
+    train: TrainedOn = None,
+    horizons: Horizons = "1,2,4,8,16,32",
+    windows: Annotated[int, typer.Option(min=1, help="Number of windows, at most.")] = 240,
+    context: Context = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of windows and of what is drawn.")] = 0,
+    reading: Reading = READING,
+    surprises: Surprises = None,
+    branches: Branches = None,
+    as_json: Json = False,
+) -> None:
+    """Evaluate a world model on held-out runs, beside what knows nothing of the world."""
+    from sandbox.cli import progress, show
+    from sandbox.evaluation import evaluate as evaluating
+
+    ahead = [_whole(text) for text in horizons.split(",")]
+    asked: dict[str, Any] = {"train": train or None, "horizons": ahead, "windows": windows}
+    asked |= {"context": context, "seed": seed, "reading": reading}
+    asked |= {"surprises": surprises, "branches": branches or None}
+    with progress.display("Evaluating", as_json, "windows") as shown:
+        found = evaluating(model, runs, out, progress=shown.update, **asked)
+    if as_json:
+        sys.stdout.write(found.encode().decode())
+        return
+    head, *rows = found.rows()
+    head = ["", *head[1:]]
+    show.table("Predicted", [dict(zip(head, row, strict=True)) for row in rows])
+    for text in (found.verdict(), *found.notes):
+        show.note(text)
+    if out is not None:
+        show.paths("Evaluation", [out / "evaluation.json", out / "page.html"])
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise InvalidInputError(f"--horizons {text!r}: give whole numbers, as in 1,4,16.") from None
 
 
 @making

@@ -14,7 +14,7 @@ from sandbox.errors import InvalidInputError
 from sandbox.models.checkpoint import Checkpoint, Data
 from sandbox.models.protocol import Shapes, WorldModel
 from sandbox.training import material
-from sandbox.training.material import Material
+from sandbox.training.material import shapes_of
 
 PathLike = str | Path
 
@@ -36,7 +36,7 @@ class HeldOut:
     @property
     def shapes(self) -> Shapes:
         """Shapes of a row of each column that models may ask for, pictures with channels first."""
-        return Material(self.episodes, self.episodes).shapes
+        return shapes_of(self.episodes)
 
     def plain(self) -> dict[str, Any]:
         """Return which episodes these are, as plain JSON."""

@@ -16,7 +16,8 @@ from sandbox.models.protocol import Shapes, State
 
 CELL = 4  # Pixels of a side that share a latent.
 MOVES = 10  # A pixel moves if a channel changes by more than this, of 255.
-POOLED = 8  # Cells of a side from which the heads read.
+POINT = 4.0  # Where the edge of a picture is, for the heads; an exact model sees it in steps of
+FINE = 2.0**-8  # this.
 ON_GRID = 2 / 3  # The part of training after which an exact model computes on the grid.
 _ACTION = 8.0  # An exact model sees actions in steps of 1/128, as large as what else it sees.
 
@@ -28,7 +29,7 @@ class Options(Sized):
         width: channels of the latent grid.
         blocks: residual blocks of a step.
         context: rows that are encoded.
-        read: channels from which the heads read numbers.
+        points: places in the latents from which the heads read numbers.
         moving: weight of moving pixels in the loss at the beginning; it falls to 0.
         heads: weight of the heads in the loss.
         exact: whether the model imagines the same bytes on any machine.
@@ -37,7 +38,7 @@ class Options(Sized):
     width: Width = 48
     blocks: Few = 2
     context: Few = 3
-    read: Few = 8
+    points: Few = 32
     moving: Weight = 20.0
     heads: Weight = 0.01
     exact: bool = False
@@ -90,6 +91,45 @@ def _conv(
     return nn.Conv2d(inputs, outputs, side, padding=side // 2)
 
 
+class Points(nn.Module):
+    """Finds points in a grid of latents: where each of some maps has its weight, and how much.
+
+    Finn et al. 2016, "Deep Spatial Autoencoders for Visuomotor Learning", whose maps are weighted
+    by a softmax; these by what is above 0, which a grid can compute.
+
+    Args:
+        width: channels of the latents.
+        count: number of points.
+        cells: height and width of the grid.
+        exact: whether it can compute on the grid.
+    """
+
+    places: Tensor
+
+    def __init__(self, width: int, count: int, cells: tuple[int, int], *, exact: bool) -> None:
+        super().__init__()
+        self.sees = grid.Clip(-grid.SEEN, grid.SEEN) if exact else nn.Identity()
+        self.maps = _conv(width, count, exact=exact)
+        self.bends = grid.Clip(0.0, grid.HIDDEN) if exact else nn.ReLU()
+        self.rounds = grid.Clip(-POINT, POINT, FINE) if exact else nn.Identity()
+        self.area = cells[0] * cells[1]
+        rows, columns = (2 * torch.arange(n) - (n - 1) for n in cells)  # Whole numbers, around 0.
+        self.register_buffer("places", torch.stack(torch.meshgrid(rows, columns, indexing="ij")))
+        self.scale = [POINT / n for n in cells]
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """Return points in the latents (B, width, H, W): (B, 3 * count), from -4 to 4."""
+        maps = self.bends(self.maps(self.sees(latent)))
+        kind, maps = latent.dtype, maps.double()  # In which these sums are exact.
+        mass = maps.sum((2, 3))
+        parts = [(maps * place).sum((2, 3)) for place in self.places.to(maps.dtype)]
+        parts = [
+            scale * part / (mass + grid.STEP) for scale, part in zip(self.scale, parts, strict=True)
+        ]
+        found = torch.cat([*parts, mass / self.area], dim=1)
+        return self.rounds(found.to(kind if kind == torch.float64 else torch.float32))
+
+
 class Conv(nn.Module):
     """The convolutional latent model.
 
@@ -101,7 +141,7 @@ class Conv(nn.Module):
     place of the sigmoid. In the last third of training it computes on the grid, and ever after.
 
     Args:
-        shapes: of the columns; `pixels` (3, H, W) with sides that are multiples of 32, and
+        shapes: of the columns; `pixels` (3, H, W) with sides that are multiples of 4, and
             `action`.
         options: how large it is.
 
@@ -111,7 +151,7 @@ class Conv(nn.Module):
 
     def __init__(self, shapes: Shapes, options: Options) -> None:
         super().__init__()
-        grid.check_sides(tuple(shapes["pixels"]), CELL * POOLED)
+        grid.check_sides(tuple(shapes["pixels"]), CELL)
         self.options, self.context, self.exact = options, options.context, options.exact
         self.needs = ("pixels",)
         self.gives = ("pixels", *(one for one in NUMBERS if one in shapes))
@@ -126,13 +166,9 @@ class Conv(nn.Module):
         self.draws = Block(width, exact=exact)
         self.bends = grid.Clip(0.0, grid.HIDDEN) if exact else nn.SiLU()
         self.draw = _conv(width, 4 * cells, exact=exact, seen=grid.HIDDEN)
-        self.sees_less = grid.Clip(-grid.SEEN, grid.SEEN) if exact else nn.Identity()
-        self.reads = _conv(width, options.read, 1, exact=exact)
-        self.read = grid.Clip(-grid.SEEN, grid.SEEN) if exact else nn.Identity()
-        high, wide = (side // (CELL * POOLED) for side in shapes["pixels"][1:])
-        self.pool = (high, wide)
-        seen = high * wide * grid.SEEN if exact else None
-        self.heads = Heads(options.read * POOLED * POOLED, shapes, 2 * width, seen)
+        high, wide = (side // CELL for side in shapes["pixels"][1:])
+        self.points = Points(width, options.points, (high, wide), exact=exact)
+        self.heads = Heads(3 * options.points, shapes, 4 * width, (POINT, FINE) if exact else None)
 
     def encode(self, context: Mapping[str, Tensor], actions: Tensor) -> State:
         """Return the state at the last row; fewer rows than `context` are preceded by the first."""
@@ -158,10 +194,8 @@ class Conv(nn.Module):
         return found | self.heads.decode(self.features(state))
 
     def features(self, state: State) -> Tensor:
-        """Return what numbers are read from, (B, read * 64)."""
-        read = self.read(self.reads(self.sees_less(state["latent"])))
-        area = 1 if self.exact else None  # A sum is exact where a mean may not be.
-        return functional.avg_pool2d(read, self.pool, divisor_override=area).flatten(1)
+        """Return what numbers are read from, (B, 3 * points)."""
+        return self.points(state["latent"])
 
     def train(self, mode: bool = True) -> Self:
         """Train, or imagine: an exact model imagines on the grid."""

@@ -49,11 +49,11 @@ class Heads(nn.Module):
         features: how many there are.
         shapes: of the columns that there are.
         width: of the hidden layer.
-        exact: of an exact model, the largest feature of either sign; else None.
+        exact: of an exact model, the largest feature of either sign, and their grid; else None.
     """
 
     def __init__(
-        self, features: int, shapes: Shapes, width: int, exact: float | None = None
+        self, features: int, shapes: Shapes, width: int, exact: tuple[float, float] | None = None
     ) -> None:
         super().__init__()
         self.columns = tuple(one for one in NUMBERS if one in shapes)
@@ -68,7 +68,7 @@ class Heads(nn.Module):
         if exact is None:
             self.read = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, last))
         else:
-            first = grid.Linear(features, width, exact, grid.STEP)
+            first = grid.Linear(features, width, *exact)
             bends = grid.Clip(0.0, grid.HIDDEN)
             self.read = nn.Sequential(
                 first, bends, grid.Linear(width, last, grid.HIDDEN, grid.STEP)

@@ -38,9 +38,14 @@ class Material:
 
     @property
     def shapes(self) -> Shapes:
-        """Shapes of a row of each column that models may ask for, pictures with channels first."""
-        names = [one for one in self.train.schema.names if one in COLUMNS]
-        return {name: final_shape(self.train.schema[name]) for name in names}
+        """Shapes of a row of each column that models may ask for."""
+        return shapes_of(self.train)
+
+
+def shapes_of(episodes: Dataset) -> Shapes:
+    """Return the shape of a row of each column that models may ask for, channels first."""
+    names = [one for one in episodes.schema.names if one in COLUMNS]
+    return {name: final_shape(episodes.schema[name]) for name in names}
 
 
 def opened(
