@@ -60,6 +60,7 @@ CALLS: Calls = {  # Every public function, in an order in which each finds what 
     "view": lambda at: sandbox.view(at("run"), "swm", at("v.h5")).episodes,
     "keep_tries": lambda at: tried(at).episodes,
     "train": lambda at: learned(at).digest,
+    "evaluate": lambda at: judged(at).windows["count"],
     "dream": lambda at: (
         sandbox.dream(
             at("m.safetensors"), at("drawn"), at("dreams"), episodes=1, steps=2, prices="3"
@@ -84,6 +85,15 @@ def learned(at: Any) -> Any:
     return sandbox.train(at("drawn"), at("m.safetensors"), prices="3", **given)
 
 
+def judged(at: Any) -> Any:
+    """Evaluate the model on episodes of another seed."""
+    Path(at("seen.yaml")).expanduser().write_text(
+        RECIPE.replace("seed: 1", "seed: 2\nobservation: [pixels]\nimage_size: 32")
+    )
+    sandbox.generate(at("seen.yaml"), at("seen"))
+    return sandbox.evaluate(at("m.safetensors"), at("seen"), horizons=[1], windows=2, reading=0)
+
+
 def test_public_functions_take_text_paths_and_a_tilde_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,7 +112,7 @@ def test_public_functions_take_text_paths_and_a_tilde_alike(
 
         found.append([call(at) for call in CALLS.values()])
         made = "all b back drawn dreams e.h5 few g goals.json kept lab.pub m m.csv m.safetensors p "
-        made += "r.yaml raw run s tries.json two v.h5"
+        made += "r.yaml raw run s seen seen.yaml tries.json two v.h5"
         shown = [name for name in os.listdir(folder) if name[0] != "."]  # Matplotlib has a cache.
         assert sorted(shown) == made.split()
     assert found[0] == found[1] == found[2]
