@@ -19,6 +19,7 @@ from sandbox.errors import (
     SandboxError,
     UnknownNameError,
 )
+from sandbox.goals import calls
 from sandbox.imagination import starts
 from sandbox.imagination.dreamer import Dreamer
 from sandbox.ledger import Ledger
@@ -305,3 +306,21 @@ def test_a_damaged_model_is_one_line(exact_model: Path, dreamt_of: Path, tmp_pat
     with pytest.raises(FormatError):
         sandbox.dream(bad, dreamt_of, tmp_path / "dreams", **ASKED)
     assert not os.path.exists(tmp_path / "dreams" / "run.json")
+
+
+def test_a_planner_plans_on_what_was_learned(exact_model: Path, tmp_path: Path) -> None:
+    """Not well, after nine updates; but the same by one process and by two, and verified."""
+    world = recipe("cartpole_swingup", policies={"play": 1.0}, seed=41, episodes=40, scenario=None)
+    goals_file, found = tmp_path / "set.json", list[Any]()
+    calls.make(world, goals_file, pairs=2, offset=6, account=None)
+    told = {"preset": "cheap", "samples": 8, "elites": 2, "iterations": 2, "horizon": 5}
+    told |= {"replan": 5, "model": str(exact_model)}
+    for workers in (1, 2):
+        out = tmp_path / f"{workers}.json"
+        asked: Any = {"options": told, "seeds": 1, "account": None, "workers": workers}
+        found.append(calls.run(goals_file, out, "icem", **asked).results)
+        assert not calls.verify(out, goals_file)
+    evidence = [[one.evidence for one in each.outcomes] for each in found]
+    assert evidence[0] == evidence[1]
+    assert found[0].head.options["checkpoint"] == Checkpoint.read(exact_model).digest
+    assert found[0].head.options["model"] == exact_model.name

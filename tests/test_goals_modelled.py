@@ -126,8 +126,8 @@ def test_a_model_that_takes_one_pair_is_not_given_several(room_goals: Path, tmp_
     ("options", "said"),
     [
         ({"model": "nowhere:Model"}, "model 'nowhere:Model': cannot be made"),
-        ({"model": "Straight"}, "give MODULE:FUNCTION"),
-        ({"model": 7}, "give MODULE:FUNCTION"),
+        ({"model": "Straight"}, "MODULE:FUNCTION of a module"),
+        ({"model": 7}, "MODULE:FUNCTION of a module"),
         ({"model": f"{HERE}:none"}, "cannot be made"),
         ({"model": "builtins:dict"}, "returns dict, which has no rollout"),
         ({"model_options": [1]}, "give a mapping"),

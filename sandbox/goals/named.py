@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from sandbox import planning
@@ -42,6 +43,11 @@ def _check_options(wanted: Wanted) -> None:
             raise UnknownNameError("option", name, known, where=wanted.name)
 
 
+def is_checkpoint(name: Any) -> bool:
+    """Return whether a model is a file that `sandbox train` wrote."""
+    return isinstance(name, str) and name.endswith(".safetensors")
+
+
 def module(wanted: Wanted) -> str:
     """Return the name of the module of yours that an agent is from, or that its model is from."""
     given = wanted.options.get(_MODEL, "") if wanted.name in PLANNERS else wanted.name
@@ -69,10 +75,16 @@ def _modelled(wanted: Wanted) -> Modelled:
     options: dict[str, Any] = dict(wanted.options)
     name, given, preset = (options.pop(key, None) for key in (_MODEL, _OPTIONS, "preset"))
     settings = planning.planner(wanted.name, options, preset)
+    if is_checkpoint(name) and given is None:
+        from sandbox.imagination.planning import Imagined  # Only who plans so needs torch.
+
+        learned = Imagined(name)
+        return Modelled(settings, learned, {_MODEL: Path(name).name, "checkpoint": learned.digest})
     if not isinstance(name, str) or not all(name.partition(":")):
         raise InvalidInputError(
-            f"{wanted.name}: model {shown(name)}: give MODULE:FUNCTION of a module on your "
-            "PYTHONPATH, or leave it out to plan on the simulator."
+            f"{wanted.name}: model {shown(name)}: give a checkpoint (.safetensors), or "
+            "MODULE:FUNCTION of a module on your PYTHONPATH, or leave it out to plan on the "
+            "simulator."
         )
     told: Mapping[str, Any] = {} if given is None else given
     if not isinstance(told, dict):
