@@ -34,7 +34,8 @@ ModelOut = Annotated[
     typer.Option("--out", parser=path, help="The checkpoint: .safetensors.", show_default=False),
 ]
 ModelName = Annotated[
-    str, typer.Option("--model", help="conv, or MODULE:CLASS of a torch module of yours.")
+    str,
+    typer.Option("--model", help="conv, rssm, jepa, mlp, gcbc, or MODULE:CLASS of a torch module."),
 ]
 Set = Annotated[
     list[str] | None,

@@ -3,27 +3,67 @@
 import hashlib
 import importlib
 import importlib.util
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 
 from sandbox import digest, files, validation
 from sandbox.errors import InvalidInputError, SandboxError, UnknownNameError, shown
-from sandbox.models import conv
+from sandbox.models import conv, gcbc, jepa, mlp, rssm
 from sandbox.models.options import Sized
 from sandbox.models.protocol import Shapes, WorldModel, check
 
-KINDS: dict[str, tuple[type[Sized], Callable[..., Any]]] = {"conv": (conv.Options, conv.Conv)}
+KINDS: dict[str, tuple[type[Sized], Callable[..., Any]]] = {
+    "conv": (conv.Options, conv.Conv),
+    "gcbc": (gcbc.Options, gcbc.Gcbc),
+    "jepa": (jepa.Options, jepa.Jepa),
+    "mlp": (mlp.Options, mlp.Mlp),
+    "rssm": (rssm.Options, rssm.Rssm),
+}
 SIZES: dict[str, dict[str, dict[str, Any]]] = {
     "conv": {
         "nano": {"width": 16, "blocks": 1},
         "tiny": {"width": 48},
         "small": {"width": 128, "blocks": 3},
         "base": {"width": 256, "blocks": 4},
-    }
+    },
+    "gcbc": {
+        "nano": {"depth": 4, "width": 64, "blocks": 1},
+        "tiny": {"depth": 16},
+        "small": {"depth": 32, "width": 512, "blocks": 3},
+        "base": {"depth": 64, "width": 1024, "blocks": 4},
+    },
+    "jepa": {
+        "nano": {"depth": 4, "embedding": 16, "width": 64, "blocks": 1, "slices": 64},
+        "tiny": {"depth": 16},
+        "small": {"depth": 32, "embedding": 128, "width": 512, "slices": 512},
+        "base": {"depth": 64, "embedding": 192, "width": 1024, "blocks": 4, "slices": 1024},
+    },
+    "mlp": {
+        "nano": {"width": 64, "blocks": 1},
+        "tiny": {"width": 256},
+        "small": {"width": 512, "blocks": 3},
+        "base": {"width": 1024, "blocks": 4},
+    },
+    "rssm": {
+        "nano": {"depth": 4, "deter": 64, "hidden": 64, "groups": 8, "classes": 8},
+        "tiny": {"depth": 16, "deter": 256, "hidden": 256},
+        "small": {"depth": 32, "deter": 512, "hidden": 512, "groups": 32},
+        "base": {"depth": 64, "deter": 1024, "hidden": 1024, "groups": 32, "classes": 32},
+    },
 }
+SETTINGS: dict[str, dict[str, Any]] = {  # Of a training, where others suit a model better.
+    "gcbc": {"batch": 16, "horizon": 25, "lr": 1e-3},
+    "jepa": {"batch": 16, "lr": 1e-3},
+    "mlp": {"batch": 64, "precision": "float32"},
+    "rssm": {"batch": 16, "lr": 1e-3},
+}
+MOST_WEIGHTS = 1_000_000_000  # Of a model of ours.
+MOST_NUMBERS = 4_000_000  # Of a row of a column: a picture of 1,024 x 1,024 has 3,145,728.
 
 
 def options_of(name: str, size: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,6 +102,7 @@ def make(name: str, options: Mapping[str, Any], shapes: Shapes) -> WorldModel:
         raise InvalidInputError(f"model {name}: the data has no action.")
     if name in KINDS:
         kind, build = KINDS[name]
+        _check_size(name, lambda: build(shapes, kind(**options)), shapes)
         return check(build(shapes, kind(**options)), f"model {name}", shapes)
     module, _, called = name.partition(":")
     try:
@@ -82,3 +123,20 @@ def code(name: str) -> str:
     if found is not None and found.origin:
         paths.append(Path(found.origin))
     return digest.sha256([hashlib.sha256(files.read(path)).hexdigest() for path in paths])
+
+
+def _check_size(name: str, build: Callable[[], torch.nn.Module], shapes: Shapes) -> None:
+    """Refuse a model that fills the memory before any of it is allocated (InvalidInputError)."""
+    for column, shape in shapes.items():
+        if math.prod(shape) > MOST_NUMBERS:
+            raise InvalidInputError(
+                f"model {name}: a row of {column} has {math.prod(shape):,} numbers; at most "
+                f"{MOST_NUMBERS:,} are taken."
+            )
+    with torch.device("meta"):
+        count = sum(one.numel() for one in build().parameters())
+    if count > MOST_WEIGHTS:
+        raise InvalidInputError(
+            f"model {name}: with these options it has {count:,} weights; at most "
+            f"{MOST_WEIGHTS:,} are made. Choose smaller ones."
+        )

@@ -11,6 +11,8 @@ from sandbox.errors import InvalidInputError, shown
 State = dict[str, Tensor]  # Whatever a model remembers; every tensor is batch first.
 Shapes = Mapping[str, tuple[int, ...]]  # Of a row of each column, pictures with channels first.
 METHODS = ("encode", "step", "decode", "loss")
+OF_POLICIES = ("policy", "loss")
+FACTS, OF_GOALS = ("needs", "gives", "context"), ("sees", "aims")
 
 
 @runtime_checkable
@@ -71,8 +73,58 @@ class WorldModel(Protocol):
     def zero_grad(self, set_to_none: bool = True) -> None: ...  # noqa: D102
 
 
+@runtime_checkable
+class Policy(Protocol):
+    """A torch module that acts towards a goal, and imagines nothing.
+
+    It is trained as a world model is, on the same windows; `gives` is empty.
+
+    Attributes:
+        needs: the columns that it is trained on, besides `action`.
+        gives: (), no columns.
+        sees, aims: the columns of its observations and of its goals.
+        context: how many rows it sees; it also takes fewer, and at least one.
+    """
+
+    needs: tuple[str, ...]
+    gives: tuple[str, ...]
+    sees: tuple[str, ...]
+    aims: tuple[str, ...]
+    context: int
+
+    def policy(self, observation: Mapping[str, Tensor], goal: Mapping[str, Tensor]) -> Tensor:
+        """Return what to do at the last of some rows, float32 (B, A).
+
+        Args:
+            observation: columns of `sees` by name, (B, K, ...).
+            goal: columns of `aims` by name, (B, ...), as a row in which the goal is reached.
+        """
+        ...
+
+    def loss(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
+        """Return the parts of the loss, as a world model does."""
+        ...
+
+
+def is_policy(model: Any) -> bool:
+    """Return whether a model acts, and imagines nothing."""
+    return callable(getattr(model, "policy", None)) and not hasattr(model, "step")
+
+
+def imagining(model: Any, name: str) -> WorldModel:
+    """Return a model that imagines (InvalidInputError if it is a policy)."""
+    if is_policy(model):
+        raise InvalidInputError(
+            f"{name}: is a policy, which acts and imagines nothing. Give a world model; a policy "
+            "is an agent of `sandbox goals run`, by MODULE:FUNCTION."
+        )
+    return model
+
+
 def check(model: Any, name: str, shapes: Shapes) -> WorldModel:
     """Return a model that keeps the protocol; it is tried once, on a batch of zeros.
+
+    A policy that keeps `Policy` is returned too: training asks nothing more of either.
 
     Args:
         model: the model.
@@ -84,14 +136,17 @@ def check(model: Any, name: str, shapes: Shapes) -> WorldModel:
     """
     if not isinstance(model, torch.nn.Module):
         raise InvalidInputError(f"{name}: is {type(model).__name__}, and no torch.nn.Module.")
-    lacks = [one for one in METHODS if not callable(getattr(model, one, None))]
-    lacks += [one for one in ("needs", "gives", "context") if not hasattr(model, one)]
+    acts = is_policy(model)
+    methods, facts = (OF_POLICIES, (*FACTS, *OF_GOALS)) if acts else (METHODS, FACTS)
+    lacks = [one for one in methods if not callable(getattr(model, one, None))]
+    lacks += [one for one in facts if not hasattr(model, one)]
     if lacks:
-        raise InvalidInputError(f"{name}: has no {', '.join(lacks)}, which a world model has.")
+        kind = "policy" if acts else "world model"
+        raise InvalidInputError(f"{name}: has no {', '.join(lacks)}, which a {kind} has.")
     found: Any = model
-    _check_facts(found, name, shapes)
+    _check_facts(found, name, shapes, facts)
     try:
-        _try(found, name, shapes)
+        (_try_policy if acts else _try)(found, name, shapes)
     except InvalidInputError:
         raise
     except Exception as error:  # Anything may happen in a module of somebody's.
@@ -102,8 +157,8 @@ def check(model: Any, name: str, shapes: Shapes) -> WorldModel:
     return found
 
 
-def _check_facts(model: Any, name: str, shapes: Shapes) -> None:
-    for fact in ("needs", "gives"):
+def _check_facts(model: Any, name: str, shapes: Shapes, facts: tuple[str, ...]) -> None:
+    for fact in (one for one in facts if one != "context"):
         named: Any = getattr(model, fact)
         listed = cast(list[Any], [*named] if isinstance(named, tuple | list) else [None])  # type: ignore
         if not all(isinstance(one, str) for one in listed):
@@ -114,6 +169,8 @@ def _check_facts(model: Any, name: str, shapes: Shapes) -> None:
                 f"{name}: {fact} {', '.join(missing)}, which the data lacks. It has "
                 f"{', '.join(shapes)}."
             )
+    if not is_policy(model) and not model.gives:
+        raise InvalidInputError(f"{name}: gives no column, so that nobody could judge it.")
     if type(model.context) is not int or not 1 <= model.context <= 10_000:
         raise InvalidInputError(
             f"{name}: context is {shown(model.context)}; give a whole number from 1 on."
@@ -141,6 +198,17 @@ def _try(model: WorldModel, name: str, shapes: Shapes) -> None:
         if column not in found or tuple(found[column].shape) != want:
             got = tuple(found[column].shape) if column in found else "nothing"
             raise InvalidInputError(f"{name}: decode() gives {got} for {column!r}, not {want}.")
+
+
+def _try_policy(model: Policy, name: str, shapes: Shapes) -> None:
+    batch = 2
+    observation = zeros(shapes, tuple(model.sees), batch, model.context)
+    goal = {one: rows[:, 0] for one, rows in zeros(shapes, tuple(model.aims), batch, 1).items()}
+    with torch.no_grad():
+        found: Any = model.policy(observation, goal)
+    want, got = (batch, *shapes["action"]), tuple(getattr(found, "shape", ()))
+    if got != want:
+        raise InvalidInputError(f"{name}: policy() gives {got}, not actions {want}.")
 
 
 def _state(state: Any, name: str, method: str, batch: int) -> State:

@@ -84,7 +84,7 @@ def prepared(
     settings: Mapping[str, Any],
 ) -> Job:
     """Prepare a training; its arguments are those of `train`."""
-    told = parsed(settings)
+    told = parsed({**named.SETTINGS.get(name, {}), **settings})
     chosen = named.options_of(name, size, options)
     given = material.opened(runs, held_out, told.seed)
     seed(told.seed)

@@ -58,7 +58,8 @@ def train(
     Args:
         runs: the runs to train on, as `Dataset` takes them.
         out: the checkpoint, NAME.safetensors; it must not exist.
-        model: conv, or MODULE:CLASS of a torch module that keeps `models.WorldModel`.
+        model: conv, rssm, jepa, mlp, gcbc, or MODULE:CLASS of a torch module that keeps
+            `models.WorldModel`.
         size: nano, tiny, small or base, of a model of ours.
         updates: number of updates.
         minutes: as many updates as this machine makes in these minutes.

@@ -1,0 +1,123 @@
+"""Goal-conditioned behaviour cloning: what was done on the way to a goal is done again."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sandbox.errors import InvalidInputError
+from sandbox.models import pictures
+from sandbox.models.heads import Normal
+from sandbox.models.layers import Depth, Layers
+from sandbox.models.options import Few, Sized, Width
+from sandbox.models.protocol import Shapes
+
+Seen = Literal["auto", "pixels", "proprio", "state"]
+
+
+class Options(Sized):
+    """How large a policy is, and what it sees.
+
+    Attributes:
+        depth: channels of the picture network; the deepest have 8 times as many.
+        width: of the hidden layers.
+        blocks: hidden layers.
+        context: rows that it sees.
+        sees: the column of its observations; auto is pixels if the data has them, else proprio,
+            else state.
+        aims: the column of its goals; auto is pixels if it sees pixels, else state if the data
+            has it, else what it sees.
+    """
+
+    depth: Depth = 16
+    width: Width = 256
+    blocks: Few = 2
+    context: Few = 1
+    sees: Seen = "auto"
+    aims: Seen = "auto"
+
+
+class Gcbc(nn.Module):
+    """Goal-conditioned behaviour cloning, the baseline of every planner; it keeps `Policy`.
+
+    It learns the action at a row from the rows up to it and a goal: a later row of the same
+    window, each as likely as another (hindsight; Ghosh et al., arXiv:1912.06088). The error is
+    squared, so that of several ways to a goal it takes the mean.
+
+    Args:
+        shapes: of the columns; those that it sees and aims at, and `action` (n,).
+        options: how large it is.
+    """
+
+    gives = ()
+
+    def __init__(self, shapes: Shapes, options: Options) -> None:
+        super().__init__()
+        self.options, self.context = options, options.context
+        seen, aim = _columns(shapes, options)
+        self.sees, self.aims = (seen,), (aim,)
+        self.needs = tuple(dict.fromkeys((seen, aim)))
+        width, (size,) = options.width, shapes["action"]
+        self.normal = nn.ModuleDict(
+            {one: Normal(shapes[one]) for one in self.needs if one != "pixels"}
+        )
+        if "pixels" in self.needs:
+            self.see = pictures.Encoder(pictures.checked(shapes, "gcbc"), options.depth)
+            self.read = Layers(self.see.features, width, width)
+        sizes = {one: width if one == "pixels" else shapes[one][0] for one in self.needs}
+        features = options.context * sizes[seen] + sizes[aim]
+        self.act = Layers(features, *[width] * options.blocks, size)
+
+    def policy(self, observation: Mapping[str, Tensor], goal: Mapping[str, Tensor]) -> Tensor:
+        """Return the actions (B, A); fewer rows than `context` are preceded by the first."""
+        (seen,), (aim,) = self.sees, self.aims
+        rows = observation[seen][:, -self.context :]
+        missing = self.context - rows.shape[1]
+        first = rows[:, :1].expand(-1, missing, *[-1] * (rows.dim() - 2))
+        known = self._features(seen, torch.cat([first, rows], dim=1))
+        wanted = self._features(aim, goal[aim][:, None])
+        return self._action(known.flatten(1), wanted[:, 0])
+
+    def loss(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
+        """Return the squared error of the actions at all rows that have a later one."""
+        action = batch["action"]
+        count, rows = action.shape[:2]
+        known = {one: self._features(one, batch[one]) for one in self.needs}
+        (seen,), (aim,) = self.sees, self.aims
+        here = torch.arange(self.context - 1, rows - 1, device=action.device)
+        chance = torch.rand(count, len(here), device=action.device)
+        goals = here + 1 + (chance * (rows - 1 - here)).long().clamp(max=rows - 2 - here)
+        history = [known[seen][:, here - back] for back in reversed(range(self.context))]
+        places = goals[:, :, None].expand(-1, -1, known[aim].shape[2])
+        wanted = known[aim].gather(1, places)
+        told = self._action(torch.cat(history, dim=2), wanted)
+        return {"action": (told - action[:, here]).square().mean()}
+
+    def _features(self, column: str, rows: Tensor) -> Tensor:
+        """Return what is known of rows (B, K, ...) of a column, float32 (B, K, F)."""
+        if column == "pixels":
+            seen = pictures.encoded(self.see, rows)
+            return functional.silu(self.read(seen).float())
+        normal = self.normal[column]
+        assert isinstance(normal, Normal)
+        return normal.into(rows.float()).clamp(-10, 10)
+
+    def _action(self, known: Tensor, wanted: Tensor) -> Tensor:
+        return torch.tanh(self.act(torch.cat([known, wanted], dim=-1)).float())
+
+
+def _columns(shapes: Shapes, options: Options) -> tuple[str, str]:
+    """Return the columns of observations and goals; InvalidInputError if the data lacks one."""
+    seen, aim = str(options.sees), str(options.aims)
+    if seen == "auto":
+        seen = next((one for one in ("pixels", "proprio", "state") if one in shapes), "proprio")
+    if aim == "auto":
+        aim = seen if seen == "pixels" or "state" not in shapes else "state"
+    for what, one in (("see", seen), ("aim at", aim)):
+        if one not in shapes:
+            raise InvalidInputError(
+                f"model gcbc: the data has no {one} to {what}. It has {', '.join(shapes)}."
+            )
+    return seen, aim
