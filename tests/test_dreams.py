@@ -324,3 +324,14 @@ def test_a_planner_plans_on_what_was_learned(exact_model: Path, tmp_path: Path) 
     assert evidence[0] == evidence[1]
     assert found[0].head.options["checkpoint"] == Checkpoint.read(exact_model).digest
     assert found[0].head.options["model"] == exact_model.name
+
+
+def test_a_policy_imagines_nothing(dreamt_of: Path, tmp_path: Path) -> None:
+    path = tmp_path / "policy.safetensors"
+    sandbox.train(dreamt_of, path, "gcbc", "nano", updates=2, settings=FEW, track=["csv"])
+    for call in (
+        lambda: sandbox.dream(path, dreamt_of, tmp_path / "dreams", **ASKED),
+        lambda: sandbox.evaluate(path, dreamt_of),
+    ):
+        with pytest.raises(InvalidInputError, match="acts and imagines nothing"):
+            call()

@@ -29,6 +29,7 @@ from sandbox.evaluation.imagining import Asked, Progress
 from sandbox.evaluation.measuring import Measured
 from sandbox.evaluation.pasts import Judge
 from sandbox.models import Checkpoint
+from sandbox.models.protocol import imagining
 from sandbox.training import jobs
 
 PathLike = str | Path
@@ -86,7 +87,7 @@ def evaluate(
     asked_for = _rising(horizons)
     checkpoint = Checkpoint.read(model)
     with jobs.threads({"threads": checkpoint.facts.training.get("threads", 1)}):
-        given = checkpoint.model()
+        given = imagining(checkpoint.model(), f"model {checkpoint.facts.model}")
         apart = held_out.opened(runs, checkpoint, train)
         held_out.check_fits(apart, checkpoint, given)
         rows = max(2, given.context) if context is None else context

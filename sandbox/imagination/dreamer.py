@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sandbox.errors import InvalidInputError, SimulationError, UnknownNameError
 from sandbox.models import Checkpoint, State
+from sandbox.models.protocol import imagining
 from sandbox.models.work import mflop
 
 TIERS = ("exact", "class", "audit")
@@ -58,7 +59,8 @@ class Dreamer:
     """
 
     def __init__(self, checkpoint: Checkpoint, tier: str) -> None:
-        self._model, self._tier = checkpoint.model(), tier
+        self._model = imagining(checkpoint.model(), f"model {checkpoint.facts.model}")
+        self._tier = tier
         self.module: Any = self._model  # As torch has it.
         self.facts = checkpoint.facts
         if tier == "class":

@@ -11,6 +11,7 @@ from torch import Tensor
 from sandbox.errors import InvalidInputError
 from sandbox.imagination.dreamer import quiet
 from sandbox.models import Checkpoint
+from sandbox.models.protocol import imagining
 
 PIXELS = "pixels"
 _EVERY = 4  # Steps between the pictures that are compared with the goal's, and the last.
@@ -37,7 +38,8 @@ class Imagined:
 
     def __init__(self, path: str | Path) -> None:
         checkpoint = Checkpoint.read(path)
-        self._model, self.digest = checkpoint.model(), checkpoint.digest
+        self._model = imagining(checkpoint.model(), str(path))
+        self.digest = checkpoint.digest
         if tuple(self._model.needs) != (PIXELS,) or PIXELS not in self._model.gives:
             raise InvalidInputError(
                 f"{path}: needs {', '.join(self._model.needs)} and gives "
