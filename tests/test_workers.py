@@ -44,7 +44,9 @@ def right(batch: dict[str, Tensor]) -> bool:
 
 
 def loader(windows: data.Dataset[Any], **keywords: Any) -> DataLoader[Any]:
-    return DataLoader(windows, batch_size=4, num_workers=2, **keywords)
+    """By fork, as ever on Linux before Python 3.14: TorchRL, once imported, chooses spawn."""
+    asked = {"multiprocessing_context": "fork", **keywords}
+    return DataLoader(windows, batch_size=4, num_workers=2, **asked)
 
 
 @pytest.mark.parametrize("cache", [None, "ram"])
