@@ -25,6 +25,7 @@ class Options(Sized):
         width: of the hidden layers.
         blocks: hidden layers.
         context: rows that it sees.
+        pairs: rows of a window from which it learns in an update, each with a goal.
         sees: the column of its observations; auto is pixels if the data has them, else proprio,
             else state.
         aims: the column of its goals; auto is pixels if it sees pixels, else state if the data
@@ -35,6 +36,7 @@ class Options(Sized):
     width: Width = 256
     blocks: Few = 2
     context: Few = 1
+    pairs: Few = 4
     sees: Seen = "auto"
     aims: Seen = "auto"
 
@@ -78,22 +80,23 @@ class Gcbc(nn.Module):
         first = rows[:, :1].expand(-1, missing, *[-1] * (rows.dim() - 2))
         known = self._features(seen, torch.cat([first, rows], dim=1))
         wanted = self._features(aim, goal[aim][:, None])
-        return self._action(known.flatten(1), wanted[:, 0])
+        told: Tensor = self.act(torch.cat([known.flatten(1), wanted[:, 0]], dim=1))
+        return torch.tanh(told.float())
 
     def loss(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
-        """Return the squared error of the actions at all rows that have a later one."""
-        action = batch["action"]
+        """Return the squared error of the actions at rows drawn by chance, each with a goal."""
+        action, (seen,), (aim,) = batch["action"], self.sees, self.aims
         count, rows = action.shape[:2]
-        known = {one: self._features(one, batch[one]) for one in self.needs}
-        (seen,), (aim,) = self.sees, self.aims
-        here = torch.arange(self.context - 1, rows - 1, device=action.device)
-        chance = torch.rand(count, len(here), device=action.device)
-        goals = here + 1 + (chance * (rows - 1 - here)).long().clamp(max=rows - 2 - here)
-        history = [known[seen][:, here - back] for back in reversed(range(self.context))]
-        places = goals[:, :, None].expand(-1, -1, known[aim].shape[2])
-        wanted = known[aim].gather(1, places)
-        told = self._action(torch.cat(history, dim=2), wanted)
-        return {"action": (told - action[:, here]).square().mean()}
+        windows = torch.arange(count, device=action.device)[:, None].expand(-1, self.options.pairs)
+        windows, chance = windows.flatten(), torch.rand(2, windows.numel(), device=action.device)
+        first, last = self.context - 1, rows - 1  # The last row is a goal alone.
+        here = (first + (chance[0] * (last - first)).long()).clamp(max=last - 1)
+        goal = (here + 1 + (chance[1] * (last - here)).long()).clamp(max=last)
+        history = here[:, None] - torch.arange(first, -1, -1, device=action.device)
+        told = self.policy(
+            {seen: batch[seen][windows[:, None], history]}, {aim: batch[aim][windows, goal]}
+        )
+        return {"action": (told - action[windows, here]).square().mean()}
 
     def _features(self, column: str, rows: Tensor) -> Tensor:
         """Return what is known of rows (B, K, ...) of a column, float32 (B, K, F)."""
@@ -103,9 +106,6 @@ class Gcbc(nn.Module):
         normal = self.normal[column]
         assert isinstance(normal, Normal)
         return normal.into(rows.float()).clamp(-10, 10)
-
-    def _action(self, known: Tensor, wanted: Tensor) -> Tensor:
-        return torch.tanh(self.act(torch.cat([known, wanted], dim=-1)).float())
 
 
 def _columns(shapes: Shapes, options: Options) -> tuple[str, str]:

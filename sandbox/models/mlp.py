@@ -106,7 +106,8 @@ class Mlp(nn.Module):
     def loss(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
         """Return the losses of an open-loop rollout over the rest of each window.
 
-        Squared error of each row, in standard deviations; the heads read the same imagined rows.
+        Huber's error of each row, in standard deviations: a hard contact must not outweigh all
+        else. The heads read the same imagined rows, and do not change them.
         """
         with torch.autocast(batch["action"].device.type, enabled=False):
             begin, action = self.context, batch["action"].float()
@@ -116,7 +117,7 @@ class Mlp(nn.Module):
                 states.append(self.step(states[-1], action[:, row]))
             rows = torch.stack([one["rows"] for one in states[1:]], dim=1)
             want = self._normal.into(batch[self.column][:, begin:].float())
-            found = {"numbers": (rows[:, :, -1] - want).square().mean()}
+            found = {"numbers": nn.functional.huber_loss(rows[:, :, -1], want)}
             if self.heads.columns:
                 target = {one: batch[one][:, begin:].flatten(0, 1) for one in self.heads.columns}
                 heads = self.heads.loss(_features(rows.detach().flatten(0, 1)), target)
