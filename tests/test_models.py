@@ -58,7 +58,8 @@ def _prices_of_models() -> Any:
 def swing_ups(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight short episodes with pictures of 32 pixels."""
     path = tmp_path_factory.mktemp("swing") / "run"
-    wanted = recipe("cartpole_swingup", episodes=8, observation=["pixels", "proprio"])
+    told = {"policies": {"scripted_noisy": 1.0}, "observation": ["pixels", "proprio"]}
+    wanted = recipe("cartpole_swingup", episodes=8, **told)
     sandbox.generate(wanted.model_copy(update={"image_size": 32}), path)
     return path
 
@@ -131,6 +132,19 @@ def test_what_is_decoded_has_the_right_shapes_and_ranges(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", WORLD_MODELS)
+def test_a_model_imagines_the_same_in_float64(kind: str) -> None:
+    net = model(kind)
+    rows = frames(2, net.context + 4)
+    single = imagined(net, rows)
+    wide = {one: some.double() if one != "pixels" else some for one, some in rows.items()}
+    double = imagined(net.double(), wide)
+    for one in net.gives:
+        assert double[-1][one].dtype == torch.float64
+        close = {"rtol": 1e-3, "atol": 2e-3, "check_dtype": False}
+        torch.testing.assert_close(double[-1][one], single[-1][one], **close)
+
+
+@pytest.mark.parametrize("kind", WORLD_MODELS)
 def test_fewer_rows_than_the_context_are_enough(kind: str) -> None:
     net, rows = model(kind), frames(2, 1)
     with torch.no_grad():
@@ -191,6 +205,26 @@ def test_a_checkpoint_gives_the_same_bytes(kind: str, swing_ups: Path, tmp_path:
     if name != "gcbc":
         again = imagined(nets[0], rows)[-1]
         assert all(torch.equal(found[0][one], again[one]) for one in again)
+
+
+@pytest.mark.parametrize("kind", ["rssm", "jepa", "mlp", "gcbc"])
+def test_a_stopped_training_goes_on_to_the_same_bytes(
+    kind: str, swing_ups: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: Any = {"size": "nano", "updates": 5, "settings": SMALL, "track": [], "account": None}
+    whole = train(swing_ups, tmp_path / "whole.safetensors", kind, **told)
+    update = Trainer.update
+
+    def failing(self: Trainer, batch: Any) -> dict[str, float]:
+        if self.done == 3:
+            raise KeyboardInterrupt
+        return update(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "update", failing)
+        with pytest.raises(KeyboardInterrupt):
+            train(swing_ups, tmp_path / "m.safetensors", kind, **told)
+    assert train(swing_ups, tmp_path / "m.safetensors", kind, **told).digest == whole.digest
 
 
 @pytest.mark.parametrize(

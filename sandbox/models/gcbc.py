@@ -10,7 +10,7 @@ from torch.nn import functional
 from sandbox.errors import InvalidInputError
 from sandbox.models import pictures
 from sandbox.models.heads import Normal
-from sandbox.models.layers import Depth, Layers
+from sandbox.models.layers import Depth, Layers, full
 from sandbox.models.options import Few, Sized, Width
 from sandbox.models.protocol import Shapes
 
@@ -81,7 +81,7 @@ class Gcbc(nn.Module):
         known = self._features(seen, torch.cat([first, rows], dim=1))
         wanted = self._features(aim, goal[aim][:, None])
         told: Tensor = self.act(torch.cat([known.flatten(1), wanted[:, 0]], dim=1))
-        return torch.tanh(told.float())
+        return torch.tanh(full(told))
 
     def loss(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
         """Return the squared error of the actions at rows drawn by chance, each with a goal."""
@@ -99,13 +99,13 @@ class Gcbc(nn.Module):
         return {"action": (told - action[windows, here]).square().mean()}
 
     def _features(self, column: str, rows: Tensor) -> Tensor:
-        """Return what is known of rows (B, K, ...) of a column, float32 (B, K, F)."""
+        """Return what is known of rows (B, K, ...) of a column, (B, K, F)."""
         if column == "pixels":
             seen = pictures.encoded(self.see, rows)
-            return functional.silu(self.read(seen).float())
+            return functional.silu(full(self.read(seen)))
         normal = self.normal[column]
         assert isinstance(normal, Normal)
-        return normal.into(rows.float()).clamp(-10, 10)
+        return normal.into(full(rows)).clamp(-10, 10)
 
 
 def _columns(shapes: Shapes, options: Options) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from torch.nn import functional
 from sandbox.errors import InvalidInputError
 from sandbox.models import pictures
 from sandbox.models.heads import NUMBERS, Heads
-from sandbox.models.layers import Depth, Layers, RmsNorm, scaled
+from sandbox.models.layers import Depth, Layers, RmsNorm, full, scaled
 from sandbox.models.options import Few, Sized, Weight, Width
 from sandbox.models.protocol import Shapes, State
 
@@ -129,7 +129,7 @@ class Jepa(nn.Module):
         hidden = self.begins(rows.flatten(1))
         for block in self.moves:
             hidden = block(hidden, done.flatten(1))
-        row = rows[:, -1] + self.change(hidden).float()
+        row = rows[:, -1] + full(self.change(hidden))
         return {"rows": torch.cat([rows[:, 1:], row[:, None]], dim=1), "actions": done[:, 1:]}
 
     def decode(self, state: State) -> dict[str, Tensor]:
@@ -171,9 +171,9 @@ class Jepa(nn.Module):
         return found
 
     def _embedded(self, frames: Tensor) -> Tensor:
-        """Return the embeddings of frames, float32 (B, K, embedding)."""
+        """Return the embeddings of frames, (B, K, embedding)."""
         seen = pictures.encoded(self.see, frames).flatten(0, 1)
-        return self.embed(seen).float().unflatten(0, frames.shape[:2])
+        return full(self.embed(seen)).reshape(*frames.shape[:2], -1)
 
     def _state(self, rows: Tensor, actions: Tensor) -> State:
         missing = self.context - rows.shape[1]

@@ -10,12 +10,17 @@ from torch import Tensor, nn
 Depth = Annotated[int, Field(ge=1, le=256)]  # Channels of picture networks.
 
 
+def full(x: Tensor) -> Tensor:
+    """Return numbers in float32 at least: those of float64 stay, for dreams that compute in it."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 class RmsNorm(nn.RMSNorm):
-    """RMSNorm in float32, whatever the precision of its input."""
+    """RMSNorm in float32 at least, whatever the precision of its input."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the normalised numbers, float32 (..., size)."""
-        return super().forward(x.float())
+        """Return the normalised numbers, (..., size)."""
+        return super().forward(full(x))
 
 
 class Layers(nn.Sequential):

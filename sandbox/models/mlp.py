@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sandbox.models.heads import TERMINATED, Heads, Normal
-from sandbox.models.layers import RmsNorm, scaled
+from sandbox.models.layers import RmsNorm, full, scaled
 from sandbox.models.options import Column, Few, Sized, Weight, Width, column
 from sandbox.models.protocol import Shapes, State
 
@@ -52,7 +52,7 @@ class Residual(nn.Module):
 
 
 class Mlp(nn.Module):
-    """The model of numbers; it computes in float32 whatever the training's precision.
+    """The model of numbers; it computes in float32 whatever a training's precision.
 
     Its state is the last rows, in standard deviations of their column, and the actions between
     them: a world may delay actions. Reward and end are read from the same rows.
@@ -79,7 +79,7 @@ class Mlp(nn.Module):
 
     def encode(self, context: Mapping[str, Tensor], actions: Tensor) -> State:
         """Return the state at the last row; before fewer rows than `context`, nothing happened."""
-        rows = self._normal.into(context[self.column][:, -self.context :].float())
+        rows = self._normal.into(full(context[self.column][:, -self.context :]))
         done = actions[:, actions.shape[1] - (rows.shape[1] - 1) :]
         missing = self.context - rows.shape[1]
         return {

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sandbox.errors import InvalidInputError
+from sandbox.models.layers import full
 from sandbox.models.protocol import Shapes
 
 CELL = 4  # Pixels of a side that are folded into channels.
@@ -25,7 +26,7 @@ class Norm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalised map, (B, channels, H, W)."""
-        scale = torch.rsqrt(x.float().square().mean(dim=1, keepdim=True) + 1e-6)
+        scale = torch.rsqrt(full(x).square().mean(dim=1, keepdim=True) + 1e-6)
         return x * scale.to(x.dtype) * self.weight.to(x.dtype)
 
 
@@ -87,9 +88,9 @@ class Decoder(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return pictures, float32 (B, 3, H, W)."""
+        """Return pictures, (B, 3, H, W)."""
         drawn: Tensor = self.layers(features)
-        return torch.sigmoid(drawn.float())
+        return torch.sigmoid(full(drawn))
 
 
 def checked(shapes: Shapes, model: str) -> tuple[int, ...]:
@@ -116,9 +117,10 @@ def numbers(pixels: Tensor) -> Tensor:
     return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
 
 
-def encoded(encoder: nn.Module, pixels: Tensor) -> Tensor:
-    """Return the features (B, K, F) of pictures (B, K, 3, H, W)."""
-    found = encoder(numbers(pixels).flatten(0, 1) - 0.5)
+def encoded(encoder: Encoder, pixels: Tensor) -> Tensor:
+    """Return the features (B, K, F) of pictures, uint8 (B, K, 3, H, W)."""
+    kind = next(encoder.parameters()).dtype  # float64 in some dreams.
+    found = encoder(pixels.to(kind).flatten(0, 1) / 255 - 0.5)
     return found.unflatten(0, pixels.shape[:2])
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from sandbox.models import pictures
 from sandbox.models.heads import NUMBERS, TERMINATED, Heads, Normal
-from sandbox.models.layers import Depth, Layers, RmsNorm
+from sandbox.models.layers import Depth, Layers, RmsNorm, full
 from sandbox.models.options import Column, Few, Sized, Weight, Width, column
 from sandbox.models.pictures import symexp, symlog
 from sandbox.models.protocol import Shapes, State
@@ -71,7 +71,7 @@ class Recurrent(nn.Module):
     def forward(self, x: Tensor, deter: Tensor) -> Tensor:
         """Return what it remembers next, (B, deter)."""
         mixed = self.norm(self.mixed(torch.cat([x, deter], dim=1)))
-        reset, candidate, update = mixed.float().chunk(3, dim=1)
+        reset, candidate, update = full(mixed).chunk(3, dim=1)
         candidate = torch.tanh(torch.sigmoid(reset) * candidate)
         update = torch.sigmoid(update - 1)
         return update * candidate + (1 - update) * deter
@@ -154,7 +154,7 @@ class Rssm(nn.Module):
         if self._sees:
             found["pixels"] = self.draw(features)
         if self._reads:
-            told = self.tell(features).float().clamp(-_FARTHEST, _FARTHEST)
+            told = full(self.tell(features)).clamp(-_FARTHEST, _FARTHEST)
             found[self.column] = self._normal.out_of(symexp(told))
         return found | self.heads.decode(features)
 
@@ -197,8 +197,8 @@ class Rssm(nn.Module):
         features = features.flatten(0, 1)
         told = {one: batch[one].flatten(0, 1) for one in self.gives if one != "pixels"}
         if self._reads:
-            want = symlog(self._normal.into(told[self.column].float()))
-            error = self.tell(features).float() - want
+            want = symlog(self._normal.into(told[self.column]))
+            error = full(self.tell(features)) - want
             found[self.column] = error.square().sum(dim=1).mean()
         if self.heads.columns:
             found["heads"] = self.options.heads * self.heads.loss(features.float(), told)
@@ -206,19 +206,18 @@ class Rssm(nn.Module):
 
     def _begun(self, actions: Tensor) -> State:
         batch, options = len(actions), self.options
-        deter = torch.zeros(batch, options.deter, device=actions.device)
-        stoch = torch.zeros(batch, options.groups, options.classes, device=actions.device)
-        return {"deter": deter, "stoch": stoch}
+        deter = actions.new_zeros(batch, options.deter)
+        return {"deter": deter, "stoch": actions.new_zeros(batch, options.groups, options.classes)}
 
     def _seen(self, context: Mapping[str, Tensor]) -> Tensor:
         """Return the features of rows, (B, K, F)."""
         found = list[Tensor]()
         if self._sees:
             frames = context["pixels"]
-            level = self.level(pictures.encoded(self.see, frames).flatten(0, 1).float())
+            level = self.level(full(pictures.encoded(self.see, frames)).flatten(0, 1))
             found.append(level.unflatten(0, frames.shape[:2]))
         if self._reads:
-            rows = self._normal.into(context[self.column].float())
+            rows = self._normal.into(context[self.column])
             found.append(functional.silu(self.read(symlog(rows))))
         return torch.cat(found, dim=2)
 
@@ -228,7 +227,7 @@ class Rssm(nn.Module):
 
     def _logits(self, layers: nn.Module, x: Tensor) -> Tensor:
         """Return log-probabilities (B, groups, classes), of which 1 % is uniform."""
-        raw = layers(x).float().unflatten(1, (self.options.groups, self.options.classes))
+        raw = full(layers(x)).reshape(len(x), self.options.groups, self.options.classes)
         mixed = (1 - MIX) * torch.softmax(raw, dim=2) + MIX / self.options.classes
         return torch.log(mixed)
 
