@@ -335,3 +335,11 @@ def test_a_policy_imagines_nothing(dreamt_of: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(InvalidInputError, match="acts and imagines nothing"):
             call()
+
+
+def test_a_model_that_draws_by_chance_is_not_dreamt_with(dreamt_of: Path, tmp_path: Path) -> None:
+    path, drawing = tmp_path / "rssm.safetensors", {"samples": True}
+    asked: Any = {"updates": 1, "settings": FEW, "track": ["csv"], "options": drawing}
+    sandbox.train(dreamt_of, path, "rssm", "nano", **asked)
+    with pytest.raises(InvalidInputError, match="by chance"):
+        sandbox.dream(path, dreamt_of, tmp_path / "dreams", **ASKED)

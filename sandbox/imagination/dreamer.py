@@ -61,6 +61,11 @@ class Dreamer:
     def __init__(self, checkpoint: Checkpoint, tier: str) -> None:
         self._model = imagining(checkpoint.model(), f"model {checkpoint.facts.model}")
         self._tier = tier
+        if checkpoint.facts.options.get("samples") is True:
+            raise InvalidInputError(
+                "the model draws what it imagines by chance (samples=true), so that nobody could "
+                "imagine it again. Train it without."
+            )
         self.module: Any = self._model  # As torch has it.
         self.facts = checkpoint.facts
         if tier == "class":
