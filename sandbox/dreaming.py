@@ -37,6 +37,7 @@ def dream(
     policy: str = "random",
     tier: str | None = None,
     seed: api.Seed = 0,
+    trust_code: bool = False,
     account: str = "local",
     budget: api.Credits | None = None,
     prices: api.PathLike | None = None,
@@ -60,6 +61,7 @@ def dream(
         tier: exact, the same bytes on any machine, of a model that was trained so; class, the same
             within one class of machine; audit, the same within bounds. None is the best it has.
         seed: seed of starts and actions.
+        trust_code: whether to import a model that the checkpoint calls MODULE:CLASS.
         account: account that pays.
         budget: the most that the run may cost [credits].
         prices: version or .yaml file of a price schedule; None is the current one.
@@ -96,7 +98,7 @@ def dream(
         budget=limit,
         admission="safe",
     )
-    given = Dreams(recipe, folder.sole, path, source, told)
+    given = Dreams(recipe, folder.sole, path, source, told, trust_code)
     schedule = None if Folder(out).exists else schedules.chosen(prices)
     making = Run(given, out, ledger, key or keys.default(), schedule, attached={MODEL: path})
     return api.carry_out(making, workers, watcher)

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from sandbox.errors import (
 from sandbox.goals import calls
 from sandbox.imagination import starts
 from sandbox.imagination.dreamer import Dreamer
+from sandbox.imagination.env import ImaginationEnv
 from sandbox.ledger import Ledger
 from sandbox.models import Checkpoint
 from tests.running import cli, clis, content, recipe
@@ -145,7 +147,7 @@ def test_an_exact_model_imagines_the_same_by_any_algorithm(
     dreamer = Dreamer(Checkpoint.read(exact_model), "exact")
     first: Any = imagined()
     if algorithm == "unfolded":
-        for part in grid.parts(dreamer.module):
+        for part in grid.parts(dreamer._model):
             part.unfolds = True  # type: ignore[attr-defined]
         again: Any = imagined()
     elif algorithm == "float64":
@@ -343,3 +345,26 @@ def test_a_model_that_draws_by_chance_is_not_dreamt_with(dreamt_of: Path, tmp_pa
     sandbox.train(dreamt_of, path, "rssm", "nano", **asked)
     with pytest.raises(InvalidInputError, match="by chance"):
         sandbox.dream(path, dreamt_of, tmp_path / "dreams", **ASKED)
+
+
+def test_a_strangers_model_is_not_imported_unless_told(
+    exact_model: Path, dreamt: Path, dreamt_of: Path, tmp_path: Path
+) -> None:
+    """Not by dream, evaluate or verify, even where a run calls the model one of ours."""
+    known, strange = Checkpoint.read(exact_model), tmp_path / "strange.safetensors"
+    facts = known.facts.model_copy(update={"model": "antigravity:Model"})
+    Checkpoint(facts, known.weights, {}).write(strange)
+    for call in (
+        lambda: sandbox.dream(strange, dreamt_of, tmp_path / "dreams", **ASKED),
+        lambda: sandbox.evaluate(strange, dreamt_of),
+        lambda: ImaginationEnv(strange, dreamt_of),
+    ):
+        with pytest.raises(InvalidInputError, match="somebody's code"):
+            call()
+    shutil.copytree(dreamt, tmp_path / "forged")
+    plan = json.loads((tmp_path / "forged" / "run.json").read_text())
+    plan["plan"]["imagined"]["model"] = Checkpoint.read(strange).digest
+    (tmp_path / "forged" / "run.json").write_text(json.dumps(plan))
+    shutil.copy(strange, tmp_path / "forged" / "model.safetensors")
+    assert any("somebody's code" in one for one in sandbox.verify(tmp_path / "forged").faults)
+    assert "antigravity" not in sys.modules

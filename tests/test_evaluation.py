@@ -41,7 +41,7 @@ def evaluated(run: Path, folder: Path, out: Path | None = None, **options: Any) 
     for name in [name for name in NAMES if name in options]:
         given[name] = options.pop(name)
     model = squares.checkpoint(folder / "m.safetensors", **options)
-    return evaluate(model, run, out, **given)
+    return evaluate(model, run, out, trust_code=True, **given)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,8 @@ def test_the_same_evaluation_gives_the_same_bytes(
     assert torch.get_num_threads() == threads
     again = (
         f"from sandbox.evaluation import evaluate; evaluate({str(tmp_path / 'm.safetensors')!r}, "
-        f"{str(squared)!r}, {str(tmp_path / 'c')!r}, horizons=(1, 2, 4), windows=24, reading=20)"
+        f"{str(squared)!r}, {str(tmp_path / 'c')!r}, horizons=(1, 2, 4), windows=24, reading=20, "
+        "trust_code=True)"
     )
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     done = python("-c", again, hash_seed="7")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sandbox.cli.options import Json, SigningKeyLabel, assignments, path
+from sandbox.cli.options import Json, SigningKeyLabel, path, settings
 from sandbox.errors import InvalidInputError
 
 goals_app = typer.Typer(
@@ -237,7 +237,7 @@ def run(
 
     found, asked = calls.read_set(goals).set, dict[str, Any](seeds=seeds, trust_code=trust_code)
     asked["beside"] = not no_floors
-    given = {**_read_options(options), **_options(option or [])}
+    given = {**_read_options(options), **settings(option)}
     asked["again"] = keep is not None
     most = floors.quote(found, out, agent, given, **asked)
     if not as_json:
@@ -343,14 +343,6 @@ def _read_options(given: Path | None) -> dict[str, Any]:
     if given is None:
         return {}
     return document.read(given, RootModel[dict[str, Any]]).root
-
-
-def _options(texts: list[str]) -> dict[str, Any]:
-    """Return options as NAME=VALUE gives them."""
-    return {
-        name: values[0] if len(values) == 1 else values
-        for name, values in assignments(texts).items()
-    }
 
 
 def _print(every: Any, as_json: bool, goals: Any = None) -> None:

@@ -16,9 +16,9 @@ from sandbox.cli.options import (
     OutPath,
     Prices,
     RunPath,
-    assignments,
     making,
     path,
+    settings,
 )
 from sandbox.errors import InvalidInputError
 
@@ -80,6 +80,14 @@ Exact = Annotated[
 ModelPath = Annotated[
     Path, typer.Argument(parser=path, help="A checkpoint of `train`.", show_default=False)
 ]
+TrustModel = Annotated[
+    bool,
+    typer.Option(
+        "--trust-code",
+        help="Allow importing the code of a model that the checkpoint names as MODULE:CLASS. "
+        "Trust whoever gave you the checkpoint.",
+    ),
+]
 Tier = Annotated[
     str | None,
     typer.Option(
@@ -130,7 +138,7 @@ def train(
     minutes: Minutes = None,
     credits: ForCredits = None,
     held_out: HeldOut = None,
-    settings: Set = None,
+    setting: Set = None,
     option: Option = None,
     exact: Exact = False,
     track: Track = None,
@@ -144,8 +152,8 @@ def train(
     from sandbox.training import train as training
 
     amount = {"updates": updates, "minutes": minutes, "credits": credits}
-    options = _given(option) | ({"exact": True} if exact else {})
-    given = {"options": options, "settings": _given(settings), "held_out": held_out}
+    options = settings(option) | ({"exact": True} if exact else {})
+    given = {"options": options, "settings": settings(setting), "held_out": held_out}
     paying = {"account": account, "budget": budget, "prices": prices}
     with progress.display("Training", as_json, "updates") as shown:
 
@@ -175,6 +183,7 @@ def evaluate(
     reading: Reading = READING,
     surprises: Surprises = None,
     branches: Branches = None,
+    trust_code: TrustModel = False,
     as_json: Json = False,
 ) -> None:
     """Evaluate a world model on held-out runs, beside what knows nothing of the world."""
@@ -184,7 +193,7 @@ def evaluate(
     ahead = [_whole(text) for text in horizons.split(",")]
     asked: dict[str, Any] = {"train": train or None, "horizons": ahead, "windows": windows}
     asked |= {"context": context, "seed": seed, "reading": reading}
-    asked |= {"surprises": surprises, "branches": branches or None}
+    asked |= {"surprises": surprises, "branches": branches or None, "trust_code": trust_code}
     with progress.display("Evaluating", as_json, "windows") as shown:
         found = evaluating(model, runs, out, progress=shown.update, **asked)
     if as_json:
@@ -215,6 +224,7 @@ def dream(
     steps: Annotated[int, typer.Option(min=1, help="Steps that each imagines, at most.")] = 50,
     policy: Annotated[str, typer.Option(help="random, noise, noop or recorded.")] = "random",
     tier: Tier = None,
+    trust_code: TrustModel = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of starts and actions.")] = 0,
     *,
     making: Making,
@@ -235,6 +245,7 @@ def dream(
             policy=policy,
             tier=tier,
             seed=seed,
+            trust_code=trust_code,
             watcher=watcher,
             **paying,
         )
@@ -260,9 +271,3 @@ def _print_trained(made: "Checkpoint", out: Path, as_json: bool) -> None:
         f"{facts.data.charge_micro / 1e6:,.2f}."
     )
     show.note(f"Checkpoint: {out}")
-
-
-def _given(texts: list[str] | None) -> dict[str, Any]:
-    """Return options as NAME=VALUE gives them."""
-    found = assignments(texts or [])
-    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}

@@ -145,6 +145,12 @@ def assignments(texts: list[str]) -> dict[str, list[Any]]:
     return found
 
 
+def settings(texts: list[str] | None) -> dict[str, Any]:
+    """Return names and their values as `assignments` does, one value alone without its list."""
+    found = assignments(texts or [])
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
+
+
 def _value(text: str) -> int | float | str:
     """Return a number where the text is one, and else the text."""
     for kind in (int, float):

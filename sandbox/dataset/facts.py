@@ -1,5 +1,6 @@
 """What is known of episodes besides their rows, as columns: what filters and splits ask for."""
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -98,6 +99,11 @@ class Facts:
     def __len__(self) -> int:
         """The number of episodes."""
         return len(self.columns["rows"])
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the digests of the episodes, in order: names them and nothing else."""
+        return hashlib.sha256(np.ascontiguousarray(self.columns["digest"]).tobytes()).hexdigest()
 
     def take(self, episodes: Any) -> "Facts":
         """Return the facts of some episodes: a slice, their numbers, or a mask."""

@@ -1,6 +1,5 @@
 """Statistics of columns, to normalise by; kept in a file, and found again by the data's digest."""
 
-import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -140,7 +139,7 @@ def _file(episodes: Episodes, column: Column) -> Path | None:
     digests = episodes.facts.columns["digest"]
     if not digests.any(axis=1).all():
         return None
-    named = [_FORMAT, column.to_json(), hashlib.sha256(digests.tobytes()).hexdigest()]
+    named = [_FORMAT, column.to_json(), episodes.facts.digest]
     return content.cache() / "index" / f"statistics-{digest.sha256(named)}.json"
 
 

@@ -56,6 +56,7 @@ def evaluate(
     reading: Updates = reading.UPDATES,
     surprises: PathLike | None = None,
     branches: PathLike | Sequence[PathLike] | None = None,
+    trust_code: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Evaluation:
     """Evaluate a model on runs that it was not trained on.
@@ -76,6 +77,7 @@ def evaluate(
         reading: updates of the networks that read poses in pictures; 0 leaves poses out.
         surprises: a run of `sandbox surprises`, whose pairs the model is asked about.
         branches: runs of `sandbox branch`, whose differences the model is asked about.
+        trust_code: whether to import a model that the checkpoint calls MODULE:CLASS.
         progress: is told how many windows are done, of how many.
 
     Raises:
@@ -87,7 +89,7 @@ def evaluate(
     asked_for = _rising(horizons)
     checkpoint = Checkpoint.read(model)
     with jobs.threads({"threads": checkpoint.facts.training.get("threads", 1)}):
-        given = imagining(checkpoint.model(), f"model {checkpoint.facts.model}")
+        given = imagining(checkpoint.model(trust_code=trust_code), checkpoint.facts.model)
         apart = held_out.opened(runs, checkpoint, train)
         held_out.check_fits(apart, checkpoint, given)
         rows = max(2, given.context) if context is None else context
@@ -99,7 +101,7 @@ def evaluate(
             pasts = _pasts(judge, checkpoint, asked, surprises, branches)
         measured = measuring.measured(given, apart, asked, windows, seed, reading, progress)
         settings = {"horizons": list(asked_for), "windows": windows, "context": rows}
-        settings |= {"train": apart.train and held_out.digest(apart.train)}
+        settings |= {"train": apart.train and apart.train.facts.digest}
         settings |= {"seed": seed, "reading": reading, "threads": torch.get_num_threads()}
         found = _evaluation(checkpoint, measured, settings, pasts)
         if place is not None:

@@ -1,12 +1,9 @@
 """The episodes that a model is evaluated on, and that it was not trained on."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from sandbox.dataset.dataset import Dataset
 from sandbox.dataset.overlap import overlap
@@ -46,7 +43,7 @@ class HeldOut:
             "environments": sorted(facts.texts("environment")),
             "episodes": len(self.episodes),
             "rows": int(self.episodes.lengths.sum()),
-            "digest": digest(self.episodes),
+            "digest": self.episodes.facts.digest,
         }
 
 
@@ -68,7 +65,7 @@ def opened(
         InvalidInputError: the model was trained on one of them, on its seeds or on its frames.
     """
     episodes, data = Dataset(runs), checkpoint.facts.data
-    if digest(episodes) == data.digest:
+    if episodes.facts.digest == data.digest:
         raise InvalidInputError(f"{episodes.name}: is what the model was trained on.")
     notes = list[str]()
     if _same(episodes, checkpoint.facts.held_out):
@@ -114,14 +111,8 @@ def check_fits(held_out: HeldOut, checkpoint: Checkpoint, model: WorldModel) -> 
         )
 
 
-def digest(episodes: Dataset) -> str:
-    """Return the SHA-256 over the digests of the episodes, as a checkpoint has it."""
-    every = np.ascontiguousarray(episodes.facts.columns["digest"])
-    return hashlib.sha256(every.tobytes()).hexdigest()
-
-
 def _same(episodes: Dataset, data: Data | None) -> bool:
-    return data is not None and digest(episodes) == data.digest
+    return data is not None and episodes.facts.digest == data.digest
 
 
 def _trained_on(train: PathLike | Sequence[PathLike], checkpoint: Checkpoint) -> Dataset:
@@ -131,14 +122,14 @@ def _trained_on(train: PathLike | Sequence[PathLike], checkpoint: Checkpoint) ->
         InvalidInputError: it is not what the model was trained on.
     """
     found, data = Dataset(train), checkpoint.facts.data
-    if digest(found) == data.digest:
+    if found.facts.digest == data.digest:
         return found
     seed: Any = checkpoint.facts.training.get("seed", 0)
     try:
         part = material.opened(train, None, seed).train
     except InvalidInputError:  # It cannot be parted, so it was not.
         part = found
-    if digest(part) != data.digest:
+    if part.facts.digest != data.digest:
         raise InvalidInputError(
             f"{found.name}: is not what the model was trained on; give the same episodes."
         )

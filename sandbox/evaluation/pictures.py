@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sandbox.evaluation.similarity import SIDE, Smoothed, inside, similarity
+from sandbox.models.pictures import MOVES
 
 F64 = NDArray[np.float64]
-MOVES = 10  # Of 255: a pixel moves if a channel differs from the last row seen by more.
 MOST_DB = 60.0  # A squared error below 10^-6 counts as that: no picture of 8 bits shows it.
 PSNR, SSIM, MOVING_PSNR, MOVING_SSIM, IOU = "psnr", "ssim", "psnr_moving", "ssim_moving", "iou"
 MEASURES = {  # And the unit of each.

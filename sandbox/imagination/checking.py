@@ -19,6 +19,7 @@ class Imagining:
         identity: the run.
         folder: its folder, which has the model.
         columns: of its shards.
+        trust_code: whether to import a model that is somebody's code.
 
     Attributes:
         is_of_this_code: whether the run was imagined by the models of this version.
@@ -27,13 +28,15 @@ class Imagining:
         FormatError: the folder has no model, or another one.
     """
 
-    def __init__(self, identity: Identity, folder: Path, columns: Schema) -> None:
+    def __init__(self, identity: Identity, folder: Path, columns: Schema, trust_code: bool) -> None:
         told = imagined(identity.plan)
         assert told is not None, "it is a run of dreams"
         self._told, self._schedule = told, identity.schedule
         self.is_of_this_code = identity.code == named.code(str(told.get("name")))
         try:
-            self._imaginer = Imaginer(Checkpoint.read(folder / MODEL), told, columns)
+            self._imaginer = Imaginer(
+                Checkpoint.read(folder / MODEL), told, columns, trust_code=trust_code
+            )
         except KeyError as error:
             raise FormatError(f"the plan of dreams has no {error}; restore it.") from None
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sandbox.errors import InvalidInputError, SimulationError, UnknownNameError
 from sandbox.models import Checkpoint, State
-from sandbox.models.protocol import imagining
+from sandbox.models.protocol import imagining, zeros
 from sandbox.models.work import mflop
 
 TIERS = ("exact", "class", "audit")
@@ -52,21 +52,21 @@ class Dreamer:
     Args:
         checkpoint: the model.
         tier: one of TIERS.
+        trust_code: whether to import a model that the checkpoint calls MODULE:CLASS.
 
     Attributes:
         columns: what it gives, by name.
         context: how many rows it is shown.
     """
 
-    def __init__(self, checkpoint: Checkpoint, tier: str) -> None:
-        self._model = imagining(checkpoint.model(), f"model {checkpoint.facts.model}")
-        self._tier = tier
+    def __init__(self, checkpoint: Checkpoint, tier: str, *, trust_code: bool = False) -> None:
+        made = checkpoint.model(trust_code=trust_code)
+        self._model, self._tier = imagining(made, f"model {checkpoint.facts.model}"), tier
         if checkpoint.facts.options.get("samples") is True:
             raise InvalidInputError(
                 "the model draws what it imagines by chance (samples=true), so that nobody could "
                 "imagine it again. Train it without."
             )
-        self.module: Any = self._model  # As torch has it.
         self.facts = checkpoint.facts
         if tier == "class":
             self._model.double()
@@ -81,14 +81,10 @@ class Dreamer:
             seen: columns by name, (K, ...), pictures as they are stored, (K, H, W, 3).
             actions: float32 (K - 1, A), those taken between the rows.
         """
-        rows = {name: _tensor(seen[name], name)[None] for name in self.needs}
-        rows = {
-            name: one if one.dtype == torch.uint8 else self._as(one) for name, one in rows.items()
-        }
+        rows = {name: self._as(_tensor(seen[name], name)[None]) for name in self.needs}
+        taken = self._as(torch.tensor(actions)[None])
         with quiet():
-            self._state = self._snapped(
-                self._model.encode(rows, self._as(torch.tensor(actions)[None]))
-            )
+            self._state = self._snapped(self._model.encode(rows, taken))
 
     def step(self, action: F32) -> dict[str, NDArray[Any]]:
         """Imagine the next row: each column by name, without its first axis.
@@ -108,25 +104,19 @@ class Dreamer:
 
     def work(self) -> tuple[int, int]:
         """Return what looking at rows and imagining one compute, in MFLOP."""
-        shapes = self.facts.row_shapes
-        size, rows = shapes["action"], self.context
-        kinds = {"pixels": torch.uint8}
-        seen = {
-            name: torch.zeros(1, rows, *shapes[name], dtype=kinds.get(name, torch.float32))
-            for name in self.needs
-        }
-        seen = {
-            name: one if one.dtype == torch.uint8 else self._as(one) for name, one in seen.items()
-        }
+        model, shapes, rows = self._model, self.facts.row_shapes, self.context
+        seen = {name: self._as(one) for name, one in zeros(shapes, self.needs, 1, rows).items()}
+        taken = self._as(torch.zeros(1, rows, *shapes["action"]))
         with quiet():
-            acts = self._as(torch.zeros(1, rows - 1, *size))
-            looking = mflop(lambda: self._model.encode(seen, acts))
-            state = self._model.encode(seen, acts)
-            act = self._as(torch.zeros(1, *size))
-            return looking, mflop(lambda: self._model.decode(self._model.step(state, act)))
+            looking = mflop(lambda: model.encode(seen, taken[:, 1:]))
+            state = model.encode(seen, taken[:, 1:])
+            return looking, mflop(lambda: model.decode(model.step(state, taken[:, 0])))
 
-    def _as(self, numbers: Tensor) -> Tensor:
-        return numbers.double() if self._tier == "class" else numbers.float()
+    def _as(self, rows: Tensor) -> Tensor:
+        """Return numbers in the type in which the tier computes; pictures stay as they are."""
+        if rows.dtype == torch.uint8:
+            return rows
+        return rows.double() if self._tier == "class" else rows.float()
 
     def _snapped(self, state: State) -> State:
         if self._tier != "class":
@@ -136,7 +126,7 @@ class Dreamer:
 
 @contextmanager
 def quiet() -> Generator[None]:
-    """Compute without gradients, in one thread, without algorithms that are not exact."""
+    """Compute without gradients, in one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -33,6 +33,7 @@ class ImaginationEnv(gymnasium.Env[Any, NDArray[np.float32]]):
             an array, several are a dict.
         tier: how exactly it computes, as in `sandbox.dream`; None is the best that the model has.
         render_mode: rgb_array, or None.
+        trust_code: whether to import a model that the checkpoint calls MODULE:CLASS.
 
     Raises:
         InvalidInputError: the model gives no such column, or no episode is long enough.
@@ -50,9 +51,10 @@ class ImaginationEnv(gymnasium.Env[Any, NDArray[np.float32]]):
         observation: str | list[str] | None = None,
         tier: str | None = None,
         render_mode: str | None = None,
+        trust_code: bool = False,
     ) -> None:
         checkpoint = Checkpoint.read(model)
-        self._dreamer = Dreamer(checkpoint, tier_of(checkpoint, tier))
+        self._dreamer = Dreamer(checkpoint, tier_of(checkpoint, tier), trust_code=trust_code)
         self._source = context if isinstance(context, Dataset) else Dataset(context)
         self._steps, self.render_mode = steps, render_mode
         given = [n for n in self._dreamer.columns if n not in ("reward", "terminated")]
@@ -63,6 +65,7 @@ class ImaginationEnv(gymnasium.Env[Any, NDArray[np.float32]]):
                 f"observation {missing[0]!r}: the model gives {', '.join(given)}."
             )
         self._observed, self._single = asked, len(asked) == 1
+        self._kinds = {name: self._source.schema[name].dtype for name in asked}
         each: dict[str, spaces.Space[Any]] = {n: _space(self._source.schema[n]) for n in asked}
         self.observation_space = each[asked[0]] if self._single else spaces.Dict(each)
         (size,) = checkpoint.facts.row_shapes["action"]
@@ -104,7 +107,7 @@ class ImaginationEnv(gymnasium.Env[Any, NDArray[np.float32]]):
         seen = {name: rows[name][row : row + context] for name in names}
         self._dreamer.begin(seen, np.array(seen["action"][:-1], np.float32))
         self._row = {name: seen[name][-1] for name in self._observed}
-        self._done, self._picture = 0, rows.get("pixels")
+        self._done = 0
         if "pixels" in self._dreamer.columns and "pixels" in names:
             self._row["pixels"] = seen["pixels"][-1]
         return self._observation(), {"imagined": True, "episode": episode, "row": row}
@@ -139,10 +142,7 @@ class ImaginationEnv(gymnasium.Env[Any, NDArray[np.float32]]):
         return np.array(self._row["pixels"])
 
     def _observation(self) -> Any:
-        rows = {
-            name: np.array(self._row[name], _space(self._source.schema[name]).dtype)
-            for name in self._observed
-        }
+        rows = {name: np.array(self._row[name], kind) for name, kind in self._kinds.items()}
         return rows[self._observed[0]] if self._single else rows
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from sandbox import mathematics
 from sandbox.errors import FormatError
@@ -26,6 +27,7 @@ class Imaginer:
         checkpoint: the model.
         told: what a run's plan says of its dreams.
         recorded: columns of the episodes that dreams begin with, or of dreams.
+        trust_code: whether to import a model that the checkpoint calls MODULE:CLASS.
 
     Attributes:
         schema: columns of the dreams.
@@ -36,13 +38,21 @@ class Imaginer:
         FormatError: it is another model than the plan names.
     """
 
-    def __init__(self, checkpoint: Checkpoint, told: Mapping[str, Any], recorded: Schema) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        told: Mapping[str, Any],
+        recorded: Schema,
+        *,
+        trust_code: bool = False,
+    ) -> None:
         if checkpoint.digest != told["model"]:
             raise FormatError(
                 f"the model has the digest {checkpoint.digest[:16]}, and the run of dreams names "
                 f"{str(told['model'])[:16]}."
             )
-        self._told, self._dreamer = told, Dreamer(checkpoint, told["tier"])
+        self._told = told
+        self._dreamer = Dreamer(checkpoint, told["tier"], trust_code=trust_code)
         self.schema = schema(recorded, self._dreamer.columns)
         self._looking, self._step = self._dreamer.work()
         self.context = self._dreamer.context
@@ -124,7 +134,7 @@ def engine(told: Mapping[str, Any]) -> dict[str, str]:
     named = {"class": f"imagined:{told['tier']}", "imagined": str(told["tier"])}
     if told["tier"] == "exact":
         return named
-    return named | {"mathematics": mathematics.fingerprint()}
+    return named | {"mathematics": mathematics.fingerprint(), "torch": str(torch.__version__)}
 
 
 def schema(recorded: Schema, given: tuple[str, ...]) -> Schema:

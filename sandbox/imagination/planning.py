@@ -11,11 +11,12 @@ from torch import Tensor
 from sandbox.errors import InvalidInputError
 from sandbox.imagination.dreamer import quiet
 from sandbox.models import Checkpoint
+from sandbox.models.pictures import MOVES
 from sandbox.models.protocol import imagining
 
 PIXELS = "pixels"
 _EVERY = 4  # Steps between the pictures that are compared with the goal's, and the last.
-_MOVES, _MOVING = 10 / 255, 20.0  # What differs between here and goal, and how much more it weighs.
+_MOVING = 20.0  # How much more pixels weigh that differ between here and the goal.
 
 
 class Imagined:
@@ -61,7 +62,7 @@ class Imagined:
         past = np.array(start.actions, np.float32)[len(start.actions) - len(seen) + 1 :]
         goal = _picture(start.goal[PIXELS]).float() / 255
         here = seen[-1].float() / 255
-        weight = 1 + _MOVING * ((goal - here).abs() > _MOVES).any(0).float()
+        weight = 1 + _MOVING * ((goal - here).abs() > MOVES / 255).any(0).float()
         candidates = torch.tensor(actions)
         with quiet():
             state = self._model.encode({PIXELS: seen[None]}, torch.tensor(past)[None])

@@ -1,11 +1,8 @@
 """Imagined episodes as the source of a run: priced, logged, signed and verified like any other."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
-
-import numpy as np
 
 from sandbox.dataset.dataset import Dataset
 from sandbox.imagination.imaginer import Imaginer, engine
@@ -29,26 +26,17 @@ def plan(
     checkpoint: Checkpoint, tier: str, policy: str, steps: int, source: Dataset
 ) -> dict[str, Any]:
     """Return what decides the imagined rows, besides the recipe: plain JSON."""
-    facts = checkpoint.facts
-    runs = [*source.facts.texts("run")]
     return {
         "imagined": {
             "model": checkpoint.digest,
-            "name": facts.model,
+            "name": checkpoint.facts.model,
             "tier": tier,
             "policy": policy,
             "steps": steps,
-            "source": runs,
-            "episodes": digest_of(source),
+            "source": [*source.facts.texts("run")],
+            "episodes": source.facts.digest,
         }
     }
-
-
-def digest_of(source: Dataset) -> str:
-    """Return a digest of recorded episodes, which names them in order."""
-    return hashlib.sha256(
-        np.ascontiguousarray(source.facts.columns["digest"]).tobytes()
-    ).hexdigest()
 
 
 class Dreams:
@@ -62,6 +50,7 @@ class Dreams:
         path: the checkpoint.
         source: the recorded episodes.
         told: what `plan` returned.
+        trust_code: whether to import a model that the checkpoint calls MODULE:CLASS.
 
     Raises:
         FormatError: checkpoint and plan do not fit.
@@ -74,12 +63,13 @@ class Dreams:
         path: Path,
         source: Dataset,
         told: Mapping[str, Any],
+        trust_code: bool = False,
     ) -> None:
-        self._given = (recipe, identity, path, source, told)
+        self._given = (recipe, identity, path, source, told, trust_code)
         self._recipe, self._identity, self._source = recipe, identity, source
         self._told: Mapping[str, Any] = told["imagined"]
         checkpoint = Checkpoint.read(path)
-        self._imaginer = Imaginer(checkpoint, self._told, source.schema)
+        self._imaginer = Imaginer(checkpoint, self._told, source.schema, trust_code=trust_code)
         self.schema = self._imaginer.schema
         self._holding: Holding | None = None
         steps, context = self._told["steps"], self._imaginer.context

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -14,7 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from sandbox import durable, files, jsonfile, validation
-from sandbox.errors import FormatError, InvalidInputError
+from sandbox.errors import FormatError, InvalidInputError, shown
 from sandbox.models import grid
 from sandbox.models.named import make, options_of
 from sandbox.models.protocol import WorldModel
@@ -103,7 +104,7 @@ class Checkpoint:
     weights: Mapping[str, Tensor]
     others: Mapping[str, Tensor]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of model, options, shapes and weights: two with the same imagine the same."""
         named = [self.facts.model, self.facts.options, self.facts.shapes]
@@ -111,14 +112,22 @@ class Checkpoint:
         found.update(tensors.save(whole(self.weights)))
         return found.hexdigest()
 
-    def model(self) -> WorldModel:
+    def model(self, *, trust_code: bool = False) -> WorldModel:
         """Return the model with these weights, ready to imagine.
 
+        Args:
+            trust_code: whether to import a model that the file calls MODULE:CLASS.
+
         Raises:
-            InvalidInputError: it cannot be made here.
+            InvalidInputError: it cannot be made here, or is somebody's code that is not trusted.
             FormatError: the weights are not those of such a model.
         """
         facts = self.facts
+        if ":" in facts.model and not trust_code:
+            raise InvalidInputError(
+                f"the model {shown(facts.model)} is somebody's code; give --trust-code (or "
+                "trust_code=True) to import it, if you trust whoever gave you the checkpoint."
+            )
         options = options_of(facts.model, None, facts.options)
         found = make(facts.model, options, facts.row_shapes)
         load(found, self.weights, "the checkpoint")

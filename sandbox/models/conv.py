@@ -12,10 +12,10 @@ from sandbox.models import grid
 from sandbox.models.grid import clipped, rounded
 from sandbox.models.heads import NUMBERS, Heads
 from sandbox.models.options import Few, Sized, Weight, Width
+from sandbox.models.pictures import MOVES
 from sandbox.models.protocol import Shapes, State
 
 CELL = 4  # Pixels of a side that share a latent.
-MOVES = 10  # A pixel moves if a channel changes by more than this, of 255.
 POINT = 4.0  # Where the edge of a picture is, for the heads; an exact model sees it in steps of
 FINE = 2.0**-8  # this.
 ON_GRID = 2 / 3  # The part of training after which an exact model computes on the grid.

@@ -8,6 +8,7 @@ from sandbox.errors import InvalidInputError
 from sandbox.models.layers import full
 from sandbox.models.protocol import Shapes
 
+MOVES = 10  # Of 255: a pixel moves if a channel changes by more.
 CELL = 4  # Pixels of a side that are folded into channels.
 FOLDED = 16  # Pixels of a side that share a place of the smallest map.
 MOST_SIDE = 512  # Pixels.

@@ -15,7 +15,6 @@ from sandbox.models.options import Column, Few, Sized, Weight, Width, column
 from sandbox.models.pictures import symexp, symlog
 from sandbox.models.protocol import Shapes, State
 
-MOVES = 10  # Of 255: a pixel moves if a channel changes by more.
 MIX = 0.01  # Share of the uniform distribution in every categorical.
 FREE = 1.0  # Of each divergence [nat]; what is below has no gradient.
 DYNAMICS, REPRESENTATION = 1.0, 0.1  # Weights of the two divergences.
@@ -245,7 +244,7 @@ class Rssm(nn.Module):
 def _moves(pixels: Tensor) -> Tensor:
     """Return which pixels of frames (B, T, 3, H, W) differ from the row before, (B, T, 1, H, W)."""
     change = pixels[:, 1:].short() - pixels[:, :-1].short()
-    moves = change.abs().amax(dim=2, keepdim=True) > MOVES
+    moves = change.abs().amax(dim=2, keepdim=True) > pictures.MOVES
     return torch.cat([torch.zeros_like(moves[:, :1]), moves], dim=1)
 
 

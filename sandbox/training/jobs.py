@@ -87,15 +87,16 @@ def prepared(
     told = parsed({**named.SETTINGS.get(name, {}), **settings})
     chosen = named.options_of(name, size, options)
     given = material.opened(runs, held_out, told.seed)
+    shapes = material.shapes_of(given.train)
     seed(told.seed)
-    model = named.make(name, chosen, given.shapes)
+    model = named.make(name, chosen, shapes)
     material.normalise(model, given.train)
     windows = Windows(given.train, model, told.batch, told.horizon, told.seed)
     judge = Judge(given.held_out, model, told.horizon, told.windows)
     return Job(
         name,
         chosen,
-        given.shapes,
+        shapes,
         model,
         windows,
         judge,

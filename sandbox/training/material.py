@@ -1,11 +1,9 @@
 """The episodes that a model is trained on, and those that pick its weights."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,11 +33,6 @@ class Material:
     train: Dataset
     held_out: Dataset
     shared: int
-
-    @property
-    def shapes(self) -> Shapes:
-        """Shapes of a row of each column that models may ask for."""
-        return shapes_of(self.train)
 
 
 def shapes_of(episodes: Dataset) -> Shapes:
@@ -86,14 +79,13 @@ def _apart(train: Dataset, held_out: Dataset) -> tuple[Dataset, Dataset, int]:
 
 def data(episodes: Dataset) -> Data:
     """Return which episodes these are."""
-    columns = episodes.facts.columns
     worlds = [*episodes.facts.texts("environment")]
     return Data(
         runs=sorted(episodes.facts.texts("run")),
         environment=worlds[0] if len(worlds) == 1 else "",
         episodes=len(episodes),
         rows=int(episodes.lengths.sum()),
-        digest=hashlib.sha256(np.ascontiguousarray(columns["digest"]).tobytes()).hexdigest(),
+        digest=episodes.facts.digest,
         charge_micro=sum(
             int(episodes.rows(n, ["charge"])["charge"].sum()) for n in range(len(episodes))
         )

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
-from sandbox import catalogue, mathematics, prices, simulator
+from sandbox import catalogue, prices, simulator
 from sandbox.errors import InvalidInputError, shown
 from sandbox.run.folder import RUN
 from sandbox.run.identity import Identity, PartIdentity
@@ -33,7 +33,6 @@ def dreamed(job: Job, told: Mapping[str, Any], trust: Trust, report: Report) -> 
     """
     report.tier = str(told.get("tier"))
     name, known = str(told.get("name")), job.identity
-    engine = known.engine if isinstance(known, Identity) else dict[str, str]()
     why = ""
     if ":" in name and not trust.trust_code:
         why = f"the model {name} is somebody's code; give --trust-code to import it."
@@ -42,7 +41,9 @@ def dreamed(job: Job, told: Mapping[str, Any], trust: Trust, report: Report) -> 
     if why:
         report.notes.append(f"no episode was imagined again: {why}")
         return replace(job, chosen=frozenset[int]())
-    decides = report.tier == "exact" or engine.get("mathematics") == mathematics.fingerprint()
+    from sandbox.imagination.imaginer import engine  # Only whoever imagines needs torch.
+
+    decides = isinstance(known, Identity) and dict(known.engine) == engine(told)
     if not decides:
         report.notes.append(
             "imagined in another class of machine: where a dream differs here, that proves nothing."

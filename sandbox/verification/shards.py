@@ -283,11 +283,10 @@ class Checker:
         if imagined(identity.plan) is not None:  # Only whoever imagines needs torch.
             from sandbox.imagination.checking import Imagining
 
-            made = Imagining(identity, self._folder.path, columns)
-            if not made.is_of_this_code and not report.notes:
-                report.notes.append(
-                    "imagined by another version of the models: a difference proves nothing."
-                )
+            made = Imagining(identity, self._folder.path, columns, job.trust_code)
+            said = "imagined by another version of the models: a difference proves nothing."
+            if not made.is_of_this_code and said not in report.notes:
+                report.notes.append(said)
             return made
         from sandbox.verification.replaying import Replaying  # And who replays a simulator.
 
