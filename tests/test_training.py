@@ -60,6 +60,19 @@ def test_the_same_training_gives_the_same_bytes(seen_rooms: Path, tmp_path: Path
     assert Checkpoint.read(tmp_path / "a.safetensors").digest == one.digest
 
 
+def test_bfloat16_is_for_processors_that_compute_with_it(
+    seen_rooms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for has, wanted in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: {"avx512_bf16": has})
+        one = made(seen_rooms, tmp_path / f"{wanted}.safetensors", 2)
+        assert one.facts.training["precision"] == wanted
+        given = {**SMALL, "precision": wanted}  # Whatever the processor has.
+        monkeypatch.undo()
+        same = made(seen_rooms, tmp_path / f"{wanted}_said.safetensors", 2, settings=given)
+        assert same.digest == one.digest
+
+
 def test_a_stopped_training_goes_on_to_the_same_bytes_and_is_paid_once(
     seen_rooms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
