@@ -115,3 +115,11 @@ def test_the_readme_names_every_world_and_the_architecture_every_room() -> None:
     rooms = [path.parent.name for path in ROOT.glob("sandbox/*/__init__.py")]
     for room in (room for room in rooms if room != "envs"):
         assert f"`{room}`" in text or f"`sandbox/{room}`" in text, room
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_row_of_a_table_is_whole(page: str) -> None:
+    """A cell of several lines ends its table, and what follows is shown as text."""
+    for line in PAGES[page][1].splitlines():
+        if line.startswith("| "):
+            assert line.endswith(" |"), line

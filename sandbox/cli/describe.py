@@ -70,7 +70,8 @@ def _callback(info: CommandInfo) -> Callable[..., Any]:
 
 
 def _contents(name: str, info: CommandInfo) -> tuple[str, str]:
-    return f"[`{name}`](#{name.replace(' ', '-')})", parsed(_callback(info))[0]
+    first = parsed(_callback(info))[0].partition("\n\n")[0]
+    return f"[`{name}`](#{name.replace(' ', '-')})", " ".join(first.split())
 
 
 def _command(name: str, info: CommandInfo) -> list[str]:
