@@ -190,7 +190,7 @@ class Conv(nn.Module):
 
     def decode(self, state: State) -> dict[str, Tensor]:
         """Return the picture and what the heads read."""
-        found = {"pixels": self._drawn(state).clamp(0, 255) / 255}
+        found = {"pixels": self._blended(state)[0].clamp(0, 255) / 255}
         return found | self.heads.decode(self.features(state))
 
     def features(self, state: State) -> Tensor:
@@ -204,8 +204,8 @@ class Conv(nn.Module):
             grid.turn(self, True)
         return self
 
-    def _drawn(self, state: State) -> Tensor:
-        """Return pictures, (B, 3, H, W), of which 0 is black and 255 white."""
+    def _blended(self, state: State) -> tuple[Tensor, Tensor]:
+        """Return pictures, and what is drawn before the mask blends it: (B, 3, H, W), 0 to 255."""
         drawn = self.draw(self.bends(self.draws(state["latent"])))
         drawn = functional.pixel_shuffle(drawn, CELL).to(self._dtype)
         color, mask, on = drawn[:, :3], drawn[:, 3:], self.on_grid
@@ -214,7 +214,7 @@ class Conv(nn.Module):
             color = rounded(clipped(256 * color + 128, 0, 255), 1.0, on)
         else:
             mask, color = torch.sigmoid(mask), 255 * color
-        return rounded(state["last"] + mask * (color - state["last"]), 1.0, on)
+        return rounded(state["last"] + mask * (color - state["last"]), 1.0, on), color
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -230,7 +230,9 @@ class Conv(nn.Module):
         """Return the losses of an open-loop rollout over the rest of each window.
 
         Squared error of the pictures of the last row seen, of the next, and of three rows drawn by
-        chance; moving pixels weigh more at first. The heads read the same rows.
+        chance; moving pixels weigh more at first. Of those, what is drawn counts too, as if nothing
+        was blended: where the mask is closed it would learn nothing, and the mask never open. The
+        heads read the same rows.
         """
         if not self.exact:
             return self._losses(batch, progress)
@@ -256,8 +258,8 @@ class Conv(nn.Module):
         picture = target["pixels"].float()
         moves = ((picture - joined["last"]).abs() > MOVES).any(dim=1, keepdim=True)
         weight = 1 + self.options.moving * (1 - progress) * moves
-        error = ((self._drawn(joined) - picture) / 255).square() * weight
-        found = {"pixels": error.mean()}
+        blended, drawn = (((one - picture) / 255).square() for one in self._blended(joined))
+        found = {"pixels": ((blended + moves * drawn) * weight).mean()}
         if self.heads.columns:
             heads = self.heads.loss(self.features(joined).float(), target)
             found["heads"] = self.options.heads * heads
