@@ -14,10 +14,11 @@ from sandbox.models.jepa import sigreg
 from sandbox.models.options import column
 from sandbox.models.protocol import check, imagining, zeros
 from sandbox.models.rssm import FREE, divergences
+from sandbox.models.work import operations
 from sandbox.training import jobs
 from sandbox.training.train import train
 from sandbox.training.trainer import Trainer, seed
-from tests.running import recipe
+from tests.running import python, recipe
 
 SMALL = {"batch": 4, "horizon": 4, "windows": 8, "checks": 1, "warm_up": 2, "lr": 2e-3}
 SHAPES = {
@@ -64,10 +65,10 @@ def swing_ups(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def model(kind: str, shapes: Any = SHAPES, **more: Any) -> Any:
+def model(kind: str, shapes: Any = SHAPES, size: str = "nano", **more: Any) -> Any:
     name, options = KINDS[kind]
     seed(0)
-    return make(name, named.options_of(name, "nano", {**options, **more}), shapes)
+    return make(name, named.options_of(name, size, {**options, **more}), shapes)
 
 
 def frames(count: int, rows: int, shapes: Any = SHAPES) -> dict[str, Tensor]:
@@ -113,6 +114,34 @@ def _of_size(kind: str, size: str) -> Any:
     with torch.device("meta"):
         given = named.options_of(name, size, options)
         return [*build(SHAPES, of(**given)).parameters()]
+
+
+@pytest.mark.parametrize("size", named.SIZES["conv"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_work_is_counted_as_torch_counts_it(kind: str, size: str) -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    net = model(kind, size=size)
+    batch = frames(1, net.context + 2)
+
+    def update() -> None:
+        seed(0)
+        torch.stack([*net.loss(batch, 0.0).values()]).sum().backward()
+
+    with FlopCounterMode(display=False) as theirs:
+        update()
+    assert operations(update) == theirs.get_total_flops() > 0
+
+
+def test_counting_work_does_not_wait_for_a_compiler() -> None:
+    done = python(
+        "-c",
+        "import sys, torch\n"
+        "from sandbox.models.work import mflop\n"
+        "assert mflop(lambda: torch.zeros(100, 100) @ torch.zeros(100, 100)) == 2\n"
+        "assert 'torch._dynamo' not in sys.modules",
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("kind", WORLD_MODELS)
