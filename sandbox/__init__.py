@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         subset,
     )
     from sandbox.publishing import publish
+    from sandbox.refunding import refund
     from sandbox.repairing import repair
     from sandbox.sweeping import sweep
     from sandbox.training.train import train
@@ -71,6 +72,7 @@ __all__ = [
     "publish",
     "quote",
     "recompress",
+    "refund",
     "render",
     "repair",
     "split",
@@ -105,6 +107,7 @@ ELSEWHERE = {
     "dream": "sandbox.dreaming",
     "evaluate": "sandbox.evaluation.evaluate",
     "publish": "sandbox.publishing",
+    "refund": "sandbox.refunding",
     "repair": "sandbox.repairing",
     "sweep": "sandbox.sweeping",
     "train": "sandbox.training.train",

@@ -8,7 +8,7 @@ from sandbox import content, files
 from sandbox.errors import InvalidInputError, SandboxError
 
 _RUNS = ("run.json", "derived.json", "imported.json")  # A folder with one of these is a run.
-_OURS = ("keys", "prices", "locks", "cache")  # Folders in the home, beside its ledger.
+_OURS = ("keys", "prices", "locks", "cache", "verdicts")  # Folders in the home, beside its ledger.
 
 
 def check(path: Path, own: str = "", is_ours: Callable[[Path], bool] | None = None) -> None:

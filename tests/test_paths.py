@@ -12,6 +12,7 @@ from running import SHORT, cli, python, recipe
 
 import sandbox
 from sandbox.catalogue import environment
+from sandbox.errors import InvalidInputError
 from sandbox.evidence import keys
 from sandbox.evidence.note import SigningKey
 from sandbox.goals import calls
@@ -29,6 +30,7 @@ CALLS: Calls = {  # Every public function, in an order in which each finds what 
     "generate": lambda at: sandbox.generate(at("r.yaml"), at("run")).amount,
     "open_run": lambda at: sandbox.open_run(at("run")).count(),
     "verify": lambda at: sandbox.verify(at("run"), sample=1).faults,
+    "refund": lambda at: refused(lambda: sandbox.refund(at("run"))),
     "audit": lambda at: sandbox.audit(at("run"), fraction=0.9, nonce="n").report.faults,
     "render": lambda at: sandbox.render(at("run"), at("drawn"), image_size=32).episodes,
     "branch": lambda at: (
@@ -68,6 +70,13 @@ CALLS: Calls = {  # Every public function, in an order in which each finds what 
     ),
     "import_run": lambda at: sandbox.import_run(at("e.h5"), "swm", at("back")).episodes,
 }
+
+
+def refused(call: Callable[[], Any]) -> str:
+    """What refuses a call, without the path that it names."""
+    with pytest.raises(InvalidInputError) as error:
+        call()
+    return str(error.value).partition(": ")[2]
 
 
 def tried(at: Any) -> Any:

@@ -45,7 +45,7 @@ FLOORS = [  # A room imports from lower floors alone; rooms of one floor do not 
     ["imagination"],
     ["goals", "verification", "report", "training"],
     ["api", "evaluation", "exporting", "testing"],
-    ["dreaming", "keeping", "publishing", "repairing", "sweeping"],
+    ["dreaming", "keeping", "publishing", "refunding", "repairing", "sweeping"],
     ["cli"],
     ["__main__"],  # `python -m sandbox` is the command line.
 ]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sandbox.sweeping import Sweep
     from sandbox.verification.audit import Audit
     from sandbox.verification.prove import Proof
+    from sandbox.verification.refunds import Refunds
     from sandbox.verification.report import Report
 
 
@@ -293,17 +294,10 @@ def audit(found: "Audit", refund: bool) -> None:
         note("Give their charges back with --refund.")
 
 
-def refunded(facts: Mapping[str, Any]) -> None:
-    """Print what was refunded after an audit, and what was not."""
-    note(f"{prices.credits(facts['refunded_micro'])} credits given back.")
-    if "refund_error" in facts:
-        note(f"Not refunded: {facts['refund_error']}")
-    if facts.get("not_refunded"):
-        note(
-            f"Not refunded: episodes {', '.join(map(str, facts['not_refunded']))}. Only work that "
-            "was not done as recorded, in the same determinism class, is; damaged bytes say "
-            "nothing of who damaged them."
-        )
+def refunded(found: "Refunds") -> None:
+    """Print what was refunded, and what was not."""
+    for text in found.told():
+        note(text)
 
 
 def coverage(found: "Coverage") -> None:

@@ -1,9 +1,9 @@
-"""The commands that check a run: verify, audit, prove, recover, keys."""
+"""The commands that check a run: verify, audit, refund, prove, recover, keys."""
 
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,8 @@ from sandbox.cli.options import Json, RunPath, SigningKeyLabel, TrustCode, Worke
 from sandbox.errors import FormatError, InvalidInputError, SandboxError
 
 if TYPE_CHECKING:
+    from sandbox.verification.audit import Audit
+    from sandbox.verification.refunds import Refunds
     from sandbox.verification.trust import Trust
 
 keys_app = typer.Typer(help="Make and list the keys that sign the logs of runs.")
@@ -101,7 +103,7 @@ def verify(
         Path,
         typer.Argument(
             parser=path,
-            help="A run folder, or a proof file.",
+            help="A run folder, a proof file, or the verdict of a refund.",
             show_default=False,
         ),
     ],
@@ -187,13 +189,40 @@ def audit(
         )
     if not as_json:
         show.audit(found, refund)
-    refunded = _refund(run, found) if refund and found.report.failed else {}
+    refunded, error = _refund(run, found) if refund and found.report.failed else (None, "")
     if as_json:
-        print(json.dumps({**audits.as_json(found), **refunded}))
-    elif refunded:
+        more = {"refund_error": error} if error else {}
+        more |= {"refund": asdict(refunded)} if refunded is not None else {}
+        print(json.dumps({**audits.as_json(found), **more}, default=str))
+    elif error:
+        show.note(f"Not refunded: {error}")
+    elif refunded is not None:
         show.refunded(refunded)
     if found.report.faults:
         raise typer.Exit(1)
+
+
+def refund(
+    run: RunPath,
+    key: KeysRequired = None,
+    trust_code: TrustCode = False,
+    workers: Workers = 1,
+    as_json: Json = False,
+) -> None:
+    """Verify a run, and refund the episodes whose work was not done as recorded.
+
+    Each refund names a verdict: a file beside the ledger, which `sandbox verify FILE` checks.
+    """
+    from sandbox import refunding
+    from sandbox.cli import progress, show
+
+    trust = _trust(key, None, None, trust_code)
+    with progress.verifying(run, as_json) as bar:
+        found = refunding.refund(run, trust=trust, workers=workers, progress=bar)
+    if as_json:
+        print(json.dumps(asdict(found), default=str))
+    else:
+        show.refunded(found)
 
 
 def prove(
@@ -240,17 +269,16 @@ def prove(
     show.paths("Proof", [out])
 
 
-def _refund(run: Path, found: Any) -> dict[str, Any]:
-    """Refund what failed an audit; return what was refunded and what was not."""
+def _refund(run: Path, found: "Audit") -> "tuple[Refunds | None, str]":
+    """Refund what failed an audit; return what was refunded, or None and why not."""
     from sandbox import api
     from sandbox.ledger import Ledger
-    from sandbox.verification import audit as audits
+    from sandbox.verification import refunds
 
     try:
-        given, left = audits.refund(api.open_run(run), found, Ledger())
-        return {"refunded_micro": given, "not_refunded": left}
+        return refunds.refund(api.open_run(run), found.report, Ledger()), ""
     except SandboxError as error:
-        return {"refunded_micro": 0, "refund_error": str(error)}
+        return None, str(error)
 
 
 def _refuse_options(path: Path, given: list[str]) -> None:
@@ -266,9 +294,15 @@ def _verify_proof(path: Path, required: list[str] | None, as_json: bool) -> None
     from sandbox import jsonfile
     from sandbox.cli import show
     from sandbox.verification import prove as proofs
+    from sandbox.verification import refunds
 
-    trust = _trust(required, None, False, False)
-    found = proofs.check(jsonfile.read(path).data, trust.keys, signed=trust.signed)
+    data = jsonfile.read(path).data
+    if refunds.is_verdict(data):
+        trust = _trust(required, None, None, False)
+        found = refunds.check(data, trust.keys, signed=trust.signed, ledger=trust.ledger)
+    else:
+        trust = _trust(required, None, False, False)
+        found = proofs.check(data, trust.keys, signed=trust.signed)
     if as_json:
         print(json.dumps({**asdict(found), "ok": not found.faults}))
     else:

@@ -301,7 +301,12 @@ class Ledger:
             return sum(hold.move.amount for hold in holds)
 
     def refund(
-        self, post: bytes, amount: int | None = None, id: bytes | None = None, reason: str = ""
+        self,
+        post: bytes,
+        amount: int | None = None,
+        id: bytes | None = None,
+        reason: str = "",
+        verdict: str | None = None,
     ) -> Receipt:
         """Refund a post or a part of it, by a transfer linked to it.
 
@@ -314,26 +319,23 @@ class Ledger:
             id: chosen by the client, 16 bytes; None derives it from post and amount, so that the
                 same refund sent twice counts once.
             reason: free text.
+            verdict: SHA-256 of a file that says why, hex; or None.
 
         Raises:
             LedgerError: there is no such post, or less of it is left to refund.
         """
         checked_id(post)
-        rules.checked_texts(reason=reason)
-        if amount is not None:
-            check_amount("a refund", amount, least=1)
+        rules.check_refund(amount, reason, verdict)
         with self.turn() as (pages, now):
             booked = pages.find(post)
             if booked is None or booked.move.kind != "post":
                 raise LedgerError(f"{post.hex()} is no post on this book. Nothing was booked.")
-            asked = "all" if amount is None else str(amount)
-            id = named("refund/v1", post.hex(), asked) if id is None else checked_id(id)
-            facts = {"post": post.hex(), "asked": asked, "reason": reason}
+            facts = rules.refund_facts(booked, amount, reason, verdict)
+            id = named("refund/v1", post.hex(), facts["asked"]) if id is None else checked_id(id)
             known = pages.find(id)
             if known is not None:
-                rules.exists(
-                    pages, Move(id, "refund", booked.move.account, known.move.amount, facts)
-                )
+                move = Move(id, "refund", booked.move.account, known.move.amount, facts)
+                rules.exists(pages, move)
                 return Receipt(id, known.move.amount, exists=True)
             move = rules.refund(pages, booked, id, amount, facts, now)
             pages.add(move, now)

@@ -65,7 +65,7 @@ def facts_of(kind: str, text: str) -> dict[str, Any]:
     if type(read) is not dict:
         raise ValueError(f"its facts are {_short(read)}, no object")
     facts = cast("dict[str, Any]", read)
-    for name in ABOUT if kind == "post" else ():
+    for name in _MAY.get(kind, ()):
         if not is_text(facts.get(name, "")):
             raise ValueError(f"its {name} is {_short(facts[name])}")
     for name, is_right in _FACTS[kind].items():
@@ -123,6 +123,7 @@ def _are_quantities(value: Any) -> bool:
     return all(is_text(u) and _is_whole(n) for u, n in cast("dict[Any, Any]", value).items())
 
 
+_MAY = {"post": ABOUT, "refund": ("verdict",)}  # Texts that may be among the facts.
 _FACTS: Mapping[str, Mapping[str, Callable[[Any], bool]]] = {
     "open": {"mode": is_text, "overdraft": _is_whole},
     "grant": {

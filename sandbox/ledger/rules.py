@@ -329,6 +329,23 @@ def given_back(left: Mapping[int, int], amount: int, unexpired: Mapping[int, Any
     return parts
 
 
+def check_refund(amount: int | None, reason: str, verdict: str | None) -> None:
+    """Refuse a refund whose amount or texts cannot be booked (InvalidInputError)."""
+    checked_texts(reason=reason, verdict=verdict)
+    if amount is not None:
+        check_amount("a refund", amount, least=1)
+
+
+def refund_facts(
+    post: Booked, amount: int | None, reason: str, verdict: str | None
+) -> dict[str, Any]:
+    """Return the facts of a refund of a post; one that a verdict asks for names the episode."""
+    asked = "all" if amount is None else str(amount)
+    facts = {"post": post.move.id.hex(), "asked": asked, "reason": reason}
+    episode = post.move.facts["episode"]
+    return facts if verdict is None else {**facts, "verdict": verdict, "episode": episode}
+
+
 def refund(
     pages: Pages, post: Booked, id: bytes, amount: int | None, facts: Mapping[str, Any], now: int
 ) -> Move:

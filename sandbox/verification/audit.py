@@ -10,10 +10,7 @@ from typing import Any
 from sandbox import catalogue
 from sandbox.errors import FormatError, InvalidInputError
 from sandbox.evidence import log, note
-from sandbox.ledger import Ledger
-from sandbox.ledger.transfer import named
 from sandbox.run.folder import Folder
-from sandbox.run.locks import check_ledger
 from sandbox.verification.report import Progress, Report
 from sandbox.verification.trust import Trust
 from sandbox.verification.verify import verify
@@ -233,37 +230,3 @@ def as_json(audit: Audit) -> dict[str, Any]:
         "faults": audit.report.faults,
         "notes": audit.report.notes,
     }
-
-
-def refund(folder: Folder, audit: Audit, ledger: Ledger) -> tuple[int, list[int]]:
-    """Refund the episodes whose work was not done as recorded.
-
-    Episodes whose bytes alone are damaged are left: anybody can damage a copy. So are those of
-    another determinism class, or of another version of the environment: a difference proves
-    nothing there.
-
-    Returns:
-        What was refunded [microcredits], and the numbers of the failed episodes that were left.
-
-    Raises:
-        LedgerError: the run was charged in another ledger. Nothing was refunded.
-    """
-    from sandbox.world import determinism  # Only whoever replays needs a simulator.
-
-    check_ledger(folder, ledger)
-    given, identity = 0, folder.identity
-    ours = determinism.variables(identity.engine) is not None
-    worlds = identity.worlds
-    ours = ours and all(one.code == catalogue.code(one.recipe.environment) for one in worlds)
-    due = {usage.episode: usage for usage in folder.kept().usages if ours}
-    left: list[int] = []
-    for number in sorted(audit.report.failed):
-        usage = due.get(number) if number in audit.report.diverged else None
-        post = None if usage is None else ledger.find(usage.id)
-        if usage is None or post is None or post.move.facts.get("evidence") != usage.evidence:
-            left.append(number)
-        elif ledger.refunded(usage.id) < post.move.amount:
-            reason = f"episode {number} failed its audit"
-            id = named("audit-refund/v1", usage.id.hex())
-            given += ledger.refund(usage.id, id=id, reason=reason).amount
-    return given, left

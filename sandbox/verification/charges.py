@@ -137,12 +137,18 @@ def _note_others(
 ) -> None:
     """Note what else the ledger says about a run: refunds, and charges of other folders."""
     numbers = {post.seq for post in posts}
-    back = [one.move.amount for one in refunds if one.move.corrects in numbers]
+    back = [one.move for one in refunds if one.move.corrects in numbers]
     if back:
         report.notes.append(
-            f"{prices.credits(sum(back))} credits of its charges were given back in {len(back)} "
-            "refunds; an episode is charged once, so making it again is free."
+            f"{prices.credits(sum(one.amount for one in back))} credits of its charges were given "
+            f"back in {len(back)} refunds; an episode is charged once, so making it again is free."
         )
+    for digest in dict.fromkeys(one.facts.get("verdict") for one in back):
+        told = [one.facts["episode"] for one in back if digest == one.facts.get("verdict")]
+        if digest is not None:
+            report.notes.append(
+                f"refunded by the verdict {digest}: episode {', '.join(map(str, sorted(told)))}."
+            )
     others = [one for one in charged if one.seq not in numbers]
     if others:
         whose = sorted({str(one.move.facts.get("parent"))[:16] for one in others})

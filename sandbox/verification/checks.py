@@ -45,7 +45,7 @@ def dreamed(job: Job, told: Mapping[str, Any], trust: Trust, report: Report) -> 
 
     decides = isinstance(known, Identity) and dict(known.engine) == engine(told)
     if not decides:
-        report.notes.append(
+        report.excuse(
             "imagined in another class of machine: where a dream differs here, that proves nothing."
         )
     return replace(job, decides=trust.exact or decides)
@@ -74,7 +74,7 @@ def classed(job: Job, theirs: Mapping[str, str], trust: Trust, report: Report) -
             f"replayed in processes with {told}: there, the mathematics are those of the run."
         )
     elif variables is None:
-        report.notes.append(
+        report.excuse(
             f"made in another determinism class ({determinism.unlike(theirs)}): where a replay "
             "differs here, that proves nothing."
         )
@@ -140,6 +140,6 @@ def note_code(known: Identity, report: Report) -> None:
     for world in known.worlds:
         name = world.recipe.environment
         if world.code != catalogue.code(name):
-            report.notes.append(
+            report.excuse(
                 f"made by another version of {catalogue.where(name)}: a difference proves nothing."
             )

@@ -25,7 +25,7 @@ _KNOWN = (  # Format, kind, and whether the manifest of the stage before is in t
     (OF_EXTENSION, "episode", True),
     (FORMAT, "growth", False),
 )
-_DAMAGE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+DAMAGE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 
 
 @dataclass
@@ -125,7 +125,7 @@ def check(proof: Mapping[str, Any], keys: Sequence[VerifierKey], *, signed: bool
             _check_episode(proof, closed, found)
         else:
             _check_growth(proof, closed, keys, found)
-    except (*_DAMAGE, SandboxError) as error:
+    except (*DAMAGE, SandboxError) as error:
         found.faults.append(f"the proof is damaged: {error}")
     return found
 

@@ -22,6 +22,7 @@ class Report:
         undecided: number of an episode to how its replay differs, where that proves nothing: in
             another determinism class than the run's.
         tier: of a run of dreams, how exactly its episodes were imagined again; "" of other runs.
+        excuses: why a difference proves nothing against whoever made the run; they are notes, too.
         unseen: columns that a replay does not compare.
         notes: what was not checked, and why.
         kinds: what the faults are about, with how many there are of each.
@@ -37,6 +38,7 @@ class Report:
     diverged: list[int] = field(default_factory=list[int])
     undecided: dict[int, str] = field(default_factory=dict[int, str])
     tier: str = ""
+    excuses: list[str] = field(default_factory=list[str])
     unseen: list[str] = field(default_factory=list[str])
     notes: list[str] = field(default_factory=list[str])
     kinds: dict[str, int] = field(default_factory=dict[str, int])
@@ -57,6 +59,12 @@ class Report:
             self.faults.append(f"{where}: episode {episode}: {fault}")
         self.failed[episode] = fault
 
+    def excuse(self, text: str) -> None:
+        """Note why a difference proves nothing against whoever made the run."""
+        for told in (self.excuses, self.notes):
+            if text not in told:
+                told.append(text)
+
     def counted(self) -> str:
         """Return how many faults there are, and of what kind, such as "2 faults (1 of the log)"."""
         count = len(self.faults)
@@ -73,6 +81,7 @@ class Report:
         self.failed |= other.failed
         self.diverged += other.diverged
         self.undecided |= other.undecided
+        self.excuses += [text for text in other.excuses if text not in self.excuses]
         self.unseen += [name for name in other.unseen if name not in self.unseen]
         for kind, number in other.kinds.items():
             self.kinds[kind] = self.kinds.get(kind, 0) + number

@@ -284,9 +284,10 @@ class Checker:
             from sandbox.imagination.checking import Imagining
 
             made = Imagining(identity, self._folder.path, columns, job.trust_code)
-            said = "imagined by another version of the models: a difference proves nothing."
-            if not made.is_of_this_code and said not in report.notes:
-                report.notes.append(said)
+            if not made.is_of_this_code:
+                report.excuse(
+                    "imagined by another version of the models: a difference proves nothing."
+                )
             return made
         from sandbox.verification.replaying import Replaying  # And who replays a simulator.
 
