@@ -7,6 +7,7 @@ from pathlib import Path
 from benchmarks import (
     evidence,
     growth,
+    imagining,
     memory,
     opening,
     pricing,
@@ -58,6 +59,7 @@ def main() -> None:
         show("What a picture costs", rendering.plot(Path("runs/picture_cost.png")))
         show("Generating with pictures, and without", rendering.generating(here))
         show("Generating and verifying, state only", replaying.speeds(names, here))
+        show("Rows imagined and simulated", imagining.table(here / "imagining"))
         show("Replay in another process", replaying.thousand(names, here))
 
 

@@ -10,6 +10,7 @@ from gymnasium.utils.env_checker import check_env
 
 import sandbox
 from sandbox.errors import InvalidInputError, SandboxError
+from sandbox.imagination.dreamer import Dreamer
 from sandbox.imagination.env import ImaginationEnv, imagination_vector
 from tests.running import recipe
 
@@ -36,25 +37,57 @@ def test_gymnasium_accepts_it(learned: tuple[Path, Path], observation: str | Non
     assert env.render().shape == (32, 32, 3)
 
 
-def test_it_has_the_spaces_of_the_real_world(learned: tuple[Path, Path]) -> None:
+@pytest.mark.parametrize("observation", ["pixels", "proprio", ["pixels", "proprio"]])
+def test_it_has_the_spaces_of_the_real_world(learned: tuple[Path, Path], observation: Any) -> None:
     import gymnasium
 
-    real = gymnasium.make(
-        "sandbox:sandbox/CartpoleSwingup-v0", observation=["pixels", "proprio"], image_size=32
-    )
-    env = ImaginationEnv(*learned)
+    name, asked = "sandbox:sandbox/CartpoleSwingup-v0", {"image_size": 32}
+    real = gymnasium.make(name, observation=observation, **asked)
+    env = ImaginationEnv(*learned, observation=observation)
+    assert env.observation_space == real.observation_space
     assert env.action_space == real.action_space
-    ours, theirs = (one.observation_space for one in (env, real))
-    assert ours["pixels"] == theirs["pixels"]  # type: ignore[index]
-    assert ours["proprio"].shape == theirs["proprio"].shape  # type: ignore[index]
-    real.close()
+    assert env.metadata["render_fps"] == real.metadata["render_fps"]
+    vector = imagination_vector(2, *learned, observation=observation)
+    theirs = gymnasium.make_vec(name, 2, "sync", observation=observation, **asked)
+    assert vector.observation_space == theirs.observation_space
+    assert vector.action_space == theirs.action_space
+    for one in (real, theirs):
+        one.close()
 
 
-def test_torchrl_accepts_it(learned: tuple[Path, Path]) -> None:
+def test_what_is_imagined_lies_in_the_space(
+    learned: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Dreamer.step
+
+    def wild(self: Dreamer, action: Any) -> Any:
+        rows = step(self, action)
+        return {**rows, "proprio": rows["proprio"] * 1e6}
+
+    monkeypatch.setattr(Dreamer, "step", wild)
+    env = ImaginationEnv(*learned, observation="proprio")
+    env.reset(seed=0)
+    assert env.observation_space.contains(env.step(np.ones(1, np.float32))[0])
+
+
+def test_a_world_that_is_not_here_has_no_bounds(
+    learned: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacks(name: str, trust_code: bool = False) -> Any:
+        raise InvalidInputError(f"{name}: is not installed.")
+
+    monkeypatch.setattr("sandbox.catalogue.environment", lacks)
+    env = ImaginationEnv(*learned, observation="proprio", steps=2)
+    assert not np.isfinite(env.observation_space.low).any()  # type: ignore[attr-defined]
+    check_env(env, skip_render_check=True)
+
+
+@pytest.mark.parametrize("observation", ["pixels", "proprio", None])
+def test_torchrl_accepts_it(learned: tuple[Path, Path], observation: str | None) -> None:
     from torchrl.envs import GymWrapper
     from torchrl.envs.utils import check_env_specs
 
-    check_env_specs(GymWrapper(ImaginationEnv(*learned, observation="pixels", steps=5)))
+    check_env_specs(GymWrapper(ImaginationEnv(*learned, observation=observation, steps=5)))
 
 
 def test_the_same_seed_and_actions_give_the_same_dream(learned: tuple[Path, Path]) -> None:

@@ -259,7 +259,7 @@ def report(report: "Report") -> None:
         verdict = f"[bold red]FAILED[/]: {_plain(report.counted())}; of"
     elif report.tier == "audit":
         verdict = "[bold yellow]AUDITED[/], not verified:"
-    again = _AGAIN[report.tier]
+    again = _AGAIN.get(report.tier, "imagined again")
     OUT.print(
         f"{verdict} {report.episodes:,} episodes ({report.rows:,} rows) re-hashed, "
         f"{report.replayed:,} {again}, "

@@ -122,6 +122,12 @@ def verify(
         bool,
         typer.Option("--whole-ledger", help="Derive the whole ledger again, not what is new."),
     ] = False,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            parser=path, help="Of a run of dreams: the run whose rows its episodes begin with."
+        ),
+    ] = None,
     trust_code: TrustCode = False,
     workers: Workers = 1,
     as_json: Json = False,
@@ -133,11 +139,11 @@ def verify(
     if run.is_file():
         given = {"--ledger": ledger, "--checkpoint": checkpoint, "--whole-ledger": whole_ledger}
         given |= {"--sample": sample is not None, "--workers": workers != 1}
-        given |= {"--trust-code": trust_code}
+        given |= {"--trust-code": trust_code, "--source": source}
         _refuse_options(run, [name for name, value in given.items() if value])
         _verify_proof(run, key, as_json)
         return
-    trust = _trust(key, checkpoint, ledger, trust_code, whole_ledger)
+    trust = _trust(key, checkpoint, ledger, trust_code, whole_ledger, source)
     with progress.verifying(run, as_json) as bar:
         report = api.verify(run, sample=sample, trust=trust, workers=workers, progress=bar)
     if as_json:
@@ -317,6 +323,7 @@ def _trust(
     ledger: bool | None,
     trust_code: bool,
     whole_ledger: bool = False,
+    source: Path | None = None,
 ) -> "Trust":
     from sandbox.verification.trust import Trust
 
@@ -326,6 +333,7 @@ def _trust(
         published=None if published is None else _checkpoint(published),
         trust_code=trust_code,
         whole_ledger=whole_ledger,
+        source=source,
     )
 
 

@@ -1,8 +1,9 @@
 """A model that imagines rows, in one of three tiers of exactness."""
 
-from collections.abc import Generator, Mapping
+import hashlib
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,9 +18,24 @@ from sandbox.models.work import mflop
 TIERS = ("exact", "class", "audit")
 BOUNDS = {"pixels": 2.0}  # Of the tier audit: how far two pixels may be apart, of 255, and
 TOLERANCE = 1e-3  # how far numbers may, as a share of the larger, or of 1.
+LATENTS = "latents"  # The column of digests of the model's state.
 SNAP = 2.0**-12  # The state's grid in the tier class.
 F32 = NDArray[np.float32]
 Rows = Mapping[str, NDArray[Any]]
+
+
+class Tried(NamedTuple):
+    """What a model does with a row, as it was tried once.
+
+    Attributes:
+        looking: what looking at the recorded rows computes [MFLOP].
+        step: what imagining one row computes [MFLOP].
+        tensors: names of the tensors of its state.
+    """
+
+    looking: int
+    step: int
+    tensors: tuple[str, ...]
 
 
 def tier_of(checkpoint: Checkpoint, wanted: str | None) -> str:
@@ -102,15 +118,23 @@ class Dreamer:
                 raise SimulationError(f"the model imagines a {name} that is not finite.")
         return rows
 
-    def work(self) -> tuple[int, int]:
-        """Return what looking at rows and imagining one compute, in MFLOP."""
+    def latents(self, tensors: Sequence[str]) -> NDArray[np.int64]:
+        """Return digests of tensors of the state at this row, int64 (len(tensors),).
+
+        Each is the first 8 bytes of BLAKE2b of its numbers; that of a tensor it lacks is 0.
+        """
+        return np.array([_digest(self._state.get(name)) for name in tensors], np.int64)
+
+    def tried(self) -> Tried:
+        """Look at rows of zeros, imagine one, and return what that takes."""
         model, shapes, rows = self._model, self.facts.row_shapes, self.context
         seen = {name: self._as(one) for name, one in zeros(shapes, self.needs, 1, rows).items()}
         taken = self._as(torch.zeros(1, rows, *shapes["action"]))
         with quiet():
             looking = mflop(lambda: model.encode(seen, taken[:, 1:]))
             state = model.encode(seen, taken[:, 1:])
-            return looking, mflop(lambda: model.decode(model.step(state, taken[:, 0])))
+            step = mflop(lambda: model.decode(model.step(state, taken[:, 0])))
+        return Tried(looking, step, tuple(state))
 
     def _as(self, rows: Tensor) -> Tensor:
         """Return numbers in the type in which the tier computes; pictures stay as they are."""
@@ -136,21 +160,52 @@ def quiet() -> Generator[None]:
         torch.set_num_threads(before)
 
 
-def difference(tier: str, rows: Rows, again: Rows, first: int) -> str:
-    """Return the first step and column in which imagined rows differ, or "".
+def difference(tier: str, rows: Rows, again: Rows, first: int, tensors: Sequence[str]) -> str:
+    """Return the first step and tensor in which imagined rows differ, or "".
+
+    At each step the tensors of the model's state are compared first, by their digests, and then
+    the columns that follow from them.
 
     Args:
         tier: decides how far apart they may be.
         rows: what is recorded, (T+1, ...).
         again: what was imagined now.
         first: the first imagined row.
+        tensors: names of the tensors whose digests are recorded.
     """
-    for step in range(first, len(rows["step_idx"])):
-        for name in again:
+    names = [name for name in again if name != LATENTS]
+    for step in range(first - 1, len(rows["step_idx"])):
+        for place, name in enumerate(tensors):
+            if rows[LATENTS][step][place] != again[LATENTS][step][place]:
+                return f"its latent {name!r} at step {step} is not what the model imagines."
+        for name in names if step >= first else ():
             one, other = rows[name][step], again[name][step]
             if not _alike(tier, name, one, other):
-                return f"its {name} at step {step} is not what the model imagines."
+                said = _apart(np.asarray(one), np.asarray(other))
+                return f"its {name} at step {step} is not what the model imagines: {said}"
     return ""
+
+
+def _apart(one: NDArray[Any], other: NDArray[Any]) -> str:
+    """Return where a recorded and an imagined row differ first, and how."""
+    if one.shape == ():
+        return f"recorded {one}, imagined {other}."
+    differ = np.argwhere(np.frombuffer(one.tobytes(), one.dtype).reshape(one.shape) != other)
+    if not len(differ):
+        return "they differ in the sign of a zero, or in what is no number."
+    place = tuple(differ[0].tolist())
+    return (
+        f"{len(differ):,} of {one.size:,} numbers differ, the first at {[*place]}: recorded "
+        f"{one[place]}, imagined {other[place]}."
+    )
+
+
+def _digest(tensor: Tensor | None) -> int:
+    if tensor is None:
+        return 0
+    whole = tensor + 0 if tensor.is_floating_point() else tensor  # -0 is 0.
+    raw = whole.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), "little", signed=True)
 
 
 def _alike(tier: str, name: str, one: Any, other: Any) -> bool:

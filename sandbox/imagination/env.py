@@ -9,8 +9,9 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
 
+from sandbox import catalogue, observation
 from sandbox.dataset.dataset import Dataset
-from sandbox.errors import InvalidInputError
+from sandbox.errors import InvalidInputError, SandboxError
 from sandbox.imagination.dreamer import Dreamer, tier_of
 from sandbox.models import Checkpoint
 from sandbox.trajectory import Column
@@ -21,9 +22,11 @@ _MOST = 1_000  # Steps of an episode, unless it is told.
 class ImaginationEnv(gymnasium.Env[Any, NDArray[np.float32]]):
     """An environment that is imagined: its dynamics are a model's, its starts recorded rows.
 
-    Observations are the columns that the model gives, as the real environment has them: `pixels`
-    uint8 (H, W, 3), `proprio` float32. Actions are float32 in [-1, 1]. Reward and end come from the
-    model's heads; without such heads the reward is 0 and nothing ends but by `steps`.
+    Observations are the columns that the model gives, in the spaces that the real environment has
+    for them, into which imagined numbers are clipped; where that environment is not installed, or
+    does not observe a column, numbers have no bounds. Actions are float32 in [-1, 1]. Reward and
+    end come from the model's heads; without such heads the reward is 0 and nothing ends but by
+    `steps`.
 
     Args:
         model: a checkpoint of `sandbox.train`.
@@ -33,10 +36,11 @@ class ImaginationEnv(gymnasium.Env[Any, NDArray[np.float32]]):
             an array, several are a dict.
         tier: how exactly it computes, as in `sandbox.dream`; None is the best that the model has.
         render_mode: rgb_array, or None.
-        trust_code: whether to import a model that the checkpoint calls MODULE:CLASS.
+        trust_code: whether to import a model, or an environment, that is called MODULE:CLASS.
 
     Raises:
-        InvalidInputError: the model gives no such column, or no episode is long enough.
+        InvalidInputError: the model gives no such column, no episode is long enough, or episodes
+            are of several environments.
         FormatError: a file cannot be read.
     """
 
@@ -65,9 +69,12 @@ class ImaginationEnv(gymnasium.Env[Any, NDArray[np.float32]]):
                 f"observation {missing[0]!r}: the model gives {', '.join(given)}."
             )
         self._observed, self._single = asked, len(asked) == 1
-        self._kinds = {name: self._source.schema[name].dtype for name in asked}
-        each: dict[str, spaces.Space[Any]] = {n: _space(self._source.schema[n]) for n in asked}
-        self.observation_space = each[asked[0]] if self._single else spaces.Dict(each)
+        world = _world(self._source, trust_code)
+        if world is not None:
+            self.metadata = {**self.metadata, "render_fps": world.control_hz}
+        self._spaces = {name: _space(self._source.schema[name], world) for name in asked}
+        every = spaces.Dict({**self._spaces})
+        self.observation_space = self._spaces[asked[0]] if self._single else every
         (size,) = checkpoint.facts.row_shapes["action"]
         self.action_space = spaces.Box(-1.0, 1.0, (size,), np.float32)
         free = self._source.lengths - self._dreamer.context + 1
@@ -142,7 +149,10 @@ class ImaginationEnv(gymnasium.Env[Any, NDArray[np.float32]]):
         return np.array(self._row["pixels"])
 
     def _observation(self) -> Any:
-        rows = {name: np.array(self._row[name], kind) for name, kind in self._kinds.items()}
+        rows = {
+            name: np.clip(np.asarray(self._row[name], kind.dtype), kind.low, kind.high)
+            for name, kind in self._spaces.items()
+        }
         return rows[self._observed[0]] if self._single else rows
 
 
@@ -152,8 +162,24 @@ def imagination_vector(count: int, *arguments: Any, **keywords: Any) -> VectorEn
     return SyncVectorEnv(makers, autoreset_mode=AutoresetMode.NEXT_STEP)
 
 
-def _space(column: Column) -> spaces.Box:
-    """Return the space of a column's row."""
+def _world(source: Dataset, trust_code: bool) -> Any:
+    """Return the class of the environment of some episodes; None if it is not here."""
+    names = [*source.facts.texts("environment")]
+    if len(names) > 1:
+        raise InvalidInputError(
+            f"{source.name}: holds episodes of {', '.join(names)}; give a run of one of them."
+        )
+    try:
+        return catalogue.environment(names[0], trust_code) if names else None
+    except SandboxError:
+        return None
+
+
+def _space(column: Column, world: Any) -> spaces.Box:
+    """Return the space of a column's row: that of the world, if it observes such numbers."""
     if column.dtype == "uint8":
         return spaces.Box(0, 255, column.shape, np.uint8)
+    elements = () if world is None else world.elements_of(column.name)
+    if column.name in observation.NUMBERS and len(elements) == column.shape[0]:
+        return observation.space(column.name, 0, elements)
     return spaces.Box(-np.inf, np.inf, column.shape, np.dtype(column.dtype).type)

@@ -8,16 +8,17 @@ import numpy as np
 import torch
 
 from sandbox import mathematics
-from sandbox.errors import FormatError
+from sandbox.errors import FormatError, InvalidInputError
 from sandbox.imagination import starts
-from sandbox.imagination.dreamer import Dreamer
+from sandbox.imagination.dreamer import LATENTS, Dreamer
 from sandbox.models import Checkpoint
 from sandbox.prices import PriceSchedule, plus
 from sandbox.trajectory import Column, Rows, Schema
 
 _ENDS = ("terminated", "truncated")
 _SAID = "imagined after the first rows: "
-_MADE = (*_ENDS, "charge", "step_idx", "episode_idx")
+_MADE = (*_ENDS, LATENTS, "charge", "step_idx", "episode_idx")
+_DIGESTS = "digests of the model's state: 8 bytes of BLAKE2b of each tensor; 0 before it begins"
 
 
 class Imaginer:
@@ -33,9 +34,12 @@ class Imaginer:
         schema: columns of the dreams.
         context: rows that the model is shown.
         seen: names of the recorded columns that an episode begins with.
+        tensors: names of the tensors of the model's state whose digests are kept: all, or none in
+            the tier `audit`, in which they are not compared.
 
     Raises:
         FormatError: it is another model than the plan names.
+        InvalidInputError: the columns are not those of the model.
     """
 
     def __init__(
@@ -53,8 +57,10 @@ class Imaginer:
             )
         self._told = told
         self._dreamer = Dreamer(checkpoint, told["tier"], trust_code=trust_code)
-        self.schema = schema(recorded, self._dreamer.columns)
-        self._looking, self._step = self._dreamer.work()
+        _check_columns(checkpoint, self._dreamer, recorded)
+        self._looking, self._step, tensors = self._dreamer.tried()
+        self.tensors = () if told["tier"] == "audit" else tensors
+        self.schema = schema(recorded, self._dreamer.columns, self.tensors)
         self.context = self._dreamer.context
         self.seen = [name for name in self.schema.names if name not in _MADE]
 
@@ -80,7 +86,10 @@ class Imaginer:
         for name, one in seen.items():
             rows[name][:context] = one
         rows["reward"][0] = 0.0
+        if self.tensors:
+            rows[LATENTS][: context - 1] = 0
         dreamer.begin(seen, np.array(seen["action"][: context - 1], np.float32))
+        self._note(rows, context - 1)
         last, ended = context - 1, False
         while last < context - 1 + len(acts) and not ended:
             rows["action"][last] = acts[last - context + 1]
@@ -92,6 +101,7 @@ class Imaginer:
                     rows[name][last] = one
             if "reward" not in dreamer.columns:
                 rows["reward"][last] = 0.0
+            self._note(rows, last)
         rows["action"][last] = np.nan
         for name, ends in (("terminated", ended), ("truncated", not ended)):
             rows[name][: last + 1] = False
@@ -99,6 +109,11 @@ class Imaginer:
         rows["step_idx"][: last + 1] = np.arange(last + 1)
         rows["episode_idx"][: last + 1] = index
         return last - context + 1
+
+    def _note(self, rows: Any, row: int) -> None:
+        """Fill the digests of the model's state at a row."""
+        if self.tensors:
+            rows[LATENTS][row] = self._dreamer.latents(self.tensors)
 
     def charge(self, rows: Any, steps: int, schedule: PriceSchedule) -> None:
         """Fill what each row costs."""
@@ -131,16 +146,35 @@ class Imaginer:
 
 def engine(told: Mapping[str, Any]) -> dict[str, str]:
     """Return what the bytes of dreams depend on, as an identity has it."""
-    named = {"class": f"imagined:{told['tier']}", "imagined": str(told["tier"])}
-    if told["tier"] == "exact":
+    tier = told.get("tier")  # Anybody may have written it.
+    named = {"class": f"imagined:{tier}", "imagined": str(tier)}
+    if tier == "exact":
         return named
     return named | {"mathematics": mathematics.fingerprint(), "torch": str(torch.__version__)}
 
 
-def schema(recorded: Schema, given: tuple[str, ...]) -> Schema:
+def schema(recorded: Schema, given: tuple[str, ...], tensors: tuple[str, ...]) -> Schema:
     """Return the columns of dreams: what the model gives, and what every episode has."""
     kept = {*given, "action", "reward", "charge", "step_idx", "episode_idx", *_ENDS}
-    return Schema(tuple(_column(one, given) for one in recorded.columns if one.name in kept))
+    columns = [_column(one, given) for one in recorded.columns if one.name in kept]
+    if tensors:
+        columns.append(Column(LATENTS, "int64", (len(tensors),), _DIGESTS, "1", tensors))
+    return Schema(tuple(columns))
+
+
+def _check_columns(checkpoint: Checkpoint, dreamer: Dreamer, recorded: Schema) -> None:
+    """Refuse recorded columns that are not those of a model (InvalidInputError)."""
+    for name in dict.fromkeys(("action", *dreamer.needs, *dreamer.columns)):
+        if name not in recorded.names:
+            raise InvalidInputError(
+                f"the model takes or gives {name}, which the run lacks; it has "
+                f"{', '.join(recorded.names)}."
+            )
+        shape, want = recorded[name].shape, checkpoint.facts.row_shapes[name]
+        if name.split(".")[0] == "pixels":
+            want = (*want[1:], want[0])
+        if shape != want:
+            raise InvalidInputError(f"the model has {name} of shape {want}, and the run {shape}.")
 
 
 def _column(column: Column, given: tuple[str, ...]) -> Column:

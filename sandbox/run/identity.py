@@ -215,8 +215,9 @@ def has_tries(plan: Mapping[str, Any] | None) -> bool:
 
 
 def imagined(plan: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Return what a plan says of dreams; None if the run has none."""
-    return None if plan is None else plan.get("imagined")
+    """Return what a plan says of dreams, nothing if that is no object; None if it has none."""
+    said = None if plan is None else plan.get("imagined")
+    return said if said is None or isinstance(said, dict) else {}
 
 
 def difference(old: Identity, new: Identity) -> str:

@@ -41,6 +41,7 @@ def dreamed(job: Job, told: Mapping[str, Any], trust: Trust, report: Report) -> 
     if why:
         report.notes.append(f"no episode was imagined again: {why}")
         return replace(job, chosen=frozenset[int]())
+    job = _beginning(job, told, trust, report)
     from sandbox.imagination.imaginer import engine  # Only whoever imagines needs torch.
 
     decides = isinstance(known, Identity) and dict(known.engine) == engine(told)
@@ -49,6 +50,31 @@ def dreamed(job: Job, told: Mapping[str, Any], trust: Trust, report: Report) -> 
             "imagined in another class of machine: where a dream differs here, that proves nothing."
         )
     return replace(job, decides=trust.exact or decides)
+
+
+def _beginning(job: Job, told: Mapping[str, Any], trust: Trust, report: Report) -> Job:
+    """Return a job that compares the rows with which dreams begin, if their run is at hand."""
+    if trust.source is None:
+        report.notes.append(
+            "the recorded rows with which episodes begin were not compared with the run that they "
+            f"are of ({_named(told)}): --source RUN does that."
+        )
+        return job
+    from sandbox.dataset.dataset import Dataset
+
+    if Dataset(trust.source).facts.digest == told.get("episodes"):
+        return replace(job, source=trust.source)
+    report.faults.append(
+        f"{trust.source}: holds other episodes than those with which the run says that its dreams "
+        f"begin (run {_named(told)})."
+    )
+    return job
+
+
+def _named(told: Mapping[str, Any]) -> str:
+    named: Any = told.get("source")
+    runs = cast(list[Any], named) if isinstance(named, list) else []
+    return ", ".join(f"{run!s:.16}" for run in runs[:3]) or "unknown"
 
 
 def unknown(known: Identity, trust: Trust) -> str:
@@ -89,6 +115,16 @@ def note_undecided(report: Report) -> None:
         report.notes.append(
             f"{len(report.undecided)} episodes are not verified by replay, for they differ in the "
             f"class of this machine; the first is episode {number}: {text}"
+        )
+
+
+def note_beginnings(job: Job, report: Report) -> None:
+    """Say that episodes begin with recorded rows of their source, if that was compared."""
+    wrong = report.failed or report.undecided
+    if job.source is not None and report.replayed and not wrong:
+        report.checked.append(
+            f"{report.replayed} episodes begin with rows of {job.source}, at the places drawn for "
+            "them, byte for byte; their episodes have the digests that the records name."
         )
 
 

@@ -41,6 +41,7 @@ class Job:
             none for those of this process.
         decides: whether a replay that differs is a fault; in another determinism class than the
             run's it proves nothing.
+        source: the run whose rows imagined episodes begin with; None takes these as recorded.
     """
 
     identity: Identity | Derived
@@ -49,6 +50,7 @@ class Job:
     trust_code: bool = False
     variables: Mapping[str, str] = field(default_factory=dict[str, str])
     decides: bool = True
+    source: Path | None = None
 
     def header(self, number: int) -> dict[str, Any]:
         """Return what the header of a shard should say."""
@@ -283,7 +285,7 @@ class Checker:
         if imagined(identity.plan) is not None:  # Only whoever imagines needs torch.
             from sandbox.imagination.checking import Imagining
 
-            made = Imagining(identity, self._folder.path, columns, job.trust_code)
+            made = Imagining(identity, self._folder.path, columns, job.trust_code, job.source)
             if not made.is_of_this_code:
                 report.excuse(
                     "imagined by another version of the models: a difference proves nothing."

@@ -26,6 +26,7 @@ class Trust:
         whole_ledger: whether to check the ledger from its first transfer, not from where this
             machine checked it last.
         charged: whether the ledger must be the one that charged the run.
+        source: the run whose rows imagined episodes begin with, to compare these with.
         exact: whether each episode must replay bit for bit, in another determinism class too.
     """
 
@@ -37,6 +38,7 @@ class Trust:
     whole_ledger: bool = False
     charged: bool = False
     exact: bool = False
+    source: Path | None = None
 
     @classmethod
     def here(

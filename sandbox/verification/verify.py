@@ -42,9 +42,15 @@ def verify(
         NoSimulatorError: a sample or exact replay is asked for, and PyBullet is not installed.
     """
     trust = Trust.here() if trust is None else trust
+    others = folder.derived is not None or folder.imported is not None
+    dreams = None if others else imagined(folder.identity.plan)
+    if trust.source is not None and dreams is None:
+        raise InvalidInputError(
+            f"{folder.path}: was not imagined, so that it begins with rows of no other run; leave "
+            "--source out."
+        )
     if folder.imported is not None:
         return imports.verify(folder, progress)
-    dreams = None if folder.derived is not None else imagined(folder.identity.plan)
     chosen = _spread(folder, sample) if chosen is None else chosen
     if chosen and dreams is None and (sample is not None or trust.exact):
         simulator.require()
@@ -57,6 +63,7 @@ def verify(
         shards.check(job, folder, found, progress, workers)
         found.sort()
         checks.note_undecided(report)
+        checks.note_beginnings(job, report)
     with report.about("files"):
         _check_count(folder, report)
         ending.check(folder, job, found)
