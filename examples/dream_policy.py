@@ -1,7 +1,7 @@
 """Train a policy in a dream, and try it in the real world, beside random actions.
 
-    python examples/dream_policy.py [--out dream_policy] [--episodes 60] [--updates 1500]
-                                    [--rounds 12] [--tries 20]
+    python examples/dream_policy.py [--out dream_policy] [--episodes 60] [--updates 600]
+                                    [--rounds 10] [--tries 20]
 
 A model learns how PandaReach's numbers move and what they earn. A linear policy, tanh(W o + b), is
 found by the cross-entropy method in an `ImaginationEnv` alone. The dream ends an episode where the
@@ -22,8 +22,8 @@ import sandbox
 from sandbox.imagination.env import ImaginationEnv
 
 WORLD = "sandbox:sandbox/PandaReach-v0"
-STEPS, STARTS = 40, 3  # Of a dream; and how many dreams a policy is judged by.
-POPULATION, ELITES, SPREAD = 48, 8, 3.0
+STEPS, STARTS = 30, 2  # Of a dream; and how many dreams a policy is judged by.
+POPULATION, ELITES, SPREAD = 32, 6, 3.0
 Policy = Callable[[Any], NDArray[np.float32]]
 
 
@@ -32,17 +32,16 @@ def learned(out: Path, episodes: int, updates: int) -> tuple[Path, Path]:
     recipe = {"format": 1, "environment": "panda_reach", "seed": 3, "episodes": episodes}
     recipe |= {"policies": {"play": 2, "random": 1, "scripted": 1}}
     sandbox.generate(recipe, out / "run")
-    settings = {"threads": 1}
-    options = {"column": "proprio"}
+    told: dict[str, Any] = {"settings": {"threads": 1}, "options": {"column": "proprio"}}
     sandbox.train(
         out / "run",
         out / "model.safetensors",
         "mlp",
+        "nano",
         updates=updates,
-        settings=settings,
-        options=options,
         track=["csv"],
         prices="3",
+        **told,
     )
     return out / "model.safetensors", out / "run"
 
@@ -98,8 +97,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train a policy in a dream.")
     parser.add_argument("--out", type=Path, default=Path("dream_policy"))
     parser.add_argument("--episodes", type=int, default=60)
-    parser.add_argument("--updates", type=int, default=1500)
-    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--updates", type=int, default=600)
+    parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--tries", type=int, default=20)
     asked = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,5 +1,6 @@
 """The world that a model has learned is a Gymnasium environment."""
 
+import runpy
 import warnings
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ def test_gymnasium_accepts_it(learned: tuple[Path, Path], observation: str | Non
 def test_it_has_the_spaces_of_the_real_world(learned: tuple[Path, Path], observation: Any) -> None:
     import gymnasium
 
-    name, asked = "sandbox:sandbox/CartpoleSwingup-v0", {"image_size": 32}
+    name = "sandbox:sandbox/CartpoleSwingup-v0"
+    asked: dict[str, Any] = {"image_size": 32}
     real = gymnasium.make(name, observation=observation, **asked)
     env = ImaginationEnv(*learned, observation=observation)
     assert env.observation_space == real.observation_space
@@ -133,3 +135,16 @@ def test_what_it_cannot_do_is_said(learned: tuple[Path, Path], tmp_path: Path) -
         env.render()
     with pytest.raises(SandboxError):
         ImaginationEnv(tmp_path / "none.safetensors", learned[1])
+
+
+def test_the_example_trains_in_a_dream_and_tries_in_the_real_world(tmp_path: Path) -> None:
+    """A round of short dreams: that it runs, not how well it learns."""
+    example = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "dream_policy.py"))
+    model, run = example["learned"](tmp_path, episodes=6, updates=2)
+    env = ImaginationEnv(model, run, steps=3, observation="proprio")
+    weights = example["dreamt"](env, rounds=1)
+    assert np.array_equal(weights, example["dreamt"](env, rounds=1))
+    found = example["compared"]({"dreamt": example["linear"](weights, env)}, tries=1)
+    total, share = found["dreamt"]
+    assert np.isfinite(total)
+    assert share in (0.0, 1.0)
