@@ -142,9 +142,9 @@ def test_the_example_trains_in_a_dream_and_tries_in_the_real_world(tmp_path: Pat
     example = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "dream_policy.py"))
     model, run = example["learned"](tmp_path, episodes=6, updates=2)
     env = ImaginationEnv(model, run, steps=3, observation="proprio")
-    weights = example["dreamt"](env, rounds=1)
-    assert np.array_equal(weights, example["dreamt"](env, rounds=1))
-    found = example["compared"]({"dreamt": example["linear"](weights, env)}, tries=1)
+    weights = example["dreamt"](env, run, rounds=1)
+    assert np.array_equal(weights, example["dreamt"](env, run, rounds=1))
+    found = example["compared"]({"dreamt": example["linear"](weights, run)}, tries=1)
     total, share = found["dreamt"]
     assert np.isfinite(total)
     assert share in (0.0, 1.0)

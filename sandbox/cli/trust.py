@@ -42,6 +42,20 @@ Published = Annotated[
     ),
 ]
 
+Sample = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Number of episodes to replay, evenly spread; default: all, or none without PyBullet.",
+    ),
+]
+Source = Annotated[
+    Path | None,
+    typer.Option(
+        parser=path, help="Of a run of dreams: the run whose rows its episodes begin with."
+    ),
+]
+
 
 @keys_app.command("new")
 def new(
@@ -107,14 +121,7 @@ def verify(
             show_default=False,
         ),
     ],
-    sample: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Number of episodes to replay, evenly spread; default: all, or none without "
-            "PyBullet.",
-        ),
-    ] = None,
+    sample: Sample = None,
     key: KeysRequired = None,
     checkpoint: Published = None,
     ledger: LedgerRequired = None,
@@ -122,12 +129,7 @@ def verify(
         bool,
         typer.Option("--whole-ledger", help="Derive the whole ledger again, not what is new."),
     ] = False,
-    source: Annotated[
-        Path | None,
-        typer.Option(
-            parser=path, help="Of a run of dreams: the run whose rows its episodes begin with."
-        ),
-    ] = None,
+    source: Source = None,
     trust_code: TrustCode = False,
     workers: Workers = 1,
     as_json: Json = False,

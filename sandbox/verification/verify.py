@@ -42,13 +42,7 @@ def verify(
         NoSimulatorError: a sample or exact replay is asked for, and PyBullet is not installed.
     """
     trust = Trust.here() if trust is None else trust
-    others = folder.derived is not None or folder.imported is not None
-    dreams = None if others else imagined(folder.identity.plan)
-    if trust.source is not None and dreams is None:
-        raise InvalidInputError(
-            f"{folder.path}: was not imagined, so that it begins with rows of no other run; leave "
-            "--source out."
-        )
+    dreams = _dreams(folder, trust)
     if folder.imported is not None:
         return imports.verify(folder, progress)
     chosen = _spread(folder, sample) if chosen is None else chosen
@@ -73,6 +67,22 @@ def verify(
     with report.about("charges"):
         charges.check(folder, found.usages, trust, report)
     return report
+
+
+def _dreams(folder: Folder, trust: Trust) -> Mapping[str, Any] | None:
+    """Return what a run's plan says of its dreams; None if it has none.
+
+    Raises:
+        InvalidInputError: it has none, and a source of dreams is given.
+    """
+    others = folder.derived is not None or folder.imported is not None
+    told = None if others else imagined(folder.identity.plan)
+    if trust.source is not None and told is None:
+        raise InvalidInputError(
+            f"{folder.path}: was not imagined, so that it begins with rows of no other run; leave "
+            "--source out."
+        )
+    return told
 
 
 def _check_run(folder: Folder, trust: Trust, chosen: frozenset[int], report: Report) -> Job:
