@@ -294,9 +294,9 @@ def audit(found: "Audit", refund: bool) -> None:
         note("Give their charges back with --refund.")
 
 
-def refunded(found: "Refunds") -> None:
-    """Print what was refunded, and what was not."""
-    for text in found.told():
+def refunded(found: "Refunds | None", error: str = "") -> None:
+    """Print what was refunded and what was not, or why nothing was."""
+    for text in [f"Not refunded: {error}"] if found is None else found.told():
         note(text)
 
 

@@ -199,13 +199,11 @@ def audit(
         show.audit(found, refund)
     refunded, error = _refund(run, found) if refund and found.report.failed else (None, "")
     if as_json:
-        more = {"refund_error": error} if error else {}
-        more |= {"refund": asdict(refunded)} if refunded is not None else {}
-        print(json.dumps({**audits.as_json(found), **more}, default=str))
-    elif error:
-        show.note(f"Not refunded: {error}")
-    elif refunded is not None:
-        show.refunded(refunded)
+        said = {"refund_error": error or None, "refund": refunded and asdict(refunded)}
+        said = {name: value for name, value in said.items() if value is not None}
+        print(json.dumps({**audits.as_json(found), **said}, default=str))
+    elif error or refunded is not None:
+        show.refunded(refunded, error)
     if found.report.faults:
         raise typer.Exit(1)
 
