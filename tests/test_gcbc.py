@@ -1,4 +1,4 @@
-"""A policy learned by imitation is an agent on goals, in a dozen lines of somebody's file."""
+"""A policy learned by imitation is an agent on goals."""
 
 from pathlib import Path
 from typing import Any
@@ -8,38 +8,11 @@ import pytest
 import torch
 
 import sandbox
+from sandbox.errors import InvalidInputError
 from sandbox.goals import calls
 from sandbox.models import Checkpoint
 from sandbox.training.train import train
 from tests.running import recipe
-
-HERE = "tests.test_gcbc"
-
-
-class Imitator:
-    """Acts by a policy from its checkpoint."""
-
-    def __init__(self, checkpoint: str) -> None:
-        kept = Checkpoint.read(checkpoint)
-        self._policy: Any = kept.model()
-        (self.observation,), (self._aim,) = self._policy.sees, self._policy.aims
-        self.image_size = kept.facts.shapes.get("pixels", [3, 64])[1]
-
-    def begin(self, trial: Any) -> None:
-        self._rows = list[torch.Tensor]()
-        self._goal = {self._aim: self._tensor(self._aim, trial.goal[self._aim])[None]}
-
-    def act(self, observation: Any, goal: Any) -> Any:
-        self._rows.append(self._tensor(self.observation, observation))
-        rows = torch.stack(self._rows[-self._policy.context :])[None]
-        with torch.no_grad():
-            return self._policy.policy({self.observation: rows}, self._goal)[0].numpy()
-
-    @staticmethod
-    def _tensor(column: str, row: Any) -> torch.Tensor:
-        if column == "pixels":
-            return torch.from_numpy(np.array(row)).permute(2, 0, 1)
-        return torch.tensor(row, dtype=torch.float32)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -57,6 +30,24 @@ def rooms(seed: int, episodes: int, **more: Any) -> Any:
     return recipe("two_room", **{**given, **more})
 
 
+@pytest.fixture(scope="module")
+def policies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Files: a goal set, a policy that sees states, one that sees proprio, and a world model."""
+    folder = tmp_path_factory.mktemp("policies")
+    sandbox.generate(rooms(7, 3), folder / "run")
+    calls.make(rooms(41, 30), folder / "goals.json", pairs=1, offset=12, account=None)
+    told: Any = {"settings": {"batch": 2, "horizon": 8, "checks": 1}, "track": [], "updates": 1}
+    made = {"goals": str(folder / "goals.json")}
+    for name, model, options in (
+        ("kept", "gcbc", {"sees": "state"}),
+        ("other", "gcbc", {}),
+        ("world", "mlp", {}),
+    ):
+        made[name] = str(folder / f"{name}.safetensors")
+        train(folder / "run", made[name], model, "nano", options=options, account=None, **told)
+    return made
+
+
 def test_an_imitator_of_numbers_reaches_goals(tmp_path: Path) -> None:
     sandbox.generate(rooms(7, 40), tmp_path / "run")
     calls.make(rooms(41, 60), tmp_path / "set.json", pairs=8, offset=12, account=None)
@@ -66,10 +57,11 @@ def test_an_imitator_of_numbers_reaches_goals(tmp_path: Path) -> None:
     made = train(tmp_path / "run", kept, updates=400, account=None, **told)
     assert made.facts.error is not None
     assert made.facts.error < 0.5
+    run: Any = calls.run
     found = [
-        calls.run(tmp_path / "set.json", tmp_path / f"{n}.json", agent, seeds=1, account=None, **of)
+        run(tmp_path / "set.json", tmp_path / f"{n}.json", agent, seeds=1, account=None, **of)
         for n, (agent, of) in enumerate(
-            [("random", {}), (f"{HERE}:Imitator", {"options": {"checkpoint": str(kept)}})]
+            [("random", {}), ("gcbc", {"options": {"model": str(kept)}})]
         )
     ]
     reached = [
@@ -86,8 +78,46 @@ def test_an_imitator_of_pixels_is_an_agent(tmp_path: Path) -> None:
     kept = tmp_path / "m.safetensors"
     told: Any = {"settings": {"batch": 2, "horizon": 8, "checks": 1, "windows": 4}, "track": []}
     train(tmp_path / "run", kept, "gcbc", "nano", updates=2, account=None, **told)
-    out, options = tmp_path / "out.json", {"checkpoint": str(kept)}
-    found = calls.run(
-        tmp_path / "set.json", out, f"{HERE}:Imitator", options=options, seeds=1, account=None
+    out, options = tmp_path / "out.json", {"model": str(kept)}
+    given: Any = {"options": options, "seeds": 1, "account": None}
+    found = calls.run(tmp_path / "set.json", out, "gcbc", **given).results
+    assert all(np.abs(one.actions).max() <= 1 for one in found.outcomes)
+    assert found.head.options == {"model": kept.name, "checkpoint": Checkpoint.read(kept).digest}
+    assert not calls.verify(out, tmp_path / "set.json")
+    again = calls.run(tmp_path / "set.json", tmp_path / "2.json", "gcbc", workers=2, **given)
+    assert again.results.digest == found.digest
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "give model=NAME.safetensors alone"),
+        ({"model": "policy"}, "give model=NAME.safetensors alone"),
+        ({"model": "{kept}", "preset": "cheap"}, "give model=NAME.safetensors alone"),
+        ({"model": "{kept}"}, "sees state, and an agent is told pixels and proprio alone"),
+        ({"model": "{world}"}, "is a world model, which imagines and does not act"),
+    ],
+)
+def test_what_is_no_policy_is_refused(
+    policies: dict[str, str], tmp_path: Path, options: dict[str, str], said: str
+) -> None:
+    given = {name: value.format(**policies) for name, value in options.items()}
+    with pytest.raises(InvalidInputError, match=said):
+        calls.run(policies["goals"], tmp_path / "out.json", "gcbc", given, account=None)
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_a_policy_of_another_world_is_refused(policies: dict[str, str], tmp_path: Path) -> None:
+    calls.make(
+        recipe("cartpole_swingup", policies={"play": 1.0}, episodes=40, scenario=None),
+        tmp_path / "cart.json",
+        **{"pairs": 1, "offset": 10, "account": None},
     )
-    assert all(np.abs(one.actions).max() <= 1 for one in found.results.outcomes)
+    with pytest.raises(InvalidInputError, match=r"has rows of shape .* and the policy was trained"):
+        calls.run(
+            tmp_path / "cart.json",
+            tmp_path / "out.json",
+            "gcbc",
+            {"model": policies["other"]},
+            account=None,
+        )

@@ -8,11 +8,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import squares
 import torch
 
 import sandbox
 from sandbox import prices
+from sandbox.dataset.dataset import Dataset
 from sandbox.errors import (
     BudgetExhaustedError,
     FormatError,
@@ -23,7 +26,9 @@ from sandbox.errors import (
 )
 from sandbox.ledger import Ledger
 from sandbox.models import Checkpoint
+from sandbox.models.protocol import imagining
 from sandbox.training import making, trainer
+from sandbox.training.judge import Judge
 from sandbox.training.train import quote, train
 from tests.running import recipe
 
@@ -173,7 +178,8 @@ def test_training_lowers_the_error_on_episodes_that_no_update_sees(
 
 def test_a_checkpoint_gives_the_model_that_was_trained(seen_rooms: Path, tmp_path: Path) -> None:
     made(seen_rooms, tmp_path / "m.safetensors")
-    one, two = (Checkpoint.read(tmp_path / "m.safetensors").model() for _ in range(2))
+    read = [Checkpoint.read(tmp_path / "m.safetensors").model() for _ in range(2)]
+    one, two = (imagining(model, "m") for model in read)
     seen = torch.randint(0, 255, (2, one.context, 3, 32, 32), dtype=torch.uint8)
     with torch.no_grad():
         found = [
@@ -217,6 +223,31 @@ def test_what_cannot_be_trained_is_said_in_one_sentence(
         made(seen_rooms, tmp_path / "m.safetensors", **changed)
     assert not (tmp_path / "m.safetensors").exists()
     assert Ledger().balance("local").posted_micro == 0
+
+
+def test_too_few_episodes_are_refused_with_what_would_help(
+    seen_rooms: Path, tmp_path: Path
+) -> None:
+    one = tmp_path / "one"
+    sandbox.generate(recipe("two_room", episodes=1, scenario=None), one)
+    with pytest.raises(InvalidInputError, match=r"its 1 episode.*--held-out RUN"):
+        made(one, tmp_path / "m.safetensors", model="mlp")
+    with pytest.raises(InvalidInputError, match=r"Give a batch of \d+ \(--set batch"):
+        made(seen_rooms, tmp_path / "m.safetensors", settings={**SMALL, "batch": 9_000})
+    with pytest.raises(InvalidInputError, match=r"to train on.*--set horizon"):
+        made(seen_rooms, tmp_path / "m.safetensors", settings={**SMALL, "horizon": 9_000})
+
+
+def test_numbers_pick_weights_in_their_deviations(tmp_path: Path) -> None:
+    held_out = Dataset(squares.run(tmp_path / "run"))
+    errors = list[float]()
+    for noise in (0.0, 0.1, 1.0):
+        model = squares.Mover({}, noise=noise, gives=("state",))
+        torch.manual_seed(0)
+        errors.append(Judge(held_out, model, 8, 64).error())
+    assert errors[0] == 0.0 < errors[1] < errors[2]
+    std = held_out.statistics(["state"])["state"].std
+    assert errors[2] == pytest.approx(np.mean([*std[:2] ** -2.0, 1.0]), rel=0.2)
 
 
 def test_a_loss_that_is_not_finite_ends_training(seen_rooms: Path, tmp_path: Path) -> None:

@@ -79,7 +79,8 @@ def fitting(horizons: Sequence[int], context: int, held_out: HeldOut) -> tuple[i
     if not found:
         raise InvalidInputError(
             f"{held_out.episodes.name}: a window of {context} rows and {min(horizons)} to predict "
-            f"fits fewer than half of its {len(lengths)} episodes; ask for less."
+            f"fits fewer than half of its {len(lengths)} episodes, the longest of which has "
+            f"{max(lengths)} rows; ask for shorter horizons, or a shorter context."
         )
     return tuple(found)
 

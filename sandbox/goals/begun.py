@@ -10,7 +10,6 @@ import sandbox
 from sandbox import catalogue, files
 from sandbox.goals import named, results
 from sandbox.goals.agents import Insider, Wanted
-from sandbox.goals.modelled import Modelled
 from sandbox.goals.results import Head
 from sandbox.goals.sets import GoalSet
 from sandbox.world import engine
@@ -26,7 +25,6 @@ def head(goals: GoalSet, wanted: Wanted, made: Any, prices: str, seeds: Sequence
         prices: version of the price schedule.
         seeds: the seeds.
     """
-    own = isinstance(made, Insider | Modelled)
     module = None if made is None else named.module(wanted)
     found = importlib.util.find_spec(module) if module else None
     source = Path(found.origin) if found is not None and found.origin else None
@@ -36,7 +34,7 @@ def head(goals: GoalSet, wanted: Wanted, made: Any, prices: str, seeds: Sequence
         environment=goals.environment,
         kind=goals.kind,
         agent=wanted.name,
-        options=made.described() if own else dict(wanted.options),
+        options=named.described(wanted, made),
         agent_code=hashlib.sha256(files.read(source)).hexdigest() if source else "",
         code=catalogue.code(goals.environment),
         engine=dict(engine()),

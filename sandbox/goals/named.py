@@ -1,4 +1,4 @@
-"""Agents by name: ours, planners on the simulator or on a model of yours, and yours."""
+"""Agents by name: ours, planners on the simulator or on a model, learned policies, and yours."""
 
 import importlib
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from sandbox.planning import PLANNERS
 from sandbox.planning.settings import hints
 
 _MODEL, _OPTIONS = "model", "model_options"  # Of a planner: MODULE:FUNCTION, and what it takes.
+_POLICY = "gcbc"  # Acts by a policy that was learned.
 
 
 def agent(wanted: Wanted) -> Agent | Insider | Modelled:
@@ -26,6 +27,8 @@ def agent(wanted: Wanted) -> Agent | Insider | Modelled:
         _check_options(wanted)
         own = _MODEL in wanted.options
         return _modelled(wanted) if own else planned.made(wanted.name, wanted.options)
+    if wanted.name == _POLICY:
+        return _learned(wanted)
     if wanted.name not in BUILT_IN:
         return _yours(wanted)
     if wanted.options:
@@ -48,18 +51,37 @@ def is_checkpoint(name: Any) -> bool:
     return isinstance(name, str) and name.endswith(".safetensors")
 
 
+def described(wanted: Wanted, made: Any) -> dict[str, Any]:
+    """Return an agent's options, and of ours everything else that decides what it does."""
+    ours = isinstance(made, Insider | Modelled) or wanted.name == _POLICY
+    return made.described() if ours and made is not None else dict(wanted.options)
+
+
 def module(wanted: Wanted) -> str:
     """Return the name of the module of yours that an agent is from, or that its model is from."""
     given = wanted.options.get(_MODEL, "") if wanted.name in PLANNERS else wanted.name
     return str(given).partition(":")[0] if ":" in str(given) else ""
 
 
+def _learned(wanted: Wanted) -> Agent:
+    """Return the agent that a learned policy is."""
+    name = wanted.options.get(_MODEL)
+    if [*wanted.options] != [_MODEL] or not is_checkpoint(name):
+        raise InvalidInputError(
+            f"agent {wanted.name!r}: its options are {shown(dict(wanted.options))}; give "
+            "model=NAME.safetensors alone, a checkpoint of `sandbox train --model gcbc`."
+        )
+    from sandbox.imagination.acting import Acting  # Only who acts so needs torch.
+
+    return Acting(str(name))
+
+
 def _yours(wanted: Wanted) -> Agent:
     name = wanted.name
     if ":" not in name:
         raise InvalidInputError(
-            f"agent {shown(name)}: there is none. Give one of {', '.join((*BUILT_IN, *PLANNERS))}, "
-            "or MODULE:FUNCTION of a module on your PYTHONPATH."
+            f"agent {shown(name)}: there is none. Give one of "
+            f"{', '.join((*BUILT_IN, _POLICY, *PLANNERS))}, or MODULE:FUNCTION of a module on your PYTHONPATH."
         )
     made = _called(f"agent {name!r}", name, wanted.options)
     if not isinstance(made, Agent):

@@ -1,7 +1,7 @@
 """What a world model is: it encodes what was seen, steps with actions, and decodes."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, TypeGuard, cast, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -16,42 +16,21 @@ FACTS, OF_GOALS = ("needs", "gives", "context"), ("sees", "aims")
 
 
 @runtime_checkable
-class WorldModel(Protocol):
-    """A torch module that imagines what comes of actions.
+class Learner(Protocol):
+    """A torch module that is trained on windows: a world model or a policy.
 
     Rows are those of `Batches`: `action[t]` is taken at row t, `reward[t]` is received on arriving
     there. Tensors are batch first.
 
     Attributes:
-        needs: the columns that `encode` takes.
-        gives: the columns that `decode` returns.
-        context: how many rows `encode` takes; it also takes fewer, and at least one.
+        needs: the columns that it takes, besides `action`; those of `encode`.
+        gives: the columns that `decode` returns; () of a policy.
+        context: how many rows it sees; it also takes fewer, and at least one.
     """
 
     needs: tuple[str, ...]
     gives: tuple[str, ...]
     context: int
-
-    def encode(self, context: Mapping[str, Tensor], actions: Tensor) -> State:
-        """Return the state at the last of some rows.
-
-        Args:
-            context: columns by name, (B, K, ...); `pixels` are uint8 (B, K, 3, H, W).
-            actions: float32 (B, K - 1, A), those taken between the rows.
-        """
-        ...
-
-    def step(self, state: State, action: Tensor) -> State:
-        """Return the state one row later, after an action, float32 (B, A)."""
-        ...
-
-    def decode(self, state: State) -> dict[str, Tensor]:
-        """Return what a state looks like.
-
-        `pixels` are float32 (B, 3, H, W) from 0 to 1, `terminated` a probability (B,), `reward`
-        (B,), and all others float32 (B, ...) in the units of the column.
-        """
-        ...
 
     def loss(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
         """Return the parts of the loss of a batch of windows, each one number; they are added.
@@ -74,23 +53,41 @@ class WorldModel(Protocol):
 
 
 @runtime_checkable
-class Policy(Protocol):
+class WorldModel(Learner, Protocol):
+    """A torch module that imagines what comes of actions."""
+
+    def encode(self, context: Mapping[str, Tensor], actions: Tensor) -> State:
+        """Return the state at the last of some rows.
+
+        Args:
+            context: columns by name, (B, K, ...); `pixels` are uint8 (B, K, 3, H, W).
+            actions: float32 (B, K - 1, A), those taken between the rows.
+        """
+        ...
+
+    def step(self, state: State, action: Tensor) -> State:
+        """Return the state one row later, after an action, float32 (B, A)."""
+        ...
+
+    def decode(self, state: State) -> dict[str, Tensor]:
+        """Return what a state looks like.
+
+        `pixels` are float32 (B, 3, H, W) from 0 to 1, `terminated` a probability (B,), `reward`
+        (B,), and all others float32 (B, ...) in the units of the column.
+        """
+        ...
+
+
+@runtime_checkable
+class Policy(Learner, Protocol):
     """A torch module that acts towards a goal, and imagines nothing.
 
-    It is trained as a world model is, on the same windows; `gives` is empty.
-
     Attributes:
-        needs: the columns that it is trained on, besides `action`.
-        gives: (), no columns.
         sees, aims: the columns of its observations and of its goals.
-        context: how many rows it sees; it also takes fewer, and at least one.
     """
 
-    needs: tuple[str, ...]
-    gives: tuple[str, ...]
     sees: tuple[str, ...]
     aims: tuple[str, ...]
-    context: int
 
     def policy(self, observation: Mapping[str, Tensor], goal: Mapping[str, Tensor]) -> Tensor:
         """Return what to do at the last of some rows, float32 (B, A).
@@ -101,12 +98,8 @@ class Policy(Protocol):
         """
         ...
 
-    def loss(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
-        """Return the parts of the loss, as a world model does."""
-        ...
 
-
-def is_policy(model: Any) -> bool:
+def is_policy(model: Any) -> TypeGuard[Policy]:
     """Return whether a model acts, and imagines nothing."""
     return callable(getattr(model, "policy", None)) and not hasattr(model, "step")
 
@@ -116,15 +109,24 @@ def imagining(model: Any, name: str) -> WorldModel:
     if is_policy(model):
         raise InvalidInputError(
             f"{name}: is a policy, which acts and imagines nothing. Give a world model; a policy "
-            "is an agent of `sandbox goals run`, by MODULE:FUNCTION."
+            "acts on goals by `sandbox goals run SET --agent gcbc --set model=NAME.safetensors`."
         )
     return model
 
 
-def check(model: Any, name: str, shapes: Shapes) -> WorldModel:
-    """Return a model that keeps the protocol; it is tried once, on a batch of zeros.
+def acting(model: Any, name: str) -> Policy:
+    """Return a model that acts (InvalidInputError if it is a world model)."""
+    if not is_policy(model):
+        raise InvalidInputError(
+            f"{name}: is a world model, which imagines and does not act. Give a policy, such as "
+            "`sandbox train --model gcbc` makes; a planner plans on a world model "
+            "(--agent icem --set model=NAME.safetensors)."
+        )
+    return model
 
-    A policy that keeps `Policy` is returned too: training asks nothing more of either.
+
+def check(model: Any, name: str, shapes: Shapes) -> WorldModel | Policy:
+    """Return a model that keeps `WorldModel` or `Policy`; it is tried once, on a batch of zeros.
 
     Args:
         model: the model.

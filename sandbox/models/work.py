@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from sandbox.models.protocol import WorldModel
+from sandbox.models.protocol import Learner
 
 _MILLION = 1_000_000
 
@@ -57,7 +57,7 @@ class _Counter(TorchDispatchMode):
         return found
 
 
-def of_update(model: WorldModel, batch: Mapping[str, Tensor]) -> dict[str, int]:
+def of_update(model: Learner, batch: Mapping[str, Tensor]) -> dict[str, int]:
     """Return the work of one update, per meter unit."""
 
     def update() -> None:

@@ -14,7 +14,7 @@ from sandbox import digest, files, validation
 from sandbox.errors import InvalidInputError
 from sandbox.models import named, work
 from sandbox.models.checkpoint import Data
-from sandbox.models.protocol import Shapes, WorldModel
+from sandbox.models.protocol import Policy, Shapes, WorldModel
 from sandbox.prices import plus
 from sandbox.training import material
 from sandbox.training.judge import Judge
@@ -41,7 +41,7 @@ class Job:
     name: str
     options: Mapping[str, Any]
     shapes: Shapes
-    model: WorldModel
+    model: WorldModel | Policy
     windows: Windows
     judge: Judge
     data: Data

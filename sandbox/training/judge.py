@@ -1,7 +1,7 @@
 """How well a model in training predicts episodes that no update sees."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -9,10 +9,11 @@ from torch import Tensor
 from sandbox.dataset.batches import Batches
 from sandbox.dataset.dataset import Dataset
 from sandbox.models.protocol import Policy, WorldModel, is_policy
-from sandbox.training.material import ready
+from sandbox.training.material import check_windows, ready
 
 HORIZONS = (1, 2, 4, 8)
 _BATCH = 16
+_CONSTANT = 1e-6  # An element that deviates by less is not divided.
 Batch = dict[str, Tensor]
 
 
@@ -33,7 +34,12 @@ class Judge:
         self, episodes: Dataset, model: WorldModel | Policy, horizon: int, windows: int
     ) -> None:
         self._model, self._column = model, "action" if is_policy(model) else model.gives[0]
+        check_windows(episodes, model.context, horizon, 1, "that pick the weights")
         self._horizons = [one for one in HORIZONS if one <= horizon]
+        self._scale = torch.ones(())
+        if self._column not in ("pixels", "action"):
+            std = torch.tensor(episodes.statistics([self._column])[self._column].std).float()
+            self._scale = torch.where(std > _CONSTANT, std, 1.0)
         columns = tuple(dict.fromkeys((*model.needs, self._column, "action")))
         every = Batches(episodes, _BATCH, model.context + horizon, columns, prefetch=0)
         self._batches = list[Batch]()
@@ -45,15 +51,20 @@ class Judge:
     def error(self) -> float:
         """Return the mean squared error of the first column that the model gives, open loop.
 
-        The mean is over horizons 1, 2, 4 and 8, windows, and elements; pictures are from 0 to 1.
-        Of a policy, it is the error of its action, whose goal is the last row of the window.
+        The mean is over horizons 1, 2, 4 and 8, windows, and elements; pictures are from 0 to 1,
+        and numbers in standard deviations of the element over the held-out episodes. Of a policy,
+        it is the error of its action, whose goal is the last row of the window.
         """
-        model: Any = self._model
-        model.eval()
-        found = self._acted if is_policy(model) else self._imagined
+        self._model.eval()
         with torch.no_grad():
-            each = [one for batch in self._batches for one in found(model, batch)]
+            each = [one for batch in self._batches for one in self._errors(batch)]
         return sum(error for error, _ in each) / sum(count for _, count in each)
+
+    def _errors(self, batch: Batch) -> Iterator[tuple[float, int]]:
+        model = self._model
+        if is_policy(model):
+            return self._acted(model, batch)
+        return self._imagined(cast(WorldModel, model), batch)
 
     def _imagined(self, model: WorldModel, batch: Batch) -> Iterator[tuple[float, int]]:
         """Yield the error at each horizon, times the windows, and how many these are."""
@@ -66,7 +77,8 @@ class Judge:
                 found = model.decode(state)[self._column]
                 want = batch[self._column][:, begin - 1 + step]
                 want = want.float() / 255 if want.dtype == torch.uint8 else want
-                yield float((found - want).square().mean()) * len(want), len(want)
+                apart = (found - want) / self._scale
+                yield float(apart.square().mean()) * len(want), len(want)
 
     def _acted(self, model: Policy, batch: Batch) -> Iterator[tuple[float, int]]:
         """Yield the error of the action after the context, towards the last row."""

@@ -4,9 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from sandbox.dataset import halves
 from sandbox.dataset.batches import Batches
 from sandbox.dataset.conventions import MASK
 from sandbox.dataset.dataset import Dataset
@@ -15,7 +17,7 @@ from sandbox.dataset.overlap import overlap
 from sandbox.errors import InvalidInputError
 from sandbox.models.checkpoint import Data
 from sandbox.models.heads import NUMBERS, Normal
-from sandbox.models.protocol import Shapes, WorldModel
+from sandbox.models.protocol import Learner, Shapes
 
 _SHARED = 0.01  # Of the held-out frames: more are no accident.
 COLUMNS = ("pixels", "state", *NUMBERS, "action")  # What models may ask for.
@@ -53,11 +55,17 @@ def opened(
 
     Raises:
         FormatError: a run cannot be read.
-        InvalidInputError: a seed is on both sides, or more than one frame in a hundred; or there
-            is one episode alone.
+        InvalidInputError: a seed is on both sides, or more than one frame in a hundred; or none
+            can be held out.
     """
     every = Dataset(runs)
     if held_out is None:
+        if int(halves.related(every.facts).max()) == 0:
+            raise InvalidInputError(
+                f"{every.name}: its {len(every)} episode(s) share a seed or a past, and training "
+                "holds at least one apart, which picks the weights. Generate episodes of other "
+                "seeds, or hold out another run (--held-out RUN)."
+            )
         share = min(0.9, (len(every) - 1) / len(every)) or 0.5  # At least one is held out.
         return Material(*_apart(*every.train_val(share, seed, twins="skip")))
     other = Dataset(held_out)
@@ -94,7 +102,7 @@ def data(episodes: Dataset) -> Data:
     )
 
 
-def normalise(model: WorldModel, episodes: Dataset) -> None:
+def normalise(model: Learner, episodes: Dataset) -> None:
     """Tell a model's `Normal`s mean and deviation of their columns."""
     named = {
         name.rpartition(".")[2]: one
@@ -108,6 +116,31 @@ def normalise(model: WorldModel, episodes: Dataset) -> None:
         named[column].set(mean.reshape(named[column].mean.shape), std.reshape(mean.shape))
 
 
+def check_windows(episodes: Dataset, context: int, horizon: int, batch: int, what: str) -> None:
+    """Refuse episodes that have too few windows.
+
+    Args:
+        episodes: the episodes.
+        context: rows of a window that a model encodes.
+        horizon: those after them.
+        batch: how many windows there must be.
+        what: what errors call the episodes.
+
+    Raises:
+        InvalidInputError: there are fewer.
+    """
+    lengths = episodes.lengths
+    windows = int(np.maximum(lengths - context - horizon + 1, 0).sum())
+    if windows < batch:
+        remedy = f"a batch of {windows} (--set batch=...)"
+        remedy = remedy if windows else "a shorter horizon (--set horizon=...)"
+        raise InvalidInputError(
+            f"{episodes.name}: the {len(episodes)} episodes {what}, of up to {max(lengths)} rows, "
+            f"have {windows} windows of {context} + {horizon} rows, and {batch} are needed. Give "
+            f"{remedy}, or more or longer episodes."
+        )
+
+
 class Windows:
     """Windows for updates, in an order that the seed alone decides.
 
@@ -119,13 +152,14 @@ class Windows:
         seed: of the order.
 
     Raises:
-        InvalidInputError: no episode is long enough for a window.
+        InvalidInputError: there are fewer windows than an update has.
     """
 
     def __init__(
-        self, episodes: Dataset, model: WorldModel, batch: int, horizon: int, seed: int
+        self, episodes: Dataset, model: Learner, batch: int, horizon: int, seed: int
     ) -> None:
         columns = tuple(dict.fromkeys((*model.needs, *model.gives, "action")))
+        check_windows(episodes, model.context, horizon, batch, "to train on")
         length, self._batch = model.context + horizon, batch
         self._batches = Batches(episodes, batch, length, columns, seed=seed, drop_last=True)
 

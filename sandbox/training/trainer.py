@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sandbox.errors import TrainingError
-from sandbox.models.protocol import WorldModel
+from sandbox.models.protocol import Learner
 from sandbox.training.settings import Settings
 
 _LAST = 0.02  # The learning rate at the end, as a share of its height.
@@ -27,7 +27,7 @@ class Trainer:
         done: the number of updates.
     """
 
-    def __init__(self, model: WorldModel, settings: Settings) -> None:
+    def __init__(self, model: Learner, settings: Settings) -> None:
         self.model, self.done, self._settings = model, 0, settings
         self._weights = [one for one in model.parameters() if one.requires_grad]
         self._optimiser = torch.optim.AdamW(
