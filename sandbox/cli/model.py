@@ -48,8 +48,8 @@ Option = Annotated[
 Track = Annotated[
     list[str] | None,
     typer.Option(
-        help="csv, jsonl, tensorboard; repeat it for several; default: csv, and tensorboard if "
-        "tensorboardX is installed."
+        help="csv, jsonl, tensorboard, wandb (offline), mlflow or trackio; repeat it for several; "
+        "default: csv, and tensorboard if tensorboardX is installed."
     ),
 ]
 

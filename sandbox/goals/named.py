@@ -81,7 +81,8 @@ def _yours(wanted: Wanted) -> Agent:
     if ":" not in name:
         raise InvalidInputError(
             f"agent {shown(name)}: there is none. Give one of "
-            f"{', '.join((*BUILT_IN, _POLICY, *PLANNERS))}, or MODULE:FUNCTION of a module on your PYTHONPATH."
+            f"{', '.join((*BUILT_IN, _POLICY, *PLANNERS))}, or MODULE:FUNCTION of a module on your "
+            "PYTHONPATH."
         )
     made = _called(f"agent {name!r}", name, wanted.options)
     if not isinstance(made, Agent):

@@ -69,8 +69,8 @@ class Acting:
 
     def act(self, observation: Any, goal: Mapping[str, Any]) -> NDArray[np.float32]:
         """Return the next action, float32 (A,)."""
-        every = observation if isinstance(observation, dict) else {self.observation[0]: observation}
-        told = cast(Mapping[str, Any], every)
+        several = isinstance(observation, dict)
+        told = cast(dict[str, Any], observation) if several else {self.observation[0]: observation}
         self._seen.append({one: self._tensor(one, told[one]) for one in self._policy.sees})
         rows = {one: torch.stack([row[one] for row in self._seen])[None] for one in self._seen[0]}
         with quiet():

@@ -1,10 +1,16 @@
-"""Where the numbers of a training go: a CSV or JSONL file, and TensorBoard."""
+"""Where the numbers of a training go: a file, TensorBoard, or a service that you use."""
 
 import csv
+import importlib
 import importlib.util
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+import sys
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +18,22 @@ from sandbox import durable
 from sandbox.errors import InvalidInputError, UnknownNameError
 
 Numbers = Mapping[str, float]
+_PROJECT = "sandbox"
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """A training whose numbers are tracked.
+
+    Attributes:
+        out: its checkpoint.
+        id: names this training and no other; it stays the same after a kill.
+        done: the update after which it goes on.
+    """
+
+    out: Path
+    id: str
+    done: int
 
 
 class Tracker(Protocol):
@@ -21,12 +43,16 @@ class Tracker(Protocol):
         """Take all numbers so far, a mapping for each update that has some, `update` among them."""
         ...
 
+    def close(self) -> None:
+        """Send what is still to be sent."""
+        ...
+
 
 class _Csv:
     """A file of comma-separated values beside the checkpoint; what a row lacks is empty."""
 
-    def __init__(self, out: Path, done: int) -> None:
-        self._path = out.with_suffix(".csv")
+    def __init__(self, of: Tracked) -> None:
+        self._path = of.out.with_suffix(".csv")
 
     def write(self, rows: Sequence[Numbers]) -> None:
         names = dict.fromkeys(name for row in rows for name in row)
@@ -36,55 +62,142 @@ class _Csv:
         table.writerows(rows)
         durable.replace(self._path, text.getvalue().encode())
 
+    def close(self) -> None: ...
+
 
 class _Jsonl:
     """A file with a line of JSON for each update that has numbers."""
 
-    def __init__(self, out: Path, done: int) -> None:
-        self._path = out.with_suffix(".jsonl")
+    def __init__(self, of: Tracked) -> None:
+        self._path = of.out.with_suffix(".jsonl")
 
     def write(self, rows: Sequence[Numbers]) -> None:
         durable.replace(self._path, "".join(f"{json.dumps(row)}\n" for row in rows).encode())
 
+    def close(self) -> None: ...
 
-class _TensorBoard:
-    """Event files in a folder beside the checkpoint."""
 
-    def __init__(self, out: Path, done: int) -> None:
-        try:
-            from tensorboardX import SummaryWriter  # type: ignore[import-untyped]
-        except ImportError:
-            raise InvalidInputError(
-                "tracker tensorboard: the package tensorboardX is not installed. "
-                '`pip install "worldmodel-sandbox[train]"` installs it.'
-            ) from None
-        self._writer: Any = SummaryWriter(str(out.with_suffix(".tensorboard")), purge_step=done)
-        self._done = done
+class _Steps:
+    """Gives each update's numbers once to a function of a package.
+
+    Args:
+        done: the last update whose numbers are there already.
+        log: takes an update and its numbers.
+        close: is called at the end.
+    """
+
+    def __init__(
+        self, done: int, log: Callable[[int, dict[str, float]], Any], close: Callable[[], Any]
+    ) -> None:
+        self._done, self._log, self._close = done, log, close
 
     def write(self, rows: Sequence[Numbers]) -> None:
         for row in rows:
             if row["update"] > self._done:
                 self._done = int(row["update"])
-                for name, value in row.items():
-                    if name != "update":
-                        self._writer.add_scalar(name, value, self._done)
-        self._writer.flush()
+                with redirect_stdout(sys.stderr):  # Ours is for results.
+                    self._log(self._done, {name: row[name] for name in row if name != "update"})
+
+    def close(self) -> None:
+        with redirect_stdout(sys.stderr):
+            self._close()
 
 
-KINDS: dict[str, Callable[[Path, int], Tracker]] = {
+def _tensorboard(of: Tracked) -> Tracker:
+    """Event files in a folder beside the checkpoint."""
+    board = _package("tensorboardX", "worldmodel-sandbox[train]")
+    writer = board.SummaryWriter(str(of.out.with_suffix(".tensorboard")), purge_step=of.done)
+
+    def log(update: int, numbers: Mapping[str, float]) -> None:
+        for name, value in numbers.items():
+            writer.add_scalar(name, value, update)
+        writer.flush()
+
+    return _Steps(of.done, log, writer.close)
+
+
+def _wandb(of: Tracked) -> Tracker:
+    """Weights & Biases: a folder beside the checkpoint, which `wandb sync` sends.
+
+    WANDB_MODE=online sends at once.
+    """
+    wandb = _package("wandb")
+    folder = of.out.with_suffix(".wandb")
+    folder.mkdir(exist_ok=True)
+    run = wandb.init(
+        project=os.environ.get("WANDB_PROJECT", _PROJECT),
+        id=of.id,
+        name=of.out.stem,
+        dir=str(folder),
+        mode=os.environ.get("WANDB_MODE", "offline"),
+        resume="allow",
+        settings=wandb.Settings(silent=True, console="off"),
+    )
+    return _Steps(of.done, lambda update, numbers: run.log(numbers, step=update), run.finish)
+
+
+def _mlflow(of: Tracked) -> Tracker:
+    """MLflow: the server of MLFLOW_TRACKING_URI, or an SQLite file beside the checkpoint."""
+    mlflow = _package("mlflow")
+    kept = f"sqlite:///{of.out.with_suffix('.mlflow.db').absolute()}"
+    try:
+        client = mlflow.MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", kept))
+        known = client.get_experiment_by_name(_PROJECT)
+        experiment = known.experiment_id if known else client.create_experiment(_PROJECT)
+        found = client.search_runs([experiment], f"tags.training = '{of.id}'")
+        tags = {"training": of.id}
+        made = found or [client.create_run(experiment, run_name=of.out.stem, tags=tags)]
+    except Exception as error:  # Of a server, a driver, or a package that is missing.
+        said = " ".join(str(error).split())[:300]
+        raise InvalidInputError(f"tracker mlflow: cannot begin: {said}") from error
+    run = made[0].info.run_id
+
+    def log(update: int, numbers: Mapping[str, float]) -> None:
+        now = int(time.time() * 1000)
+        each = [mlflow.entities.Metric(name, one, now, update) for name, one in numbers.items()]
+        client.log_batch(run, metrics=each)
+
+    return _Steps(of.done, log, lambda: client.set_terminated(run))
+
+
+def _trackio(of: Tracked) -> Tracker:
+    """Trackio: its folder of this user (TRACKIO_DIR), which `trackio show` serves."""
+    trackio = _package("trackio")
+    own: dict[str, Any] = {"embed": False, "auto_log_gpu": False, "auto_log_cpu": False}
+    with redirect_stdout(sys.stderr):
+        name = f"{of.out.stem}-{of.id[:8]}"
+        run = trackio.init(project=_PROJECT, name=name, resume="allow", **own)
+    return _Steps(of.done, lambda update, numbers: run.log(numbers, step=update), run.finish)
+
+
+def _package(name: str, install: str = "") -> Any:
+    """Import a package; InvalidInputError says how to install it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise InvalidInputError(
+            f"tracker {name.removesuffix('X').lower()}: the package {name} is not installed. "
+            f'`pip install "{install or name}"` installs it.'
+        ) from None
+
+
+KINDS: dict[str, Callable[[Tracked], Tracker]] = {
     "csv": _Csv,
     "jsonl": _Jsonl,
-    "tensorboard": _TensorBoard,
+    "tensorboard": _tensorboard,
+    "wandb": _wandb,
+    "mlflow": _mlflow,
+    "trackio": _trackio,
 }
 
 
-def trackers(out: Path, kinds: Sequence[str] | None, done: int) -> list[Tracker]:
-    """Return trackers beside a checkpoint.
+@contextmanager
+def trackers(of: Tracked, kinds: Sequence[str] | None) -> Generator[list[Tracker]]:
+    """Yield trackers of a training, and close them.
 
     Args:
-        out: the checkpoint.
+        of: the training.
         kinds: some of KINDS; None is CSV, and TensorBoard if tensorboardX is installed.
-        done: the update after which the training goes on.
 
     Raises:
         UnknownNameError: there is no such tracker.
@@ -95,4 +208,9 @@ def trackers(out: Path, kinds: Sequence[str] | None, done: int) -> list[Tracker]
     for one in wanted:
         if one not in KINDS:
             raise UnknownNameError("tracker", one, KINDS)
-    return [KINDS[one](out, done) for one in wanted]
+    with ExitStack() as stack:
+        made = list[Tracker]()
+        for one in wanted:
+            made.append(KINDS[one](of))
+            stack.callback(made[-1].close)
+        yield made

@@ -16,11 +16,12 @@ from sandbox.models import checkpoint
 from sandbox.models.checkpoint import Checkpoint
 from sandbox.prices import PriceSchedule
 from sandbox.till import Till
-from sandbox.training import jobs, tracking
+from sandbox.training import jobs
 from sandbox.training.amount import Amount
 from sandbox.training.jobs import Job
 from sandbox.training.making import Making, Progress
 from sandbox.training.part import Part
+from sandbox.training.tracking import Tracked, trackers
 
 PathLike = str | Path
 Credits = str | int | float
@@ -72,7 +73,8 @@ def train(
         budget: the most that it may cost [credits].
         prices: version or .yaml file of a price schedule; None is the current one.
         ledger: where it is charged; None is this machine's ledger.
-        track: csv, jsonl or tensorboard, several; None is CSV, and TensorBoard if it is installed.
+        track: csv, jsonl, tensorboard, wandb, mlflow or trackio, several; None is CSV, and
+            TensorBoard if it is installed.
         quoted: is told what all of it costs [microcredits], and how many updates it has.
         progress: is told how many updates are done, of how many, and the last numbers.
 
@@ -96,8 +98,9 @@ def train(
                 _free(path)  # Another process may have written it since.
                 part = Part.of(path, asked, account, lambda: wanted.count(job, schedule, size))
                 quoted(*_cost(job, part.begun.updates, schedule))
-                tracked = tracking.trackers(path, track, part.begun.done)
-                made = Making(job, part, till, tracked, progress).made(schedule)
+                told = Tracked(path, part.begun.id, part.begun.done)
+                with trackers(told, track) as tracked:
+                    made = Making(job, part, till, tracked, progress).made(schedule)
                 made.write(path)
                 part.remove()
         finally:
