@@ -62,13 +62,53 @@ def bootstrap(
     value = of(np.arange(count, dtype=np.int64)[None])[0]
     if count < 2:
         return [None] * len(value)
-    groups = [np.flatnonzero(strata == one) for one in np.unique(strata)]
     rng, drawn = np.random.default_rng(seed), list[F64]()
+    for size in _sizes(count, resamples):
+        drawn.append(of(_drawn(strata, size, rng)))
+    return _intervals(value, drawn)
+
+
+def crossed(scores: F64, strata: NDArray[Any], seed: int = 0) -> Interval | None:
+    """Return the IQM of scores of several runs, with an interval: both are drawn again.
+
+    Runs, such as the seeds of a model, and episodes are drawn again with replacement, from each
+    stratum as many episodes as it has. An episode without a score of every run is left out.
+
+    Args:
+        scores: of every run and episode, (runs, episodes).
+        strata: the stratum of each episode, (episodes,).
+        seed: seed of the draws.
+
+    Returns:
+        None where there is one run alone, or no episode.
+    """
+    known = np.isfinite(scores).all(0)
+    scores, strata = scores[:, known], strata[known]
+    runs = len(scores)
+    if runs < 2 or not scores.size:
+        return None
+    rng, drawn = np.random.default_rng(seed), list[F64]()
+    for size in _sizes(scores.size, RESAMPLES):
+        chosen = _drawn(strata, size, rng)[:, None]
+        again = scores[rng.integers(0, runs, (size, runs, 1)), chosen]
+        drawn.append(iqms(again.reshape(size, -1))[:, None])
+    return _intervals(iqms(scores.reshape(1, -1)), drawn)[0]
+
+
+def _sizes(count: int, resamples: int) -> list[int]:
+    """Return how many resamples of so many numbers are drawn together, each time."""
     step = max(1, _AT_ONCE // count)
-    for first in range(0, resamples, step):
-        size = min(step, resamples - first)
-        chosen = [group[rng.integers(0, len(group), (size, len(group)))] for group in groups]
-        drawn.append(of(np.concatenate(chosen, axis=1)))
+    return [min(step, resamples - first) for first in range(0, resamples, step)]
+
+
+def _drawn(strata: NDArray[Any], size: int, rng: np.random.Generator) -> I64:
+    """Return choices of episodes, (size, episodes): of each stratum as many as it has."""
+    groups = [np.flatnonzero(strata == one) for one in np.unique(strata)]
+    chosen = [group[rng.integers(0, len(group), (size, len(group)))] for group in groups]
+    return np.concatenate(chosen, axis=1)
+
+
+def _intervals(value: F64, drawn: Sequence[F64]) -> list[Interval | None]:
     low, high = np.quantile(np.concatenate(drawn), _LEVELS, axis=0)
     found = np.stack([value, low, high], axis=1)
     return [Interval(*one) if np.isfinite(one).all() else None for one in found.tolist()]

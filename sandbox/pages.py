@@ -12,6 +12,7 @@ from PIL import Image
 
 Picture = NDArray[np.uint8]
 GAP, WHITE = 4, 255
+_QUALITY = 85  # Of films, up to 100.
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; color: #222;
   padding: 0 1rem; }
@@ -71,15 +72,19 @@ def png(picture: Picture) -> bytes:
 
 
 def film(pictures: Sequence[Picture], frame_ms: int) -> bytes:
-    """Return pictures as an animated PNG file without end, each shown for some milliseconds."""
+    """Return pictures as an animated WebP file without end, each shown for some milliseconds.
+
+    It is compressed with loss.
+    """
     out, (first, *rest) = io.BytesIO(), (Image.fromarray(one) for one in pictures)
-    first.save(out, "PNG", save_all=True, append_images=rest, duration=frame_ms, loop=0)
+    told: dict[str, Any] = {"duration": frame_ms, "loop": 0, "quality": _QUALITY}
+    first.save(out, "WEBP", save_all=True, append_images=rest, **told)
     return out.getvalue()
 
 
-def address(file: bytes) -> str:
-    """Return the address that a page has a PNG file by, in the page itself."""
-    return f"data:image/png;base64,{base64.b64encode(file).decode()}"
+def address(file: bytes, kind: str = "png") -> str:
+    """Return the address that a page has a picture by, png or webp, in the page itself."""
+    return f"data:image/{kind};base64,{base64.b64encode(file).decode()}"
 
 
 def beside(pictures: Sequence[Any], apart: Sequence[int] = ()) -> Picture:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sandbox.estimates import Interval, bootstrap, iqm, iqms
+from sandbox.estimates import Interval, bootstrap, crossed, iqm, iqms
 
 
 def test_the_interquartile_mean_is_that_of_scipy() -> None:
@@ -50,3 +50,26 @@ def test_the_same_seed_gives_the_same_interval_and_one_episode_gives_none() -> N
     assert bootstrap(np.zeros(1), lambda chosen: chosen.astype(float)) == [None]
     with_nan = np.array([1.0, np.nan])
     assert bootstrap(np.zeros(2), lambda chosen: with_nan[chosen].mean(1, keepdims=True)) == [None]
+
+
+def test_several_runs_are_drawn_again_as_episodes_are() -> None:
+    rng = np.random.default_rng(7)
+    episodes = rng.normal(size=(1, 40))
+    alike = np.repeat(episodes, 4, axis=0)
+    apart = episodes + np.array([-2.0, -1.0, 1.0, 2.0])[:, None]
+    strata = np.zeros(40)
+    one, other = crossed(alike, strata), crossed(apart, strata)
+    assert one is not None
+    assert other is not None
+    assert other.value == pytest.approx(stats.trim_mean(apart.reshape(-1), 0.25))
+    assert other.high - other.low > 2 * (one.high - one.low)
+    same = found(episodes[0].tolist())
+    assert one.high - one.low == pytest.approx(same.high - same.low, rel=0.5)
+    assert crossed(apart, strata) == other != crossed(apart, strata, seed=1)
+    worse = crossed(apart - 5.0, strata)
+    assert worse is not None
+    assert worse.high < other.low
+    assert crossed(episodes, strata) is None
+    lacking = apart.copy()
+    lacking[1, 0] = np.nan  # That episode is left out, of every run.
+    assert crossed(lacking, strata) == crossed(apart[:, 1:], strata[1:])

@@ -24,6 +24,7 @@ from sandbox.evaluation.imagining import COPY, MODEL, REAL, RIDGE, SHUFFLED, VEL
 from sandbox.evaluation.page import page
 from sandbox.evaluation.windows import drawn
 from sandbox.models import Checkpoint
+from sandbox.pages import GAP
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 HORIZONS = (1, 2, 4)
@@ -330,11 +331,15 @@ def test_differences_of_futures_are_those_of_a_model_that_uses_its_actions(
 def test_the_film_of_a_page_has_a_picture_for_each_row(squared: Path, tmp_path: Path) -> None:
     evaluated(squared, tmp_path, tmp_path / "out")
     page = (tmp_path / "out" / "page.html").read_text()
-    *strips, film = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
-    with Image.open(io.BytesIO(base64.b64decode(film))) as shown:
-        assert getattr(shown, "n_frames", 1) == HORIZONS[-1] + 1
+    strips, films = (
+        re.findall(rf'src="data:image/{kind};base64,([^"]+)"', page) for kind in ("png", "webp")
+    )
+    for film in films:
+        with Image.open(io.BytesIO(base64.b64decode(film))) as shown:
+            assert getattr(shown, "n_frames", 1) == HORIZONS[-1] + 1
+            assert shown.size == (3 * squares.SIDE + 2 * GAP, squares.SIDE)
     sizes = {Image.open(io.BytesIO(base64.b64decode(one))).size for one in strips}
-    assert len(strips) == 9
+    assert len(strips) == len(films) == 9
     assert len(sizes) == 1
 
 
@@ -365,7 +370,7 @@ def test_the_page_of_an_evaluation_opens_in_a_browser(squared: Path, tmp_path: P
         check=False,
     )
     assert "squares:Mover on push_t: 24 windows" in done.stdout
-    assert done.stdout.count("<img ") == 10  # Nine windows and the film.
+    assert done.stdout.count("<img ") == 18  # Nine windows, each with a film.
     assert done.stdout.count("<svg ") == 6
     assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
     assert (tmp_path / "page.png").stat().st_size > 10_000

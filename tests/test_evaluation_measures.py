@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from scipy.stats import mannwhitneyu
+from scipy.stats import mannwhitneyu, spearmanr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
-from sandbox.evaluation import events, numbers
+from sandbox.evaluation import events, factors, numbers, ranks
 from sandbox.evaluation.pictures import MEASURES, MOST_DB, Sums, Truth, psnr, score, shifted
 from sandbox.evaluation.ridge import Ridge
 from sandbox.evaluation.similarity import Smoothed, inside, similarity
@@ -204,3 +204,59 @@ def test_rewards_are_scored_beside_their_mean() -> None:
     assert np.corrcoef(truth[:, 0], (truth + noise)[:, 0])[0, 1] == pytest.approx(
         far["correlation"][0]
     )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_rank_correlation_is_that_of_scipy(seed: int) -> None:
+    said, true = np.random.default_rng(seed).integers(0, 9, (2, 40)).astype(float)  # With ties.
+    said += seed * true
+    theirs: Any = spearmanr(said, true)
+    assert ranks.spearman(said, true) == pytest.approx(theirs.statistic)
+    assert ranks.spearman(-said, true) == pytest.approx(-ranks.spearman(said, true))
+
+
+def test_a_worse_order_of_plans_has_less_correlation_and_more_regret() -> None:
+    true, noise = np.random.default_rng(11).normal(size=(2, 200))
+    every = [true + size * noise for size in (0.0, 0.5, 5.0)]
+    correlations = [ranks.spearman(one, true) for one in every]
+    assert correlations[0] == 1.0 > correlations[1] > correlations[2]
+    picked = [ranks.regret(one, true) for one in every]
+    assert picked[0] == 0.0 < picked[1] < picked[2]
+    assert ranks.regret(np.zeros(200), true) == pytest.approx(1.0)  # All are alike to it.
+    assert ranks.spearman(np.zeros(200), true) == 0.0
+    assert math.isnan(ranks.spearman(true, np.zeros(200)))
+    assert math.isnan(ranks.regret(true, np.zeros(200)))
+    fails = np.append(true, np.inf)
+    assert ranks.regret(np.append(true, np.inf), fails) == 0.0
+    assert ranks.regret(-fails, fails) > 1.0
+
+
+def _skill(features: F64, values: F64, groups: NDArray[np.int64]) -> float:
+    both = np.stack([values, values[::-1]], 1)  # The second is another factor.
+    said, mean = (one[:, 0] for one in factors.predicted(factors.kernel(features), both, groups, 0))
+    return float(1 - np.square(said - values).sum() / np.square(mean - values).sum())
+
+
+def test_a_factor_is_read_as_well_as_the_features_tell_it() -> None:
+    rng = np.random.default_rng(12)
+    groups = np.repeat(np.arange(30), 4)
+    values = rng.normal(size=30)[groups]  # As a factor is, the same in all of an episode.
+    noise = rng.normal(size=(120, 50))
+    told = values[:, None] * rng.normal(size=50)
+    every = [_skill(told + size * noise, values, groups) for size in (0.01, 1.0, 5.0)]
+    assert every[0] > 0.99 > every[1] > every[2]
+    episodes = rng.normal(size=(30, 50))[groups]  # These name the episode, and say no more.
+    assert _skill(episodes, values, groups) < 0.3
+
+
+def test_ridge_in_its_dual_form_is_that_of_the_primal() -> None:
+    rng = np.random.default_rng(13)
+    features, values = rng.normal(size=(60, 7)), rng.normal(size=60)
+    values += features[:, 0]
+    fit, test = np.arange(40), np.arange(40, 60)
+    found = factors.ridge(features @ features.T, values[:, None], fit, test)
+    mean, centre = values[fit].mean(), features[fit].mean(0)
+    x = features[fit] - centre
+    for said, strength in zip(found, factors.STRENGTHS, strict=True):
+        weights = np.linalg.solve(x.T @ x + strength * 40 * np.eye(7), x.T @ (values[fit] - mean))
+        assert np.allclose(said[:, 0], mean + (features[test] - centre) @ weights)

@@ -210,7 +210,9 @@ def run(
     out: Out,
     agent: Annotated[
         str,
-        typer.Option(help="noop, random, recorded, scripted, cem, icem, mppi, or MODULE:FUNCTION."),
+        typer.Option(
+            help="noop, random, recorded, scripted, cem, icem, mppi, gcbc, or MODULE:FUNCTION."
+        ),
     ] = "noop",
     option: Annotated[
         list[str] | None,

@@ -126,6 +126,26 @@ Branches = Annotated[
     list[Path] | None,
     typer.Option(parser=path, help="A run of `branch` to ask about; repeat it for several."),
 ]
+Goals = Annotated[
+    Path | None,
+    typer.Option(
+        parser=path,
+        help="A goal set: how well the model orders plans there, beside the true simulator.",
+    ),
+]
+GoalResults = Annotated[
+    list[Path] | None,
+    typer.Option(
+        parser=path,
+        help="Results of `goals run` on that set, to be shown beside; repeat it for several.",
+    ),
+]
+Also = Annotated[
+    list[Path] | None,
+    typer.Option(
+        parser=path, help="Another seed of the same model, to be pooled; repeat it for several."
+    ),
+]
 Payer = Annotated[str, typer.Option("--account", help="Account that pays.")]
 
 
@@ -183,6 +203,10 @@ def evaluate(
     reading: Reading = READING,
     surprises: Surprises = None,
     branches: Branches = None,
+    goals: Goals = None,
+    results: GoalResults = None,
+    candidates: Annotated[int, typer.Option(min=4, help="Plans that are ordered, of a pair.")] = 32,
+    also: Also = None,
     trust_code: TrustModel = False,
     as_json: Json = False,
 ) -> None:
@@ -194,6 +218,8 @@ def evaluate(
     asked: dict[str, Any] = {"train": train or None, "horizons": ahead, "windows": windows}
     asked |= {"context": context, "seed": seed, "reading": reading}
     asked |= {"surprises": surprises, "branches": branches or None, "trust_code": trust_code}
+    asked |= {"goals": goals, "results": results or (), "candidates": candidates}
+    asked["also"] = also or ()
     with progress.display("Evaluating", as_json, "windows") as shown:
         found = evaluating(model, runs, out, progress=shown.update, **asked)
     if as_json:

@@ -1,7 +1,8 @@
 """Evaluate a model on held-out runs; a plain function, which the command line only calls."""
 
 import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,12 +15,15 @@ from sandbox.arguments import checked
 from sandbox.errors import InvalidInputError, shown
 from sandbox.evaluation import (
     contrast,
+    factors,
     figures,
     gains,
     held_out,
     measuring,
     page,
+    plans,
     reading,
+    seeds,
     skills,
     strips,
     violations,
@@ -37,6 +41,7 @@ HORIZONS = (1, 2, 4, 8, 16, 32)
 MOST_ROWS = 10_000  # Of a window.
 Count = Annotated[int, Field(ge=1, le=10_000, description="a whole number from 1 to 10,000")]
 Rows = Annotated[int, Field(ge=1, le=MOST_ROWS, description="a whole number from 1 to 10,000")]
+Candidates = Annotated[int, Field(ge=4, le=10_000, description="a whole number from 4 to 10,000")]
 Seed = Annotated[int, Field(ge=0, lt=1 << 63, description="a whole number from 0 to 2**63 - 1")]
 Updates = Annotated[int, Field(ge=0, le=100_000, description="a whole number from 0 to 100,000")]
 JSON, PAGE = "evaluation.json", "page.html"
@@ -56,6 +61,10 @@ def evaluate(
     reading: Updates = reading.UPDATES,
     surprises: PathLike | None = None,
     branches: PathLike | Sequence[PathLike] | None = None,
+    goals: PathLike | None = None,
+    results: Sequence[PathLike] = (),
+    candidates: Candidates = plans.CANDIDATES,
+    also: Sequence[PathLike] = (),
     trust_code: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Evaluation:
@@ -77,7 +86,12 @@ def evaluate(
         reading: updates of the networks that read poses in pictures; 0 leaves poses out.
         surprises: a run of `sandbox surprises`, whose pairs the model is asked about.
         branches: runs of `sandbox branch`, whose differences the model is asked about.
-        trust_code: whether to import a model that the checkpoint calls MODULE:CLASS.
+        goals: a goal set, on which the model orders plans beside the true simulator.
+        results: files of `sandbox goals run` on this set, to be shown beside.
+        candidates: plans of each pair that are ordered.
+        also: checkpoints of other seeds of the model, over which scores are spread.
+        trust_code: whether to import a model that the checkpoint calls MODULE:CLASS, and to take a
+            goal set whose world's code has changed.
         progress: is told how many windows are done, of how many.
 
     Raises:
@@ -87,33 +101,43 @@ def evaluate(
     """
     place = None if out is None else _free(files.place(out))
     asked_for = _rising(horizons)
+    if results and goals is None:
+        raise InvalidInputError("results: are shown beside their goal set; give it as `goals`.")
     checkpoint = Checkpoint.read(model)
     with jobs.threads({"threads": checkpoint.facts.training.get("threads", 1)}):
         given = imagining(checkpoint.model(trust_code=trust_code), checkpoint.facts.model)
+        others = seeds.opened(also, checkpoint, trust_code=trust_code)
         apart = held_out.opened(runs, checkpoint, train)
         held_out.check_fits(apart, checkpoint, given)
         rows = max(2, given.context) if context is None else context
         numbers, pictures = measuring.predicted_columns(given, apart)
         asked = Asked(rows, measuring.fitting(asked_for, rows, apart), numbers, pictures)
-        pasts = dict[str, Any]()
-        if surprises is not None or branches is not None:
-            judge = Judge.of(given, apart, checkpoint.facts.row_shapes, rows, seed)
-            pasts = _pasts(judge, checkpoint, asked, surprises, branches)
+        judge = partial(Judge.of, given, apart, checkpoint.facts.row_shapes, rows, seed)
+        more = _pasts(judge, checkpoint, asked, surprises, branches)
+        if goals is not None:
+            names = [one.digest for one in others.checkpoints]
+            planned = plans.opened(goals, results, checkpoint, names, trust_code=trust_code)
+            more["plans"] = planned.figures(given, candidates, seed)
         measured = measuring.measured(given, apart, asked, windows, seed, reading, progress)
+        more["factors"] = factors.factors(given, measured, seed)
+        more["seeds"] = seeds.scores(others, measured, seed, progress) if also else None
         settings = {"horizons": list(asked_for), "windows": windows, "context": rows}
         settings |= {"train": apart.train and apart.train.facts.digest}
         settings |= {"seed": seed, "reading": reading, "threads": torch.get_num_threads()}
-        found = _evaluation(checkpoint, measured, settings, pasts)
+        found = _evaluation(checkpoint, measured, settings, more)
         if place is not None:
-            drawn = strips.shown(given, measured, figures.middle(measured), seed)
-            place.mkdir(parents=True, exist_ok=True)
-            durable.replace(place / PAGE, page.page(found, drawn).encode())
-            durable.replace(place / JSON, found.encode())
+            _write(place, found, strips.shown(given, measured, figures.middle(measured), seed))
     return found
 
 
+def _write(place: Path, found: Evaluation, shown: Sequence[strips.Shown]) -> None:
+    place.mkdir(parents=True, exist_ok=True)
+    durable.replace(place / PAGE, page.page(found, shown).encode())
+    durable.replace(place / JSON, found.encode())
+
+
 def _pasts(
-    judge: Judge,
+    judge: Callable[[], Judge],
     checkpoint: Checkpoint,
     asked: Asked,
     surprises: PathLike | None,
@@ -122,10 +146,10 @@ def _pasts(
     """Return what a model says of surprises and of branches, of those that there are."""
     found = dict[str, Any]()
     if surprises is not None:
-        found["surprises"] = violations.surprises(surprises, checkpoint, judge)
+        found["surprises"] = violations.surprises(surprises, checkpoint, judge())
     if branches is not None:
         several = [branches] if isinstance(branches, str | Path) else branches
-        found["branches"] = contrast.contrasts(several, checkpoint, judge, asked.horizons)
+        found["branches"] = contrast.contrasts(several, checkpoint, judge(), asked.horizons)
     return found
 
 
@@ -159,7 +183,7 @@ def _evaluation(
     checkpoint: Checkpoint,
     measured: Measured,
     settings: dict[str, Any],
-    pasts: dict[str, Any],
+    more: dict[str, Any],
 ) -> Evaluation:
     facts, windows = checkpoint.facts, measured.windows
     about = {
@@ -180,7 +204,7 @@ def _evaluation(
             "reward": figures.reward(measured),
             "terminated": figures.terminated(measured),
             "groups": figures.grouped(measured),
-            **pasts,
+            **more,
         }
     )
     libraries = ("numpy", "torch")

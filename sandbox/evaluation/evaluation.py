@@ -38,6 +38,10 @@ class Evaluation:
         surprises: how often an impossible future has the larger error, by kind; None if no pairs
             were given.
         branches: how well differences of futures are predicted; None if no branches were given.
+        factors: how well hidden factors are read from the model's state; None if none varies, or
+            there are too few episodes.
+        plans: how well the model orders plans, and what agents reached; None without a goal set.
+        seeds: scores of other seeds of the model, and of all; None if none were given.
     """
 
     checkpoint: Mapping[str, Any]
@@ -57,6 +61,9 @@ class Evaluation:
     groups: Mapping[str, Any]
     surprises: Sequence[Mapping[str, Any]] | None = None
     branches: Mapping[str, Any] | None = None
+    factors: Sequence[Mapping[str, Any]] | None = None
+    plans: Mapping[str, Any] | None = None
+    seeds: Mapping[str, Any] | None = None
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain JSON; the same evaluation gives the same bytes of `encode`."""

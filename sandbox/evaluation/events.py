@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sandbox.evaluation.ranks import ranks
+
 F64, Bools = NDArray[np.float64], NDArray[np.bool_]
 
 
@@ -44,9 +46,7 @@ def auc(scores: F64, labels: Bools) -> float:
     true, false = int(labels.sum()), int((~labels).sum())
     if not true or not false:
         return float("nan")
-    _, place, count = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(count) - (count - 1) / 2)[place]  # Of ties, the mean.
-    return float((ranks[labels].sum() - true * (true + 1) / 2) / (true * false))
+    return float((ranks(scores)[labels].sum() - true * (true + 1) / 2) / (true * false))
 
 
 def ends(scores: F64, labels: Bools) -> dict[str, Any]:

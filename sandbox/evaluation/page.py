@@ -5,16 +5,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sandbox import pages
-from sandbox.evaluation import curves, strips
+from sandbox.evaluation import curves, sections
 from sandbox.evaluation.evaluation import Evaluation, told
 from sandbox.evaluation.imagining import COPY, MODEL
 from sandbox.evaluation.pictures import MEASURES, MOVING_PSNR, PSNR
+from sandbox.evaluation.sections import ahead, interval, note, table
 from sandbox.evaluation.strips import Shown
 
 FRAME_MS = 200
 _STYLE = """
 .curves { display: flex; flex-wrap: wrap; gap: 1rem 2rem; }
 .wide { overflow-x: auto; }
+.film { display: block; width: 30rem; margin-bottom: 1rem; }
 .wide td:first-child { white-space: normal; min-width: 9rem; }
 """
 
@@ -31,7 +33,8 @@ def page(found: Evaluation, shown: Sequence[Shown]) -> str:
     parts = [f"<h1>{html.escape(title)}</h1>", _about(found)]
     parts.append(f"<p>{html.escape(found.verdict())}</p>")
     parts += [*_pictures(found), *_numbers(found), *_gains(found), *_skills(found)]
-    parts += [*_events(found), *_pasts(found), *_groups(found), *_shown(shown, found)]
+    parts += [*sections.seeds(found), *_events(found), *sections.plans(found), *_pasts(found)]
+    parts += [*sections.factors(found), *_groups(found), *_shown(shown, found)]
     return pages.page(title, parts, _STYLE)
 
 
@@ -58,7 +61,7 @@ def _pictures(found: Evaluation) -> Iterator[str]:
         for name, every in found.pictures.items()
     )
     yield f'<div class="curves">{"".join(drawn)}</div>'
-    yield _note(
+    yield note(
         "A pixel moves if a channel differs by more than 10 of 255 from the last row seen. PSNR is "
         "of the squared error of all windows together. The oracle has no curve: it is the truth."
     )
@@ -76,7 +79,7 @@ def _numbers(found: Evaluation) -> Iterator[str]:
         for column, every in found.numbers.items()
     )
     yield f'<div class="curves">{"".join(drawn)}</div>'
-    yield _note("Errors are in standard deviations of each element over the run.")
+    yield note("Errors are in standard deviations of each element over the run.")
     for column, every in found.numbers.items():
         yield _curves_table(found, f"nRMSE of {column}", every, 3)
 
@@ -87,14 +90,14 @@ def _curves_table(
     rows = [
         [html.escape(who), *(told(one, digits) for one in curve)] for who, curve in every.items()
     ]
-    return _table([name, *_ahead(found)], rows)
+    return table([name, *ahead(found)], rows)
 
 
 def _gains(found: Evaluation) -> Iterator[str]:
     if not found.gains:
         return
     yield "<h2>How much better</h2>"
-    yield _note(
+    yield note(
         "Above 0, the model is better. Intervals of 95 % by drawing whole episodes again, of each "
         "world, scenario, split and policy as many. The second line of each is the interquartile "
         "mean of the differences of episodes."
@@ -104,22 +107,15 @@ def _gains(found: Evaluation) -> Iterator[str]:
         name = MEASURES.get(gain["measure"], f"nRMSE of {gain['column']}")
         digits = 1 if "dB" in name else 3
         for kind, said in (("pooled", f"{name}, over {gain['over']}"), ("iqm", "IQM of episodes")):
-            cells = [_interval(one, digits) for one in gain[kind]]
+            cells = [interval(one, digits) for one in gain[kind]]
             rows.append([html.escape(said), *cells])
-    yield _table(["", *_ahead(found)], rows)
-
-
-def _interval(one: Mapping[str, float] | None, digits: int) -> str:
-    if one is None:
-        return "-"
-    value, low, high = (f"{one[name]:+.{digits}f}" for name in ("value", "low", "high"))
-    return f"{value} <small>{low} to {high}</small>"
+    yield table(["", *ahead(found)], rows)
 
 
 def _skills(found: Evaluation) -> Iterator[str]:
     if found.heads or found.poses is not None:
         yield "<h2>Poses</h2>"
-        yield _note(
+        yield note(
             "Skill over copying: 1 is perfect, 0 is copying the last row, below 0 is worse. An "
             "element has moved if it is more than a tenth of its deviation from where it was."
         )
@@ -132,7 +128,7 @@ def _skills(found: Evaluation) -> Iterator[str]:
         yield _skill_table(found, f"{poses['column']}, read in pictures", poses)
         yield _read_table(found, poses["elements"])
     missing = ", ".join(poses["unreadable"])
-    yield _note(
+    yield note(
         f"Read by a small network that was trained on real frames of {poses['fitted_on']}."
         + (f" It could not read {html.escape(missing)} in real frames." if missing else "")
     )
@@ -146,7 +142,7 @@ def _read_table(found: Evaluation, elements: Sequence[Mapping[str, Any]]) -> str
         for who, skill in one["skill_moved"].items():
             rows.append([name, html.escape(who), real, *(told(each, 2) for each in skill)])
             name = real = ""
-    return _table(["Where it moves", "read in", "R2 of real", *_ahead(found)], rows)
+    return table(["Where it moves", "read in", "R2 of real", *ahead(found)], rows)
 
 
 def _skill_table(found: Evaluation, name: str, skills: Mapping[str, Any]) -> str:
@@ -155,7 +151,7 @@ def _skill_table(found: Evaluation, name: str, skills: Mapping[str, Any]) -> str
         for kind, said in (("skill", ""), ("skill_moved", ", where it moves"))
         for who, curve in skills[kind].items()
     ]
-    return _table([html.escape(name), *_ahead(found)], rows)
+    return table([html.escape(name), *ahead(found)], rows)
 
 
 def _events(found: Evaluation) -> Iterator[str]:
@@ -164,7 +160,7 @@ def _events(found: Evaluation) -> Iterator[str]:
     yield "<h2>Rewards and ends</h2>"
     if found.reward is not None:
         rows = [[name, *(told(one, 3) for one in curve)] for name, curve in found.reward.items()]
-        yield _table(["Reward", *_ahead(found)], rows)
+        yield table(["Reward", *ahead(found)], rows)
     if found.terminated is not None:
         ends = [
             "ends among rows",
@@ -172,13 +168,13 @@ def _events(found: Evaluation) -> Iterator[str]:
         ]
         areas = [told(one["auc"], 3) for one in found.terminated]
         areas = ["none" if area == "-" else area for area in areas]
-        yield _table(["Terminated", *_ahead(found)], [ends, ["AUC", *areas]])
+        yield table(["Terminated", *ahead(found)], [ends, ["AUC", *areas]])
 
 
 def _pasts(found: Evaluation) -> Iterator[str]:
     if found.surprises is not None:
         yield "<h2>Surprises</h2>"
-        yield _note(
+        yield note(
             "Of a pair, one future is possible and one is not. Accuracy is how often the "
             "impossible one has the larger error, in the row at which it shows and in all that "
             "follow. What copy-last tells as well is no evidence of physics."
@@ -190,11 +186,11 @@ def _pasts(found: Evaluation) -> Iterator[str]:
             for one in found.surprises
             for span, scores in one["rows"].items()
         ]
-        yield _table(head, rows)
+        yield table(head, rows)
     if found.branches is not None:
         branches = found.branches
         yield "<h2>Branches</h2>"
-        yield _note(
+        yield note(
             "Two futures of one past, of other actions: the predicted difference beside the true "
             "one. A skill of 1 is the true difference; what ignores actions has 0."
         )
@@ -207,7 +203,7 @@ def _pasts(found: Evaluation) -> Iterator[str]:
             if name in spread:
                 curve = [told(one, 1 if name == "psnr" else 3) for one in spread[name]]
                 rows.append([f"{said} of simulations with another hidden factor", *curve])
-        yield _table([html.escape(branches["column"]), *_ahead(found)], rows)
+        yield table([html.escape(branches["column"]), *ahead(found)], rows)
 
 
 def _groups(found: Evaluation) -> Iterator[str]:
@@ -232,7 +228,7 @@ def _groups(found: Evaluation) -> Iterator[str]:
         name = row["by"] if row["by"] == row["name"] else f"{row['by']}: {row['name']}"
         values = [told(row[one], 1 if one in decibels else 3) for one in shown]
         cells.append([html.escape(name), f"{row['windows']:,}", *values])
-    yield _table(head, cells)
+    yield table(head, cells)
 
 
 def _shown(shown: Sequence[Shown], found: Evaluation) -> Iterator[str]:
@@ -240,9 +236,10 @@ def _shown(shown: Sequence[Shown], found: Evaluation) -> Iterator[str]:
         return
     yield "<h2>What it imagines</h2>"
     steps = ", ".join(str(h) for h in found.horizons)
-    yield _note(
+    yield note(
         f"Truth, dream and error below each other: the last row seen, then {steps} rows ahead. "
-        "Windows are ranked by the error on moving pixels."
+        "Windows are ranked by the error on moving pixels. Below each, a film of truth, dream and "
+        f"error side by side, {1000 // FRAME_MS} rows a second; films are compressed with loss."
     )
     before = ""
     for one in shown:
@@ -250,22 +247,8 @@ def _shown(shown: Sequence[Shown], found: Evaluation) -> Iterator[str]:
             yield f"<h3>{one.kind.capitalize()}</h3>"
             before = one.kind
         said = f"Episode {one.episode}, row {one.row}; error {one.error:.3f}"
-        yield _note(f"{said} (root mean square, of 1).")
-        yield f'<img alt="{said}" src="{pages.address(pages.png(one.strip))}">'
-    some = [one for one in shown if one.kind == "median"] or list(shown[:1])
-    moving = pages.address(strips.film(some, FRAME_MS))
-    yield "<h3>Film</h3>"
-    yield _note("The median windows, row by row: truth, dream, error.")
-    yield f'<img alt="film of the median windows" src="{moving}">'
-
-
-def _ahead(found: Evaluation) -> list[str]:
-    return [f"{h} ahead" for h in found.horizons]
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return f'<div class="wide">{pages.table(head, rows)}</div>'
-
-
-def _note(said: str) -> str:
-    return f'<p class="note">{said}</p>'
+        yield note(f"{said} (root mean square, of 1).")
+        strip = pages.address(pages.png(one.strip))
+        film = pages.address(pages.film(one.film, FRAME_MS), "webp")
+        yield f'<img alt="{said}" src="{strip}">'
+        yield f'<img alt="{said}, film" class="film" src="{film}">'

@@ -123,16 +123,11 @@ def _drawn(
     apart = np.abs(true.astype(np.int16) - dream.astype(np.int16)).max(-1, keepdims=True)
     dark = 255 - np.minimum(255, _STRENGTH * apart)
     error = np.repeat(dark, 3, axis=-1).astype(np.uint8)
-    true, dream, error = (
-        one.repeat(larger, axis=1).repeat(larger, axis=2) for one in (true, dream, error)
-    )
+    film = [pages.beside([one[n] for one in (true, dream, error)]) for n in range(len(true))]
     strip = pages.sheet(
-        pages.beside([one[n] for n in places], apart=(0,)) for one in (true, dream, error)
+        pages.beside(
+            [one[n].repeat(larger, axis=0).repeat(larger, axis=1) for n in places], apart=(0,)
+        )
+        for one in (true, dream, error)
     )
-    return strip, [pages.beside([one[n] for one in (true, dream, error)]) for n in range(len(true))]
-
-
-def film(every: Sequence[Shown], frame_ms: int) -> bytes:
-    """Return an animated PNG file of windows below each other: truth, dream, error."""
-    rows = range(len(every[0].film))
-    return pages.film([pages.sheet(one.film[n] for one in every) for n in rows], frame_ms)
+    return strip, film

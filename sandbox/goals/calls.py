@@ -155,8 +155,8 @@ def run(
     Args:
         goals: the set, or its file.
         out: the file of the results.
-        agent: noop, random, recorded, scripted, or MODULE:FUNCTION, which takes the options and
-            returns an Agent.
+        agent: noop, random, recorded, scripted, a planner, gcbc, or MODULE:FUNCTION, which takes
+            the options and returns an Agent.
         options: of the agent.
         seeds: number of seeds, from 0 on; noop and recorded, which draw nothing, have one.
         account: who pays; None pays for nothing.

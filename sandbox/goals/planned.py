@@ -73,14 +73,14 @@ class Simulator:
             return math.inf
         if task:
             return sum(left)
-        return float(_away(env.aim, env.state_names(), np.array(states), pair.goal))
+        return float(away(env.aim, env.state_names(), np.array(states), pair.goal))
 
     def close(self) -> None:
         """Release the simulator."""
         self._twin.close()
 
 
-def _away(aim: Any, names: Any, states: F64, goal: F64) -> float:
+def away(aim: Any, names: Any, states: F64, goal: F64) -> float:
     """Return how far states stay from a goal: the mean of their distances, and the nearest."""
     assert isinstance(aim, Aim), "a set with goals has been looked at"
     errors = aim.errors(names, states, goal, "strict")

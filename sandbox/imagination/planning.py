@@ -1,5 +1,6 @@
 """A learned model behind planners: candidates are imagined, and compared with the goal."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ from sandbox.errors import InvalidInputError
 from sandbox.imagination.dreamer import quiet
 from sandbox.models import Checkpoint
 from sandbox.models.pictures import MOVES
-from sandbox.models.protocol import imagining
+from sandbox.models.protocol import WorldModel, imagining
 
 PIXELS = "pixels"
 _EVERY = 4  # Steps between the pictures that are compared with the goal's, and the last.
@@ -57,26 +58,51 @@ class Imagined:
             start: a `goals.modelled.Start`.
             actions: float32 (N, steps, A).
         """
-        count = self._model.context
-        seen = torch.stack([_picture(one) for one in start.observations[-count:]])
-        past = np.array(start.actions, np.float32)[len(start.actions) - len(seen) + 1 :]
-        goal = _picture(start.goal[PIXELS]).float() / 255
-        here = seen[-1].float() / 255
-        weight = 1 + _MOVING * ((goal - here).abs() > MOVES / 255).any(0).float()
-        candidates = torch.tensor(actions)
-        with quiet():
-            state = self._model.encode({PIXELS: seen[None]}, torch.tensor(past)[None])
-            state = {n: one.expand(len(candidates), *one.shape[1:]) for n, one in state.items()}
-            costs = list[Tensor]()
-            for step in range(candidates.shape[1]):
-                state = self._model.step(state, candidates[:, step])
-                if (step + 1) % _EVERY == 0 or step + 1 == candidates.shape[1]:
-                    apart = (self._model.decode(state)[PIXELS] - goal).square().mean(1)
-                    costs.append((apart * weight).mean((1, 2)))
-            return torch.stack(costs).mean(0)
+        return cost(rollout(self._model, start, actions, PIXELS), start)
 
 
-def _picture(observation: Any) -> Tensor:
-    """Return an observed picture (H, W, 3) with channels first."""
-    found = cast(Any, observation)[PIXELS] if isinstance(observation, dict) else observation
-    return torch.tensor(np.asarray(found, np.uint8)).permute(2, 0, 1)
+def rollout(
+    model: WorldModel, start: Any, actions: NDArray[np.float32], column: str, every: int = _EVERY
+) -> dict[int, Tensor]:
+    """Return what a model imagines of candidates, by step: (N, ...) at some and the last.
+
+    Args:
+        model: the model.
+        start: a `goals.modelled.Start`, whose observations have what the model needs.
+        actions: float32 (N, steps, A).
+        column: the column that it gives.
+        every: how many steps lie between those that are imagined.
+    """
+    rows = start.observations[-model.context :]
+    past = np.array(start.actions, np.float32)[len(start.actions) - len(rows) + 1 :]
+    seen = {name: torch.stack([_row(name, one) for one in rows])[None] for name in model.needs}
+    candidates, found = torch.tensor(actions), dict[int, Tensor]()
+    with quiet():
+        state = model.encode(seen, torch.tensor(past)[None])
+        state = {n: one.expand(len(candidates), *one.shape[1:]) for n, one in state.items()}
+        for step in range(candidates.shape[1]):
+            state = model.step(state, candidates[:, step])
+            if compared(step, candidates.shape[1], every):
+                found[step] = model.decode(state)[column]
+    return found
+
+
+def compared(step: int, steps: int, every: int = _EVERY) -> bool:
+    """Return whether the row after a step is compared with the goal, of so many steps."""
+    return (step + 1) % every == 0 or step + 1 == steps
+
+
+def cost(pictures: Mapping[int, Tensor], start: Any) -> Tensor:
+    """Return what pictures (N, 3, H, W) of steps cost, float32 (N,)."""
+    goal, here = (_row(PIXELS, one).float() / 255 for one in (start.goal, start.observations[-1]))
+    weight = 1 + _MOVING * ((goal - here).abs() > MOVES / 255).any(0).float()
+    each = [((one - goal).square().mean(1) * weight).mean((1, 2)) for one in pictures.values()]
+    return torch.stack(each).mean(0)
+
+
+def _row(name: str, observation: Any) -> Tensor:
+    """Return an observed row as models take it: pictures (3, H, W) uint8, numbers float32."""
+    found = cast(Any, observation)[name] if isinstance(observation, Mapping) else observation
+    if name == PIXELS:
+        return torch.tensor(np.asarray(found, np.uint8)).permute(2, 0, 1)
+    return torch.tensor(np.asarray(found, np.float32))
