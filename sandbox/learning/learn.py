@@ -1,0 +1,93 @@
+"""Train an agent in a world; a plain function, which the command line only calls."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from sandbox.arguments import checked
+from sandbox.learning.outcome import Learned, Progress
+from sandbox.ledger import Ledger
+
+PathLike = str | Path
+Credits = str | int | float
+Steps = Annotated[int, Field(ge=1, le=10**9, description="a whole number above 0")]
+Seed = Annotated[int, Field(ge=0, lt=1 << 31, description="a whole number from 0 to 2**31 - 1")]
+Few = Annotated[int, Field(ge=1, le=1000, description="a whole number from 1 to 1,000")]
+
+
+@checked
+def learn(
+    environment: str,
+    out: PathLike,
+    algorithm: str = "PPO",
+    *,
+    steps: Steps = 100_000,
+    settings: Mapping[str, Any] | None = None,
+    scenario: PathLike | Mapping[str, Any] | None = None,
+    split: str | None = None,
+    held_out: Sequence[str] = (),
+    observation: str | Sequence[str] = "proprio",
+    image_size: int = 64,
+    reward: str = "progress",
+    environments: Few = 1,
+    normalise: bool = True,
+    seed: Seed = 0,
+    evaluations: Few = 10,
+    episodes: Few = 20,
+    goals: Sequence[PathLike] = (),
+    film: bool = True,
+    label: str = "learn",
+    account: str | None = "local",
+    budget: Credits | None = None,
+    prices: PathLike | None = None,
+    ledger: Ledger | None = None,
+    trust_code: bool = False,
+    progress: Progress = lambda done, total, numbers: None,
+) -> Learned:
+    """Train an agent by Stable-Baselines3 in a world; write its policy and its learning curve.
+
+    `out` is a new folder: `policy.safetensors`, `metrics.csv`, `film.mp4`, `model.zip` of
+    Stable-Baselines3, results on goal sets, and, written last, `learning.json`. A training that was
+    killed has no `learning.json`, and cannot be continued.
+
+    The same arguments give the same policy on one class of machine. The credit runs out in an
+    orderly way: what was learned by then is judged and written.
+
+    Args:
+        environment: name of a world, or MODULE:CLASS.
+        out: the new folder.
+        algorithm: A2C, DDPG, PPO, SAC or TD3.
+        steps: steps to learn from, all environments together; PPO and A2C end with a whole rollout.
+        settings: of the algorithm, by the names of Stable-Baselines3, such as `learning_rate`;
+            `policy_kwargs` takes `net_arch`, and `activation_fn` by name; `action_noise` of DDPG
+            and TD3 is a standard deviation.
+        scenario: what varies, by name, path or content; None varies the layout alone.
+        split: the split of the scenario to learn in; None is `train` if there is one.
+        held_out: splits to be judged in besides.
+        observation: what the agent observes: `proprio`, `factors` or pictures, one or several.
+        image_size: pixels of a side of its pictures.
+        reward: `progress`, 10 for the whole way, 1 for success, and 0.01 less a step; or the
+            world's own, `dense` or `sparse`.
+        environments: number of environments, in this process.
+        normalise: whether to scale observations and rewards by what was seen (VecNormalize).
+        seed: of weights, worlds and exploration.
+        evaluations: how often the policy is judged while it learns; it is before, too.
+        episodes: episodes of a judgement in each split, with seeds that no training has.
+        goals: goal sets of the world's own task (`--kind task`), tried at the end.
+        film: whether to film an episode of the last policy.
+        label: what its charges are called in statements; those of judging have a word more.
+        account: who pays; None pays for nothing.
+        budget: the most that all of it may cost [credits].
+        prices: version or .yaml file of a price schedule; None is the current one.
+        ledger: where it is charged; None is this machine's ledger.
+        trust_code: whether to import a world that is called MODULE:CLASS.
+        progress: is told how many steps are done, of how many, and the last numbers.
+
+    Raises:
+        UnknownNameError: there is no such world, algorithm, setting, split or reward.
+        InvalidInputError: a value that is not valid, or `out` exists. Nothing was done.
+        BudgetExhaustedError: the judgements and a first step cannot be paid. Nothing was done.
+        TrainingError: the algorithm failed with these settings. What was judged is kept.
+    """
