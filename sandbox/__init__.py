@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         split,
         subset,
     )
+    from sandbox.learning.learn import learn
     from sandbox.publishing import publish
     from sandbox.refunding import refund
     from sandbox.repairing import repair
@@ -65,6 +66,7 @@ __all__ = [
     "generate",
     "import_run",
     "keep_tries",
+    "learn",
     "merge",
     "migrate",
     "open_run",
@@ -106,6 +108,7 @@ ELSEWHERE = {
     ),
     "dream": "sandbox.dreaming",
     "evaluate": "sandbox.evaluation.evaluate",
+    "learn": "sandbox.learning.learn",
     "publish": "sandbox.publishing",
     "refund": "sandbox.refunding",
     "repair": "sandbox.repairing",

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
-from sandbox.errors import BudgetExhaustedError
+from sandbox.errors import BudgetExhaustedError, InvalidInputError
 
 _TOLD = ("state", "goal", "budget")  # What the info of an idle row repeats of the last row's.
 
@@ -137,6 +137,56 @@ class IdlesOnBudget(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs
         if self._told:
             info["budget"] = dict(why)
         return copy.deepcopy(self._last), info
+
+
+class ProgressReward(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+    """Pay the way to the goal better than the arrival: what agents learn from soonest.
+
+    A step earns `way` times the progress that it made, `arrival` if it does the task, less `step`
+    times its shortfall; a failure pays for the steps that it will not take, as in the world's dense
+    reward. Going away and coming back earns nothing.
+
+    Args:
+        env: an environment of this library with its dense reward, alone or wrapped.
+        way: what all of the progress earns.
+        arrival: what success earns.
+        step: what a step costs.
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any],
+        way: float = 10.0,
+        arrival: float = 1.0,
+        step: float = 0.01,
+    ) -> None:
+        RecordConstructorArgs.__init__(self, way=way, arrival=arrival, step=step)
+        gymnasium.Wrapper.__init__(self, env)
+        if self.get_wrapper_attr("keywords")["reward"] != "dense":
+            raise InvalidInputError("a reward of progress is made from the dense one: ask for it.")
+        self._way, self._arrival, self._step = way, arrival, step
+        self._longest: int = self.get_wrapper_attr("max_episode_steps")()
+        self._before = (0.0, False)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._before = self._now()
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Take a step."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        (progress, done), self._before = self._before, self._now()
+        nearer, arrived = self._before[0] - progress, float(self._before[1]) - float(done)
+        cost = self._longest * (nearer + arrived) - float(reward)
+        earned = self._way * nearer + self._arrival * arrived - self._step * cost
+        return observation, earned, terminated, truncated, info
+
+    def _now(self) -> tuple[float, bool]:
+        return self.get_wrapper_attr("progress")(), self.get_wrapper_attr("done")
 
 
 class LeRobotNames(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):

@@ -33,7 +33,7 @@ def head(goals: GoalSet, wanted: Wanted, made: Any, prices: str, seeds: Sequence
         goals=goals.digest,
         environment=goals.environment,
         kind=goals.kind,
-        agent=wanted.name,
+        agent=Path(wanted.name).name if named.is_checkpoint(wanted.name) else wanted.name,
         options=named.described(wanted, made),
         agent_code=hashlib.sha256(files.read(source)).hexdigest() if source else "",
         code=catalogue.code(goals.environment),

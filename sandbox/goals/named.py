@@ -18,7 +18,7 @@ _POLICY = "gcbc"  # Acts by a policy that was learned.
 
 
 def agent(wanted: Wanted) -> Agent | Insider | Modelled:
-    """Return an agent.
+    """Return an agent: one of ours, a planner, a policy file, or yours.
 
     Raises:
         InvalidInputError: there is none of this name, or it takes no such options.
@@ -29,12 +29,17 @@ def agent(wanted: Wanted) -> Agent | Insider | Modelled:
         return _modelled(wanted) if own else planned.made(wanted.name, wanted.options)
     if wanted.name == _POLICY:
         return _learned(wanted)
-    if wanted.name not in BUILT_IN:
+    file = is_checkpoint(wanted.name)
+    if wanted.name not in BUILT_IN and not file:
         return _yours(wanted)
     if wanted.options:
         raise InvalidInputError(
             f"agent {wanted.name!r} has no options, and was given {', '.join(wanted.options)}."
         )
+    if file:
+        from sandbox.goals.learned import Learned  # Only who has a policy needs torch.
+
+        return Learned(wanted.name)
     return BUILT_IN[wanted.name]()
 
 
@@ -47,18 +52,21 @@ def _check_options(wanted: Wanted) -> None:
 
 
 def is_checkpoint(name: Any) -> bool:
-    """Return whether a model is a file that `sandbox train` wrote."""
+    """Return whether a model or an agent is a file that `sandbox train` or `learn` wrote."""
     return isinstance(name, str) and name.endswith(".safetensors")
 
 
 def described(wanted: Wanted, made: Any) -> dict[str, Any]:
     """Return an agent's options, and of ours everything else that decides what it does."""
-    ours = isinstance(made, Insider | Modelled) or wanted.name == _POLICY
+    file = is_checkpoint(wanted.name)
+    ours = file or isinstance(made, Insider | Modelled) or wanted.name == _POLICY
     return made.described() if ours and made is not None else dict(wanted.options)
 
 
 def module(wanted: Wanted) -> str:
     """Return the name of the module of yours that an agent is from, or that its model is from."""
+    if is_checkpoint(wanted.name):
+        return ""
     given = wanted.options.get(_MODEL, "") if wanted.name in PLANNERS else wanted.name
     return str(given).partition(":")[0] if ":" in str(given) else ""
 
@@ -81,7 +89,8 @@ def _yours(wanted: Wanted) -> Agent:
     if ":" not in name:
         raise InvalidInputError(
             f"agent {shown(name)}: there is none. Give one of "
-            f"{', '.join((*BUILT_IN, _POLICY, *PLANNERS))}, or MODULE:FUNCTION of a module on your "
+            f"{', '.join((*BUILT_IN, _POLICY, *PLANNERS))}, a policy of `sandbox learn` "
+            "(.safetensors), or MODULE:FUNCTION of a module on your "
             "PYTHONPATH."
         )
     made = _called(f"agent {name!r}", name, wanted.options)

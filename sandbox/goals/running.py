@@ -59,7 +59,13 @@ def _tried(data: dict[str, Any]) -> Tried:
 
 
 def most(stage: Stage, goals: GoalSet, agent: Any, schedule: PriceSchedule) -> dict[str, int]:
-    """Return the work of a try at most, per meter unit."""
+    """Return the work of a try at most, per meter unit.
+
+    Raises:
+        InvalidInputError: the agent does not do what the set asks for.
+    """
+    if hasattr(agent, "check"):
+        agent.check(goals)
     env, steps = stage.env, goals.budget
     work = plus(costs.simulated(env, schedule, 0, steps), costs.observed(env, schedule, steps))
     return plus(work, agent.most(stage)) if isinstance(agent, Insider) else work

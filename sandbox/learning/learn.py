@@ -1,14 +1,24 @@
 """Train an agent in a world; a plain function, which the command line only calls."""
 
+import importlib.util
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from sandbox import files, outputs
+from sandbox import prices as schedules
 from sandbox.arguments import checked
+from sandbox.errors import InvalidInputError, SandboxError
+from sandbox.learning import outcome
 from sandbox.learning.outcome import Learned, Progress
+from sandbox.learning.trying import Trying
+from sandbox.learning.worlds import Worlds
 from sandbox.ledger import Ledger
+from sandbox.training import jobs
 
 PathLike = str | Path
 Credits = str | int | float
@@ -91,3 +101,82 @@ def learn(
         BudgetExhaustedError: the judgements and a first step cannot be paid. Nothing was done.
         TrainingError: the algorithm failed with these settings. What was judged is kept.
     """
+    _check_installed()
+    from sandbox.learning import algorithms
+    from sandbox.learning.making import Making, Plan
+
+    path, given = _free(out), _plain(settings or {})
+    payer = None if account is None else ledger or Ledger()
+    worlds = Worlds(
+        name=environment,
+        scenario=scenario,
+        observation=observation[0] if len(observation) == 1 else observation,
+        image_size=image_size,
+        reward=reward,
+        schedule=schedules.chosen(prices),
+        account=account,
+        ledger=payer,
+        label=label,
+        trust_code=trust_code,
+    )
+    worlds.check()
+    plan = Plan(
+        algorithm=algorithm,
+        settings=algorithms.checked(algorithm, given),
+        steps=steps,
+        environments=environments,
+        normalise=normalise,
+        seed=seed,
+        splits=[worlds.learnt_in(split), *held_out],
+        evaluations=evaluations,
+        episodes=episodes,
+        film=film,
+    )
+    trying = Trying(goals, environment, account, ledger, trust_code)
+    limit = None if budget is None else schedules.micro(budget)
+    with jobs.threads({}), closing(worlds):
+        making = Making(plan, worlds, limit, trying.most(), progress)
+        _make(path)
+        learned = making.made(path)
+    learned = trying.tried(path, learned.model_copy(update={"settings": given}))
+    learned.write(path)
+    return learned
+
+
+def _check_installed() -> None:
+    """Refuse to begin without Stable-Baselines3 and torch (InvalidInputError)."""
+    for name in ("stable_baselines3", "torch", "safetensors"):
+        if importlib.util.find_spec(name) is None:
+            raise InvalidInputError(
+                f"the package {name} is not installed; nothing was done. "
+                '`pip install "worldmodel-sandbox[rl]"` installs it.'
+            )
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as `learning.json` keeps them (InvalidInputError if they are no JSON)."""
+    try:
+        found: dict[str, Any] = json.loads(json.dumps(dict(settings), allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInputError(f"settings: they are no plain JSON: {error}.") from None
+    return found
+
+
+def _free(out: PathLike) -> Path:
+    """Return the place of a new folder (InvalidInputError if there is something)."""
+    path = files.place(out)
+    outputs.check(path)
+    if path.exists():
+        why = "there is something already"
+        if (path / outcome.METRICS).is_file() and not (path / outcome.MANIFEST).exists():
+            why = "it has a training that was stopped, which cannot be continued"
+        raise InvalidInputError(f"{path}: {why}; nothing was done. Give another --out.")
+    return path
+
+
+def _make(path: Path) -> None:
+    """Make the new folder, which another process may have made since."""
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise SandboxError(f"{path}: cannot be made: {error.strerror}.") from error

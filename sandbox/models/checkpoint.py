@@ -174,8 +174,15 @@ class Checkpoint:
         return cls(facts, weights, others)
 
 
-def load(model: Any, weights: Mapping[str, Tensor], where: str) -> None:
-    """Put weights into a model; FormatError if they are not finite, or of another model."""
+def load(model: Any, weights: Mapping[str, Tensor], where: str, *, assign: bool = False) -> None:
+    """Put weights into a model; FormatError if they are not finite, or of another model.
+
+    Args:
+        model: the model.
+        weights: its weights, by name.
+        where: what they are called in messages.
+        assign: whether the model takes them as they are, for one that has no memory of its own.
+    """
     own = model.state_dict()
     unlike = [name for name in own if name not in weights or weights[name].shape != own[name].shape]
     unlike += [name for name in weights if name not in own]
@@ -186,7 +193,7 @@ def load(model: Any, weights: Mapping[str, Tensor], where: str) -> None:
             raise FormatError(f"{where}: {name} is {one.dtype}, not {own[name].dtype}.")
         if one.is_floating_point() and not torch.isfinite(one).all():
             raise FormatError(f"{where}: {name} has weights that are not finite.")
-    model.load_state_dict(dict(weights))
+    model.load_state_dict(dict(weights), assign=assign)
 
 
 def told(raw: bytes, path: Path) -> str:
