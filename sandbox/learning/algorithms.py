@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import stable_baselines3
@@ -12,7 +12,7 @@ from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor, nn
 
-from sandbox.errors import InvalidInputError, UnknownNameError, shown
+from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.models import policy
 from sandbox.models.policy import Facts, Input, Layer, Policy
 
@@ -22,9 +22,9 @@ _OURS = (  # What `learn` gives itself, or what is no plain value.
     *("self", "policy", "env", "verbose", "seed", "device", "tensorboard_log", "_init_setup_model"),
     *("replay_buffer_class", "replay_buffer_kwargs", "rollout_buffer_class"),
     *("rollout_buffer_kwargs", "optimize_memory_usage", "stats_window_size"),
-    *("use_sde", "sde_sample_freq", "use_sde_at_warmup"),
+    *("policy_kwargs", "use_sde", "sde_sample_freq", "use_sde_at_warmup"),
 )
-_NETWORK = ("activation_fn", "net_arch")
+_NETWORK = ("activation_fn", "net_arch")  # In policy_kwargs there.
 
 
 def known(algorithm: str) -> list[str]:
@@ -32,45 +32,29 @@ def known(algorithm: str) -> list[str]:
     if algorithm not in ALGORITHMS:
         raise UnknownNameError("algorithm", algorithm, ALGORITHMS)
     given = inspect.signature(getattr(stable_baselines3, algorithm).__init__).parameters
-    return [name for name in given if name not in _OURS]
+    return [*(name for name in given if name not in _OURS), *_NETWORK]
 
 
 def checked(algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings as the algorithm takes them, but for the noise on actions.
 
     Raises:
-        UnknownNameError: there is no such algorithm or setting.
-        InvalidInputError: a network that is not described by plain values.
+        UnknownNameError: there is no such algorithm, setting or activation.
     """
-    names = known(algorithm)
-    for name in settings:
+    names, found, network = known(algorithm), dict[str, Any](), dict[str, Any]()
+    for name, value in settings.items():
         if name not in names:
             raise UnknownNameError("setting", name, names, where=algorithm)
-    found: dict[str, Any] = {**settings}
-    for name, value in settings.items():
-        if isinstance(value, list):  # As JSON has a pair, such as train_freq.
-            found[name] = tuple(cast(list[Any], value))
-    if "policy_kwargs" in found:
-        found["policy_kwargs"] = _network(found["policy_kwargs"])
-    return found
-
-
-def _network(given: Any) -> dict[str, Any]:
-    """Return the network of a policy as Stable-Baselines3 takes it."""
-    if not isinstance(given, dict):
-        raise InvalidInputError(
-            f"policy_kwargs {shown(given)}: give a mapping, such as {{net_arch: [64, 64]}}."
-        )
-    network: dict[str, Any] = {**given}
-    for name in network:
-        if name not in _NETWORK:
-            raise UnknownNameError("setting of a network", name, _NETWORK, where="policy_kwargs")
-    if "activation_fn" in network:
-        name = network["activation_fn"]
-        if name not in policy.ACTIVATIONS:
-            raise UnknownNameError("activation", name, policy.ACTIVATIONS)
-        network["activation_fn"] = policy.ACTIVATIONS[name]
-    return network
+        several: list[Any] = value if isinstance(value, list) else [value]
+        if name == "net_arch":
+            network[name] = several
+        elif name == "activation_fn":
+            if value not in policy.ACTIVATIONS:
+                raise UnknownNameError("activation", value, policy.ACTIVATIONS)
+            network[name] = policy.ACTIVATIONS[value]
+        else:  # JSON has a list where Python has a pair, such as train_freq.
+            found[name] = tuple(several) if isinstance(value, list) else value
+    return found | ({"policy_kwargs": network} if network else {})
 
 
 def made(algorithm: str, settings: Mapping[str, Any], envs: Any, seed: int) -> Any:

@@ -71,8 +71,8 @@ def learn(
         algorithm: A2C, DDPG, PPO, SAC or TD3.
         steps: steps to learn from, all environments together; PPO and A2C end with a whole rollout.
         settings: of the algorithm, by the names of Stable-Baselines3, such as `learning_rate`;
-            `policy_kwargs` takes `net_arch`, and `activation_fn` by name; `action_noise` of DDPG
-            and TD3 is a standard deviation.
+            of its network `net_arch`, a list of widths, and `activation_fn`, by name;
+            `action_noise` of DDPG and TD3 is a standard deviation.
         scenario: what varies, by name, path or content; None varies the layout alone.
         split: the split of the scenario to learn in; None is `train` if there is one.
         held_out: splits to be judged in besides.

@@ -1,0 +1,124 @@
+"""The command of agents: learn."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sandbox.cli.options import Budget, Json, Prices, listed, path, settings
+
+World = Annotated[
+    str, typer.Argument(help="A world, as `sandbox envs` lists it.", show_default=False)
+]
+LearningOut = Annotated[
+    Path,
+    typer.Option("--out", parser=path, help="The new folder.", show_default=False),
+]
+Algorithm = Annotated[str, typer.Option(help="A2C, DDPG, PPO, SAC or TD3.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="A setting of the algorithm, NAME=VALUE, such as gamma=0.95 or net_arch=128,128; "
+        "repeat it for several.",
+    ),
+]
+Varied = Annotated[
+    str | None,
+    typer.Option("--scenario", help="What varies; default: the layout alone."),
+]
+LearntIn = Annotated[
+    str | None, typer.Option("--split", help="Split to learn in; default: train, if there is one.")
+]
+HeldOut = Annotated[
+    list[str] | None,
+    typer.Option(help="A split to be judged in besides; repeat it for several."),
+]
+Observed = Annotated[
+    str, typer.Option(help="What the agent observes, separated by commas: proprio, pixels, ...")
+]
+Reward = Annotated[str, typer.Option(help="progress, dense or sparse.")]
+Goals = Annotated[
+    list[Path] | None,
+    typer.Option(parser=path, help="A goal set of the world's own task; repeat it for several."),
+]
+Trusted = Annotated[
+    bool, typer.Option("--trust-code", help="Allow importing a world called MODULE:CLASS.")
+]
+
+
+def learn(
+    environment: World,
+    out: LearningOut,
+    algorithm: Algorithm = "PPO",
+    steps: Annotated[int, typer.Option(min=1, help="Steps to learn from.")] = 100_000,
+    setting: Set = None,
+    scenario: Varied = None,
+    split: LearntIn = None,
+    held_out: HeldOut = None,
+    observation: Observed = "proprio",
+    image_size: Annotated[int, typer.Option(help="Side of its pictures [pixels].")] = 64,
+    reward: Reward = "progress",
+    environments: Annotated[int, typer.Option(min=1, help="Number of environments.")] = 1,
+    normalise: Annotated[
+        bool, typer.Option(help="Scale observations and rewards by what was seen.")
+    ] = True,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all chance.")] = 0,
+    evaluations: Annotated[
+        int, typer.Option(min=1, help="How often the policy is judged while it learns.")
+    ] = 10,
+    episodes: Annotated[
+        int, typer.Option(min=1, help="Episodes of a judgement in each split.")
+    ] = 20,
+    goals: Goals = None,
+    film: Annotated[bool, typer.Option(help="Film an episode of the last policy.")] = True,
+    account: Annotated[str, typer.Option(help="Account that pays.")] = "local",
+    budget: Budget = None,
+    prices: Prices = None,
+    trust_code: Trusted = False,
+    as_json: Json = False,
+) -> None:
+    """Train an agent in a world by Stable-Baselines3, and judge it on held-out seeds."""
+    from sandbox.cli import progress
+    from sandbox.learning import learn as learning
+
+    varied: dict[str, Any] = {"scenario": scenario, "split": split, "held_out": held_out or []}
+    seen = {"observation": listed(observation), "image_size": image_size, "reward": reward}
+    how = {"environments": environments, "normalise": normalise, "seed": seed, "steps": steps}
+    judging = {"evaluations": evaluations, "episodes": episodes, "goals": goals or []}
+    paying = {"account": account, "budget": budget, "prices": prices, "film": film}
+    asked = {**varied, **seen, **how, **judging, **paying, "settings": settings(setting)}
+    with progress.display("Learning", as_json, "steps") as shown:
+
+        def tell(done: int, total: int, numbers: Mapping[str, Any]) -> None:
+            shown.update(min(done, total), total, success=f"{100 * numbers['success']:.0f} %")
+
+        learned = learning(
+            environment, out, algorithm, progress=tell, trust_code=trust_code, **asked
+        )
+    if as_json:
+        print(json.dumps(learned.model_dump()))
+        return
+    _print(learned, out)
+
+
+def _print(learned: Any, out: Path) -> None:
+    """Print what was learned, beside other policies, and what it cost."""
+    from sandbox.cli import show
+
+    rows = list[dict[str, Any]]()
+    every = {learned.algorithm: learned.judged, **learned.beside}
+    for name, by_split in every.items():
+        for split, found in by_split.items():
+            low, high = 100 * found["success_low"], 100 * found["success_high"]
+            rate = f"{100 * found['success']:.0f} % [{low:.0f}, {high:.0f}]"
+            earned = f"{found['return']:,.2f}"
+            rows.append({"policy": name, "split": split, "success": rate, "return": earned})
+    show.table("Learned", rows)
+    spent = sum(learned.bill_micro.values()) / 1e6
+    show.note(
+        f"{learned.steps:,} steps in {learned.cpu_s:,.0f} CPU s; it cost {spent:,.2f} credits."
+    )
+    show.note(f"Policy: {out / 'policy.safetensors'}")

@@ -1,0 +1,251 @@
+"""An agent learns under a budget; what is kept is what was judged, and is read without pickle."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from running import cli
+
+import sandbox
+from sandbox import catalogue, goals, prices
+from sandbox.errors import (
+    BudgetExhaustedError,
+    FormatError,
+    InvalidInputError,
+    TrainingError,
+    UnknownNameError,
+)
+from sandbox.goals import calls
+from sandbox.learning import Learned
+from sandbox.ledger import Ledger
+from sandbox.ledger.statement import statement
+from sandbox.models.policy import Policy
+from sandbox.wrappers import ProgressReward
+
+QUICK: dict[str, dict[str, Any]] = {
+    "A2C": {"n_steps": 8},
+    "DDPG": {"learning_starts": 20, "batch_size": 8, "net_arch": [16]},
+    "PPO": {"n_steps": 16, "batch_size": 16, "n_epochs": 1},
+    "SAC": {"learning_starts": 20, "batch_size": 8, "net_arch": [16, 16], "activation_fn": "elu"},
+    "TD3": {"learning_starts": 20, "batch_size": 8, "net_arch": [16], "action_noise": 0.2},
+}
+
+
+def learnt(out: Path, algorithm: str = "PPO", world: str = "two_room", **more: Any) -> Learned:
+    """Learn for 64 steps, judged in one episode."""
+    given = {"steps": 64, "evaluations": 2, "episodes": 1, "account": None, "film": False}
+    return sandbox.learn(world, out, algorithm, settings=QUICK[algorithm], **(given | more))
+
+
+def curve(out: Path) -> list[dict[str, str]]:
+    with open(out / "metrics.csv") as file:
+        return [*csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("algorithm", QUICK)
+def test_the_policy_that_is_kept_acts_as_the_algorithm_does(algorithm: str, tmp_path: Path) -> None:
+    learned = learnt(tmp_path / "out", algorithm)
+    policy = Policy.read(tmp_path / "out" / "policy.safetensors")
+    assert (policy.digest, policy.facts.algorithm) == (learned.policy, algorithm)
+    import stable_baselines3
+
+    model = getattr(stable_baselines3, algorithm).load(tmp_path / "out" / "model.zip")
+    mean, deviation = policy.weights["proprio:scale"].numpy()
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        seen = rng.uniform(-1, 1, len(mean)).astype(np.float32)
+        scaled = np.clip((seen - mean) / deviation, -10, 10).astype(np.float32)
+        expected = model.predict(scaled, deterministic=True)[0]
+        assert np.allclose(policy.act(seen), expected, atol=1e-5)
+
+
+def test_the_same_arguments_give_the_same_policy_and_another_seed_another(tmp_path: Path) -> None:
+    one, same, other = (
+        learnt(tmp_path / str(n), environments=2, seed=seed).policy
+        for n, seed in enumerate((1, 1, 2))
+    )
+    assert one == same != other
+
+
+def test_the_bill_by_label_is_what_the_ledger_was_charged(tmp_path: Path) -> None:
+    Ledger().grant("lab", prices.micro(10_000))
+    varied: dict[str, Any] = {"scenario": "two_room_varied", "held_out": ["extrapolation"]}
+    learned = learnt(tmp_path / "out", account="lab", film=True, label="exp-1", **varied)
+    posts = [line for line in statement(Ledger(), "lab") if line["kind"] == "post"]
+    charged: dict[str, int] = {}
+    for post in posts:
+        charged[post["label"]] = charged.get(post["label"], 0) - post["amount_micro"]
+    assert charged == learned.bill_micro
+    assert {*charged} == {"exp-1", "exp-1 evaluate", "exp-1 film"}
+    assert Ledger().balance("lab").pending_micro == 0
+    assert learned == Learned.read(tmp_path / "out")
+    assert (learned.ended, learned.steps, learned.split) == ("steps", 64, "train")
+    assert {*learned.judged} == {"train", "extrapolation"} == {*learned.beside["random"]}
+    assert learned.beside["scripted"]["train"]["success"] == 1.0
+    rows = curve(tmp_path / "out")
+    assert [row["steps"] for row in rows] == ["0", "0", "32", "32", "64", "64"]
+    assert (tmp_path / "out" / "film.mp4").read_bytes()[4:8] == b"ftyp"
+    assert float(rows[-1]["credits"]) == pytest.approx(learned.bill_micro["exp-1"] / 1e6, abs=0.01)
+
+
+def test_learning_ends_with_the_credit_and_keeps_what_was_learned(tmp_path: Path) -> None:
+    step = prices.current().cost({"physics_step": 24})
+    needed = 100.0
+    Ledger().grant("lab", prices.micro(10_000))
+    with pytest.raises(BudgetExhaustedError, match="up to") as refused:
+        learnt(tmp_path / "out", account="lab", budget=1)
+    needed = float(str(refused.value).split("up to ")[1].split(" credits")[0].replace(",", ""))
+    assert not (tmp_path / "out").exists()
+    assert [one for one in statement(Ledger(), "lab") if one["kind"] == "post"] == []
+    budget = needed + 20 * step / 1e6
+    learned = learnt(tmp_path / "out", account="lab", budget=budget, steps=10_000)
+    assert (learned.ended, 0 < learned.steps < 200) == ("credits", True)
+    assert sum(learned.bill_micro.values()) <= prices.micro(budget)
+    assert curve(tmp_path / "out")[-1]["steps"] == str(learned.steps)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"algorithm": "DQN"}, "no algorithm is called 'DQN'"),
+        ({"settings": {"learning_rat": 1}}, "Did you mean 'learning_rate'"),
+        ({"settings": {"activation_fn": "swish"}}, "no activation is called 'swish'"),
+        ({"settings": {"learning_rate": "fast"}}, "PPO does not take these settings"),
+        ({"settings": {"gamma": lambda _: 1}}, "no plain JSON"),
+        ({"reward": "high"}, "no reward is called 'high'"),
+        ({"environment": "two_rooms"}, "'two_room'"),
+        ({"observation": "smell"}, "smell"),
+        ({"held_out": ["far"]}, "far"),
+        ({"steps": 0}, "steps must be a whole number above 0, not 0"),
+        ({"label": ""}, "label"),
+    ],
+)
+def test_what_is_wrong_is_refused_before_anything_is_done(
+    given: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    asked: dict[str, Any] = {"environment": "two_room", "out": tmp_path / "out", **given}
+    with pytest.raises(InvalidInputError, match=said.replace("'", ".")):
+        sandbox.learn(**asked)
+    assert not (tmp_path / "out").exists()
+    assert [one for one in statement(Ledger(), "local") if one["kind"] == "post"] == []
+
+
+def test_a_folder_that_is_there_is_left_alone_and_a_stopped_training_named(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InvalidInputError, match="something already"):
+        learnt(tmp_path / "out")
+    (tmp_path / "out" / "metrics.csv").touch()
+    with pytest.raises(InvalidInputError, match="stopped, which cannot be continued"):
+        learnt(tmp_path / "out")
+
+
+def test_an_algorithm_that_fails_is_named_and_its_first_judgement_kept(tmp_path: Path) -> None:
+    more: dict[str, Any] = {"steps": 64, "evaluations": 1, "episodes": 1, "account": None}
+    with pytest.raises(TrainingError, match="SAC failed"):
+        sandbox.learn("two_room", tmp_path / "out", "SAC", settings={"train_freq": 0}, **more)
+    assert len(curve(tmp_path / "out")) == 1
+    assert not (tmp_path / "out" / "learning.json").exists()
+
+
+def test_pictures_are_learned_from_and_filmed(tmp_path: Path) -> None:
+    seen: dict[str, Any] = {"observation": ["proprio", "pixels"], "image_size": 36}
+    learnt(tmp_path / "out", world="two_room", film=True, steps=16, **seen)
+    policy = Policy.read(tmp_path / "out" / "policy.safetensors")
+    assert policy.facts.observation == ["proprio", "pixels"]
+    assert [one.shape for one in policy.facts.inputs] == [[36, 36, 3], [11]]
+    assert (tmp_path / "out" / "film.mp4").exists()
+    import stable_baselines3
+
+    env = catalogue.environment("two_room")(account=None, **seen)
+    observation = env.reset(seed=0)[0]
+    model = stable_baselines3.PPO.load(tmp_path / "out" / "model.zip")
+    mean, deviation = policy.weights["proprio:scale"].numpy()
+    told = {
+        "pixels": np.moveaxis(observation["pixels"], -1, 0),
+        "proprio": np.clip((observation["proprio"] - mean) / deviation, -10, 10),
+    }
+    expected = model.predict(told, deterministic=True)[0]
+    assert np.allclose(policy.act(observation), expected, atol=1e-5)
+    env.close()
+
+
+def test_a_policy_tries_goal_sets_of_its_task_and_no_others(tmp_path: Path) -> None:
+    for kind, offset in (("task", 0), ("ahead", 10)):
+        wanted = {"kind": kind, "pairs": 2, "account": None} | ({"offset": 10} if offset else {})
+        goals.make("two_room_goals", tmp_path / f"{kind}.json", **wanted)
+    learned = learnt(tmp_path / "out", goals=[tmp_path / "task.json"])
+    assert {*learned.goals} == {"goals-1.json"}
+    file = tmp_path / "out" / "goals-1.json"
+    assert calls.verify(file, tmp_path / "task.json") == []
+    head = calls.read_results([file])[0].results.head
+    assert (head.agent, head.options) == ("policy.safetensors", {"policy": learned.policy})
+    run = ["goals", "run", str(tmp_path / "ahead.json"), "--out", str(tmp_path / "a.json")]
+    done = cli(*run, "--agent", str(tmp_path / "out" / "policy.safetensors"), "--no-floors")
+    assert "has learned the task of two_room" in done.stderr
+    with pytest.raises(InvalidInputError, match="--kind task"):
+        learnt(tmp_path / "other", goals=[tmp_path / "ahead.json"])
+
+
+def test_the_command_prints_what_was_learned(tmp_path: Path) -> None:
+    out, quick = str(tmp_path / "out"), ["--set", "n_steps=16", "--set", "net_arch=8,8"]
+    given = ["--steps", "32", "--evaluations", "1", "--episodes", "1", "--no-film", *quick]
+    done = cli("learn", "two_room", "--out", out, *given, "--set", "batch_size=16", "--json")
+    told = json.loads(done.stdout)
+    assert told["settings"] == {"n_steps": 16, "net_arch": [8, 8], "batch_size": 16}
+    assert told == json.loads((tmp_path / "out" / "learning.json").read_text())
+    refused = cli("learn", "two_room", "--out", out)
+    assert (refused.returncode, refused.stdout) == (2, "")
+
+
+def test_a_policy_that_is_foreign_or_damaged_is_refused(tmp_path: Path) -> None:
+    learnt(tmp_path / "out")
+    good = Policy.read(tmp_path / "out" / "policy.safetensors")
+    path = tmp_path / "bad.safetensors"
+
+    def refused(facts: dict[str, Any], **weights: torch.Tensor) -> str:
+        said = {"sandbox": json.dumps(good.facts.model_dump() | facts)}
+        safetensors.torch.save_file({**good.weights, **weights}, path, said)
+        with pytest.raises(FormatError) as error:
+            Policy.read(path)
+        return str(error.value)
+
+    assert "no layer 'eval'" in refused({"layers": [["eval", []]]})
+    assert "other model" in refused({"layers": [["linear", [60_000, 60_000]]]}).replace("anot", "ot")
+    assert "do not give 3 numbers" in refused({"action_size": 3})
+    assert "not finite" in refused({}, **{"proprio:scale": good.weights["proprio:scale"] * np.nan})
+    assert "layers" in refused({"layers": [["linear", [1 << 20, 1]]]})
+    path.write_bytes((tmp_path / "out" / "policy.safetensors").read_bytes()[:-8])
+    with pytest.raises(FormatError, match="damaged"):
+        Policy.read(path)
+
+
+@pytest.mark.parametrize("world", ["two_room", "quadrotor", "cartpole_swingup"])
+def test_the_reward_of_progress_pays_way_and_arrival_and_what_the_dense_one_costs(
+    world: str,
+) -> None:
+    """With the weights of the dense reward it is the dense reward."""
+    kind = catalogue.environment(world)
+    longest = kind.max_episode_steps()
+    plain, env = kind(account=None), kind(account=None)
+    same = ProgressReward(env, way=longest, arrival=longest, step=1.0)
+    usual = ProgressReward(kind(account=None))
+    for one in (plain, same, usual):
+        one.reset(seed=3)
+    rng, way = np.random.default_rng(0), 0.0
+    for _ in range(60):
+        action = rng.uniform(-1, 1, env.action_size)
+        before = usual.unwrapped.progress()  # type: ignore[attr-defined]
+        dense, over = plain.step(action)[1:3]
+        assert same.step(action)[1] == pytest.approx(dense)
+        way = 10 * (usual.step(action)[1] / 10) if over else usual.step(action)[1]
+        moved = usual.unwrapped.progress() - before  # type: ignore[attr-defined]
+        if over:
+            break
+        assert float(way) == pytest.approx(10 * moved - 0.01 * plain.shortfall())
+    with pytest.raises(InvalidInputError, match="dense"):
+        ProgressReward(kind(account=None, reward="sparse"))
