@@ -251,6 +251,24 @@ def test_a_torchrl_collector_ends_with_every_row_that_was_paid() -> None:
     assert micro <= prices.micro(12)
 
 
+@pytest.mark.filterwarnings("default")  # TorchRL's own, about itself.
+@pytest.mark.parametrize(
+    ("name", "envs", "resets"), [("ppo_in_one_file", 8, 1), ("torchrl_ppo", 1, 3)]
+)
+def test_an_agent_in_one_file_learns_from_whole_rollouts_until_the_credit_is_spent(
+    name: str, envs: int, resets: int
+) -> None:
+    Ledger().grant("lab", prices.micro(10_000))
+    step = prices.current().cost({"physics_step": PHYSICS})
+    budget = (resets * envs * 400_000 + 1500 * step) / 1e6  # One rollout of 1,024 steps, and more.
+    policy, learned, done = example(name)["train"]("CartpoleSwingup", 100_000, budget, "lab")
+    steps, micro = paid()
+    assert (learned, 1024 < steps <= 1500) == (1024, True)
+    assert micro <= prices.micro(budget)
+    assert [*policy.parameters()]
+    assert len(done) == (0 if envs > 1 else 2)
+
+
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_a_vector_that_resets_itself_ends_with_every_row_that_was_paid(mode: str) -> None:
     Ledger().grant("lab", prices.micro(10_000))

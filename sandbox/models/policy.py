@@ -178,7 +178,7 @@ class Policy:
         if not isinstance(data, dict) or "layers" not in data:
             raise FormatError(f"{place}: is no policy of `sandbox learn`.")
         try:
-            facts = Facts.model_validate_json(json.dumps(data))  # Strict, and pairs are lists there.
+            facts = Facts.model_validate_json(json.dumps(data))  # In which pairs are lists.
             found = cls(facts, tensors.load(raw))
             found.check()
         except ValidationError as error:
