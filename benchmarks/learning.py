@@ -15,16 +15,16 @@ from sandbox.learning import Learned, learn
 
 PPO: dict[str, Any] = {"n_steps": 256, "batch_size": 512, "gamma": 0.98}
 WORLDS: dict[str, dict[str, Any]] = {  # How each is learned.
-    "two_room": {"algorithm": "PPO", "steps": 160_000, "environments": 8, "settings": PPO},
+    "two_room": {"algorithm": "PPO", "steps": 130_000, "environments": 8, "settings": PPO},
     "cartpole_swingup": {
         "algorithm": "SAC",
-        "steps": 28_000,
+        "steps": 24_000,
         "reward": "dense",
         "settings": {"train_freq": 4, "gradient_steps": 2},
     },
     "panda_reach": {
         "algorithm": "PPO",
-        "steps": 90_000,
+        "steps": 80_000,
         "environments": 8,
         "settings": PPO | {"gamma": 0.95},
     },
@@ -78,7 +78,7 @@ def main() -> None:
     folder, asked = Path(sys.argv[1]), sys.argv[2:]
     for world in asked:
         if not (folder / world).exists():
-            learn(world, folder / world, account=None, evaluations=8, prices="3", **WORLDS[world])
+            learn(world, folder / world, account=None, evaluations=6, prices="3", **WORLDS[world])
     done = [one for one in WORLDS if (folder / one / "learning.json").exists()]
     learned = {world: Learned.read(folder / world) for world in done}
     if learned:

@@ -68,6 +68,7 @@ CALLS: Calls = {  # Every public function, in an order in which each finds what 
             at("m.safetensors"), at("drawn"), at("dreams"), episodes=1, steps=2, prices="3"
         ).episodes
     ),
+    "learn": lambda at: acting(at).policy,
     "import_run": lambda at: sandbox.import_run(at("e.h5"), "swm", at("back")).episodes,
 }
 
@@ -92,6 +93,13 @@ def learned(at: Any) -> Any:
     few = {"batch": 1, "horizon": 2, "windows": 1, "checks": 1}
     given: dict[str, Any] = {"size": "nano", "updates": 1, "settings": few, "track": ["csv"]}
     return sandbox.train(at("drawn"), at("m.safetensors"), prices="3", **given)
+
+
+def acting(at: Any) -> Any:
+    """Learn to act for a step."""
+    given: dict[str, Any] = {"settings": {"n_steps": 2, "batch_size": 2}, "film": False}
+    given |= {"scenario": SHORT, "steps": 2, "evaluations": 1, "episodes": 1}
+    return sandbox.learn("billiards", at("actor"), **given)
 
 
 def judged(at: Any) -> Any:
@@ -120,8 +128,8 @@ def test_public_functions_take_text_paths_and_a_tilde_alike(
             return of(under / name)
 
         found.append([call(at) for call in CALLS.values()])
-        made = "all b back drawn dreams e.h5 few g goals.json kept lab.pub m m.csv m.safetensors p "
-        made += "r.yaml raw run s seen seen.yaml tries.json two v.h5"
+        made = "actor all b back drawn dreams e.h5 few g goals.json kept lab.pub m m.csv "
+        made += "m.safetensors p r.yaml raw run s seen seen.yaml tries.json two v.h5"
         shown = [name for name in os.listdir(folder) if name[0] != "."]  # Matplotlib has a cache.
         assert sorted(shown) == made.split()
     assert found[0] == found[1] == found[2]

@@ -22,9 +22,13 @@ class Learned(BaseModel):
     """What was learned, as `learning.json` says it.
 
     Attributes:
-        environment, scenario, split: where the agent learned.
+        format: version of this format.
+        environment: the world in which the agent learned.
+        scenario: what varied in it; None: the layout alone.
+        split: the split of the scenario, if there was one.
         code: SHA-256 of the world's code.
-        algorithm, settings: what learned.
+        algorithm: what learned.
+        settings: its settings, as they were given.
         asked: the other arguments that decide the policy.
         steps: steps that were learned from.
         ended: `steps`, or `credits` if these were spent sooner.
