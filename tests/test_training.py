@@ -244,7 +244,7 @@ def test_numbers_pick_weights_in_their_deviations(tmp_path: Path) -> None:
     for noise in (0.0, 0.1, 1.0):
         model = squares.Mover({}, noise=noise, gives=("state",))
         torch.manual_seed(0)
-        errors.append(Judge(held_out, model, 8, 64).error())
+        errors.append(Judge.of(held_out, model, 8, 64).error())
     assert errors[0] == 0.0 < errors[1] < errors[2]
     std = held_out.statistics(["state"])["state"].std
     assert errors[2] == pytest.approx(np.mean([*std[:2] ** -2.0, 1.0]), rel=0.2)

@@ -33,7 +33,7 @@ class HeldOut:
     @property
     def shapes(self) -> Shapes:
         """Shapes of a row of each column that models may ask for, pictures with channels first."""
-        return shapes_of(self.episodes)
+        return shapes_of(self.episodes.schema)
 
     def plain(self) -> dict[str, Any]:
         """Return which episodes these are, as plain JSON."""

@@ -7,18 +7,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+import safetensors
 import torch
 from pydantic import ValidationError
 
+import sandbox
 from sandbox import digest, files, validation
 from sandbox.errors import InvalidInputError
 from sandbox.models import named, work
-from sandbox.models.checkpoint import Data
+from sandbox.models.checkpoint import Data, Facts
 from sandbox.models.protocol import Policy, Shapes, WorldModel
-from sandbox.prices import plus
+from sandbox.prices import PriceSchedule, plus
 from sandbox.training import material
 from sandbox.training.judge import Judge
-from sandbox.training.material import Windows
+from sandbox.training.material import Repeated, Windows
 from sandbox.training.settings import Settings
 from sandbox.training.trainer import seed
 
@@ -42,7 +44,7 @@ class Job:
     options: Mapping[str, Any]
     shapes: Shapes
     model: WorldModel | Policy
-    windows: Windows
+    windows: Windows | Repeated
     judge: Judge
     data: Data
     held_out: Data
@@ -69,6 +71,29 @@ class Job:
         """Return the job with this number of updates."""
         return replace(self, settings=self.settings.model_copy(update={"updates": updates}))
 
+    def facts(self, updates: int, error: float | None, schedule: PriceSchedule) -> Facts:
+        """Return what a checkpoint of this job says, whose weights an update picked."""
+        cost = schedule.cost(schedule.metered(self.work(0, self.settings.updates)))
+        return Facts(
+            model=self.name,
+            options=dict(self.options),
+            shapes={name: list(shape) for name, shape in self.shapes.items()},
+            training=self.settings.plain(),
+            data=self.data,
+            held_out=self.held_out,
+            shared_frames=self.shared,
+            updates=updates,
+            error=error,
+            charge_micro=cost,
+            prices=schedule.version,
+            code=self.code,
+            versions={
+                "sandbox": sandbox.__version__,
+                "torch": str(torch.__version__),
+                "safetensors": safetensors.__version__,
+            },
+        )
+
     def work(self, done: int, until: int) -> dict[str, int]:
         """Return the work from one number of updates to another, per meter unit."""
         checks = sum(done < one <= until for one in self.settings.checked_at())
@@ -84,15 +109,12 @@ def prepared(
     settings: Mapping[str, Any],
 ) -> Job:
     """Prepare a training; its arguments are those of `train`."""
-    told = parsed({**named.SETTINGS.get(name, {}), **settings})
-    chosen = named.options_of(name, size, options)
-    given = material.opened(runs, held_out, told.seed)
-    shapes = material.shapes_of(given.train)
-    seed(told.seed)
-    model = named.make(name, chosen, shapes)
+    given = material.opened(runs, held_out, parsed(settings).seed)
+    shapes = material.shapes_of(given.train.schema)
+    told, chosen, model = begun(name, size, options, settings, shapes)
     material.normalise(model, given.train)
     windows = Windows(given.train, model, told.batch, told.horizon, told.seed)
-    judge = Judge(given.held_out, model, told.horizon, told.windows)
+    judge = Judge.of(given.held_out, model, told.horizon, told.windows)
     return Job(
         name,
         chosen,
@@ -108,6 +130,20 @@ def prepared(
         {"model_mflop": work.mflop(judge.error)},
         code(name),
     )
+
+
+def begun(
+    name: str,
+    size: str,
+    options: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    shapes: Shapes,
+) -> tuple[Settings, dict[str, Any], WorldModel | Policy]:
+    """Return settings, options and the model as a training begins with them."""
+    told = parsed({**named.SETTINGS.get(name, {}), **settings})
+    chosen = named.options_of(name, size, options)
+    seed(told.seed)
+    return told, chosen, named.make(name, chosen, shapes)
 
 
 def parsed(settings: Mapping[str, Any]) -> Settings:

@@ -1,7 +1,8 @@
 """How well a model in training predicts episodes that no update sees."""
 
-from collections.abc import Iterator
-from typing import cast
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Self, cast
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from sandbox.models.protocol import Policy, WorldModel, is_policy
 from sandbox.training.material import check_windows, ready
 
 HORIZONS = (1, 2, 4, 8)
-_BATCH = 16
+BATCH = 16
 _CONSTANT = 1e-6  # An element that deviates by less is not divided.
 Batch = dict[str, Tensor]
 
@@ -21,32 +22,40 @@ class Judge:
     """Computes the error on the same windows again and again.
 
     Args:
-        episodes: the held-out episodes.
+        batches: the windows.
         model: what is judged.
         horizon: rows after those that the model encodes.
-        windows: how many windows, at most.
-
-    Raises:
-        InvalidInputError: no episode is long enough for a window.
+        deviations: of the elements of the column that is judged; None for pictures and actions.
     """
 
     def __init__(
-        self, episodes: Dataset, model: WorldModel | Policy, horizon: int, windows: int
+        self,
+        batches: Sequence[Batch],
+        model: WorldModel | Policy,
+        horizon: int,
+        deviations: Tensor | None = None,
     ) -> None:
-        self._model, self._column = model, "action" if is_policy(model) else model.gives[0]
-        check_windows(episodes, model.context, horizon, 1, "that pick the weights")
+        self._batches, self._model, self._column = batches, model, _judged_by(model)
         self._horizons = [one for one in HORIZONS if one <= horizon]
         self._scale = torch.ones(())
-        if self._column not in ("pixels", "action"):
-            std = torch.tensor(episodes.statistics([self._column])[self._column].std).float()
-            self._scale = torch.where(std > _CONSTANT, std, 1.0)
-        columns = tuple(dict.fromkeys((*model.needs, self._column, "action")))
-        every = Batches(episodes, _BATCH, model.context + horizon, columns, prefetch=0)
-        self._batches = list[Batch]()
-        for batch in every:
-            self._batches.append(ready(batch))
-            if len(self._batches) * _BATCH >= windows:
-                break
+        if deviations is not None:
+            self._scale = torch.where(deviations > _CONSTANT, deviations, 1.0)
+
+    @classmethod
+    def of(cls, episodes: Dataset, model: WorldModel | Policy, horizon: int, windows: int) -> Self:
+        """Return what judges a model on held-out episodes, by some windows at most.
+
+        Raises:
+            InvalidInputError: no episode is long enough for a window.
+        """
+        check_windows(episodes, model.context, horizon, 1, "that pick the weights")
+        column, deviations = _judged_by(model), None
+        if column not in ("pixels", "action"):
+            deviations = torch.tensor(episodes.statistics([column])[column].std).float()
+        columns = tuple(dict.fromkeys((*model.needs, column, "action")))
+        every = Batches(episodes, BATCH, model.context + horizon, columns, prefetch=0)
+        chosen = [ready(batch) for batch in islice(every, -(-windows // BATCH))]
+        return cls(chosen, model, horizon, deviations)
 
     def error(self) -> float:
         """Return the mean squared error of the first column that the model gives, open loop.
@@ -86,3 +95,8 @@ class Judge:
         found = model.policy(seen, {name: batch[name][:, -1] for name in model.aims})
         want = batch["action"][:, model.context - 1]
         yield float((found - want).square().mean()) * len(want), len(want)
+
+
+def _judged_by(model: WorldModel | Policy) -> str:
+    """Return the column whose error is computed."""
+    return "action" if is_policy(model) else model.gives[0]

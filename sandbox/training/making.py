@@ -3,11 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-import safetensors
-import torch
-
-import sandbox
-from sandbox.models.checkpoint import Checkpoint, Facts
+from sandbox.models.checkpoint import Checkpoint
 from sandbox.prices import PriceSchedule
 from sandbox.till import Till, named
 from sandbox.training.jobs import Job
@@ -91,25 +87,6 @@ class Making:
             one.write(part.begun.rows)
 
     def _checkpoint(self, schedule: PriceSchedule) -> Checkpoint:
-        job, begun = self._job, self._part.begun
-        cost = schedule.cost(schedule.metered(job.work(0, begun.updates)))
-        facts = Facts(
-            model=job.name,
-            options=dict(job.options),
-            shapes={name: list(shape) for name, shape in job.shapes.items()},
-            training=job.settings.plain(),
-            data=job.data,
-            held_out=job.held_out,
-            shared_frames=job.shared,
-            updates=begun.best,
-            error=begun.error,
-            charge_micro=cost,
-            prices=schedule.version,
-            code=job.code,
-            versions={
-                "sandbox": sandbox.__version__,
-                "torch": str(torch.__version__),
-                "safetensors": safetensors.__version__,
-            },
-        )
+        begun = self._part.begun
+        facts = self._job.facts(begun.best, begun.error, schedule)
         return Checkpoint(facts, self._part.best, self._part.state)

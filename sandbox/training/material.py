@@ -1,5 +1,6 @@
 """The episodes that a model is trained on, and those that pick its weights."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from sandbox.errors import InvalidInputError
 from sandbox.models.checkpoint import Data
 from sandbox.models.heads import NUMBERS, Normal
 from sandbox.models.protocol import Learner, Shapes
+from sandbox.trajectory import Schema
 
 _SHARED = 0.01  # Of the held-out frames: more are no accident.
 COLUMNS = ("pixels", "state", *NUMBERS, "action")  # What models may ask for.
@@ -37,10 +39,9 @@ class Material:
     shared: int
 
 
-def shapes_of(episodes: Dataset) -> Shapes:
+def shapes_of(schema: Schema) -> Shapes:
     """Return the shape of a row of each column that models may ask for, channels first."""
-    names = [one for one in episodes.schema.names if one in COLUMNS]
-    return {name: final_shape(episodes.schema[name]) for name in names}
+    return {name: final_shape(schema[name]) for name in schema.names if name in COLUMNS}
 
 
 def opened(
@@ -171,6 +172,17 @@ class Windows:
         while True:
             for found in self._batches:
                 yield ready(found)
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """One batch for ever, in place of windows, where there are no episodes yet."""
+
+    batch: dict[str, Tensor]
+
+    def after(self, updates: int) -> Iterator[dict[str, Tensor]]:
+        """Yield the batch, again and again."""
+        return itertools.repeat(self.batch)
 
 
 def ready(batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -78,11 +78,10 @@ class Part:
         Raises:
             FormatError: another training is under way there, or another account pays for it.
         """
-        path = out.with_name(f".{out.name}{_ENDING}")
-        if not path.exists():
+        path, found = place(out), cls.read(out)
+        if found is None:
             new = Begun(asked=asked, account=account, id=os.urandom(16).hex(), updates=updates())
             return cls(path, new)
-        found = cls._read(path)
         if found.begun.asked != asked:
             raise FormatError(
                 f"{path}: another training is under way there: other data, model or settings. "
@@ -96,7 +95,11 @@ class Part:
         return found
 
     @classmethod
-    def _read(cls, path: Path) -> "Part":
+    def read(cls, out: Path) -> "Part | None":
+        """Return the part of a checkpoint; None if there is none (FormatError if it is damaged)."""
+        path = place(out)
+        if not path.exists():
+            return None
         raw = files.read(path, checkpoint.MOST_BYTES)
         try:
             text = checkpoint.told(raw, path)
@@ -120,3 +123,8 @@ class Part:
     def remove(self) -> None:
         """Remove the file."""
         self.path.unlink(missing_ok=True)
+
+
+def place(out: Path) -> Path:
+    """Return the path of the part of a checkpoint."""
+    return out.with_name(f".{out.name}{_ENDING}")
