@@ -8,7 +8,7 @@ OLDEST := .venv/gymnasium-1.2.2
 # Many containers set it, and then every process compiles the package.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test soak swm rllib readers reading reading-newest lerobot rivals check fix bench docs clean
+.PHONY: demo test soak swm lewm rllib readers reading reading-newest lerobot rivals check fix bench docs clean
 
 .venv/core: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -52,6 +52,15 @@ soak: .venv/dev $(OLDEST)  # The long versions: every byte flipped, a hundred ki
 
 swm: .venv-swm/done  # stable-worldmodel, as released, drives the environments: 3 GB of packages.
 	.venv-swm/bin/python -m pytest tests/swm
+
+.venv-lewm/done: pyproject.toml constraints.txt tests/swm/requirements.txt tests/lewm/requirements.txt
+	@test -x .venv-lewm/bin/python || $(PYTHON) -m venv .venv-lewm
+	.venv-lewm/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt \
+		-r tests/lewm/requirements.txt -e .
+	@touch $@
+
+lewm: .venv-lewm/done  # Its LeWM, as released, trains on a run of ours: 3 GB of packages.
+	.venv-lewm/bin/python -m pytest tests/lewm
 
 .venv-rllib/done: pyproject.toml constraints.txt tests/rllib/requirements.txt
 	@test -x .venv-rllib/bin/python || $(PYTHON) -m venv .venv-rllib
@@ -141,4 +150,4 @@ docs: .venv/dev  # The generated pages: minutes, for every world is drawn.
 	$(BIN)/sandbox reference docs
 
 clean:
-	rm -rf .venv .venv-3.* .venv-swm .venv-rllib .venv-readers .venv-lerobot .venv-rivals build dist runs
+	rm -rf .venv .venv-3.* .venv-swm .venv-lewm .venv-rllib .venv-readers .venv-lerobot .venv-rivals build dist runs
