@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sandbox.dataset.windows import Windows
     from sandbox.dreaming import dream
     from sandbox.evaluation.evaluate import evaluate
+    from sandbox.experiments.experiment import experiment
     from sandbox.exporting import export, import_run, view
     from sandbox.keeping import (
         card,
@@ -61,6 +62,7 @@ __all__ = [
     "doctor",
     "dream",
     "evaluate",
+    "experiment",
     "export",
     "extend",
     "generate",
@@ -108,6 +110,7 @@ ELSEWHERE = {
     ),
     "dream": "sandbox.dreaming",
     "evaluate": "sandbox.evaluation.evaluate",
+    "experiment": "sandbox.experiments.experiment",
     "learn": "sandbox.learning.learn",
     "publish": "sandbox.publishing",
     "refund": "sandbox.refunding",

@@ -58,16 +58,7 @@ def read(path: str | Path, model: type[Model]) -> Model:
         InvalidInputError: the file cannot be read, is larger than 256 KiB, is not YAML, has a key
             twice, a tag, a merge, too many parts or levels, or breaks a rule of the model.
     """
-    text = _text(path)
-    try:
-        node = cast(yaml.Node | None, _Loader(text).get_single_node())  # pyright: ignore
-        data = None if node is None else _built(node, {}, [])
-    except yaml.MarkedYAMLError as error:
-        raise InvalidInputError(f"{path}: this is not YAML: {_oneline(error)}") from None
-    except _RuleError as error:
-        raise InvalidInputError(f"{path}:{error.line}: {error}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InvalidInputError(f"{path}: this is not YAML: {_oneline(error)}") from None
+    node, data = _parsed(_text(path), path)
     try:
         return model.model_validate(data)
     except (ValidationError, RecursionError) as error:
@@ -78,6 +69,28 @@ def read(path: str | Path, model: type[Model]) -> Model:
             f"{path}:{line}: {validation.key(error)}: {validation.rule(error)}."
             f"{validation.more(error)}"
         ) from None
+
+
+def value(text: str, where: str) -> Any:
+    """Return what a short YAML text says, such as `[1, 2]` or `true`.
+
+    Raises:
+        InvalidInputError: it is not YAML, or has what `read` refuses.
+    """
+    return _parsed(text[:MAX_BYTES], where)[1]
+
+
+def _parsed(text: str, where: object) -> tuple[yaml.Node | None, Any]:
+    """Return the node of a YAML text, and what it says (InvalidInputError if it is none)."""
+    try:
+        node = cast(yaml.Node | None, _Loader(text).get_single_node())  # pyright: ignore
+        return node, None if node is None else _built(node, {}, [])
+    except yaml.MarkedYAMLError as error:
+        raise InvalidInputError(f"{where}: this is not YAML: {_oneline(error)}") from None
+    except _RuleError as error:
+        raise InvalidInputError(f"{where}:{error.line}: {error}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InvalidInputError(f"{where}: this is not YAML: {_oneline(error)}") from None
 
 
 class _RuleError(Exception):

@@ -63,6 +63,7 @@ CALLS: Calls = {  # Every public function, in an order in which each finds what 
     "keep_tries": lambda at: tried(at).episodes,
     "train": lambda at: learned(at).digest,
     "evaluate": lambda at: judged(at).windows["count"],
+    "experiment": lambda at: experimented(at).cells[0].values,
     "dream": lambda at: (
         sandbox.dream(
             at("m.safetensors"), at("drawn"), at("dreams"), episodes=1, steps=2, prices="3"
@@ -102,6 +103,15 @@ def acting(at: Any) -> Any:
     return sandbox.learn("billiards", at("actor"), **given)
 
 
+def experimented(at: Any) -> Any:
+    """Carry out an experiment of an update."""
+    few = {"batch": 1, "horizon": 2, "windows": 1, "checks": 1}
+    model = {"name": "mlp", "size": "nano", "updates": 1, "settings": few}
+    given = {"format": 1, "name": "it", "train": str(at("r.yaml")), "model": model}
+    Path(at("e.yaml")).expanduser().write_text(json.dumps(given))
+    return sandbox.experiment(at("e.yaml"), at("x"), prices="3")
+
+
 def judged(at: Any) -> Any:
     """Evaluate the model on episodes of another seed."""
     Path(at("seen.yaml")).expanduser().write_text(
@@ -128,8 +138,8 @@ def test_public_functions_take_text_paths_and_a_tilde_alike(
             return of(under / name)
 
         found.append([call(at) for call in CALLS.values()])
-        made = "actor all b back drawn dreams e.h5 few g goals.json kept lab.pub m m.csv "
-        made += "m.safetensors p r.yaml raw run s seen seen.yaml tries.json two v.h5"
+        made = "actor all b back drawn dreams e.h5 e.yaml few g goals.json kept lab.pub m m.csv "
+        made += "m.safetensors p r.yaml raw run s seen seen.yaml tries.json two v.h5 x"
         shown = [name for name in os.listdir(folder) if name[0] != "."]  # Matplotlib has a cache.
         assert sorted(shown) == made.split()
     assert found[0] == found[1] == found[2]

@@ -46,6 +46,7 @@ FLOORS = [  # A room imports from lower floors alone; rooms of one floor do not 
     ["goals", "verification", "report", "training"],
     ["api", "evaluation", "exporting", "learning", "testing"],
     ["dreaming", "keeping", "publishing", "refunding", "repairing", "sweeping"],
+    ["experiments"],
     ["cli"],
     ["__main__"],  # `python -m sandbox` is the command line.
 ]
@@ -278,6 +279,7 @@ def length(function: ast.FunctionDef, path: Path) -> int:
         "sandbox.api",
         "sandbox.dreaming",
         "sandbox.evaluation.evaluate",
+        "sandbox.experiments.experiment",
         "sandbox.exporting",
         "sandbox.goals.calls",
         "sandbox.goals.floors",

@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from sandbox.cli import agent, cache, goals, hand, keep, ledger, look, make, model, prices, trust
+from sandbox.cli import (
+    agent,
+    cache,
+    experiment,
+    goals,
+    hand,
+    keep,
+    ledger,
+    look,
+    make,
+    model,
+    prices,
+    trust,
+)
 from sandbox.cli.options import CHECK, HAND, KEEP, LOOK, MAKE, MODEL, PAY, Json, path
 
 
@@ -73,7 +86,7 @@ def reference(
         show.paths("Reference", paths)
 
 
-for command in (model.train, model.evaluate, model.dream, agent.learn):
+for command in (model.train, model.evaluate, model.dream, experiment.experiment, agent.learn):
     app.command(rich_help_panel=MODEL)(command)
 for command in (hand.export, hand.view, keep.card, hand.publish):
     app.command(rich_help_panel=HAND)(command)

@@ -17,6 +17,7 @@ from sandbox import api, exporting, keeping, publishing, repairing, sweeping
 from sandbox.dataset.diagnosis import doctor
 from sandbox.dreaming import dream
 from sandbox.evaluation.evaluate import evaluate
+from sandbox.experiments.experiment import experiment
 from sandbox.learning.learn import learn
 from sandbox.report.reference import parsed, table
 from sandbox.run.watcher import Watcher
@@ -129,6 +130,7 @@ def functions() -> str:
         "evaluate": evaluate,
         "dream": dream,
         "learn": learn,
+        "experiment": experiment,
         "doctor": doctor,
     }  # In the order of the files.
     public = [name for name in offered if name in sandbox.__all__]

@@ -1,0 +1,91 @@
+"""Draw panels of curves with their intervals, as one picture."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sandbox.errors import line as one_line
+
+_WIDTH, _HEIGHT, _DPI = 4.6, 3.6, 110  # Of a panel [inches], and dots an inch.
+_LEGEND = 12  # Lines that a legend has, at most.
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve.
+
+    Attributes:
+        label: its name.
+        x, y: its points.
+        low, high: its interval at each point; None draws none.
+        dashed: whether it is dashed.
+        colour: number of its colour.
+    """
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+    dashed: bool = False
+    colour: int = 0
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Axes with some curves.
+
+    Attributes:
+        title: what they show.
+        x, y: what the axes are, with units.
+        lines: the curves.
+        log_x, log_y: whether an axis is logarithmic; x has a mark at each point then.
+    """
+
+    title: str
+    x: str
+    y: str
+    lines: Sequence[Line]
+    log_x: bool = False
+    log_y: bool = False
+
+
+def picture(title: str, panels: Sequence[Panel], kind: str = "png") -> bytes:
+    """Return the bytes of a picture of panels side by side."""
+    from matplotlib.figure import Figure
+
+    width = _WIDTH * len(panels)
+    figure: Any = Figure(figsize=(width, _HEIGHT))
+    figure.suptitle(_label(title), fontsize=11)
+    left, right, between = 0.7 / width, 1 - 0.15 / width, 0.8 / (_WIDTH - 0.8)  # In inches.
+    figure.subplots_adjust(left=left, right=right, bottom=0.14, top=0.84, wspace=between)
+    for axis, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        _draw(axis, panel)
+    made = io.BytesIO()
+    figure.savefig(made, format=kind, dpi=_DPI, metadata={"Software": None})
+    return made.getvalue()
+
+
+def _draw(axis: Any, panel: Panel) -> None:
+    for one in panel.lines:
+        colour, dash = f"C{one.colour % 10}", "--" if one.dashed else "-"
+        axis.plot(one.x, one.y, dash, color=colour, label=_label(one.label), marker=".")
+        if one.low is not None and one.high is not None:
+            axis.fill_between(one.x, one.low, one.high, color=colour, alpha=0.18, linewidth=0)
+    axis.set(title=panel.title, xlabel=panel.x, ylabel=panel.y)
+    if panel.log_y:
+        axis.set_yscale("log")
+    if panel.log_x:
+        axis.set_xscale("log")
+        marks = sorted({x for one in panel.lines for x in one.x})
+        axis.set_xticks(marks, [f"{x:g}" for x in marks], minor=False)
+        axis.minorticks_off()
+    axis.grid(alpha=0.3)
+    if len(panel.lines) <= _LEGEND:
+        axis.legend(fontsize=7)
+
+
+def _label(text: str) -> str:
+    """Return a text as a short label, in which $ begins no mathematics."""
+    return one_line(text[:60]).replace("$", r"\$")
