@@ -46,9 +46,10 @@ def row(world: str, learned: Learned) -> dict[str, str]:
 
 def draw(folder: Path, learned: dict[str, Learned]) -> None:
     """Draw success over steps, a panel for each world, with what other policies reach."""
-    from matplotlib import pyplot as plt
+    from matplotlib import pyplot
 
-    figure: Any = plt.figure(figsize=(2.6 * len(learned), 2.5), layout="constrained")
+    plt: Any = pyplot
+    figure = plt.figure(figsize=(2.6 * len(learned), 2.5), layout="constrained")
     axes: Any = figure.subplots(1, len(learned), sharey=True, squeeze=False)[0]
     for axis, (world, one) in zip(axes, learned.items(), strict=True):
         with open(folder / world / "metrics.csv") as file:

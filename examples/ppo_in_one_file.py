@@ -29,10 +29,10 @@ class Agent(nn.Module):
         self.critic = network(observed, 1, last=1.0)
         self.log_std = nn.Parameter(torch.zeros(actions))
 
-    def policy(self, seen: Tensor) -> torch.distributions.Independent:
+    def policy(self, seen: Tensor) -> Any:
         """Return the distribution of actions (B, actions)."""
         normal = torch.distributions.Normal(self.actor(seen), self.log_std.exp())
-        return torch.distributions.Independent(normal, 1)
+        return torch.distributions.Independent(normal, 1)  # pyright: ignore
 
     def value(self, seen: Tensor) -> Tensor:
         """Return what an observation is worth, (B,)."""
@@ -103,10 +103,10 @@ def update(agent: Agent, optimizer: torch.optim.Optimizer, rollout: Rollout, gai
             policy = agent.policy(rows["seen"][part])
             ratio = (policy.log_prob(rows["action"][part]) - rows["log_prob"][part]).exp()
             own = (gain[part] - gain[part].mean()) / (gain[part].std() + 1e-8)
-            least = torch.min(ratio * own, ratio.clamp(1 - CLIP, 1 + CLIP) * own)
+            least = torch.minimum(ratio * own, ratio.clamp(1 - CLIP, 1 + CLIP) * own)
             error = (agent.value(rows["seen"][part]) - target[part]).square().mean()
             optimizer.zero_grad()
-            (VALUE * error - least.mean()).backward()
+            (VALUE * error - least.mean()).backward()  # pyright: ignore
             nn.utils.clip_grad_norm_(agent.parameters(), LARGEST)
             optimizer.step()
 
@@ -134,7 +134,7 @@ def train(
     env: str, steps: int, budget: float | None, account: str | None = "local", seed: int = 0
 ) -> tuple[Agent, int, list[bool]]:
     """Return the agent, the steps that it learned from, and which episodes ended in success."""
-    torch.manual_seed(seed)
+    torch.manual_seed(seed)  # pyright: ignore
     torch.set_num_threads(1)
     envs, learned, done = make(env, account, budget), 0, list[bool]()
     seen, _ = envs.reset(seed=seed)

@@ -89,7 +89,14 @@ def learn(
     how = {"environments": environments, "normalise": normalise, "seed": seed, "steps": steps}
     judging = {"evaluations": evaluations, "episodes": episodes, "goals": goals or []}
     paying = {"account": account, "budget": budget, "prices": prices, "film": film}
-    asked = {**varied, **seen, **how, **judging, **paying, "settings": settings(setting)}
+    asked: dict[str, Any] = {
+        **varied,
+        **seen,
+        **how,
+        **judging,
+        **paying,
+        "settings": settings(setting),
+    }
     with progress.display("Learning", as_json, "steps") as shown:
 
         def tell(done: int, total: int, numbers: Mapping[str, Any]) -> None:

@@ -51,7 +51,9 @@ def factors(model: WorldModel, measured: Measured, chance: int) -> list[dict[str
     if not varying:
         return None
     values = np.stack([*varying.values()], 1)
-    found = [{"name": name, "values": len(np.unique(one))} for name, one in varying.items()]
+    found: list[dict[str, Any]] = [
+        {"name": name, "values": len(np.unique(one))} for name, one in varying.items()
+    ]
     for who, features in _features(model, measured, chance).items():
         said, mean = predicted(kernel(features), values, groups, chance)
         for n, row in enumerate(found):
@@ -98,7 +100,7 @@ def predicted(products: F64, values: F64, groups: I64, chance: int) -> tuple[F64
         chance: seed of the folds.
     """
     said, mean, fold = np.empty(values.shape), np.empty(values.shape), _folds(groups, chance)
-    every = np.arange(values.shape[1])
+    every = list(range(values.shape[1]))
     for n in range(fold.max() + 1):
         fit, test = np.flatnonzero(fold != n), np.flatnonzero(fold == n)
         inner, errors = _folds(groups[fit], chance + 1), 0.0
@@ -128,9 +130,9 @@ def ridge(products: F64, values: F64, fit: I64, test: I64) -> F64:
     outer = outer - outer.mean(1, keepdims=True) - centre + centre.mean()
     inner = inner - centre - centre[:, None] + centre.mean()
     found: Any = torch.linalg.eigh(tensor(inner))  # pyright: ignore
-    sizes, vectors = cast(tuple[Tensor, Tensor], tuple(found))
+    sizes, vectors = cast(tuple[Tensor, Tensor], (found[0], found[1]))
     turned, seen = vectors.T @ tensor(values[fit] - mean), tensor(outer) @ vectors
-    each = [seen @ (turned / (sizes + one * len(fit))[:, None]) for one in STRENGTHS]
+    each: list[Tensor] = [seen @ (turned / (sizes + one * len(fit))[:, None]) for one in STRENGTHS]
     return mean + torch.stack(each).numpy()
 
 

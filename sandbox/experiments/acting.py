@@ -66,10 +66,10 @@ def learned(
     place = folder / AGENT
     if not (place / MANIFEST).exists():
         shutil.rmtree(place, ignore_errors=True)
-        given = {key: value for key, value in agent.items() if key not in _OWN}
+        given: dict[str, Any] = {key: value for key, value in agent.items() if key not in _OWN}
         limits = [schedules.micro(agent["credits"])]
         limits += [schedules.micro(paying["budget"])] if paying["budget"] is not None else []
-        asked = {**paying, "budget": schedules.credits(min(limits))}
+        asked: dict[str, Any] = {**paying, "budget": schedules.credits(min(limits))}
         learn(out=place, seed=seed, trust_code=True, progress=told, **given, **asked)
     said: Any = jsonfile.read(place / MANIFEST).data
     found = {

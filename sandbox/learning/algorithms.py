@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import stable_baselines3
@@ -45,12 +45,12 @@ def checked(algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in settings.items():
         if name not in names:
             raise UnknownNameError("setting", name, names, where=algorithm)
-        several: list[Any] = value if isinstance(value, list) else [value]
+        several = cast(list[Any], value) if isinstance(value, list) else [value]
         if name == "net_arch":
             network[name] = several
         elif name == "activation_fn":
             if value not in policy.ACTIVATIONS:
-                raise UnknownNameError("activation", value, policy.ACTIVATIONS)
+                raise UnknownNameError("activation", str(several[0]), policy.ACTIVATIONS)
             network[name] = policy.ACTIVATIONS[value]
         else:  # JSON has a list where Python has a pair, such as train_freq.
             found[name] = tuple(several) if isinstance(value, list) else value
@@ -154,7 +154,6 @@ def _described(network: nn.Module, prefix: str) -> tuple[list[Layer], dict[str, 
 def _scale(scales: Any, name: str) -> Tensor:
     """Return mean and deviation of an observation, float64 (2, numbers)."""
     every: Any = scales.obs_rms
-    several = isinstance(every, dict)
-    seen: Any = every[name] if several else every
+    seen = cast(Any, every[name] if isinstance(every, dict) else every)
     mean, deviation = np.asarray(seen.mean), np.sqrt(np.asarray(seen.var) + scales.epsilon)
     return torch.as_tensor(np.stack([mean, deviation]))

@@ -258,8 +258,8 @@ class Conv(nn.Module):
         picture = target["pixels"].float()
         moves = ((picture - joined["last"]).abs() > MOVES).any(dim=1, keepdim=True)
         weight = 1 + self.options.moving * (1 - progress) * moves
-        blended, drawn = (((one - picture) / 255).square() for one in self._blended(joined))
-        found = {"pixels": ((blended + moves * drawn) * weight).mean()}
+        blended, color = (((one - picture) / 255).square() for one in self._blended(joined))
+        found = {"pixels": ((blended + moves * color) * weight).mean()}
         if self.heads.columns:
             heads = self.heads.loss(self.features(joined).float(), target)
             found["heads"] = self.options.heads * heads

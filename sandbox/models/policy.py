@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 import safetensors.torch as tensors
@@ -115,8 +115,7 @@ class Policy:
 
     def _prepared(self, one: Input, observation: Any) -> Tensor:
         """Return an observation as a batch of one: scaled, or a picture with channels first."""
-        several = isinstance(observation, dict)
-        seen: Any = observation[one.name] if several else observation
+        seen = cast(Any, observation[one.name] if isinstance(observation, dict) else observation)
         if len(one.shape) == 3:
             return torch.as_tensor(np.array(seen)).permute(2, 0, 1)[None].float() / 255.0
         row = torch.as_tensor(np.array(seen)).double().reshape(1, -1)
