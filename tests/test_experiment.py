@@ -34,7 +34,7 @@ EVALUATION = {"horizons": [1, 2], "windows": 8}
 
 
 @pytest.fixture(autouse=True)
-def _schedule_of_models(monkeypatch: pytest.MonkeyPatch) -> None:
+def _schedule_of_experiments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SANDBOX_PRICES", "3")
 
 

@@ -40,6 +40,8 @@ Observed = Annotated[
     str, typer.Option(help="What the agent observes, separated by commas: proprio, pixels, ...")
 ]
 Reward = Annotated[str, typer.Option(help="progress, dense or sparse.")]
+Often = Annotated[int, typer.Option(min=1, help="How often the policy is judged while it learns.")]
+Judged = Annotated[int, typer.Option(min=1, help="Episodes of a judgement in each split.")]
 Goals = Annotated[
     list[Path] | None,
     typer.Option(parser=path, help="A goal set of the world's own task; repeat it for several."),
@@ -66,12 +68,8 @@ def learn(
         bool, typer.Option(help="Scale observations and rewards by what was seen.")
     ] = True,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all chance.")] = 0,
-    evaluations: Annotated[
-        int, typer.Option(min=1, help="How often the policy is judged while it learns.")
-    ] = 10,
-    episodes: Annotated[
-        int, typer.Option(min=1, help="Episodes of a judgement in each split.")
-    ] = 20,
+    evaluations: Often = 10,
+    episodes: Judged = 20,
     goals: Goals = None,
     film: Annotated[bool, typer.Option(help="Film an episode of the last policy.")] = True,
     account: Annotated[str, typer.Option(help="Account that pays.")] = "local",
@@ -88,27 +86,20 @@ def learn(
     seen = {"observation": listed(observation), "image_size": image_size, "reward": reward}
     how = {"environments": environments, "normalise": normalise, "seed": seed, "steps": steps}
     judging = {"evaluations": evaluations, "episodes": episodes, "goals": goals or []}
-    paying = {"account": account, "budget": budget, "prices": prices, "film": film}
-    asked: dict[str, Any] = {
-        **varied,
-        **seen,
-        **how,
-        **judging,
-        **paying,
-        "settings": settings(setting),
-    }
+    paying: Any = {"account": account, "budget": budget, "prices": prices, "film": film}
+    asked: Any = {**varied, **seen, **how, **judging, **paying, "settings": settings(setting)}
     with progress.display("Learning", as_json, "steps") as shown:
 
         def tell(done: int, total: int, numbers: Mapping[str, Any]) -> None:
             shown.update(min(done, total), total, success=f"{100 * numbers['success']:.0f} %")
 
         learned = learning(
-            environment, out, algorithm, progress=tell, trust_code=trust_code, **asked
+            environment, out, algorithm, trust_code=trust_code, progress=tell, **asked
         )
     if as_json:
         print(json.dumps(learned.model_dump()))
-        return
-    _print(learned, out)
+    else:
+        _print(learned, out)
 
 
 def _print(learned: Any, out: Path) -> None:

@@ -19,6 +19,7 @@ from sandbox.dreaming import dream
 from sandbox.evaluation.evaluate import evaluate
 from sandbox.experiments.experiment import experiment
 from sandbox.learning.learn import learn
+from sandbox.refunding import refund
 from sandbox.report.reference import parsed, table
 from sandbox.run.watcher import Watcher
 from sandbox.training.train import train
@@ -131,6 +132,7 @@ def functions() -> str:
         "dream": dream,
         "learn": learn,
         "experiment": experiment,
+        "refund": refund,
         "doctor": doctor,
     }  # In the order of the files.
     public = [name for name in offered if name in sandbox.__all__]

@@ -72,17 +72,10 @@ def experiment(
 
     paying: dict[str, Any] = {"account": account, "budget": budget, "prices": prices}
     paying["key"] = None if key is None else keys.load(key)
+    told: dict[str, Any] = {"changes": dict(_change(text) for text in changes or [])}
+    told |= {"workers": workers, "trust_code": trust_code, "quoted": quoted}
     try:
-        found = carry_out(
-            source,
-            out,
-            changes=dict(_change(text) for text in changes or []),
-            workers=workers,
-            trust_code=trust_code,
-            quoted=quoted,
-            watching=watching,
-            **paying,
-        )
+        found = carry_out(source, out, watching=watching, **told, **paying)
     except KeyboardInterrupt:
         show.note("Stopped. What was made is kept; run the same command again to continue.")
         raise typer.Exit(130) from None

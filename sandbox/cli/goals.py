@@ -203,17 +203,21 @@ def check(
         )
     _say(found, "pairs", as_json)
 
+Acting = Annotated[
+    str,
+    typer.Option(
+        help="noop, random, recorded, scripted, cem, icem, mppi, gcbc, a policy of `sandbox learn` "
+        "(.safetensors), or MODULE:FUNCTION."
+    ),
+]
+
+
 
 @goals_app.command()
 def run(
     goals: SetPath,
     out: Out,
-    agent: Annotated[
-        str,
-        typer.Option(
-            help="noop, random, recorded, scripted, cem, icem, mppi, gcbc, or MODULE:FUNCTION."
-        ),
-    ] = "noop",
+    agent: Acting = "noop",
     option: Annotated[
         list[str] | None,
         typer.Option("--set", help="An option of the agent, NAME=VALUE; repeat it for several."),

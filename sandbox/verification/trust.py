@@ -38,7 +38,7 @@ class Trust:
     whole_ledger: bool = False
     charged: bool = False
     exact: bool = False
-    source: Path | None = None
+    source: str | Path | None = None
 
     @classmethod
     def here(
