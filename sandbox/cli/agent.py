@@ -83,7 +83,11 @@ def learn(
     from sandbox.learning import learn as learning
 
     varied: dict[str, Any] = {"scenario": scenario, "split": split, "held_out": held_out or []}
-    seen = {"observation": listed(observation), "image_size": image_size, "reward": reward}
+    seen: dict[str, Any] = {
+        "observation": listed(observation),
+        "image_size": image_size,
+        "reward": reward,
+    }
     how = {"environments": environments, "normalise": normalise, "seed": seed, "steps": steps}
     judging = {"evaluations": evaluations, "episodes": episodes, "goals": goals or []}
     paying: Any = {"account": account, "budget": budget, "prices": prices, "film": film}
