@@ -101,7 +101,7 @@ def update(agent: Agent, optimizer: torch.optim.Optimizer, rollout: Rollout, gai
     for _ in range(EPOCHS):
         for part in torch.randperm(len(gain)).chunk(MINIBATCHES):
             policy = agent.policy(rows["seen"][part])
-            ratio = (policy.log_prob(rows["action"][part]) - rows["log_prob"][part]).exp()
+            ratio: Tensor = (policy.log_prob(rows["action"][part]) - rows["log_prob"][part]).exp()
             own = (gain[part] - gain[part].mean()) / (gain[part].std() + 1e-8)
             least = torch.minimum(ratio * own, ratio.clamp(1 - CLIP, 1 + CLIP) * own)
             error = (agent.value(rows["seen"][part]) - target[part]).square().mean()

@@ -40,12 +40,21 @@ Observed = Annotated[
     str, typer.Option(help="What the agent observes, separated by commas: proprio, pixels, ...")
 ]
 Reward = Annotated[str, typer.Option(help="progress, dense or sparse.")]
-Often = Annotated[int, typer.Option(min=1, help="How often the policy is judged while it learns.")]
-Judged = Annotated[int, typer.Option(min=1, help="Episodes of a judgement in each split.")]
 Goals = Annotated[
     list[Path] | None,
     typer.Option(parser=path, help="A goal set of the world's own task; repeat it for several."),
 ]
+Normalise = Annotated[
+    bool,
+    typer.Option(
+        "--normalise/--no-normalise", help="Scale observations and rewards by what was seen."
+    ),
+]
+Film = Annotated[bool, typer.Option("--film/--no-film", help="Film an episode of the last policy.")]
+Evaluations = Annotated[
+    int, typer.Option(min=1, help="How often the policy is judged while it learns.")
+]
+Episodes = Annotated[int, typer.Option(min=1, help="Episodes of a judgement in each split.")]
 Trusted = Annotated[
     bool, typer.Option("--trust-code", help="Allow importing a world called MODULE:CLASS.")
 ]
@@ -64,14 +73,12 @@ def learn(
     image_size: Annotated[int, typer.Option(help="Side of its pictures [pixels].")] = 64,
     reward: Reward = "progress",
     environments: Annotated[int, typer.Option(min=1, help="Number of environments.")] = 1,
-    normalise: Annotated[
-        bool, typer.Option(help="Scale observations and rewards by what was seen.")
-    ] = True,
+    normalise: Normalise = True,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all chance.")] = 0,
-    evaluations: Often = 10,
-    episodes: Judged = 20,
+    evaluations: Evaluations = 10,
+    episodes: Episodes = 20,
     goals: Goals = None,
-    film: Annotated[bool, typer.Option(help="Film an episode of the last policy.")] = True,
+    film: Film = True,
     account: Annotated[str, typer.Option(help="Account that pays.")] = "local",
     budget: Budget = None,
     prices: Prices = None,
@@ -82,28 +89,22 @@ def learn(
     from sandbox.cli import progress
     from sandbox.learning import learn as learning
 
-    varied: dict[str, Any] = {"scenario": scenario, "split": split, "held_out": held_out or []}
-    seen: dict[str, Any] = {
-        "observation": listed(observation),
-        "image_size": image_size,
-        "reward": reward,
-    }
-    how = {"environments": environments, "normalise": normalise, "seed": seed, "steps": steps}
-    judging = {"evaluations": evaluations, "episodes": episodes, "goals": goals or []}
-    paying: Any = {"account": account, "budget": budget, "prices": prices, "film": film}
-    asked: Any = {**varied, **seen, **how, **judging, **paying, "settings": settings(setting)}
+    asked: dict[str, Any] = {"scenario": scenario, "split": split, "held_out": held_out or []}
+    asked |= {"observation": listed(observation), "image_size": image_size, "reward": reward}
+    asked |= {"environments": environments, "normalise": normalise, "seed": seed, "steps": steps}
+    asked |= {"evaluations": evaluations, "episodes": episodes, "goals": goals or []}
+    asked |= {"account": account, "budget": budget, "prices": prices, "film": film}
+    asked |= {"settings": settings(setting), "trust_code": trust_code}
     with progress.display("Learning", as_json, "steps") as shown:
 
         def tell(done: int, total: int, numbers: Mapping[str, Any]) -> None:
             shown.update(min(done, total), total, success=f"{100 * numbers['success']:.0f} %")
 
-        learned = learning(
-            environment, out, algorithm, trust_code=trust_code, progress=tell, **asked
-        )
+        learned = learning(environment, out, algorithm, progress=tell, **asked)
     if as_json:
         print(json.dumps(learned.model_dump()))
-    else:
-        _print(learned, out)
+        return
+    _print(learned, out)
 
 
 def _print(learned: Any, out: Path) -> None:

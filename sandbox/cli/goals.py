@@ -203,6 +203,7 @@ def check(
         )
     _say(found, "pairs", as_json)
 
+
 Acting = Annotated[
     str,
     typer.Option(
@@ -210,7 +211,6 @@ Acting = Annotated[
         "(.safetensors), or MODULE:FUNCTION."
     ),
 ]
-
 
 
 @goals_app.command()

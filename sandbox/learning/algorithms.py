@@ -49,9 +49,9 @@ def checked(algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         if name == "net_arch":
             network[name] = several
         elif name == "activation_fn":
-            if value not in policy.ACTIVATIONS:
-                raise UnknownNameError("activation", str(several[0]), policy.ACTIVATIONS)
-            network[name] = policy.ACTIVATIONS[value]
+            if str(value) not in policy.ACTIVATIONS:
+                raise UnknownNameError("activation", str(value), policy.ACTIVATIONS)
+            network[name] = policy.ACTIVATIONS[str(value)]
         else:  # JSON has a list where Python has a pair, such as train_freq.
             found[name] = tuple(several) if isinstance(value, list) else value
     return found | ({"policy_kwargs": network} if network else {})

@@ -106,41 +106,21 @@ def learn(
     from sandbox.learning.making import Making, Plan
 
     path, given = _free(out), _plain(settings or {})
-    payer = None if account is None else ledger or Ledger()
-    worlds = Worlds(
-        name=environment,
-        scenario=scenario,
-        observation=observation[0] if len(observation) == 1 else observation,
-        image_size=image_size,
-        reward=reward,
-        schedule=schedules.chosen(prices),
-        account=account,
-        ledger=payer,
-        label=label,
-        trust_code=trust_code,
-    )
+    payer, schedule = None if account is None else ledger or Ledger(), schedules.chosen(prices)
+    seen = observation[0] if len(observation) == 1 else observation
+    look, paying = (seen, image_size, reward), (schedule, account, payer, label)
+    worlds = Worlds(environment, scenario, *look, *paying, trust_code)
     worlds.check()
-    plan = Plan(
-        algorithm=algorithm,
-        settings=algorithms.checked(algorithm, given),
-        steps=steps,
-        environments=environments,
-        normalise=normalise,
-        seed=seed,
-        splits=[worlds.learnt_in(split), *held_out],
-        evaluations=evaluations,
-        episodes=episodes,
-        film=film,
-    )
+    known = algorithms.checked(algorithm, given)
+    splits = [worlds.learnt_in(split), *held_out]
+    how, judging = (steps, environments, normalise, seed), (splits, evaluations, episodes, film)
+    plan = Plan(algorithm, known, *how, *judging)
     trying = Trying(goals, environment, account, ledger, trust_code)
-    limit = None if budget is None else schedules.micro(budget)
     with jobs.threads({}), closing(worlds):
-        making = Making(plan, worlds, limit, trying.most(), progress)
+        making = Making(plan, worlds, budget, trying.most(), progress)
         _make(path)
         learned = making.made(path)
-    learned = trying.tried(path, learned.model_copy(update={"settings": given}))
-    learned.write(path)
-    return learned
+    return trying.tried(path, learned.model_copy(update={"settings": given}))
 
 
 def _check_installed() -> None:

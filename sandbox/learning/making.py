@@ -19,7 +19,7 @@ from sandbox.learning.judging import BESIDE, Act
 from sandbox.learning.outcome import Learned, Progress
 from sandbox.learning.worlds import Worlds
 from sandbox.models.policy import Policy
-from sandbox.prices import credits
+from sandbox.prices import credits, micro
 from sandbox.report import preview
 from sandbox.sb3 import StopOnBudget
 from sandbox.wrappers import IdlesOnBudget
@@ -63,7 +63,7 @@ class Making:
     Args:
         plan: what is learned.
         worlds: makes the environments.
-        budget: the most that all of it may cost [microcredits]; None: no limit.
+        budget: the most that all of it may cost [credits]; None: no limit.
         aside: what is kept for others' work [microcredits].
         progress: is told how far it is.
 
@@ -78,8 +78,14 @@ class Making:
     """
 
     def __init__(
-        self, plan: Plan, worlds: Worlds, budget: int | None, aside: int, progress: Progress
+        self,
+        plan: Plan,
+        worlds: Worlds,
+        budget: str | int | float | None,
+        aside: int,
+        progress: Progress,
     ) -> None:
+        limit = None if budget is None else micro(budget)
         self.plan, self._worlds, self._progress = plan, worlds, progress
         self.steps, self.cpu_s, self.rows = 0, 0.0, list[dict[str, Any]]()
         self._judges = {one: worlds.env(one, "evaluate", None) for one in plan.splits}
@@ -88,8 +94,8 @@ class Making:
         self._film = worlds.filming(plan.splits[0], None) if plan.film else None
         kept += worlds.most(self._film, 1) if self._film is not None else 0
         first = self._judges[plan.splits[0]].unwrapped.work(worlds.schedule, 1)
-        worlds.demand(kept + plan.environments * worlds.schedule.cost(first), budget)
-        free = worlds.available(budget)
+        worlds.demand(kept + plan.environments * worlds.schedule.cost(first), limit)
+        free = worlds.available(limit)
         share = None if free is None else (free - kept) // plan.environments
         made = [partial(self._learned_in, share)] * plan.environments
         self._envs, self._scales = _scaled(DummyVecEnv(made), plan)

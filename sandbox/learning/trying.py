@@ -48,10 +48,10 @@ class Trying:
         return calls.quote(found, "noop", seeds=1, trust_code=self.trust_code)
 
     def tried(self, folder: Path, learned: Learned) -> Learned:
-        """Return what was learned, with the share of each set's pairs that the policy does."""
+        """Add the share of each set's pairs that the policy does; write and return all of it."""
         shares, bill = dict[str, float](), dict(learned.bill_micro)
         for number, path in enumerate(self.goals, start=1):
-            found = calls.run(
+            results = calls.run(
                 path,
                 folder / FILE.format(number),
                 str(folder / POLICY),
@@ -60,7 +60,9 @@ class Trying:
                 trust_code=self.trust_code,
                 ledger=self.ledger,
             ).results
-            shares[FILE.format(number)] = rate(found, "moderate").value
+            shares[FILE.format(number)] = rate(results, "moderate").value
             label = f"goals {POLICY}"
-            bill[label] = bill.get(label, 0) + found.charge_micro
-        return learned.model_copy(update={"goals": shares, "bill_micro": bill})
+            bill[label] = bill.get(label, 0) + results.charge_micro
+        found = learned.model_copy(update={"goals": shares, "bill_micro": bill})
+        found.write(folder)
+        return found
