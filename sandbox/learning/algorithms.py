@@ -45,7 +45,7 @@ def checked(algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in settings.items():
         if name not in names:
             raise UnknownNameError("setting", name, names, where=algorithm)
-        several = cast(list[Any], value) if isinstance(value, list) else [value]
+        several = _several(value)
         if name == "net_arch":
             network[name] = several
         elif name == "activation_fn":
@@ -55,6 +55,11 @@ def checked(algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         else:  # JSON has a list where Python has a pair, such as train_freq.
             found[name] = tuple(several) if isinstance(value, list) else value
     return found | ({"policy_kwargs": network} if network else {})
+
+
+def _several(value: Any) -> list[Any]:
+    """Return the values of a list, or the one that is none."""
+    return cast(list[Any], value) if isinstance(value, list) else [value]
 
 
 def made(algorithm: str, settings: Mapping[str, Any], envs: Any, seed: int) -> Any:
