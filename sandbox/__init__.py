@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from sandbox.repairing import repair
     from sandbox.sweeping import sweep
     from sandbox.training.train import train
+    from sandbox.valuation.worth import worth
 
 __version__ = "0.1.0"
 __all__ = [
@@ -86,6 +87,7 @@ __all__ = [
     "train",
     "verify",
     "view",
+    "worth",
 ]
 
 ELSEWHERE = {
@@ -117,6 +119,7 @@ ELSEWHERE = {
     "repair": "sandbox.repairing",
     "sweep": "sandbox.sweeping",
     "train": "sandbox.training.train",
+    "worth": "sandbox.valuation.worth",
 }
 
 importing.after("gymnasium", "sandbox.catalogue", "register")

@@ -131,3 +131,28 @@ def _intervals(value: F64, drawn: Sequence[F64]) -> list[Interval | None]:
     low, high = np.quantile(np.concatenate(drawn), _LEVELS, axis=0)
     found = np.stack([value, low, high], axis=1)
     return [Interval(*one) if np.isfinite(one).all() else None for one in found.tolist()]
+
+
+def student(freedom: int, level: float) -> float:
+    """Return the t between which and its negative a share of Student's distribution lies.
+
+    Args:
+        freedom: degrees of freedom, at least 1.
+        level: the share, such as 0.95.
+    """
+    low, high = 0.0, 1.0  # Of the angle whose tangent is t / sqrt(freedom), in right angles.
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _within(freedom, middle) < level else (low, middle)
+    return math.sqrt(freedom) * math.tan(math.pi / 2 * low)
+
+
+def _within(freedom: int, angle: float) -> float:
+    """Return the share of Student's distribution within an angle (Abramowitz and Stegun 26.7.3)."""
+    sine, cosine = math.sin(math.pi / 2 * angle), math.cos(math.pi / 2 * angle)
+    odd = freedom % 2
+    term, total = (cosine if odd else 1.0), 0.0
+    for k in range(1 + odd, freedom, 2):
+        total += term
+        term *= cosine**2 * k / (k + 1)
+    return angle + 2 / math.pi * sine * total if odd else sine * total

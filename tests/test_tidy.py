@@ -46,7 +46,7 @@ FLOORS = [  # A room imports from lower floors alone; rooms of one floor do not 
     ["goals", "verification", "report", "training"],
     ["api", "evaluation", "exporting", "learning", "testing"],
     ["dreaming", "keeping", "publishing", "refunding", "repairing", "sweeping"],
-    ["experiments"],
+    ["experiments", "valuation"],
     ["cli"],
     ["__main__"],  # `python -m sandbox` is the command line.
 ]

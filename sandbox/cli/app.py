@@ -86,7 +86,9 @@ def reference(
         show.paths("Reference", paths)
 
 
-for command in (model.train, model.evaluate, model.dream, experiment.experiment, agent.learn):
+for command in (model.train, model.evaluate, model.dream, model.worth):
+    app.command(rich_help_panel=MODEL)(command)
+for command in (experiment.experiment, agent.learn):
     app.command(rich_help_panel=MODEL)(command)
 for command in (hand.export, hand.view, keep.card, hand.publish):
     app.command(rich_help_panel=HAND)(command)

@@ -1,4 +1,4 @@
-"""The commands of world models: train, evaluate and dream."""
+"""The commands of world models: train, evaluate, dream and worth."""
 
 import json
 import sys
@@ -16,6 +16,7 @@ from sandbox.cli.options import (
     OutPath,
     Prices,
     RunPath,
+    listed,
     making,
     path,
     settings,
@@ -24,6 +25,7 @@ from sandbox.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from sandbox.models import Checkpoint
+    from sandbox.valuation.found import Worth
 
 Runs = Annotated[
     list[Path],
@@ -281,6 +283,89 @@ def dream(
         show.bill(bill, out, "Imagined run")
 
 
+RecipeNames = Annotated[
+    list[str],
+    typer.Argument(help="Names of recipes, or paths ending in .yaml.", show_default=False),
+]
+Amounts = Annotated[
+    str,
+    typer.Option(
+        "--credits",
+        help="What each recipe may spend on episodes: amounts separated by commas.",
+        show_default=False,
+    ),
+]
+WorthOut = Annotated[
+    Path,
+    typer.Option("--out", parser=path, help="The folder of all of it.", show_default=False),
+]
+Branched = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--branches",
+        help="NAME=SHARE: compare a recipe also with this share of its credits spent on branches "
+        "of its episodes, such as 0.5.",
+    ),
+]
+Tests = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--test",
+        help="A recipe or run of held-out episodes, one for each world; default: the interpolation "
+        "of its varied scenario, by all policies.",
+    ),
+]
+Goals = Annotated[
+    Path | None, typer.Option(parser=path, help="A goal set, on which models are planned with.")
+]
+
+
+@making
+def worth(
+    recipes: RecipeNames,
+    credits: Amounts,
+    out: WorthOut,
+    model: ModelName = "conv",
+    size: Size = "tiny",
+    updates: Updates = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=100, help="Number of seeds, of data and of models.")
+    ] = 2,
+    branches: Branched = None,
+    test: Tests = None,
+    goals: Goals = None,
+    horizons: Horizons = "1,2,4,8,16,32",
+    windows: Annotated[int, typer.Option(min=1, help="Number of windows, at most.")] = 240,
+    setting: Set = None,
+    option: Option = None,
+    *,
+    making: Making,
+) -> None:
+    """Compare recipes of equal bills: train one model on each, and evaluate it."""
+    from sandbox.cli import progress, show
+    from sandbox.valuation.worth import worth as comparing
+
+    asked: dict[str, Any] = {"updates": updates, "seeds": seeds, "branches": settings(branches)}
+    asked |= {"tests": test or [], "goals": goals, "windows": windows}
+    asked |= {"horizons": [_whole(text) for text in horizons.split(",")]}
+    asked |= {"settings": settings(setting), "options": settings(option)}
+    with progress.display("Comparing", making.as_json, "models") as shown:
+
+        def quoted(micro: int) -> None:
+            if not making.as_json:
+                show.note(f"It costs {micro / 1e6:,.2f} credits at most.")
+
+        def tell(done: int, total: int, what: str) -> None:
+            shown.update(done, total, **({"next": what} if what else {}))
+
+        asked |= {"quoted": quoted, "progress": tell, **making.paying}
+        found = comparing(recipes, out, listed(credits), model, size, **asked)
+    if making.as_json:
+        print(json.dumps(found.plain()))
+    else:
+        _print_worth(found, out)
+
+
 def _print_trained(made: "Checkpoint", out: Path, as_json: bool) -> None:
     from sandbox.cli import show
 
@@ -297,3 +382,16 @@ def _print_trained(made: "Checkpoint", out: Path, as_json: bool) -> None:
         f"{facts.data.charge_micro / 1e6:,.2f}."
     )
     show.note(f"Checkpoint: {out}")
+
+
+def _print_worth(found: "Worth", out: Path) -> None:
+    from sandbox.cli import show
+
+    show.table("Means, with intervals of 95 % over seeds", found.rows())
+    show.note(
+        "`better than` names what is worse by more than the interval of the difference, seed by "
+        "seed; all of these of one amount hold together with 95 %."
+    )
+    bill = [{"work": name, "credits": f"{n / 1e6:,.2f}"} for name, n in found.bill.items()]
+    show.table("Bill", [*bill, {"work": "all", "credits": f"{found.amount / 1e6:,.2f}"}])
+    show.paths("Results", [out / f"worth.{kind}" for kind in ("json", "csv", "png")])

@@ -21,7 +21,7 @@ from sandbox.models.heads import NUMBERS, Normal
 from sandbox.models.protocol import Learner, Shapes
 from sandbox.trajectory import Schema
 
-_SHARED = 0.01  # Of the held-out frames: more are no accident.
+SHARED = 0.01  # Of the held-out frames: more are no accident.
 COLUMNS = ("pixels", "state", *NUMBERS, "action")  # What models may ask for.
 
 
@@ -80,7 +80,7 @@ def opened(
 def _apart(train: Dataset, held_out: Dataset) -> tuple[Dataset, Dataset, int]:
     """Return both, and how many frames they share: few may, such as empty pictures."""
     found = overlap(held_out, train)
-    if found.episodes or found.frames > _SHARED * found.of:
+    if found.episodes or found.frames > SHARED * found.of:
         said = " ".join(found.warnings())
         raise InvalidInputError(f"{held_out.name}: is not apart from {train.name}: {said}")
     return train, held_out, found.frames

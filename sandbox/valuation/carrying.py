@@ -1,0 +1,120 @@
+"""Carries out a comparison: data, trainings, evaluations, plans; what is done is not done again."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sandbox import durable, jsonfile
+from sandbox import prices as schedules
+from sandbox.dataset.dataset import Dataset
+from sandbox.dataset.overlap import overlap
+from sandbox.errors import InvalidInputError
+from sandbox.evaluation.evaluate import JSON, evaluate
+from sandbox.goals import calls, scores
+from sandbox.models import Checkpoint
+from sandbox.run.folder import Folder
+from sandbox.run.recipe import Recipe
+from sandbox.training.material import SHARED
+from sandbox.training.train import train
+from sandbox.valuation import data, picture
+from sandbox.valuation.asked import Arm
+from sandbox.valuation.found import Cell, Worth
+from sandbox.valuation.plan import Plan
+
+MODEL, EVALUATION, PLANNED = "model.safetensors", "evaluation", "goals.json"
+AGENT = "icem"
+
+
+def carried_out(plan: Plan) -> Worth:
+    """Do what is not done yet, and write the results."""
+    bill, tests = Counter[str](), dict[str, Path]()
+    for world, one in plan.tests.items():
+        if isinstance(one, Recipe):
+            plan.progress(0, len(plan.cells), f"test of {world}")
+            tests[world] = data.generated(one, plan.folder / "tests" / world, plan.paying)
+            bill[f"test of {world}"] = data.cost(tests[world])
+        else:
+            tests[world] = one.path
+    cells, runs = list[Cell](), list[Path]()
+    for arm, seed, micro in plan.cells:
+        place = plan.folder / arm.name / f"seed-{seed}"
+        if micro == plan.asked.credits[0]:
+            plan.progress(len(cells), len(plan.cells), f"{arm.name}, seed {seed}: data")
+            runs = data.bought(arm, seed, plan.asked.credits[-1], place, plan.paying)
+            bill[f"data: {arm.name}"] += sum(data.cost(run) for run in runs)
+            _check_overlap(runs, tests[arm.world])
+        amount = schedules.credits(micro)
+        plan.progress(len(cells), len(plan.cells), f"{arm.name}, seed {seed}: {amount} credits")
+        cells.append(_cell(plan, arm, seed, micro, place, runs, tests[arm.world], bill))
+    plan.progress(len(cells), len(plan.cells), "")
+    found = Worth(plan.asked, cells, dict(bill))
+    durable.replace(plan.folder / "worth.json", jsonfile.encode(found.plain()))
+    durable.replace(plan.folder / "worth.csv", found.csv().encode())
+    durable.replace(plan.folder / "worth.png", picture.png(found))
+    return found
+
+
+def _check_overlap(runs: Sequence[Path], test: Path) -> None:
+    """Refuse data that has the seed of a test episode, or more than a few of its frames."""
+    found = overlap(Dataset(test), Dataset([*runs]))
+    if found.episodes or found.frames > SHARED * found.of:
+        raise InvalidInputError(
+            f"{runs[0]}: is not apart from {test}: {' '.join(found.warnings())} Nothing was "
+            "trained on it."
+        )
+
+
+def _cell(
+    plan: Plan,
+    arm: Arm,
+    seed: int,
+    micro: int,
+    place: Path,
+    runs: Sequence[Path],
+    test: Path,
+    bill: Counter[str],
+) -> Cell:
+    """Train, evaluate and plan with the model of an arm, a seed and an amount."""
+    asked, folder = plan.asked, place / f"{micro / schedules.MICRO:.12g}"
+    folder.mkdir(exist_ok=True)
+    run = data.part(arm, runs, micro, asked.credits[-1], folder)
+    path = folder / MODEL
+    paying = {name: plan.paying[name] for name in ("account", "prices", "ledger")}
+    if not path.exists():
+        settings = {**asked.settings, "seed": asked.settings.get("seed", 0) + seed}
+        told: dict[str, Any] = {"updates": asked.updates, "options": asked.options}
+        told["settings"] = settings
+        train([run], path, asked.model, asked.size, track=("csv",), **told, **paying)
+    if not (folder / EVALUATION / JSON).exists():
+        told = {"horizons": asked.horizons, "windows": asked.windows, "reading": 0}
+        evaluate(path, test, folder / EVALUATION, trust_code=True, **told)
+    training = Checkpoint.read(path).facts.charge_micro
+    bill[f"training: {arm.name}"] += training
+    success = None
+    if plan.goals is not None and arm.world == calls.read_set(plan.goals).set.environment:
+        success, cost = _planned(plan, path, folder / PLANNED)
+        bill[f"planning: {arm.name}"] += cost
+    records = [*Folder(run).records()]
+    return Cell.of(
+        jsonfile.read(folder / EVALUATION / JSON).data,
+        arm=arm.name,
+        world=arm.world,
+        credits=micro / schedules.MICRO,
+        seed=seed,
+        episodes=len(records),
+        rows=sum(one.steps + 1 for one in records),
+        data_micro=sum(one.charge_micro for one in records),
+        training_micro=training,
+        success=success,
+    )
+
+
+def _planned(plan: Plan, model: Path, out: Path) -> tuple[float, int]:
+    """Return the share of goals that a planner reaches with a model, and what it cost."""
+    assert plan.goals is not None
+    if not out.exists():
+        paying = {name: plan.paying[name] for name in ("account", "workers", "key", "ledger")}
+        calls.run(plan.goals, out, AGENT, {"model": str(model)}, seeds=1, **paying)
+    found = calls.read_results([out])[0].results
+    return scores.rate(found, "strict").value, found.charge_micro

@@ -1,0 +1,140 @@
+"""A comparison that is planned: what it costs at most, and whether it may begin."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sandbox import api, durable
+from sandbox import prices as schedules
+from sandbox.errors import BudgetExhaustedError, InvalidInputError, RunConflictError
+from sandbox.goals import calls
+from sandbox.ledger import Ledger
+from sandbox.prices import PriceSchedule
+from sandbox.run.folder import Folder
+from sandbox.run.recipe import Recipe
+from sandbox.training import jobs
+from sandbox.training.material import shapes_of
+from sandbox.valuation import data
+from sandbox.valuation.asked import Arm, Asked
+
+ASKED = "asked.json"
+Progress = Callable[[int, int, str], None]  # Models that are done, of how many, and what is next.
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A comparison that was checked.
+
+    Attributes:
+        folder: where it is.
+        asked: what decides the results.
+        arms: what is compared.
+        tests: world to what it is evaluated on.
+        goals: the goal set; None if nothing is planned.
+        schedule: the prices.
+        paying: who pays and who works, as `generate` takes it.
+        progress: see `worth`.
+    """
+
+    folder: Path
+    asked: Asked
+    arms: Sequence[Arm]
+    tests: Mapping[str, Recipe | Folder]
+    goals: api.PathLike | None
+    schedule: PriceSchedule
+    paying: Mapping[str, Any]
+    progress: Progress
+
+    @property
+    def cells(self) -> list[tuple[Arm, int, int]]:
+        """Arm, seed and amount [microcredits] of each model; seed by seed."""
+        return [
+            (arm, seed, micro)
+            for seed in range(self.asked.seeds)
+            for arm in self.arms
+            for micro in self.asked.credits
+        ]
+
+
+def check(plan: Plan, limit: int | None, ledger: Ledger) -> int:
+    """Return what all costs at most [microcredits]; refuse it if it cannot be paid or made."""
+    asked, charges = plan.asked, Counter[str]()
+    for arm in plan.arms:
+        charges.update(_most(plan, arm))
+    for one in plan.tests.values():
+        if isinstance(one, Recipe):
+            quoted = api.quote(one, prices=plan.paying["prices"])
+            charges.update(plan.schedule.charges(quoted.quantities))
+    if plan.goals is not None:
+        each = calls.quote(plan.goals, "random", seeds=1)
+        charges[max(charges, key=lambda unit: charges[unit])] += each * len(plan.cells)
+    total = charges.total()
+    work = f"{len(plan.cells)} models and their data cost up to {schedules.credits(total)} credits"
+    if limit is not None and total > limit:
+        raise BudgetExhaustedError(
+            f"{work} but the budget is {schedules.credits(limit)}. Nothing was done. Give a larger "
+            "--budget, or fewer recipes, seeds, credits or updates."
+        )
+    begun = (plan.folder / ASKED).exists()  # Then a part is paid, and the rest asks for itself.
+    if short := 0 if begun else ledger.shortfall(asked.account, charges):
+        raise BudgetExhaustedError(
+            f"{work} but the account {asked.account!r} lacks {schedules.credits(short)} of them. "
+            f"Nothing was done. Grant credits with `sandbox ledger grant {asked.account} "
+            f"{schedules.credits(short)}`, or ask for less."
+        )
+    return total
+
+
+def _most(plan: Plan, arm: Arm) -> Counter[str]:
+    """Return what data and trainings of an arm cost at most, per meter unit [microcredits].
+
+    Raises:
+        InvalidInputError: credits do not pay two episodes of a window's rows.
+    """
+    from sandbox.sources.generation import Generation
+
+    asked, schedule = plan.asked, plan.schedule
+    with closing(Generation(arm.recipe)) as source:
+        each = schedule.charges(source.quote(0, schedule).episode)
+        shapes, longest = shapes_of(source.makers[0].schema), source.makers[0].max_rows
+    with jobs.threads(asked.settings):
+        work, rows = jobs.most(
+            shapes, asked.model, asked.size, asked.options, asked.settings, asked.updates
+        )
+    least = 2 * sum(each.values()) * min(rows, longest) // longest
+    if least > data.shares(arm, asked.credits[0])[0]:
+        raise InvalidInputError(
+            f"recipe {arm.name}: {schedules.credits(asked.credits[0])} credits do not pay two "
+            f"episodes of {rows} rows, one to train on and one to pick weights by, which cost "
+            f"{schedules.credits(least)}. Nothing was done. Give more --credits."
+        )
+    charges = Counter(schedule.charges(schedule.metered(work)))
+    for unit in charges:
+        charges[unit] *= asked.seeds * len(asked.credits)
+    charges[max(each, key=lambda unit: each[unit])] += asked.seeds * asked.credits[-1]
+    return charges
+
+
+def begun(plan: Plan) -> Path:
+    """Return the folder, with what is asked for (RunConflictError if it holds something else)."""
+    folder, path = plan.folder, plan.folder / ASKED
+    if path.exists() and not plan.asked.continues(path):
+        raise RunConflictError(
+            f"{folder}: holds another comparison. Nothing was done. Give another --out, or the "
+            "same arguments; seeds may differ."
+        )
+    if (
+        not path.exists()
+        and folder.exists()
+        and any(not one.name.startswith(".") for one in folder.iterdir())
+    ):
+        raise RunConflictError(
+            f"{folder}: holds something that is no comparison. Nothing was done. Give another "
+            "--out."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    durable.replace(path, plan.asked.encode())
+    return folder
