@@ -259,6 +259,7 @@ def test_a_stopped_training_goes_on_to_the_same_bytes(
 @pytest.mark.parametrize(
     ("kind", "options", "shapes", "said"),
     [
+        ("conv", {}, NUMBERS, "the data has no pixels"),
         ("mlp", {"context": 4}, NUMBERS, "context"),
         ("mlp", {"column": "pixels"}, NUMBERS, "column"),
         ("mlp", {}, {"action": (2,), "pixels": (3, 32, 32)}, "the data has no numbers to predict"),

@@ -70,6 +70,7 @@ CALLS: Calls = {  # Every public function, in an order in which each finds what 
         ).episodes
     ),
     "learn": lambda at: acting(at).policy,
+    "worth": lambda at: compared(at).amount,
     "import_run": lambda at: sandbox.import_run(at("e.h5"), "swm", at("back")).episodes,
 }
 
@@ -121,6 +122,14 @@ def judged(at: Any) -> Any:
     return sandbox.evaluate(at("m.safetensors"), at("seen"), horizons=[1], windows=2, reading=0)
 
 
+def compared(at: Any) -> Any:
+    """Train and evaluate a model on what credits pay of a recipe."""
+    few = {"batch": 1, "horizon": 2, "windows": 1, "checks": 1}
+    asked: dict[str, Any] = {"updates": 1, "settings": few, "tests": [at("seen.yaml")], "seeds": 1}
+    asked |= {"horizons": [1], "windows": 2, "prices": "3"}
+    return sandbox.worth([at("r.yaml")], at("w"), [150], "mlp", "nano", **asked)
+
+
 def test_public_functions_take_text_paths_and_a_tilde_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,7 +148,7 @@ def test_public_functions_take_text_paths_and_a_tilde_alike(
 
         found.append([call(at) for call in CALLS.values()])
         made = "actor all b back drawn dreams e.h5 e.yaml few g goals.json kept lab.pub m m.csv "
-        made += "m.safetensors p r.yaml raw run s seen seen.yaml tries.json two v.h5 x"
+        made += "m.safetensors p r.yaml raw run s seen seen.yaml tries.json two v.h5 w x"
         shown = [name for name in os.listdir(folder) if name[0] != "."]  # Matplotlib has a cache.
         assert sorted(shown) == made.split()
     assert found[0] == found[1] == found[2]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sandbox.errors import InvalidInputError
 from sandbox.models import grid
 from sandbox.models.grid import clipped, rounded
 from sandbox.models.heads import NUMBERS, Heads
@@ -151,6 +152,10 @@ class Conv(nn.Module):
 
     def __init__(self, shapes: Shapes, options: Options) -> None:
         super().__init__()
+        if "pixels" not in shapes:
+            raise InvalidInputError(
+                f"model conv: the data has no pixels. It has {', '.join(shapes)}."
+            )
         grid.check_sides(tuple(shapes["pixels"]), CELL)
         self.options, self.context, self.exact = options, options.context, options.exact
         self.needs = ("pixels",)

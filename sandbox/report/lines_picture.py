@@ -30,11 +30,13 @@ class Panel:
     Attributes:
         title, x: words.
         lines: in the order of the legend.
+        level: y of copying the last row, drawn dashed; None draws nothing.
     """
 
     title: str
     x: str
     lines: Sequence[Line]
+    level: float | None = None
 
 
 def png(rows: Sequence[Sequence[Panel]]) -> bytes:
@@ -67,6 +69,8 @@ def _draw(axis: Any, panel: Panel) -> None:
         axis.errorbar(
             x, y, bars, label=line.name.replace("$", r"\$"), color=color, linewidth=1, **how
         )
+    if panel.level is not None:
+        axis.axhline(panel.level, color="grey", linestyle="--", linewidth=1, label="copying")
     axis.set_xscale("log")
     ticks = sorted({x for line in panel.lines for x, _, _ in line.points})
     axis.set_xticks(ticks, [f"{one:,.12g}" for one in ticks])

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from sandbox import content, jsonfile
+from sandbox import content, files, jsonfile
 from sandbox import prices as schedules
 from sandbox.errors import InvalidInputError, UnknownNameError, shown
 from sandbox.run import recipe as recipes
@@ -203,7 +203,7 @@ def tests(
 
 
 def _test(given: Any) -> Recipe | Folder:
-    if isinstance(given, str | Path) and Path(given).is_dir():
+    if isinstance(given, str | Path) and files.place(given).is_dir():
         return Folder(given)
     return recipes.of(given)
 

@@ -5,21 +5,21 @@ from sandbox.report.lines_picture import Line, Panel
 from sandbox.valuation.found import Worth
 
 _TITLES = {
-    "error": "open-loop error (less is better)",
-    "gain": "better than the last frame kept",
+    "error": "open-loop error",
+    "gain": "better than copying",
     "success": "share of goals reached",
 }
 
 
 def png(found: Worth) -> bytes:
     """Return a PNG: a row for each world, a panel for each figure, with intervals of 95 %."""
-    panels = dict[tuple[str, str], dict[str, list[tuple[float, float, float]]]]()
+    rows = dict[str, dict[str, dict[str, list[tuple[float, float, float]]]]]()
     for group in found.groups():
-        lines = panels.setdefault((group.world, group.figure), {})
+        lines = rows.setdefault(group.world, {}).setdefault(group.figure, {})
         for arm, values in group.values.items():
             point = (group.credits, sum(values) / len(values), group.half(arm))
             lines.setdefault(arm, []).append(point)
-    worlds = dict.fromkeys(world for world, _ in panels)
+    copied = {one.world: one.copied for one in found.cells}
     return lines_picture.png(
         [
             [
@@ -27,10 +27,10 @@ def png(found: Worth) -> bytes:
                     f"{world}: {_TITLES[figure]}",
                     "credits of data",
                     [Line(*one) for one in lines.items()],
+                    {"error": copied[world], "gain": 0.0}.get(figure),
                 )
-                for (where, figure), lines in panels.items()
-                if where == world
+                for figure, lines in panels.items()
             ]
-            for world in worlds
+            for world, panels in rows.items()
         ]
     )
