@@ -9,7 +9,12 @@ from typing import Any
 
 from sandbox import api, durable
 from sandbox import prices as schedules
-from sandbox.errors import BudgetExhaustedError, InvalidInputError, RunConflictError
+from sandbox.errors import (
+    BudgetExhaustedError,
+    InvalidInputError,
+    RunConflictError,
+    UnknownNameError,
+)
 from sandbox.goals import calls
 from sandbox.ledger import Ledger
 from sandbox.prices import PriceSchedule
@@ -21,6 +26,7 @@ from sandbox.valuation import data
 from sandbox.valuation.asked import Arm, Asked
 
 ASKED = "asked.json"
+Training = tuple[dict[str, int], int]  # Its work at most, and the rows of a window.
 Progress = Callable[[int, int, str], None]  # Models that are done, of how many, and what is next.
 
 
@@ -61,16 +67,18 @@ class Plan:
 
 def check(plan: Plan, limit: int | None, ledger: Ledger) -> int:
     """Return what all costs at most [microcredits]; refuse it if it cannot be paid or made."""
+    from sandbox.sources.generation import Generation
+
     asked, charges = plan.asked, Counter[str]()
+    trainings = dict[str, Training]()
     for arm in plan.arms:
-        charges.update(_most(plan, arm))
+        charges.update(_most(plan, arm, trainings))
     for one in plan.tests.values():
         if isinstance(one, Recipe):
-            quoted = api.quote(one, prices=plan.paying["prices"])
-            charges.update(plan.schedule.charges(quoted.quantities))
+            with closing(Generation(one)) as source:
+                charges.update(plan.schedule.charges(source.quote(0, plan.schedule).quantities))
     if plan.goals is not None:
-        each = calls.quote(plan.goals, "random", seeds=1)
-        charges[max(charges, key=lambda unit: charges[unit])] += each * len(plan.cells)
+        charges[_largest(charges)] += calls.quote(plan.goals, "random", seeds=1) * _planners(plan)
     total = charges.total()
     work = f"{len(plan.cells)} models and their data cost up to {schedules.credits(total)} credits"
     if limit is not None and total > limit:
@@ -88,8 +96,26 @@ def check(plan: Plan, limit: int | None, ledger: Ledger) -> int:
     return total
 
 
-def _most(plan: Plan, arm: Arm) -> Counter[str]:
+def _largest(charges: Mapping[str, int]) -> str:
+    return max(charges, key=lambda unit: charges[unit])
+
+
+def _planners(plan: Plan) -> int:
+    """Return how many models plan on the goals (UnknownNameError if no arm has their world)."""
+    assert plan.goals is not None
+    world, worlds = calls.read_set(plan.goals).set.environment, [one.world for one in plan.arms]
+    if world not in worlds:
+        raise UnknownNameError("world of the recipes", world, {*worlds}, str(plan.goals))
+    return worlds.count(world) * plan.asked.seeds * len(plan.asked.credits)
+
+
+def _most(plan: Plan, arm: Arm, trainings: dict[str, Training]) -> Counter[str]:
     """Return what data and trainings of an arm cost at most, per meter unit [microcredits].
+
+    Args:
+        plan: the comparison.
+        arm: the arm.
+        trainings: those of data of the same columns, which are noted.
 
     Raises:
         InvalidInputError: credits do not pay two episodes of a window's rows.
@@ -100,10 +126,12 @@ def _most(plan: Plan, arm: Arm) -> Counter[str]:
     with closing(Generation(arm.recipe)) as source:
         each = schedule.charges(source.quote(0, schedule).episode)
         shapes, longest = shapes_of(source.makers[0].schema), source.makers[0].max_rows
-    with jobs.threads(asked.settings):
-        work, rows = jobs.most(
-            shapes, asked.model, asked.size, asked.options, asked.settings, asked.updates
-        )
+    if str(shapes) not in trainings:
+        with jobs.threads(asked.settings):
+            trainings[str(shapes)] = jobs.most(
+                shapes, asked.model, asked.size, asked.options, asked.settings, asked.updates
+            )
+    work, rows = trainings[str(shapes)]
     least = 2 * sum(each.values()) * min(rows, longest) // longest
     if least > data.shares(arm, asked.credits[0])[0]:
         raise InvalidInputError(
@@ -114,7 +142,7 @@ def _most(plan: Plan, arm: Arm) -> Counter[str]:
     charges = Counter(schedule.charges(schedule.metered(work)))
     for unit in charges:
         charges[unit] *= asked.seeds * len(asked.credits)
-    charges[max(each, key=lambda unit: each[unit])] += asked.seeds * asked.credits[-1]
+    charges[_largest(each)] += asked.seeds * asked.credits[-1]
     return charges
 
 
