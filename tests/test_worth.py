@@ -225,9 +225,16 @@ def test_goals_are_planned_with_each_model(tmp_path: Path) -> None:
     rooms = {"environment": "two_room", "observation": ["proprio", "pixels"], "image_size": 16}
     wanted = recipe(**rooms, scenario="two_room_varied", split="train", policies={"play": 1.0})
     goals = tmp_path / "goals.json"
-    made: dict[str, Any] = {"pairs": 2, "offset": 2, "budget": 2, "account": None}
-    calls.make(recipe("two_room", policies={"play": 1.0}, seed=900, episodes=20), goals, **made)
+    others = recipe(
+        "two_room", policies={"play": 1.0, "scripted_noisy": 1.0}, seed=900, episodes=50
+    )
+    calls.make(others, goals, pairs=2, offset=10, budget=10, account=None)
     asked: dict[str, Any] = {"branches": {}, "credits": [300], "model": "conv", "goals": goals}
+    with pytest.raises(UnknownNameError, match="no world of the recipes is called 'two_room'"):
+        compared(tmp_path / "w", goals=goals)
+    with pytest.raises(UnknownNameError, match="no option is called 'sampels'"):
+        compared(tmp_path / "w", {"play": wanted}, planner={"sampels": 4}, **asked)
+    asked["planner"] = {"samples": 4, "iterations": 1, "horizon": 2}
     test = recipe(**rooms, scenario="two_room_varied", split="interpolation", episodes=3)
     found = compared(tmp_path / "w", {"play": wanted}, tests=[test], **asked)
     (cell,) = found.cells

@@ -23,6 +23,7 @@ from sandbox.refunding import refund
 from sandbox.report.reference import parsed, table
 from sandbox.run.watcher import Watcher
 from sandbox.training.train import train
+from sandbox.valuation.worth import worth
 
 TYPES = {  # Types of arguments and options, in words.
     "str": "text",
@@ -133,6 +134,7 @@ def functions() -> str:
         "learn": learn,
         "experiment": experiment,
         "refund": refund,
+        "worth": worth,
         "doctor": doctor,
     }  # In the order of the files.
     public = [name for name in offered if name in sandbox.__all__]

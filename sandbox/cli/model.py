@@ -318,6 +318,10 @@ Tests = Annotated[
 Goals = Annotated[
     Path | None, typer.Option(parser=path, help="A goal set, on which models are planned with.")
 ]
+PlannerSet = Annotated[
+    list[str] | None,
+    typer.Option("--planner", help="A setting of icem, NAME=VALUE, such as samples=64."),
+]
 
 
 @making
@@ -334,6 +338,7 @@ def worth(
     branches: Branched = None,
     test: Tests = None,
     goals: Goals = None,
+    planner: PlannerSet = None,
     horizons: Horizons = "1,2,4,8,16,32",
     windows: Annotated[int, typer.Option(min=1, help="Number of windows, at most.")] = 240,
     setting: Set = None,
@@ -348,7 +353,11 @@ def worth(
     asked: dict[str, Any] = {"updates": updates, "seeds": seeds, "branches": settings(branches)}
     asked |= {"tests": test or [], "goals": goals, "windows": windows}
     asked |= {"horizons": [_whole(text) for text in horizons.split(",")]}
-    asked |= {"settings": settings(setting), "options": settings(option)}
+    asked |= {
+        "planner": settings(planner),
+        "settings": settings(setting),
+        "options": settings(option),
+    }
     with progress.display("Comparing", making.as_json, "models") as shown:
 
         def quoted(micro: int) -> None:

@@ -57,6 +57,7 @@ class Asked(BaseModel):
         tests: world to the recipe, or the ids of the runs, that models are evaluated on.
         horizons, windows: of each evaluation.
         goals: digest of the goal set; None if nothing is planned.
+        planner: settings of the planner.
         prices: SHA-256 of the price schedule.
         account: who pays.
     """
@@ -76,6 +77,7 @@ class Asked(BaseModel):
     horizons: list[int]
     windows: int
     goals: str | None
+    planner: dict[str, Any]
     prices: str
     account: str
 

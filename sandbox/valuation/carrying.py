@@ -20,10 +20,9 @@ from sandbox.training.train import train
 from sandbox.valuation import data, picture
 from sandbox.valuation.asked import Arm
 from sandbox.valuation.found import Cell, Worth
-from sandbox.valuation.plan import Plan
+from sandbox.valuation.plan import AGENT, Plan
 
 MODEL, EVALUATION, PLANNED = "model.safetensors", "evaluation", "goals.json"
-AGENT = "icem"
 
 
 def carried_out(plan: Plan) -> Worth:
@@ -115,6 +114,7 @@ def _planned(plan: Plan, model: Path, out: Path) -> tuple[float, int]:
     assert plan.goals is not None
     if not out.exists():
         paying = {name: plan.paying[name] for name in ("account", "workers", "key", "ledger")}
-        calls.run(plan.goals, out, AGENT, {"model": str(model)}, seeds=1, **paying)
+        options = {**plan.asked.planner, "model": str(model)}
+        calls.run(plan.goals, out, AGENT, options, seeds=1, **paying)
     found = calls.read_results([out])[0].results
     return scores.rate(found, "strict").value, found.charge_micro

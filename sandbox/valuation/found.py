@@ -37,7 +37,8 @@ class Cell:
         copied: the same of copying the last row.
         gain: by how much it is better than copying: on moving pixels [dB]; else in standard
             deviations.
-        success: share of goals that a planner reached with it; None if none was tried.
+        success: share of goals that a planner reached with it; None if none was tried. Others are
+            None where there is nothing to compute them of.
         curves: at each horizon, what `gain` is the mean of.
     """
 
@@ -49,9 +50,9 @@ class Cell:
     rows: int
     data_micro: int
     training_micro: int
-    error: float
-    copied: float
-    gain: float
+    error: float | None
+    copied: float | None
+    gain: float | None
     success: float | None = None
     curves: Sequence[float | None] = field(default_factory=list[float | None])
 
@@ -60,21 +61,33 @@ class Cell:
         """Return the figures of an evaluation, as its file has it."""
         if evaluation["pictures"]:
             whole, moving = (evaluation["pictures"][one] for one in (PSNR, MOVING_PSNR))
-            error, copied = ([10 ** (-db / 10) for db in whole[who]] for who in (MODEL, COPY))
-            pairs = zip(moving[MODEL], moving[COPY], strict=True)
-            gains = [None if None in pair else pair[0] - pair[1] for pair in pairs]
+            error, copied = ([_squared(db) for db in whole[who]] for who in (MODEL, COPY))
+            gains = _differences(moving[MODEL], moving[COPY])
         else:
             first = next(iter(evaluation["numbers"].values()))
             error, copied = first[MODEL], first[COPY]
-            gains = [one - other for one, other in zip(copied, error, strict=True)]
-        known = [one for one in gains if one is not None]
-        return cls(
-            **about,
-            error=float(np.mean(error)),
-            copied=float(np.mean(copied)),
-            gain=float(np.mean(known)) if known else math.nan,
-            curves=gains,
-        )
+            gains = _differences(copied, error)
+        means = {"error": _mean(error), "copied": _mean(copied), "gain": _mean(gains)}
+        return cls(**about, **means, curves=gains)
+
+
+Curve = Sequence[float | None]
+
+
+def _squared(db: float | None) -> float | None:
+    """Return the mean squared error that a PSNR is of, of values from 0 to 1."""
+    return None if db is None else 10 ** (-db / 10)
+
+
+def _differences(these: Curve, those: Curve) -> list[float | None]:
+    pairs = zip(these, those, strict=True)
+    return [None if one is None or other is None else one - other for one, other in pairs]
+
+
+def _mean(curve: Curve) -> float | None:
+    """Return the mean of what there is of a curve; None if it has nothing."""
+    known = [one for one in curve if one is not None]
+    return float(np.mean(known)) if known else None
 
 
 @dataclass(frozen=True)
@@ -154,17 +167,17 @@ class Worth:
         return sum(self.bill.values())
 
     def groups(self) -> Iterator[Group]:
-        """Yield what may be compared, for each world, amount and figure."""
-        for world in dict.fromkeys(one.world for one in self.cells):
-            for credits in sorted({one.credits for one in self.cells}):
-                mine = [c for c in self.cells if (c.world, c.credits) == (world, credits)]
-                for figure in FIGURES:
-                    values = dict[str, list[float]]()
-                    for one in mine:
-                        if (value := getattr(one, figure)) is not None:
-                            values.setdefault(one.arm, []).append(value)
-                    if values:
-                        yield Group(world, credits, figure, values)
+        """Yield what may be compared, for each world, amount and figure: arms with all seeds."""
+        for world, credits in dict.fromkeys((one.world, one.credits) for one in self.cells):
+            mine = [c for c in self.cells if (c.world, c.credits) == (world, credits)]
+            for figure in FIGURES:
+                values = dict[str, list[float]]()
+                for one in mine:
+                    if (value := getattr(one, figure)) is not None:
+                        values.setdefault(one.arm, []).append(value)
+                whole = {arm: v for arm, v in values.items() if len(v) == self.asked.seeds}
+                if whole:
+                    yield Group(world, credits, figure, whole)
 
     def differences(self) -> list[dict[str, Any]]:
         """Return all differences, see `Group.differences`."""
@@ -187,7 +200,7 @@ class Worth:
         return {
             "format": FORMAT,
             "asked": self.asked.model_dump(),
-            "models": [asdict(one) | {"gain": _finite(one.gain)} for one in self.cells],
+            "models": [asdict(one) for one in self.cells],
             "means": means,
             "differences": self.differences(),
             "bill": [{"label": name, "micro": micro} for name, micro in self.bill.items()],

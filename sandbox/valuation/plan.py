@@ -17,6 +17,7 @@ from sandbox.errors import (
 )
 from sandbox.goals import calls
 from sandbox.ledger import Ledger
+from sandbox.planning.named import planner
 from sandbox.prices import PriceSchedule
 from sandbox.run.folder import Folder
 from sandbox.run.recipe import Recipe
@@ -25,7 +26,7 @@ from sandbox.training.material import shapes_of
 from sandbox.valuation import data
 from sandbox.valuation.asked import Arm, Asked
 
-ASKED = "asked.json"
+ASKED, AGENT = "asked.json", "icem"
 Training = tuple[dict[str, int], int]  # Its work at most, and the rows of a window.
 Progress = Callable[[int, int, str], None]  # Models that are done, of how many, and what is next.
 
@@ -101,8 +102,14 @@ def _largest(charges: Mapping[str, int]) -> str:
 
 
 def _planners(plan: Plan) -> int:
-    """Return how many models plan on the goals (UnknownNameError if no arm has their world)."""
+    """Return how many models plan on the goals.
+
+    Raises:
+        InvalidInputError: no arm has their world, or a setting of the planner is wrong.
+    """
     assert plan.goals is not None
+    settings = dict(plan.asked.planner)
+    planner(AGENT, preset=settings.pop("preset", None), options=settings)
     world, worlds = calls.read_set(plan.goals).set.environment, [one.world for one in plan.arms]
     if world not in worlds:
         raise UnknownNameError("world of the recipes", world, {*worlds}, str(plan.goals))

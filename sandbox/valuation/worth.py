@@ -41,6 +41,7 @@ def worth(
     branches: Mapping[str, float] | None = None,
     tests: Sequence[api.RecipeLike] = (),
     goals: api.PathLike | None = None,
+    planner: Mapping[str, Any] | None = None,
     horizons: Sequence[int] = HORIZONS,
     windows: Windows = 240,
     options: Mapping[str, Any] | None = None,
@@ -73,7 +74,8 @@ def worth(
             with random actions; it is compared beside the recipe.
         tests: for each world a recipe or run of held-out episodes; by default the interpolation of
             its varied scenario, by all policies alike.
-        goals: a goal set, whose world's models plan on it.
+        goals: a goal set, on which icem plans with the models of its world, at current prices.
+        planner: settings of icem, such as samples, iterations, preset.
         horizons: how many rows ahead models are evaluated.
         windows: number of windows of each evaluation, at most.
         options: of the model.
@@ -122,6 +124,7 @@ def worth(
         horizons=list(horizons),
         windows=windows,
         goals=None if goals is None else calls.read_set(goals).set.digest,
+        planner=dict(planner or {}),
         prices=schedule.digest,
         account=payer,
     )
