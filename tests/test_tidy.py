@@ -286,6 +286,7 @@ def length(function: ast.FunctionDef, path: Path) -> int:
         "sandbox.learning.learn",
         "sandbox.sweeping",
         "sandbox.training.train",
+        "sandbox.valuation.worth",
     )
     explained = explains and ast.get_docstring(function) is not None
     first = (function.body[1] if explained else function).lineno

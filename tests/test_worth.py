@@ -184,6 +184,7 @@ def test_more_seeds_go_on_and_other_arguments_are_another_comparison(tmp_path: P
         (None, {"branches": {"mixed": 1.0}}, "share 1.0 of the credits"),
         (None, {"model": "gcbc"}, "is a policy"),
         (None, {"model": "conv"}, "the data has no pixels"),
+        (None, {"horizons": [0]}, "a list of whole numbers from 1 to 9,999"),
         (None, {"settings": {"lr": -1.0}}, "lr"),
         ({"..": RECIPES["random"]}, {"branches": {}}, "is no name for a folder"),
     ],

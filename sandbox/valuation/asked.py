@@ -36,6 +36,11 @@ class Arm:
     branched: float = 0.0
 
     @property
+    def plain(self) -> dict[str, Any]:
+        """Return it as plain JSON, without its name."""
+        return {"recipe": self.recipe.model_dump(mode="json"), "branched": self.branched}
+
+    @property
     def world(self) -> str:
         """The environment that its episodes are of."""
         return self.recipe.environment
@@ -202,6 +207,14 @@ def tests(
     for arm in every:
         found.setdefault(arm.world, test_of(arm, policies))
     return {world: found[world] for world in worlds}
+
+
+def plain(found: Mapping[str, Recipe | Folder]) -> dict[str, Any]:
+    """Return tests as plain JSON: recipes, and ids of runs."""
+    return {
+        world: one.model_dump(mode="json") if isinstance(one, Recipe) else one.run
+        for world, one in found.items()
+    }
 
 
 def _test(given: Any) -> Recipe | Folder:

@@ -9,12 +9,11 @@ from pydantic import Field
 from sandbox import api, files
 from sandbox import prices as schedules
 from sandbox.arguments import checked
-from sandbox.evaluation.evaluate import HORIZONS
+from sandbox.evaluation.evaluate import HORIZONS, MOST_ROWS
 from sandbox.evidence.note import SigningKey
 from sandbox.goals import calls
 from sandbox.ledger import Ledger
 from sandbox.ledger.locks import alone
-from sandbox.run.recipe import Recipe
 from sandbox.training.amount import UPDATES
 from sandbox.valuation import asked as asking
 from sandbox.valuation import plan as planning
@@ -25,6 +24,10 @@ from sandbox.valuation.found import Worth
 LOCK = ".worth.lock"
 Seeds = Annotated[int, Field(ge=1, le=100, description="a whole number from 1 to 100")]
 Count = Annotated[int, Field(ge=1, le=10_000_000, description="a whole number above 0")]
+Horizons = Annotated[
+    Sequence[Annotated[int, Field(ge=1, lt=MOST_ROWS)]],
+    Field(min_length=1, description=f"a list of whole numbers from 1 to {MOST_ROWS - 1:,}"),
+]
 Windows = Annotated[int, Field(ge=1, le=10_000, description="a whole number from 1 to 10,000")]
 
 
@@ -42,7 +45,7 @@ def worth(
     tests: Sequence[api.RecipeLike] = (),
     goals: api.PathLike | None = None,
     planner: Mapping[str, Any] | None = None,
-    horizons: Sequence[int] = HORIZONS,
+    horizons: Horizons = HORIZONS,
     windows: Windows = 240,
     options: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -105,11 +108,8 @@ def worth(
     arms = asking.arms(recipes, branches or {}, account)
     found = asking.tests(tests, arms, tuple(POLICIES))
     asking.check_apart(arms, seeds, found)
-    payer = arms[0].recipe.account
     asked = Asked(
-        arms={
-            one.name: {"recipe": one.recipe.model_dump(), "branched": one.branched} for one in arms
-        },
+        arms={one.name: one.plain for one in arms},
         credits=asking.amounts(credits),
         seeds=seeds,
         model=model,
@@ -117,18 +117,16 @@ def worth(
         options=dict(options or {}),
         settings=dict(settings or {}),
         updates=updates or UPDATES.get(size, UPDATES["tiny"]),
-        tests={
-            world: one.model_dump() if isinstance(one, Recipe) else one.run
-            for world, one in found.items()
-        },
+        tests=asking.plain(found),
         horizons=list(horizons),
         windows=windows,
         goals=None if goals is None else calls.read_set(goals).set.digest,
         planner=dict(planner or {}),
         prices=schedule.digest,
-        account=payer,
+        account=arms[0].recipe.account,
     )
-    paying = {"account": payer, "prices": prices, "workers": workers, "key": key, "ledger": ledger}
+    paying = {"account": asked.account, "prices": prices, "workers": workers}
+    paying |= {"key": key, "ledger": ledger}
     plan = planning.Plan(folder, asked, arms, found, goals, schedule, paying, progress)
     limit = None if budget is None else schedules.micro(budget)
     quoted(planning.check(plan, limit, ledger or Ledger()))
