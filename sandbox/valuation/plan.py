@@ -17,11 +17,13 @@ from sandbox.errors import (
 )
 from sandbox.goals import calls
 from sandbox.ledger import Ledger
+from sandbox.models.protocol import imagining
 from sandbox.planning.named import planner
 from sandbox.prices import PriceSchedule
 from sandbox.run.folder import Folder
 from sandbox.run.recipe import Recipe
 from sandbox.training import jobs
+from sandbox.training.foresight import foreseen
 from sandbox.training.material import shapes_of
 from sandbox.valuation import data
 from sandbox.valuation.asked import Arm, Asked
@@ -132,14 +134,16 @@ def _most(plan: Plan, arm: Arm, trainings: dict[str, Training]) -> Counter[str]:
     asked, schedule = plan.asked, plan.schedule
     with closing(Generation(arm.recipe)) as source:
         each = schedule.charges(source.quote(0, schedule).episode)
-        shapes, longest = shapes_of(source.makers[0].schema), source.makers[0].max_rows
-    if str(shapes) not in trainings:
+        schema, longest = source.makers[0].schema, source.makers[0].max_rows
+    kind = f"{shapes_of(schema)}, {longest}"
+    if kind not in trainings:
+        given = asked.model, asked.size, asked.options, asked.settings
         with jobs.threads(asked.settings):
-            trainings[str(shapes)] = jobs.most(
-                shapes, asked.model, asked.size, asked.options, asked.settings, asked.updates
-            )
-    work, rows = trainings[str(shapes)]
-    least = 2 * sum(each.values()) * min(rows, longest) // longest
+            job = foreseen(schema, longest, *given).settled(asked.updates)
+        rows = imagining(job.model, f"model {job.name}").context + job.settings.horizon
+        trainings[kind] = job.work(0, asked.updates), rows
+    work, rows = trainings[kind]
+    least = 2 * sum(each.values()) * rows // longest
     if least > data.shares(arm, asked.credits[0])[0]:
         raise InvalidInputError(
             f"recipe {arm.name}: {schedules.credits(asked.credits[0])} credits do not pay two "
