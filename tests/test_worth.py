@@ -231,13 +231,13 @@ def test_goals_are_planned_with_each_model(tmp_path: Path) -> None:
     )
     calls.make(others, goals, pairs=2, offset=10, budget=10, account=None)
     asked: dict[str, Any] = {"branches": {}, "credits": [300], "model": "conv", "goals": goals}
+    asked["tests"] = [wanted.model_copy(update={"split": "interpolation"})]
     with pytest.raises(UnknownNameError, match="no world of the recipes is called 'two_room'"):
         compared(tmp_path / "w", goals=goals)
     with pytest.raises(UnknownNameError, match="no option is called 'sampels'"):
         compared(tmp_path / "w", {"play": wanted}, planner={"sampels": 4}, **asked)
-    asked["planner"] = {"samples": 4, "iterations": 1, "horizon": 2}
-    test = recipe(**rooms, scenario="two_room_varied", split="interpolation", episodes=3)
-    found = compared(tmp_path / "w", {"play": wanted}, tests=[test], **asked)
+    asked["planner"] = {"samples": 12, "iterations": 1, "horizon": 2, "replan": 2}
+    found = compared(tmp_path / "w", {"play": wanted}, **asked)
     (cell,) = found.cells
     assert cell.success in (0.0, 0.5, 1.0)
     assert cell.curves

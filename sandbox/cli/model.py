@@ -315,7 +315,7 @@ Tests = Annotated[
         "of its varied scenario, by all policies.",
     ),
 ]
-Goals = Annotated[
+WorthGoals = Annotated[
     Path | None, typer.Option(parser=path, help="A goal set, on which models are planned with.")
 ]
 PlannerSet = Annotated[
@@ -337,7 +337,7 @@ def worth(
     ] = 2,
     branches: Branched = None,
     test: Tests = None,
-    goals: Goals = None,
+    goals: WorthGoals = None,
     planner: PlannerSet = None,
     horizons: Horizons = "1,2,4,8,16,32",
     windows: Annotated[int, typer.Option(min=1, help="Number of windows, at most.")] = 240,

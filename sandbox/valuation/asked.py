@@ -17,7 +17,7 @@ from sandbox.run.recipe import Recipe
 
 BRANCHED = "+branches"  # In the name of an arm, some of whose credits pay branches.
 Start = tuple[int, str, str | None, str | None]
-TEST_SEED, TEST_EPISODES = 7001, 30
+_TEST_SEED, _TEST_EPISODES = 7001, 30
 _SPLIT = "interpolation"
 
 
@@ -163,12 +163,14 @@ def amounts(given: Sequence[Any]) -> list[int]:
     return found
 
 
-def test_of(arm: Arm, policies: Sequence[str]) -> Recipe:
+def _test_of(arm: Arm) -> Recipe:
     """Return the recipe that a world is evaluated on, if nobody gives one.
 
     It has what the arm observes, the world's varied scenario, where its factors lie between those
     of training, and each policy alike.
     """
+    from sandbox.env.policies import POLICIES
+
     scenario = f"{arm.world}_varied"
     if scenario not in content.listing("scenarios").found:
         raise InvalidInputError(
@@ -179,16 +181,19 @@ def test_of(arm: Arm, policies: Sequence[str]) -> Recipe:
         arm.recipe.model_copy(update={"factors": {}}),
         scenario=scenario,
         split=_SPLIT,
-        policies=dict.fromkeys(policies, 1.0),
-        episodes=TEST_EPISODES,
-        seed=TEST_SEED,
+        policies=dict.fromkeys(POLICIES, 1.0),
+        episodes=_TEST_EPISODES,
+        seed=_TEST_SEED,
     )
 
 
-def tests(
-    given: Sequence[Any], every: Sequence[Arm], policies: Sequence[str]
-) -> dict[str, Recipe | Folder]:
+def tests(given: Sequence[Any], every: Sequence[Arm], seeds: int) -> dict[str, Recipe | Folder]:
     """Return what each world is evaluated on: a recipe that is to be generated, or a run.
+
+    Args:
+        given: what is given: names, paths, recipes.
+        every: the arms.
+        seeds: number of data seeds of each arm.
 
     Raises:
         InvalidInputError: one is of another world, two are of one, or it begins like an arm's data.
@@ -205,7 +210,9 @@ def tests(
                 raise InvalidInputError(f"two tests of {name}. Nothing was done. Give one.")
             found[name] = made
     for arm in every:
-        found.setdefault(arm.world, test_of(arm, policies))
+        if arm.world not in found:
+            found[arm.world] = _test_of(arm)
+    _check_apart(every, seeds, found)
     return {world: found[world] for world in worlds}
 
 
@@ -227,7 +234,7 @@ def _worlds_of(folder: Folder) -> list[str]:
     return [*dict.fromkeys(one.environment for one in folder.records())]
 
 
-def check_apart(every: Sequence[Arm], seeds: int, found: Mapping[str, Recipe | Folder]) -> None:
+def _check_apart(every: Sequence[Arm], seeds: int, found: Mapping[str, Recipe | Folder]) -> None:
     """Refuse arms whose episodes begin like those of a test (InvalidInputError)."""
     known = {start for one in found.values() for start in _starts(one)}
     for arm in every:

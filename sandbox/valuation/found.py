@@ -67,8 +67,8 @@ class Cell:
             first = next(iter(evaluation["numbers"].values()))
             error, copied = first[MODEL], first[COPY]
             gains = _differences(copied, error)
-        means = {"error": _mean(error), "copied": _mean(copied), "gain": _mean(gains)}
-        return cls(**about, **means, curves=gains)
+        about |= {"error": _mean(error), "copied": _mean(copied), "gain": _mean(gains)}
+        return cls(**about, curves=gains)
 
 
 Curve = Sequence[float | None]

@@ -68,7 +68,7 @@ class Plan:
         ]
 
 
-def check(plan: Plan, limit: int | None, ledger: Ledger) -> int:
+def check(plan: Plan, budget: api.Credits | None, ledger: Ledger) -> int:
     """Return what all costs at most [microcredits]; refuse it if it cannot be paid or made."""
     from sandbox.sources.generation import Generation
 
@@ -84,6 +84,7 @@ def check(plan: Plan, limit: int | None, ledger: Ledger) -> int:
         charges[_largest(charges)] += calls.quote(plan.goals, "random", seeds=1) * _planners(plan)
     total = charges.total()
     work = f"{len(plan.cells)} models and their data cost up to {schedules.credits(total)} credits"
+    limit = None if budget is None else schedules.micro(budget)
     if limit is not None and total > limit:
         raise BudgetExhaustedError(
             f"{work} but the budget is {schedules.credits(limit)}. Nothing was done. Give a larger "

@@ -101,34 +101,26 @@ def worth(
         BudgetExhaustedError: budget or account cannot pay it. Nothing was done.
         RunConflictError: the folder holds another comparison, or something else.
     """
-    from sandbox.env.policies import POLICIES
-
     folder, schedule = files.place(out), schedules.chosen(prices)
     schedule.require("train_step", "model_mflop")
     arms = asking.arms(recipes, branches or {}, account)
-    found = asking.tests(tests, arms, tuple(POLICIES))
-    asking.check_apart(arms, seeds, found)
+    found = asking.tests(tests, arms, seeds)
+    told: dict[str, Any] = {"model": model, "size": size, "seeds": seeds, "windows": windows}
+    told |= {"options": options or {}, "settings": settings or {}, "planner": planner or {}}
     asked = Asked(
         arms={one.name: one.plain for one in arms},
         credits=asking.amounts(credits),
-        seeds=seeds,
-        model=model,
-        size=size,
-        options=dict(options or {}),
-        settings=dict(settings or {}),
         updates=updates or UPDATES.get(size, UPDATES["tiny"]),
         tests=asking.plain(found),
-        horizons=list(horizons),
-        windows=windows,
         goals=None if goals is None else calls.read_set(goals).set.digest,
-        planner=dict(planner or {}),
+        horizons=list(horizons),
         prices=schedule.digest,
         account=arms[0].recipe.account,
+        **told,
     )
     paying = {"account": asked.account, "prices": prices, "workers": workers}
     paying |= {"key": key, "ledger": ledger}
     plan = planning.Plan(folder, asked, arms, found, goals, schedule, paying, progress)
-    limit = None if budget is None else schedules.micro(budget)
-    quoted(planning.check(plan, limit, ledger or Ledger()))
+    quoted(planning.check(plan, budget, ledger or Ledger()))
     with alone(planning.begun(plan) / LOCK):
         return carried_out(plan)
