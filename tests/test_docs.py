@@ -34,13 +34,14 @@ def test_the_code_blocks_run(path: Path, tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SANDBOX_PRICES")  # As a newcomer.
+    scope = {"__name__": "__main__"}  # What a page defines holds in its later blocks.
     for kind, name, text in BLOCK.findall(path.read_text()):
         if kind == "yaml":
             Path(name).write_text(text)
         elif kind == "sh":
             run_lines([line for line in text.splitlines() if not NOT_HERE.match(line)])
         else:
-            exec(compile(text, path.name, "exec"), {"__name__": "__main__"})
+            exec(compile(text, path.name, "exec"), scope)
 
 
 def run_lines(lines: list[str]) -> None:

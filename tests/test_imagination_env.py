@@ -81,7 +81,8 @@ def test_a_world_that_is_not_here_has_no_bounds(
     monkeypatch.setattr("sandbox.catalogue.environment", lacks)
     env = ImaginationEnv(*learned, observation="proprio", steps=2)
     assert not np.isfinite(env.observation_space.low).any()  # type: ignore[attr-defined]
-    check_env(env, skip_render_check=True)
+    with pytest.warns(UserWarning, match="infinity"):
+        check_env(env, skip_render_check=True)
 
 
 @pytest.mark.parametrize("observation", ["pixels", "proprio", None])

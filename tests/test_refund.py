@@ -161,19 +161,22 @@ def test_imagined_work_that_was_not_done_is_refunded(
     few = {"batch": 2, "horizon": 3, "windows": 8, "checks": 1}
     path = tmp_path / "m.safetensors"
     sandbox.train(tmp_path / "run", path, "mlp", "nano", updates=1, settings=few, track=["csv"])
-    step = Dreamer.step
-    count = [0]
+    begin, step, begun = Dreamer.begin, Dreamer.step, [0]
+
+    def counted(self: Dreamer, *seen: Any) -> Any:
+        begun[0] += 1
+        return begin(self, *seen)
 
     def cheaper(self: Dreamer, action: Any) -> Any:
         rows = step(self, action)
-        count[0] += 1
-        return {**rows, "reward": rows["reward"] + np.float64(1)} if count[0] == 2 else rows
+        return {**rows, "reward": rows["reward"] + np.float64(1)} if begun[0] == 2 else rows
 
     with monkeypatch.context() as patch:
+        patch.setattr(Dreamer, "begin", counted)
         patch.setattr(Dreamer, "step", cheaper)
         sandbox.dream(path, tmp_path / "run", tmp_path / "dreams", episodes=3, steps=5)
     found = sandbox.refund(tmp_path / "dreams")
-    assert found.episodes == [1]  # Each ends after a step or two.
+    assert found.episodes == [1]
     assert found.verdict is not None
     assert "its reward at step 3" in found.verdict.read_text()
     assert sandbox.refund(tmp_path / "dreams").episodes == []

@@ -143,12 +143,10 @@ def _note_others(
             f"{prices.credits(sum(one.amount for one in back))} credits of its charges were given "
             f"back in {len(back)} refunds; an episode is charged once, so making it again is free."
         )
-    for digest in dict.fromkeys(one.facts.get("verdict") for one in back):
-        told = [one.facts["episode"] for one in back if digest == one.facts.get("verdict")]
-        if digest is not None:
-            report.notes.append(
-                f"refunded by the verdict {digest}: episode {', '.join(map(str, sorted(told)))}."
-            )
+    judged = [one.facts for one in back if "verdict" in one.facts]
+    for digest in dict.fromkeys(one["verdict"] for one in judged):
+        told = [str(one.get("episode")) for one in judged if one["verdict"] == digest]
+        report.notes.append(f"refunded by the verdict {digest}: episode {', '.join(told)}.")
     others = [one for one in charged if one.seq not in numbers]
     if others:
         whose = sorted({str(one.move.facts.get("parent"))[:16] for one in others})
