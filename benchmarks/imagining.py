@@ -27,6 +27,7 @@ def made(folder: Path) -> tuple[Path, Path]:
     What a step takes does not depend on what was learned.
     """
     recipe = {"format": 1, "environment": "push_t", "policies": {"play": 1}, "episodes": 12}
+    recipe |= {"scenario": "push_t_varied", "split": "train"}
     recipe |= {"observation": ["pixels", "proprio"], "image_size": SIZE}
     sandbox.generate(recipe, folder / "run")
     path = folder / "model.safetensors"

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.tables import show
-from sandbox import catalogue
+from sandbox import durable
 from sandbox.learning import Learned, learn
+from sandbox.report.curves_picture import Line, Panel, picture
 
 PPO: dict[str, Any] = {"n_steps": 256, "batch_size": 512, "gamma": 0.98}
 WORLDS: dict[str, dict[str, Any]] = {  # How each is learned.
@@ -44,34 +45,21 @@ def row(world: str, learned: Learned) -> dict[str, str]:
     return found
 
 
-def draw(folder: Path, learned: dict[str, Learned]) -> None:
-    """Draw success over steps, a panel for each world, with what other policies reach."""
-    from matplotlib import pyplot
-
-    plt: Any = pyplot
-    figure = plt.figure(figsize=(2.6 * len(learned), 2.5), layout="constrained")
-    axes: Any = figure.subplots(1, len(learned), sharey=True, squeeze=False)[0]
-    for axis, (world, one) in zip(axes, learned.items(), strict=True):
-        with open(folder / world / "metrics.csv") as file:
-            rows = [*csv.DictReader(file)]
-        steps = [float(line["steps"]) / 1000 for line in rows]
-        rate, low, high = (
-            [100 * float(line[name]) for line in rows]
-            for name in ("success", "success_low", "success_high")
-        )
-        axis.fill_between(steps, low, high, color="#3b528b", alpha=0.2, linewidth=0)
-        axis.plot(steps, rate, color="#3b528b", marker="o", markersize=3, label="learned")
-        for name, style in (("random", ":"), ("scripted", "--")):
-            share = 100 * one.beside[name]["-"]["success"]
-            axis.axhline(share, color="#666666", linestyle=style, linewidth=1, label=name)
-        axis.set_title(f"{world}, {one.algorithm}", fontsize=9)
-        axis.set_xlabel(f"steps [1000]; {one.cpu_s:.0f} CPU s", fontsize=8)
-        axis.set_ylim(-4, 104)
-        axis.tick_params(labelsize=7)
-    axes[0].set_ylabel("success [%]", fontsize=8)
-    axes[0].legend(fontsize=7, loc="center right")
-    figure.savefig(folder / "rl.png", dpi=120)
-    plt.close(figure)
+def panel(folder: Path, world: str, one: Learned) -> Panel:
+    """Return the panel of success over steps, with what other policies reach."""
+    with open(folder / world / "metrics.csv") as file:
+        rows = [*csv.DictReader(file)]
+    steps = [float(line["steps"]) for line in rows]
+    rate, low, high = (
+        [float(line[name]) for line in rows] for name in ("success", "success_low", "success_high")
+    )
+    lines = [Line("learned", steps, rate, low, high)]
+    for number, (name, found) in enumerate(one.beside.items(), start=1):
+        share = found["-"]["success"]
+        ends = [steps[0], steps[-1]]
+        lines.append(Line(name, ends, [share, share], dashed=True, colour=number))
+    title = f"{world}, {one.algorithm}, {one.cpu_s:.0f} CPU s"
+    return Panel(title, "steps", "share of episodes that succeed", lines)
 
 
 def main() -> None:
@@ -84,9 +72,9 @@ def main() -> None:
     learned = {world: Learned.read(folder / world) for world in done}
     if learned:
         show("Success in 20 episodes [%]", [row(*one) for one in learned.items()])
-        draw(folder, learned)
+        panels = [panel(folder, *one) for one in learned.items()]
+        durable.replace(folder / "rl.png", picture("Agents", [panels]))
 
 
 if __name__ == "__main__":
-    assert "two_room" in catalogue.environments()
     main()

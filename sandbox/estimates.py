@@ -14,13 +14,6 @@ _LEVELS = (0.025, 0.975)
 _AT_ONCE = 1 << 22  # Numbers that are drawn together.
 
 
-_T = (  # Student's t of 95 %, by degrees of freedom from 1.
-    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160),
-    *(2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056),
-    *(2.052, 2.048, 2.045, 2.042),
-)
-
-
 @dataclass(frozen=True)
 class Interval:
     """A value with its interval of 95 %.
@@ -35,14 +28,11 @@ class Interval:
 
 
 def mean(values: Sequence[float]) -> Interval | None:
-    """Return the mean of a few samples, such as seeds, with Student's interval of 95 %.
-
-    Beyond 31 samples t is that of 31, at most 4.2 % too large. None for fewer than 2.
-    """
+    """Return the mean of samples, such as seeds, with Student's interval; None of fewer than 2."""
     if len(values) < 2:
         return None
     middle, spread = float(np.mean(values)), float(np.std(values, ddof=1))
-    half = _T[min(len(values) - 1, len(_T)) - 1] * spread / math.sqrt(len(values))
+    half = student(len(values) - 1, 0.95) * spread / math.sqrt(len(values))
     return Interval(middle, middle - half, middle + half)
 
 

@@ -176,18 +176,7 @@ def _check_funds(
         return  # Each run goes on as far as credit does.
     cost, account = charges.total(), cells[0].recipe.account
     work = f"{len(cells)} runs cost {'' if exact else 'up to '}{schedules.credits(cost)} credits"
-    if limit is not None and spent + cost > limit:
-        raise BudgetExhaustedError(
-            f"{work} but the budget is {schedules.credits(limit)}. Nothing was done. Give a larger "
-            "--budget, or fewer values."
-        )
-    short = ledger.shortfall(account, charges)
-    if short:
-        raise BudgetExhaustedError(
-            f"{work} but the account {account!r} lacks {schedules.credits(short)} of them. Nothing "
-            f"was done. Grant credits with `sandbox ledger grant {account} "
-            f"{schedules.credits(short)}`, or give fewer values."
-        )
+    admission.payable(work, spent, charges, limit, account, ledger, "give fewer values")
 
 
 def _check_folder(folder: Path, cells: Sequence[Cell]) -> None:

@@ -73,12 +73,13 @@ def factors(found: Evaluation) -> Iterator[str]:
         "What ridge regression reads of each factor, fitted on other episodes: 1 is perfect, 0 is "
         "their mean. What the rows that the model has seen tell as well, it need not have inferred."
     )
+    known = [who for who in (LATENTS, ROWS) if any("auc" in one[who] for one in found.factors)]
     rows = list[list[str]]()
     for one in found.factors:
         cells = [interval(one[who]["skill"], 2) for who in (LATENTS, ROWS)]
-        areas = [told(one[who].get("auc"), 2) for who in (LATENTS, ROWS)]
+        areas = [told(one[who].get("auc"), 2) for who in known]
         rows.append([html.escape(one["name"]), *cells, *areas])
-    named = [f"skill, {LATENTS}", f"skill, {ROWS}", "AUC, state", "AUC, rows"]
+    named = [f"skill, {who}" for who in (LATENTS, ROWS)] + [f"AUC, {who}" for who in known]
     yield table(["", *named], rows)
 
 
@@ -94,7 +95,7 @@ def plans(found: Evaluation) -> Iterator[str]:
         "Correlation of the order by imagined cost with that by true cost: 1 is the same order, 0 "
         "is chance. Regret is the true cost of the plan that is imagined to be best: 0 is the best "
         f"plan, 1 the mean of all. &quot;{TRUE}&quot; compares pictures of the simulator in place "
-        "of imagined ones: no model can do better by pictures. Intervals of 95 % over pairs. "
+        "of imagined ones, as a perfect model would. Intervals of 95 % over pairs. "
         + " ".join(html.escape(one) for one in every["notes"])
     )
     rows = [

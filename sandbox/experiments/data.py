@@ -36,7 +36,7 @@ class Data:
     recipe: Recipe
     schema: Schema
     rows: int
-    starts: tuple[str, ...]
+    starts: frozenset[str]
 
 
 def of(recipe: RecipeOf, account: str) -> Data:
@@ -58,9 +58,8 @@ def of(recipe: RecipeOf, account: str) -> Data:
             )
         rows = max(maker.max_rows for maker in source.makers)
     named = _named(wanted.model_dump(exclude_none=True, exclude=_NOT_BYTES))
-    starts = [[wanted.seed, w.environment, _stem(w.scenario), w.split] for w in wanted.worlds]
     key = digest.sha256([named, said])[:KEY]
-    return Data(key, wanted, schemas[0], rows, tuple(map(digest.sha256, starts)))
+    return Data(key, wanted, schemas[0], rows, recipes.starts(wanted))
 
 
 def plain(recipe: Recipe) -> dict[str, Any]:
@@ -84,10 +83,10 @@ def check_apart(train: Sequence[Data], others: Mapping[str, Sequence[Data]]) -> 
     Raises:
         InvalidInputError: nothing was done.
     """
-    known, first = {start for one in train for start in one.starts}, train[0]
+    known, first = frozenset[str]().union(*(one.starts for one in train)), train[0]
     for key, found in {"train": train[1:], **others}.items():
         for one in found:
-            if key != "train" and known & {*one.starts}:
+            if key != "train" and known & one.starts:
                 raise InvalidInputError(
                     f"{key}: its episodes begin as those of train do: environment, scenario, split "
                     f"and seed {one.recipe.seed} are the same. Nothing was done. Give another "

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from sandbox import prices as schedules
-from sandbox.errors import BudgetExhaustedError
 from sandbox.experiments import acting
 from sandbox.experiments.cells import Asked, Cell, Frozen
 from sandbox.experiments.data import Data
@@ -241,15 +240,5 @@ def check(quoted: Quote, account: str, limit: int | None, ledger: Ledger) -> Non
     """
     most = "" if quoted.exact else "up to "
     work = f"{quoted.runs} runs and their data cost {most}{schedules.credits(quoted.most)} credits"
-    if limit is not None and quoted.most > limit:
-        raise BudgetExhaustedError(
-            f"{work} but the budget is {schedules.credits(limit)}. Nothing was done. Give a larger "
-            "--budget, or ask for less."
-        )
-    short = ledger.shortfall(account, quoted.left)
-    if short:
-        raise BudgetExhaustedError(
-            f"{work} but the account {account!r} lacks {schedules.credits(short)} of them. Nothing "
-            f"was done. Grant credits with `sandbox ledger grant {account} "
-            f"{schedules.credits(short)}`, or ask for less."
-        )
+    spent = quoted.most - sum(quoted.left.values())
+    admission.payable(work, spent, quoted.left, limit, account, ledger)

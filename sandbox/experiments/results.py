@@ -121,7 +121,7 @@ class Results:
         durable.replace(folder / TABLE, _csv(self.runs))
         panels = [panel for panel in (_trained(self), _evaluated(self)) if panel.lines]
         if panels:
-            drawn = curves_picture.picture(self.experiment.experiment.name, panels)
+            drawn = curves_picture.picture(self.experiment.experiment.name, [panels])
             durable.replace(folder / PICTURE, drawn)
         jsonfile.write(folder / RESULTS, self.plain())
 

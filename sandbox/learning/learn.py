@@ -106,15 +106,31 @@ def learn(
     from sandbox.learning.making import Making, Plan
 
     path, given = _free(out), _plain(settings or {})
-    payer, schedule = None if account is None else ledger or Ledger(), schedules.chosen(prices)
-    seen = observation[0] if len(observation) == 1 else observation
-    look, paying = (seen, image_size, reward), (schedule, account, payer, label)
-    worlds = Worlds(environment, scenario, *look, *paying, trust_code)
+    worlds = Worlds(
+        name=environment,
+        scenario=scenario,
+        observation=observation[0] if len(observation) == 1 else observation,
+        image_size=image_size,
+        reward=reward,
+        schedule=schedules.chosen(prices),
+        account=account,
+        ledger=None if account is None else ledger or Ledger(),
+        label=label,
+        trust_code=trust_code,
+    )
     worlds.check()
-    known = algorithms.checked(algorithm, given)
-    splits = [worlds.learnt_in(split), *held_out]
-    how, judging = (steps, environments, normalise, seed), (splits, evaluations, episodes, film)
-    plan = Plan(algorithm, known, *how, *judging)
+    plan = Plan(
+        algorithm=algorithm,
+        settings=algorithms.checked(algorithm, given),
+        steps=steps,
+        environments=environments,
+        normalise=normalise,
+        seed=seed,
+        splits=[worlds.learnt_in(split), *held_out],
+        evaluations=evaluations,
+        episodes=episodes,
+        film=film,
+    )
     trying = Trying(goals, environment, account, ledger, trust_code)
     with jobs.threads({}), closing(worlds):
         making = Making(plan, worlds, budget, trying.most(), progress)

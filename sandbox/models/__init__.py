@@ -2,6 +2,6 @@
 
 from sandbox.models.checkpoint import Checkpoint
 from sandbox.models.named import SIZES, make
-from sandbox.models.protocol import Policy, State, WorldModel, check
+from sandbox.models.protocol import GoalPolicy, State, WorldModel, check
 
-__all__ = ["SIZES", "Checkpoint", "Policy", "State", "WorldModel", "check", "make"]
+__all__ = ["SIZES", "Checkpoint", "GoalPolicy", "State", "WorldModel", "check", "make"]

@@ -18,7 +18,7 @@ from sandbox import durable, files, jsonfile, validation
 from sandbox.errors import FormatError, InvalidInputError, shown
 from sandbox.models import grid
 from sandbox.models.named import make, options_of
-from sandbox.models.protocol import Policy, WorldModel
+from sandbox.models.protocol import GoalPolicy, WorldModel
 
 FORMAT: Literal[1] = 1
 MOST_BYTES = 16 << 30
@@ -112,7 +112,7 @@ class Checkpoint:
         found.update(tensors.save(whole(self.weights)))
         return found.hexdigest()
 
-    def model(self, *, trust_code: bool = False) -> WorldModel | Policy:
+    def model(self, *, trust_code: bool = False) -> WorldModel | GoalPolicy:
         """Return the model with these weights, ready to imagine or, if it is a policy, to act.
 
         Args:

@@ -42,7 +42,7 @@ class Options(Sized):
 
 
 class Gcbc(nn.Module):
-    """Goal-conditioned behaviour cloning, the baseline of every planner; it keeps `Policy`.
+    """Goal-conditioned behaviour cloning, the baseline of every planner; it keeps `GoalPolicy`.
 
     It learns the action at a row from the rows up to it and a goal: a later row of the same
     window, each as likely as another (hindsight; Ghosh et al., arXiv:1912.06088). The error is

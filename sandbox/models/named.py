@@ -15,7 +15,7 @@ from sandbox import digest, files, validation
 from sandbox.errors import InvalidInputError, SandboxError, UnknownNameError, shown
 from sandbox.models import conv, gcbc, jepa, mlp, rssm
 from sandbox.models.options import Sized
-from sandbox.models.protocol import Policy, Shapes, WorldModel, check
+from sandbox.models.protocol import GoalPolicy, Shapes, WorldModel, check
 
 KINDS: dict[str, tuple[type[Sized], Callable[..., Any]]] = {
     "conv": (conv.Options, conv.Conv),
@@ -86,7 +86,7 @@ def options_of(name: str, size: str | None, options: Mapping[str, Any]) -> dict[
         raise InvalidInputError(f"model {name}: {validation.first_fault(error)}") from None
 
 
-def make(name: str, options: Mapping[str, Any], shapes: Shapes) -> WorldModel | Policy:
+def make(name: str, options: Mapping[str, Any], shapes: Shapes) -> WorldModel | GoalPolicy:
     """Return a model with new weights, drawn from torch's global generator.
 
     Args:

@@ -79,7 +79,7 @@ class WorldModel(Learner, Protocol):
 
 
 @runtime_checkable
-class Policy(Learner, Protocol):
+class GoalPolicy(Learner, Protocol):
     """A torch module that acts towards a goal, and imagines nothing.
 
     Attributes:
@@ -99,7 +99,7 @@ class Policy(Learner, Protocol):
         ...
 
 
-def is_policy(model: Any) -> TypeGuard[Policy]:
+def is_policy(model: Any) -> TypeGuard[GoalPolicy]:
     """Return whether a model acts, and imagines nothing."""
     return callable(getattr(model, "policy", None)) and not hasattr(model, "step")
 
@@ -114,7 +114,7 @@ def imagining(model: Any, name: str) -> WorldModel:
     return model
 
 
-def acting(model: Any, name: str) -> Policy:
+def acting(model: Any, name: str) -> GoalPolicy:
     """Return a model that acts (InvalidInputError if it is a world model)."""
     if not is_policy(model):
         raise InvalidInputError(
@@ -125,8 +125,8 @@ def acting(model: Any, name: str) -> Policy:
     return model
 
 
-def check(model: Any, name: str, shapes: Shapes) -> WorldModel | Policy:
-    """Return a model that keeps `WorldModel` or `Policy`; it is tried once, on a batch of zeros.
+def check(model: Any, name: str, shapes: Shapes) -> WorldModel | GoalPolicy:
+    """Return a model that keeps its protocol; it is tried once, on a batch of zeros.
 
     Args:
         model: the model.
@@ -202,7 +202,7 @@ def _try(model: WorldModel, name: str, shapes: Shapes) -> None:
             raise InvalidInputError(f"{name}: decode() gives {got} for {column!r}, not {want}.")
 
 
-def _try_policy(model: Policy, name: str, shapes: Shapes) -> None:
+def _try_policy(model: GoalPolicy, name: str, shapes: Shapes) -> None:
     batch = 2
     observation = zeros(shapes, tuple(model.sees), batch, model.context)
     goal = {one: rows[:, 0] for one, rows in zeros(shapes, tuple(model.aims), batch, 1).items()}

@@ -51,17 +51,18 @@ class Panel:
     log_y: bool = False
 
 
-def picture(title: str, panels: Sequence[Panel], kind: str = "png") -> bytes:
-    """Return the bytes of a picture of panels side by side."""
+def picture(title: str, rows: Sequence[Sequence[Panel]], kind: str = "png") -> bytes:
+    """Return the bytes of a picture of rows of panels."""
     from matplotlib.figure import Figure
 
-    width = _WIDTH * len(panels)
-    figure: Any = Figure(figsize=(width, _HEIGHT))
+    columns = max(map(len, rows))
+    figure: Any = Figure((_WIDTH * columns, _HEIGHT * len(rows)), layout="constrained")
     figure.suptitle(_label(title), fontsize=11)
-    left, right, between = 0.7 / width, 1 - 0.15 / width, 0.8 / (_WIDTH - 0.8)  # In inches.
-    figure.subplots_adjust(left=left, right=right, bottom=0.14, top=0.84, wspace=between)
-    for axis, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        _draw(axis, panel)
+    for axes, panels in zip(figure.subplots(len(rows), columns, squeeze=False), rows, strict=True):
+        for axis, panel in zip(axes, panels, strict=False):
+            _draw(axis, panel)
+        for axis in axes[len(panels) :]:
+            axis.set_visible(False)
     made = io.BytesIO()
     figure.savefig(made, format=kind, dpi=_DPI, metadata={"Software": None})
     return made.getvalue()
@@ -81,6 +82,8 @@ def _draw(axis: Any, panel: Panel) -> None:
         marks = sorted({x for one in panel.lines for x in one.x})
         axis.set_xticks(marks, [f"{x:g}" for x in marks], minor=False)
         axis.minorticks_off()
+    else:
+        axis.locator_params(axis="x", nbins=6)
     axis.grid(alpha=0.3)
     if len(panel.lines) <= _LEGEND:
         axis.legend(fontsize=7)

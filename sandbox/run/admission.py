@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from sandbox import prices
 from sandbox.errors import BudgetExhaustedError, InvalidInputError
+from sandbox.ledger import Ledger
 from sandbox.ledger.transfer import Charges
 from sandbox.prices import plus
 from sandbox.run import bill
@@ -49,6 +50,42 @@ def check(run: "Run", quoted: Quote) -> None:
             f"{work} but the account {account!r} has {prices.credits(has)}{others}. Nothing was "
             f"done. Grant credits with `sandbox ledger grant {account} "
             f"{prices.credits(short)}`{fewer}."
+        )
+
+
+def payable(
+    work: str,
+    spent: int,
+    charges: Charges,
+    limit: int | None,
+    account: str,
+    ledger: Ledger,
+    fewer: str = "ask for less",
+) -> None:
+    """Refuse several runs, or other work, that budget or account cannot pay as a whole.
+
+    Args:
+        work: what it is and costs, in words.
+        spent: what it has cost already [microcredits].
+        charges: what the rest costs at most, per meter unit [microcredits].
+        limit: the budget [microcredits]; None: there is none.
+        account: who pays.
+        ledger: where the account is.
+        fewer: what would make it cheaper.
+
+    Raises:
+        BudgetExhaustedError: nothing was done.
+    """
+    if limit is not None and spent + sum(charges.values()) > limit:
+        raise BudgetExhaustedError(
+            f"{work} but the budget is {prices.credits(limit)}. Nothing was done. Give a larger "
+            f"--budget, or {fewer}."
+        )
+    if short := ledger.shortfall(account, charges):
+        raise BudgetExhaustedError(
+            f"{work} but the account {account!r} lacks {prices.credits(short)} of them. Nothing "
+            f"was done. Grant credits with `sandbox ledger grant {account} "
+            f"{prices.credits(short)}`, or {fewer}."
         )
 
 

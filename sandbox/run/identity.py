@@ -217,7 +217,9 @@ def has_tries(plan: Mapping[str, Any] | None) -> bool:
 def imagined(plan: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """Return what a plan says of dreams, nothing if that is no object; None if it has none."""
     said = None if plan is None else plan.get("imagined")
-    return None if said is None else cast(dict[str, Any], said) if isinstance(said, dict) else {}
+    if said is None or isinstance(said, dict):
+        return cast("dict[str, Any] | None", said)
+    return {}
 
 
 def difference(old: Identity, new: Identity) -> str:

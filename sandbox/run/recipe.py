@@ -359,12 +359,20 @@ class EpisodeChance:
     def __init__(self, recipe: Recipe, index: int) -> None:
         turn = recipe.turn(index)
         world = recipe.parts[turn.part] if recipe.parts else recipe
-        named = digest.sha256([recipe.seed, world.environment, _scenario(world), world.split])
-        root = int(named, 16)
+        root = int(_start(recipe, world), 16)
         seed, acting = (np.random.SeedSequence(root, spawn_key=(index, n)) for n in range(2))
         self.seed = int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1))
         self.policy = mixture.policy(world.policies, (root,), turn.place)
         self.policy_rng = np.random.default_rng(acting)
+
+
+def starts(recipe: Recipe) -> frozenset[str]:
+    """Return what decides how the episodes of each world begin: runs that share one have twins."""
+    return frozenset(_start(recipe, world) for world in recipe.worlds)
+
+
+def _start(recipe: Recipe, world: Recipe | Part) -> str:
+    return digest.sha256([recipe.seed, world.environment, _scenario(world), world.split])
 
 
 def _scenario(world: Recipe | Part) -> str | None:

@@ -16,7 +16,7 @@ from sandbox import digest, files, validation
 from sandbox.errors import InvalidInputError
 from sandbox.models import named, work
 from sandbox.models.checkpoint import Data, Facts
-from sandbox.models.protocol import Policy, Shapes, WorldModel
+from sandbox.models.protocol import GoalPolicy, Shapes, WorldModel
 from sandbox.prices import PriceSchedule, plus
 from sandbox.training import material
 from sandbox.training.judge import Judge
@@ -43,7 +43,7 @@ class Job:
     name: str
     options: Mapping[str, Any]
     shapes: Shapes
-    model: WorldModel | Policy
+    model: WorldModel | GoalPolicy
     windows: Windows | Repeated
     judge: Judge
     data: Data
@@ -138,7 +138,7 @@ def begun(
     options: Mapping[str, Any],
     settings: Mapping[str, Any],
     shapes: Shapes,
-) -> tuple[Settings, dict[str, Any], WorldModel | Policy]:
+) -> tuple[Settings, dict[str, Any], WorldModel | GoalPolicy]:
     """Return settings, options and the model as a training begins with them."""
     told = parsed({**named.SETTINGS.get(name, {}), **settings})
     chosen = named.options_of(name, size, options)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sandbox.dataset.batches import Batches
 from sandbox.dataset.dataset import Dataset
-from sandbox.models.protocol import Policy, WorldModel, is_policy
+from sandbox.models.protocol import GoalPolicy, WorldModel, is_policy
 from sandbox.training.material import check_windows, ready
 
 HORIZONS = (1, 2, 4, 8)
@@ -31,7 +31,7 @@ class Judge:
     def __init__(
         self,
         batches: Sequence[Batch],
-        model: WorldModel | Policy,
+        model: WorldModel | GoalPolicy,
         horizon: int,
         deviations: Tensor | None = None,
     ) -> None:
@@ -42,7 +42,9 @@ class Judge:
             self._scale = torch.where(deviations > _CONSTANT, deviations, 1.0)
 
     @classmethod
-    def of(cls, episodes: Dataset, model: WorldModel | Policy, horizon: int, windows: int) -> Self:
+    def of(
+        cls, episodes: Dataset, model: WorldModel | GoalPolicy, horizon: int, windows: int
+    ) -> Self:
         """Return what judges a model on held-out episodes, by some windows at most.
 
         Raises:
@@ -89,7 +91,7 @@ class Judge:
                 apart = (found - want) / self._scale
                 yield float(apart.square().mean()) * len(want), len(want)
 
-    def _acted(self, model: Policy, batch: Batch) -> Iterator[tuple[float, int]]:
+    def _acted(self, model: GoalPolicy, batch: Batch) -> Iterator[tuple[float, int]]:
         """Yield the error of the action after the context, towards the last row."""
         seen = {name: batch[name][:, : model.context] for name in model.sees}
         found = model.policy(seen, {name: batch[name][:, -1] for name in model.aims})
@@ -97,6 +99,6 @@ class Judge:
         yield float((found - want).square().mean()) * len(want), len(want)
 
 
-def _judged_by(model: WorldModel | Policy) -> str:
+def _judged_by(model: WorldModel | GoalPolicy) -> str:
     """Return the column whose error is computed."""
     return "action" if is_policy(model) else model.gives[0]

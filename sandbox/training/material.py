@@ -21,7 +21,7 @@ from sandbox.models.heads import NUMBERS, Normal
 from sandbox.models.protocol import Learner, Shapes
 from sandbox.trajectory import Schema
 
-SHARED = 0.01  # Of the held-out frames: more are no accident.
+_SHARED = 0.01  # Of the held-out frames: more are no accident.
 COLUMNS = ("pixels", "state", *NUMBERS, "action")  # What models may ask for.
 
 
@@ -68,22 +68,27 @@ def opened(
                 "seeds, or hold out another run (--held-out RUN)."
             )
         share = min(0.9, (len(every) - 1) / len(every)) or 0.5  # At least one is held out.
-        return Material(*_apart(*every.train_val(share, seed, twins="skip")))
+        train, kept = every.train_val(share, seed, twins="skip")
+        return Material(train, kept, check_apart(train, kept))
     other = Dataset(held_out)
     if other.schema != every.schema:
         raise InvalidInputError(
             f"{other.name}: has other columns than {every.name}; hold out a run of the same recipe."
         )
-    return Material(*_apart(every, other))
+    return Material(every, other, check_apart(every, other))
 
 
-def _apart(train: Dataset, held_out: Dataset) -> tuple[Dataset, Dataset, int]:
-    """Return both, and how many frames they share: few may, such as empty pictures."""
+def check_apart(train: Dataset, held_out: Dataset) -> int:
+    """Return how many frames are on both sides: few may, such as empty pictures.
+
+    Raises:
+        InvalidInputError: a seed is on both sides, or more than one frame in a hundred.
+    """
     found = overlap(held_out, train)
-    if found.episodes or found.frames > SHARED * found.of:
+    if found.episodes or found.frames > _SHARED * found.of:
         said = " ".join(found.warnings())
         raise InvalidInputError(f"{held_out.name}: is not apart from {train.name}: {said}")
-    return train, held_out, found.frames
+    return found.frames
 
 
 def data(episodes: Dataset) -> Data:

@@ -1,7 +1,7 @@
 """What is compared, decided and checked before anything is done."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,6 @@ from sandbox.run.folder import Folder
 from sandbox.run.recipe import Recipe
 
 BRANCHED = "+branches"  # In the name of an arm, some of whose credits pay branches.
-Start = tuple[int, str, str | None, str | None]
 _TEST_SEED, _TEST_EPISODES = 7001, 30
 _SPLIT = "interpolation"
 
@@ -236,10 +235,10 @@ def _worlds_of(folder: Folder) -> list[str]:
 
 def _check_apart(every: Sequence[Arm], seeds: int, found: Mapping[str, Recipe | Folder]) -> None:
     """Refuse arms whose episodes begin like those of a test (InvalidInputError)."""
-    known = {start for one in found.values() for start in _starts(one)}
+    known = frozenset[str]().union(*map(_starts, found.values()))
     for arm in every:
         for seed in range(seeds):
-            if _start(arm.recipe, arm.recipe.seed + seed) in known:
+            if known & recipes.starts(recipes.changed(arm.recipe, seed=arm.recipe.seed + seed)):
                 raise InvalidInputError(
                     f"recipe {arm.name}: with seed {arm.recipe.seed + seed} its episodes begin "
                     f"like those of the test of {arm.world}. Nothing was done. Give the test "
@@ -247,16 +246,9 @@ def _check_apart(every: Sequence[Arm], seeds: int, found: Mapping[str, Recipe | 
                 )
 
 
-def _starts(test: Recipe | Folder) -> Iterator[Start]:
+def _starts(test: Recipe | Folder) -> frozenset[str]:
+    """Return what decides how a test's episodes begin; of imported ones nothing is known."""
     if isinstance(test, Recipe):
-        yield _start(test, test.seed)
-    elif test.imported is None:
-        for identity in test.identities:
-            for world in identity.recipe.worlds:
-                yield _start(world, identity.recipe.seed)
-
-
-def _start(recipe: Recipe, seed: int) -> Start:
-    """Return what decides how episodes begin, as `EpisodeChance` has it."""
-    scenario = recipe.scenario and Path(recipe.scenario).name
-    return (seed, recipe.environment, scenario, recipe.split)
+        return recipes.starts(test)
+    known = [] if test.imported is not None else test.identities
+    return frozenset[str]().union(*(recipes.starts(one.recipe) for one in known))

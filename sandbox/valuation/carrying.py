@@ -8,14 +8,12 @@ from typing import Any
 from sandbox import durable, jsonfile
 from sandbox import prices as schedules
 from sandbox.dataset.dataset import Dataset
-from sandbox.dataset.overlap import overlap
-from sandbox.errors import InvalidInputError
 from sandbox.evaluation.evaluate import JSON, evaluate
 from sandbox.goals import calls, scores
 from sandbox.models import Checkpoint
 from sandbox.run.folder import Folder
 from sandbox.run.recipe import Recipe
-from sandbox.training.material import SHARED
+from sandbox.training.material import check_apart
 from sandbox.training.train import train
 from sandbox.valuation import data, picture
 from sandbox.valuation.asked import Arm
@@ -42,7 +40,7 @@ def carried_out(plan: Plan) -> Worth:
             plan.progress(len(cells), len(plan.cells), f"{arm.name}, seed {seed}: data")
             runs = data.bought(arm, seed, plan.asked.credits[-1], place, plan.paying)
             bill[f"data: {arm.name}"] += sum(data.cost(run) for run in runs)
-            _check_overlap(runs, tests[arm.world])
+            check_apart(Dataset([*runs]), Dataset(tests[arm.world]))
         amount = schedules.credits(micro)
         plan.progress(len(cells), len(plan.cells), f"{arm.name}, seed {seed}: {amount} credits")
         cells.append(_cell(plan, arm, seed, micro, place, runs, tests[arm.world], bill))
@@ -52,16 +50,6 @@ def carried_out(plan: Plan) -> Worth:
     durable.replace(plan.folder / "worth.csv", found.csv().encode())
     durable.replace(plan.folder / "worth.png", picture.png(found))
     return found
-
-
-def _check_overlap(runs: Sequence[Path], test: Path) -> None:
-    """Refuse data that has the seed of a test episode, or more than a few of its frames."""
-    found = overlap(Dataset(test), Dataset([*runs]))
-    if found.episodes or found.frames > SHARED * found.of:
-        raise InvalidInputError(
-            f"{runs[0]}: is not apart from {test}: {' '.join(found.warnings())} Nothing was "
-            "trained on it."
-        )
 
 
 def _cell(
@@ -91,7 +79,7 @@ def _cell(
     training = Checkpoint.read(path).facts.charge_micro
     bill[f"training: {arm.name}"] += training
     success = None
-    if plan.goals is not None and arm.world == calls.read_set(plan.goals).set.environment:
+    if plan.goals is not None and arm.world == plan.goals.environment:
         success, cost = _planned(plan, path, folder / PLANNED)
         bill[f"planning: {arm.name}"] += cost
     records = [*Folder(run).records()]

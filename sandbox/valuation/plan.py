@@ -10,16 +10,17 @@ from typing import Any
 from sandbox import api, durable
 from sandbox import prices as schedules
 from sandbox.errors import (
-    BudgetExhaustedError,
     InvalidInputError,
     RunConflictError,
     UnknownNameError,
 )
 from sandbox.goals import calls
+from sandbox.goals.sets import GoalSet
 from sandbox.ledger import Ledger
 from sandbox.models.protocol import imagining
 from sandbox.planning.named import planner
 from sandbox.prices import PriceSchedule
+from sandbox.run import admission
 from sandbox.run.folder import Folder
 from sandbox.run.recipe import Recipe
 from sandbox.training import jobs
@@ -52,7 +53,7 @@ class Plan:
     asked: Asked
     arms: Sequence[Arm]
     tests: Mapping[str, Recipe | Folder]
-    goals: api.PathLike | None
+    goals: GoalSet | None
     schedule: PriceSchedule
     paying: Mapping[str, Any]
     progress: Progress
@@ -85,18 +86,10 @@ def check(plan: Plan, budget: api.Credits | None, ledger: Ledger) -> int:
     total = charges.total()
     work = f"{len(plan.cells)} models and their data cost up to {schedules.credits(total)} credits"
     limit = None if budget is None else schedules.micro(budget)
-    if limit is not None and total > limit:
-        raise BudgetExhaustedError(
-            f"{work} but the budget is {schedules.credits(limit)}. Nothing was done. Give a larger "
-            "--budget, or fewer recipes, seeds, credits or updates."
-        )
     begun = (plan.folder / ASKED).exists()  # Then a part is paid, and the rest asks for itself.
-    if short := 0 if begun else ledger.shortfall(asked.account, charges):
-        raise BudgetExhaustedError(
-            f"{work} but the account {asked.account!r} lacks {schedules.credits(short)} of them. "
-            f"Nothing was done. Grant credits with `sandbox ledger grant {asked.account} "
-            f"{schedules.credits(short)}`, or ask for less."
-        )
+    spent, left = (total, Counter[str]()) if begun else (0, charges)
+    fewer = "ask for fewer recipes, seeds, credits or updates"
+    admission.payable(work, spent, left, limit, asked.account, ledger, fewer)
     return total
 
 
@@ -113,9 +106,9 @@ def _planners(plan: Plan) -> int:
     assert plan.goals is not None
     settings = dict(plan.asked.planner)
     planner(AGENT, preset=settings.pop("preset", None), options=settings)
-    world, worlds = calls.read_set(plan.goals).set.environment, [one.world for one in plan.arms]
+    world, worlds = plan.goals.environment, [one.world for one in plan.arms]
     if world not in worlds:
-        raise UnknownNameError("world of the recipes", world, {*worlds}, str(plan.goals))
+        raise UnknownNameError("world of the recipes", world, {*worlds}, "the goal set")
     return worlds.count(world) * plan.asked.seeds * len(plan.asked.credits)
 
 

@@ -105,6 +105,7 @@ def worth(
     schedule.require("train_step", "model_mflop")
     arms = asking.arms(recipes, branches or {}, account)
     found = asking.tests(tests, arms, seeds)
+    planned = None if goals is None else calls.read_set(goals).set
     told: dict[str, Any] = {"model": model, "size": size, "seeds": seeds, "windows": windows}
     told |= {"options": options or {}, "settings": settings or {}, "planner": planner or {}}
     asked = Asked(
@@ -112,7 +113,7 @@ def worth(
         credits=asking.amounts(credits),
         updates=updates or UPDATES.get(size, UPDATES["tiny"]),
         tests=asking.plain(found),
-        goals=None if goals is None else calls.read_set(goals).set.digest,
+        goals=planned and planned.digest,
         horizons=list(horizons),
         prices=schedule.digest,
         account=arms[0].recipe.account,
@@ -120,7 +121,7 @@ def worth(
     )
     paying = {"account": asked.account, "prices": prices, "workers": workers}
     paying |= {"key": key, "ledger": ledger}
-    plan = planning.Plan(folder, asked, arms, found, goals, schedule, paying, progress)
+    plan = planning.Plan(folder, asked, arms, found, planned, schedule, paying, progress)
     quoted(planning.check(plan, budget, ledger or Ledger()))
     with alone(planning.begun(plan) / LOCK):
         return carried_out(plan)
