@@ -44,7 +44,7 @@ def main(pictures: bool, folder: str, seeds: int) -> None:
     def tell(done: int, total: int, what: str) -> None:
         print(f"{done} of {total}: {what}", file=sys.stderr)
 
-    found = sandbox.worth(given, folder, [1000, 4000], *model, **asked, progress=tell)
+    found = sandbox.worth(given, folder, [2000, 16000], *model, **asked, progress=tell)
     show("PushT: means with intervals of 95 % over seeds", found.rows())
 
 

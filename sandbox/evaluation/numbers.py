@@ -6,20 +6,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox.dataset.dataset import Dataset
+from sandbox.dataset.scales import scales
 from sandbox.evaluation.folds import Folds
 from sandbox.evaluation.imagining import COPY, RIDGE, VELOCITY, Asked, gathered
 from sandbox.evaluation.ridge import WINDOWS, Ridge
 from sandbox.evaluation.windows import Windows
 
 F64, Bools = NDArray[np.float64], NDArray[np.bool_]
-CONSTANT = 1e-6  # An element that deviates by less is constant, and is left out.
 MOVED = 0.1  # Deviations by which an element has moved since the last row seen.
 
 
 def deviations(dataset: Dataset, column: str) -> F64:
-    """Return the standard deviation of each element over all rows; NaN where it is constant."""
-    found = dataset.statistics([column])[column].std.reshape(-1)
-    return np.where(found > CONSTANT, found, np.nan)
+    """Return the unit of each element (see `scales`); NaN where it is constant: it is left out."""
+    found = scales(dataset, column)
+    return np.where(found > 0, found, np.nan)
 
 
 def true(rows: F64, asked: Asked) -> F64:

@@ -79,7 +79,10 @@ def _numbers(found: Evaluation) -> Iterator[str]:
         for column, every in found.numbers.items()
     )
     yield f'<div class="curves">{"".join(drawn)}</div>'
-    yield note("Errors are in standard deviations of each element over the run.")
+    yield note(
+        "Errors are in standard deviations of each element over the run, and in no less than a "
+        "twentieth of those of its vector: x, y and z, or a quaternion."
+    )
     for column, every in found.numbers.items():
         yield _curves_table(found, f"nRMSE of {column}", every, 3)
 

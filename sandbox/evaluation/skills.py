@@ -25,7 +25,9 @@ def poses(measured: Measured) -> dict[str, Any] | None:
         return None
     truth, deviation = measured.truth[column], measured.deviations[column]
     moved = numbers.moved(truth, measured.last[column], deviation)
-    explained = 1 - ((read[REAL] - truth) ** 2).mean((0, 1)) / deviation**2
+    own = measured.held_out.episodes.statistics([column])[column].std.reshape(-1)
+    varies = np.where(np.isfinite(deviation) & (own > 0), own, np.nan)
+    explained = 1 - ((read[REAL] - truth) ** 2).mean((0, 1)) / varies**2
     readable = np.nan_to_num(explained, nan=-1.0) >= READABLE
     names = measured.held_out.episodes.schema[column].elements
     names = names or tuple(f"{column} {n}" for n in range(len(deviation)))

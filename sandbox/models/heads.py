@@ -14,7 +14,7 @@ NUMBERS = ("proprio", "reward", TERMINATED)  # What heads give, where the data h
 
 
 class Normal(nn.Module):
-    """Mean and standard deviation of a column, by which it is normalised.
+    """Mean and scale of a column, by which it is normalised.
 
     Args:
         shape: of a row.
@@ -28,13 +28,13 @@ class Normal(nn.Module):
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("std", torch.ones(shape))
 
-    def set(self, mean: Tensor, std: Tensor) -> None:
-        """Take statistics of the data; what is constant is divided by one."""
+    def set(self, mean: Tensor, scale: Tensor) -> None:
+        """Take statistics of the data; what has no scale is divided by one."""
         self.mean.copy_(mean)
-        self.std.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
+        self.std.copy_(torch.where(scale > 0, scale, torch.ones_like(scale)))
 
     def into(self, rows: Tensor) -> Tensor:
-        """Return rows in units of their standard deviation."""
+        """Return rows in units of their scale."""
         return (rows - self.mean) / self.std
 
     def out_of(self, normal: Tensor) -> Tensor:

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from sandbox.dataset.batches import Batches
 from sandbox.dataset.dataset import Dataset
+from sandbox.dataset.scales import scales
 from sandbox.models.protocol import GoalPolicy, WorldModel, is_policy
 from sandbox.training.material import check_windows, ready
 
 HORIZONS = (1, 2, 4, 8)
 BATCH = 16
-_CONSTANT = 1e-6  # An element that deviates by less is not divided.
 Batch = dict[str, Tensor]
 
 
@@ -25,7 +25,8 @@ class Judge:
         batches: the windows.
         model: what is judged.
         horizon: rows after those that the model encodes.
-        deviations: of the elements of the column that is judged; None for pictures and actions.
+        deviations: units of the elements of the column that is judged, 0 where nothing varies;
+            None for pictures and actions.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class Judge:
         self._horizons = [one for one in HORIZONS if one <= horizon]
         self._scale = torch.ones(())
         if deviations is not None:
-            self._scale = torch.where(deviations > _CONSTANT, deviations, 1.0)
+            self._scale = torch.where(deviations > 0, deviations, 1.0)
 
     @classmethod
     def of(
@@ -53,7 +54,7 @@ class Judge:
         check_windows(episodes, model.context, horizon, 1, "that pick the weights")
         column, deviations = _judged_by(model), None
         if column not in ("pixels", "action"):
-            deviations = torch.tensor(episodes.statistics([column])[column].std).float()
+            deviations = torch.tensor(scales(episodes, column)).float()
         columns = tuple(dict.fromkeys((*model.needs, column, "action")))
         every = Batches(episodes, BATCH, model.context + horizon, columns, prefetch=0)
         chosen = [ready(batch) for batch in islice(every, -(-windows // BATCH))]
@@ -63,7 +64,7 @@ class Judge:
         """Return the mean squared error of the first column that the model gives, open loop.
 
         The mean is over horizons 1, 2, 4 and 8, windows, and elements; pictures are from 0 to 1,
-        and numbers in standard deviations of the element over the held-out episodes. Of a policy,
+        and numbers in their `scales` over the held-out episodes. Of a policy,
         it is the error of its action, whose goal is the last row of the window.
         """
         self._model.eval()

@@ -15,6 +15,7 @@ from sandbox.dataset.conventions import MASK
 from sandbox.dataset.dataset import Dataset
 from sandbox.dataset.decoded import final_shape
 from sandbox.dataset.overlap import overlap
+from sandbox.dataset.scales import scales
 from sandbox.errors import InvalidInputError
 from sandbox.models.checkpoint import Data
 from sandbox.models.heads import NUMBERS, Normal
@@ -109,7 +110,7 @@ def data(episodes: Dataset) -> Data:
 
 
 def normalise(model: Learner, episodes: Dataset) -> None:
-    """Tell a model's `Normal`s mean and deviation of their columns."""
+    """Tell a model's `Normal`s mean and scale of their columns."""
     named = {
         name.rpartition(".")[2]: one
         for name, one in model.named_modules()
@@ -118,8 +119,9 @@ def normalise(model: Learner, episodes: Dataset) -> None:
     if not named:
         return
     for column, found in episodes.statistics([*named]).items():
-        mean, std = (torch.tensor(one, dtype=torch.float32) for one in (found.mean, found.std))
-        named[column].set(mean.reshape(named[column].mean.shape), std.reshape(mean.shape))
+        mean, scale = (torch.tensor(one).float() for one in (found.mean, scales(episodes, column)))
+        shape = named[column].mean.shape
+        named[column].set(mean.reshape(shape), scale.reshape(shape))
 
 
 def check_windows(episodes: Dataset, context: int, horizon: int, batch: int, what: str) -> None:
