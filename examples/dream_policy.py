@@ -1,11 +1,10 @@
 """Train a policy in a dream, and try it in the real world, beside random actions.
 
-    python examples/dream_policy.py [--out dream_policy] [--episodes 60] [--updates 600]
-                                    [--rounds 10] [--tries 20]
+    python examples/dream_policy.py [--out dream_policy] [--episodes 60] [--updates 1500]
+                                    [--steps 150000] [--tries 20]
 
-A model learns how PandaReach's numbers move and what they earn. A linear policy of fingertips and
-ball, tanh(W o + b), is found by the cross-entropy method in an `ImaginationEnv` alone. The dream
-ends an episode where the model says that the ball is reached.
+A model learns from recorded episodes how PandaReach's numbers move and what they earn. Then PPO, of
+ppo_in_one_file.py, learns in an `ImaginationVectorEnv` alone: no step of it is simulated.
 """
 
 import argparse
@@ -16,16 +15,17 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from gymnasium.vector import AutoresetMode, VectorWrapper
 from numpy.typing import NDArray
+from ppo_in_one_file import Agent, learn
 
 import sandbox
-from sandbox.imagination.env import ImaginationEnv
+from sandbox.imagination.env import ImaginationVectorEnv
 
 WORLD = "sandbox:sandbox/PandaReach-v0"
-STEPS, STARTS = 30, 2  # Of a dream; and how many dreams a policy is judged by.
-POPULATION, ELITES, SPREAD = 40, 8, 1.0
-SEEN = 9  # Numbers that the policy sees: fingertips, their velocity, and the ball.
-Policy = Callable[[Any], NDArray[np.float32]]
+DREAMS, LENGTH, EARNS = 16, 32, 30.0  # Side by side, steps of one, and what makes rewards about 1.
+Row = NDArray[np.float32]
+Policy = Callable[[Row], Row]
 
 
 def learned(out: Path, episodes: int, updates: int) -> tuple[Path, Path]:
@@ -34,59 +34,62 @@ def learned(out: Path, episodes: int, updates: int) -> tuple[Path, Path]:
     recipe |= {"policies": {"play": 2, "random": 1, "scripted": 1}}
     sandbox.generate(recipe, out / "run")
     told: dict[str, Any] = {"settings": {"threads": 1}, "options": {"column": "proprio"}}
-    sandbox.train(
-        out / "run",
-        out / "model.safetensors",
-        "mlp",
-        "nano",
-        updates=updates,
-        track=["csv"],
-        prices="3",
-        **told,
-    )
+    told |= {"updates": updates, "track": ["csv"], "prices": "3"}
+    sandbox.train(out / "run", out / "model.safetensors", "mlp", "tiny", **told)
     return out / "model.safetensors", out / "run"
 
 
-def linear(weights: NDArray[np.float64], run: Path) -> Policy:
-    """Return the policy with these weights, (actions x (SEEN + 1)) in a row.
-
-    It sees numbers in standard deviations of the run.
-    """
+def units(run: Path) -> Callable[[NDArray[Any]], Row]:
+    """Return what scales observations by the mean and deviation of a run."""
     (known,) = sandbox.Dataset(run).statistics(["proprio"]).values()
-    mean, std = known.mean[:SEEN], known.std[:SEEN]
-    table = weights.reshape(-1, SEEN + 1)
+    return lambda seen: ((seen - known.mean) / (known.std + 1e-3)).astype(np.float32)
 
-    def act(observation: Any) -> NDArray[np.float32]:
-        seen = (observation[:SEEN] - mean) / std
-        return np.tanh(table @ np.append(seen, 1.0)).astype(np.float32)
+
+class Scaled(VectorWrapper):
+    """Environments whose observations and rewards are about 1.
+
+    Args:
+        env: the environments.
+        units: what scales observations.
+    """
+
+    def __init__(self, env: Any, units: Callable[[NDArray[Any]], Row]) -> None:
+        super().__init__(env)
+        self._units = units
+
+    def reset(self, **told: Any) -> tuple[Row, dict[str, Any]]:
+        """Begin all episodes."""
+        seen, info = self.env.reset(**told)
+        return self._units(seen), info
+
+    def step(self, actions: Any) -> tuple[Row, Any, Any, Any, dict[str, Any]]:
+        """Take a step in each."""
+        seen, reward, ended, cut, info = self.env.step(actions)
+        return self._units(seen), reward / EARNS, ended, cut, info
+
+
+def dreamt(model: Path, run: Path, steps: int) -> Agent:
+    """Return an agent that has learned in dreams."""
+    envs = ImaginationVectorEnv(
+        DREAMS,
+        model,
+        run,
+        steps=LENGTH,
+        observation="proprio",
+        autoreset_mode=AutoresetMode.SAME_STEP,
+    )
+    return learn(Scaled(envs, units(run)), steps)[0]
+
+
+def acting(agent: Agent, run: Path) -> Policy:
+    """Return the policy of an agent, without its chance."""
+    scaled = units(run)
+
+    def act(seen: Row) -> Row:
+        with torch.no_grad():
+            return agent.actor(torch.as_tensor(scaled(seen))).clamp(-1, 1).numpy()
 
     return act
-
-
-def earned(env: Any, policy: Policy, seed: int) -> tuple[float, bool]:
-    """Return what an episode earns, and whether it reached its end, not the time's."""
-    observation, _ = env.reset(seed=seed)
-    total, ended, cut = 0.0, False, False
-    while not (ended or cut):
-        observation, reward, ended, cut, _ = env.step(policy(observation))
-        total += float(reward)
-    return total, ended
-
-
-def dreamt(env: Any, run: Path, rounds: int, seed: int = 0) -> NDArray[np.float64]:
-    """Return the weights that earn most in dreams, by the cross-entropy method."""
-    rng = np.random.default_rng(seed)
-    size = env.action_space.shape[0] * (SEEN + 1)
-    mean, spread = np.zeros(size), np.full(size, SPREAD)
-    for number in range(rounds):
-        tried = mean + spread * rng.standard_normal((POPULATION, size))
-        starts = [STARTS * number + n for n in range(STARTS)]  # The same for all of a round.
-        policies = [linear(one, run) for one in tried]
-        scores = [np.mean([earned(env, policy, n)[0] for n in starts]) for policy in policies]
-        best = tried[np.argsort(scores)[-ELITES:]]
-        mean, spread = best.mean(0), 0.9 * best.std(0) + 0.1 * spread
-        print(f"round {number + 1}: the best earns {max(scores):.2f} in dreams")
-    return mean
 
 
 def compared(policies: dict[str, Policy], tries: int) -> dict[str, tuple[float, float]]:
@@ -94,8 +97,15 @@ def compared(policies: dict[str, Policy], tries: int) -> dict[str, tuple[float, 
     env: Any = gymnasium.make(WORLD, account=None)
     found = dict[str, tuple[float, float]]()
     for name, policy in policies.items():
-        done = [earned(env, policy, 10_000 + n) for n in range(tries)]
-        found[name] = float(np.mean([one for one, _ in done])), float(np.mean([x for _, x in done]))
+        total, reached = 0.0, 0
+        for seed in range(10_000, 10_000 + tries):
+            seen, _ = env.reset(seed=seed)
+            ended = cut = False
+            while not (ended or cut):
+                seen, reward, ended, cut, _ = env.step(policy(seen))
+                total += float(reward)
+            reached += ended
+        found[name] = total / tries, reached / tries
     env.close()
     return found
 
@@ -105,20 +115,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train a policy in a dream.")
     parser.add_argument("--out", type=Path, default=Path("dream_policy"))
     parser.add_argument("--episodes", type=int, default=60)
-    parser.add_argument("--updates", type=int, default=600)
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--updates", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=150_000)
     parser.add_argument("--tries", type=int, default=20)
     asked = parser.parse_args()
-    torch.set_num_threads(1)
     model, run = learned(asked.out, asked.episodes, asked.updates)
-    env = ImaginationEnv(model, run, steps=STEPS, observation="proprio")
     rng = np.random.default_rng(1)
     policies: dict[str, Policy] = {
-        "random": lambda _: rng.uniform(-1, 1, env.action_space.shape).astype(np.float32),
-        "dreamt": linear(dreamt(env, run, asked.rounds), run),
+        "random": lambda _: rng.uniform(-1, 1, 3).astype(np.float32),
+        "dreamt": acting(dreamt(model, run, asked.steps), run),
     }
     for name, (total, share) in compared(policies, asked.tries).items():
-        print(f"{name}: {total:.2f} a real episode, {share:.0%} of {asked.tries} reach the ball")
+        print(f"{name}: {total:.1f} a real episode, {share:.0%} of {asked.tries} reach the ball")
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def network(inputs: int, outputs: int, last: float) -> nn.Sequential:
 
 @dataclass
 class Rollout:
-    """Rows of all environments, (ROLLOUT, ENVS, ...); `over` says whether an episode ended."""
+    """Rows of N environments, (ROLLOUT, N, ...); `over` says whether an episode ended."""
 
     seen: Tensor
     action: Tensor
@@ -63,10 +63,10 @@ class Rollout:
     over: Tensor
 
     @classmethod
-    def empty(cls, observed: int, actions: int) -> "Rollout":
+    def empty(cls, envs: int, observed: int, actions: int) -> "Rollout":
         """Return a rollout to be filled."""
-        numbers = [torch.zeros(ROLLOUT, ENVS) for _ in range(4)]
-        row = (torch.zeros(ROLLOUT, ENVS, n) for n in (observed, actions))
+        numbers = [torch.zeros(ROLLOUT, envs) for _ in range(4)]
+        row = (torch.zeros(ROLLOUT, envs, n) for n in (observed, actions))
         return cls(*row, *numbers)
 
 
@@ -85,7 +85,7 @@ def make(env: str, account: str | None, budget: float | None) -> Any:
 
 def advantages(rollout: Rollout, after: Tensor) -> Tensor:
     """Return how much better each action was than expected (GAE); `after` is the next value."""
-    found, carried = torch.zeros_like(rollout.reward), torch.zeros(ENVS)
+    found, carried = torch.zeros_like(rollout.reward), torch.zeros_like(after)
     for t in reversed(range(ROLLOUT)):
         goes_on = 1.0 - rollout.over[t]
         error = rollout.reward[t] + GAMMA * after * goes_on - rollout.value[t]
@@ -113,7 +113,7 @@ def update(agent: Agent, optimizer: torch.optim.Optimizer, rollout: Rollout, gai
 
 def collect(envs: Any, agent: Agent, seen: Any, done: list[bool]) -> tuple[Rollout, Any] | None:
     """Return a rollout and what is observed after it; None if the credit is spent on the way."""
-    rollout = Rollout.empty(seen.shape[1], envs.single_action_space.shape[0])
+    rollout = Rollout.empty(*seen.shape, envs.single_action_space.shape[0])
     for t in range(ROLLOUT):
         rollout.seen[t] = torch.as_tensor(seen)
         with torch.no_grad():
@@ -122,21 +122,22 @@ def collect(envs: Any, agent: Agent, seen: Any, done: list[bool]) -> tuple[Rollo
             rollout.log_prob[t] = policy.log_prob(rollout.action[t])
             rollout.value[t] = agent.value(rollout.seen[t])
         seen, reward, ended, cut, told = envs.step(rollout.action[t].numpy())
-        if told["idle"].any():
+        if "idle" in told and told["idle"].any():
             return None
         rollout.reward[t], rollout.over[t] = torch.as_tensor(reward), torch.as_tensor(ended | cut)
         if "final_info" in told:  # Of the episodes that ended in this step.
-            done += told["final_info"]["success"][told["_final_info"]].tolist()
+            over = told["_final_info"]
+            done += (
+                told["final_info"].get("success", ended)[over].tolist()
+            )  # Dreams know no success.
     return rollout, seen
 
 
-def train(
-    env: str, steps: int, budget: float | None, account: str | None = "local", seed: int = 0
-) -> tuple[Agent, int, list[bool]]:
+def learn(envs: Any, steps: int, seed: int = 0) -> tuple[Agent, int, list[bool]]:
     """Return the agent, the steps that it learned from, and which episodes ended in success."""
     torch.manual_seed(seed)  # pyright: ignore
     torch.set_num_threads(1)
-    envs, learned, done = make(env, account, budget), 0, list[bool]()
+    learned, done = 0, list[bool]()
     seen, _ = envs.reset(seed=seed)
     agent = Agent(seen.shape[1], envs.single_action_space.shape[0])
     optimizer = torch.optim.Adam(agent.parameters(), LR, eps=1e-5)
@@ -145,7 +146,7 @@ def train(
         with torch.no_grad():
             after = agent.value(torch.as_tensor(seen, dtype=torch.float32))
         update(agent, optimizer, rollout, advantages(rollout, after))
-        learned += ROLLOUT * ENVS
+        learned += rollout.reward.numel()
     envs.close()  # Posts what was simulated.
     return agent, learned, done
 
@@ -157,7 +158,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=150_000)
     parser.add_argument("--budget", type=float, default=None)
     asked = parser.parse_args()
-    _, learned, done = train(asked.env, asked.steps, asked.budget)
+    _, learned, done = learn(make(asked.env, "local", asked.budget), asked.steps)
     last = done[-50:]
     print(f"{learned} steps; {sum(last)} of the last {len(last)} episodes ended in success.")
 

@@ -140,8 +140,8 @@ def test_an_exact_model_imagines_the_same_by_any_algorithm(
     seen = sandbox.Dataset(dreamt_of).rows(0)
 
     def imagined() -> list[bytes]:
-        dreamer.begin({"pixels": seen["pixels"][:3]}, seen["action"][:2])
-        rows = [dreamer.step(one) for one in seen["action"][2:8]]
+        dreamer.begin({"pixels": seen["pixels"][None, :3]}, seen["action"][None, :2])
+        rows = [dreamer.step(one[None]) for one in seen["action"][2:8]]
         return [np.asarray(one[name], np.float64).tobytes() for one in rows for name in one]
 
     dreamer = Dreamer(Checkpoint.read(exact_model), "exact")

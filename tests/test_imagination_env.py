@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import sandbox
 from sandbox.errors import InvalidInputError, SandboxError
 from sandbox.imagination.dreamer import Dreamer
-from sandbox.imagination.env import ImaginationEnv, imagination_vector
+from sandbox.imagination.env import ImaginationEnv, ImaginationVectorEnv
 from tests.running import recipe
 
 FEW = {"batch": 2, "horizon": 3, "windows": 8, "checks": 2, "warm_up": 4}
@@ -49,7 +50,7 @@ def test_it_has_the_spaces_of_the_real_world(learned: tuple[Path, Path], observa
     assert env.observation_space == real.observation_space
     assert env.action_space == real.action_space
     assert env.metadata["render_fps"] == real.metadata["render_fps"]
-    vector = imagination_vector(2, *learned, observation=observation)
+    vector = ImaginationVectorEnv(2, *learned, observation=observation)
     theirs = gymnasium.make_vec(name, 2, "sync", observation=observation, **asked)
     assert vector.observation_space == theirs.observation_space
     assert vector.action_space == theirs.action_space
@@ -62,8 +63,8 @@ def test_what_is_imagined_lies_in_the_space(
 ) -> None:
     step = Dreamer.step
 
-    def wild(self: Dreamer, action: Any) -> Any:
-        rows = step(self, action)
+    def wild(self: Dreamer, action: Any, which: Any) -> Any:
+        rows = step(self, action, which)
         return {**rows, "proprio": rows["proprio"] * 1e6}
 
     monkeypatch.setattr(Dreamer, "step", wild)
@@ -110,13 +111,62 @@ def test_it_starts_at_recorded_rows(learned: tuple[Path, Path]) -> None:
     assert (info["episode"], info["row"], info["imagined"]) == (2, 7, True)
 
 
-def test_many_dream_side_by_side(learned: tuple[Path, Path]) -> None:
-    envs = imagination_vector(3, *learned, steps=2)
-    seen, _ = envs.reset(seed=1)
-    assert seen["pixels"].shape == (3, 32, 32, 3)
-    for _ in range(4):
-        seen, reward, ended, cut, _ = envs.step(np.zeros((3, 1), np.float32))
-    assert reward.shape == ended.shape == cut.shape == (3,)
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep", "Disabled"])
+def test_many_dream_side_by_side_as_each_would_alone(learned: tuple[Path, Path], mode: str) -> None:
+    """Gymnasium's own vector environment of single ones says what they should give."""
+    told: dict[str, Any] = {"steps": 3, "tier": "class"}  # In float64: a batch adds up otherwise.
+    ours = ImaginationVectorEnv(3, *learned, **told, autoreset_mode=AutoresetMode(mode))
+    one = [lambda: ImaginationEnv(*learned, **told)] * 3
+    theirs = SyncVectorEnv(one, autoreset_mode=AutoresetMode(mode))
+    assert ours.metadata["autoreset_mode"] == theirs.metadata["autoreset_mode"]
+    same(ours.reset(seed=5), theirs.reset(seed=5))
+    rng = np.random.default_rng(0)
+    for step in range(3 if mode == "Disabled" else 9):
+        actions = rng.uniform(-1, 1, (3, 1)).astype(np.float32)
+        same(ours.step(actions), theirs.step(actions))
+        if mode == "NextStep" and step == 1:  # From here on they are over at different steps.
+            again = {"reset_mask": np.array([False, True, False])}
+            seeds = [None, 9, None]
+            same(ours.reset(seed=seeds, options=again), theirs.reset(seed=seeds, options=again))
+    if mode == "Disabled":
+        with pytest.raises(InvalidInputError, match="call reset"):
+            ours.step(np.zeros((3, 1), np.float32))
+        mask = {"reset_mask": np.ones(3, bool)}
+        same(ours.reset(options=mask), theirs.reset(options=dict(mask)))
+
+
+def same(one: Any, other: Any) -> None:
+    """Compare what two environments gave."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for name in one:
+            same(one[name], other[name])
+    elif isinstance(one, tuple) or (isinstance(one, np.ndarray) and one.dtype.hasobject):
+        for mine, yours in zip(one, other, strict=True):
+            same(mine, yours)
+    elif isinstance(one, np.ndarray):
+        assert one.shape == other.shape
+        assert np.allclose(one, other, atol=1e-6)
+    else:
+        assert one == other
+
+
+def test_all_of_them_are_imagined_at_once(
+    learned: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, sizes = Dreamer.step, list[int]()
+
+    def counted(self: Dreamer, action: Any, which: Any = None) -> Any:
+        sizes.append(len(action))
+        return step(self, action, which)
+
+    monkeypatch.setattr(Dreamer, "step", counted)
+    envs = ImaginationVectorEnv(4, *learned, steps=2, render_mode="rgb_array")
+    envs.reset(seed=0)
+    for _ in range(2):
+        envs.step(np.zeros((4, 1), np.float32))
+    assert sizes == [4, 4]
+    assert [one.shape for one in envs.render()] == [(32, 32, 3)] * 4
 
 
 def test_what_it_cannot_do_is_said(learned: tuple[Path, Path], tmp_path: Path) -> None:
@@ -134,18 +184,36 @@ def test_what_it_cannot_do_is_said(learned: tuple[Path, Path], tmp_path: Path) -
             env.reset(options=options)
     with pytest.raises(InvalidInputError, match="render_mode"):
         env.render()
+    with pytest.raises(InvalidInputError, match="render_mode 'human'"):
+        ImaginationEnv(*learned, render_mode="human")
     with pytest.raises(SandboxError):
         ImaginationEnv(tmp_path / "none.safetensors", learned[1])
 
 
-def test_the_example_trains_in_a_dream_and_tries_in_the_real_world(tmp_path: Path) -> None:
-    """A round of short dreams: that it runs, not how well it learns."""
-    example = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "dream_policy.py"))
-    model, run = example["learned"](tmp_path, episodes=6, updates=2)
-    env = ImaginationEnv(model, run, steps=3, observation="proprio")
-    weights = example["dreamt"](env, run, rounds=1)
-    assert np.array_equal(weights, example["dreamt"](env, run, rounds=1))
-    found = example["compared"]({"dreamt": example["linear"](weights, run)}, tries=1)
-    total, share = found["dreamt"]
+def test_what_many_cannot_do_is_said(learned: tuple[Path, Path]) -> None:
+    with pytest.raises(InvalidInputError, match="num_envs 0"):
+        ImaginationVectorEnv(0, *learned)
+    envs = ImaginationVectorEnv(2, *learned)
+    for bad in (np.zeros(1, np.float32), np.full((2, 1), np.nan, np.float32)):
+        with pytest.raises(InvalidInputError, match="finite numbers of shape"):
+            envs.step(bad)
+    for seed, options in (([1], None), (0, {"reset_mask": [True]}), (0, {"row": -1})):
+        with pytest.raises(InvalidInputError, match=r"seed|reset_mask|row"):
+            envs.reset(seed=seed, options=options)
+
+
+def test_the_example_trains_in_a_dream_and_tries_in_the_real_world(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few short dreams: that it runs, not how well it learns."""
+    examples = Path(__file__).parent.parent / "examples"
+    monkeypatch.syspath_prepend(examples)
+    example = runpy.run_path(str(examples / "dream_policy.py"))
+    model, run = example["learned"](tmp_path, episodes=8, updates=2)
+    agents = [example["dreamt"](model, run, 1) for _ in range(2)]
+    policies = [example["acting"](one, run) for one in agents]
+    row = np.full(16, 0.1, np.float32)
+    assert np.array_equal(policies[0](row), policies[1](row))
+    total, share = example["compared"]({"dreamt": policies[0]}, tries=1)["dreamt"]
     assert np.isfinite(total)
     assert share in (0.0, 1.0)

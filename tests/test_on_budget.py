@@ -261,7 +261,11 @@ def test_an_agent_in_one_file_learns_from_whole_rollouts_until_the_credit_is_spe
     Ledger().grant("lab", prices.micro(10_000))
     step = prices.current().cost({"physics_step": PHYSICS})
     budget = (resets * envs * 400_000 + 1500 * step) / 1e6  # One rollout of 1,024 steps, and more.
-    policy, learned, done = example(name)["train"]("CartpoleSwingup", 100_000, budget, "lab")
+    one, world = example(name), "CartpoleSwingup"
+    if "learn" in one:
+        policy, learned, done = one["learn"](one["make"](world, "lab", budget), 100_000)
+    else:
+        policy, learned, done = one["train"](world, 100_000, budget, "lab")
     steps, micro = paid()
     assert (learned, 1024 < steps <= 1500) == (1024, True)
     assert micro <= prices.micro(budget)

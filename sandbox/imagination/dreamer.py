@@ -20,7 +20,7 @@ BOUNDS = {"pixels": 2.0}  # Of the tier audit: how far two pixels may be apart, 
 TOLERANCE = 1e-3  # how far numbers may, as a share of the larger, or of 1.
 LATENTS = "latents"  # The column of digests of the model's state.
 SNAP = 2.0**-12  # The state's grid in the tier class.
-F32 = NDArray[np.float32]
+F32, Places = NDArray[np.float32], NDArray[np.int64]
 Rows = Mapping[str, NDArray[Any]]
 
 
@@ -58,7 +58,7 @@ def tier_of(checkpoint: Checkpoint, wanted: str | None) -> str:
 
 
 class Dreamer:
-    """Imagines rows with a checkpoint's model, one episode at a time, in one thread.
+    """Imagines rows with a checkpoint's model, of episodes side by side, in one thread.
 
     In the tier `exact` every sum is exact, so that the bytes are the same on any machine. In
     `class` the model computes in float64 and its state is rounded to 2^-12 after each step: the
@@ -90,36 +90,44 @@ class Dreamer:
         self.context = self._model.context
         self._state: State = {}
 
-    def begin(self, seen: Rows, actions: F32) -> None:
-        """Look at recorded rows.
+    def begin(self, seen: Rows, actions: F32, which: Places | None = None) -> None:
+        """Look at recorded rows of N episodes.
 
         Args:
-            seen: columns by name, (K, ...), pictures as they are stored, (K, H, W, 3).
-            actions: float32 (K - 1, A), those taken between the rows.
+            seen: columns by name, (N, K, ...), pictures as they are stored, (N, K, H, W, 3).
+            actions: float32 (N, K - 1, A), those taken between the rows.
+            which: the episodes that begin, of those that are imagined already; None is all.
         """
-        rows = {name: self._as(_tensor(seen[name], name)[None]) for name in self.needs}
-        taken = self._as(torch.tensor(actions)[None])
+        rows = {name: self._as(_tensor(seen[name], name)) for name in self.needs}
         with quiet():
-            self._state = self._snapped(self._model.encode(rows, taken))
+            state = self._snapped(self._model.encode(rows, self._as(torch.tensor(actions))))
+        self._keep(state, which)
 
-    def step(self, action: F32) -> dict[str, NDArray[Any]]:
-        """Imagine the next row: each column by name, without its first axis.
+    def step(self, action: F32, which: Places | None = None) -> dict[str, NDArray[Any]]:
+        """Imagine the next row of N episodes: each column by name, (N, ...).
+
+        Args:
+            action: float32 (N, A).
+            which: the episodes that go on; None is all.
 
         Raises:
             SimulationError: a number is not finite.
         """
         with quiet():
-            told = self._as(torch.tensor(action)[None])
-            self._state = self._snapped(self._model.step(self._state, told))
-            found = self._model.decode(self._state)
-            rows = {name: _row(name, found[name][0]) for name in self.columns}
+            state = self._state
+            if which is not None:
+                state = {name: one[torch.tensor(which)] for name, one in state.items()}
+            state = self._snapped(self._model.step(state, self._as(torch.tensor(action))))
+            found = self._model.decode(state)
+            rows = {name: _rows(name, found[name]) for name in self.columns}
+        self._keep(state, which)
         for name, one in rows.items():
             if not np.isfinite(one).all():
                 raise SimulationError(f"the model imagines a {name} that is not finite.")
         return rows
 
     def latents(self, tensors: Sequence[str]) -> NDArray[np.int64]:
-        """Return digests of tensors of the state at this row, int64 (len(tensors),).
+        """Return digests of tensors of the one episode's state at this row, int64 (len(tensors),).
 
         Each is the first 8 bytes of BLAKE2b of its numbers; that of a tensor it lacks is 0.
         """
@@ -135,6 +143,13 @@ class Dreamer:
             state = model.encode(seen, taken[:, 1:])
             step = mflop(lambda: model.decode(model.step(state, taken[:, 0])))
         return Tried(looking, step, tuple(state))
+
+    def _keep(self, state: State, which: Places | None) -> None:
+        """Keep the state of episodes; the others go on from theirs."""
+        if which is not None:
+            places, before = torch.tensor(which), self._state
+            state = {name: before[name].index_copy(0, places, one) for name, one in state.items()}
+        self._state = state
 
     def _as(self, rows: Tensor) -> Tensor:
         """Return numbers in the type in which the tier computes; pictures stay as they are."""
@@ -217,11 +232,11 @@ def _digest(tensor: Tensor | None) -> int:
 def _tensor(rows: NDArray[Any], name: str) -> Tensor:
     """Return stored rows as models take them: pictures with channels first."""
     found = torch.from_numpy(np.ascontiguousarray(rows))  # pyright: ignore
-    return found.permute(0, 3, 1, 2) if name.split(".")[0] == "pixels" else found
+    return found.movedim(-1, -3) if name.split(".")[0] == "pixels" else found
 
 
-def _row(name: str, found: Tensor) -> NDArray[Any]:
-    """Return an imagined row as it is stored."""
+def _rows(name: str, found: Tensor) -> NDArray[Any]:
+    """Return imagined rows as they are stored."""
     if name.split(".")[0] == "pixels":
-        return torch.floor(found * 255 + 0.5).clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+        return torch.floor(found * 255 + 0.5).clamp(0, 255).to(torch.uint8).movedim(-3, -1).numpy()
     return found.numpy()

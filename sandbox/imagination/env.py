@@ -1,22 +1,21 @@
-"""The world that a model has learned, as a Gymnasium environment."""
+"""The world that a model has learned, as Gymnasium's environment and vector environment."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, SupportsFloat
+from typing import Any, SupportsFloat, cast
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from sandbox import catalogue, observation
 from sandbox.dataset.dataset import Dataset
-from sandbox.errors import InvalidInputError, SandboxError
-from sandbox.imagination.dreamer import Dreamer, tier_of
-from sandbox.models import Checkpoint
-from sandbox.trajectory import Column
+from sandbox.errors import InvalidInputError
+from sandbox.imagination.dreams import Dreams, Place
 
-_MOST = 1_000  # Steps of an episode, unless it is told.
+_RENDERS = ("rgb_array", None)
 
 
 class ImaginationEnv(gymnasium.Env[Any, NDArray[np.float32]]):
@@ -57,35 +56,10 @@ class ImaginationEnv(gymnasium.Env[Any, NDArray[np.float32]]):
         render_mode: str | None = None,
         trust_code: bool = False,
     ) -> None:
-        checkpoint = Checkpoint.read(model)
-        self._dreamer = Dreamer(checkpoint, tier_of(checkpoint, tier), trust_code=trust_code)
-        self._source = context if isinstance(context, Dataset) else Dataset(context)
-        self._steps, self.render_mode = steps, render_mode
-        given = [n for n in self._dreamer.columns if n not in ("reward", "terminated")]
-        asked = [observation] if isinstance(observation, str) else observation or given
-        missing = [name for name in asked if name not in given]
-        if missing:
-            raise InvalidInputError(
-                f"observation {missing[0]!r}: the model gives {', '.join(given)}."
-            )
-        self._observed, self._single = asked, len(asked) == 1
-        world = _world(self._source, trust_code)
-        if world is not None:
-            self.metadata = {**self.metadata, "render_fps": world.control_hz}
-        self._spaces = {name: _space(self._source.schema[name], world) for name in asked}
-        every = spaces.Dict({**self._spaces})
-        self.observation_space = self._spaces[asked[0]] if self._single else every
-        (size,) = checkpoint.facts.row_shapes["action"]
-        self.action_space = spaces.Box(-1.0, 1.0, (size,), np.float32)
-        free = self._source.lengths - self._dreamer.context + 1
-        self._long = np.flatnonzero(free > 0)
-        if not len(self._long):
-            raise InvalidInputError(
-                f"{self._source.name}: no episode has {self._dreamer.context} rows, which the "
-                "model is shown."
-            )
-        self._row: dict[str, Any] = {}
-        self._done = steps
+        self._dreams = Dreams(1, model, context, steps, observation, tier, trust_code)
+        self.render_mode = _checked(render_mode)
+        self.metadata = {**self.metadata, "render_fps": self._dreams.render_fps}
+        self.observation_space, self.action_space = self._dreams.space, self._dreams.action_space
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -97,89 +71,172 @@ class ImaginationEnv(gymnasium.Env[Any, NDArray[np.float32]]):
             options: `episode` and `row`, the first row that the model is shown; else by chance.
         """
         super().reset(seed=seed)
-        told = options or {}
-        unknown = [name for name in told if name not in ("episode", "row")]
-        if unknown:
-            raise InvalidInputError(f"options: {unknown[0]!r} is none; give episode and row.")
-        context = self._dreamer.context
-        episode = int(told.get("episode", self._long[self.np_random.integers(len(self._long))]))
-        most = int(self._source.lengths[episode]) - context
-        row = int(told.get("row", self.np_random.integers(max(0, most) + 1)))
-        if not 0 <= row <= most:
-            raise InvalidInputError(
-                f"options: row {row} of episode {episode}: give one from 0 to {most}."
-            )
-        names = dict.fromkeys([*self._dreamer.needs, *self._observed, "action"])
-        rows = self._source.rows(episode, [*names])
-        seen = {name: rows[name][row : row + context] for name in names}
-        self._dreamer.begin(seen, np.array(seen["action"][:-1], np.float32))
-        self._row = {name: seen[name][-1] for name in self._observed}
-        self._done = 0
-        if "pixels" in self._dreamer.columns and "pixels" in names:
-            self._row["pixels"] = seen["pixels"][-1]
-        return self._observation(), {"imagined": True, "episode": episode, "row": row}
+        place = self._dreams.place(self.np_random, options)
+        self._dreams.begin([place])
+        return _first(self._dreams.observed()), _begun(place)
 
     def step(
         self, action: NDArray[np.float32]
     ) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Imagine the next row."""
-        taken = np.asarray(action, np.float32)
-        if taken.shape != self.action_space.shape or not np.isfinite(taken).all():
-            raise InvalidInputError(
-                f"action of shape {taken.shape}: give finite numbers of shape "
-                f"{self.action_space.shape}."
-            )
-        if self._done >= self._steps:
+        taken = self._dreams.checked(action, self._dreams.action_space.shape)
+        if self._dreams.over.any():
             raise InvalidInputError("step() outside an episode: call reset() first.")
-        self._row = self._dreamer.step(np.clip(taken, -1, 1))
-        self._done += 1
-        reward = float(self._row.get("reward", 0.0))
-        ended = bool(self._row.get("terminated", 0.0) >= 0.5)
-        cut = self._done >= self._steps and not ended
-        if ended:
-            self._done = self._steps
-        return self._observation(), reward, ended, cut, {"imagined": True}
+        (reward,), (ended,), (cut,) = self._dreams.step(taken[None])
+        seen = _first(self._dreams.observed())
+        return seen, float(reward), bool(ended), bool(cut), {"imagined": True}
 
     def render(self) -> Any:
         """Return the picture of this row as it is imagined, uint8 (H, W, 3)."""
         if self.render_mode != "rgb_array":
             raise InvalidInputError("render: make the environment with render_mode='rgb_array'.")
-        if "pixels" not in self._row:
-            raise InvalidInputError("render: the model gives no pixels, or nothing was begun.")
-        return np.array(self._row["pixels"])
+        return self._dreams.pictures()[0]
 
-    def _observation(self) -> Any:
-        rows = {
-            name: np.clip(np.asarray(self._row[name], kind.dtype), kind.low, kind.high)
-            for name, kind in self._spaces.items()
+
+class ImaginationVectorEnv(VectorEnv[Any, Any, Any]):
+    """Imagined environments side by side; the model imagines the rows of all of them at once.
+
+    Environment n with the seed s begins where an `ImaginationEnv` with the seed s + n does.
+
+    Args:
+        num_envs: how many.
+        model, context, steps, observation, tier, render_mode, trust_code: see `ImaginationEnv`.
+        autoreset_mode: when an environment whose episode is over begins the next: in the next step,
+            whose action is not taken, or in the same, or only by `reset(options={"reset_mask":
+            mask})`, a bool (num_envs,).
+
+    Raises:
+        InvalidInputError: as `ImaginationEnv`; or `num_envs` is less than 1.
+        FormatError: a file cannot be read.
+    """
+
+    def __init__(
+        self,
+        num_envs: int,
+        model: str | Path,
+        context: str | Path | Dataset,
+        *,
+        steps: int = 100,
+        observation: str | list[str] | None = None,
+        tier: str | None = None,
+        render_mode: str | None = None,
+        trust_code: bool = False,
+        autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
+    ) -> None:
+        if num_envs < 1:
+            raise InvalidInputError(f"num_envs {num_envs}: give at least 1.")
+        self._dreams = Dreams(num_envs, model, context, steps, observation, tier, trust_code)
+        self.num_envs, self.render_mode = num_envs, _checked(render_mode)
+        self._mode = AutoresetMode(autoreset_mode)
+        self.metadata = {
+            "render_modes": ["rgb_array"],
+            "render_fps": self._dreams.render_fps,
+            "autoreset_mode": self._mode,
         }
-        return rows[self._observed[0]] if self._single else rows
+        self.single_observation_space = self._dreams.space
+        self.single_action_space = self._dreams.action_space
+        self.observation_space = batch_space(self._dreams.space, num_envs)
+        self.action_space = batch_space(self._dreams.action_space, num_envs)
+        self._random = [np.random.default_rng() for _ in range(num_envs)]
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[Any, dict[str, Any]]:
+        """Start all, or those of `options["reset_mask"]`, at recorded rows.
+
+        Args:
+            seed: of the places: one for each environment, or the first, the next of which is one
+                more.
+            options: `reset_mask`; `episode` and `row` are those of all that start.
+        """
+        told = dict(options or {})
+        mask = np.asarray(told.pop("reset_mask", np.ones(self.num_envs, bool)))
+        if mask.shape != (self.num_envs,) or mask.dtype != bool:
+            raise InvalidInputError(f"options: reset_mask: give {self.num_envs} booleans.")
+        for n, one in enumerate(self._seeds(seed)):
+            if one is not None and mask[n]:
+                self._random[n], _ = seeding.np_random(one)
+        info = self._begin(np.flatnonzero(mask), told)
+        return self._dreams.observed(), info
+
+    def step(
+        self, actions: Any
+    ) -> tuple[Any, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """Imagine the next row of each."""
+        shape = (self.num_envs, *self._dreams.action_space.shape)
+        taken = self._dreams.checked(actions, shape)
+        over = self._dreams.over
+        if over.any() and self._mode is not AutoresetMode.NEXT_STEP:
+            raise InvalidInputError("step() outside an episode: call reset() first.")
+        reward, ended, cut = (np.zeros(self.num_envs, kind) for kind in (float, bool, bool))
+        goes_on = np.flatnonzero(~over)
+        if len(goes_on):
+            which = None if len(goes_on) == self.num_envs else goes_on
+            reward[goes_on], ended[goes_on], cut[goes_on] = self._dreams.step(taken[goes_on], which)
+        info: dict[str, Any] = {
+            name: np.ones(self.num_envs, bool) for name in ("imagined", "_imagined")
+        }
+        if self._mode is AutoresetMode.SAME_STEP:
+            over = ended | cut
+            last = self._dreams.observed() if over.any() else None
+            for n in np.flatnonzero(over).tolist():
+                final = {"final_obs": _one(last, n), "final_info": {"imagined": True}}
+                info = self._add_info(info, final, n)
+        if self._mode is not AutoresetMode.DISABLED and over.any():
+            info = self._begin(np.flatnonzero(over), {}, info)
+        return self._dreams.observed(), reward, ended, cut, info
+
+    def render(self) -> Any:
+        """Return the pictures of these rows as they are imagined, each uint8 (H, W, 3)."""
+        if self.render_mode != "rgb_array":
+            raise InvalidInputError("render: make the environment with render_mode='rgb_array'.")
+        return tuple(self._dreams.pictures())
+
+    def _seeds(self, seed: int | Sequence[int | None] | None) -> Sequence[int | None]:
+        """Return a seed, or None, for each environment."""
+        if seed is None:
+            return [None] * self.num_envs
+        if isinstance(seed, int):
+            return [seed + n for n in range(self.num_envs)]
+        if len(seed) != self.num_envs:
+            raise InvalidInputError(f"seed: {len(seed)} for {self.num_envs} environments.")
+        return seed
+
+    def _begin(
+        self,
+        which: NDArray[np.int64],
+        options: dict[str, Any],
+        info: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Begin some episodes; return what is known of them, with what is known already."""
+        numbers: list[int] = which.tolist()
+        places = [self._dreams.place(self._random[n], options) for n in numbers]
+        self._dreams.begin(places, None if len(which) == self.num_envs else which)
+        found = info or {}
+        for n, place in zip(numbers, places, strict=True):
+            found = self._add_info(found, _begun(place), n)
+        return found
 
 
-def imagination_vector(count: int, *arguments: Any, **keywords: Any) -> VectorEnv[Any, Any, Any]:
-    """Return so many `ImaginationEnv`s as one vector environment; its arguments are theirs."""
-    makers = [lambda: ImaginationEnv(*arguments, **keywords) for _ in range(count)]
-    return SyncVectorEnv(makers, autoreset_mode=AutoresetMode.NEXT_STEP)
+def _begun(place: Place) -> dict[str, Any]:
+    return {"imagined": True, "episode": place.episode, "row": place.row}
 
 
-def _world(source: Dataset, trust_code: bool) -> Any:
-    """Return the class of the environment of some episodes; None if it is not here."""
-    names = [*source.facts.texts("environment")]
-    if len(names) > 1:
-        raise InvalidInputError(
-            f"{source.name}: holds episodes of {', '.join(names)}; give a run of one of them."
-        )
-    try:
-        return catalogue.environment(names[0], trust_code) if names else None
-    except SandboxError:
-        return None
+def _checked(render_mode: str | None) -> str | None:
+    if render_mode not in _RENDERS:
+        raise InvalidInputError(f"render_mode {render_mode!r}: give rgb_array, or None.")
+    return render_mode
 
 
-def _space(column: Column, world: Any) -> spaces.Box:
-    """Return the space of a column's row: that of the world, if it observes such numbers."""
-    if column.dtype == "uint8":
-        return spaces.Box(0, 255, column.shape, np.uint8)
-    elements = () if world is None else world.elements_of(column.name)
-    if column.name in observation.NUMBERS and len(elements) == column.shape[0]:
-        return observation.space(column.name, 0, elements)
-    return spaces.Box(-np.inf, np.inf, column.shape, np.dtype(column.dtype).type)
+def _one(batch: Any, n: int) -> Any:
+    """Return what is observed of one environment."""
+    if isinstance(batch, dict):
+        return {name: one[n] for name, one in cast(dict[str, Any], batch).items()}
+    return batch[n]
+
+
+def _first(batch: Any) -> Any:
+    return _one(batch, 0)

@@ -88,13 +88,14 @@ class Imaginer:
         rows["reward"][0] = 0.0
         if self.tensors:
             rows[LATENTS][: context - 1] = 0
-        dreamer.begin(seen, np.array(seen["action"][: context - 1], np.float32))
+        begun = {name: one[None] for name, one in seen.items()}
+        dreamer.begin(begun, np.array(seen["action"][None, : context - 1], np.float32))
         self._note(rows, context - 1)
         last, ended = context - 1, False
         while last < context - 1 + len(acts) and not ended:
             rows["action"][last] = acts[last - context + 1]
             last += 1
-            for name, one in dreamer.step(acts[last - context]).items():
+            for name, (one,) in dreamer.step(acts[None, last - context]).items():
                 if name == "terminated":
                     ended = bool(one >= 0.5)
                 else:
