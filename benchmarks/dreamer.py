@@ -172,9 +172,10 @@ def _ratio(one: float, other: float) -> float:
 
 
 def main() -> None:
-    """Print the table."""
+    """Print a table for each case."""
     torch.set_num_threads(1)
-    show("Updates of a world model, one thread", [row for case in CASES for row in table(*case)])
+    for case in CASES:
+        show("Updates of a world model, one thread", table(*case))
 
 
 if __name__ == "__main__":
