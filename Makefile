@@ -8,7 +8,7 @@ OLDEST := .venv/gymnasium-1.2.2
 # Many containers set it, and then every process compiles the package.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test soak swm lewm rllib readers reading reading-newest lerobot rivals check fix bench docs clean
+.PHONY: demo test soak swm lewm rllib readers reading reading-newest lerobot rivals dreamer check fix bench docs clean
 
 .venv/core: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -133,6 +133,16 @@ lerobot: .venv-lerobot/done .venv-readers/done  # LeRobot, which needs Python 3.
 rivals: .venv-rivals/done .venv-lerobot/done .venv/dev  # Others' readers in turn with ours: 5 GB of packages.
 	$(BIN)/python -m benchmarks.readers
 
+.venv-dreamer/done: pyproject.toml constraints.txt benchmarks/dreamer.txt
+	@test -x .venv-dreamer/bin/python || $(PYTHON) -m venv .venv-dreamer
+	.venv-dreamer/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt \
+		-r benchmarks/dreamer.txt -e ".[train]"
+	.venv-dreamer/bin/python -m pip --disable-pip-version-check install --quiet --no-deps sheeprl==0.8.4
+	@touch $@
+
+dreamer: .venv-dreamer/done  # SheepRL's DreamerV3, as released, in turn with `rssm`: 2 GB of packages.
+	.venv-dreamer/bin/python -m benchmarks.dreamer
+
 check: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -150,4 +160,4 @@ docs: .venv/dev  # The generated pages: minutes, for every world is drawn.
 	$(BIN)/sandbox reference docs
 
 clean:
-	rm -rf .venv .venv-3.* .venv-swm .venv-lewm .venv-rllib .venv-readers .venv-lerobot .venv-rivals build dist runs
+	rm -rf .venv .venv-3.* .venv-swm .venv-lewm .venv-rllib .venv-readers .venv-lerobot .venv-rivals .venv-dreamer build dist runs
