@@ -29,6 +29,24 @@ WORLDS: dict[str, dict[str, Any]] = {  # How each is learned.
         "environments": 8,
         "settings": PPO | {"gamma": 0.95},
     },
+    "pendulum_chain": {
+        "algorithm": "PPO",
+        "steps": 300_000,
+        "environments": 8,
+        "settings": PPO | {"gamma": 0.99},
+    },
+    "latch": {
+        "algorithm": "PPO",
+        "steps": 400_000,
+        "environments": 8,
+        "settings": {"n_steps": 512, "batch_size": 1024},
+    },
+    "cheetah_2d": {
+        "algorithm": "PPO",
+        "steps": 400_000,
+        "environments": 8,
+        "settings": PPO | {"gamma": 0.99},
+    },
 }
 
 
