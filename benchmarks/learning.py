@@ -14,6 +14,8 @@ from sandbox import durable
 from sandbox.learning import Learned, learn
 from sandbox.report.curves_picture import Line, Panel, picture
 
+ENDS = ("", "_low", "_high")  # A figure, and its interval of 95 %.
+WIDE = 3  # Panels side by side.
 PPO: dict[str, Any] = {"n_steps": 256, "batch_size": 512, "gamma": 0.98}
 WORLDS: dict[str, dict[str, Any]] = {  # How each is learned.
     "two_room": {"algorithm": "PPO", "steps": 130_000, "environments": 8, "settings": PPO},
@@ -31,7 +33,8 @@ WORLDS: dict[str, dict[str, Any]] = {  # How each is learned.
     },
     "pendulum_chain": {
         "algorithm": "PPO",
-        "steps": 300_000,
+        "steps": 200_000,
+        "reward": "dense",
         "environments": 8,
         "settings": PPO | {"gamma": 0.99},
     },
@@ -43,41 +46,47 @@ WORLDS: dict[str, dict[str, Any]] = {  # How each is learned.
     },
     "cheetah_2d": {
         "algorithm": "PPO",
-        "steps": 400_000,
+        "steps": 200_000,
         "environments": 8,
         "settings": PPO | {"gamma": 0.99},
     },
 }
 
 
-def row(world: str, learned: Learned) -> dict[str, str]:
+def curve(folder: Path, world: str) -> tuple[str, list[dict[str, float]]]:
+    """Return a learning curve, and what to show of it: success, or return if it never succeeded."""
+    with open(folder / world / "metrics.csv") as file:
+        rows = [{k: float(v) for k, v in r.items() if k != "split"} for r in csv.DictReader(file)]
+    return "success" if any(one["success"] for one in rows) else "return", rows
+
+
+def row(folder: Path, world: str, learned: Learned) -> dict[str, str]:
     """Return what was learned in a world, beside other policies."""
-    (judged,) = learned.judged.values()
+    (judged,), (figure, _) = learned.judged.values(), curve(folder, world)
     found = {"world": world, "algorithm": learned.algorithm, "steps": f"{learned.steps:,}"}
     found["CPU s"] = f"{learned.cpu_s:.0f}"
     found["credits"] = f"{learned.bill_micro['learn'] / 1e6:,.0f}"
+    found["figure"] = f"{figure} [%]" if figure == "success" else figure
     every = {"learned": judged} | {name: one["-"] for name, one in learned.beside.items()}
     for name, one in every.items():
-        low, high = 100 * one["success_low"], 100 * one["success_high"]
-        found[name] = f"{100 * one['success']:.0f} [{low:.0f}, {high:.0f}]"
+        mean, low, high = (one[figure + end] for end in ENDS)
+        share = f"{100 * mean:.0f} [{100 * low:.0f}, {100 * high:.0f}]"
+        found[name] = share if figure == "success" else f"{mean:.1f} [{low:.1f}, {high:.1f}]"
     return found
 
 
-def panel(folder: Path, world: str, one: Learned) -> Panel:
-    """Return the panel of success over steps, with what other policies reach."""
-    with open(folder / world / "metrics.csv") as file:
-        rows = [*csv.DictReader(file)]
-    steps = [float(line["steps"]) for line in rows]
-    rate, low, high = (
-        [float(line[name]) for line in rows] for name in ("success", "success_low", "success_high")
-    )
-    lines = [Line("learned", steps, rate, low, high)]
-    for number, (name, found) in enumerate(one.beside.items(), start=1):
-        share = found["-"]["success"]
-        ends = [steps[0], steps[-1]]
-        lines.append(Line(name, ends, [share, share], dashed=True, colour=number))
-    title = f"{world}, {one.algorithm}, {one.cpu_s:.0f} CPU s"
-    return Panel(title, "steps", "share of episodes that succeed", lines)
+def panel(folder: Path, world: str, learned: Learned) -> Panel:
+    """Return the panel of a learning curve, with what other policies reach."""
+    figure, rows = curve(folder, world)
+    steps = [one["steps"] for one in rows]
+    mean, low, high = ([one[figure + end] for one in rows] for end in ENDS)
+    lines = [Line("learned", steps, mean, low, high)]
+    for number, (name, found) in enumerate(learned.beside.items(), start=1):
+        reached, ends = found["-"][figure], [steps[0], steps[-1]]
+        lines.append(Line(name, ends, [reached, reached], dashed=True, colour=number))
+    title = f"{world}, {learned.algorithm}, {learned.cpu_s:.0f} CPU s"
+    y = "share of episodes that succeed" if figure == "success" else figure
+    return Panel(title, "steps", y, lines)
 
 
 def main() -> None:
@@ -89,9 +98,10 @@ def main() -> None:
     done = [one for one in WORLDS if (folder / one / "learning.json").exists()]
     learned = {world: Learned.read(folder / world) for world in done}
     if learned:
-        show("Success in 20 episodes [%]", [row(*one) for one in learned.items()])
+        show("In 20 episodes", [row(folder, *one) for one in learned.items()])
         panels = [panel(folder, *one) for one in learned.items()]
-        durable.replace(folder / "rl.png", picture("Agents", [panels]))
+        shown = [panels[n : n + WIDE] for n in range(0, len(panels), WIDE)]
+        durable.replace(folder / "rl.png", picture("Agents, judged on held-out seeds", shown))
 
 
 if __name__ == "__main__":

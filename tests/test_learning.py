@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from sandbox.errors import (
 )
 from sandbox.goals import calls
 from sandbox.learning import Learned
+from sandbox.learning.making import Making, Plan
+from sandbox.learning.worlds import Worlds
 from sandbox.ledger import Ledger
 from sandbox.ledger.statement import statement
 from sandbox.models.policy import Policy
@@ -222,6 +225,39 @@ def test_a_policy_that_is_foreign_or_damaged_is_refused(tmp_path: Path) -> None:
     path.write_bytes((tmp_path / "out" / "policy.safetensors").read_bytes()[:-8])
     with pytest.raises(FormatError, match="damaged"):
         Policy.read(path)
+
+
+@pytest.mark.parametrize(("algorithm", "scaled"), [("PPO", True), ("SAC", False), ("TD3", False)])
+def test_rewards_are_scaled_where_they_are_not_weighed_against_chance(
+    algorithm: str, scaled: bool
+) -> None:
+    worlds = Worlds(
+        name="cartpole_swingup",
+        scenario=None,
+        observation="proprio",
+        image_size=64,
+        reward="dense",
+        schedule=prices.chosen("3"),
+        account=None,
+        ledger=None,
+        label="learn",
+        trust_code=False,
+    )
+    plan = Plan(
+        algorithm=algorithm,
+        settings={"batch_size": 8},
+        steps=64,
+        environments=1,
+        normalise=True,
+        seed=0,
+        splits=[None],
+        evaluations=1,
+        episodes=1,
+        film=False,
+    )
+    with closing(worlds):
+        scales = Making(plan, worlds, None, 0, lambda *_: None).model.get_vec_normalize_env()
+    assert (scales.norm_obs, scales.norm_reward) == (True, scaled)
 
 
 @pytest.mark.parametrize("world", ["two_room", "quadrotor", "cartpole_swingup"])
