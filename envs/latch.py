@@ -94,12 +94,9 @@ class Latch(SandboxEnv):
             color=f.rgba("cabinet_color"),
             panel_color=f.rgba("panel_color"),
         )
+        shut, color = bool(f.locked), f.rgba("lever_color")
         latch = sc.cabinet_latch(
-            "latch",
-            *lever,
-            shut=bool(f.locked),
-            friction_n_m=f.lever_friction_n_m,
-            color=f.rgba("lever_color"),
+            "latch", *lever, shut=shut, friction_n_m=f.lever_friction_n_m, color=color
         )
         finger = Probe.body(tip, REACH, BLUE, f.finger_friction)
         tiles, grey = sc.Texture(width_m=0.2, color=(0.62, 0.66, 0.62)), (0.72, 0.75, 0.71, 1.0)
@@ -121,14 +118,11 @@ class Latch(SandboxEnv):
         self.world.drive("latch", ("lever",), (0.0,))
         self.finger = Probe(self.world)
         self.door = bool(self.values.is_door)
-        self.panel = "door" if self.door else "drawer"
-        cabinet, latch = (b for b in self.world.scene.bodies if b.name in ("cabinet", "latch"))
-        assert isinstance(cabinet, sc.Body)
-        assert isinstance(latch, sc.Body)
-        hang, bar = cabinet.links[0].pose.xyz, cabinet.links[0].shapes[sc.CABINET_BAR].pose.xyz
-        self.handle_home = (hang[0] + bar[0], hang[1] + bar[1], hang[2] + bar[2])
-        self.hinge_x = hang[0]
-        self.lever_home = latch.links[0].pose.xyz
+        bodies = (body for body in self.world.scene.bodies if isinstance(body, sc.Body))
+        front, lever = (b.links[0] for b in bodies if b.name in ("cabinet", "latch"))
+        self.hang, bar = front.pose.xyz, front.shapes[sc.CABINET_BAR].pose.xyz
+        self.handle_home = (self.hang[0] + bar[0], self.hang[1] + bar[1], self.hang[2] + bar[2])
+        self.lever_home = lever.pose.xyz
         self._draw(not self.values.locked)
 
     def _draw(self, drawn: bool) -> None:
@@ -150,14 +144,13 @@ class Latch(SandboxEnv):
         self.opened = row[8] if self.door else row[6]
         x, y, z = self.handle_home
         if self.door:
-            out, cos, sin = x - self.hinge_x, math.cos(self.opened), math.sin(self.opened)
-            x, y = self.hinge_x + out * cos + y * sin, y * cos - out * sin
+            out, cos, sin = x - self.hang[0], math.cos(self.opened), math.sin(self.opened)
+            x, y = self.hang[0] + out * cos + y * sin, y * cos - out * sin
         else:
             y -= self.opened
         self.handle = (x, y, z)
-        x, y, z = self.lever_home
-        down = (math.cos(self.lever), math.sin(self.lever))
-        self.lever_end = (x + sc.CABINET_LEVER_M * down[0], y, z - sc.CABINET_LEVER_M * down[1])
+        (x, y, z), long = self.lever_home, sc.CABINET_LEVER_M
+        self.lever_end = (x + long * math.cos(self.lever), y, z - long * math.sin(self.lever))
 
     def proprio(self) -> tuple[float, ...]:
         lever = (self.lever_end[0], self.lever_end[2])
@@ -166,13 +159,20 @@ class Latch(SandboxEnv):
     def progress(self) -> float:
         return max(0.0, min(1.0, self.opened / OPEN[self.door]))
 
+    def potential(self) -> float:
+        """Return a fifth for each of: finger at the lever, lever down, finger behind the bar."""
+        if self.drawn:
+            return 0.4 + 0.2 * self.finger.near(self._behind()) + 0.4 * self.progress()
+        pad = [0.2 * a + 0.8 * b for a, b in zip(self.lever_home, self.lever_end, strict=True)]
+        return 0.2 * self.finger.near(pad) + 0.2 * min(1.0, self.lever / LEVER_RAD)
+
     def success(self) -> bool:
         return self.opened >= OPEN[self.door]
 
     def happening(self) -> tuple[bool, ...]:
         """Return whether the finger is on the front, on the lever, the bolt is drawn, and ajar."""
         return (
-            self.world.touch("finger", "cabinet", "z", self.panel) > 0.0,
+            self.world.touch("finger", "cabinet", "z", "door" if self.door else "drawer") > 0.0,
             self.world.touch("finger", "latch", "z", "lever") > 0.0,
             self.drawn,
             self.opened > AJAR[self.door],

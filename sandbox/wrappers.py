@@ -142,13 +142,13 @@ class IdlesOnBudget(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs
 class ProgressReward(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Pay the way to the goal better than the arrival: what agents learn from soonest.
 
-    A step earns `way` times the progress that it made, `arrival` if it does the task, less `step`
-    times its shortfall; a failure pays for the steps that it will not take, as in the world's dense
-    reward. Going away and coming back earns nothing.
+    A step earns `way` times what the world's `potential` rose, its progress in most worlds;
+    `arrival` if it does the task; less `step` times its shortfall. A failure pays for the steps
+    that it will not take, as in the world's dense reward. Going away and coming back earns nothing.
 
     Args:
         env: an environment of this library with its dense reward, alone or wrapped.
-        way: what all of the progress earns.
+        way: what all of the way earns.
         arrival: what success earns.
         step: what a step costs.
     """
@@ -166,7 +166,7 @@ class ProgressReward(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArg
             raise InvalidInputError("a reward of progress is made from the dense one: ask for it.")
         self._way, self._arrival, self._step = way, arrival, step
         self._longest: int = self.get_wrapper_attr("max_episode_steps")()
-        self._before = (0.0, False)
+        self._before = (0.0, 0.0, False)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -179,14 +179,16 @@ class ProgressReward(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArg
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Take a step."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        (progress, done), self._before = self._before, self._now()
-        nearer, arrived = self._before[0] - progress, float(self._before[1]) - float(done)
-        cost = self._longest * (nearer + arrived) - float(reward)
-        earned = self._way * nearer + self._arrival * arrived - self._step * cost
+        before, self._before = self._before, self._now()
+        gone, more, arrived = (now - then for now, then in zip(self._before, before, strict=True))
+        cost = self._longest * (more + arrived) - float(reward)
+        earned = self._way * gone + self._arrival * arrived - self._step * cost
         return observation, earned, terminated, truncated, info
 
-    def _now(self) -> tuple[float, bool]:
-        return self.get_wrapper_attr("progress")(), self.get_wrapper_attr("done")
+    def _now(self) -> tuple[float, float, bool]:
+        """Return the world's potential and progress, and whether the task is done."""
+        potential, progress = (self.get_wrapper_attr(n)() for n in ("potential", "progress"))
+        return potential, progress, self.get_wrapper_attr("done")
 
 
 class LeRobotNames(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import math
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,8 @@ from sandbox.errors import (
 )
 from sandbox.goals import calls
 from sandbox.learning import Learned
+from sandbox.learning.making import Making, Plan
+from sandbox.learning.worlds import Worlds
 from sandbox.ledger import Ledger
 from sandbox.ledger.statement import statement
 from sandbox.models.policy import Policy
@@ -222,6 +227,39 @@ def test_a_policy_that_is_foreign_or_damaged_is_refused(tmp_path: Path) -> None:
         Policy.read(path)
 
 
+@pytest.mark.parametrize(("algorithm", "scaled"), [("PPO", True), ("SAC", False), ("TD3", False)])
+def test_rewards_are_scaled_where_they_are_not_weighed_against_chance(
+    algorithm: str, scaled: bool
+) -> None:
+    worlds = Worlds(
+        name="cartpole_swingup",
+        scenario=None,
+        observation="proprio",
+        image_size=64,
+        reward="dense",
+        schedule=prices.chosen("3"),
+        account=None,
+        ledger=None,
+        label="learn",
+        trust_code=False,
+    )
+    plan = Plan(
+        algorithm=algorithm,
+        settings={"batch_size": 8},
+        steps=64,
+        environments=1,
+        normalise=True,
+        seed=0,
+        splits=[None],
+        evaluations=1,
+        episodes=1,
+        film=False,
+    )
+    with closing(worlds):
+        scales = Making(plan, worlds, None, 0, lambda *_: None).model.get_vec_normalize_env()
+    assert (scales.norm_obs, scales.norm_reward) == (True, scaled)
+
+
 @pytest.mark.parametrize("world", ["two_room", "quadrotor", "cartpole_swingup"])
 def test_the_reward_of_progress_pays_way_and_arrival_and_what_the_dense_one_costs(
     world: str,
@@ -247,3 +285,39 @@ def test_the_reward_of_progress_pays_way_and_arrival_and_what_the_dense_one_cost
         assert earned == pytest.approx(10 * moved - 0.01 * plain.shortfall())
     with pytest.raises(InvalidInputError, match="dense"):
         ProgressReward(kind(account=None, reward="sparse"))
+
+
+def test_the_way_to_the_lever_and_to_the_handle_is_paid() -> None:
+    """The world's own progress is 0 until the door moves, which needs the lever and the handle."""
+    plain: Any = catalogue.environment("latch")(account=None)
+    env = ProgressReward(plain, step=0.0)
+    env.reset(seed=0)
+
+    def earned(place: Callable[[], Sequence[float]], over: Callable[[], bool]) -> float:
+        """Go to a place; return what that earns."""
+        total = 0.0
+        for _ in range(90):
+            total += float(env.step(plain.finger.towards(place(), 6.0))[1])
+            if over():
+                return total
+        pytest.fail(f"the finger is at {plain.finger.tip}, not at {place()}")
+
+    def from_above(place: Callable[[], Sequence[float]], over: Callable[[], bool]) -> float:
+        """Go up, across and down to a place; return what that earns."""
+        high, total = max(plain.finger.tip[2], place()[2] + plain.finger.RISE_M), 0.0
+        for x, y in (plain.finger.tip[:2], place()[:2]):
+            aim = (x, y, high)
+            total += earned(lambda to=aim: to, lambda to=aim: near(to))
+        return total + earned(place, over)
+
+    def near(place: Sequence[float]) -> bool:
+        return math.dist(plain.finger.tip, place) < 0.01
+
+    def pad() -> list[float]:
+        """Return where to press: nearer to the hinge than the lever's end, which slips away."""
+        return [0.2 * a + 0.8 * b for a, b in zip(plain.lever_home, plain.lever_end, strict=True)]
+
+    assert from_above(pad, lambda: plain.lever > 0.05) > 0.8
+    assert earned(lambda: (*pad()[:2], plain.finger.tip[2] - 0.05), lambda: plain.drawn) > 1.5
+    assert from_above(plain._behind, lambda: near(plain._behind())) > 0.3
+    assert plain.progress() == 0.0

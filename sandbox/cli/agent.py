@@ -47,7 +47,8 @@ Goals = Annotated[
 Normalise = Annotated[
     bool,
     typer.Option(
-        "--normalise/--no-normalise", help="Scale observations and rewards by what was seen."
+        "--normalise/--no-normalise",
+        help="Scale observations by what was seen; for A2C and PPO rewards, too.",
     ),
 ]
 Film = Annotated[bool, typer.Option("--film/--no-film", help="Film an episode of the last policy.")]

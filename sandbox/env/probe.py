@@ -1,5 +1,6 @@
 """A finger in the air, pointing down, as a task owns it."""
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -29,6 +30,7 @@ class Probe:
 
     SPEED_M_S = 0.35  # At full action.
     RADIUS_M, LENGTH_M, FORCE_N = 0.011, 0.16, 25.0
+    RISE_M, WITHIN_M, FAR_M = 0.06, 0.025, 0.8  # Of the way in `near`.
     joints: ClassVar = tuple(("finger", axis) for axis in "xyz")
     tip: Three
     velocity: Three
@@ -77,6 +79,17 @@ class Probe:
     def look(self, row: Sequence[float]) -> None:
         """Read the state, which begins with `joints`; the task calls it in `arrived`."""
         self.tip, self.velocity = (row[0], row[2], row[4]), (row[1], row[3], row[5])
+
+    def near(self, aim: Sequence[float]) -> float:
+        """Return how near the tip is to a place that it reaches from above, 0 to 1.
+
+        The way is up to 6 cm above the place, across, and down. Within 2.5 cm, seen from above, and
+        no lower than that below the place, it is down alone. 0 stands for 0.8 m or more.
+        """
+        across, above = math.dist(self.tip[:2], aim[:2]), self.tip[2] - aim[2]
+        over = across < self.WITHIN_M and above > -self.WITHIN_M
+        way = abs(above) if over else abs(above - self.RISE_M) + self.RISE_M
+        return max(0.0, 1.0 - (across + way) / self.FAR_M)
 
     def move(self, action: Sequence[float]) -> None:
         """Drive the finger with an action."""

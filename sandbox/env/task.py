@@ -122,6 +122,15 @@ class Task(gymnasium.Env[Observation, Vector]):
         """
         return 0.0
 
+    def potential(self) -> float:
+        """Return how far the way to success has been gone, usually 0 to 1.
+
+        `ProgressReward`, from which agents learn, pays its increase. By default the progress. A
+        world whose progress begins late, at a second contact for example, adds what comes before.
+        No recorded reward follows from it.
+        """
+        return self.progress()
+
     def shortfall(self) -> float:
         """Return how far this state is from what is wanted, 0 to 1: what the dense reward costs.
 

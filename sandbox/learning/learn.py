@@ -81,7 +81,8 @@ def learn(
         reward: `progress`, 10 for the whole way, 1 for success, and 0.01 less a step; or the
             world's own, `dense` or `sparse`.
         environments: number of environments, in this process.
-        normalise: whether to scale observations and rewards by what was seen (VecNormalize).
+        normalise: whether to scale observations by what was seen (VecNormalize), and for A2C and
+            PPO rewards, too.
         seed: of weights, worlds and exploration.
         evaluations: how often the policy is judged while it learns; it is before, too.
         episodes: episodes of a judgement in each split, with seeds that no training has.

@@ -37,7 +37,7 @@ class Plan:
         algorithm, settings: of Stable-Baselines3, checked.
         steps: steps to learn from.
         environments: how many there are.
-        normalise: whether observations and rewards are scaled.
+        normalise: whether observations are scaled, and rewards where the algorithm gains by it.
         seed: of all chance.
         splits: to learn in, first, and to be judged in.
         evaluations: judgements after the first.
@@ -222,7 +222,13 @@ def _scaled(envs: Any, plan: Plan) -> tuple[Any, VecNormalize | None]:
     parts: Mapping[str, Any] = getattr(space, "spaces", {"": space})
     names = [name for name, one in parts.items() if len(one.shape) < 3]
     keys = names if hasattr(space, "spaces") else None
-    found = VecNormalize(envs, norm_obs=bool(names), gamma=gamma, norm_obs_keys=keys)
+    found = VecNormalize(
+        envs,
+        norm_obs=bool(names),
+        norm_reward=plan.algorithm in algorithms.SCALED,
+        gamma=gamma,
+        norm_obs_keys=keys,
+    )
     return found, found
 
 

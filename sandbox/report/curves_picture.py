@@ -41,6 +41,7 @@ class Panel:
         x, y: what the axes are, with units.
         lines: the curves.
         log_x, log_y: whether an axis is logarithmic; x has a mark at each point then.
+        share: whether y is from 0 to 1.
     """
 
     title: str
@@ -49,6 +50,7 @@ class Panel:
     lines: Sequence[Line]
     log_x: bool = False
     log_y: bool = False
+    share: bool = False
 
 
 def picture(title: str, rows: Sequence[Sequence[Panel]], kind: str = "png") -> bytes:
@@ -84,6 +86,8 @@ def _draw(axis: Any, panel: Panel) -> None:
         axis.minorticks_off()
     else:
         axis.locator_params(axis="x", nbins=6)
+    if panel.share:
+        axis.set_ylim(-0.03, 1.03)
     axis.grid(alpha=0.3)
     if len(panel.lines) <= _LEGEND:
         axis.legend(fontsize=7)
