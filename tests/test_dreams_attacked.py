@@ -299,6 +299,14 @@ def test_nobody_dreams_of_pictures_of_another_size(honest: Path, tmp_path: Path)
     assert not (tmp_path / "d" / "run.json").exists()
 
 
+def test_dreams_are_no_beginning_of_dreams_and_judge_no_model(honest: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="imported or imagined"):
+        sandbox.dream(honest / "m.safetensors", honest / "dreams", tmp_path / "d", **ASKED)
+    with pytest.raises(InvalidInputError, match="has episodes that a model imagined"):
+        sandbox.evaluate(honest / "m.safetensors", honest / "dreams", tmp_path / "e")
+    assert not [*tmp_path.iterdir()]
+
+
 def test_a_column_that_is_not_there_is_one_line(honest: Path, tmp_path: Path) -> None:
     """A run that was made without the digests of the state, and otherwise like these dreams."""
     from sandbox.imagination.imaginer import Imaginer

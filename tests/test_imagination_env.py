@@ -126,14 +126,25 @@ def test_what_it_cannot_do_is_said(learned: tuple[Path, Path], tmp_path: Path) -
     with pytest.raises(InvalidInputError, match="call reset"):
         env.step(np.zeros(1, np.float32))
     env.reset(seed=0)
-    for bad in (np.zeros(2, np.float32), np.full(1, np.nan, np.float32)):
+    for bad in (np.zeros(2, np.float32), np.full(1, np.nan, np.float32), "fast"):
         with pytest.raises(InvalidInputError, match="finite numbers of shape"):
             env.step(bad)
-    for options in ({"episode": 0, "row": 10_000}, {"place": 1}):
+    places: list[Any] = [{"episode": 0, "row": 10_000}, {"place": 1}, "first", {"row": 1.5}]
+    for options in (*places, {"episode": -1}, {"episode": 99}, {"episode": None}):
         with pytest.raises(InvalidInputError, match="options"):
             env.reset(options=options)
     with pytest.raises(InvalidInputError, match="render_mode"):
         env.render()
+    for seed in (-1, "one"):
+        with pytest.raises(InvalidInputError, match="seed"):
+            env.reset(seed=seed)  # type: ignore[arg-type]
+    for name, wrong in (("steps", 0), ("steps", "5"), ("observation", 5), ("render_mode", "human")):
+        with pytest.raises(InvalidInputError, match=name):
+            ImaginationEnv(*learned, **{name: wrong})
+    numbers = recipe("cartpole_swingup", episodes=1, observation=["proprio"])
+    sandbox.generate(numbers, tmp_path / "numbers")
+    with pytest.raises(InvalidInputError, match="takes or gives pixels, which the run lacks"):
+        ImaginationEnv(learned[0], tmp_path / "numbers")
     with pytest.raises(SandboxError):
         ImaginationEnv(tmp_path / "none.safetensors", learned[1])
 

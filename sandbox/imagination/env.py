@@ -1,22 +1,28 @@
 """The world that a model has learned, as a Gymnasium environment."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, SupportsFloat
+from typing import Annotated, Any, SupportsFloat
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
+from pydantic import Field
 
 from sandbox import catalogue, observation
+from sandbox.arguments import checked
 from sandbox.dataset.dataset import Dataset
-from sandbox.errors import InvalidInputError, SandboxError
+from sandbox.env.options import checked_seed
+from sandbox.errors import InvalidInputError, SandboxError, shown
 from sandbox.imagination.dreamer import Dreamer, tier_of
+from sandbox.imagination.imaginer import check_columns
 from sandbox.models import Checkpoint
 from sandbox.trajectory import Column
 
-_MOST = 1_000  # Steps of an episode, unless it is told.
+Steps = Annotated[int, Field(ge=1, description="a whole number from 1 on")]
+_PLACE = ("episode", "row")  # Where an episode starts.
 
 
 class ImaginationEnv(gymnasium.Env[Any, NDArray[np.float32]]):
@@ -39,30 +45,35 @@ class ImaginationEnv(gymnasium.Env[Any, NDArray[np.float32]]):
         trust_code: whether to import a model, or an environment, that is called MODULE:CLASS.
 
     Raises:
-        InvalidInputError: the model gives no such column, no episode is long enough, or episodes
-            are of several environments.
+        InvalidInputError: an argument is wrong, the columns are not those of the model, it gives no
+            such column, no episode is long enough, or episodes are of several environments.
         FormatError: a file cannot be read.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012  # As Gymnasium's.
 
+    @checked
     def __init__(
         self,
         model: str | Path,
-        context: str | Path | Dataset,
+        context: str | Path | Sequence[str | Path] | Dataset,
         *,
-        steps: int = 100,
-        observation: str | list[str] | None = None,
+        steps: Steps = 100,
+        observation: str | Sequence[str] | None = None,
         tier: str | None = None,
         render_mode: str | None = None,
         trust_code: bool = False,
     ) -> None:
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise InvalidInputError(f"render_mode {shown(render_mode)}: give rgb_array or None.")
         checkpoint = Checkpoint.read(model)
         self._dreamer = Dreamer(checkpoint, tier_of(checkpoint, tier), trust_code=trust_code)
         self._source = context if isinstance(context, Dataset) else Dataset(context)
         self._steps, self.render_mode = steps, render_mode
+        check_columns(checkpoint, self._dreamer, self._source.schema)
         given = [n for n in self._dreamer.columns if n not in ("reward", "terminated")]
-        asked = [observation] if isinstance(observation, str) else observation or given
+        asked = [observation] if isinstance(observation, str) else [*(observation or given)]
+        asked = [*dict.fromkeys(asked)]
         missing = [name for name in asked if name not in given]
         if missing:
             raise InvalidInputError(
@@ -96,19 +107,10 @@ class ImaginationEnv(gymnasium.Env[Any, NDArray[np.float32]]):
             seed: of the place; it stays the environment's.
             options: `episode` and `row`, the first row that the model is shown; else by chance.
         """
+        checked_seed(seed)
         super().reset(seed=seed)
-        told = options or {}
-        unknown = [name for name in told if name not in ("episode", "row")]
-        if unknown:
-            raise InvalidInputError(f"options: {unknown[0]!r} is none; give episode and row.")
+        episode, row = self._place(options or {})
         context = self._dreamer.context
-        episode = int(told.get("episode", self._long[self.np_random.integers(len(self._long))]))
-        most = int(self._source.lengths[episode]) - context
-        row = int(told.get("row", self.np_random.integers(max(0, most) + 1)))
-        if not 0 <= row <= most:
-            raise InvalidInputError(
-                f"options: row {row} of episode {episode}: give one from 0 to {most}."
-            )
         names = dict.fromkeys([*self._dreamer.needs, *self._observed, "action"])
         rows = self._source.rows(episode, [*names])
         seen = {name: rows[name][row : row + context] for name in names}
@@ -119,15 +121,24 @@ class ImaginationEnv(gymnasium.Env[Any, NDArray[np.float32]]):
             self._row["pixels"] = seen["pixels"][-1]
         return self._observation(), {"imagined": True, "episode": episode, "row": row}
 
+    def _place(self, told: Any) -> tuple[int, int]:
+        """Return where an episode starts: as options say, or by chance."""
+        if not isinstance(told, dict) or any(name not in _PLACE for name in told):
+            raise InvalidInputError(f"options {shown(told)}: give a dict of episode and row.")
+        drawn = self._long[self.np_random.integers(len(self._long))]
+        episode = _within("episode", told.get("episode", drawn), len(self._source) - 1)
+        most = int(self._source.lengths[episode]) - self._dreamer.context
+        row = told.get("row", self.np_random.integers(max(0, most) + 1))
+        return episode, _within(f"row of episode {episode}", row, most)
+
     def step(
         self, action: NDArray[np.float32]
     ) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Imagine the next row."""
-        taken = np.asarray(action, np.float32)
+        taken = _numbers(action)
         if taken.shape != self.action_space.shape or not np.isfinite(taken).all():
             raise InvalidInputError(
-                f"action of shape {taken.shape}: give finite numbers of shape "
-                f"{self.action_space.shape}."
+                f"action {shown(action)}: give finite numbers of shape {self.action_space.shape}."
             )
         if self._done >= self._steps:
             raise InvalidInputError("step() outside an episode: call reset() first.")
@@ -154,6 +165,23 @@ class ImaginationEnv(gymnasium.Env[Any, NDArray[np.float32]]):
             for name, kind in self._spaces.items()
         }
         return rows[self._observed[0]] if self._single else rows
+
+
+def _within(what: str, number: Any, most: int) -> int:
+    """Return a number of an option, from 0 to a greatest (InvalidInputError if it is none)."""
+    if not isinstance(number, int | np.integer) or not 0 <= number <= most:
+        raise InvalidInputError(
+            f"options: {what} is {shown(number)}: give a whole number from 0 to {most}."
+        )
+    return int(number)
+
+
+def _numbers(action: Any) -> NDArray[np.float32]:
+    """Return an action as numbers; what is none has a shape that no action has."""
+    try:
+        return np.asarray(action, np.float32)
+    except (TypeError, ValueError):
+        return np.empty(0, np.float32)
 
 
 def imagination_vector(count: int, *arguments: Any, **keywords: Any) -> VectorEnv[Any, Any, Any]:
