@@ -78,7 +78,7 @@ def dreamt(model: Path, run: Path, steps: int) -> Agent:
         observation="proprio",
         autoreset_mode=AutoresetMode.SAME_STEP,
     )
-    return learn(Scaled(envs, units(run)), steps)[0]
+    return learn(Scaled(envs, units(run)), steps, gamma=0.95)[0]
 
 
 def acting(agent: Agent, run: Path) -> Policy:

@@ -83,13 +83,13 @@ def make(env: str, account: str | None, budget: float | None) -> Any:
     return gymnasium.vector.SyncVectorEnv([one] * ENVS, autoreset_mode=mode)
 
 
-def advantages(rollout: Rollout, after: Tensor) -> Tensor:
+def advantages(rollout: Rollout, after: Tensor, gamma: float) -> Tensor:
     """Return how much better each action was than expected (GAE); `after` is the next value."""
     found, carried = torch.zeros_like(rollout.reward), torch.zeros_like(after)
     for t in reversed(range(ROLLOUT)):
         goes_on = 1.0 - rollout.over[t]
-        error = rollout.reward[t] + GAMMA * after * goes_on - rollout.value[t]
-        carried = error + GAMMA * LAMBDA * goes_on * carried
+        error = rollout.reward[t] + gamma * after * goes_on - rollout.value[t]
+        carried = error + gamma * LAMBDA * goes_on * carried
         found[t], after = carried, rollout.value[t]
     return found
 
@@ -113,7 +113,7 @@ def update(agent: Agent, optimizer: torch.optim.Optimizer, rollout: Rollout, gai
 
 def collect(envs: Any, agent: Agent, seen: Any, done: list[bool]) -> tuple[Rollout, Any] | None:
     """Return a rollout and what is observed after it; None if the credit is spent on the way."""
-    rollout = Rollout.empty(*seen.shape, envs.single_action_space.shape[0])
+    rollout = Rollout.empty(len(seen), seen.shape[1], envs.single_action_space.shape[0])
     for t in range(ROLLOUT):
         rollout.seen[t] = torch.as_tensor(seen)
         with torch.no_grad():
@@ -133,7 +133,9 @@ def collect(envs: Any, agent: Agent, seen: Any, done: list[bool]) -> tuple[Rollo
     return rollout, seen
 
 
-def learn(envs: Any, steps: int, seed: int = 0) -> tuple[Agent, int, list[bool]]:
+def learn(
+    envs: Any, steps: int, seed: int = 0, gamma: float = GAMMA
+) -> tuple[Agent, int, list[bool]]:
     """Return the agent, the steps that it learned from, and which episodes ended in success."""
     torch.manual_seed(seed)  # pyright: ignore
     torch.set_num_threads(1)
@@ -145,7 +147,7 @@ def learn(envs: Any, steps: int, seed: int = 0) -> tuple[Agent, int, list[bool]]
         rollout, seen = found
         with torch.no_grad():
             after = agent.value(torch.as_tensor(seen, dtype=torch.float32))
-        update(agent, optimizer, rollout, advantages(rollout, after))
+        update(agent, optimizer, rollout, advantages(rollout, after, gamma))
         learned += rollout.reward.numel()
     envs.close()  # Posts what was simulated.
     return agent, learned, done

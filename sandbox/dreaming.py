@@ -19,6 +19,7 @@ from sandbox.models import Checkpoint
 from sandbox.run import recipe as recipes
 from sandbox.run.bill import Bill
 from sandbox.run.folder import Folder
+from sandbox.run.identity import imagined
 from sandbox.run.run import Run
 from sandbox.run.watcher import Watcher
 
@@ -82,10 +83,11 @@ def dream(
         raise UnknownNameError("policy of dreams", policy, POLICIES)
     path, checkpoint = files.place(model), Checkpoint.read(model)
     folder, source = Folder(run), Dataset(run)
-    if folder.derived is not None or folder.imported is not None:
+    strange = folder.derived is not None or folder.imported is not None
+    if strange or imagined(folder.sole.plan) is not None:
         raise InvalidInputError(
-            f"{run}: dreams begin with rows of a run that was simulated, and this one is derived "
-            "or imported. Give the run that it comes from."
+            f"{run}: dreams begin with rows of a run that was simulated, and this one is derived, "
+            "imported or imagined. Give the run that it comes from."
         )
     told = plan(checkpoint, tier_of(checkpoint, tier), policy, steps, source)
     limit = None if budget is None else schedules.micro(budget) / schedules.MICRO

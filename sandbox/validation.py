@@ -28,7 +28,7 @@ _RULES: dict[str, Callable[[Facts], str]] = {
     "less_than": lambda c: f"must be less than {c['lt']}",
     "less_than_equal": lambda c: f"must be at most {c['le']}",
     "string_too_short": lambda c: f"must have at least {c['min_length']} characters",
-    "string_pattern_mismatch": lambda c: "is not spelled as such a name is",
+    "string_pattern_mismatch": lambda c: f"must be spelled as {c['pattern']}",
     "too_short": lambda c: f"must have at least {c['min_length']} items",
     "too_long": lambda c: f"must have at most {c['max_length']} items",
     "value_error": lambda c: str(c["error"]),

@@ -113,8 +113,8 @@ def _other_row(record: Any) -> Any:
 def _other_latent(step: Any) -> Any:
     """Push the model's state, of which a picture may show nothing."""
 
-    def lie(self: Any, action: Any) -> Any:
-        rows = step(self, action)
+    def lie(self: Any, *told: Any) -> Any:
+        rows = step(self, *told)
         self._state["latent"] = self._state["latent"] + 2.0**-4
         return rows
 
@@ -124,9 +124,9 @@ def _other_latent(step: Any) -> Any:
 def _other_pixels(step: Any) -> Any:
     """Draw over the last row."""
 
-    def lie(self: Any, action: Any) -> Any:
-        rows = step(self, action)
-        rows["pixels"][2, 3, 1] ^= 1
+    def lie(self: Any, *told: Any) -> Any:
+        rows = step(self, *told)
+        rows["pixels"][0, 2, 3, 1] ^= 1
         return rows
 
     return lie
@@ -297,6 +297,14 @@ def test_nobody_dreams_of_pictures_of_another_size(honest: Path, tmp_path: Path)
     with pytest.raises(InvalidInputError, match=r"has pixels of shape \(32, 32, 3\), and the run"):
         sandbox.dream(honest / "m.safetensors", tmp_path / "small", tmp_path / "d", **ASKED)
     assert not (tmp_path / "d" / "run.json").exists()
+
+
+def test_dreams_are_no_beginning_of_dreams_and_judge_no_model(honest: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="imported or imagined"):
+        sandbox.dream(honest / "m.safetensors", honest / "dreams", tmp_path / "d", **ASKED)
+    with pytest.raises(InvalidInputError, match="has episodes that a model imagined"):
+        sandbox.evaluate(honest / "m.safetensors", honest / "dreams", tmp_path / "e")
+    assert not [one for one in tmp_path.iterdir() if one.name != "home"]
 
 
 def test_a_column_that_is_not_there_is_one_line(honest: Path, tmp_path: Path) -> None:

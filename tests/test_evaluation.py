@@ -17,7 +17,7 @@ import torch
 from PIL import Image, ImageSequence
 from running import python
 
-from sandbox.errors import FormatError, InvalidInputError
+from sandbox.errors import FormatError, InvalidInputError, SimulationError
 from sandbox.evaluation import Evaluation, evaluate
 from sandbox.evaluation.held_out import opened
 from sandbox.evaluation.imagining import COPY, MODEL, REAL, RIDGE, SHUFFLED, VELOCITY, ZEROS
@@ -179,7 +179,8 @@ def test_what_does_not_fit_is_refused_in_a_sentence(squared: Path, tmp_path: Pat
         (squared, "pixels that is not finite 2 rows ahead", {"breaks": 2}),
         (squared, "windows", {"windows": 0}),
     ):
-        with pytest.raises(InvalidInputError, match=said):
+        kind = SimulationError if "breaks" in options else InvalidInputError
+        with pytest.raises(kind, match=said):
             evaluated(wrong, tmp_path, tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
     (tmp_path / "no.safetensors").write_bytes(b"no")

@@ -176,28 +176,45 @@ def test_what_it_cannot_do_is_said(learned: tuple[Path, Path], tmp_path: Path) -
     with pytest.raises(InvalidInputError, match="call reset"):
         env.step(np.zeros(1, np.float32))
     env.reset(seed=0)
-    for bad in (np.zeros(2, np.float32), np.full(1, np.nan, np.float32)):
+    bads: list[Any] = [np.zeros(2, np.float32), np.full(1, np.nan, np.float32), "fast"]
+    for bad in bads:
         with pytest.raises(InvalidInputError, match="finite numbers of shape"):
             env.step(bad)
-    for options in ({"episode": 0, "row": 10_000}, {"place": 1}):
+    places: list[Any] = [{"episode": 0, "row": 10_000}, {"place": 1}, "first", {"row": 1.5}]
+    for options in (*places, {"episode": -1}, {"episode": 99}, {"episode": None}):
         with pytest.raises(InvalidInputError, match="options"):
             env.reset(options=options)
     with pytest.raises(InvalidInputError, match="render_mode"):
         env.render()
-    with pytest.raises(InvalidInputError, match="render_mode 'human'"):
-        ImaginationEnv(*learned, render_mode="human")
+    for seed in (-1, "one"):
+        with pytest.raises(InvalidInputError, match="seed"):
+            env.reset(seed=seed)  # type: ignore[arg-type]
+    wrongs: dict[str, list[Any]] = {
+        "steps": [0, "5"],
+        "observation": [5],
+        "render_mode": ["human"],
+    }
+    for name, values in wrongs.items():
+        for wrong in values:
+            with pytest.raises(InvalidInputError, match=name):
+                ImaginationEnv(*learned, **{name: wrong})
+    numbers = recipe("cartpole_swingup", episodes=1, observation=["proprio"])
+    sandbox.generate(numbers, tmp_path / "numbers")
+    with pytest.raises(InvalidInputError, match="takes or gives pixels, which the run lacks"):
+        ImaginationEnv(learned[0], tmp_path / "numbers")
     with pytest.raises(SandboxError):
         ImaginationEnv(tmp_path / "none.safetensors", learned[1])
 
 
 def test_what_many_cannot_do_is_said(learned: tuple[Path, Path]) -> None:
-    with pytest.raises(InvalidInputError, match="num_envs 0"):
+    with pytest.raises(InvalidInputError, match="num_envs must be"):
         ImaginationVectorEnv(0, *learned)
     envs = ImaginationVectorEnv(2, *learned)
     for bad in (np.zeros(1, np.float32), np.full((2, 1), np.nan, np.float32)):
         with pytest.raises(InvalidInputError, match="finite numbers of shape"):
             envs.step(bad)
-    for seed, options in (([1], None), (0, {"reset_mask": [True]}), (0, {"row": -1})):
+    wrongs: list[Any] = [([1], None), (-1, None), (0, {"reset_mask": [True]}), (0, {"row": -1})]
+    for seed, options in wrongs:
         with pytest.raises(InvalidInputError, match=r"seed|reset_mask|row"):
             envs.reset(seed=seed, options=options)
 

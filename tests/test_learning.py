@@ -219,6 +219,12 @@ def test_a_policy_that_is_foreign_or_damaged_is_refused(tmp_path: Path) -> None:
 
     assert "no layer 'eval'" in refused({"layers": [["eval", []]]})
     assert "another model" in refused({"layers": [["linear", [60_000, 60_000]]]})
+    large = [{"name": "proprio", "shape": [65536, 65536], "scaled": False, "layers": []}]
+    assert "too much memory or time" in refused({"inputs": large})
+    assert "too much memory" in refused({"layers": [["linear", [60_000, 60_000]]] * 5})
+    scale = good.weights["proprio:scale"]
+    assert "deviates by nothing" in refused({}, **{"proprio:scale": scale * 0})
+    assert "not float64 of the shape" in refused({}, **{"proprio:scale": scale.sum()})
     assert "do not give 3 numbers" in refused({"action_size": 3})
     assert "not finite" in refused({}, **{"proprio:scale": good.weights["proprio:scale"] * np.nan})
     assert "layers" in refused({"layers": [["linear", [1 << 20, 1]]]})

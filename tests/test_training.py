@@ -111,6 +111,45 @@ def test_a_stopped_training_goes_on_to_the_same_bytes_and_is_paid_once(
     assert not [*tmp_path.glob(".*.part")]
 
 
+def test_what_ctrl_c_breaks_off_in_the_middle_of_an_update_is_done_again(
+    seen_rooms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = made(seen_rooms, tmp_path / "whole.safetensors")
+    step, judged, calls = torch.optim.AdamW.step, Judge.error, list[str]()
+
+    def broken_off(name: str, function: Any) -> Any:
+        def call(*given: Any) -> Any:
+            found = function(*given)
+            calls.append(name)
+            if calls.count(name) == 3:
+                raise KeyboardInterrupt
+            return found
+
+        return call
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", broken_off("step", step))
+    monkeypatch.setattr(Judge, "error", broken_off("judge", judged))
+    out = tmp_path / "broken.safetensors"
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            made(seen_rooms, out)
+    monkeypatch.undo()
+    monkeypatch.setenv("SANDBOX_PRICES", "3")
+    assert made(seen_rooms, out).digest == whole.digest
+    assert out.read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+
+
+def test_weights_whose_predictions_are_not_finite_are_not_picked(
+    seen_rooms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = iter([0.5, float("nan"), 0.4, float("inf")])  # The first is of the work of a check.
+    monkeypatch.setattr(Judge, "error", lambda self: next(errors, float("nan")))
+    one = made(seen_rooms, tmp_path / "a.safetensors")
+    assert (one.facts.updates, one.facts.error) == (6, 0.4)
+    with pytest.raises(TrainingError, match="never finite, so that no weights can be picked"):
+        made(seen_rooms, tmp_path / "b.safetensors")
+
+
 KILLED = """
 import sys
 from sandbox.training import making

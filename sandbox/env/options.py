@@ -79,9 +79,10 @@ def render_mode(mode: str | None) -> str | None:
     return mode
 
 
-def checked_seed(seed: int | None) -> None:
+def checked_seed(seed: Any) -> None:
     """Refuse a seed that is not from 0 to 2**63 - 1."""
-    if seed is not None and (isinstance(seed, bool) or not 0 <= seed < 2**63):
+    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+    if seed is not None and not (whole and 0 <= seed < 2**63):
         raise InvalidInputError(f"seed {shown(seed)}: give a whole number from 0 to 2**63 - 1.")
 
 

@@ -62,9 +62,15 @@ def opened(
 
     Raises:
         FormatError: a run cannot be read.
-        InvalidInputError: the model was trained on one of them, on its seeds or on its frames.
+        InvalidInputError: the model was trained on one of them, on its seeds or on its frames; or
+            episodes were imagined.
     """
     episodes, data = Dataset(runs), checkpoint.facts.data
+    if any(record.imagined is not None for record in episodes.records):
+        raise InvalidInputError(
+            f"{episodes.name}: has episodes that a model imagined, which show nothing of how well "
+            "one predicts. Give runs that were simulated or recorded."
+        )
     if episodes.facts.digest == data.digest:
         raise InvalidInputError(f"{episodes.name}: is what the model was trained on.")
     notes = list[str]()

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sandbox.errors import InvalidInputError
+from sandbox.errors import SimulationError
 from sandbox.evaluation.pictures import Sums, Truth, shifted
 from sandbox.evaluation.windows import BATCH, Windows, tensor
 from sandbox.models.protocol import WorldModel
@@ -74,7 +74,7 @@ def imagine(
         asked: context and horizons.
 
     Raises:
-        InvalidInputError: what it says is not finite.
+        SimulationError: what it says is not finite.
     """
     begin, end = asked.context - min(asked.context, model.context), asked.context
     seen = {name: rows[name][:, begin:end] for name in model.needs}
@@ -86,7 +86,7 @@ def imagine(
             found = model.decode(state)
             for name in model.gives:
                 if not torch.isfinite(found[name]).all():
-                    raise InvalidInputError(
+                    raise SimulationError(
                         f"the model gives {name} that is not finite {step} rows ahead; evaluate "
                         "shorter horizons, or train it longer."
                     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sandbox import prices as schedules
+from sandbox.errors import InvalidInputError
 from sandbox.experiments import acting
 from sandbox.experiments.cells import Asked, Cell, Frozen
 from sandbox.experiments.data import Data
@@ -178,6 +179,8 @@ def quote(
     finished = 0
     for cell, seed in it.runs:
         done = places.finished(cell, seed)
+        if "model" in cell.config and not done:
+            _check_rows(cell, known, foresight)
         finished += done
         if done:
             paid = places.bill(cell, seed)
@@ -191,6 +194,41 @@ def quote(
         else:
             items += _of_run(cell, seed, known[cell.data["train"][0]], places, foresight)
     return Quote(items, len(it.runs), finished)
+
+
+def _check_rows(cell: Cell, known: Mapping[str, Data], foresight: Foresight) -> None:
+    """Refuse what no episode to come is long enough for, or what they are too few for.
+
+    Raises:
+        InvalidInputError: nothing was done.
+    """
+    train = [known[key] for key in cell.data["train"]]
+    job = foresight.training(cell, train[0])
+    length, batch = job.model.context + job.settings.horizon, job.settings.batch
+    count = sum(one.recipe.episodes for one in train if one.recipe.credits is None)
+    if all(one.recipe.credits is None for one in train):
+        most = sum(one.recipe.episodes * max(0, one.rows - length + 1) for one in train)
+        if most < batch or (count < 2 and "held_out" not in cell.data):
+            raise InvalidInputError(
+                f"train: its {count} episode(s) have {most:,} windows of {length} rows at most; an "
+                f"update takes {batch:,}, and an episode is held out. Nothing was done. Give more "
+                "episodes, or a smaller setting batch or horizon."
+            )
+    if "test" not in cell.data:
+        return
+    longest = min(known[key].rows for key in cell.data["test"])
+    asked, dreams = cell.config["evaluation"], cell.config.get("dreams")
+    context = asked.get("context") or max(2, job.model.context)
+    needs = {"evaluation": context + min(asked["horizons"])}
+    if dreams is not None:
+        acts = dreams["steps"] if dreams["policy"] == "recorded" else 0
+        needs["dreams"] = job.model.context + acts
+    for part, rows in needs.items():
+        if rows > longest:
+            raise InvalidInputError(
+                f"{part}: takes {rows:,} rows in sequence, and an episode of test has {longest:,} "
+                "at most. Nothing was done. Ask for fewer, or let episodes last longer."
+            )
 
 
 def _of_data(one: Data, places: Places, it: Frozen, ledger: Ledger) -> Item:

@@ -20,6 +20,7 @@ DATA = ("train", "held_out", "test")  # Keys whose values are recipes.
 _SIZES = {"episodes": "credits", "credits": "episodes"}  # Of a recipe: one of them.
 _AMOUNTS = ("updates", "minutes", "credits")
 RecipeOf = str | dict[str, Any]
+Horizon = Annotated[int, Field(ge=1, lt=MOST_ROWS)]
 Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
 
 
@@ -68,7 +69,7 @@ class Evaluation(_Strict):
         seed: of windows, and of what is fitted or drawn: the same for all runs.
     """
 
-    horizons: Annotated[list[int], Field(min_length=1)] = list(HORIZONS)
+    horizons: Annotated[list[Horizon], Field(min_length=1)] = list(HORIZONS)
     windows: Annotated[int, Field(ge=1, le=10_000)] = 240
     context: Annotated[int, Field(ge=1, le=MOST_ROWS)] | None = None
     reading: Annotated[int, Field(ge=0, le=100_000)] = 0
@@ -178,9 +179,13 @@ def put(data: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
     recipe that is called by its name is read.
 
     Raises:
-        InvalidInputError: the key leads into something that has no keys.
+        InvalidInputError: the key has an empty part, or leads into something that has no keys.
     """
     first, *rest = key.split(".")
+    if not all((first, *rest)):
+        raise InvalidInputError(
+            f"{key!r:.80}: give dotted keys, as in model.size. Nothing was done."
+        )
     if not rest:
         return {**data, key: value}
     old = data.get(first)

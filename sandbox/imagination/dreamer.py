@@ -21,6 +21,7 @@ TOLERANCE = 1e-3  # how far numbers may, as a share of the larger, or of 1.
 LATENTS = "latents"  # The column of digests of the model's state.
 SNAP = 2.0**-12  # The state's grid in the tier class.
 F32, Places = NDArray[np.float32], NDArray[np.int64]
+_CHANCE = "the model draws what it imagines by chance, so that nobody could imagine it again."
 Rows = Mapping[str, NDArray[Any]]
 
 
@@ -79,10 +80,7 @@ class Dreamer:
         made = checkpoint.model(trust_code=trust_code)
         self._model, self._tier = imagining(made, f"model {checkpoint.facts.model}"), tier
         if checkpoint.facts.options.get("samples") is True:
-            raise InvalidInputError(
-                "the model draws what it imagines by chance (samples=true), so that nobody could "
-                "imagine it again. Train it without."
-            )
+            raise InvalidInputError(f"{_CHANCE} Train it without samples=true.")
         self.facts = checkpoint.facts
         if tier == "class":
             self._model.double()
@@ -123,7 +121,10 @@ class Dreamer:
         self._keep(state, which)
         for name, one in rows.items():
             if not np.isfinite(one).all():
-                raise SimulationError(f"the model imagines a {name} that is not finite.")
+                raise SimulationError(
+                    f"the model imagines a {name} that is not finite. Imagine fewer steps, or "
+                    "train it longer, or with a lower learning rate."
+                )
         return rows
 
     def latents(self, tensors: Sequence[str]) -> NDArray[np.int64]:
@@ -134,14 +135,22 @@ class Dreamer:
         return np.array([_digest(self._state.get(name)) for name in tensors], np.int64)
 
     def tried(self) -> Tried:
-        """Look at rows of zeros, imagine one, and return what that takes."""
+        """Look at rows of zeros, imagine one, and return what that takes.
+
+        Raises:
+            InvalidInputError: the model draws what it imagines by chance.
+        """
         model, shapes, rows = self._model, self.facts.row_shapes, self.context
         seen = {name: self._as(one) for name, one in zeros(shapes, self.needs, 1, rows).items()}
         taken = self._as(torch.zeros(1, rows, *shapes["action"]))
         with quiet():
             looking = mflop(lambda: model.encode(seen, taken[:, 1:]))
             state = model.encode(seen, taken[:, 1:])
-            step = mflop(lambda: model.decode(model.step(state, taken[:, 0])))
+            made = list[State]()
+            step = mflop(lambda: made.append(model.decode(model.step(state, taken[:, 0]))))
+            made.append(model.decode(model.step(state, taken[:, 0])))
+        if any(_digest(made[0][name]) != _digest(made[1][name]) for name in self.columns):
+            raise InvalidInputError(f"{_CHANCE} Let it draw nothing when it imagines.")
         return Tried(looking, step, tuple(state))
 
     def _keep(self, state: State, which: Places | None) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from gymnasium import spaces
@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from sandbox import catalogue, observation
 from sandbox.dataset.dataset import Dataset
-from sandbox.errors import InvalidInputError, SandboxError
+from sandbox.errors import InvalidInputError, SandboxError, shown
 from sandbox.imagination.dreamer import F32, Dreamer, Places, tier_of
+from sandbox.imagination.imaginer import check_columns
 from sandbox.models import Checkpoint
 from sandbox.trajectory import Column
 
@@ -54,17 +55,18 @@ class Dreams:
         self,
         count: int,
         model: str | Path,
-        context: str | Path | Dataset,
+        context: str | Path | Sequence[str | Path] | Dataset,
         steps: int,
-        observed: str | list[str] | None,
+        observed: str | Sequence[str] | None,
         tier: str | None,
         trust_code: bool,
     ) -> None:
         checkpoint = Checkpoint.read(model)
         self._dreamer = Dreamer(checkpoint, tier_of(checkpoint, tier), trust_code=trust_code)
         self._source = context if isinstance(context, Dataset) else Dataset(context)
+        check_columns(checkpoint, self._dreamer, self._source.schema)
         given = [n for n in self._dreamer.columns if n not in ("reward", "terminated")]
-        asked = [observed] if isinstance(observed, str) else observed or given
+        asked = [observed] if isinstance(observed, str) else [*dict.fromkeys(observed or given)]
         missing = [name for name in asked if name not in given]
         if missing:
             raise InvalidInputError(
@@ -94,20 +96,18 @@ class Dreams:
         """Which episodes are over, or not begun."""
         return self._done >= self._steps
 
-    def place(self, random: np.random.Generator, options: Mapping[str, Any] | None) -> Place:
+    def place(self, random: np.random.Generator, options: Any) -> Place:
         """Return where an episode begins: `episode` and `row` of the options, else by chance."""
-        told = options or {}
-        unknown = [name for name in told if name not in Place._fields]
-        if unknown:
-            raise InvalidInputError(f"options: {unknown[0]!r} is none; give episode and row.")
-        episode = int(told.get("episode", self._long[random.integers(len(self._long))]))
+        if not isinstance(options, dict | None):
+            raise InvalidInputError(f"options {shown(options)}: give a dict of episode and row.")
+        told = cast(dict[str, Any], options or {})
+        if any(name not in Place._fields for name in told):
+            raise InvalidInputError(f"options {shown(told)}: give a dict of episode and row.")
+        drawn = int(self._long[random.integers(len(self._long))])
+        episode = _within("episode", told.get("episode", drawn), len(self._source) - 1)
         most = int(self._source.lengths[episode]) - self._dreamer.context
-        row = int(told.get("row", random.integers(max(0, most) + 1)))
-        if not 0 <= row <= most:
-            raise InvalidInputError(
-                f"options: row {row} of episode {episode}: give one from 0 to {most}."
-            )
-        return Place(episode, row)
+        row = told.get("row", int(random.integers(max(0, most) + 1)))
+        return Place(episode, _within(f"row of episode {episode}", row, most))
 
     def begin(self, places: Sequence[Place], which: Places | None = None) -> None:
         """Begin the episodes `which`, all by default, each at its place."""
@@ -136,10 +136,13 @@ class Dreams:
 
     def checked(self, actions: Any, shape: tuple[int, ...]) -> F32:
         """Return actions as they are taken; they must have this shape and be finite."""
-        taken = np.asarray(actions, np.float32)
+        try:
+            taken = np.asarray(actions, np.float32)
+        except (TypeError, ValueError):
+            taken = np.full(1, np.nan, np.float32)
         if taken.shape != shape or not np.isfinite(taken).all():
             raise InvalidInputError(
-                f"action of shape {taken.shape}: give finite numbers of shape {shape}."
+                f"action {shown(actions)}: give finite numbers of shape {shape}."
             )
         return taken
 
@@ -166,6 +169,15 @@ class Dreams:
             if name in self._rows:
                 self._rows[name] = self._rows[name].copy()
                 self._rows[name][which] = one
+
+
+def _within(what: str, number: Any, most: int) -> int:
+    """Return a number of an option, from 0 to a greatest (InvalidInputError if it is none)."""
+    if not isinstance(number, int) or not 0 <= number <= most:
+        raise InvalidInputError(
+            f"options: {what} is {shown(number)}: give a whole number from 0 to {most}."
+        )
+    return number
 
 
 def _world(source: Dataset, trust_code: bool) -> Any:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, SupportsFloat, cast
+from typing import Annotated, Any, SupportsFloat, cast
 
 import gymnasium
 import numpy as np
@@ -10,11 +10,15 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
+from pydantic import Field
 
+from sandbox.arguments import checked
 from sandbox.dataset.dataset import Dataset
-from sandbox.errors import InvalidInputError
+from sandbox.env.options import checked_seed
+from sandbox.errors import InvalidInputError, shown
 from sandbox.imagination.dreams import Dreams, Place
 
+Whole = Annotated[int, Field(ge=1, description="a whole number from 1 on")]
 _RENDERS = ("rgb_array", None)
 
 
@@ -38,20 +42,21 @@ class ImaginationEnv(gymnasium.Env[Any, NDArray[np.float32]]):
         trust_code: whether to import a model, or an environment, that is called MODULE:CLASS.
 
     Raises:
-        InvalidInputError: the model gives no such column, no episode is long enough, or episodes
-            are of several environments.
+        InvalidInputError: an argument is wrong, the columns are not those of the model, it gives no
+            such column, no episode is long enough, or episodes are of several environments.
         FormatError: a file cannot be read.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012  # As Gymnasium's.
 
+    @checked
     def __init__(
         self,
         model: str | Path,
-        context: str | Path | Dataset,
+        context: str | Path | Sequence[str | Path] | Dataset,
         *,
-        steps: int = 100,
-        observation: str | list[str] | None = None,
+        steps: Whole = 100,
+        observation: str | Sequence[str] | None = None,
         tier: str | None = None,
         render_mode: str | None = None,
         trust_code: bool = False,
@@ -70,6 +75,7 @@ class ImaginationEnv(gymnasium.Env[Any, NDArray[np.float32]]):
             seed: of the place; it stays the environment's.
             options: `episode` and `row`, the first row that the model is shown; else by chance.
         """
+        checked_seed(seed)
         super().reset(seed=seed)
         place = self._dreams.place(self.np_random, options)
         self._dreams.begin([place])
@@ -110,21 +116,20 @@ class ImaginationVectorEnv(VectorEnv[Any, Any, Any]):
         FormatError: a file cannot be read.
     """
 
+    @checked
     def __init__(
         self,
-        num_envs: int,
+        num_envs: Whole,
         model: str | Path,
-        context: str | Path | Dataset,
+        context: str | Path | Sequence[str | Path] | Dataset,
         *,
-        steps: int = 100,
-        observation: str | list[str] | None = None,
+        steps: Whole = 100,
+        observation: str | Sequence[str] | None = None,
         tier: str | None = None,
         render_mode: str | None = None,
         trust_code: bool = False,
         autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
     ) -> None:
-        if num_envs < 1:
-            raise InvalidInputError(f"num_envs {num_envs}: give at least 1.")
         self._dreams = Dreams(num_envs, model, context, steps, observation, tier, trust_code)
         self.num_envs, self.render_mode = num_envs, _checked(render_mode)
         self._mode = AutoresetMode(autoreset_mode)
@@ -197,13 +202,17 @@ class ImaginationVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _seeds(self, seed: int | Sequence[int | None] | None) -> Sequence[int | None]:
         """Return a seed, or None, for each environment."""
-        if seed is None:
-            return [None] * self.num_envs
-        if isinstance(seed, int):
-            return [seed + n for n in range(self.num_envs)]
-        if len(seed) != self.num_envs:
-            raise InvalidInputError(f"seed: {len(seed)} for {self.num_envs} environments.")
-        return seed
+        found: Sequence[int | None] = [None] * self.num_envs
+        if isinstance(seed, Sequence):
+            found = seed
+        elif seed is not None:
+            checked_seed(seed)
+            found = [seed + n for n in range(self.num_envs)]
+        for one in found:
+            checked_seed(one)
+        if len(found) != self.num_envs:
+            raise InvalidInputError(f"seed: {len(found)} for {self.num_envs} environments.")
+        return found
 
     def _begin(
         self,
@@ -227,7 +236,7 @@ def _begun(place: Place) -> dict[str, Any]:
 
 def _checked(render_mode: str | None) -> str | None:
     if render_mode not in _RENDERS:
-        raise InvalidInputError(f"render_mode {render_mode!r}: give rgb_array, or None.")
+        raise InvalidInputError(f"render_mode {shown(render_mode)}: give rgb_array or None.")
     return render_mode
 
 

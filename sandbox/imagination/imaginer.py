@@ -57,7 +57,7 @@ class Imaginer:
             )
         self._told = told
         self._dreamer = Dreamer(checkpoint, told["tier"], trust_code=trust_code)
-        _check_columns(checkpoint, self._dreamer, recorded)
+        check_columns(checkpoint, self._dreamer, recorded)
         self._looking, self._step, tensors = self._dreamer.tried()
         self.tensors = () if told["tier"] == "audit" else tensors
         self.schema = schema(recorded, self._dreamer.columns, self.tensors)
@@ -145,6 +145,21 @@ class Imaginer:
         return {unit: work[unit] for unit in sorted(work)}
 
 
+def check_columns(checkpoint: Checkpoint, dreamer: Dreamer, recorded: Schema) -> None:
+    """Refuse recorded columns that are not those of a model (InvalidInputError)."""
+    for name in dict.fromkeys(("action", *dreamer.needs, *dreamer.columns)):
+        if name not in recorded.names:
+            raise InvalidInputError(
+                f"the model takes or gives {name}, which the run lacks; it has "
+                f"{', '.join(recorded.names)}."
+            )
+        shape, want = recorded[name].shape, checkpoint.facts.row_shapes[name]
+        if name.split(".")[0] == "pixels":
+            want = (*want[1:], want[0])
+        if shape != want:
+            raise InvalidInputError(f"the model has {name} of shape {want}, and the run {shape}.")
+
+
 def engine(told: Mapping[str, Any]) -> dict[str, str]:
     """Return what the bytes of dreams depend on, as an identity has it."""
     tier = told.get("tier")  # Anybody may have written it.
@@ -161,21 +176,6 @@ def schema(recorded: Schema, given: tuple[str, ...], tensors: tuple[str, ...]) -
     if tensors:
         columns.append(Column(LATENTS, "int64", (len(tensors),), _DIGESTS, "1", tensors))
     return Schema(tuple(columns))
-
-
-def _check_columns(checkpoint: Checkpoint, dreamer: Dreamer, recorded: Schema) -> None:
-    """Refuse recorded columns that are not those of a model (InvalidInputError)."""
-    for name in dict.fromkeys(("action", *dreamer.needs, *dreamer.columns)):
-        if name not in recorded.names:
-            raise InvalidInputError(
-                f"the model takes or gives {name}, which the run lacks; it has "
-                f"{', '.join(recorded.names)}."
-            )
-        shape, want = recorded[name].shape, checkpoint.facts.row_shapes[name]
-        if name.split(".")[0] == "pixels":
-            want = (*want[1:], want[0])
-        if shape != want:
-            raise InvalidInputError(f"the model has {name} of shape {want}, and the run {shape}.")
 
 
 def _column(column: Column, given: tuple[str, ...]) -> Column:

@@ -17,7 +17,7 @@ from torch import Tensor
 from sandbox import durable, files, jsonfile, validation
 from sandbox.errors import FormatError, InvalidInputError, shown
 from sandbox.models import grid
-from sandbox.models.named import make, options_of
+from sandbox.models.named import make, options_of, outline
 from sandbox.models.protocol import GoalPolicy, WorldModel
 
 FORMAT: Literal[1] = 1
@@ -129,6 +129,8 @@ class Checkpoint:
                 "trust_code=True) to import it, if you trust whoever gave you the checkpoint."
             )
         options = options_of(facts.model, None, facts.options)
+        if ":" not in facts.model:  # A stranger's sizes take no memory before they are compared.
+            _check_shapes(outline(facts.model, options, facts.row_shapes), self.weights)
         found = make(facts.model, options, facts.row_shapes)
         load(found, self.weights, "the checkpoint")
         found.eval()
@@ -183,17 +185,25 @@ def load(model: Any, weights: Mapping[str, Tensor], where: str, *, assign: bool 
         where: what they are called in messages.
         assign: whether the model takes them as they are, for one that has no memory of its own.
     """
+    _check_shapes(model, weights, where)
     own = model.state_dict()
-    unlike = [name for name in own if name not in weights or weights[name].shape != own[name].shape]
-    unlike += [name for name in weights if name not in own]
-    if unlike:
-        raise FormatError(f"{where}: its weights are of another model; they differ in {unlike[0]}.")
     for name, one in weights.items():
         if one.dtype != own[name].dtype:
             raise FormatError(f"{where}: {name} is {one.dtype}, not {own[name].dtype}.")
         if one.is_floating_point() and not torch.isfinite(one).all():
             raise FormatError(f"{where}: {name} has weights that are not finite.")
     model.load_state_dict(dict(weights), assign=assign)
+
+
+def _check_shapes(
+    model: torch.nn.Module, weights: Mapping[str, Tensor], where: str = "the checkpoint"
+) -> None:
+    """Refuse weights that have other names or shapes than those of a model (FormatError)."""
+    own: dict[str, Tensor] = model.state_dict()
+    unlike = [name for name in own if name not in weights or weights[name].shape != own[name].shape]
+    unlike += [name for name in weights if name not in own]
+    if unlike:
+        raise FormatError(f"{where}: its weights are of another model; they differ in {unlike[0]}.")
 
 
 def told(raw: bytes, path: Path) -> str:

@@ -15,7 +15,7 @@ from sandbox import digest, files, validation
 from sandbox.errors import InvalidInputError, SandboxError, UnknownNameError, shown
 from sandbox.models import conv, gcbc, jepa, mlp, rssm
 from sandbox.models.options import Sized
-from sandbox.models.protocol import GoalPolicy, Shapes, WorldModel, check
+from sandbox.models.protocol import GoalPolicy, Shapes, WorldModel, check, said
 
 KINDS: dict[str, tuple[type[Sized], Callable[..., Any]]] = {
     "conv": (conv.Options, conv.Conv),
@@ -63,6 +63,7 @@ SETTINGS: dict[str, dict[str, Any]] = {  # Of a training, where others suit a mo
     "rssm": {"batch": 16, "lr": 1e-3},
 }
 MOST_WEIGHTS = 1_000_000_000  # Of a model of ours.
+_AXES = {"action": 1, "pixels": 3, "proprio": 1, "state": 1}  # Of a row.
 MOST_NUMBERS = 4_000_000  # Of a row of a column: a picture of 1,024 x 1,024 has 3,145,728.
 
 
@@ -102,7 +103,7 @@ def make(name: str, options: Mapping[str, Any], shapes: Shapes) -> WorldModel | 
         raise InvalidInputError(f"model {name}: the data has no action.")
     if name in KINDS:
         kind, build = KINDS[name]
-        _check_size(name, lambda: build(shapes, kind(**options)), shapes)
+        outline(name, options, shapes)
         return check(build(shapes, kind(**options)), f"model {name}", shapes)
     module, _, called = name.partition(":")
     try:
@@ -110,8 +111,7 @@ def make(name: str, options: Mapping[str, Any], shapes: Shapes) -> WorldModel | 
     except SandboxError:
         raise
     except Exception as error:  # Anything may happen in a file of somebody's.
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise InvalidInputError(f"model {shown(name)}: cannot be made: {said}") from error
+        raise InvalidInputError(f"model {shown(name)}: cannot be made: {said(error)}") from error
     return check(made, f"model {name}", shapes)
 
 
@@ -125,18 +125,31 @@ def code(name: str) -> str:
     return digest.sha256([hashlib.sha256(files.read(path)).hexdigest() for path in paths])
 
 
-def _check_size(name: str, build: Callable[[], torch.nn.Module], shapes: Shapes) -> None:
-    """Refuse a model that fills the memory before any of it is allocated (InvalidInputError)."""
+def outline(name: str, options: Mapping[str, Any], shapes: Shapes) -> torch.nn.Module:
+    """Return a model of ours whose weights have shapes, and take no memory.
+
+    Raises:
+        InvalidInputError: it would fill the memory, or columns have shapes that no model takes.
+    """
     for column, shape in shapes.items():
+        axes = _AXES.get(column)
+        if axes is not None and len(shape) != axes:
+            raise InvalidInputError(
+                f"model {name}: a row of {column} has the shape {tuple(shape)}, of {len(shape)} "
+                f"axes; models take {axes}."
+            )
         if math.prod(shape) > MOST_NUMBERS:
             raise InvalidInputError(
                 f"model {name}: a row of {column} has {math.prod(shape):,} numbers; at most "
                 f"{MOST_NUMBERS:,} are taken."
             )
+    kind, build = KINDS[name]
     with torch.device("meta"):
-        count = sum(one.numel() for one in build().parameters())
+        found = build(shapes, kind(**options))
+    count = sum(one.numel() for one in found.parameters())
     if count > MOST_WEIGHTS:
         raise InvalidInputError(
             f"model {name}: with these options it has {count:,} weights; at most "
             f"{MOST_WEIGHTS:,} are made. Choose smaller ones."
         )
+    return found

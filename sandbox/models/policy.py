@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,8 @@ from sandbox.models import checkpoint
 
 FORMAT: Literal[1] = 1
 MOST_BYTES = 1 << 30
+MOST_NUMBERS = 1 << 25  # Between two layers of an action, and
+MOST_WORK = 1 << 34  # multiplications and additions of it.
 CLIP = 10.0  # Scaled observations, as VecNormalize does.
 Size = Annotated[int, Field(ge=1, le=1 << 16)]
 Layer = tuple[str, list[Size]]  # Its kind, and the numbers that the kind takes.
@@ -139,12 +142,16 @@ class Policy:
         return network.eval()
 
     def check(self) -> None:
-        """Refuse a policy that cannot act (FormatError)."""
+        """Refuse a policy that cannot act, or would fill the memory (FormatError)."""
         facts = self.facts
-        for name in (f"{one.name}:scale" for one in facts.inputs if one.scaled):
-            scale = self.weights[name]
-            if scale.dtype != torch.float64 or not torch.isfinite(scale).all():
-                raise FormatError(f"the policy: {name} is not float64, or not finite.")
+        self._check_size()
+        for one in (one for one in facts.inputs if one.scaled):
+            name = f"{one.name}:scale"
+            scale, shape = self.weights[name], (2, math.prod(one.shape))
+            if scale.dtype != torch.float64 or scale.shape != shape:
+                raise FormatError(f"the policy: {name} is not float64 of the shape {shape}.")
+            if not torch.isfinite(scale).all() or not (scale[1] > 0).all():
+                raise FormatError(f"the policy: {name} is not finite, or deviates by nothing.")
         try:
             seen = {
                 one.name: np.zeros(one.shape, np.uint8 if len(one.shape) == 3 else np.float32)
@@ -155,6 +162,15 @@ class Policy:
             raise FormatError(f"the policy: its layers do not fit: {str(error)[:200]}") from None
         if not fits:
             raise FormatError(f"the policy: its layers do not give {facts.action_size} numbers.")
+
+    def _check_size(self) -> None:
+        """Refuse layers that take much memory or time, before they are given any (FormatError)."""
+        numbers, facts = 0, self.facts
+        for one in facts.inputs:
+            image = len(one.shape) == 3
+            shape = (one.shape[2], *one.shape[:2]) if image else (math.prod(one.shape),)
+            numbers += math.prod(_sized(one.layers, shape))
+        _sized(facts.layers, (numbers,))
 
     def _encoded(self) -> bytes:
         said = {"sandbox": json.dumps(self.facts.model_dump(), sort_keys=True, allow_nan=False)}
@@ -190,13 +206,36 @@ class Policy:
 def _layer(layer: Layer) -> nn.Module:
     """Return a layer; FormatError if there is no such kind, or it takes other numbers."""
     kind, numbers = layer
-    if len(numbers) != _TAKEN.get(kind, 0) or (kind not in _TAKEN and kind not in _PLAIN):
-        raise FormatError(f"the policy: there is no layer {kind!r:.40} of {len(numbers)} numbers.")
+    _check_kind(kind, numbers)
     if kind == "linear":
         return nn.Linear(numbers[0], numbers[1])
     if kind == "conv":
         return nn.Conv2d(numbers[0], numbers[1], numbers[2], numbers[3])
     return _PLAIN[kind]()
+
+
+def _check_kind(kind: str, numbers: Sequence[int]) -> None:
+    """Refuse a layer of which there is no kind, or that takes other numbers (FormatError)."""
+    if len(numbers) != _TAKEN.get(kind, 0) or (kind not in _TAKEN and kind not in _PLAIN):
+        raise FormatError(f"the policy: there is no layer {kind!r:.40} of {len(numbers)} numbers.")
+
+
+def _sized(layers: Sequence[Layer], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of what layers make of a row; FormatError if it would take too much."""
+    most, work = math.prod(shape), 0
+    for kind, numbers in layers:
+        _check_kind(kind, numbers)
+        if kind == "linear":
+            shape, each = (*shape[:-1], numbers[1]), numbers[0]
+        elif kind == "conv":
+            sides = [max(0, side - numbers[2]) // numbers[3] + 1 for side in shape[1:]]
+            shape, each = (numbers[1], *sides), numbers[0] * numbers[2] ** 2
+        else:
+            shape, each = ((math.prod(shape),) if kind == "flatten" else shape), 1
+        most, work = max(most, math.prod(shape)), work + math.prod(shape) * each
+    if work > MOST_WORK or most > MOST_NUMBERS:
+        raise FormatError("the policy: an action would take too much memory or time.")
+    return shape
 
 
 def layers_of(network: nn.Module, prefix: str) -> tuple[list[Layer], dict[str, Tensor]] | None:

@@ -146,16 +146,46 @@ def check(model: Any, name: str, shapes: Shapes) -> WorldModel | GoalPolicy:
         kind = "policy" if acts else "world model"
         raise InvalidInputError(f"{name}: has no {', '.join(lacks)}, which a {kind} has.")
     found: Any = model
+    if any(torch.nn.parameter.is_lazy(one) for one in model.parameters()):
+        raise InvalidInputError(f"{name}: has lazy layers; give each the number of its inputs.")
     _check_facts(found, name, shapes, facts)
     try:
         (_try_policy if acts else _try)(found, name, shapes)
     except InvalidInputError:
         raise
     except Exception as error:  # Anything may happen in a module of somebody's.
-        said = " ".join(str(error).split())[:300]
+        raise InvalidInputError(f"{name}: fails on a batch of zeros: {said(error)}") from error
+    return found
+
+
+def said(error: Exception) -> str:
+    """Return what an exception of a model says, with its kind, in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+def total(parts: Any, name: str) -> Tensor:
+    """Return the sum of the parts of a loss.
+
+    Args:
+        parts: what `loss` returned.
+        name: what errors call the model.
+
+    Raises:
+        InvalidInputError: they are no dict of numbers, or none depends on the weights.
+    """
+    named = cast(dict[Any, Any], parts) if isinstance(parts, dict) else {}
+    good = all(
+        isinstance(key, str) and isinstance(one, Tensor) and one.dim() == 0
+        for key, one in named.items()
+    )
+    if not named or not good:
         raise InvalidInputError(
-            f"{name}: fails on a batch of zeros: {type(error).__name__}: {said}"
-        ) from error
+            f"{name}: loss() returns {shown(parts, 60)}; give a dict of tensors by name, each of "
+            "one number and of shape ()."
+        )
+    found = torch.stack([*named.values()]).sum()
+    if not found.requires_grad:
+        raise InvalidInputError(f"{name}: loss() depends on no weight, so that nothing is learned.")
     return found
 
 

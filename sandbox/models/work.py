@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from sandbox.models.protocol import Learner
+from sandbox.errors import InvalidInputError, SandboxError
+from sandbox.models.protocol import Learner, said, total
 
 _MILLION = 1_000_000
 
@@ -57,12 +57,25 @@ class _Counter(TorchDispatchMode):
         return found
 
 
-def of_update(model: Learner, batch: Mapping[str, Tensor]) -> dict[str, int]:
-    """Return the work of one update, per meter unit."""
+def of_update(model: Learner, name: str, batch: Mapping[str, Tensor]) -> dict[str, int]:
+    """Return the work of one update, per meter unit: it is tried once.
+
+    Args:
+        model: the model.
+        name: what errors call it.
+        batch: windows, as an update takes them.
+
+    Raises:
+        InvalidInputError: its loss fails, or is none.
+    """
 
     def update() -> None:
-        total = torch.stack([*model.loss(batch, 0.0).values()]).sum()
-        total.backward()  # pyright: ignore[reportUnknownMemberType]
+        total(model.loss(batch, 0.0), name).backward()  # pyright: ignore[reportUnknownMemberType]
         model.zero_grad(set_to_none=True)
 
-    return {"train_step": 1, "model_mflop": mflop(update)}
+    try:
+        return {"train_step": 1, "model_mflop": mflop(update)}
+    except SandboxError:
+        raise
+    except Exception as error:  # Anything may happen in a module of somebody's.
+        raise InvalidInputError(f"{name}: its loss fails on a batch: {said(error)}") from error

@@ -60,7 +60,7 @@ def foreseen(
         NO_DATA,
         0,
         told,
-        work.of_update(model, batch),
+        work.of_update(model, f"model {name}", batch),
         {"model_mflop": work.mflop(judging.error)},
         jobs.code(name),
     )

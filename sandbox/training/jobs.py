@@ -126,7 +126,7 @@ def prepared(
         material.data(given.held_out),
         given.shared,
         told,
-        work.of_update(model, next(windows.after(0))),
+        work.of_update(model, f"model {name}", next(windows.after(0))),
         {"model_mflop": work.mflop(judge.error)},
         code(name),
     )

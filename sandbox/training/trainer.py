@@ -2,14 +2,15 @@
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sandbox.errors import TrainingError
-from sandbox.models.protocol import Learner
+from sandbox.errors import SandboxError, TrainingError
+from sandbox.models.protocol import Learner, said, total
 from sandbox.training.settings import Settings
 
 _LAST = 0.02  # The learning rate at the end, as a share of its height.
@@ -25,10 +26,11 @@ class Trainer:
     Attributes:
         model: the model.
         done: the number of updates.
+        whole: whether the weights are those after so many; not in the middle of an update.
     """
 
     def __init__(self, model: Learner, settings: Settings) -> None:
-        self.model, self.done, self._settings = model, 0, settings
+        self.model, self.done, self.whole, self._settings = model, 0, True, settings
         self._weights = [one for one in model.parameters() if one.requires_grad]
         self._optimiser = torch.optim.AdamW(
             self._weights, settings.lr, weight_decay=settings.weight_decay
@@ -38,8 +40,12 @@ class Trainer:
         """Change the weights once; return the parts of the loss, and the gradient's norm.
 
         Raises:
-            TrainingError: the loss is not finite. The weights are as they were.
+            TrainingError: the loss is not finite, or the model fails. The weights are as they were.
         """
+        with failing(f"update {self.done}"):
+            return self._updated(batch)
+
+    def _updated(self, batch: Mapping[str, Tensor]) -> dict[str, float]:
         settings = self._settings
         seed(settings.seed, self.done)
         self.model.train()
@@ -49,20 +55,21 @@ class Trainer:
         low = settings.precision == "bfloat16"
         with torch.autocast("cpu", torch.bfloat16, enabled=low):
             parts = self.model.loss(batch, progress)
-        total = torch.stack([*parts.values()]).sum()
-        if not torch.isfinite(total):
-            said = ", ".join(f"{name} {float(one.detach()):g}" for name, one in parts.items())
+        loss = total(parts, "the model")
+        if not torch.isfinite(loss):
+            each = ", ".join(f"{name} {float(one.detach()):g}" for name, one in parts.items())
             raise TrainingError(
-                f"update {self.done}: the loss is not finite ({said}). Look at the data with "
+                f"update {self.done}: the loss is not finite ({each}). Look at the data with "
                 "`sandbox doctor`, or lower the learning rate (--set lr=...)."
             )
         self._optimiser.zero_grad(set_to_none=True)
-        total.backward()  # pyright: ignore[reportUnknownMemberType]
+        loss.backward()  # pyright: ignore[reportUnknownMemberType]
         norm = torch.nn.utils.clip_grad_norm_(self._weights, settings.clip)
+        self.whole = False
         self._optimiser.step()  # pyright: ignore[reportUnknownMemberType]
-        self.done += 1
+        self.done, self.whole = self.done + 1, True
         found = {name: float(one.detach()) for name, one in parts.items()}
-        return {"loss": float(total.detach()), **found, "gradient": float(norm)}
+        return {"loss": float(loss.detach()), **found, "gradient": float(norm)}
 
     def weights(self) -> dict[str, Tensor]:
         """Return a copy of the model's weights, by name."""
@@ -87,6 +94,20 @@ class Trainer:
         whole = self._optimiser.state_dict()
         self._optimiser.load_state_dict({**whole, "state": kept})
         self.done = done
+
+
+@contextmanager
+def failing(where: str) -> Generator[None]:
+    """Say in a TrainingError how a model fails, where it may: such as for lack of memory."""
+    try:
+        yield
+    except SandboxError:
+        raise
+    except Exception as error:  # Anything may happen in a module of somebody's.
+        raise TrainingError(
+            f"{where}: the model fails: {said(error)}. What was done before is kept. If memory is "
+            "short, take a smaller model or batch (--set batch=...)."
+        ) from error
 
 
 def seed(*numbers: int) -> None:
