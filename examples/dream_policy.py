@@ -1,7 +1,7 @@
 """Train a policy in a dream, and try it in the real world, beside random actions.
 
     python examples/dream_policy.py [--out dream_policy] [--episodes 60] [--updates 1500]
-                                    [--steps 150000] [--tries 20]
+                                    [--steps 40000] [--tries 20]
 
 A model learns from recorded episodes how PandaReach's numbers move and what they earn. Then PPO, of
 ppo_in_one_file.py, learns in an `ImaginationVectorEnv` alone: no step of it is simulated.
@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("dream_policy"))
     parser.add_argument("--episodes", type=int, default=60)
     parser.add_argument("--updates", type=int, default=1500)
-    parser.add_argument("--steps", type=int, default=150_000)
+    parser.add_argument("--steps", type=int, default=40_000)
     parser.add_argument("--tries", type=int, default=20)
     asked = parser.parse_args()
     model, run = learned(asked.out, asked.episodes, asked.updates)

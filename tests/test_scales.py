@@ -13,17 +13,17 @@ from tests.running import recipe
 
 
 @pytest.fixture(scope="module")
-def pushed(tmp_path_factory: pytest.TempPathFactory) -> sandbox.Dataset:
+def slid(tmp_path_factory: pytest.TempPathFactory) -> sandbox.Dataset:
     """Episodes of PushT: the T slides and turns; it rises and tilts by micrometres."""
-    folder = tmp_path_factory.mktemp("pushed")
+    folder = tmp_path_factory.mktemp("slid")
     sandbox.generate(recipe("push_t", episodes=2, policies={"scripted": 1}), folder / "run")
     return sandbox.Dataset(folder / "run")
 
 
-def test_an_element_counts_in_no_less_than_a_part_of_its_vector(pushed: sandbox.Dataset) -> None:
-    names = pushed.schema["state"].elements
-    own = dict(zip(names, pushed.statistics(["state"])["state"].std, strict=True))
-    found = dict(zip(names, scales(pushed, "state"), strict=True))
+def test_an_element_counts_in_no_less_than_a_part_of_its_vector(slid: sandbox.Dataset) -> None:
+    names = slid.schema["state"].elements
+    own = dict(zip(names, slid.statistics(["state"])["state"].std, strict=True))
+    found = dict(zip(names, scales(slid, "state"), strict=True))
     for vector in (("t.x", "t.y", "t.z"), ("t.qx", "t.qy", "t.qz", "t.qw")):
         whole = np.sqrt(np.mean([own[one] ** 2 for one in vector]))
         for one in vector:
@@ -33,22 +33,22 @@ def test_an_element_counts_in_no_less_than_a_part_of_its_vector(pushed: sandbox.
         assert found[one] == own[one]
 
 
-def test_what_is_constant_has_no_unit(pushed: sandbox.Dataset) -> None:
-    names = pushed.schema["proprio"].elements
-    found = dict(zip(names, scales(pushed, "proprio"), strict=True))
+def test_what_is_constant_has_no_unit(slid: sandbox.Dataset) -> None:
+    names = slid.schema["proprio"].elements
+    found = dict(zip(names, scales(slid, "proprio"), strict=True))
     assert found["goal_x [m]"] == found["goal_y [m]"] == 0
     assert found["t_x [m]"] > 0
-    left_out = dict(zip(names, np.isnan(deviations(pushed, "proprio")), strict=True))
+    left_out = dict(zip(names, np.isnan(deviations(slid, "proprio")), strict=True))
     assert left_out["goal_x [m]"]
     assert not left_out["t_x [m]"]
 
 
-def test_a_model_computes_in_these_units(pushed: sandbox.Dataset, tmp_path: Path) -> None:
+def test_a_model_computes_in_these_units(slid: sandbox.Dataset, tmp_path: Path) -> None:
     few = {"batch": 2, "horizon": 3, "windows": 8, "checks": 2, "warm_up": 4}
     asked = {"size": "nano", "updates": 2, "settings": few, "prices": "3"}
-    sandbox.train(pushed.name, tmp_path / "m.safetensors", "mlp", **asked)
+    sandbox.train(slid.name, tmp_path / "m.safetensors", "mlp", **asked)
     read = Checkpoint.read(tmp_path / "m.safetensors").model()
     units = {name: one for name, one in read.state_dict().items() if name == "normal.state.std"}
     (found,) = units.values()
-    names = pushed.schema["state"].elements
+    names = slid.schema["state"].elements
     assert found[names.index("t.z")] > 0.1 * LEAST * found[names.index("t.x")]
