@@ -126,10 +126,8 @@ def collect(envs: Any, agent: Agent, seen: Any, done: list[bool]) -> tuple[Rollo
             return None
         rollout.reward[t], rollout.over[t] = torch.as_tensor(reward), torch.as_tensor(ended | cut)
         if "final_info" in told:  # Of the episodes that ended in this step.
-            over = told["_final_info"]
-            done += (
-                told["final_info"].get("success", ended)[over].tolist()
-            )  # Dreams know no success.
+            reached = told["final_info"].get("success", ended)  # A dream knows no success.
+            done += reached[told["_final_info"]].tolist()
     return rollout, seen
 
 

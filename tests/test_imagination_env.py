@@ -106,7 +106,7 @@ def test_the_same_seed_and_actions_give_the_same_dream(learned: tuple[Path, Path
 
 def test_it_starts_at_recorded_rows(learned: tuple[Path, Path]) -> None:
     env, source = ImaginationEnv(*learned), sandbox.Dataset(learned[1])
-    seen, info = env.reset(options={"episode": 2, "row": 7})
+    seen, info = env.reset(options={"episode": np.int64(2), "row": 7})
     assert np.array_equal(seen["pixels"], source.rows(2)["pixels"][9])
     assert (info["episode"], info["row"], info["imagined"]) == (2, 7, True)
 
@@ -181,7 +181,13 @@ def test_what_it_cannot_do_is_said(learned: tuple[Path, Path], tmp_path: Path) -
         with pytest.raises(InvalidInputError, match="finite numbers of shape"):
             env.step(bad)
     places: list[Any] = [{"episode": 0, "row": 10_000}, {"place": 1}, "first", {"row": 1.5}]
-    for options in (*places, {"episode": -1}, {"episode": 99}, {"episode": None}):
+    for options in (
+        *places,
+        {"episode": -1},
+        {"episode": 99},
+        {"episode": np.arange(2)},
+        {"episode": None},
+    ):
         with pytest.raises(InvalidInputError, match="options"):
             env.reset(options=options)
     with pytest.raises(InvalidInputError, match="render_mode"):
@@ -213,9 +219,14 @@ def test_what_many_cannot_do_is_said(learned: tuple[Path, Path]) -> None:
     for bad in (np.zeros(1, np.float32), np.full((2, 1), np.nan, np.float32)):
         with pytest.raises(InvalidInputError, match="finite numbers of shape"):
             envs.step(bad)
+    with pytest.raises(InvalidInputError, match="call reset"):
+        envs.step(np.zeros((2, 1), np.float32))
+    with pytest.raises(InvalidInputError, match="nothing has begun"):
+        envs.reset(options={"reset_mask": np.array([True, False])})
     wrongs: list[Any] = [([1], None), (-1, None), (0, {"reset_mask": [True]}), (0, {"row": -1})]
+    wrongs += [(0, "first"), (0, {"reset_mask": [False, False]}), (0, {"episode": True})]
     for seed, options in wrongs:
-        with pytest.raises(InvalidInputError, match=r"seed|reset_mask|row"):
+        with pytest.raises(InvalidInputError, match=r"seed|options"):
             envs.reset(seed=seed, options=options)
 
 

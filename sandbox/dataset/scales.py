@@ -6,7 +6,7 @@ from collections import defaultdict
 import numpy as np
 from numpy.typing import NDArray
 
-from sandbox.dataset.dataset import Dataset
+from sandbox.trajectory import Column
 
 LEAST = 0.05  # Of its vector's deviation: the least unit of an element.
 CONSTANT = 1e-6  # What deviates by less is constant.
@@ -15,19 +15,20 @@ CONSTANT = 1e-6  # What deviates by less is constant.
 _AXIS = re.compile(r"(.*[._]|)([qvw]?)[xyzw]((?:\.\w+)?)(?: \[.*\])?")
 
 
-def scales(dataset: Dataset, column: str) -> NDArray[np.float64]:
+def scales(column: Column, std: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the unit of each element, in the order of a row: 0 where nothing varies.
 
     It is the element's standard deviation over all rows, but at least LEAST of the root mean square
     of the deviations of the vector that it is a part of. A body that slides on a table also rises
     and tilts by some micrometres: in their own deviation these would count as much as the way.
 
-    Raises:
-        InvalidInputError: a value is not finite.
+    Args:
+        column: the column.
+        std: standard deviations of its elements, of the shape of a row.
     """
-    own = dataset.statistics([column])[column].std.reshape(-1)
+    own = std.reshape(-1)
     vectors = defaultdict[object, list[int]](list)
-    for place, name in enumerate(dataset.schema[column].elements):
+    for place, name in enumerate(column.elements):
         if part := _AXIS.fullmatch(name):
             vectors[part.groups()].append(place)
     found = own.copy()

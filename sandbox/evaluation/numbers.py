@@ -18,7 +18,7 @@ MOVED = 0.1  # Deviations by which an element has moved since the last row seen.
 
 def deviations(dataset: Dataset, column: str) -> F64:
     """Return the unit of each element (see `scales`); NaN where it is constant: it is left out."""
-    found = scales(dataset, column)
+    found = scales(dataset.schema[column], dataset.statistics([column])[column].std)
     return np.where(found > 0, found, np.nan)
 
 

@@ -205,8 +205,8 @@ def _check_rows(cell: Cell, known: Mapping[str, Data], foresight: Foresight) -> 
     train = [known[key] for key in cell.data["train"]]
     job = foresight.training(cell, train[0])
     length, batch = job.model.context + job.settings.horizon, job.settings.batch
-    count = sum(one.recipe.episodes for one in train if one.recipe.credits is None)
     if all(one.recipe.credits is None for one in train):
+        count = sum(one.recipe.episodes for one in train)
         most = sum(one.recipe.episodes * max(0, one.rows - length + 1) for one in train)
         if most < batch or (count < 2 and "held_out" not in cell.data):
             raise InvalidInputError(

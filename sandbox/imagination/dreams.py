@@ -49,6 +49,7 @@ class Dreams:
         action_space: float32 in [-1, 1].
         render_fps: rows a second of the real environment; 10 if it is not here.
         over: which episodes are over, or not begun, (N,).
+        begun: whether all episodes have begun once.
     """
 
     def __init__(
@@ -95,6 +96,11 @@ class Dreams:
     def over(self) -> NDArray[np.bool_]:
         """Which episodes are over, or not begun."""
         return self._done >= self._steps
+
+    @property
+    def begun(self) -> bool:
+        """Whether all episodes have begun once."""
+        return bool(self._rows)
 
     def place(self, random: np.random.Generator, options: Any) -> Place:
         """Return where an episode begins: `episode` and `row` of the options, else by chance."""
@@ -173,11 +179,12 @@ class Dreams:
 
 def _within(what: str, number: Any, most: int) -> int:
     """Return a number of an option, from 0 to a greatest (InvalidInputError if it is none)."""
-    if not isinstance(number, int) or not 0 <= number <= most:
+    found = int(cast(Any, number)) if isinstance(number, np.integer) else number
+    if type(found) is not int or not 0 <= found <= most:
         raise InvalidInputError(
             f"options: {what} is {shown(number)}: give a whole number from 0 to {most}."
         )
-    return number
+    return found
 
 
 def _world(source: Dataset, trust_code: bool) -> Any:

@@ -157,10 +157,16 @@ class ImaginationVectorEnv(VectorEnv[Any, Any, Any]):
                 more.
             options: `reset_mask`; `episode` and `row` are those of all that start.
         """
-        told = dict(options or {})
-        mask = np.asarray(told.pop("reset_mask", np.ones(self.num_envs, bool)))
-        if mask.shape != (self.num_envs,) or mask.dtype != bool:
-            raise InvalidInputError(f"options: reset_mask: give {self.num_envs} booleans.")
+        told, mask = options, np.ones(self.num_envs, bool)
+        if isinstance(options, dict):  # What is none is refused where the places are drawn.
+            told = {name: one for name, one in options.items() if name != "reset_mask"}
+            mask = np.asarray(options.get("reset_mask", mask))
+        if mask.shape != (self.num_envs,) or mask.dtype != bool or not mask.any():
+            raise InvalidInputError(
+                f"options: reset_mask: give {self.num_envs} booleans, of which one is true."
+            )
+        if not mask.all() and not self._dreams.begun:
+            raise InvalidInputError("options: reset_mask: nothing has begun; reset all first.")
         for n, one in enumerate(self._seeds(seed)):
             if one is not None and mask[n]:
                 self._random[n], _ = seeding.np_random(one)
@@ -174,7 +180,8 @@ class ImaginationVectorEnv(VectorEnv[Any, Any, Any]):
         shape = (self.num_envs, *self._dreams.action_space.shape)
         taken = self._dreams.checked(actions, shape)
         over = self._dreams.over
-        if over.any() and self._mode is not AutoresetMode.NEXT_STEP:
+        begins = self._dreams.begun and self._mode is AutoresetMode.NEXT_STEP
+        if over.any() and not begins:
             raise InvalidInputError("step() outside an episode: call reset() first.")
         reward, ended, cut = (np.zeros(self.num_envs, kind) for kind in (float, bool, bool))
         goes_on = np.flatnonzero(~over)
@@ -191,7 +198,7 @@ class ImaginationVectorEnv(VectorEnv[Any, Any, Any]):
                 final = {"final_obs": _one(last, n), "final_info": {"imagined": True}}
                 info = self._add_info(info, final, n)
         if self._mode is not AutoresetMode.DISABLED and over.any():
-            info = self._begin(np.flatnonzero(over), {}, info)
+            info = self._begin(np.flatnonzero(over), None, info)
         return self._dreams.observed(), reward, ended, cut, info
 
     def render(self) -> Any:
@@ -217,7 +224,7 @@ class ImaginationVectorEnv(VectorEnv[Any, Any, Any]):
     def _begin(
         self,
         which: NDArray[np.int64],
-        options: dict[str, Any],
+        options: dict[str, Any] | None,
         info: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Begin some episodes; return what is known of them, with what is known already."""

@@ -54,7 +54,8 @@ class Judge:
         check_windows(episodes, model.context, horizon, 1, "that pick the weights")
         column, deviations = _judged_by(model), None
         if column not in ("pixels", "action"):
-            deviations = torch.tensor(scales(episodes, column)).float()
+            std = episodes.statistics([column])[column].std
+            deviations = torch.tensor(scales(episodes.schema[column], std)).float()
         columns = tuple(dict.fromkeys((*model.needs, column, "action")))
         every = Batches(episodes, BATCH, model.context + horizon, columns, prefetch=0)
         chosen = [ready(batch) for batch in islice(every, -(-windows // BATCH))]

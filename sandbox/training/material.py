@@ -119,7 +119,8 @@ def normalise(model: Learner, episodes: Dataset) -> None:
     if not named:
         return
     for column, found in episodes.statistics([*named]).items():
-        mean, scale = (torch.tensor(one).float() for one in (found.mean, scales(episodes, column)))
+        units = scales(episodes.schema[column], found.std)
+        mean, scale = (torch.tensor(one).float() for one in (found.mean, units))
         shape = named[column].mean.shape
         named[column].set(mean.reshape(shape), scale.reshape(shape))
 
