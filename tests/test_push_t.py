@@ -5,7 +5,10 @@ import math
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sandbox.envs.push_t import T_UNITS, UNIT_M, overlap
+from sandbox.envs.push_t import HALF_HEIGHT_M, RAIL_M, T_UNITS, TABLE_HALF_M, UNIT_M, overlap
+
+from sandbox import scene as sc
+from sandbox.world import World
 
 
 def inside(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -35,3 +38,22 @@ def test_the_overlap_is_what_points_thrown_at_the_t_say(seed: int) -> None:
     t = (*rng.uniform(-away, away, 2).tolist(), rng.uniform(-math.pi, math.pi))
     goal = (*rng.uniform(-0.02, 0.02, 2).tolist(), rng.uniform(-math.pi, math.pi))
     assert overlap(t, goal, UNIT_M) == pytest.approx(sampled(t, goal), abs=0.01)
+
+
+@pytest.mark.parametrize("around", range(8))
+def test_what_is_lifted_over_a_rail_stays_on_the_table(around: int) -> None:
+    """A finger can wedge the T onto a rail; here a tilted gravity throws a block over it."""
+    out = (math.cos(around * math.pi / 4), math.sin(around * math.pi / 4))
+    table = sc.railed_table(TABLE_HALF_M, RAIL_M, 0.03, sc.GREY)
+    block = sc.Shape("box", (0.05, 0.05, HALF_HEIGHT_M), sc.GREY)
+    place = sc.turned(0.3 * out[0], 0.3 * out[1], 0.1, 0.4)
+    gravity = (25 * out[0], 25 * out[1], -9.81)
+    world = World()
+    world.build(
+        sc.Scene((table, sc.Body("block", (block,), 0.1, place)), engine=sc.Engine(240, gravity))
+    )
+    world.watch(["block"], [])
+    world.step(480)
+    x, y, z = world.read()[:3]
+    world.close()
+    assert max(abs(x), abs(y)) < TABLE_HALF_M and z > 0.0
