@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from sandbox import pages
-from sandbox.evaluation.imagining import COPY, KEPT, MODEL, RIDGE, SHUFFLED, VELOCITY, ZEROS
+from sandbox.evaluation.imagining import COPY, KEPT, MODEL, RIDGE, SHUFFLED, SPREAD, VELOCITY, ZEROS
 
 COLOURS = {
     MODEL: "#1f5fa8",
@@ -15,6 +15,7 @@ COLOURS = {
     VELOCITY: "#999999",
     RIDGE: "#3c9164",
     KEPT: "#a06bb5",
+    SPREAD: "#b03060",
 }
 WIDTH, HEIGHT = 440, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 128, 26, 24

@@ -25,6 +25,7 @@ from sandbox.evaluation import (
     reading,
     seeds,
     skills,
+    spread,
     strips,
     violations,
 )
@@ -32,6 +33,7 @@ from sandbox.evaluation.evaluation import Evaluation
 from sandbox.evaluation.imagining import Asked, Progress
 from sandbox.evaluation.measuring import Measured
 from sandbox.evaluation.pasts import Judge
+from sandbox.evaluation.spread import Spread
 from sandbox.models import Checkpoint
 from sandbox.models.protocol import imagining
 from sandbox.training import jobs
@@ -120,11 +122,12 @@ def evaluate(
             more["plans"] = planned.figures(given, candidates, seed)
         measured = measuring.measured(given, apart, asked, windows, seed, reading, progress)
         more["factors"] = factors.factors(given, measured, seed)
+        unknown = spread.spread(runs, measured, seed, trust_code=trust_code)
         more["seeds"] = seeds.scores(others, measured, seed, progress) if also else None
         settings = {"horizons": list(asked_for), "windows": windows, "context": rows}
         settings |= {"train": apart.train and apart.train.facts.digest}
         settings |= {"seed": seed, "reading": reading, "threads": torch.get_num_threads()}
-        found = _evaluation(checkpoint, measured, settings, more)
+        found = _evaluation(checkpoint, measured, settings, unknown, more)
         if place is not None:
             _write(place, found, strips.shown(given, measured, figures.middle(measured), seed))
     return found
@@ -183,6 +186,7 @@ def _evaluation(
     checkpoint: Checkpoint,
     measured: Measured,
     settings: dict[str, Any],
+    unknown: Spread,
     more: dict[str, Any],
 ) -> Evaluation:
     facts, windows = checkpoint.facts, measured.windows
@@ -196,8 +200,8 @@ def _evaluation(
     }
     found = figures.plain(
         {
-            "pictures": figures.pictures(measured),
-            "numbers": figures.of_numbers(measured),
+            "pictures": figures.pictures(measured, unknown),
+            "numbers": figures.of_numbers(measured, unknown),
             "gains": gains.gains(measured),
             "heads": skills.heads(measured),
             "poses": skills.poses(measured),
@@ -214,7 +218,7 @@ def _evaluation(
         settings=settings,
         versions={one: importlib.metadata.version(one) for one in libraries}
         | {"sandbox": sandbox.__version__},
-        notes=[*measured.held_out.notes, *_notes(measured)],
+        notes=[*measured.held_out.notes, *_notes(measured), unknown.why],
         horizons=list(measured.asked.horizons),
         windows={
             "count": len(windows),

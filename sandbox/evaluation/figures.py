@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from sandbox.evaluation import events, numbers
 from sandbox.evaluation.groups import groups
-from sandbox.evaluation.imagining import COPY, MODEL, ORDER
+from sandbox.evaluation.imagining import COPY, MODEL, ORDER, SPREAD
 from sandbox.evaluation.measuring import REWARD, TERMINATED, Measured
 from sandbox.evaluation.pictures import MEASURES, MOVING_PSNR, PSNR, score
+from sandbox.evaluation.spread import Spread
 
 F64 = NDArray[np.float64]
 GROUPED = 8  # The horizon of the table of groups, or the longest before it.
@@ -36,11 +37,12 @@ def plain(value: Any) -> Any:
     return value
 
 
-def pictures(measured: Measured) -> dict[str, dict[str, F64]]:
+def pictures(measured: Measured, unknown: Spread) -> dict[str, dict[str, F64]]:
     """Return each measure of pictures, by who predicts, at each horizon."""
-    sums = measured.found.sums
+    sums = {who: one.parts for who, one in measured.found.sums.items()}
+    sums |= {SPREAD: unknown.sums} if unknown.sums else {}
     every = {
-        measure: ordered({who: score(one.parts, measure) for who, one in sums.items()})
+        measure: ordered({who: score(parts, measure) for who, parts in sums.items()})
         for measure in MEASURES
     }
     return {  # Small pictures have no similarity.
@@ -50,17 +52,15 @@ def pictures(measured: Measured) -> dict[str, dict[str, F64]]:
     }
 
 
-def of_numbers(measured: Measured) -> dict[str, dict[str, F64]]:
+def of_numbers(measured: Measured, unknown: Spread) -> dict[str, dict[str, F64]]:
     """Return the nRMSE of each column of numbers, by who predicts, at each horizon."""
-    return {
-        column: ordered(
-            {
-                who: numbers.nrmse(one, measured.truth[column], measured.deviations[column])
-                for who, one in found.items()
-            }
-        )
-        for column, found in measured.vectors().items()
-    }
+    every = dict[str, dict[str, F64]]()
+    for column, found in measured.vectors().items():
+        truth, deviation = measured.truth[column], measured.deviations[column]
+        said = {who: numbers.nrmse(one, truth, deviation) for who, one in found.items()}
+        said |= {SPREAD: unknown.nrmse(column)} if column in unknown.squares else {}
+        every[column] = ordered(said)
+    return every
 
 
 def reward(measured: Measured) -> dict[str, F64] | None:

@@ -21,8 +21,8 @@ Reader = Callable[[Tensor, NDArray[np.int64]], F64]  # Of pictures and their epi
 PIXELS = "pixels"
 MODEL, SHUFFLED, ZEROS = "model", "actions shuffled", "actions zero"
 COPY, VELOCITY, RIDGE, KEPT = "copy-last", "constant velocity", "ridge", "first reading kept"
-REAL = "real frames"
-ORDER = (MODEL, SHUFFLED, ZEROS, COPY, VELOCITY, RIDGE, KEPT, REAL)  # Of tables.
+REAL, SPREAD = "real frames", "other hidden factors"
+ORDER = (MODEL, SHUFFLED, ZEROS, COPY, VELOCITY, RIDGE, KEPT, REAL, SPREAD)  # Of tables.
 
 
 @dataclass(frozen=True)
