@@ -1,12 +1,23 @@
 """Start processes that import nothing from the current folder, which may be a stranger's."""
 
-import multiprocessing
+import io
 import os
+import signal
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from multiprocessing.context import SpawnContext
+from multiprocessing import get_context, popen_forkserver, reduction, spawn, util
+from multiprocessing.context import (
+    ForkServerContext,
+    ForkServerProcess,
+    SpawnContext,
+    set_spawning_popen,
+)
+from multiprocessing.forkserver import ForkServer, read_signed
+from multiprocessing.process import BaseProcess
 
 _SAFE = "PYTHONSAFEPATH"  # Python then leaves the current folder out of `sys.path`.
+_WARM = "sandbox.sources.warm"  # What a process is forked from has imported this.
+_READ = ("PYTHON", "NUMBA", "OMP", "MKL", "OPENBLAS", "LD_", "GLIBC", "ATEN")  # When importing.
 
 
 @contextmanager
@@ -19,14 +30,91 @@ def spawning(variables: Mapping[str, str] | None = None) -> Generator[SpawnConte
     Args:
         variables: environment variables that they begin with, besides this process's.
     """
-    theirs = {_SAFE: "1", **(variables or {})}
+    with _safely(variables or {}):
+        yield get_context("spawn")
+
+
+@contextmanager
+def forking() -> Generator[ForkServerContext]:
+    """Yield what forks processes from one that has imported what simulating needs.
+
+    That process is started when it is needed first, or by `prepare`, and ends with this one. It has
+    one thread, no simulation and no open file, so that forking it is safe wherever this process is
+    called. Those that are forked have the environment variables that it began with.
+    """
+    with _safely({}):
+        yield _CONTEXT
+
+
+def prepare() -> None:
+    """Begin to start what processes are forked from; it imports while this process goes on."""
+    with _safely({}):
+        _SERVER.begin()
+
+
+@contextmanager
+def _safely(variables: Mapping[str, str]) -> Generator[None]:
+    """Begin processes without the current folder; Ctrl-C does not reach them while they import."""
+    theirs = {_SAFE: "1", **variables}
     before = {name: os.environ.get(name) for name in theirs}
     os.environ.update(theirs)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        yield multiprocessing.get_context("spawn")
+        yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+class _Server(ForkServer):
+    """The process that others are forked from: ours alone, whatever a user's program forks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.set_forkserver_preload([_WARM])
+        self._began: dict[str, str] = {}
+
+    def begin(self) -> None:
+        """Start it, unless it runs with the variables of now that importing reads."""
+        now = {name: value for name, value in os.environ.items() if name.startswith(_READ)}
+        if now != self._began:
+            self._stop()  # pyright: ignore
+        self._began = now
+        self.ensure_running()
+
+
+class _Popen(popen_forkserver.Popen):
+    """As Python's own, with our server."""
+
+    def _launch(self, process_obj: BaseProcess) -> None:
+        data, buffer = spawn.get_preparation_data(process_obj.name), io.BytesIO()
+        set_spawning_popen(self)
+        try:
+            reduction.dump(data, buffer)
+            reduction.dump(process_obj, buffer)
+        finally:
+            set_spawning_popen(None)
+        _SERVER.begin()
+        self.sentinel, writing = _SERVER.connect_to_new_process(self._fds)  # pyright: ignore
+        held = os.dup(writing)  # The other process sees by it whether this one lives.
+        self.finalizer = util.Finalize(self, util.close_fds, (held, self.sentinel))  # pyright: ignore
+        with open(writing, "wb", closefd=True) as pipe:
+            pipe.write(buffer.getbuffer())
+        self.pid = read_signed(self.sentinel)
+
+
+class _Process(ForkServerProcess):
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> _Popen:  # noqa: N802
+        return _Popen(process_obj)
+
+
+class _Context(ForkServerContext):
+    Process = _Process
+
+
+_SERVER, _CONTEXT = _Server(), _Context()

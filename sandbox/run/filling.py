@@ -1,9 +1,9 @@
-"""Make the missing episodes of a run, or one worker's share of them."""
+"""Make the missing episodes of some shards of a run, keep them in order, and charge them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sandbox import prices
 from sandbox.errors import BudgetExhaustedError, BudgetSpentError, FormatError
@@ -15,7 +15,7 @@ from sandbox.run.identity import Identity
 from sandbox.run.interrupts import Uninterrupted
 from sandbox.run.record import Record
 from sandbox.run.stages import Stages
-from sandbox.trajectory import EpisodeBuffer, ShardWriter
+from sandbox.trajectory import Episode, EpisodeBuffer, ShardWriter
 from sandbox.trajectory.shard import part_path
 
 if TYPE_CHECKING:
@@ -33,33 +33,58 @@ def header(known: Identity, planned: Stages, number: int) -> dict[str, Any]:
     return {"run": known.run, "shard": number, "environment": world.environment}
 
 
+class Making(Protocol):
+    """Makes episodes, in order, and charges those that are kept."""
+
+    def begin(self, commit: Callable[[], None], act: Callable[[], None]) -> None:
+        """Begin; `commit` keeps what is held back, and `act` acts on interrupts that came."""
+        ...
+
+    def make(self, part: int, index: int) -> tuple[Record, Episode] | None:
+        """Return an episode of a part, which the next call may overwrite.
+
+        Returns:
+            None if the recipe's credits do not pay for it. Nothing was charged.
+
+        Raises:
+            BudgetExhaustedError: budget or account cannot pay it. Nothing was charged.
+        """
+        ...
+
+    def charge(self, records: Sequence[Record]) -> None:
+        """Charge episodes that are kept."""
+        ...
+
+    def close(self) -> None:
+        """Post what is charged and not posted; release what is held for other episodes."""
+        ...
+
+
 class Filling:
-    """Fills every `workers`-th shard of a run, beginning at `worker`'s, in the order of episodes.
+    """Fills some shards of a run, in the order of episodes.
 
     Args:
         run: the run.
-        worker: number of this worker.
-        workers: how many there are.
+        shards: numbers of the shards, in order; None is all that the run may have.
+        making: makes the episodes.
         progress: called for each episode that is kept.
     """
 
-    def __init__(self, run: "Run", worker: int, workers: int, progress: Progress) -> None:
-        self._run, self._worker, self._workers, self._progress = run, worker, workers, progress
+    def __init__(
+        self, run: "Run", shards: Iterable[int] | None, making: Making, progress: Progress
+    ) -> None:
+        self._run, self._shards, self._making, self._progress = run, shards, making, progress
         self._known, self._makers = run.stages, run.source.makers
-        self._buffers = [EpisodeBuffer(maker.schema, maker.max_rows) for maker in self._makers]
         self._credits = run.limit is not None  # They decide how many episodes there are.
-        self._left = self._rest()
         self._closed: dict[int, int] = {}  # Episodes of finished shards that are not full.
         self._growth = Growth(self._resumed, self._charge)
-        self._lease = self._leased()
 
     def fill(self) -> None:
         """Make the missing episodes, and note in the run's folder if credits end it."""
-        for maker in self._makers:
-            maker.pay_from(self._lease, self._run.schedule)
         try:
             with Uninterrupted() as waiting, self._growth as growth:
-                for shard, place, index in self._known.turns(self._shards()):
+                self._making.begin(growth.commit, waiting.act)
+                for shard, place, index in self._known.turns(self.lacking()):
                     missing = place >= self._held(shard)
                     if missing and (shard in self._closed or not self._made(shard, index)):
                         self._reach(index)
@@ -69,46 +94,20 @@ class Filling:
                     if missing:
                         waiting.act()
         finally:
-            receipts = self._lease.flush(close=True)
-            self._run.bill.already += sum(receipt.exists for receipt in receipts)
+            self._making.close()
 
-    def _leased(self) -> Lease:
-        run = self._run
-        booking = run.folder.booking()
-        assert booking is not None, "written when the run began"
-        lease = Lease(
-            run.ledger,
-            run.recipe.account,
-            booking.lease + self._worker.to_bytes(8, "big"),
-            run.id,
-            episodes=CHUNK if run.recipe.admission == "greedy" else 1,
-            batch=BATCH,
-        )
-        if not self._credits:
-            numbers = range(self._worker, self._known.shards, self._workers)
-            missing = [n for n in numbers if not self._path(n).exists()]
-            lease.to_come = sum(len(self._known.shard(n)) for n in missing)
-        lease.before = self._growth.commit
-        return lease
+    def missing(self) -> Iterator[tuple[int, int]]:
+        """Yield part and number of the episodes that lack, in order; `fill` may go on meanwhile."""
+        for shard, place, index in self._known.turns(self.lacking()):
+            if place >= self._held(shard):
+                yield self._known.part(shard), index
 
-    def _rest(self) -> int | None:
-        """Return what is left of the recipe's credits [microcredits]; None if nothing limits.
-
-        Nothing does where only shards are made that can surely be paid.
-        """
-        run = self._run
-        if run.limit is None or run.most_shards is not None:
-            return None
-        return run.limit - bill.total(run.folder.kept().usages)[1]
-
-    def _shards(self) -> Iterator[int]:
+    def lacking(self) -> Iterator[int]:
         """Yield the numbers of the shards that lack episodes, in order."""
         every = self._run.most_shards if self._credits else self._known.shards
-        numbers = (
-            count(self._worker, self._workers)
-            if every is None
-            else range(self._worker, every, self._workers)
-        )
+        numbers = self._shards
+        if numbers is None:
+            numbers = count() if every is None else range(every)
         for number in numbers:
             if not self._known.shard(number):
                 return
@@ -159,27 +158,17 @@ class Filling:
         Returns:
             Whether the recipe's credits pay for it; if not, nothing was kept or charged.
         """
-        run, part, growth = self._run, self._known.part(shard), self._growth
-        maker, buffer = self._makers[part], self._buffers[part]
-        self._check_allowance(index)
-        try:
-            record = maker.make(run.id, index, buffer, self._left)
-        except BudgetSpentError:
+        made = self._making.make(self._known.part(shard), index)
+        if made is None:
             return False
-        growth.add(shard, buffer.episode(record.steps, record.plain))
-        cost = sum(run.usage(record).charges().values())
-        run.allowance = None if run.allowance is None else run.allowance - cost
-        self._left = None if self._left is None else self._left - cost
-        maker.on_kept()
-        if growth.is_committed():
-            growth.commit()
+        self._growth.add(shard, made[1])
+        if self._growth.is_committed():
+            self._growth.commit()
         return True
 
     def _charge(self, fresh: list[Record]) -> None:
         """Charge episodes that are kept."""
-        for record in fresh:
-            posted = self._lease.post(self._run.usage(record))
-            self._run.bill.already += sum(receipt.exists for receipt in posted)
+        self._making.charge(fresh)
         for record in fresh:
             self._run.count(record, self._progress)
 
@@ -193,17 +182,90 @@ class Filling:
         self._growth.finish_all()
         self._run.folder.reached = episodes
 
-    def _check_allowance(self, index: int) -> None:
-        """Refuse an episode that the budget may not pay (BudgetExhaustedError)."""
-        run = self._run
-        if run.allowance is None:
-            return
-        most = run.schedule.cost(run.longest)
-        if most > run.allowance:
-            raise BudgetExhaustedError(
-                f"episode {index} may cost {prices.credits(most)} credits but the budget has "
-                f"{prices.credits(max(0, run.allowance))} left. Give a larger --budget."
-            )
-
     def _path(self, shard: int) -> Path:
         return self._run.path / "shards" / f"shard-{shard:05d}.h5"
+
+
+class Alone:
+    """Makes episodes in this process, which pays for them.
+
+    Args:
+        run: the run.
+        worker: number of this process among those that make its episodes.
+        to_come: number of episodes that are still to be made here, at most.
+    """
+
+    def __init__(self, run: "Run", worker: int = 0, to_come: int | None = None) -> None:
+        self._run, self._makers = run, run.source.makers
+        self._buffers = [EpisodeBuffer(maker.schema, maker.max_rows) for maker in self._makers]
+        self._left = self._rest()
+        self.lease = self._leased(worker)
+        if to_come is not None:
+            self.lease.to_come = to_come
+
+    def begin(self, commit: Callable[[], None], act: Callable[[], None] | None = None) -> None:
+        """Pay from the lease, whose posts are of episodes that are kept."""
+        self.lease.before = commit
+        for maker in self._makers:
+            maker.pay_from(self.lease, self._run.schedule)
+
+    def make(self, part: int, index: int) -> tuple[Record, Episode] | None:
+        """Return an episode, in memory that is used again; see `Making`."""
+        run, maker, buffer = self._run, self._makers[part], self._buffers[part]
+        check_allowance(run, index)
+        try:
+            record = maker.make(run.id, index, buffer, self._left)
+        except BudgetSpentError:
+            return None
+        episode = buffer.episode(record.steps, record.plain)
+        cost = sum(run.usage(record).charges().values())
+        run.allowance = None if run.allowance is None else run.allowance - cost
+        self._left = None if self._left is None else self._left - cost
+        maker.on_kept()
+        return record, episode
+
+    def charge(self, records: Sequence[Record]) -> None:
+        """Charge episodes that are kept."""
+        for record in records:
+            posted = self.lease.post(self._run.usage(record))
+            self._run.bill.already += sum(receipt.exists for receipt in posted)
+
+    def close(self) -> None:
+        """Post what is charged and not posted; release what is held for other episodes."""
+        receipts = self.lease.flush(close=True)
+        self._run.bill.already += sum(receipt.exists for receipt in receipts)
+
+    def _leased(self, worker: int) -> Lease:
+        run = self._run
+        booking = run.folder.booking()
+        assert booking is not None, "written when the run began"
+        return Lease(
+            run.ledger,
+            run.recipe.account,
+            booking.lease + worker.to_bytes(8, "big"),
+            run.id,
+            episodes=CHUNK if run.recipe.admission == "greedy" else 1,
+            batch=BATCH,
+        )
+
+    def _rest(self) -> int | None:
+        """Return what is left of the recipe's credits [microcredits]; None if nothing limits.
+
+        Nothing does where only shards are made that can surely be paid.
+        """
+        run = self._run
+        if run.limit is None or run.most_shards is not None:
+            return None
+        return run.limit - bill.total(run.folder.kept().usages)[1]
+
+
+def check_allowance(run: "Run", index: int) -> None:
+    """Refuse an episode that the budget may not pay (BudgetExhaustedError)."""
+    if run.allowance is None:
+        return
+    most = run.schedule.cost(run.longest)
+    if most > run.allowance:
+        raise BudgetExhaustedError(
+            f"episode {index} may cost {prices.credits(most)} credits but the budget has "
+            f"{prices.credits(max(0, run.allowance))} left. Give a larger --budget."
+        )

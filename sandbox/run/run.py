@@ -14,7 +14,7 @@ from sandbox.ledger import Ledger, Usage
 from sandbox.prices import PriceSchedule
 from sandbox.run import bill, identity, stages
 from sandbox.run.bill import Bill, Quote
-from sandbox.run.filling import Filling, Progress
+from sandbox.run.filling import Alone, Filling, Progress
 from sandbox.run.folder import BOOKING, MANIFEST, RUN, Folder
 from sandbox.run.identity import Identity
 from sandbox.run.locks import check_ledger, lock, lock_lease
@@ -133,8 +133,8 @@ class Run:
 
         Args:
             progress: called for each episode that is kept.
-            share: makes the missing episodes, by calling `make_some` in other processes; None makes
-                them in this one. The bytes are the same.
+            share: makes the missing episodes with other processes; None makes them in this one. The
+                bytes are the same.
 
         Raises:
             BudgetExhaustedError: the credit is spent; of a greedy run, before its first episode.
@@ -170,7 +170,7 @@ class Run:
             self.most_shards = sure
             share(self, progress)
         self.most_shards = None
-        self.make_some(0, 1, progress)
+        Filling(self, None, Alone(self), progress).fill()
 
     def _sure_shards(self) -> int:
         """Return how many shards the credits surely pay whole, those that are made included."""
@@ -182,10 +182,6 @@ class Run:
         known, first = self.stages, self.most_shards or 0
         numbers = range(first, first + ROUND)
         return next((n for n in numbers if (known.last(n) or sure) >= sure), first + ROUND)
-
-    def make_some(self, worker: int, workers: int, progress: Progress) -> None:
-        """Make the missing episodes of every `workers`-th shard, beginning at `worker`'s."""
-        Filling(self, worker, workers, progress).fill()
 
     def count(self, record: Record, progress: Progress) -> None:
         """Add an episode that is kept to the bill."""

@@ -1,30 +1,33 @@
-"""Several processes share the shards of one run."""
+"""Several processes make the episodes of one run.
 
-import signal
-from collections.abc import Callable
+While there is much to do, each takes whole shards, writes them, and pays for them. The last
+episodes are handed out one by one: whoever is idle makes the next, and this process keeps them in
+order. So nobody waits for another's shard, and the bytes are those of one process.
+"""
+
+import heapq
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Self
 
 from sandbox.errors import BudgetExhaustedError, SandboxError
-from sandbox.ledger import Ledger
-from sandbox.processes import spawning
-from sandbox.run.bill import Bill
-from sandbox.run.locks import lock, lock_lease
+from sandbox.processes import forking
+from sandbox.run.filling import Filling, check_allowance
 from sandbox.run.record import Record
 from sandbox.run.run import Progress, Run
-from sandbox.run.source import Source
+from sandbox.run.worker import END, EPISODE, KEPT, SHARD, Message, work
+from sandbox.trajectory import Episode
 
-Message = tuple[str, Any]
-# Each process has its own pipe: a lock on a shared one could die with its holder.
-Processes = dict[Connection, BaseProcess]
-
-
-class _OrphanedError(SandboxError):
-    """The process that started this worker has ended."""
+SHARE = 7 / 8  # Of what a worker makes: this much of it in whole shards, if shards are that small.
+AHEAD, AHEAD_BYTES = 4, 256 << 20  # Episodes a worker that wait for an earlier one; their bytes.
+_LISTEN_S = 0.25  # How often it looks whether it was interrupted.
 
 
 def sharing(workers: int) -> Callable[[Run, Progress], None] | None:
@@ -33,110 +36,238 @@ def sharing(workers: int) -> Callable[[Run, Progress], None] | None:
 
 
 def _share(run: Run, progress: Progress, workers: int) -> None:
-    """Make a run's missing episodes with several processes; each takes whole shards.
+    """Make a run's missing episodes with several processes.
 
     Raises:
+        BudgetExhaustedError: account or budget cannot pay for all. What was kept stays.
         SandboxError: a worker failed or died. The others are stopped; what they kept stays.
     """
-    processes: Processes = {}
-    allowance = None if run.allowance is None else run.allowance // workers
-    try:
-        with spawning() as context:
-            for n in range(workers):
-                receiver, sender = context.Pipe(duplex=False)
-                limits = (allowance, run.most_shards)
-                part = (n, run.source, run.path, run.ledger, workers, sender, limits)
-                process = context.Process(target=_work, args=part, name=f"worker {n}", daemon=True)
-                before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Until it
-                process.start()  # can ignore Ctrl-C: while it imports, that would be a traceback.
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
-                sender.close()  # So that the pipe ends when the worker does.
-                processes[receiver] = process
-        _listen(run, processes, progress)
-    finally:
-        for receiver, process in processes.items():
-            process.terminate()
-            receiver.close()
-        for process in processes.values():
-            process.join()
-
-
-def _listen(run: Run, processes: Processes, progress: Progress) -> None:
-    """Count what the workers keep until all are done."""
-    working, exhausted = dict(processes), None
-    while working:
-        ready = wait(list(working))
-        for receiver in [one for one in working if one in ready]:
-            kind, content = _receive(receiver, working[receiver])
-            if kind == "kept":
-                run.count(content, progress)
-                continue
-            if kind == "failed":
-                raise content
-            if kind == "exhausted":  # The others use what credit there is.
-                exhausted = content
-            else:
-                run.bill.already += content
-            del working[receiver]
-    if exhausted is not None:
-        raise exhausted
-
-
-def _receive(receiver: Connection, process: BaseProcess) -> Message:
-    """Return the next message of a worker; SandboxError if it died."""
-    try:
-        return receiver.recv()
-    except (EOFError, OSError):
-        process.join()
-        raise SandboxError(
-            f"{process.name} died with exit status {process.exitcode}. What was kept is kept; run "
-            "the same command again to continue."
-        ) from None
-
-
-def _work(
-    worker: int,
-    source: Source,
-    path: Path,
-    ledger: Ledger,
-    workers: int,
-    sender: Connection,
-    limits: tuple[int | None, int | None],
-) -> None:
-    """Run a worker process: make every `workers`-th shard, within a run's limits."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent says when to stop.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with suppress(KeyboardInterrupt, _OrphanedError):
-        run = Run(source, path, ledger)
-        run.allowance, run.most_shards = limits
+    with Crew(run, progress, workers) as crew:
+        filling = Filling(run, crew.plan(), crew, progress)
+        crew.coming = filling.missing()
         try:
-            _send(sender, _made(run, worker, workers, sender))
+            filling.fill()
         finally:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            run.close()
+            crew.finish()
 
 
-def _made(run: Run, worker: int, workers: int, sender: Connection) -> Message:
-    """Make a worker's shards; return what the parent is told at the end."""
+@dataclass(eq=False)
+class _Member:
+    """A worker.
 
-    def report(record: Record, _: Bill) -> None:
-        _send(sender, ("kept", record))
+    Attributes:
+        process, channel: as multiprocessing has them.
+        tasks: what it was told and has not done, by (kind, number).
+        poor: whether it cannot pay for another episode.
+    """
 
+    process: BaseProcess
+    channel: Connection
+    tasks: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
+    poor: bool = False
+
+
+class Crew:
+    """Workers, of which each is told what to make next. Used as a context.
+
+    Args:
+        run: the run.
+        progress: called for each episode that a worker keeps itself.
+        workers: how many there are.
+
+    Attributes:
+        coming: yields part and number of the episodes that are handed out, in order.
+    """
+
+    coming: Iterator[tuple[int, int]] = iter(())
+
+    def __init__(self, run: Run, progress: Progress, workers: int) -> None:
+        self._run, self._progress, self._workers = run, progress, workers
+        self._members = list[_Member]()
+        self._shards = deque[int]()  # To be made whole.
+        self._again = list[tuple[int, int]]()  # Episodes that a worker could not pay for.
+        self._made = dict[int, tuple[Record, Episode, _Member]]()  # Not kept yet.
+        self._by, self._ahead = dict[int, _Member](), 0
+        self._refused: BudgetExhaustedError | None = None
+        self._most = run.schedule.cost(run.longest)
+        self._act: Callable[[], None] = lambda: None
+
+    def plan(self) -> list[int]:
+        """Decide which shards workers make whole; return the others that lack episodes.
+
+        There are none where a budget limits the run, so that its rest is known.
+        """
+        known = self._run.stages
+        every = self._run.most_shards if self._run.limit is not None else known.shards
+        lacking = list(Filling(self._run, range(every or 0), self, self._progress).lacking())
+        sizes = [len(known.shard(number)) for number in lacking]
+        each = int(sum(sizes) / self._workers * SHARE) // max(sizes, default=1)
+        whole = 0 if self._run.allowance is not None else each * self._workers
+        self._shards.extend(lacking[:whole])
+        return lacking[whole:]
+
+    def __enter__(self) -> Self:
+        run, variables = self._run, dict(os.environ)
+        with forking() as context:
+            for number in range(self._workers):
+                ours, theirs = context.Pipe()
+                given = (number, run.source, run.path, run.ledger, theirs, run.most_shards)
+                name, values = f"worker {number}", (*given, variables)
+                process = context.Process(target=work, args=values, name=name, daemon=True)
+                process.start()
+                theirs.close()  # So that the pipe ends when the worker does.
+                self._members.append(_Member(process, ours))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop those that have not ended, after the episode under way."""
+        for member in self._members:
+            member.process.terminate()
+            member.channel.close()
+        for member in self._members:
+            member.process.join()
+
+    # What `Filling` asks --------------------------------------------------------------------------
+
+    def begin(self, commit: Callable[[], None], act: Callable[[], None]) -> None:
+        """Keep what is held back by `commit`, and act on interrupts by `act`."""
+        self._commit, self._act = commit, act
+
+    def make(self, part: int, index: int) -> tuple[Record, Episode]:
+        """Return an episode; see `Making`."""
+        while index not in self._made:
+            self._hand_out()
+            if not any((EPISODE, index) in member.tasks for member in self._members):
+                self._check_payable(index)
+            self._listen()
+        record, episode, member = self._made.pop(index)
+        self._by[index], self._ahead = member, self._ahead - _size(episode)
+        return record, episode
+
+    def charge(self, records: Sequence[Record]) -> None:
+        """Tell the workers that made some episodes that these are kept: they pay."""
+        kept: dict[_Member, list[Record]] = {}
+        for record in records:
+            kept.setdefault(self._by.pop(record.episode), []).append(record)
+        for member, mine in kept.items():
+            _tell(member, (KEPT, mine))
+
+    def close(self) -> None:
+        """Do nothing: workers post what they are told to charge."""
+
+    # The workers ----------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """Wait until the whole shards are made, and all that is kept is posted.
+
+        Raises:
+            BudgetExhaustedError: no worker could pay for a shard.
+        """
+        while any(member.tasks for member in self._members):
+            self._hand_out()
+            self._listen()
+        for member in self._members:
+            _tell(member, (END, 0, 0))
+            member.tasks.add((END, 0))
+        while any(member.tasks for member in self._members):
+            self._listen()
+        if self._shards and self._refused is not None:
+            raise self._refused
+
+    def _hand_out(self) -> None:
+        """Tell every worker that is idle, or soon will be, what to make next."""
+        for depth in (1, 2):  # Nobody has two tasks while another has none.
+            for member in self._members:
+                if member.poor or len(member.tasks) >= depth:
+                    continue
+                if self._shards:
+                    if not member.tasks:
+                        self._give(member, SHARD, self._shards.popleft(), 0)
+                elif (following := self._following()) is not None:
+                    self._give(member, EPISODE, *following)
+
+    def _following(self) -> tuple[int, int] | None:
+        """Return number and part of the next episode to be handed out; None if it must wait."""
+        out = sum(len(member.tasks) for member in self._members)
+        full = len(self._made) >= AHEAD * self._workers or self._ahead > AHEAD_BYTES
+        allowance = self._run.allowance
+        dear = allowance is not None and self._most * (out + 1) > allowance
+        if (full and out) or dear:
+            return None
+        if self._again:
+            return heapq.heappop(self._again)
+        part, index = next(self.coming, (0, -1))
+        return None if index < 0 else (index, part)
+
+    def _check_payable(self, index: int) -> None:
+        """Refuse an episode that was not handed out, if nobody will make it."""
+        if all(member.poor for member in self._members) and self._refused is not None:
+            raise self._refused
+        if not any(member.tasks for member in self._members):
+            check_allowance(self._run, index)
+
+    def _give(self, member: _Member, kind: str, number: int, part: int) -> None:
+        member.tasks.add((kind, number))
+        _tell(member, (kind, number, part))
+
+    def _listen(self) -> None:
+        """Take the messages that have come; wait for one, or until an interrupt."""
+        channels = {member.channel: member for member in self._members if member.tasks}
+        for channel in wait([*channels], _LISTEN_S):
+            self._hear(channels[channel])  # pyright: ignore
+        self._act()
+
+    def _hear(self, member: _Member) -> None:
+        """Take a worker's message (SandboxError if it died or failed)."""
+        kind, *content = _received(member)
+        match kind, content:
+            case "made", [record, episode]:
+                member.tasks.remove((EPISODE, record.episode))
+                self._made[record.episode] = record, episode, member
+                self._ahead += _size(episode)
+                if self._run.allowance is not None:
+                    cost = sum(self._run.usage(record).charges().values())
+                    self._run.allowance -= cost
+            case "kept", [record]:
+                self._run.count(record, self._progress)
+            case "commit", []:
+                self._commit()
+            case "shard", [number]:
+                member.tasks.remove((SHARD, number))
+            case "poor", [task, number, part, error]:
+                member.poor, self._refused = True, error
+                member.tasks.remove((task, number))
+                if task == SHARD:
+                    self._shards.appendleft(number)
+                else:
+                    heapq.heappush(self._again, (number, part))
+            case "end", [already]:
+                self._run.bill.already += already
+                member.tasks.clear()
+            case _, _:
+                raise content[0]
+
+
+def _size(episode: Episode) -> int:
+    return sum(rows.nbytes for rows in episode.rows.values())
+
+
+def _tell(member: _Member, message: Message) -> None:
+    with suppress(OSError):  # It died; whoever listens to it says so.
+        member.channel.send(message)
+
+
+def _received(member: _Member) -> Message:
     try:
-        with lock(run.path, worker=worker), lock_lease(run.folder, run.ledger, worker):
-            run.make_some(worker, workers, report)
-    except _OrphanedError:
-        raise
-    except SandboxError as error:
-        exhausted = isinstance(error, BudgetExhaustedError)
-        kind = BudgetExhaustedError if exhausted else SandboxError
-        return "exhausted" if exhausted else "failed", kind(str(error))
-    return "done", run.bill.already
-
-
-def _send(sender: Connection, message: Message) -> None:
-    try:
-        sender.send(message)
-    except OSError:
-        raise _OrphanedError("the process that started this worker has ended.") from None
+        return member.channel.recv()
+    except (EOFError, OSError):
+        member.process.join()
+        raise SandboxError(
+            f"{member.process.name} died with exit status {member.process.exitcode}. What was kept "
+            "is kept; run the same command again to continue."
+        ) from None

@@ -1,0 +1,14 @@
+"""What simulating and drawing need, imported and compiled: workers are forked with it.
+
+A process that is forked has all of this at once, where one that begins anew takes a second for it.
+"""
+
+from contextlib import suppress
+from importlib import import_module
+
+with suppress(Exception):  # Where something lacks, whoever needs it says so.
+    from sandbox.renderer.rasterizer import Rasterizer
+
+    for _name in ("sandbox.run.worker", "sandbox.sources.generation", "sandbox.world"):
+        import_module(_name)
+    Rasterizer().warm_up()
