@@ -151,14 +151,20 @@ def posts_of(book: Ledger, account: str) -> list[bytes]:
 
 
 def workers_of(process: subprocess.Popen[bytes]) -> list[int]:
-    """The processes that generate for another; [] if there are none, or no /proc."""
-    path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    children = [int(pid) for pid in path.read_text().split()] if path.exists() else []
+    """The processes that generate for another; [] if there are none, or no /proc.
+
+    They are forked from a process that this one has started.
+    """
+    return [pid for server in children(process.pid) for pid in children(server)]
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process forks workers from, or these workers."""
     found: list[int] = []
-    for pid in children:
-        with suppress(OSError):  # It ended meanwhile.
-            line = Path(f"/proc/{pid}/cmdline").read_bytes()
-            found += [pid] if b"spawn_main" in line else []
+    with suppress(OSError):  # One ended meanwhile.
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            if b"forkserver" in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.append(int(child))
     return found
 
 

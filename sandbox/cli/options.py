@@ -206,6 +206,10 @@ def making(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def run(**given: Any) -> None:
         options = {p.name: given.pop(p.name) for p in shared}
+        if options["workers"] > 1:  # They import while this process does.
+            from sandbox.processes import prepare
+
+            prepare()
         command(**given, making=Making(**options))
 
     run.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]

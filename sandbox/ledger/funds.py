@@ -99,6 +99,8 @@ class Lease:
         to_come: how many episodes are still to be generated; no more are reserved for.
         before: called before posts are booked; the run commits its held-back episodes here, so
             that they are posted too.
+        may_release: called where nothing more can be reserved: whether all that is held may be
+            released, because no episode waits to be posted that is not kept yet.
     """
 
     to_come = 2**31
@@ -114,6 +116,7 @@ class Lease:
         self._whole: Charges = {}
         self._waiting: list[Usage] = []
         self.before: Callable[[], None] = lambda: None
+        self.may_release: Callable[[], bool] = lambda: True
 
     def available(self) -> int | None:
         """Return how much can be reserved [microcredits]; None means no limit."""
@@ -136,7 +139,7 @@ class Lease:
         whole = plus(first, more, times)
         if not self._left or whole != self._whole:
             held = self._hold(whole, version)
-            if held < 0:
+            if held < 0 and self.may_release():
                 self.flush(close=True)  # Posting releases what earlier episodes did not use.
                 held = self._hold(whole, version)
             if held < 0:

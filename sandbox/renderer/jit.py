@@ -51,6 +51,15 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
         return cast(Callable[P, R], numba.njit(**_OPTIONS)(function))
 
 
+def is_cached(kernel: Callable[..., Any]) -> bool:
+    """Return whether a kernel is compiled on disk, for some arguments, as its source is now."""
+    cache = getattr(kernel, "_cache", None)
+    try:
+        return bool(cast(Any, cache)._cache_file._load_index())
+    except Exception:  # Compiled without a cache; or another Numba.
+        return False
+
+
 _ENTRIES: dict[Any, Callable[..., Any]] = {}
 
 

@@ -10,7 +10,7 @@ from sandbox.renderer import Picture, geometry
 from sandbox.renderer.arrays import LIGHT_TEXELS, TILE, Canvas, Layer, Output, Solids, View
 from sandbox.renderer.camera import intrinsics
 from sandbox.renderer.geometry import Geometry
-from sandbox.renderer.jit import entry_point
+from sandbox.renderer.jit import entry_point, is_cached
 from sandbox.renderer.layers import NOT_FINITE, STALE, background, frame, shrink
 from sandbox.renderer.mesh import DECIMATOR
 from sandbox.scene import Camera, Scene
@@ -52,7 +52,18 @@ class Rasterizer:
         self._takes, self._latest = {}, None
 
     def warm_up(self) -> None:
-        """Compile the drawing code, or load it from the cache."""
+        """Compile the drawing code, unless it was compiled on this machine."""
+        if not self.is_compiled():
+            self.load_code()
+
+    @staticmethod
+    def is_compiled() -> bool:
+        """Return whether the drawing code was compiled on this machine."""
+        return all(map(is_cached, (frame, background, shrink)))
+
+    @staticmethod
+    def load_code() -> None:
+        """Load the drawing code from the cache, or compile it."""
         scene = Scene((), (_ANY,))
         other, small = Rasterizer(), Picture.empty(8)
         other.load(scene)

@@ -24,7 +24,7 @@ from sandbox.run.run import Run
 from sandbox.run.source import Source
 
 Message = tuple[Any, ...]
-SHARD, EPISODE, KEPT, END = "shard", "episode", "kept", "end"  # What a worker is told,
+SHARD, EPISODE, KEPT, FREE, END = "shard", "episode", "kept", "free", "end"  # What it is told,
 MADE, POOR, COMMIT, FAILED = "made", "poor", "commit", "failed"  # and what it says.
 
 
@@ -97,13 +97,16 @@ class _Worker:
 
     def work(self) -> None:
         """Make shards and episodes until the end; charge what is kept, release the rest."""
-        self._alone.begin(self._await_kept)
+        self._alone.lease.may_release = self._await_kept
+        self._alone.begin(lambda: None)
         try:
             while (task := self._next())[0] != END:
                 kind, number, part = task
                 try:
                     if kind == SHARD:
                         self._fill(number)
+                    elif kind == FREE:
+                        self._free()
                     else:
                         self._make(part, number)
                 except BudgetExhaustedError as error:
@@ -122,7 +125,7 @@ class _Worker:
         try:
             Filling(self._run, [shard], self._alone, report).fill()
         finally:
-            self._alone.begin(self._await_kept)
+            self._alone.begin(lambda: None)
         _send(self._channel, (SHARD, shard))
 
     def _make(self, part: int, index: int) -> None:
@@ -137,21 +140,29 @@ class _Worker:
             episode.digest  # noqa: B018  # Hashed here, and sent with it.
             _send(self._channel, (MADE, record, episode))
 
-    def _await_kept(self) -> None:
+    def _free(self) -> None:
+        """Post what is kept, forget what else was made, and release all that is held."""
+        self._made.clear()
+        self._alone.close()
+        _send(self._channel, (FREE, 0))
+
+    def _await_kept(self) -> bool:
         """Wait until the earlier episodes that it made are kept, so that they can be charged.
 
-        Called before what is held for them is released: another could take it.
-
-        Raises:
-            BudgetExhaustedError: it made a later one, which waits for the one under way.
+        Returns:
+            Whether all are, so that what is held may be released: another could take it. Not if it
+            made a later one, or one that waits for what it is to make next.
         """
-        if self._making is None or not self._made:
-            return
+        if (making := self._making) is None or not self._made:
+            return True
         _send(self._channel, (COMMIT,))
-        while any(index < self._making for index in self._made):
+        while min(self._made, default=making) < making and not self._is_called(making):
             self._listen()
-        if self._made:
-            raise BudgetExhaustedError("what is held is for episodes that were made. ")
+        return not self._made
+
+    def _is_called(self, making: int) -> bool:
+        """Return whether it must do something else before the rest can be kept."""
+        return any(kind == FREE or number < making for kind, number, _ in self._tasks)
 
     def _next(self) -> Message:
         """Return what to do next; charge what is kept meanwhile."""

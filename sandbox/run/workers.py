@@ -22,7 +22,7 @@ from sandbox.processes import forking
 from sandbox.run.filling import Filling, check_allowance
 from sandbox.run.record import Record
 from sandbox.run.run import Progress, Run
-from sandbox.run.worker import END, EPISODE, KEPT, SHARD, Message, work
+from sandbox.run.worker import COMMIT, END, EPISODE, FREE, KEPT, SHARD, Message, work
 from sandbox.trajectory import Episode
 
 SHARE = 7 / 8  # Of what a worker makes: this much of it in whole shards, if shards are that small.
@@ -59,12 +59,16 @@ class _Member:
         process, channel: as multiprocessing has them.
         tasks: what it was told and has not done, by (kind, number).
         poor: whether it cannot pay for another episode.
+        waits: whether it waits until what it made is kept.
+        single: whether it made single episodes: a shard's end would release what is held for them.
     """
 
     process: BaseProcess
     channel: Connection
     tasks: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
     poor: bool = False
+    waits: bool = False
+    single: bool = False
 
 
 class Crew:
@@ -85,9 +89,10 @@ class Crew:
         self._run, self._progress, self._workers = run, progress, workers
         self._members = list[_Member]()
         self._shards = deque[int]()  # To be made whole.
-        self._again = list[tuple[int, int]]()  # Episodes that a worker could not pay for.
+        self._again = list[tuple[int, int]]()  # Episodes to be handed out again.
+        self._kept, self._serial = False, False  # One since all were poor; one after the other now.
         self._made = dict[int, tuple[Record, Episode, _Member]]()  # Not kept yet.
-        self._by, self._ahead = dict[int, _Member](), 0
+        self._by, self._parts, self._ahead = dict[int, _Member](), dict[int, int](), 0
         self._refused: BudgetExhaustedError | None = None
         self._most = run.schedule.cost(run.longest)
         self._act: Callable[[], None] = lambda: None
@@ -95,14 +100,15 @@ class Crew:
     def plan(self) -> list[int]:
         """Decide which shards workers make whole; return the others that lack episodes.
 
-        There are none where a budget limits the run, so that its rest is known.
+        There are none where credit or budget may end the run, so that the last of it is spent.
         """
         known = self._run.stages
         every = self._run.most_shards if self._run.limit is not None else known.shards
         lacking = list(Filling(self._run, range(every or 0), self, self._progress).lacking())
         sizes = [len(known.shard(number)) for number in lacking]
         each = int(sum(sizes) / self._workers * SHARE) // max(sizes, default=1)
-        whole = 0 if self._run.allowance is not None else each * self._workers
+        may_end = self._run.allowance is not None or self._run.recipe.admission == "greedy"
+        whole = 0 if may_end else each * self._workers
         self._shards.extend(lacking[:whole])
         return lacking[whole:]
 
@@ -141,17 +147,21 @@ class Crew:
     def make(self, part: int, index: int) -> tuple[Record, Episode]:
         """Return an episode; see `Making`."""
         while index not in self._made:
+            if any(member.waits for member in self._members):
+                self._commit()
             self._hand_out()
             if not any((EPISODE, index) in member.tasks for member in self._members):
                 self._check_payable(index)
             self._listen()
         record, episode, member = self._made.pop(index)
         self._by[index], self._ahead = member, self._ahead - _size(episode)
+        del self._parts[index]
         return record, episode
 
     def charge(self, records: Sequence[Record]) -> None:
         """Tell the workers that made some episodes that these are kept: they pay."""
         kept: dict[_Member, list[Record]] = {}
+        self._kept = self._kept or bool(records)
         for record in records:
             kept.setdefault(self._by.pop(record.episode), []).append(record)
         for member, mine in kept.items():
@@ -185,7 +195,7 @@ class Crew:
             for member in self._members:
                 if member.poor or len(member.tasks) >= depth:
                     continue
-                if self._shards:
+                if self._shards and not member.single:
                     if not member.tasks:
                         self._give(member, SHARD, self._shards.popleft(), 0)
                 elif (following := self._following()) is not None:
@@ -197,7 +207,7 @@ class Crew:
         full = len(self._made) >= AHEAD * self._workers or self._ahead > AHEAD_BYTES
         allowance = self._run.allowance
         dear = allowance is not None and self._most * (out + 1) > allowance
-        if (full and out) or dear:
+        if ((full or self._serial) and out) or dear:
             return None
         if self._again:
             return heapq.heappop(self._again)
@@ -205,14 +215,39 @@ class Crew:
         return None if index < 0 else (index, part)
 
     def _check_payable(self, index: int) -> None:
-        """Refuse an episode that was not handed out, if nobody will make it."""
-        if all(member.poor for member in self._members) and self._refused is not None:
-            raise self._refused
-        if not any(member.tasks for member in self._members):
-            check_allowance(self._run, index)
+        """Refuse an episode that was not handed out, if nobody will make it.
+
+        Where some of the credit is held for later episodes, these are dropped first, and from then
+        on one episode is made after the other: so the account pays as many as it would for one
+        process.
+        """
+        if any(member.tasks and not member.waits for member in self._members):
+            return
+        stuck = all(member.poor or member.waits for member in self._members)
+        if stuck and self._refused is not None:
+            self._commit()
+            if not self._kept:
+                raise self._refused
+            self._regroup()
+        check_allowance(self._run, index)
+
+    def _regroup(self) -> None:
+        """Drop what was made and is not kept; let all release what they hold, and begin again."""
+        for index in self._made:
+            heapq.heappush(self._again, (index, self._parts[index]))
+        self._made.clear()
+        self._ahead, self._kept, self._serial = 0, False, True
+        for member in self._members:
+            self._give(member, FREE, 0, 0)
+        while any(member.tasks for member in self._members):
+            self._listen()
+        for member in self._members:
+            member.poor = False
 
     def _give(self, member: _Member, kind: str, number: int, part: int) -> None:
         member.tasks.add((kind, number))
+        if kind == EPISODE:
+            member.single, self._parts[number] = True, part
         _tell(member, (kind, number, part))
 
     def _listen(self) -> None:
@@ -225,6 +260,7 @@ class Crew:
     def _hear(self, member: _Member) -> None:
         """Take a worker's message (SandboxError if it died or failed)."""
         kind, *content = _received(member)
+        member.waits = kind == COMMIT
         match kind, content:
             case "made", [record, episode]:
                 member.tasks.remove((EPISODE, record.episode))
@@ -236,9 +272,9 @@ class Crew:
             case "kept", [record]:
                 self._run.count(record, self._progress)
             case "commit", []:
-                self._commit()
-            case "shard", [number]:
-                member.tasks.remove((SHARD, number))
+                pass
+            case (("shard" | "free"), [number]):
+                member.tasks.remove((kind, number))
             case "poor", [task, number, part, error]:
                 member.poor, self._refused = True, error
                 member.tasks.remove((task, number))

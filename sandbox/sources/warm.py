@@ -1,4 +1,4 @@
-"""What simulating and drawing need, imported and compiled: workers are forked with it.
+"""What simulating and drawing need, imported and loaded: workers are forked with it.
 
 A process that is forked has all of this at once, where one that begins anew takes a second for it.
 """
@@ -11,4 +11,5 @@ with suppress(Exception):  # Where something lacks, whoever needs it says so.
 
     for _name in ("sandbox.run.worker", "sandbox.sources.generation", "sandbox.world"):
         import_module(_name)
-    Rasterizer().warm_up()
+    if Rasterizer.is_compiled():  # Who compiles says so to a user; this takes half a minute.
+        Rasterizer.load_code()
