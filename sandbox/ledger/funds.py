@@ -100,7 +100,7 @@ class Lease:
         before: called before posts are booked; the run commits its held-back episodes here, so
             that they are posted too.
         may_release: called where nothing more can be reserved: whether all that is held may be
-            released, because no episode waits to be posted that is not kept yet.
+            released. Not where an episode was made that is not kept yet: another could take it.
     """
 
     to_come = 2**31

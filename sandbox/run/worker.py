@@ -24,8 +24,8 @@ from sandbox.run.run import Run
 from sandbox.run.source import Source
 
 Message = tuple[Any, ...]
-SHARD, EPISODE, KEPT, FREE, END = "shard", "episode", "kept", "free", "end"  # What it is told,
-MADE, POOR, COMMIT, FAILED = "made", "poor", "commit", "failed"  # and what it says.
+SHARD, EPISODE, KEPT, END = "shard", "episode", "kept", "end"  # What a worker is told,
+MADE, POOR, FAILED = "made", "poor", "failed"  # and what it says.
 
 
 class OrphanedError(SandboxError):
@@ -38,7 +38,7 @@ def work(
     path: Path,
     ledger: Ledger,
     channel: Connection,
-    most_shards: int | None,
+    limits: tuple[int | None, int | None],
     variables: Mapping[str, str],
 ) -> None:
     """Run a worker process until it is told to end.
@@ -49,7 +49,7 @@ def work(
         path: folder of the run.
         ledger: where the run is charged.
         channel: to the process that started it.
-        most_shards: as in `Run`.
+        limits: `allowance` and `most_shards` of its `Run`.
         variables: environment variables of that process.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent says when to stop.
@@ -59,7 +59,7 @@ def work(
     os.environ.update(variables)
     with suppress(KeyboardInterrupt, OrphanedError):
         run = Run(source, path, ledger)
-        run.most_shards = most_shards
+        run.allowance, run.most_shards = limits
         try:
             _send(channel, _worked(run, worker, channel))
         finally:
@@ -93,11 +93,10 @@ class _Worker:
         self._alone = Alone(run, worker)
         self._tasks = deque[Message]()
         self._made = set[int]()  # Episodes that are not kept yet.
-        self._making: int | None = None
 
     def work(self) -> None:
         """Make shards and episodes until the end; charge what is kept, release the rest."""
-        self._alone.lease.may_release = self._await_kept
+        self._alone.lease.may_release = lambda: not self._made
         self._alone.begin(lambda: None)
         try:
             while (task := self._next())[0] != END:
@@ -105,15 +104,12 @@ class _Worker:
                 try:
                     if kind == SHARD:
                         self._fill(number)
-                    elif kind == FREE:
-                        self._free()
                     else:
                         self._make(part, number)
                 except BudgetExhaustedError as error:
-                    self._making, refused = None, BudgetExhaustedError(str(error))
-                    _send(self._channel, (POOR, kind, number, part, refused))
+                    refused = BudgetExhaustedError(str(error))
+                    _send(self._channel, (POOR, kind, number, refused))
         finally:
-            self._making = None
             self._alone.close()
 
     def _fill(self, shard: int) -> None:
@@ -131,38 +127,12 @@ class _Worker:
     def _make(self, part: int, index: int) -> None:
         """Make an episode, and send it."""
         with Uninterrupted():
-            self._making = index
             made = self._alone.make(part, index)
             assert made is not None, "nothing limits it"
             record, episode = made
-            self._making = None
             self._made.add(index)
             episode.digest  # noqa: B018  # Hashed here, and sent with it.
             _send(self._channel, (MADE, record, episode))
-
-    def _free(self) -> None:
-        """Post what is kept, forget what else was made, and release all that is held."""
-        self._made.clear()
-        self._alone.close()
-        _send(self._channel, (FREE, 0))
-
-    def _await_kept(self) -> bool:
-        """Wait until the earlier episodes that it made are kept, so that they can be charged.
-
-        Returns:
-            Whether all are, so that what is held may be released: another could take it. Not if it
-            made a later one, or one that waits for what it is to make next.
-        """
-        if (making := self._making) is None or not self._made:
-            return True
-        _send(self._channel, (COMMIT,))
-        while min(self._made, default=making) < making and not self._is_called(making):
-            self._listen()
-        return not self._made
-
-    def _is_called(self, making: int) -> bool:
-        """Return whether it must do something else before the rest can be kept."""
-        return any(kind == FREE or number < making for kind, number, _ in self._tasks)
 
     def _next(self) -> Message:
         """Return what to do next; charge what is kept meanwhile."""

@@ -5,7 +5,6 @@ episodes are handed out one by one: whoever is idle makes the next, and this pro
 order. So nobody waits for another's shard, and the bytes are those of one process.
 """
 
-import heapq
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +21,7 @@ from sandbox.processes import forking
 from sandbox.run.filling import Filling, check_allowance
 from sandbox.run.record import Record
 from sandbox.run.run import Progress, Run
-from sandbox.run.worker import COMMIT, END, EPISODE, FREE, KEPT, SHARD, Message, work
+from sandbox.run.worker import END, EPISODE, KEPT, SHARD, Message, work
 from sandbox.trajectory import Episode
 
 SHARE = 7 / 8  # Of what a worker makes: this much of it in whole shards, if shards are that small.
@@ -47,8 +46,10 @@ def _share(run: Run, progress: Progress, workers: int) -> None:
         crew.coming = filling.missing()
         try:
             filling.fill()
-        finally:
+        except BudgetExhaustedError:
             crew.finish()
+            raise
+        crew.finish()
 
 
 @dataclass(eq=False)
@@ -59,16 +60,12 @@ class _Member:
         process, channel: as multiprocessing has them.
         tasks: what it was told and has not done, by (kind, number).
         poor: whether it cannot pay for another episode.
-        waits: whether it waits until what it made is kept.
-        single: whether it made single episodes: a shard's end would release what is held for them.
     """
 
     process: BaseProcess
     channel: Connection
     tasks: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
     poor: bool = False
-    waits: bool = False
-    single: bool = False
 
 
 class Crew:
@@ -89,35 +86,40 @@ class Crew:
         self._run, self._progress, self._workers = run, progress, workers
         self._members = list[_Member]()
         self._shards = deque[int]()  # To be made whole.
-        self._again = list[tuple[int, int]]()  # Episodes to be handed out again.
-        self._kept, self._serial = False, False  # One since all were poor; one after the other now.
         self._made = dict[int, tuple[Record, Episode, _Member]]()  # Not kept yet.
-        self._by, self._parts, self._ahead = dict[int, _Member](), dict[int, int](), 0
+        self._by, self._ahead = dict[int, _Member](), 0
         self._refused: BudgetExhaustedError | None = None
         self._most = run.schedule.cost(run.longest)
+        prepaid = run.ledger.account(run.recipe.account).mode == "prepaid"
+        self._may_end = run.recipe.admission == "greedy" and prepaid
         self._act: Callable[[], None] = lambda: None
 
     def plan(self) -> list[int]:
         """Decide which shards workers make whole; return the others that lack episodes.
 
-        There are none where credit or budget may end the run, so that the last of it is spent.
+        There are no others where credit may end a run: then an episode could wait for an earlier
+        one that nobody pays.
         """
-        known = self._run.stages
-        every = self._run.most_shards if self._run.limit is not None else known.shards
-        lacking = list(Filling(self._run, range(every or 0), self, self._progress).lacking())
+        known, run = self._run.stages, self._run
+        every = run.most_shards if run.limit is not None else known.shards
+        lacking = list(Filling(run, range(every or 0), self, self._progress).lacking())
+        if self._may_end:
+            self._shards.extend(lacking)
+            return []
         sizes = [len(known.shard(number)) for number in lacking]
         each = int(sum(sizes) / self._workers * SHARE) // max(sizes, default=1)
-        may_end = self._run.allowance is not None or self._run.recipe.admission == "greedy"
-        whole = 0 if may_end else each * self._workers
+        whole = 0 if run.allowance is not None else each * self._workers
         self._shards.extend(lacking[:whole])
         return lacking[whole:]
 
     def __enter__(self) -> Self:
         run, variables = self._run, dict(os.environ)
+        whole = run.allowance if self._may_end else None  # Else it is known here.
+        limits = (None if whole is None else whole // self._workers, run.most_shards)
         with forking() as context:
             for number in range(self._workers):
                 ours, theirs = context.Pipe()
-                given = (number, run.source, run.path, run.ledger, theirs, run.most_shards)
+                given = (number, run.source, run.path, run.ledger, theirs, limits)
                 name, values = f"worker {number}", (*given, variables)
                 process = context.Process(target=work, args=values, name=name, daemon=True)
                 process.start()
@@ -141,27 +143,23 @@ class Crew:
     # What `Filling` asks --------------------------------------------------------------------------
 
     def begin(self, commit: Callable[[], None], act: Callable[[], None]) -> None:
-        """Keep what is held back by `commit`, and act on interrupts by `act`."""
-        self._commit, self._act = commit, act
+        """Act on interrupts by `act`."""
+        self._act = act
 
     def make(self, part: int, index: int) -> tuple[Record, Episode]:
         """Return an episode; see `Making`."""
         while index not in self._made:
-            if any(member.waits for member in self._members):
-                self._commit()
             self._hand_out()
             if not any((EPISODE, index) in member.tasks for member in self._members):
                 self._check_payable(index)
             self._listen()
         record, episode, member = self._made.pop(index)
         self._by[index], self._ahead = member, self._ahead - _size(episode)
-        del self._parts[index]
         return record, episode
 
     def charge(self, records: Sequence[Record]) -> None:
         """Tell the workers that made some episodes that these are kept: they pay."""
         kept: dict[_Member, list[Record]] = {}
-        self._kept = self._kept or bool(records)
         for record in records:
             kept.setdefault(self._by.pop(record.episode), []).append(record)
         for member, mine in kept.items():
@@ -178,12 +176,12 @@ class Crew:
         Raises:
             BudgetExhaustedError: no worker could pay for a shard.
         """
+        self._hand_out()
         while any(member.tasks for member in self._members):
-            self._hand_out()
             self._listen()
+            self._hand_out()
         for member in self._members:
-            _tell(member, (END, 0, 0))
-            member.tasks.add((END, 0))
+            self._give(member, END, 0, 0)
         while any(member.tasks for member in self._members):
             self._listen()
         if self._shards and self._refused is not None:
@@ -195,7 +193,7 @@ class Crew:
             for member in self._members:
                 if member.poor or len(member.tasks) >= depth:
                     continue
-                if self._shards and not member.single:
+                if self._shards:
                     if not member.tasks:
                         self._give(member, SHARD, self._shards.popleft(), 0)
                 elif (following := self._following()) is not None:
@@ -207,47 +205,20 @@ class Crew:
         full = len(self._made) >= AHEAD * self._workers or self._ahead > AHEAD_BYTES
         allowance = self._run.allowance
         dear = allowance is not None and self._most * (out + 1) > allowance
-        if ((full or self._serial) and out) or dear:
+        if (full and out) or dear or self._refused is not None:
             return None
-        if self._again:
-            return heapq.heappop(self._again)
         part, index = next(self.coming, (0, -1))
         return None if index < 0 else (index, part)
 
     def _check_payable(self, index: int) -> None:
-        """Refuse an episode that was not handed out, if nobody will make it.
-
-        Where some of the credit is held for later episodes, these are dropped first, and from then
-        on one episode is made after the other: so the account pays as many as it would for one
-        process.
-        """
-        if any(member.tasks and not member.waits for member in self._members):
-            return
-        stuck = all(member.poor or member.waits for member in self._members)
-        if stuck and self._refused is not None:
-            self._commit()
-            if not self._kept:
-                raise self._refused
-            self._regroup()
-        check_allowance(self._run, index)
-
-    def _regroup(self) -> None:
-        """Drop what was made and is not kept; let all release what they hold, and begin again."""
-        for index in self._made:
-            heapq.heappush(self._again, (index, self._parts[index]))
-        self._made.clear()
-        self._ahead, self._kept, self._serial = 0, False, True
-        for member in self._members:
-            self._give(member, FREE, 0, 0)
-        while any(member.tasks for member in self._members):
-            self._listen()
-        for member in self._members:
-            member.poor = False
+        """Refuse an episode that was not handed out, if nobody will make it."""
+        if self._refused is not None:
+            raise self._refused
+        if not any(member.tasks for member in self._members):
+            check_allowance(self._run, index)
 
     def _give(self, member: _Member, kind: str, number: int, part: int) -> None:
         member.tasks.add((kind, number))
-        if kind == EPISODE:
-            member.single, self._parts[number] = True, part
         _tell(member, (kind, number, part))
 
     def _listen(self) -> None:
@@ -260,7 +231,6 @@ class Crew:
     def _hear(self, member: _Member) -> None:
         """Take a worker's message (SandboxError if it died or failed)."""
         kind, *content = _received(member)
-        member.waits = kind == COMMIT
         match kind, content:
             case "made", [record, episode]:
                 member.tasks.remove((EPISODE, record.episode))
@@ -271,17 +241,13 @@ class Crew:
                     self._run.allowance -= cost
             case "kept", [record]:
                 self._run.count(record, self._progress)
-            case "commit", []:
-                pass
             case (("shard" | "free"), [number]):
                 member.tasks.remove((kind, number))
-            case "poor", [task, number, part, error]:
+            case "poor", [task, number, error]:
                 member.poor, self._refused = True, error
                 member.tasks.remove((task, number))
-                if task == SHARD:
+                if task == SHARD:  # The others use what credit there is.
                     self._shards.appendleft(number)
-                else:
-                    heapq.heappush(self._again, (number, part))
             case "end", [already]:
                 self._run.bill.already += already
                 member.tasks.clear()
