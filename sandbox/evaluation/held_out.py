@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.dataset.dataset import Dataset
+from sandbox.dataset.finite import check_finite
 from sandbox.dataset.overlap import overlap
 from sandbox.errors import InvalidInputError
 from sandbox.models.checkpoint import Checkpoint, Data
@@ -99,7 +100,8 @@ def check_fits(held_out: HeldOut, checkpoint: Checkpoint, model: WorldModel) -> 
     """Refuse episodes that lack what a model needs, or have it in another shape.
 
     Raises:
-        InvalidInputError: they do, or they have nothing that the model gives.
+        InvalidInputError: they do, they have nothing that the model gives, or a number of theirs
+            is not finite.
     """
     shapes, known, name = held_out.shapes, checkpoint.facts.row_shapes, held_out.episodes.name
     for column in dict.fromkeys((*model.needs, "action")):
@@ -115,6 +117,7 @@ def check_fits(held_out: HeldOut, checkpoint: Checkpoint, model: WorldModel) -> 
         raise InvalidInputError(
             f"{name}: has none of {', '.join(model.gives)}, which the model gives."
         )
+    check_finite(held_out.episodes, (*model.needs, *model.gives, "action"), name)
 
 
 def _same(episodes: Dataset, data: Data | None) -> bool:

@@ -11,7 +11,7 @@ from sandbox import prices as schedules
 from sandbox.arguments import checked
 from sandbox.errors import InvalidInputError
 from sandbox.ledger import Ledger
-from sandbox.ledger.locks import alone
+from sandbox.ledger.locks import writing
 from sandbox.models import checkpoint
 from sandbox.models.checkpoint import Checkpoint
 from sandbox.prices import PriceSchedule
@@ -94,7 +94,7 @@ def train(
         about = {"environment": job.data.environment, "scenario": None, "label": "train"}
         till = Till(schedule, account, budget, ledger, about, piece="a piece of training")
         try:
-            with alone(path.with_name(f".{path.name}.lock")):
+            with writing(path):
                 _free(path)  # Another process may have written it since.
                 part = Part.of(path, asked, account, lambda: wanted.count(job, schedule, size))
                 quoted(*_cost(job, part.begun.updates, schedule))
