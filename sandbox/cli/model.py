@@ -398,6 +398,9 @@ def _print_worth(found: "Worth", out: Path) -> None:
     from sandbox.cli import show
 
     show.table("Means, with intervals of 95 % over seeds", found.rows())
+    for one in found.cells:
+        if one.failed:
+            show.note(f"{one.arm}, seed {one.seed}, {one.credits:,.12g} credits: {one.failed}")
     show.note(
         "`better than` names what is worse by more than the interval of the difference, seed by "
         "seed; all of these of one amount hold together with 95 %."

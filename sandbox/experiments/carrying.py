@@ -26,9 +26,10 @@ from sandbox.experiments.places import (
     MODEL,
     Places,
 )
-from sandbox.experiments.results import Outcome, Results
+from sandbox.experiments.results import LABELS, Outcome, Results
 from sandbox.ledger import Ledger
 from sandbox.models import Checkpoint
+from sandbox.run import bill as bills
 from sandbox.run.bill import Bill, Quote
 from sandbox.run.folder import Folder
 from sandbox.run.recipe import Recipe
@@ -98,6 +99,7 @@ class Carrying:
                     self._run(cell, seed, f"[{number}/{total}] {cell.name}, seed {seed}")
             except (TrainingError, SimulationError) as error:
                 failed = str(error)
+                self._note_paid(cell, seed, getattr(error, "charge_micro", 0))
             outcomes.append(self._outcome(cell, seed, failed))
         return Results(self.it, self.places, outcomes, spent)
 
@@ -244,8 +246,18 @@ class Carrying:
     def _run_of(self, key: str) -> str:
         return Folder(self.places.data(key)).run
 
+    def _note_paid(self, cell: Cell, seed: int, trained: int) -> None:
+        """Note what a run that failed has cost: its training or learning, and dreams."""
+        name, folder = f"{cell.hash}/{seed}", self.places.run(cell, seed)
+        if trained:
+            self.paid[f"{'learn' if 'agent' in cell.config else 'train'} {name}"] = trained
+        dreams = Folder(folder / DREAMS)
+        if dreams.exists:
+            self.paid[f"dreams {name}"] = bills.total(dreams.kept().usages)[1]
+
     def _outcome(self, cell: Cell, seed: int, failed: str) -> Outcome:
         if failed:
-            return Outcome(cell, seed, {}, {}, failed)
+            paid = {label: self.paid.get(f"{label} {cell.hash}/{seed}", 0) for label in LABELS}
+            return Outcome(cell, seed, {}, {k: v for k, v in paid.items() if v}, failed)
         bill = self.places.bill(cell, seed)
         return Outcome(cell, seed, self.places.metrics(cell, seed), bill)

@@ -203,7 +203,7 @@ def _asked(shared: Mapping[str, Any], values: dict[str, Any], known: dict[str, D
     if "train" in found:
         data.check_apart(found["train"], {k: v for k, v in found.items() if k != "train"})
     if it.agent is not None:
-        acting.check(it.agent)
+        acting.check(it.agent, given.get("prices"), max(it.seeds))
     made = Asked(values, it, found, schedule)
     _plain(made.config(), "the experiment")
     return made

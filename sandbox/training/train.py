@@ -9,7 +9,7 @@ from pydantic import Field
 from sandbox import digest, files, outputs
 from sandbox import prices as schedules
 from sandbox.arguments import checked
-from sandbox.errors import InvalidInputError
+from sandbox.errors import InvalidInputError, TrainingError
 from sandbox.ledger import Ledger
 from sandbox.ledger.locks import writing
 from sandbox.models import checkpoint
@@ -103,6 +103,9 @@ def train(
                     made = Making(job, part, till, tracked, progress).made(schedule)
                 made.write(path)
                 part.remove()
+        except TrainingError as error:
+            error.charge_micro = till.spent
+            raise
         finally:
             till.close()
     return made
