@@ -38,6 +38,18 @@ def check_finite(episodes: Episodes, columns: Iterable[str], name: str) -> None:
     for number in range(len(episodes.facts)) if numbers else ():
         if found := fault(episodes.rows(number, numbers)):
             raise InvalidInputError(
-                f"{name}: episode {number}: {found}, and the model reads it. Nothing was done. "
+                f"{name}: episode {_named(episodes, number)}: {found}, and the model reads it. "
+                "Nothing was done. "
                 "Leave such episodes out (`sandbox subset`); `sandbox doctor` lists them."
             )
+
+
+def _named(episodes: Episodes, number: int) -> str:
+    """Return which episode it is: its number in its run, and the run if there are several."""
+    facts = episodes.facts
+    code, place = facts.columns["run"][number], int(facts.columns["episode"][number])
+    return (
+        f"{place} of run {facts.names['run'][code][:8]}"
+        if len(facts.texts("run")) > 1
+        else str(place)
+    )

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sandbox import jsonfile
 from sandbox import prices as schedules
-from sandbox.errors import InvalidInputError, UnknownNameError, shown
+from sandbox.errors import FormatError, InvalidInputError, UnknownNameError, shown
 from sandbox.experiments.places import AGENT
+from sandbox.learning import Learned
 from sandbox.learning.learn import check as check_learning
 from sandbox.learning.learn import learn
 from sandbox.prices import PriceSchedule
@@ -81,10 +81,15 @@ def learned(
         limits += [schedules.micro(paying["budget"])] if paying["budget"] is not None else []
         asked: dict[str, Any] = {**paying, "budget": schedules.credits(min(limits))}
         learn(out=place, seed=seed, trust_code=True, progress=told, **given, **asked)
-    said: Any = jsonfile.read(place / MANIFEST).data
-    found = {
-        f"{name}.{split}": float(numbers[name])
-        for name in ("success", "return")
-        for split, numbers in said["judged"].items()
-    }
-    return found, {"learn": sum(said["bill_micro"].values())}
+    said = Learned.read(place)
+    try:
+        found = {
+            f"{name}.{split}": float(numbers[name])
+            for name in ("success", "return")
+            for split, numbers in said.judged.items()
+        }
+    except (LookupError, TypeError, ValueError):
+        raise FormatError(
+            f"{place / MANIFEST}: its judgements are damaged. Remove its folder, and go on."
+        ) from None
+    return found, {"learn": sum(said.bill_micro.values())}

@@ -19,7 +19,7 @@ from sandbox.errors import (
 )
 from sandbox.evidence import keys
 from sandbox.evidence.note import SigningKey
-from sandbox.experiments import cells, data, foresight, plan
+from sandbox.experiments import acting, cells, data, foresight, plan
 from sandbox.experiments.carrying import Carrying, Watching, nobody
 from sandbox.experiments.cells import Frozen
 from sandbox.experiments.data import Data
@@ -162,17 +162,22 @@ def _going_on(folder: Path, trust_code: bool) -> tuple[Frozen, Foresight]:
     """Return the experiment of a folder, and what knows the work of its runs.
 
     Raises:
-        InvalidInputError: the folder holds no experiment, or names code that is not trusted.
+        InvalidInputError: the folder holds no experiment, one that could not be carried out, or
+            code that is not trusted.
     """
     found = cells.read(folder)
     if found is None:
         raise InvalidInputError(f"{folder}: holds no experiment. Give its file.")
+    found.check()
     code = next(found.code(), None)
     if code is not None and not trust_code:
         raise InvalidInputError(
             f"{folder}: {shown(code)} is somebody's code. Give --trust-code (or trust_code=True) "
             "to import it, if you trust whoever gave you the folder."
         )
+    for cell in found.cells:
+        if "agent" in cell.config:
+            acting.check(cell.config["agent"], found.experiment.prices, max(found.seeds))
     return found, Foresight(schedules.chosen(found.experiment.prices))
 
 

@@ -9,7 +9,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from sandbox.errors import BudgetExhaustedError, SandboxError
+from sandbox.errors import BudgetExhaustedError, SandboxError, SimulationError
 from sandbox.ledger import Ledger
 from sandbox.processes import spawning
 from sandbox.run.bill import Bill
@@ -129,9 +129,9 @@ def _made(run: Run, worker: int, workers: int, sender: Connection) -> Message:
     except _OrphanedError:
         raise
     except SandboxError as error:
-        exhausted = isinstance(error, BudgetExhaustedError)
-        kind = BudgetExhaustedError if exhausted else SandboxError
-        return "exhausted" if exhausted else "failed", kind(str(error))
+        kinds = (BudgetExhaustedError, SimulationError, SandboxError)
+        kind = next(one for one in kinds if isinstance(error, one))
+        return "exhausted" if kind is BudgetExhaustedError else "failed", kind(str(error))
     return "done", run.bill.already
 
 
