@@ -11,6 +11,7 @@ from sandbox import api, dreaming, durable, files, jsonfile
 from sandbox import prices as schedules
 from sandbox.errors import SimulationError, TrainingError
 from sandbox.evaluation.evaluate import JSON, evaluate
+from sandbox.evaluation.evaluation import found_in
 from sandbox.evidence.note import SigningKey
 from sandbox.experiments import acting, figures
 from sandbox.experiments.cells import Cell, Frozen
@@ -168,8 +169,7 @@ class Carrying:
         self.paid[part] = made.facts.charge_micro
         if "test" in cell.data:
             self._evaluated(cell, folder, name)
-            judged = jsonfile.read(folder / EVALUATION / JSON).data
-            found |= figures.of_evaluation(judged)
+            found |= found_in(folder / EVALUATION / JSON, figures.of_evaluation)
         if "dreams" in cell.config:
             bill["dreams"] = self._dreamt(cell, seed, folder, name)
         return found, bill

@@ -109,6 +109,7 @@ def experiment(
     asked = {name: _plain(one) for name, one in given.items() if one is not None}
     book, told = ledger or Ledger(), dict(changes or {})
     with ExitStack() as held:
+        is_new = False
         if source is not None and files.place(source).is_dir():
             if asked or told or out is not None:
                 raise InvalidInputError(
@@ -121,7 +122,8 @@ def experiment(
         else:
             wanted = _wanted(source, asked | ({} if budget is None else {"budget": budget}), told)
             folder = files.place(out or Path(RUNS) / wanted.name)
-            if cells.read(folder) is not None or folder.exists():
+            is_new = not folder.exists()
+            if not is_new:
                 held.enter_context(_alone(folder))
             it, seen = _settled(wanted, folder)
         quote, known = _quoted(it, folder, seen, book)
@@ -129,7 +131,7 @@ def experiment(
         micro = None if limit is None else schedules.micro(limit)
         foresight.check(quote, it.experiment.account, micro, book)
         quoted(quote)
-        if not folder.exists():
+        if is_new:
             _make(folder)
             held.enter_context(_alone(folder))
         cells.write(folder, it)
@@ -206,8 +208,14 @@ def _alone(folder: Path) -> Generator[None]:
 
 
 def _make(folder: Path) -> None:
+    """Make a new experiment's folder, which another process may have made since."""
     try:
         folder.mkdir(parents=True)
+    except FileExistsError:
+        raise RunConflictError(
+            f"{folder}: another process has made it meanwhile; nothing was done. Run the same "
+            "command again, or give another --out."
+        ) from None
     except OSError as error:
         raise SandboxError(
             f"{folder}: cannot be made: {error.strerror or error}. Give another --out."

@@ -13,7 +13,7 @@ from pydantic import Field
 from sandbox import files, outputs
 from sandbox import prices as schedules
 from sandbox.arguments import checked, refuse
-from sandbox.errors import InvalidInputError, SandboxError
+from sandbox.errors import InvalidInputError, RunConflictError, SandboxError
 from sandbox.learning import outcome
 from sandbox.learning.outcome import Learned, Progress
 from sandbox.learning.trying import Trying
@@ -104,6 +104,7 @@ def learn(
     Raises:
         UnknownNameError: there is no such world, algorithm, setting, split or reward.
         InvalidInputError: a value that is not valid, or `out` exists. Nothing was done.
+        RunConflictError: another process makes `out`. Nothing was done.
         BudgetExhaustedError: the judgements and a first step cannot be paid. Nothing was done.
         TrainingError: the algorithm failed with these settings. What was judged is kept.
     """
@@ -195,5 +196,9 @@ def _make(path: Path) -> None:
     """Make the new folder, which another process may have made since."""
     try:
         path.mkdir(parents=True)
+    except FileExistsError:
+        raise RunConflictError(
+            f"{path}: another process has made it meanwhile; nothing was done. Give another --out."
+        ) from None
     except OSError as error:
         raise SandboxError(f"{path}: cannot be made: {error.strerror}.") from error

@@ -10,6 +10,7 @@ from sandbox import prices as schedules
 from sandbox.dataset.dataset import Dataset
 from sandbox.errors import SimulationError, TrainingError
 from sandbox.evaluation.evaluate import JSON, evaluate
+from sandbox.evaluation.evaluation import found_in
 from sandbox.goals import calls, scores
 from sandbox.models import Checkpoint
 from sandbox.run.folder import Folder
@@ -89,7 +90,7 @@ def _cell(
     if plan.goals is not None and arm.world == plan.goals.environment:
         about["success"], cost = _planned(plan, path, folder / PLANNED)
         bill[f"planning: {arm.name}"] += cost
-    return Cell.of(jsonfile.read(folder / EVALUATION / JSON).data, **about)
+    return found_in(folder / EVALUATION / JSON, lambda judged: Cell.of(judged, **about))
 
 
 def _trained(plan: Plan, seed: int, run: Path, path: Path) -> int:

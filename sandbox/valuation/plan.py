@@ -1,8 +1,8 @@
 """A comparison that is planned: what it costs at most, and whether it may begin."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from sandbox import prices as schedules
 from sandbox.dataset.dataset import Dataset
 from sandbox.errors import (
     InvalidInputError,
+    LockedError,
     RunConflictError,
+    SandboxError,
     UnknownNameError,
 )
 from sandbox.evaluation import held_out
@@ -22,6 +24,7 @@ from sandbox.evaluation.measuring import fitting
 from sandbox.goals import calls
 from sandbox.goals.sets import GoalSet
 from sandbox.ledger import Ledger
+from sandbox.ledger.locks import alone
 from sandbox.models.protocol import Shapes, WorldModel, imagining
 from sandbox.planning.named import planner
 from sandbox.prices import PriceSchedule
@@ -35,7 +38,7 @@ from sandbox.training.material import shapes_of
 from sandbox.valuation import data
 from sandbox.valuation.asked import Arm, Asked
 
-ASKED, AGENT = "asked.json", "icem"
+ASKED, LOCK, AGENT = "asked.json", ".worth.lock", "icem"
 Progress = Callable[[int, int, str], None]  # Models that are done, of how many, and what is next.
 
 
@@ -175,14 +178,15 @@ def _check_test(plan: Plan, arm: Arm, shapes: Shapes, model: WorldModel) -> None
         fitting(plan.asked.horizons, context, episodes.lengths, episodes.name)
 
 
-def begun(plan: Plan) -> Path:
-    """Return the folder, with what is asked for (RunConflictError if it holds something else)."""
+@contextmanager
+def begun(plan: Plan) -> Generator[None]:
+    """Hold the right to write the folder, which says what is asked for.
+
+    Raises:
+        RunConflictError: it holds something else, or another process is at work there.
+        SandboxError: it cannot be written.
+    """
     folder, path = plan.folder, plan.folder / ASKED
-    if path.exists() and not plan.asked.continues(path):
-        raise RunConflictError(
-            f"{folder}: holds another comparison. Nothing was done. Give another --out, or the "
-            "same arguments; seeds may differ."
-        )
     if (
         not path.exists()
         and folder.exists()
@@ -192,6 +196,24 @@ def begun(plan: Plan) -> Path:
             f"{folder}: holds something that is no comparison. Nothing was done. Give another "
             "--out."
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    durable.replace(path, plan.asked.encode())
-    return folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SandboxError(
+            f"{folder}: cannot be made: {error.strerror or error}. Give another --out."
+        ) from error
+    with ExitStack() as held:
+        try:
+            held.enter_context(alone(folder / LOCK))
+        except LockedError:
+            raise RunConflictError(
+                f"{folder}: another process makes this comparison; nothing was done. Wait for it, "
+                "or give another --out."
+            ) from None
+        if path.exists() and not plan.asked.continues(path):
+            raise RunConflictError(
+                f"{folder}: holds another comparison. Nothing was done. Give another --out, or the "
+                "same arguments; seeds may differ."
+            )
+        durable.replace(path, plan.asked.encode())
+        yield
