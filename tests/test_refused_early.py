@@ -46,7 +46,7 @@ AGENT: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _prices_of_models() -> Iterator[None]:
+def _schedule_three() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SANDBOX_PRICES", "3")
         yield
