@@ -124,6 +124,7 @@ def experiment(
             folder = files.place(out or Path(RUNS) / wanted.name)
             is_new = not folder.exists()
             if not is_new:
+                cells.read(folder)  # Refuse what is no experiment, and leave no lock in it.
                 held.enter_context(_alone(folder))
             it, seen = _settled(wanted, folder)
         quote, known = _quoted(it, folder, seen, book)
