@@ -3,9 +3,9 @@
 import inspect
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, wraps
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
@@ -38,11 +38,20 @@ def checked(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
     @wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        for name, value in signature.bind(*args, **kwargs).arguments.items():
-            _check(cast(Callable[..., Any], function), name, value)
+        refuse(function, signature.bind(*args, **kwargs).arguments)
         return function(*args, **kwargs)
 
     return call
+
+
+def refuse(function: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+    """Refuse arguments, by name, that a function's annotations do not allow.
+
+    Raises:
+        InvalidInputError: an argument of another type.
+    """
+    for name, value in arguments.items():
+        _check(inspect.unwrap(function), name, value)
 
 
 def _check(function: Callable[..., Any], name: str, value: object) -> None:

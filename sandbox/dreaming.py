@@ -1,5 +1,9 @@
 """Runs of imagined episodes; a plain function, which the command line only calls."""
 
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -8,7 +12,8 @@ from sandbox import api, files
 from sandbox import prices as schedules
 from sandbox.arguments import checked
 from sandbox.dataset.dataset import Dataset
-from sandbox.errors import InvalidInputError, UnknownNameError
+from sandbox.dataset.finite import check_finite
+from sandbox.errors import InvalidInputError, SimulationError, UnknownNameError
 from sandbox.evidence import keys
 from sandbox.evidence.note import SigningKey
 from sandbox.imagination.dreamer import tier_of
@@ -76,7 +81,10 @@ def dream(
 
     Raises:
         FormatError: a file cannot be read, or the model is damaged.
-        InvalidInputError: the model is not exact, or no episode is long enough. Nothing was done.
+        InvalidInputError: the model is not exact, no episode is long enough, or a recorded number
+            is not finite. Nothing was done.
+        SimulationError: the model imagines what is not finite. Episodes before are kept and
+            charged.
         BudgetExhaustedError, RunConflictError: see `generate`.
     """
     if policy not in POLICIES:
@@ -101,6 +109,32 @@ def dream(
         admission="safe",
     )
     given = Dreams(recipe, folder.sole, path, source, told, trust_code)
+    check_finite(source, given.reads, str(run))
     schedule = None if Folder(out).exists else schedules.chosen(prices)
     making = Run(given, out, ledger, key or keys.default(), schedule, attached={MODEL: path})
-    return api.carry_out(making, workers, watcher)
+    with _whole(files.place(out)):
+        return api.carry_out(making, workers, watcher)
+
+
+@contextmanager
+def _whole(out: Path) -> Generator[None]:
+    """Where a model imagines what is not finite, leave no new folder without episodes.
+
+    Raises:
+        SimulationError: it does; it says what is kept.
+    """
+    is_new = not out.exists()
+    try:
+        yield
+    except SimulationError as error:
+        kept = Folder(out).count() if Folder(out).exists else 0
+        if kept:
+            said = (
+                f"{kept} episodes are kept and charged: `sandbox subset {out} --out NEW` makes a "
+                "finished run of them."
+            )
+        else:
+            said = "Nothing was charged."
+            if is_new:
+                shutil.rmtree(out, ignore_errors=True)
+        raise SimulationError(f"{error} {said}") from None

@@ -69,7 +69,13 @@ class SimulationError(SandboxError):
 
 
 class TrainingError(SandboxError):
-    """A model's loss is not finite; what was done before it is kept."""
+    """A model's loss is not finite; what was done before it is kept.
+
+    Attributes:
+        charge_micro: what the training has cost [microcredits].
+    """
+
+    charge_micro: int = 0
 
 
 class PlanningError(SandboxError):

@@ -102,7 +102,7 @@ class _Popen(popen_forkserver.Popen):
         self.sentinel, writing = _SERVER.connect_to_new_process(self._fds)  # pyright: ignore
         held = os.dup(writing)  # The other process sees by it whether this one lives.
         self.finalizer = util.Finalize(self, util.close_fds, (held, self.sentinel))  # pyright: ignore
-        with open(writing, "wb", closefd=True) as pipe:
+        with os.fdopen(writing, "wb") as pipe:
             pipe.write(buffer.getbuffer())
         self.pid = read_signed(self.sentinel)
 

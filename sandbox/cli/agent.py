@@ -96,7 +96,10 @@ def learn(
     asked |= {"evaluations": evaluations, "episodes": episodes, "goals": goals or []}
     asked |= {"account": account, "budget": budget, "prices": prices, "film": film}
     asked |= {"settings": settings(setting), "trust_code": trust_code}
-    with progress.display("Learning", as_json, "steps") as shown:
+    stopping = progress.stoppable(
+        "What was learned is paid, and cannot be continued; give another --out to begin again."
+    )
+    with stopping, progress.display("Learning", as_json, "steps") as shown:
 
         def tell(done: int, total: int, numbers: Mapping[str, Any]) -> None:
             shown.update(min(done, total), total, success=f"{100 * numbers['success']:.0f} %")

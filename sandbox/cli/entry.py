@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from contextlib import suppress
 from typing import NoReturn, TextIO
 
@@ -11,6 +12,7 @@ from sandbox.errors import SandboxError, line
 def main() -> None:
     """Run the command line; an error that a user can fix is one line on stderr and status 2."""
     _prepare_streams()
+    warnings.formatwarning = _warning
     from sandbox.cli.app import app
 
     try:
@@ -31,6 +33,12 @@ def main() -> None:
         _end(f"{where}{error.strerror or error}. Look at the disk and its permissions.")
     except MemoryError:
         _end("there is not enough memory. Close other programs, or ask for less at a time.")
+
+
+def _warning(message: Warning | str, category: type[Warning], *_: object) -> str:
+    """Return a warning as one line, of which no user needs the place in the code."""
+    said = line(str(message))
+    return f"warning: {said}\n" if category is UserWarning else f"{category.__name__}: {said}\n"
 
 
 def _flush() -> None:

@@ -52,7 +52,7 @@ def experiment(
     as_json: Json = False,
 ) -> None:
     """Carry out an experiment: data, trainings and evaluations of one file; again, it goes on."""
-    from sandbox.cli import progress, show
+    from sandbox.cli import progress
     from sandbox.evidence import keys
     from sandbox.experiments.experiment import experiment as carry_out
 
@@ -74,11 +74,8 @@ def experiment(
     paying["key"] = None if key is None else keys.load(key)
     told: dict[str, Any] = {"changes": dict(_change(text) for text in changes or [])}
     told |= {"workers": workers, "trust_code": trust_code, "quoted": quoted}
-    try:
+    with progress.stoppable():
         found = carry_out(source, out, watching=watching, **told, **paying)
-    except KeyboardInterrupt:
-        show.note("Stopped. What was made is kept; run the same command again to continue.")
-        raise typer.Exit(130) from None
     if as_json:
         print(json.dumps(found.plain()))
     else:

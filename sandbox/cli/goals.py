@@ -124,7 +124,7 @@ def make(
     from sandbox.cli import progress
     from sandbox.goals import calls
 
-    with progress.display("Making", as_json, "pairs") as shown:
+    with progress.stoppable(), progress.display("Making", as_json, "pairs") as shown:
         made = calls.make(
             source,
             out,
@@ -251,7 +251,7 @@ def run(
         show.note(f"It costs {most / 1e6:,.2f} credits at most{more}.")
     paying = dict[str, Any](account=account, workers=workers, key=_key(key))
     asked |= {"budget": budget, "timeout_s": timeout, "batch": batch}
-    with progress.display("Trying", as_json, "tries") as shown:
+    with progress.stoppable(), progress.display("Trying", as_json, "tries") as shown:
 
         def tell(name: str, done: int, total: int, micro: int) -> None:
             shown.update(done, total, agent=name, credits=f"{micro / 1e6:,.2f}")
@@ -275,7 +275,7 @@ def _keep(out: Path, goals: Path, run: Path, paying: dict[str, Any], as_json: bo
     from sandbox import keeping
     from sandbox.cli import progress, show
 
-    with progress.making("Keeping", as_json, quiet=True) as watcher:
+    with progress.stoppable(), progress.making("Keeping", as_json, quiet=True) as watcher:
         bill = keeping.keep_tries(out, goals, run, watcher=watcher, **paying)
     if not as_json:
         show.bill(bill, run)

@@ -185,21 +185,18 @@ def import_run(
 ) -> None:
     """Import a dataset as a run that can be read like any other, but never be verified."""
     from sandbox import exporting
-    from sandbox.cli import progress, show
+    from sandbox.cli import progress
 
-    try:
-        with progress.display("Importing", as_json) as shown:
-            found = exporting.import_run(
-                dataset,
-                source,
-                out,
-                mapping=mapping,
-                compression=compression,
-                progress=shown.update,
-            )
-    except KeyboardInterrupt:
-        show.note("Stopped. Run the same command again to go on.")
-        raise typer.Exit(130) from None
+    stopping = progress.stoppable("Run the same command again to continue.")
+    with stopping, progress.display("Importing", as_json) as shown:
+        found = exporting.import_run(
+            dataset,
+            source,
+            out,
+            mapping=mapping,
+            compression=compression,
+            progress=shown.update,
+        )
     _print_import(found, source, as_json)
 
 
@@ -216,14 +213,11 @@ def _print_import(found: "ImportedRun", source: str, as_json: bool) -> None:
 @contextmanager
 def _watched(doing: str, as_json: bool) -> Generator["Display"]:
     """Show progress; after Ctrl-C say that nothing is there, and exit with status 130."""
-    from sandbox.cli import progress, show
+    from sandbox.cli import progress
 
-    try:
-        with progress.display(doing, as_json) as shown:
-            yield shown
-    except KeyboardInterrupt:
-        show.note("Stopped. Nothing is at the path; run the same command again.")
-        raise typer.Exit(130) from None
+    stopping = progress.stoppable("Nothing is at the path; run the same command again.")
+    with stopping, progress.display(doing, as_json) as shown:
+        yield shown
 
 
 def _chosen(

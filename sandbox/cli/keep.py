@@ -276,14 +276,11 @@ def diff(
 @contextmanager
 def _watched(doing: str, out: Path, as_json: bool) -> Generator["Display"]:
     """Show progress; after Ctrl-C say how to go on, and exit with status 130."""
-    from sandbox.cli import progress, show
+    from sandbox.cli import progress
 
-    try:
-        with progress.display(doing, as_json) as shown:
-            yield shown
-    except KeyboardInterrupt:
-        show.note(f"Stopped. {out} is not finished; run the same command again to continue.")
-        raise typer.Exit(130) from None
+    stopping = progress.stoppable(f"{out} is not finished; run the same command again to continue.")
+    with stopping, progress.display(doing, as_json) as shown:
+        yield shown
 
 
 def _factor(text: str) -> tuple[str, Any]:

@@ -1,8 +1,6 @@
 """The commands that make data: generate, quote, render, branch, surprises."""
 
 import json
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,7 +35,6 @@ from sandbox.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from sandbox.cli.progress import MakingDisplay
     from sandbox.run.bill import Bill
 
 
@@ -63,9 +60,10 @@ def generate(
 ) -> None:
     """Generate the dataset of a recipe; the same command continues where it stopped."""
     from sandbox import api
+    from sandbox.cli import progress
 
     folder = out or Path("runs") / Path(name).stem
-    with _watched("Generating", folder, making.as_json) as watcher:
+    with progress.making_run("Generating", folder, making.as_json) as watcher:
         bill = api.generate(
             name,
             folder,
@@ -99,9 +97,10 @@ def extend(
 ) -> None:
     """Extend a finished run to more episodes of its recipe; only new ones are charged."""
     from sandbox import keeping
+    from sandbox.cli import progress
     from sandbox.evidence import keys
 
-    with _watched("Extending", run, as_json) as watcher:
+    with progress.making_run("Extending", run, as_json) as watcher:
         bill = keeping.extend(
             run,
             episodes,
@@ -164,8 +163,9 @@ def render(
 ) -> None:
     """Replay a finished run and draw its pictures; only the pictures are charged."""
     from sandbox import api
+    from sandbox.cli import progress
 
-    with _watched("Rendering", out, making.as_json) as watcher:
+    with progress.making_run("Rendering", out, making.as_json) as watcher:
         bill = api.render(
             run,
             out,
@@ -208,7 +208,7 @@ def sweep(
     from sandbox import sweeping
     from sandbox.cli import progress, show
 
-    try:
+    with progress.stoppable():
         found = sweeping.sweep(
             name,
             out,
@@ -220,9 +220,6 @@ def sweep(
             watching=lambda cell: progress.making(cell.name, making.as_json, quiet=True),
             **making.paying,
         )
-    except KeyboardInterrupt:
-        show.note("Stopped. What was made is kept; run the same command again to continue.")
-        raise typer.Exit(130) from None
     if making.as_json:
         rows = [{**asdict(one), "path": str(one.path)} for one in found.cells]
         told = {"runs": rows, "charge_micro": found.bill.amount, "ended": found.ended}
@@ -260,8 +257,9 @@ def branch(
 ) -> None:
     """Replay an episode up to a step, then continue it differently."""
     from sandbox import api
+    from sandbox.cli import progress
 
-    with _watched("Branching", out, making.as_json) as watcher:
+    with progress.making_run("Branching", out, making.as_json) as watcher:
         bill = api.branch(
             run,
             out,
@@ -309,10 +307,10 @@ def surprises(
 ) -> None:
     """Make pairs of a possible and an impossible episode with the same past."""
     from sandbox import api
-    from sandbox.cli import show
+    from sandbox.cli import progress, show
     from sandbox.sources import surprises as pairings
 
-    with _watched("Branching", out, making.as_json) as watcher:
+    with progress.making_run("Branching", out, making.as_json) as watcher:
         bill = api.surprises(
             run,
             out,
@@ -327,28 +325,6 @@ def surprises(
     _print_bill(bill, out, making.as_json)
     if not making.as_json:
         show.pairs(pairings.pairs(api.open_run(out)))
-
-
-@contextmanager
-def _watched(doing: str, out: Path, as_json: bool) -> Generator["MakingDisplay"]:
-    """Show progress; after Ctrl-C say what is kept, and exit with status 130."""
-    from sandbox import api
-    from sandbox.cli import progress, show
-
-    watcher = progress.making(doing, as_json)
-    try:
-        with watcher:
-            yield watcher
-    except KeyboardInterrupt:
-        folder = api.open_run(out)
-        kept = folder.count() if folder.exists else 0
-        known = folder.exists and not folder.open_ended
-        wanted = f" of {folder.stages.episodes}" if known else ""
-        show.note(
-            f"Stopped. {kept}{wanted} episodes are kept and charged; run the same command again "
-            "to continue."
-        )
-        raise typer.Exit(130) from None
 
 
 def _print_bill(bill: "Bill", folder: Path, as_json: bool) -> None:

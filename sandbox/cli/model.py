@@ -177,7 +177,7 @@ def train(
     options = settings(option) | ({"exact": True} if exact else {})
     given = {"options": options, "settings": settings(setting), "held_out": held_out}
     paying = {"account": account, "budget": budget, "prices": prices}
-    with progress.display("Training", as_json, "updates") as shown:
+    with progress.stoppable(), progress.display("Training", as_json, "updates") as shown:
 
         def tell(done: int, total: int, numbers: Mapping[str, float]) -> None:
             said = {name: numbers[name] for name in ("loss", "held_out") if name in numbers}
@@ -222,7 +222,8 @@ def evaluate(
     asked |= {"surprises": surprises, "branches": branches or None, "trust_code": trust_code}
     asked |= {"goals": goals, "results": results or (), "candidates": candidates}
     asked["also"] = also or ()
-    with progress.display("Evaluating", as_json, "windows") as shown:
+    stopping = progress.stoppable("Nothing was written; run the same command again.")
+    with stopping, progress.display("Evaluating", as_json, "windows") as shown:
         found = evaluating(model, runs, out, progress=shown.update, **asked)
     if as_json:
         sys.stdout.write(found.encode().decode())
@@ -263,7 +264,7 @@ def dream(
 
     paying = making.paying
     paying["account"] = paying["account"] or "local"
-    with progress.making("Dreaming", making.as_json) as watcher:
+    with progress.making_run("Dreaming", out, making.as_json) as watcher:
         bill = dreaming.dream(
             model,
             run,
@@ -358,7 +359,7 @@ def worth(
         "settings": settings(setting),
         "options": settings(option),
     }
-    with progress.display("Comparing", making.as_json, "models") as shown:
+    with progress.stoppable(), progress.display("Comparing", making.as_json, "models") as shown:
 
         def quoted(micro: int) -> None:
             if not making.as_json:
@@ -397,6 +398,9 @@ def _print_worth(found: "Worth", out: Path) -> None:
     from sandbox.cli import show
 
     show.table("Means, with intervals of 95 % over seeds", found.rows())
+    for one in found.cells:
+        if one.failed:
+            show.note(f"{one.arm}, seed {one.seed}, {one.credits:,.12g} credits: {one.failed}")
     show.note(
         "`better than` names what is worse by more than the interval of the difference, seed by "
         "seed; all of these of one amount hold together with 95 %."

@@ -3,11 +3,12 @@
 import json
 import sys
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Self
 
+import typer
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -173,6 +174,41 @@ class Verifying:
     def __call__(self, report: Report) -> None:
         """Show one more episode."""
         self._display.update(report.episodes, self._total, replayed=str(report.replayed))
+
+
+MADE = "What was made is kept; run the same command again to continue."
+
+
+@contextmanager
+def stoppable(said: str | Callable[[], str] = MADE) -> Generator[None]:
+    """After Ctrl-C say what becomes of what was done, and exit with status 130.
+
+    Args:
+        said: a sentence, or what returns it.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        show.note(f"Stopped. {said if isinstance(said, str) else said()}")
+        raise typer.Exit(130) from None
+
+
+@contextmanager
+def making_run(doing: str, out: Path, as_json: bool) -> Generator[MakingDisplay]:
+    """Show how far a run is made; after Ctrl-C say how many of its episodes are kept."""
+
+    def kept() -> str:
+        folder = Folder(out)
+        count = folder.count() if folder.exists else 0
+        known = folder.exists and not folder.open_ended
+        wanted = f" of {folder.stages.episodes}" if known else ""
+        return (
+            f"{count}{wanted} episodes are kept and charged; run the same command again to "
+            "continue."
+        )
+
+    with stoppable(kept), making(doing, as_json) as watcher:
+        yield watcher
 
 
 def display(doing: str, as_json: bool, of: str = "episodes") -> Display:

@@ -113,7 +113,8 @@ def evaluate(
         held_out.check_fits(apart, checkpoint, given)
         rows = max(2, given.context) if context is None else context
         numbers, pictures = measuring.predicted_columns(given, apart)
-        asked = Asked(rows, measuring.fitting(asked_for, rows, apart), numbers, pictures)
+        ahead = measuring.fitting(asked_for, rows, apart.episodes.lengths, apart.episodes.name)
+        asked = Asked(rows, ahead, numbers, pictures)
         judge = partial(Judge.of, given, apart, checkpoint.facts.row_shapes, rows, seed)
         more = _pasts(judge, checkpoint, asked, surprises, branches)
         if goals is not None:

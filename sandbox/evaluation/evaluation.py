@@ -1,15 +1,33 @@
 """What an evaluation found: figures as plain JSON, and rows for a terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 from sandbox import jsonfile
+from sandbox.errors import FormatError
 from sandbox.evaluation.imagining import COPY, MODEL, SHUFFLED
 from sandbox.evaluation.pictures import MEASURES, MOVING_PSNR, PSNR
 
 FORMAT: Literal[1] = 1
+Found = TypeVar("Found")
 Curves = Mapping[str, Mapping[str, Sequence[float | None]]]  # By measure and by who predicts.
+
+
+def found_in(path: Path, figures: Callable[[dict[str, Any]], Found]) -> Found:
+    """Return what a function finds in the file of an evaluation, which anybody may have edited.
+
+    Raises:
+        FormatError: it cannot be read, or the function fails with what it says.
+    """
+    data = jsonfile.read(path).data
+    try:
+        return figures(data)
+    except (LookupError, TypeError, ValueError, AttributeError, StopIteration):
+        raise FormatError(
+            f"{path}: its figures are damaged. Remove its folder, and run the same command again."
+        ) from None
 
 
 @dataclass(frozen=True)

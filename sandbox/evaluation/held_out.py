@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.dataset.dataset import Dataset
+from sandbox.dataset.finite import check_finite
 from sandbox.dataset.overlap import overlap
 from sandbox.errors import InvalidInputError
 from sandbox.models.checkpoint import Checkpoint, Data
@@ -66,11 +67,6 @@ def opened(
             episodes were imagined.
     """
     episodes, data = Dataset(runs), checkpoint.facts.data
-    if any(record.imagined is not None for record in episodes.records):
-        raise InvalidInputError(
-            f"{episodes.name}: has episodes that a model imagined, which show nothing of how well "
-            "one predicts. Give runs that were simulated or recorded."
-        )
     if episodes.facts.digest == data.digest:
         raise InvalidInputError(f"{episodes.name}: is what the model was trained on.")
     notes = list[str]()
@@ -99,9 +95,44 @@ def check_fits(held_out: HeldOut, checkpoint: Checkpoint, model: WorldModel) -> 
     """Refuse episodes that lack what a model needs, or have it in another shape.
 
     Raises:
-        InvalidInputError: they do, or they have nothing that the model gives.
+        InvalidInputError: they do, they have nothing that the model gives, or a number of theirs
+            is not finite.
     """
-    shapes, known, name = held_out.shapes, checkpoint.facts.row_shapes, held_out.episodes.name
+    check_episodes(held_out.episodes, checkpoint.facts.row_shapes, model)
+
+
+def check_episodes(episodes: Dataset, known: Shapes, model: WorldModel) -> None:
+    """Refuse episodes as `check_fits` does, and those that were imagined.
+
+    Args:
+        episodes: the episodes.
+        known: shapes of a row of each column that the model knows.
+        model: the model.
+
+    Raises:
+        InvalidInputError: they do not fit.
+    """
+    if any(record.imagined is not None for record in episodes.records):
+        raise InvalidInputError(
+            f"{episodes.name}: has episodes that a model imagined, which show nothing of how well "
+            "one predicts. Give runs that were simulated or recorded."
+        )
+    check_columns(shapes_of(episodes.schema), known, model, episodes.name)
+    check_finite(episodes, (*model.needs, *model.gives, "action"), episodes.name)
+
+
+def check_columns(shapes: Shapes, known: Shapes, model: WorldModel, name: str) -> None:
+    """Refuse columns that a model cannot be evaluated on.
+
+    Args:
+        shapes: of a row of each column of the episodes.
+        known: of those that the model knows.
+        model: the model.
+        name: what errors call the episodes.
+
+    Raises:
+        InvalidInputError: a column is missing, or has another shape.
+    """
     for column in dict.fromkeys((*model.needs, "action")):
         if column not in shapes:
             raise InvalidInputError(f"{name}: has no column {column!r}, which the model needs.")

@@ -26,6 +26,7 @@ from sandbox.models.protocol import WorldModel
 from sandbox.training.trainer import seed
 
 F64, Bools = NDArray[np.float64], NDArray[np.bool_]
+I64 = NDArray[np.int64]
 REWARD, TERMINATED = "reward", "terminated"
 POSES = ("proprio", "state")  # What is read in pictures: the first that there is.
 
@@ -68,19 +69,24 @@ class Measured:
         }
 
 
-def fitting(horizons: Sequence[int], context: int, held_out: HeldOut) -> tuple[int, ...]:
+def fitting(horizons: Sequence[int], context: int, lengths: I64, name: str) -> tuple[int, ...]:
     """Return the horizons that fit at least half of the episodes.
+
+    Args:
+        horizons: rows ahead.
+        context: rows that the model sees.
+        lengths: rows of each episode, int64 (episodes,).
+        name: what errors call the episodes.
 
     Raises:
         InvalidInputError: none does.
     """
-    lengths = held_out.episodes.lengths
     found = [h for h in horizons if 2 * int((lengths >= context + h).sum()) >= len(lengths)]
     if not found:
         raise InvalidInputError(
-            f"{held_out.episodes.name}: a window of {context} rows and {min(horizons)} to predict "
-            f"fits fewer than half of its {len(lengths)} episodes, the longest of which has "
-            f"{max(lengths)} rows; ask for shorter horizons, or a shorter context."
+            f"{name}: a window of {context} rows and {min(horizons)} to predict fits fewer than "
+            f"half of its {len(lengths)} episodes, the longest of which has {max(lengths)} rows; "
+            "ask for shorter horizons, or a shorter context."
         )
     return tuple(found)
 

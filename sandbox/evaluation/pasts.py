@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sandbox.dataset.finite import fault
 from sandbox.errors import InvalidInputError
 from sandbox.evaluation.held_out import HeldOut
 from sandbox.evaluation.imagining import PIXELS, Asked, imagine
@@ -80,15 +81,21 @@ class Judge:
             rows: columns of the episode that has the past.
             last: the last row that the model sees.
             actions: those taken from that row on, (steps, A).
+
+        Raises:
+            InvalidInputError: one of these numbers is not finite.
         """
         begin = max(0, last + 1 - self.context)
-        given = {
-            name: tensor(_channels_first(name, rows[name][begin : last + 1].copy()))[None]
+        shown = {
+            name: rows[name][begin : last + 1]
             for name in dict.fromkeys((*self.model.needs, "action"))
         }
+        if found := fault({**shown, "actions": actions}):
+            raise InvalidInputError(f"branches: {found} of what the model is shown.")
+        given = {n: tensor(_channels_first(n, one.copy()))[None] for n, one in shown.items()}
         steps = len(actions)
         asked = Asked(last + 1 - begin, tuple(range(1, steps + 1)), (), False)
-        taken = torch.nan_to_num(tensor(actions.astype(np.float32)))[None]
+        taken = tensor(actions.astype(np.float32))[None]
         seed(self.chance, last)
         with torch.no_grad():
             _, *found = imagine(self.model, ready(given), taken, asked)

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sandbox import jsonfile
 from sandbox import prices as schedules
-from sandbox.errors import InvalidInputError, UnknownNameError, shown
+from sandbox.errors import FormatError, InvalidInputError, UnknownNameError, shown
 from sandbox.experiments.places import AGENT
+from sandbox.learning import Learned
+from sandbox.learning.learn import check as check_learning
 from sandbox.learning.learn import learn
 from sandbox.prices import PriceSchedule
 
@@ -20,12 +21,18 @@ _OURS = {"out", "seed", "label", "account", "budget", "prices", "ledger", "trust
 Told = Callable[[int, int, Mapping[str, float]], None]
 
 
-def check(agent: Mapping[str, Any]) -> None:
-    """Refuse an agent that could not learn.
+def check(agent: Mapping[str, Any], prices: str | None, seed: int) -> None:
+    """Refuse an agent that could not learn; nothing is paid.
+
+    Args:
+        agent: what the document says of it.
+        prices: version or file of a price schedule; None is the current one.
+        seed: the largest of the runs' seeds.
 
     Raises:
         UnknownNameError: there is no such library, or no such key.
-        InvalidInputError: the world or the credits are missing, or nothing can learn here.
+        InvalidInputError: the world or the credits are missing, or a value is wrong.
+        BudgetExhaustedError: the credits do not pay the judgements and a first step.
     """
     if agent.get("library") not in LIBRARIES:
         raise UnknownNameError("library of agents", agent.get("library"), LIBRARIES)
@@ -41,6 +48,9 @@ def check(agent: Mapping[str, Any]) -> None:
             f"agent: credits {shown(credits)}: say what each run may cost at most, a number above "
             "0. Nothing was done."
         )
+    given = {key: value for key, value in agent.items() if key not in _OWN}
+    told: dict[str, Any] = {"budget": credits, "prices": prices, "seed": seed}
+    check_learning(account=None, trust_code=True, **told, **given)
 
 
 def most(agent: Mapping[str, Any], schedule: PriceSchedule) -> dict[str, int]:
@@ -71,10 +81,15 @@ def learned(
         limits += [schedules.micro(paying["budget"])] if paying["budget"] is not None else []
         asked: dict[str, Any] = {**paying, "budget": schedules.credits(min(limits))}
         learn(out=place, seed=seed, trust_code=True, progress=told, **given, **asked)
-    said: Any = jsonfile.read(place / MANIFEST).data
-    found = {
-        f"{name}.{split}": float(numbers[name])
-        for name in ("success", "return")
-        for split, numbers in said["judged"].items()
-    }
-    return found, {"learn": sum(said["bill_micro"].values())}
+    said = Learned.read(place)
+    try:
+        found = {
+            f"{name}.{split}": float(numbers[name])
+            for name in ("success", "return")
+            for split, numbers in said.judged.items()
+        }
+    except (LookupError, TypeError, ValueError):
+        raise FormatError(
+            f"{place / MANIFEST}: its judgements are damaged. Remove its folder, and go on."
+        ) from None
+    return found, {"learn": sum(said.bill_micro.values())}

@@ -11,6 +11,7 @@ from sandbox import api, dreaming, durable, files, jsonfile
 from sandbox import prices as schedules
 from sandbox.errors import SimulationError, TrainingError
 from sandbox.evaluation.evaluate import JSON, evaluate
+from sandbox.evaluation.evaluation import found_in
 from sandbox.evidence.note import SigningKey
 from sandbox.experiments import acting, figures
 from sandbox.experiments.cells import Cell, Frozen
@@ -26,9 +27,10 @@ from sandbox.experiments.places import (
     MODEL,
     Places,
 )
-from sandbox.experiments.results import Outcome, Results
+from sandbox.experiments.results import LABELS, Outcome, Results
 from sandbox.ledger import Ledger
 from sandbox.models import Checkpoint
+from sandbox.run import bill as bills
 from sandbox.run.bill import Bill, Quote
 from sandbox.run.folder import Folder
 from sandbox.run.recipe import Recipe
@@ -98,6 +100,7 @@ class Carrying:
                     self._run(cell, seed, f"[{number}/{total}] {cell.name}, seed {seed}")
             except (TrainingError, SimulationError) as error:
                 failed = str(error)
+                self._note_paid(cell, seed, getattr(error, "charge_micro", 0))
             outcomes.append(self._outcome(cell, seed, failed))
         return Results(self.it, self.places, outcomes, spent)
 
@@ -166,8 +169,7 @@ class Carrying:
         self.paid[part] = made.facts.charge_micro
         if "test" in cell.data:
             self._evaluated(cell, folder, name)
-            judged = jsonfile.read(folder / EVALUATION / JSON).data
-            found |= figures.of_evaluation(judged)
+            found |= found_in(folder / EVALUATION / JSON, figures.of_evaluation)
         if "dreams" in cell.config:
             bill["dreams"] = self._dreamt(cell, seed, folder, name)
         return found, bill
@@ -244,8 +246,18 @@ class Carrying:
     def _run_of(self, key: str) -> str:
         return Folder(self.places.data(key)).run
 
+    def _note_paid(self, cell: Cell, seed: int, trained: int) -> None:
+        """Note what a run that failed has cost: its training or learning, and dreams."""
+        name, folder = f"{cell.hash}/{seed}", self.places.run(cell, seed)
+        if trained:
+            self.paid[f"{'learn' if 'agent' in cell.config else 'train'} {name}"] = trained
+        dreams = Folder(folder / DREAMS)
+        if dreams.exists:
+            self.paid[f"dreams {name}"] = bills.total(dreams.kept().usages)[1]
+
     def _outcome(self, cell: Cell, seed: int, failed: str) -> Outcome:
         if failed:
-            return Outcome(cell, seed, {}, {}, failed)
+            paid = {label: self.paid.get(f"{label} {cell.hash}/{seed}", 0) for label in LABELS}
+            return Outcome(cell, seed, {}, {k: v for k, v in paid.items() if v}, failed)
         bill = self.places.bill(cell, seed)
         return Outcome(cell, seed, self.places.metrics(cell, seed), bill)

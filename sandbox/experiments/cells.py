@@ -100,6 +100,30 @@ class Frozen(_Strict):
                 )
         return found
 
+    def check(self) -> None:
+        """Refuse what anybody wrote that is no settled experiment; no code is imported.
+
+        Raises:
+            InvalidInputError, FormatError: a document is not valid, or lacks what a run needs.
+        """
+        seeds = self.experiment.seeds
+        for cell in self.cells:
+            where = f"{FROZEN}: configuration {cell.hash}"
+            it = plan.of(cell.config, where)
+            keys = ("model", "evaluation", "dreams") if it.model is not None else ()
+            parts: list[BaseModel | None] = [getattr(it, key) for key in keys]
+            said = {
+                k: p.model_dump(exclude_none=True) for k, p in zip(keys, parts, strict=True) if p
+            }
+            settled = it.model is None or it.model.updates is not None
+            whole = settled and all(cell.config.get(key) == one for key, one in said.items())
+            needed = {key for key in DATA if getattr(it, key) is not None}
+            known = {*cell.data} == needed and all(
+                listed and {*listed} <= {*self.data} for listed in cell.data.values()
+            )
+            if not whole or not known or self.seeds != seeds:
+                raise FormatError(f"{where}: is not as it was settled. Restore it from a copy.")
+
     def code(self) -> Iterator[str]:
         """Yield what it names of code that is not ours: MODULE:NAME."""
         for cell in self.cells:
@@ -203,7 +227,7 @@ def _asked(shared: Mapping[str, Any], values: dict[str, Any], known: dict[str, D
     if "train" in found:
         data.check_apart(found["train"], {k: v for k, v in found.items() if k != "train"})
     if it.agent is not None:
-        acting.check(it.agent)
+        acting.check(it.agent, given.get("prices"), max(it.seeds))
     made = Asked(values, it, found, schedule)
     _plain(made.config(), "the experiment")
     return made

@@ -19,7 +19,7 @@ from sandbox.errors import (
 )
 from sandbox.evidence import keys
 from sandbox.evidence.note import SigningKey
-from sandbox.experiments import cells, data, foresight, plan
+from sandbox.experiments import acting, cells, data, foresight, plan
 from sandbox.experiments.carrying import Carrying, Watching, nobody
 from sandbox.experiments.cells import Frozen
 from sandbox.experiments.data import Data
@@ -109,6 +109,7 @@ def experiment(
     asked = {name: _plain(one) for name, one in given.items() if one is not None}
     book, told = ledger or Ledger(), dict(changes or {})
     with ExitStack() as held:
+        is_new = False
         if source is not None and files.place(source).is_dir():
             if asked or told or out is not None:
                 raise InvalidInputError(
@@ -121,7 +122,9 @@ def experiment(
         else:
             wanted = _wanted(source, asked | ({} if budget is None else {"budget": budget}), told)
             folder = files.place(out or Path(RUNS) / wanted.name)
-            if cells.read(folder) is not None or folder.exists():
+            is_new = not folder.exists()
+            if not is_new:
+                cells.read(folder)  # Refuse what is no experiment, and leave no lock in it.
                 held.enter_context(_alone(folder))
             it, seen = _settled(wanted, folder)
         quote, known = _quoted(it, folder, seen, book)
@@ -129,7 +132,7 @@ def experiment(
         micro = None if limit is None else schedules.micro(limit)
         foresight.check(quote, it.experiment.account, micro, book)
         quoted(quote)
-        if not folder.exists():
+        if is_new:
             _make(folder)
             held.enter_context(_alone(folder))
         cells.write(folder, it)
@@ -162,17 +165,22 @@ def _going_on(folder: Path, trust_code: bool) -> tuple[Frozen, Foresight]:
     """Return the experiment of a folder, and what knows the work of its runs.
 
     Raises:
-        InvalidInputError: the folder holds no experiment, or names code that is not trusted.
+        InvalidInputError: the folder holds no experiment, one that could not be carried out, or
+            code that is not trusted.
     """
     found = cells.read(folder)
     if found is None:
         raise InvalidInputError(f"{folder}: holds no experiment. Give its file.")
+    found.check()
     code = next(found.code(), None)
     if code is not None and not trust_code:
         raise InvalidInputError(
             f"{folder}: {shown(code)} is somebody's code. Give --trust-code (or trust_code=True) "
             "to import it, if you trust whoever gave you the folder."
         )
+    for cell in found.cells:
+        if "agent" in cell.config:
+            acting.check(cell.config["agent"], found.experiment.prices, max(found.seeds))
     return found, Foresight(schedules.chosen(found.experiment.prices))
 
 
@@ -201,8 +209,14 @@ def _alone(folder: Path) -> Generator[None]:
 
 
 def _make(folder: Path) -> None:
+    """Make a new experiment's folder, which another process may have made since."""
     try:
         folder.mkdir(parents=True)
+    except FileExistsError:
+        raise RunConflictError(
+            f"{folder}: another process has made it meanwhile; nothing was done. Run the same "
+            "command again, or give another --out."
+        ) from None
     except OSError as error:
         raise SandboxError(
             f"{folder}: cannot be made: {error.strerror or error}. Give another --out."

@@ -29,7 +29,7 @@ def _of_evaluation(found: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
         for place, horizon in enumerate(found["horizons"]):
             ours, copied = (_at(every, who, place) for who in (MODEL, COPY))
             if ours is not None:
-                yield f"{measure}.{horizon}", ours
+                yield f"{measure}.{horizon}", float(ours)
             if ours is not None and copied is not None:
                 yield f"{measure}.{horizon}.gain", better * (ours - copied)
 

@@ -58,9 +58,16 @@ class Places:
 
 
 def numbers(data: dict[str, Any], path: Path, *, whole: bool = False) -> dict[str, Any]:
-    """Return JSON that has nothing but numbers (FormatError if it has something else)."""
-    kinds = (int,) if whole else (int, float)
-    wrong = [name for name, one in data.items() if type(one) not in kinds]
-    if wrong:
-        raise FormatError(f"{path}: {wrong[0][:80]} is no number. Remove its folder, and go on.")
+    """Return JSON that has nothing but numbers (FormatError if it has something else).
+
+    Args:
+        data: the JSON.
+        path: its file.
+        whole: whether they are whole, and not below 0.
+    """
+    for name, one in data.items():
+        good = type(one) is int and one >= 0 if whole else type(one) in (int, float)
+        if not good:
+            what = "no whole number from 0" if whole else "no number"
+            raise FormatError(f"{path}: {name[:80]} is {what}. Remove its folder, and go on.")
     return data

@@ -10,6 +10,7 @@ from typing import Any
 
 from sandbox import durable, estimates, jsonfile
 from sandbox.evaluation.evaluate import JSON
+from sandbox.evaluation.evaluation import found_in
 from sandbox.evaluation.imagining import COPY
 from sandbox.evaluation.imagining import MODEL as OURS
 from sandbox.evaluation.pictures import MEASURES, MOVING_PSNR
@@ -185,7 +186,12 @@ def _evaluated(found: Results) -> Panel:
 
 def _evaluation(found: Results, run: Outcome) -> dict[str, Any]:
     path = found.places.run(run.cell, run.seed) / EVALUATION / JSON
-    return jsonfile.read(path).data if path.exists() else {}
+
+    def whole(judged: dict[str, Any]) -> dict[str, Any]:
+        figures.of_evaluation(judged)
+        return judged
+
+    return found_in(path, whole) if path.exists() else {}
 
 
 def _lines(label: str, number: int, every: Sequence[Mapping[float, float]]) -> Iterator[Line]:

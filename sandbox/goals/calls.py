@@ -24,7 +24,7 @@ from sandbox.goals.results import Filed, Results
 from sandbox.goals.sets import GoalSet, Signed
 from sandbox.goals.stage import Stage
 from sandbox.ledger import Ledger
-from sandbox.ledger.locks import alone
+from sandbox.ledger.locks import writing
 from sandbox.prices import PriceSchedule
 from sandbox.run import recipe as recipes
 from sandbox.run.folder import Folder
@@ -102,7 +102,7 @@ def make(
     about = _about(recipe.environment, "goals make")
     till = Till(schedule, account, max_credits, ledger, about, "--credits")
     try:
-        with alone(path.with_name(f".{path.name}.lock")):
+        with writing(path):
             check_free(path)  # Another process may have written it since.
             part = finding.part(path, wish, given, trained, account)
             try:
@@ -190,7 +190,7 @@ def run(
     path, label = check_free(out), f"goals {agent}"
     till = Till(schedule, account, budget, ledger, _about(given.environment, label))
     try:
-        with alone(path.with_name(f".{path.name}.lock")):
+        with writing(path):
             check_free(path)  # Another process may have written it since.
             part = running.part(path, run_head, account)
             running.tries(given, run_head, wanted, schedule, part, till, bound, how, progress)

@@ -122,8 +122,8 @@ class Dreamer:
         for name, one in rows.items():
             if not np.isfinite(one).all():
                 raise SimulationError(
-                    f"the model imagines a {name} that is not finite. Imagine fewer steps, or "
-                    "train it longer, or with a lower learning rate."
+                    f"the model imagines {name} that is not finite. Imagine fewer steps, or train "
+                    "it longer, or with a lower learning rate."
                 )
         return rows
 

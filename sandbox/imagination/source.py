@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sandbox.dataset.dataset import Dataset
+from sandbox.errors import SimulationError
 from sandbox.imagination.imaginer import Imaginer, engine
 from sandbox.imagination.starts import Begin, Starts
 from sandbox.ledger import Lease
@@ -89,6 +90,11 @@ class Dreams:
         return Dreams, self._given
 
     @property
+    def reads(self) -> tuple[str, ...]:
+        """The recorded columns that an episode begins with."""
+        return tuple(self._imaginer.seen)
+
+    @property
     def makers(self) -> list[Self]:
         """This one: it has no parts."""
         return [self]
@@ -119,7 +125,10 @@ class Dreams:
         begin = self._starts.of(run, index)
         known = self._source.rows(begin.episode, it.seen)
         seen = {name: one[begin.row : begin.row + context] for name, one in known.items()}
-        steps = it.fill(run, index, seen, self._after(known, begin), buffer.arrays)
+        try:
+            steps = it.fill(run, index, seen, self._after(known, begin), buffer.arrays)
+        except SimulationError as error:
+            raise SimulationError(f"episode {index}: {error}") from None
         it.charge(buffer.arrays, steps, self._schedule)
         return self._record(run, index, begin, steps, buffer)
 

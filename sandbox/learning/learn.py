@@ -1,18 +1,19 @@
 """Train an agent in a world; a plain function, which the command line only calls."""
 
 import importlib.util
+import inspect
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from sandbox import files, outputs
 from sandbox import prices as schedules
-from sandbox.arguments import checked
-from sandbox.errors import InvalidInputError, SandboxError
+from sandbox.arguments import checked, refuse
+from sandbox.errors import InvalidInputError, RunConflictError, SandboxError
 from sandbox.learning import outcome
 from sandbox.learning.outcome import Learned, Progress
 from sandbox.learning.trying import Trying
@@ -20,10 +21,14 @@ from sandbox.learning.worlds import Worlds
 from sandbox.ledger import Ledger
 from sandbox.training import jobs
 
+if TYPE_CHECKING:
+    from sandbox.learning.making import Making
+
 PathLike = str | Path
 Credits = str | int | float
 Steps = Annotated[int, Field(ge=1, le=10**9, description="a whole number above 0")]
 Seed = Annotated[int, Field(ge=0, lt=1 << 31, description="a whole number from 0 to 2**31 - 1")]
+_PLANNED = (*("steps", "environments", "normalise", "seed", "evaluations", "episodes", "film"),)
 Few = Annotated[int, Field(ge=1, le=1000, description="a whole number from 1 to 1,000")]
 
 
@@ -99,45 +104,61 @@ def learn(
     Raises:
         UnknownNameError: there is no such world, algorithm, setting, split or reward.
         InvalidInputError: a value that is not valid, or `out` exists. Nothing was done.
+        RunConflictError: another process makes `out`. Nothing was done.
         BudgetExhaustedError: the judgements and a first step cannot be paid. Nothing was done.
         TrainingError: the algorithm failed with these settings. What was judged is kept.
     """
+    asked = {**locals()}
+    path = _free(out)
+    with _prepared(asked) as (making, trying):
+        _make(path)
+        learned = making.made(path)
+    return trying.tried(path, learned.model_copy(update={"settings": _plain(settings or {})}))
+
+
+def check(**asked: Any) -> None:
+    """Refuse what `learn` would refuse before it begins, and do nothing.
+
+    Args:
+        asked: arguments of `learn`; `out` does not count.
+
+    Raises:
+        UnknownNameError, InvalidInputError, BudgetExhaustedError: as `learn`.
+    """
+    known = inspect.signature(learn).bind(out="", **asked)
+    known.apply_defaults()
+    refuse(learn, known.arguments)
+    with _prepared(known.arguments):
+        pass
+
+
+@contextmanager
+def _prepared(asked: Mapping[str, Any]) -> "Generator[tuple[Making, Trying]]":
+    """Yield what learns and what tries goal sets, of arguments of `learn`; nothing is paid yet."""
     _check_installed()
     from sandbox.learning import algorithms
     from sandbox.learning.making import Making, Plan
 
-    path, given = _free(out), _plain(settings or {})
+    name, account, ledger = asked["environment"], asked["account"], asked["ledger"]
+    seen, given = asked["observation"], _plain(asked["settings"] or {})
     worlds = Worlds(
-        name=environment,
-        scenario=scenario,
-        observation=observation[0] if len(observation) == 1 else observation,
-        image_size=image_size,
-        reward=reward,
-        schedule=schedules.chosen(prices),
+        name=name,
+        observation=seen[0] if len(seen) == 1 else seen,
+        schedule=schedules.chosen(asked["prices"]),
         account=account,
         ledger=None if account is None else ledger or Ledger(),
-        label=label,
-        trust_code=trust_code,
+        **{one: asked[one] for one in ("scenario", "image_size", "reward", "label", "trust_code")},
     )
     worlds.check()
     plan = Plan(
-        algorithm=algorithm,
-        settings=algorithms.checked(algorithm, given),
-        steps=steps,
-        environments=environments,
-        normalise=normalise,
-        seed=seed,
-        splits=[worlds.learnt_in(split), *held_out],
-        evaluations=evaluations,
-        episodes=episodes,
-        film=film,
+        algorithm=asked["algorithm"],
+        settings=algorithms.checked(asked["algorithm"], given),
+        splits=[worlds.learnt_in(asked["split"]), *asked["held_out"]],
+        **{one: asked[one] for one in _PLANNED},
     )
-    trying = Trying(goals, environment, account, ledger, trust_code)
+    trying = Trying(asked["goals"], name, account, ledger, asked["trust_code"])
     with jobs.threads({}), closing(worlds):
-        making = Making(plan, worlds, budget, trying.most(), progress)
-        _make(path)
-        learned = making.made(path)
-    return trying.tried(path, learned.model_copy(update={"settings": given}))
+        yield Making(plan, worlds, asked["budget"], trying.most(), asked["progress"]), trying
 
 
 def _check_installed() -> None:
@@ -175,5 +196,9 @@ def _make(path: Path) -> None:
     """Make the new folder, which another process may have made since."""
     try:
         path.mkdir(parents=True)
+    except FileExistsError:
+        raise RunConflictError(
+            f"{path}: another process has made it meanwhile; nothing was done. Give another --out."
+        ) from None
     except OSError as error:
         raise SandboxError(f"{path}: cannot be made: {error.strerror}.") from error

@@ -1,5 +1,6 @@
 """One learning: its environments, its algorithm, its judgements, and what it leaves."""
 
+import io
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -126,7 +127,9 @@ class Making:
         ended = self._learned(folder)
         beside = self._beside()
         self._shoot(folder)
-        self.model.save(folder / outcome.MODEL)
+        whole = io.BytesIO()
+        self.model.save(whole)
+        durable.replace(folder / outcome.MODEL, whole.getvalue())
         plan, worlds = self.plan, self._worlds
         return Learned(
             environment=worlds.name,

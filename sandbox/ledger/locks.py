@@ -32,19 +32,46 @@ def alone(path: Path, worker: int | None = None, wait_s: float | None = None) ->
     wait_s = ORPHAN_S if wait_s is None else wait_s
     with ExitStack() as held:
         try:
-            if worker is not None:
-                held.enter_context(FileLock(path.with_name(f"{path.name}.{worker}"), wait_s))
-            else:
-                held.enter_context(FileLock(path, 0))
-                for other in sorted(path.parent.glob(f"{path.name}.*")):
-                    with FileLock(other, wait_s):
-                        pass
-        except Timeout:
-            raise LockedError(
-                f"{path}: another process holds this lock. Nothing was done. Wait for it."
-            ) from None
+            try:
+                if worker is not None:
+                    held.enter_context(FileLock(path.with_name(f"{path.name}.{worker}"), wait_s))
+                else:
+                    held.enter_context(FileLock(path, 0))
+                    for other in sorted(path.parent.glob(f"{path.name}.*")):
+                        with FileLock(other, wait_s):
+                            pass
+            except Timeout as timeout:
+                Path(timeout.lock_file).touch()  # OSError where no file can be, such as in /proc.
+                raise LockedError(
+                    f"{path}: another process holds this lock. Nothing was done. Wait for it."
+                ) from None
         except OSError as error:
             raise SandboxError(
-                f"{path}: cannot be locked: {error.strerror or error}. Nothing was done."
+                f"{path}: no lock can be made there: {error.strerror or error}. Nothing was done. "
+                "Name a place where files can be written."
             ) from error
+        yield
+
+
+@contextmanager
+def writing(path: Path) -> Generator[None]:
+    """Hold the right to write a file while the block runs, and leave no lock behind.
+
+    The lock is `.NAME.lock` beside it. It is removed while it is still held: filelock tries again
+    where it has locked a file that is removed, so that two processes never hold it.
+
+    Raises:
+        LockedError: another process writes the file.
+        SandboxError: its folder cannot be written.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    with ExitStack() as held:
+        try:
+            held.enter_context(alone(lock))
+        except LockedError:
+            raise LockedError(
+                f"{path}: another process writes it. Nothing was done. Wait for it, or name "
+                "another file."
+            ) from None
+        held.callback(lock.unlink, missing_ok=True)
         yield

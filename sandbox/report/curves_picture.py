@@ -89,7 +89,7 @@ def _draw(axis: Any, panel: Panel) -> None:
     if panel.share:
         axis.set_ylim(-0.03, 1.03)
     axis.grid(alpha=0.3)
-    if len(panel.lines) <= _LEGEND:
+    if 0 < len(panel.lines) <= _LEGEND:
         axis.legend(fontsize=7)
 
 

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from sandbox.errors import BudgetExhaustedError, SandboxError
+from sandbox.errors import BudgetExhaustedError, SandboxError, SimulationError
 from sandbox.ledger import Ledger
 from sandbox.run.bill import Bill
 from sandbox.run.filling import Alone, Filling
@@ -75,7 +75,8 @@ def _worked(run: Run, worker: int, channel: Connection) -> Message:
     except OrphanedError:
         raise
     except SandboxError as error:
-        return FAILED, SandboxError(str(error))
+        kind = SimulationError if isinstance(error, SimulationError) else SandboxError
+        return FAILED, kind(str(error))
     return END, run.bill.already
 
 

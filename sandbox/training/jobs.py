@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 import sandbox
 from sandbox import digest, files, validation
+from sandbox.dataset.finite import check_finite
 from sandbox.errors import InvalidInputError
 from sandbox.models import named, work
 from sandbox.models.checkpoint import Data, Facts
@@ -112,6 +113,8 @@ def prepared(
     given = material.opened(runs, held_out, parsed(settings).seed)
     shapes = material.shapes_of(given.train.schema)
     told, chosen, model = begun(name, size, options, settings, shapes)
+    for one in (given.train, given.held_out):
+        check_finite(one, (*model.needs, *model.gives, "action"), one.name)
     material.normalise(model, given.train)
     windows = Windows(given.train, model, told.batch, told.horizon, told.seed)
     judge = Judge.of(given.held_out, model, told.horizon, told.windows)

@@ -194,9 +194,12 @@ class Repeated:
 
 
 def ready(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a batch as models take it: nothing is NaN, and numbers are float32."""
+    """Return a batch as models take it: float32, and 0 as the action after an episode's last row.
+
+    Another number that is not finite stays: `check_finite` refuses such episodes.
+    """
     found = {name: one for name, one in batch.items() if name != MASK}
-    return {
-        name: one if one.dtype == torch.uint8 else torch.nan_to_num(one.float())
-        for name, one in found.items()
-    }
+    ready = {n: one if one.dtype == torch.uint8 else one.float() for n, one in found.items()}
+    if "action" in ready:
+        ready["action"] = torch.nan_to_num(ready["action"], nan=0.0)
+    return ready

@@ -8,14 +8,16 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from sandbox import durable
-from sandbox.errors import InvalidInputError, UnknownNameError
+from sandbox.errors import InvalidInputError, SandboxError, UnknownNameError
 
 Numbers = Mapping[str, float]
 _PROJECT = "sandbox"
@@ -78,29 +80,49 @@ class _Jsonl:
 
 
 class _Steps:
-    """Gives each update's numbers once to a function of a package.
+    """Gives each update's numbers once to a function of a package, which may fail.
 
     Args:
+        name: what warnings call it.
         done: the last update whose numbers are there already.
         log: takes an update and its numbers.
         close: is called at the end.
     """
 
     def __init__(
-        self, done: int, log: Callable[[int, dict[str, float]], Any], close: Callable[[], Any]
+        self,
+        name: str,
+        done: int,
+        log: Callable[[int, dict[str, float]], Any],
+        close: Callable[[], Any],
     ) -> None:
-        self._done, self._log, self._close = done, log, close
+        self._name, self._done, self._log, self._close = name, done, log, close
+        self._failed = False
 
     def write(self, rows: Sequence[Numbers]) -> None:
         for row in rows:
-            if row["update"] > self._done:
+            if row["update"] > self._done and not self._failed:
                 self._done = int(row["update"])
-                with redirect_stdout(sys.stderr):  # Ours is for results.
-                    self._log(self._done, {name: row[name] for name in row if name != "update"})
+                told = {name: row[name] for name in row if name != "update"}
+                self._call(partial(self._log, self._done, told))
 
     def close(self) -> None:
-        with redirect_stdout(sys.stderr):
-            self._close()
+        self._call(self._close)
+
+    def _call(self, function: Callable[[], Any]) -> None:
+        """Call a package; where it fails, warn once, and tell it no more numbers."""
+        try:
+            with redirect_stdout(sys.stderr):  # Ours is for results.
+                function()
+        except Exception as error:  # Of a server, a disk, or the package itself.
+            if not self._failed:
+                said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+                warnings.warn(
+                    f"tracker {self._name}: gets no more numbers after update {self._done}: "
+                    f"{said}. Training goes on.",
+                    stacklevel=2,
+                )
+            self._failed = True
 
 
 def _tensorboard(of: Tracked) -> Tracker:
@@ -113,7 +135,7 @@ def _tensorboard(of: Tracked) -> Tracker:
             writer.add_scalar(name, value, update)
         writer.flush()
 
-    return _Steps(of.done, log, writer.close)
+    return _Steps("tensorboard", of.done, log, writer.close)
 
 
 def _wandb(of: Tracked) -> Tracker:
@@ -133,23 +155,21 @@ def _wandb(of: Tracked) -> Tracker:
         resume="allow",
         settings=wandb.Settings(silent=True, console="off"),
     )
-    return _Steps(of.done, lambda update, numbers: run.log(numbers, step=update), run.finish)
+    return _Steps(
+        "wandb", of.done, lambda update, numbers: run.log(numbers, step=update), run.finish
+    )
 
 
 def _mlflow(of: Tracked) -> Tracker:
     """MLflow: the server of MLFLOW_TRACKING_URI, or an SQLite file beside the checkpoint."""
     mlflow = _package("mlflow")
     kept = f"sqlite:///{of.out.with_suffix('.mlflow.db').absolute()}"
-    try:
-        client = mlflow.MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", kept))
-        known = client.get_experiment_by_name(_PROJECT)
-        experiment = known.experiment_id if known else client.create_experiment(_PROJECT)
-        found = client.search_runs([experiment], f"tags.training = '{of.id}'")
-        tags = {"training": of.id}
-        made = found or [client.create_run(experiment, run_name=of.out.stem, tags=tags)]
-    except Exception as error:  # Of a server, a driver, or a package that is missing.
-        said = " ".join(str(error).split())[:300]
-        raise InvalidInputError(f"tracker mlflow: cannot begin: {said}") from error
+    client = mlflow.MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", kept))
+    known = client.get_experiment_by_name(_PROJECT)
+    experiment = known.experiment_id if known else client.create_experiment(_PROJECT)
+    found = client.search_runs([experiment], f"tags.training = '{of.id}'")
+    tags = {"training": of.id}
+    made = found or [client.create_run(experiment, run_name=of.out.stem, tags=tags)]
     run = made[0].info.run_id
 
     def log(update: int, numbers: Mapping[str, float]) -> None:
@@ -157,7 +177,7 @@ def _mlflow(of: Tracked) -> Tracker:
         each = [mlflow.entities.Metric(name, one, now, update) for name, one in numbers.items()]
         client.log_batch(run, metrics=each)
 
-    return _Steps(of.done, log, lambda: client.set_terminated(run))
+    return _Steps("mlflow", of.done, log, lambda: client.set_terminated(run))
 
 
 def _trackio(of: Tracked) -> Tracker:
@@ -167,7 +187,9 @@ def _trackio(of: Tracked) -> Tracker:
     with redirect_stdout(sys.stderr):
         name = f"{of.out.stem}-{of.id[:8]}"
         run = trackio.init(project=_PROJECT, name=name, resume="allow", **own)
-    return _Steps(of.done, lambda update, numbers: run.log(numbers, step=update), run.finish)
+    return _Steps(
+        "trackio", of.done, lambda update, numbers: run.log(numbers, step=update), run.finish
+    )
 
 
 def _package(name: str, install: str = "") -> Any:
@@ -201,7 +223,7 @@ def trackers(of: Tracked, kinds: Sequence[str] | None) -> Generator[list[Tracker
 
     Raises:
         UnknownNameError: there is no such tracker.
-        InvalidInputError: its package is not installed.
+        InvalidInputError: its package is not installed, or cannot begin.
     """
     there = importlib.util.find_spec("tensorboardX") is not None
     wanted = kinds if kinds is not None else ("csv", "tensorboard") if there else ("csv",)
@@ -211,6 +233,17 @@ def trackers(of: Tracked, kinds: Sequence[str] | None) -> Generator[list[Tracker
     with ExitStack() as stack:
         made = list[Tracker]()
         for one in wanted:
-            made.append(KINDS[one](of))
+            made.append(_begun(one, of))
             stack.callback(made[-1].close)
         yield made
+
+
+def _begun(kind: str, of: Tracked) -> Tracker:
+    """Return a tracker (InvalidInputError if its package cannot begin)."""
+    try:
+        return KINDS[kind](of)
+    except SandboxError:
+        raise
+    except Exception as error:  # Of a server, a driver, a disk, or a package that is missing.
+        said = " ".join(str(error).split())[:300]
+        raise InvalidInputError(f"tracker {kind}: cannot begin: {said}") from error

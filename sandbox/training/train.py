@@ -9,9 +9,9 @@ from pydantic import Field
 from sandbox import digest, files, outputs
 from sandbox import prices as schedules
 from sandbox.arguments import checked
-from sandbox.errors import InvalidInputError
+from sandbox.errors import InvalidInputError, TrainingError
 from sandbox.ledger import Ledger
-from sandbox.ledger.locks import alone
+from sandbox.ledger.locks import writing
 from sandbox.models import checkpoint
 from sandbox.models.checkpoint import Checkpoint
 from sandbox.prices import PriceSchedule
@@ -94,7 +94,7 @@ def train(
         about = {"environment": job.data.environment, "scenario": None, "label": "train"}
         till = Till(schedule, account, budget, ledger, about, piece="a piece of training")
         try:
-            with alone(path.with_name(f".{path.name}.lock")):
+            with writing(path):
                 _free(path)  # Another process may have written it since.
                 part = Part.of(path, asked, account, lambda: wanted.count(job, schedule, size))
                 quoted(*_cost(job, part.begun.updates, schedule))
@@ -103,6 +103,9 @@ def train(
                     made = Making(job, part, till, tracked, progress).made(schedule)
                 made.write(path)
                 part.remove()
+        except TrainingError as error:
+            error.charge_micro = till.spent
+            raise
         finally:
             till.close()
     return made

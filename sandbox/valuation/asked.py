@@ -225,7 +225,13 @@ def plain(found: Mapping[str, Recipe | Folder]) -> dict[str, Any]:
 
 def _test(given: Any) -> Recipe | Folder:
     if isinstance(given, str | Path) and files.place(given).is_dir():
-        return Folder(given)
+        found = Folder(given)
+        if not found.count():
+            raise InvalidInputError(
+                f"{given}: holds no episodes to evaluate on. Nothing was done. Give a run, or a "
+                "recipe."
+            )
+        return found
     return recipes.of(given)
 
 

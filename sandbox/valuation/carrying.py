@@ -8,7 +8,9 @@ from typing import Any
 from sandbox import durable, jsonfile
 from sandbox import prices as schedules
 from sandbox.dataset.dataset import Dataset
+from sandbox.errors import SimulationError, TrainingError
 from sandbox.evaluation.evaluate import JSON, evaluate
+from sandbox.evaluation.evaluation import found_in
 from sandbox.goals import calls, scores
 from sandbox.models import Checkpoint
 from sandbox.run.folder import Folder
@@ -62,39 +64,56 @@ def _cell(
     test: Path,
     bill: Counter[str],
 ) -> Cell:
-    """Train, evaluate and plan with the model of an arm, a seed and an amount."""
+    """Train, evaluate and plan with the model of an arm, a seed and an amount.
+
+    One whose numbers are not finite has failed, and the others go on.
+    """
     asked, folder = plan.asked, place / f"{micro / schedules.MICRO:.12g}"
     folder.mkdir(exist_ok=True)
     run = data.part(arm, runs, micro, asked.credits[-1], folder)
-    path = folder / MODEL
-    paying = {name: plan.paying[name] for name in ("account", "prices", "ledger")}
+    records = [*Folder(run).records()]
+    about: dict[str, Any] = {"arm": arm.name, "world": arm.world, "seed": seed}
+    about |= {"credits": micro / schedules.MICRO, "episodes": len(records)}
+    about |= {"rows": sum(one.steps + 1 for one in records)}
+    about |= {"data_micro": sum(one.charge_micro for one in records)}
+    path, failed = folder / MODEL, ""
+    try:
+        training = _trained(plan, seed, run, path)
+        _evaluated(plan, path, test, folder / EVALUATION)
+    except (TrainingError, SimulationError) as error:
+        failed = str(error)
+        training = _cost(path) if path.exists() else getattr(error, "charge_micro", 0)
+    bill[f"training: {arm.name}"] += training
+    about["training_micro"] = training
+    if failed:
+        return Cell(**about, error=None, copied=None, gain=None, failed=failed)
+    if plan.goals is not None and arm.world == plan.goals.environment:
+        about["success"], cost = _planned(plan, path, folder / PLANNED)
+        bill[f"planning: {arm.name}"] += cost
+    return found_in(folder / EVALUATION / JSON, lambda judged: Cell.of(judged, **about))
+
+
+def _trained(plan: Plan, seed: int, run: Path, path: Path) -> int:
+    """Train a model, unless it is trained; return what that cost [microcredits]."""
+    asked = plan.asked
     if not path.exists():
+        paying = {name: plan.paying[name] for name in ("account", "prices", "ledger")}
         settings = {**asked.settings, "seed": asked.settings.get("seed", 0) + seed}
         told: dict[str, Any] = {"updates": asked.updates, "options": asked.options}
         told["settings"] = settings
         train([run], path, asked.model, asked.size, track=("csv",), **told, **paying)
-    if not (folder / EVALUATION / JSON).exists():
-        told = {"horizons": asked.horizons, "windows": asked.windows, "reading": 0}
-        evaluate(path, test, folder / EVALUATION, trust_code=True, **told)
-    training = Checkpoint.read(path).facts.charge_micro
-    bill[f"training: {arm.name}"] += training
-    success = None
-    if plan.goals is not None and arm.world == plan.goals.environment:
-        success, cost = _planned(plan, path, folder / PLANNED)
-        bill[f"planning: {arm.name}"] += cost
-    records = [*Folder(run).records()]
-    return Cell.of(
-        jsonfile.read(folder / EVALUATION / JSON).data,
-        arm=arm.name,
-        world=arm.world,
-        credits=micro / schedules.MICRO,
-        seed=seed,
-        episodes=len(records),
-        rows=sum(one.steps + 1 for one in records),
-        data_micro=sum(one.charge_micro for one in records),
-        training_micro=training,
-        success=success,
-    )
+    return _cost(path)
+
+
+def _cost(model: Path) -> int:
+    return Checkpoint.read(model).facts.charge_micro
+
+
+def _evaluated(plan: Plan, model: Path, test: Path, out: Path) -> None:
+    """Evaluate a model, unless it is evaluated."""
+    if not (out / JSON).exists():
+        asked: dict[str, Any] = {"horizons": plan.asked.horizons, "windows": plan.asked.windows}
+        evaluate(model, test, out, trust_code=True, reading=0, **asked)
 
 
 def _planned(plan: Plan, model: Path, out: Path) -> tuple[float, int]:

@@ -40,6 +40,7 @@ class Cell:
         success: share of goals that a planner reached with it; None if none was tried. Others are
             None where there is nothing to compute them of.
         curves: at each horizon, what `gain` is the mean of.
+        failed: why there are no figures: its numbers are not finite; else "".
     """
 
     arm: str
@@ -55,6 +56,7 @@ class Cell:
     gain: float | None
     success: float | None = None
     curves: Sequence[float | None] = field(default_factory=list[float | None])
+    failed: str = ""
 
     @classmethod
     def of(cls, evaluation: Mapping[str, Any], **about: Any) -> Self:

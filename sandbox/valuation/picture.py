@@ -19,16 +19,17 @@ def png(found: Worth) -> bytes:
     rows = dict[str, dict[str, list[Group]]]()
     for group in found.groups():
         rows.setdefault(group.world, {}).setdefault(group.figure, []).append(group)
-    copied = {one.world: one.copied for one in found.cells}
+    copied = {one.world: one.copied for one in found.cells if not one.failed}
     return curves_picture.picture(
         "What credits of data are worth",
         [
             [
-                _panel(world, figure, groups, {"error": copied[world], "gain": 0.0}.get(figure))
+                _panel(world, figure, groups, {"error": copied.get(world), "gain": 0.0}.get(figure))
                 for figure, groups in panels.items()
             ]
             for world, panels in rows.items()
-        ],
+        ]
+        or [[Panel("no model has figures", "", "", [])]],
     )
 
 

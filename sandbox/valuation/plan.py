@@ -1,23 +1,31 @@
 """A comparison that is planned: what it costs at most, and whether it may begin."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sandbox import api, durable
 from sandbox import prices as schedules
+from sandbox.dataset.dataset import Dataset
 from sandbox.errors import (
     InvalidInputError,
+    LockedError,
     RunConflictError,
+    SandboxError,
     UnknownNameError,
 )
+from sandbox.evaluation import held_out
+from sandbox.evaluation.measuring import fitting
 from sandbox.goals import calls
 from sandbox.goals.sets import GoalSet
 from sandbox.ledger import Ledger
-from sandbox.models.protocol import imagining
+from sandbox.ledger.locks import alone
+from sandbox.models.protocol import Shapes, WorldModel, imagining
 from sandbox.planning.named import planner
 from sandbox.prices import PriceSchedule
 from sandbox.run import admission
@@ -25,12 +33,12 @@ from sandbox.run.folder import Folder
 from sandbox.run.recipe import Recipe
 from sandbox.training import jobs
 from sandbox.training.foresight import foreseen
+from sandbox.training.jobs import Job
 from sandbox.training.material import shapes_of
 from sandbox.valuation import data
 from sandbox.valuation.asked import Arm, Asked
 
-ASKED, AGENT = "asked.json", "icem"
-Training = tuple[dict[str, int], int]  # Its work at most, and the rows of a window.
+ASKED, LOCK, AGENT = "asked.json", ".worth.lock", "icem"
 Progress = Callable[[int, int, str], None]  # Models that are done, of how many, and what is next.
 
 
@@ -74,7 +82,7 @@ def check(plan: Plan, budget: api.Credits | None, ledger: Ledger) -> int:
     from sandbox.sources.generation import Generation
 
     asked, charges = plan.asked, Counter[str]()
-    trainings = dict[str, Training]()
+    trainings = dict[str, Job]()
     for arm in plan.arms:
         charges.update(_most(plan, arm, trainings))
     for one in plan.tests.values():
@@ -112,7 +120,7 @@ def _planners(plan: Plan) -> int:
     return worlds.count(world) * plan.asked.seeds * len(plan.asked.credits)
 
 
-def _most(plan: Plan, arm: Arm, trainings: dict[str, Training]) -> Counter[str]:
+def _most(plan: Plan, arm: Arm, trainings: dict[str, Job]) -> Counter[str]:
     """Return what data and trainings of an arm cost at most, per meter unit [microcredits].
 
     Args:
@@ -121,7 +129,8 @@ def _most(plan: Plan, arm: Arm, trainings: dict[str, Training]) -> Counter[str]:
         trainings: those of data of the same columns, which are noted.
 
     Raises:
-        InvalidInputError: credits do not pay two episodes of a window's rows.
+        InvalidInputError: credits do not pay two episodes of a window's rows, or no model can be
+            evaluated on the test.
     """
     from sandbox.sources.generation import Generation
 
@@ -133,10 +142,11 @@ def _most(plan: Plan, arm: Arm, trainings: dict[str, Training]) -> Counter[str]:
     if kind not in trainings:
         given = asked.model, asked.size, asked.options, asked.settings
         with jobs.threads(asked.settings):
-            job = foreseen(schema, longest, *given).settled(asked.updates)
-        rows = imagining(job.model, f"model {job.name}").context + job.settings.horizon
-        trainings[kind] = job.work(0, asked.updates), rows
-    work, rows = trainings[kind]
+            trainings[kind] = foreseen(schema, longest, *given).settled(asked.updates)
+    job = trainings[kind]
+    model = imagining(job.model, f"model {job.name}")
+    _check_test(plan, arm, job.shapes, model)
+    rows = model.context + job.settings.horizon
     least = 2 * sum(each.values()) * rows // longest
     if least > data.shares(arm, asked.credits[0])[0]:
         raise InvalidInputError(
@@ -144,21 +154,39 @@ def _most(plan: Plan, arm: Arm, trainings: dict[str, Training]) -> Counter[str]:
             f"episodes of {rows} rows, one to train on and one to pick weights by, which cost "
             f"{schedules.credits(least)}. Nothing was done. Give more --credits."
         )
-    charges = Counter(schedule.charges(schedule.metered(work)))
+    charges = Counter(schedule.charges(schedule.metered(job.work(0, asked.updates))))
     for unit in charges:
         charges[unit] *= asked.seeds * len(asked.credits)
     charges[_largest(each)] += asked.seeds * asked.credits[-1]
     return charges
 
 
-def begun(plan: Plan) -> Path:
-    """Return the folder, with what is asked for (RunConflictError if it holds something else)."""
+def _check_test(plan: Plan, arm: Arm, shapes: Shapes, model: WorldModel) -> None:
+    """Refuse a test that an arm's models cannot be evaluated on (InvalidInputError)."""
+    from sandbox.sources.generation import Generation
+
+    test, context = plan.tests[arm.world], max(2, model.context)
+    if isinstance(test, Recipe):
+        name = f"the test of {arm.world}"
+        with closing(Generation(test)) as source:
+            schema, longest = source.makers[0].schema, source.makers[0].max_rows
+        held_out.check_columns(shapes_of(schema), shapes, model, name)
+        fitting(plan.asked.horizons, context, np.array([longest]), name)
+    else:
+        episodes = Dataset(test.path)
+        held_out.check_episodes(episodes, shapes, model)
+        fitting(plan.asked.horizons, context, episodes.lengths, episodes.name)
+
+
+@contextmanager
+def begun(plan: Plan) -> Generator[None]:
+    """Hold the right to write the folder, which says what is asked for.
+
+    Raises:
+        RunConflictError: it holds something else, or another process is at work there.
+        SandboxError: it cannot be written.
+    """
     folder, path = plan.folder, plan.folder / ASKED
-    if path.exists() and not plan.asked.continues(path):
-        raise RunConflictError(
-            f"{folder}: holds another comparison. Nothing was done. Give another --out, or the "
-            "same arguments; seeds may differ."
-        )
     if (
         not path.exists()
         and folder.exists()
@@ -168,6 +196,24 @@ def begun(plan: Plan) -> Path:
             f"{folder}: holds something that is no comparison. Nothing was done. Give another "
             "--out."
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    durable.replace(path, plan.asked.encode())
-    return folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SandboxError(
+            f"{folder}: cannot be made: {error.strerror or error}. Give another --out."
+        ) from error
+    with ExitStack() as held:
+        try:
+            held.enter_context(alone(folder / LOCK))
+        except LockedError:
+            raise RunConflictError(
+                f"{folder}: another process makes this comparison; nothing was done. Wait for it, "
+                "or give another --out."
+            ) from None
+        if path.exists() and not plan.asked.continues(path):
+            raise RunConflictError(
+                f"{folder}: holds another comparison. Nothing was done. Give another --out, or the "
+                "same arguments; seeds may differ."
+            )
+        durable.replace(path, plan.asked.encode())
+        yield

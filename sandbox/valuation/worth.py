@@ -13,7 +13,6 @@ from sandbox.evaluation.evaluate import HORIZONS, MOST_ROWS
 from sandbox.evidence.note import SigningKey
 from sandbox.goals import calls
 from sandbox.ledger import Ledger
-from sandbox.ledger.locks import alone
 from sandbox.training.amount import UPDATES
 from sandbox.valuation import asked as asking
 from sandbox.valuation import plan as planning
@@ -21,7 +20,6 @@ from sandbox.valuation.asked import Asked
 from sandbox.valuation.carrying import carried_out
 from sandbox.valuation.found import Worth
 
-LOCK = ".worth.lock"
 Seeds = Annotated[int, Field(ge=1, le=100, description="a whole number from 1 to 100")]
 Count = Annotated[int, Field(ge=1, le=10_000_000, description="a whole number above 0")]
 Horizons = Annotated[
@@ -99,7 +97,8 @@ def worth(
         InvalidInputError: a recipe, test or setting is wrong, a test is not apart from the data, or
             credits pay too few episodes. Nothing was done, unless the message names a run.
         BudgetExhaustedError: budget or account cannot pay it. Nothing was done.
-        RunConflictError: the folder holds another comparison, or something else.
+        RunConflictError: the folder holds another comparison, or something else, or another
+            process is at work there.
     """
     folder, schedule = files.place(out), schedules.chosen(prices)
     schedule.require("train_step", "model_mflop")
@@ -123,5 +122,5 @@ def worth(
     paying |= {"key": key, "ledger": ledger}
     plan = planning.Plan(folder, asked, arms, found, planned, schedule, paying, progress)
     quoted(planning.check(plan, budget, ledger or Ledger()))
-    with alone(planning.begun(plan) / LOCK):
+    with planning.begun(plan):
         return carried_out(plan)
