@@ -42,6 +42,7 @@ def learn(
     image_size: int = 64,
     reward: str = "progress",
     environments: Few = 1,
+    action_repeat: Few = 1,
     normalise: bool = True,
     seed: Seed = 0,
     evaluations: Few = 10,
@@ -78,11 +79,14 @@ def learn(
         held_out: splits to be judged in besides.
         observation: what the agent observes: `proprio`, `factors` or pictures, one or several.
         image_size: pixels of a side of its pictures.
-        reward: `progress`, 10 for the whole way, 1 for success, and 0.01 less a step; or the
-            world's own, `dense` or `sparse`.
+        reward: `progress`, 10 for the whole way, 1 for success, and 0.01 less a step; `shortfall`,
+            what each state falls short by, for tasks that are a state to stay in; or the world's
+            own, `dense` or `sparse`.
         environments: number of environments, in this process.
-        normalise: whether to scale observations by what was seen (VecNormalize), and for A2C and
-            PPO rewards, too.
+        action_repeat: steps for which each action is taken, by the policy that is kept, too. The
+            algorithm's own settings count actions, not steps.
+        normalise: whether A2C and PPO scale observations and rewards by what was seen
+            (VecNormalize). The others do not.
         seed: of weights, worlds and exploration.
         evaluations: how often the policy is judged while it learns; it is before, too.
         episodes: episodes of a judgement in each split, with seeds that no training has.
@@ -125,6 +129,7 @@ def learn(
         settings=algorithms.checked(algorithm, given),
         steps=steps,
         environments=environments,
+        action_repeat=action_repeat,
         normalise=normalise,
         seed=seed,
         splits=[worlds.learnt_in(split), *held_out],
