@@ -26,8 +26,8 @@ WORLDS: dict[str, dict[str, Any]] = {  # How each is learned.
     "cartpole_swingup": {
         "algorithm": "SAC",
         "steps": 24_000,
-        "reward": "dense",
-        "settings": {"train_freq": 4, "gradient_steps": 2},
+        "reward": "shortfall",
+        "action_repeat": 4,
     },
     "panda_reach": {
         "algorithm": "PPO",

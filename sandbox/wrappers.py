@@ -191,6 +191,35 @@ class ProgressReward(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArg
         return potential, progress, self.get_wrapper_attr("done")
 
 
+class ActionRepeat(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+    """Take each action for several steps, as frame skip does; an end cuts them short.
+
+    A row's reward is the sum of theirs. `info["repeated"]` is how many steps were simulated: those
+    for which an `IdlesOnBudget` inside idled do not count.
+
+    Args:
+        env: the environment, alone or wrapped.
+        times: steps of an action.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any], times: int) -> None:
+        RecordConstructorArgs.__init__(self, times=times)
+        gymnasium.Wrapper.__init__(self, env)
+        if times < 1:
+            raise InvalidInputError(f"an action cannot be taken {times} times; give 1 or more.")
+        self._times = times
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Take an action for as many steps as there are."""
+        total, count = 0.0, 0
+        while True:
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            total, count = total + float(reward), count + (not info.get("idle", False))
+            if terminated or truncated or count == self._times:
+                told = {**info, "repeated": np.int64(count)}
+                return observation, total, terminated, truncated, told
+
+
 class LeRobotNames(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Name what is observed as LeRobot does: `pixels`, `agent_pos` and `environment_state`.
 

@@ -23,13 +23,14 @@ from sandbox.errors import (
     TrainingError,
 )
 from sandbox.goals import calls
+from sandbox.goals.learned import Learned as Named
 from sandbox.learning import Learned
 from sandbox.learning.making import Making, Plan
 from sandbox.learning.worlds import Worlds
 from sandbox.ledger import Ledger
 from sandbox.ledger.statement import statement
 from sandbox.models.policy import Policy
-from sandbox.wrappers import ProgressReward
+from sandbox.wrappers import ActionRepeat, IdlesOnBudget, ProgressReward
 
 QUICK: dict[str, dict[str, Any]] = {
     "A2C": {"n_steps": 8},
@@ -46,6 +47,21 @@ def learnt(out: Path, algorithm: str = "PPO", world: str = "two_room", **more: A
     return sandbox.learn(world, out, algorithm, settings=QUICK[algorithm], **(given | more))
 
 
+def worlds_of(name: str, reward: str) -> Worlds:
+    return Worlds(
+        name=name,
+        scenario=None,
+        observation="proprio",
+        image_size=64,
+        reward=reward,
+        schedule=prices.chosen("3"),
+        account=None,
+        ledger=None,
+        label="learn",
+        trust_code=False,
+    )
+
+
 def curve(out: Path) -> list[dict[str, str]]:
     with open(out / "metrics.csv") as file:
         return [*csv.DictReader(file)]
@@ -59,10 +75,11 @@ def test_the_policy_that_is_kept_acts_as_the_algorithm_does(algorithm: str, tmp_
     import stable_baselines3
 
     model = getattr(stable_baselines3, algorithm).load(tmp_path / "out" / "model.zip")
-    mean, deviation = policy.weights["proprio:scale"].numpy()
+    (size,), plain = policy.facts.inputs[0].shape, torch.tensor([[0.0], [1.0]])
+    mean, deviation = policy.weights.get("proprio:scale", plain.repeat(1, size)).numpy()
     rng = np.random.default_rng(0)
     for _ in range(20):
-        seen = rng.uniform(-1, 1, len(mean)).astype(np.float32)
+        seen = rng.uniform(-1, 1, size).astype(np.float32)
         scaled = np.clip((seen - mean) / deviation, -10, 10).astype(np.float32)
         expected = model.predict(scaled, deterministic=True)[0]
         assert np.allclose(policy.act(seen), expected, atol=1e-5)
@@ -136,6 +153,84 @@ def test_what_is_wrong_is_refused_before_anything_is_done(
         sandbox.learn(**asked)
     assert not (tmp_path / "out").exists()
     assert [one for one in statement(Ledger(), "local") if one["kind"] == "post"] == []
+
+
+def test_an_action_is_repeated_while_learning_and_by_the_policy_that_is_kept(
+    tmp_path: Path,
+) -> None:
+    Ledger().grant("lab", prices.micro(10_000))
+    given: dict[str, Any] = {"action_repeat": 4, "steps": 130, "account": "lab"}
+    learned = learnt(tmp_path / "out", "SAC", "cartpole_swingup", **given)
+    assert (learned.steps, learned.asked["action_repeat"]) == (132, 4)
+    step = prices.current().cost({"physics_step": 10})
+    assert learned.bill_micro["learn"] >= 132 * step
+    policy = Policy.read(tmp_path / "out" / "policy.safetensors")
+    rng = np.random.default_rng(0)
+    act, seen = policy.acting(), rng.uniform(-1, 1, (9, 5)).astype(np.float32)
+    found, plain = [act(one) for one in seen], [policy.act(one) for one in seen]
+    assert found == [plain[n // 4 * 4] for n in range(9)]
+    assert len({float(one[0]) for one in plain}) == 9
+    assert Policy.read(tmp_path / "out" / "policy.safetensors").digest == learned.policy
+    agent = Named(tmp_path / "out" / "policy.safetensors")
+    again = [agent.act(one, {}) for one in seen[:6]]
+    agent.begin(None)  # type: ignore[arg-type]
+    assert (again, agent.act(seen[6], {})) == (found[:6], plain[6])
+
+
+def test_a_policy_that_repeats_nothing_is_the_file_that_it_was_before(tmp_path: Path) -> None:
+    learnt(tmp_path / "out")
+    raw = (tmp_path / "out" / "policy.safetensors").read_bytes()
+    assert b"proprio:scale" in raw
+    assert b"action_repeat" not in raw
+
+
+def test_repeated_steps_are_summed_counted_cut_by_the_end_and_by_the_credit() -> None:
+    kind = catalogue.environment("two_room")
+    plain, env = kind(account=None), ActionRepeat(kind(account=None), 7)
+    plain.reset(seed=1)
+    env.reset(seed=1)
+    rng, over, count, times = np.random.default_rng(0), False, 0, 0
+    while not over:
+        action = rng.uniform(-1, 1, 2)
+        seen, earned, terminated, truncated, info = env.step(action)
+        times, over = int(info["repeated"]), terminated or truncated
+        rows = [plain.step(action) for _ in range(times)]
+        assert times == 7 or over
+        assert earned == pytest.approx(sum(float(r[1]) for r in rows))
+        assert np.array_equal(seen, rows[-1][0])
+        count += times
+    assert count == kind.max_episode_steps()
+    assert times == count % 7 != 0
+    schedule = prices.current()
+    cost = schedule.cost(plain.work(schedule, 10))
+    short = ActionRepeat(IdlesOnBudget(kind(account=None, budget=cost / 1e6)), 4)
+    short.reset(seed=1)
+    taken = [short.step(np.zeros(2))[3:] for _ in range(4)]
+    assert [int(info["repeated"]) for _, info in taken] == [4, 4, 2, 0]
+    assert [cut for cut, _ in taken] == [False, False, True, True]
+    with pytest.raises(InvalidInputError, match="0 times"):
+        ActionRepeat(plain, 0)
+
+
+@pytest.mark.parametrize(
+    ("world", "crashes"),
+    [("cartpole_swingup", False), ("pendulum_chain", False), ("quadrotor", True)],
+)
+def test_the_reward_of_shortfall_pays_neither_way_nor_arrival(world: str, crashes: bool) -> None:
+    """A crash pays for the steps that it will not take."""
+    with closing(worlds_of(world, "shortfall")) as worlds:
+        env = worlds.env(None, "", None)
+        plain, over, left, done = env.unwrapped, False, 0, set[bool]()
+        env.reset(seed=0)
+        act = plain.scripted(np.random.default_rng(0))
+        while not over:
+            action = -np.ones(plain.action_size, np.float32) if crashes else act()
+            _, earned, terminated, truncated, _ = env.step(action)
+            over, left = terminated or truncated, plain.max_steps - plain.t if terminated else 0
+            assert float(earned) == pytest.approx(-plain.shortfall() - left)
+            done.add(bool(plain.done))
+        assert done == ({False} if crashes else {False, True})
+        assert (left > 0) == crashes
 
 
 def test_a_folder_that_is_there_is_left_alone_and_a_stopped_training_named(tmp_path: Path) -> None:
@@ -233,27 +328,19 @@ def test_a_policy_that_is_foreign_or_damaged_is_refused(tmp_path: Path) -> None:
         Policy.read(path)
 
 
-@pytest.mark.parametrize(("algorithm", "scaled"), [("PPO", True), ("SAC", False), ("TD3", False)])
-def test_rewards_are_scaled_where_they_are_not_weighed_against_chance(
+@pytest.mark.parametrize(
+    ("algorithm", "scaled"), [("A2C", True), ("PPO", True), ("SAC", False), ("TD3", False)]
+)
+def test_nothing_is_scaled_for_algorithms_that_learn_from_old_rows(
     algorithm: str, scaled: bool
 ) -> None:
-    worlds = Worlds(
-        name="cartpole_swingup",
-        scenario=None,
-        observation="proprio",
-        image_size=64,
-        reward="dense",
-        schedule=prices.chosen("3"),
-        account=None,
-        ledger=None,
-        label="learn",
-        trust_code=False,
-    )
+    worlds = worlds_of("cartpole_swingup", "dense")
     plan = Plan(
         algorithm=algorithm,
-        settings={"batch_size": 8},
+        settings={},
         steps=64,
         environments=1,
+        action_repeat=1,
         normalise=True,
         seed=0,
         splits=[None],
@@ -262,15 +349,17 @@ def test_rewards_are_scaled_where_they_are_not_weighed_against_chance(
         film=False,
     )
     with closing(worlds):
-        scales = Making(plan, worlds, None, 0, lambda *_: None).model.get_vec_normalize_env()
-    assert (scales.norm_obs, scales.norm_reward) == (True, scaled)
+        making = Making(plan, worlds, None, 0, lambda *_: None)
+        scales = making.model.get_vec_normalize_env()
+        assert making.policy().facts.inputs[0].scaled == scaled
+    assert (scales is not None and scales.norm_obs and scales.norm_reward) == scaled
 
 
-@pytest.mark.parametrize("world", ["two_room", "quadrotor", "cartpole_swingup"])
+@pytest.mark.parametrize("world", ["two_room", "quadrotor", "pendulum_chain"])
 def test_the_reward_of_progress_pays_way_and_arrival_and_what_the_dense_one_costs(
     world: str,
 ) -> None:
-    """With the weights of the dense reward it is the dense reward."""
+    """With the weights of the dense reward it is that, where the potential is the progress."""
     kind = catalogue.environment(world)
     longest = kind.max_episode_steps()
     plain, env = kind(account=None), kind(account=None)

@@ -39,16 +39,17 @@ HeldOut = Annotated[
 Observed = Annotated[
     str, typer.Option(help="What the agent observes, separated by commas: proprio, pixels, ...")
 ]
-Reward = Annotated[str, typer.Option(help="progress, dense or sparse.")]
+Reward = Annotated[str, typer.Option(help="progress, shortfall, dense or sparse.")]
 Goals = Annotated[
     list[Path] | None,
     typer.Option(parser=path, help="A goal set of the world's own task; repeat it for several."),
 ]
+Repeat = Annotated[int, typer.Option(min=1, help="Steps for which each action is taken.")]
 Normalise = Annotated[
     bool,
     typer.Option(
         "--normalise/--no-normalise",
-        help="Scale observations by what was seen; for A2C and PPO rewards, too.",
+        help="Let A2C and PPO scale observations and rewards by what was seen.",
     ),
 ]
 Film = Annotated[bool, typer.Option("--film/--no-film", help="Film an episode of the last policy.")]
@@ -74,6 +75,7 @@ def learn(
     image_size: Annotated[int, typer.Option(help="Side of its pictures [pixels].")] = 64,
     reward: Reward = "progress",
     environments: Annotated[int, typer.Option(min=1, help="Number of environments.")] = 1,
+    action_repeat: Repeat = 1,
     normalise: Normalise = True,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all chance.")] = 0,
     evaluations: Evaluations = 10,
@@ -92,7 +94,8 @@ def learn(
 
     asked: dict[str, Any] = {"scenario": scenario, "split": split, "held_out": held_out or []}
     asked |= {"observation": listed(observation), "image_size": image_size, "reward": reward}
-    asked |= {"environments": environments, "normalise": normalise, "seed": seed, "steps": steps}
+    asked |= {"environments": environments, "action_repeat": action_repeat}
+    asked |= {"normalise": normalise, "seed": seed, "steps": steps}
     asked |= {"evaluations": evaluations, "episodes": episodes, "goals": goals or []}
     asked |= {"account": account, "budget": budget, "prices": prices, "film": film}
     asked |= {"settings": settings(setting), "trust_code": trust_code}

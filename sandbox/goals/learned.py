@@ -23,6 +23,7 @@ class Learned:
 
     def __init__(self, path: str | Path) -> None:
         self._policy, self._name = Policy.read(path), Path(path).name
+        self._act = self._policy.acting()
         facts = self._policy.facts
         self.observation, self.image_size = facts.observation, facts.image_size
 
@@ -37,11 +38,12 @@ class Learned:
             )
 
     def begin(self, trial: Trial) -> None:
-        """Prepare for a pair: it remembers nothing."""
+        """Prepare for a pair: forget the action that is being repeated."""
+        self._act = self._policy.acting()
 
     def act(self, observation: Any, goal: Mapping[str, Any]) -> F32:
         """Return the action for an observation."""
-        return self._policy.act(observation)
+        return self._act(observation)
 
     def described(self) -> dict[str, Any]:
         """Return which policy it is."""

@@ -17,7 +17,7 @@ from sandbox.models import policy
 from sandbox.models.policy import Facts, Input, Layer, Policy
 
 ALGORITHMS = ("A2C", "DDPG", "PPO", "SAC", "TD3")
-SCALED = ("A2C", "PPO")  # Learn from scaled rewards; SAC weighs chance against them, unscaled.
+SCALED = ("A2C", "PPO")  # The others keep old rows, which a scale that moves would change.
 SIGMA = 0.1  # Of the noise on actions of DDPG and TD3, which explore by nothing else.
 _OURS = (  # What `learn` gives itself, or what is no plain value.
     *("self", "policy", "env", "verbose", "seed", "device", "tensorboard_log", "_init_setup_model"),

@@ -28,7 +28,10 @@ PathLike = str | Path
 Credits = str | int | float
 Steps = Annotated[int, Field(ge=1, le=10**9, description="a whole number above 0")]
 Seed = Annotated[int, Field(ge=0, lt=1 << 31, description="a whole number from 0 to 2**31 - 1")]
-_PLANNED = (*("steps", "environments", "normalise", "seed", "evaluations", "episodes", "film"),)
+_PLANNED = (  # What `learn` hands on to its plan as it is.
+    *("steps", "environments", "action_repeat", "normalise", "seed"),
+    *("evaluations", "episodes", "film"),
+)
 Few = Annotated[int, Field(ge=1, le=1000, description="a whole number from 1 to 1,000")]
 
 
@@ -47,6 +50,7 @@ def learn(
     image_size: int = 64,
     reward: str = "progress",
     environments: Few = 1,
+    action_repeat: Few = 1,
     normalise: bool = True,
     seed: Seed = 0,
     evaluations: Few = 10,
@@ -83,11 +87,14 @@ def learn(
         held_out: splits to be judged in besides.
         observation: what the agent observes: `proprio`, `factors` or pictures, one or several.
         image_size: pixels of a side of its pictures.
-        reward: `progress`, 10 for the whole way, 1 for success, and 0.01 less a step; or the
-            world's own, `dense` or `sparse`.
+        reward: `progress`, 10 for the whole way, 1 for success, and 0.01 less a step; `shortfall`,
+            what each state falls short by, for tasks that are a state to stay in; or the world's
+            own, `dense` or `sparse`.
         environments: number of environments, in this process.
-        normalise: whether to scale observations by what was seen (VecNormalize), and for A2C and
-            PPO rewards, too.
+        action_repeat: steps for which each action is taken, by the policy that is kept, too. The
+            algorithm's own settings count actions, not steps.
+        normalise: whether A2C and PPO scale observations and rewards by what was seen
+            (VecNormalize). The others do not.
         seed: of weights, worlds and exploration.
         evaluations: how often the policy is judged while it learns; it is before, too.
         episodes: episodes of a judgement in each split, with seeds that no training has.

@@ -1,6 +1,7 @@
 """One learning: its environments, its algorithm, its judgements, and what it leaves."""
 
 import io
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,9 +24,12 @@ from sandbox.models.policy import Policy
 from sandbox.prices import credits, micro
 from sandbox.report import preview
 from sandbox.sb3 import StopOnBudget
-from sandbox.wrappers import IdlesOnBudget
+from sandbox.wrappers import ActionRepeat, IdlesOnBudget
 
-_ASKED = ("steps", "environments", "normalise", "seed", "evaluations", "episodes")
+_ASKED = (
+    *("steps", "environments", "action_repeat", "normalise"),
+    *("seed", "evaluations", "episodes"),
+)
 VERSIONS = ("gymnasium", "numpy", "stable_baselines3", "torch")
 NO_SPLIT = "-"  # What a judgement without a split is called.
 
@@ -38,7 +42,8 @@ class Plan:
         algorithm, settings: of Stable-Baselines3, checked.
         steps: steps to learn from.
         environments: how many there are.
-        normalise: whether observations are scaled, and rewards where the algorithm gains by it.
+        action_repeat: steps for which each action is taken.
+        normalise: whether observations and rewards are scaled for algorithms that gain by it.
         seed: of all chance.
         splits: to learn in, first, and to be judged in.
         evaluations: judgements after the first.
@@ -50,6 +55,7 @@ class Plan:
     settings: Mapping[str, Any]
     steps: int
     environments: int
+    action_repeat: int
     normalise: bool
     seed: int
     splits: Sequence[str | None]
@@ -105,7 +111,8 @@ class Making:
 
     def _learned_in(self, share: int | None) -> Any:
         """Return an environment to learn in."""
-        return IdlesOnBudget(self._worlds.env(self.plan.splits[0], "", share))
+        env = IdlesOnBudget(self._worlds.env(self.plan.splits[0], "", share))
+        return ActionRepeat(env, self.plan.action_repeat)
 
     def policy(self) -> Policy:
         """Return what was learned so far."""
@@ -115,6 +122,7 @@ class Making:
             "algorithm": self.plan.algorithm,
             "observation": [*judge.modalities],
             "image_size": judge.pictures.size,
+            "action_repeat": self.plan.action_repeat,
         }
         return algorithms.learned(self.model, self._scales, facts)
 
@@ -157,7 +165,8 @@ class Making:
         stop, begun = StopOnBudget(), time.process_time()
         watch = _Watch(partial(self._passed, folder), self.plan, self._envs.num_envs)
         try:
-            self.model.learn(self.plan.steps, callback=[stop, watch])
+            decisions = math.ceil(self.plan.steps / self.plan.action_repeat)
+            self.model.learn(decisions, callback=[stop, watch])
         except (SandboxError, KeyboardInterrupt):
             raise
         except Exception as error:  # Stable-Baselines3 computes with whatever it was given.
@@ -177,7 +186,7 @@ class Making:
         policy = self.policy()
         paid = sum(env.unwrapped.meter.total for env in self._envs.unwrapped.envs)
         for split, env in self._judges.items():
-            found = judging.judged(env, lambda _env, _seed: policy.act, self.plan.episodes)
+            found = judging.judged(env, lambda _env, _seed: policy.acting(), self.plan.episodes)
             row = {"steps": self.steps, "credits": credits(paid).replace(",", "")}
             row |= {"cpu_s": round(self.cpu_s, 2), "split": split or NO_SPLIT}
             self.rows.append(row | found.numbers())
@@ -209,7 +218,7 @@ class Making:
         policy, frames = self.policy(), list[Any]()
 
         def acting(env: Any, seed: int) -> Act:
-            return policy.act
+            return policy.acting()
 
         judging.played(self._film, acting, judging.SEEDS, lambda seen: frames.append(_frame(seen)))
         hz = min(self._film.unwrapped.control_hz, preview.MOST_HZ)
@@ -219,19 +228,13 @@ class Making:
 
 def _scaled(envs: Any, plan: Plan) -> tuple[Any, VecNormalize | None]:
     """Return environments whose numbers are scaled, and what scales them."""
-    if not plan.normalise:
+    if not plan.normalise or plan.algorithm not in algorithms.SCALED:
         return envs, None
     space, gamma = envs.observation_space, plan.settings.get("gamma", 0.99)
     parts: Mapping[str, Any] = getattr(space, "spaces", {"": space})
     names = [name for name, one in parts.items() if len(one.shape) < 3]
     keys = names if hasattr(space, "spaces") else None
-    found = VecNormalize(
-        envs,
-        norm_obs=bool(names),
-        norm_reward=plan.algorithm in algorithms.SCALED,
-        gamma=gamma,
-        norm_obs_keys=keys,
-    )
+    found = VecNormalize(envs, norm_obs=bool(names), gamma=gamma, norm_obs_keys=keys)
     return found, found
 
 
@@ -259,7 +262,7 @@ class _Watch(BaseCallback):
 
     def _on_step(self) -> bool:
         """Count, and judge what is due."""
-        self.steps += sum(not info["idle"] for info in self.locals["infos"])
+        self.steps += sum(int(info["repeated"]) for info in self.locals["infos"])
         if self._due and self.steps >= self._due[0]:
             self._due = [step for step in self._due if step > self.steps]
             now = time.process_time()

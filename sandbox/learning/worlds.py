@@ -16,7 +16,10 @@ from sandbox.ledger import Ledger
 from sandbox.prices import PriceSchedule, credits
 from sandbox.wrappers import ProgressReward
 
-PROGRESS = "progress"  # A reward; the others are the world's own.
+MADE: dict[str, dict[str, float]] = {  # Rewards for learning; the others are the world's own.
+    "progress": {},
+    "shortfall": {"way": 0.0, "arrival": 0.0, "step": 1.0},
+}
 TRAIN = "train"
 FILM_SIZE = 128
 
@@ -30,7 +33,7 @@ class Worlds:
         scenario: what varies in it; None: the layout alone.
         observation: what an agent observes, one alone or several.
         image_size: pixels of a side of its pictures.
-        reward: PROGRESS, dense or sparse.
+        reward: one of MADE, dense or sparse.
         schedule: the prices.
         account: who pays; None: nobody.
         ledger: where the account is; None: nowhere.
@@ -54,8 +57,8 @@ class Worlds:
     def check(self) -> None:
         """Refuse a world or a reward that there is not (UnknownNameError)."""
         catalogue.environment(self.name, self.trust_code)
-        if self.reward not in (PROGRESS, *KINDS):
-            raise UnknownNameError("reward", self.reward, (PROGRESS, *KINDS))
+        if self.reward not in (*MADE, *KINDS):
+            raise UnknownNameError("reward", self.reward, (*MADE, *KINDS))
 
     @cached_property
     def splits(self) -> list[str]:
@@ -84,12 +87,12 @@ class Worlds:
             "split": split,
             "observation": self.observation,
             "image_size": self.image_size,
-            "reward": "dense" if self.reward == PROGRESS else self.reward,
+            "reward": "dense" if self.reward in MADE else self.reward,
         }
         kind = catalogue.environment(self.name, self.trust_code)
         plain = kind(**(keywords | changes), meter=meter)
         self.made.append((label or "", plain))
-        return ProgressReward(plain) if self.reward == PROGRESS else plain
+        return ProgressReward(plain, **MADE[self.reward]) if self.reward in MADE else plain
 
     def filming(self, split: str | None, budget: int | None) -> Any:
         """Return an environment that draws what an agent does, whatever the agent observes."""

@@ -69,6 +69,7 @@ class Facts(BaseModel):
         observation: what the world must observe.
         image_size: pixels of a side of its pictures.
         action_size: numbers of an action.
+        action_repeat: steps for which each action is taken.
         inputs: the observations, in the order in which they are joined.
         layers: those of all that is joined; what they give is cut to [-1, 1].
     """
@@ -81,6 +82,7 @@ class Facts(BaseModel):
     observation: Annotated[list[str], Field(min_length=1, max_length=64)]
     image_size: Size
     action_size: Size
+    action_repeat: Size = 1
     inputs: Annotated[list[Input], Field(min_length=1, max_length=64)]
     layers: Layers
 
@@ -115,6 +117,19 @@ class Policy:
                 joined.append(network(self._prepared(one, observation)))
             found = self._networks[1](torch.cat(joined, 1))[0].numpy()
         return np.clip(found, -1.0, 1.0)
+
+    def acting(self) -> Callable[[Any], NDArray[np.float32]]:
+        """Return what acts in one episode; it takes each action for `action_repeat` steps."""
+        step, taken = 0, np.zeros(0, np.float32)
+
+        def act(observation: Any) -> NDArray[np.float32]:
+            nonlocal step, taken
+            if step % self.facts.action_repeat == 0:
+                taken = self.act(observation)
+            step += 1
+            return taken
+
+        return act
 
     def _prepared(self, one: Input, observation: Any) -> Tensor:
         """Return an observation as a batch of one: scaled, or a picture with channels first."""
@@ -173,7 +188,10 @@ class Policy:
         _sized(facts.layers, (numbers,))
 
     def _encoded(self) -> bytes:
-        said = {"sandbox": json.dumps(self.facts.model_dump(), sort_keys=True, allow_nan=False)}
+        facts = self.facts.model_dump()
+        if self.facts.action_repeat == 1:  # Left out, so that older policies keep their digests.
+            del facts["action_repeat"]
+        said = {"sandbox": json.dumps(facts, sort_keys=True, allow_nan=False)}
         return tensors.save(checkpoint.whole(self.weights), said)
 
     def write(self, path: Path) -> None:
