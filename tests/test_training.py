@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import episodes
 import numpy as np
 import pytest
 import squares
@@ -27,7 +28,7 @@ from sandbox.errors import (
 from sandbox.ledger import Ledger
 from sandbox.models import Checkpoint
 from sandbox.models.protocol import imagining
-from sandbox.training import making, trainer
+from sandbox.training import making, material, trainer
 from sandbox.training.judge import Judge
 from sandbox.training.train import quote, train
 from tests.running import recipe
@@ -235,6 +236,23 @@ def test_a_checkpoint_gives_the_model_that_was_trained(seen_rooms: Path, tmp_pat
 def test_a_held_out_run_must_be_apart(seen_rooms: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="is not apart from"):
         made(seen_rooms, tmp_path / "m.safetensors", held_out=seen_rooms)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_held_out_is_chosen_apart_from_what_looks_alike(tmp_path: Path, seed: int) -> None:
+    records = [episodes.record("a" * 64, number) for number in range(12)]
+    looks = [0, 0, 0, *[None] * 9]
+    run = episodes.run(tmp_path / "run", records, lengths=[4], looks=looks)
+    found = material.opened(run, None, seed)
+    sides = (found.train, found.held_out)
+    alike = [[record.episode < 3 for record in one.records] for one in sides]
+    assert found.shared == 0
+    assert sorted(map(any, alike)) == [False, True], "all of them are on one side"
+    again = material.opened(run, None, seed)
+    assert again.train.facts.digest == found.train.facts.digest
+    episodes.run(tmp_path / "alike", records, lengths=[4], looks=[0])
+    with pytest.raises(InvalidInputError, match="is not apart from"):
+        material.opened(tmp_path / "alike", None, seed)
 
 
 @pytest.mark.parametrize(

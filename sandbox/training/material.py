@@ -22,6 +22,7 @@ from sandbox.models.heads import NUMBERS, Normal
 from sandbox.models.protocol import Learner, Shapes
 from sandbox.trajectory import Schema
 
+_CHOICES, _OTHER = 8, 1_000_003  # Of held-out episodes; and what makes another seed.
 _SHARED = 0.01  # Of the held-out frames: more are no accident.
 COLUMNS = ("pixels", "state", *NUMBERS, "action")  # What models may ask for.
 
@@ -69,14 +70,29 @@ def opened(
                 "seeds, or hold out another run (--held-out RUN)."
             )
         share = min(0.9, (len(every) - 1) / len(every)) or 0.5  # At least one is held out.
-        train, kept = every.train_val(share, seed, twins="skip")
-        return Material(train, kept, check_apart(train, kept))
+        return _parted(every, share, seed)
     other = Dataset(held_out)
     if other.schema != every.schema:
         raise InvalidInputError(
             f"{other.name}: has other columns than {every.name}; hold out a run of the same recipe."
         )
     return Material(every, other, check_apart(every, other))
+
+
+def _parted(every: Dataset, share: float, seed: int) -> Material:
+    """Part episodes; choose others where a tenth of them shares frames with the rest.
+
+    Episodes of other seeds may come to look alike, as where all is pushed into one corner.
+    """
+    refused: InvalidInputError | None = None
+    for chance in (seed, *((seed + 1) * _OTHER + n for n in range(_CHOICES - 1))):
+        train, kept = every.train_val(share, chance % 2**63, twins="skip")
+        try:
+            return Material(train, kept, check_apart(train, kept))
+        except InvalidInputError as error:
+            refused = refused or error
+    assert refused is not None, "it was tried"
+    raise refused
 
 
 def check_apart(train: Dataset, held_out: Dataset) -> int:

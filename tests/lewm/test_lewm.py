@@ -113,6 +113,8 @@ def test_it_plans_with_the_actions_of_our_windows(rows: Any) -> None:
     """What its solvers ask: the cost of candidates, by the last embedding's distance to a goal."""
     torch.manual_seed(0)
     net = model(2 * SKIP).eval()
+    for weights in net.predictor.parameters():  # Some are 0 at first: then no action counts.
+        torch.nn.init.normal_(weights, std=0.1)
     window = ready({name: one[None] for name, one in rows[0].items()})
     candidates = torch.randn(1, 6, HISTORY + 2, 2 * SKIP)
     seen = window["pixels"][:, None, :1].expand(-1, 6, -1, -1, -1, -1)
