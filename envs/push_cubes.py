@@ -23,6 +23,7 @@ CUBES = 8
 FINGER_FORCE_N = 15.0
 REACH_M = 0.41
 TABLE_HALF_M, RAIL_M = 0.47, 0.02
+FENCE_M = 0.3  # Of the rails, as cubes feel them.
 FIELD_M = 0.3  # Cubes and marks lie no farther out at the start, and
 APART_M = 0.115  # so far apart, whatever their size is.
 STROKE_M = 0.021  # Of the marks' lines.
@@ -104,7 +105,7 @@ class PushCubes(SandboxEnv):
         color, friction = f.rgba("finger_color"), f.finger_friction
         finger = Finger.body(places[-1], REACH_M, FINGER_FORCE_N, 0.07, color, friction)
         wood = f.rgba("table_color")
-        table = sc.railed_table(TABLE_HALF_M, RAIL_M, 0.04, wood)
+        table = sc.railed_table(TABLE_HALF_M, RAIL_M, 0.04, wood, fence_m=FENCE_M)
         return sc.Scene(
             bodies=(table, *marks, *cubes, finger),
             cameras=(

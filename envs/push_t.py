@@ -17,6 +17,7 @@ FINGER_FORCE_N = 40.0  # Twice what the friction of the heaviest T is.
 REACH_M = 0.36
 TABLE_HALF_M = 0.42
 RAIL_M = 0.02
+FENCE_M = 0.3  # Of the rails, as the T feels them: a finger can wedge it onto lower ones.
 GOAL_OVERLAP = 0.95
 
 T_UNITS = ((0.0, 0.0, 2.0, 0.5), (0.0, -2.0, 0.5, 1.5))  # Centre x, y, half extents x, y.
@@ -86,7 +87,7 @@ class PushT(SandboxEnv):
         x, y = (c if abs(c) < REACH_M else -math.copysign(REACH_M, c) for c in (x, y))
         blue, color = (0.16, 0.30, 0.75, 1.0), f.rgba("table_color")
         finger = Finger.body((x, y), REACH_M, FINGER_FORCE_N, 0.06, blue, f.finger_friction)
-        table = sc.railed_table(TABLE_HALF_M, RAIL_M, 0.03, color, signs=(1, -1))
+        table = sc.railed_table(TABLE_HALF_M, RAIL_M, 0.03, color, fence_m=FENCE_M, signs=(1, -1))
         t = _t(f, sc.turned(t_x, t_y, HALF_HEIGHT_M, t_yaw))
         return sc.Scene(
             bodies=(table, _outline(f, color), t, finger),

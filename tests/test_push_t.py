@@ -5,7 +5,15 @@ import math
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sandbox.envs.push_t import HALF_HEIGHT_M, RAIL_M, T_UNITS, TABLE_HALF_M, UNIT_M, overlap
+from sandbox.envs.push_t import (
+    FENCE_M,
+    HALF_HEIGHT_M,
+    RAIL_M,
+    T_UNITS,
+    TABLE_HALF_M,
+    UNIT_M,
+    overlap,
+)
 
 from sandbox import scene as sc
 from sandbox.world import World
@@ -44,7 +52,7 @@ def test_the_overlap_is_what_points_thrown_at_the_t_say(seed: int) -> None:
 def test_what_is_lifted_over_a_rail_stays_on_the_table(around: int) -> None:
     """A finger can wedge the T onto a rail; here a tilted gravity throws a block over it."""
     out = (math.cos(around * math.pi / 4), math.sin(around * math.pi / 4))
-    table = sc.railed_table(TABLE_HALF_M, RAIL_M, 0.03, sc.GREY)
+    table = sc.railed_table(TABLE_HALF_M, RAIL_M, 0.03, sc.GREY, fence_m=FENCE_M)
     block = sc.Shape("box", (0.05, 0.05, HALF_HEIGHT_M), sc.GREY)
     place = sc.turned(0.3 * out[0], 0.3 * out[1], 0.1, 0.4)
     gravity = (25 * out[0], 25 * out[1], -9.81)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from sandbox.scene.bodies import Body, Joint, Link, Material, Motor
 from sandbox.scene.shapes import GREY, Pose, Rgba, Shape, Texture, Vec3
 
-FENCE_M = 0.3  # Height of rails, as bodies feel them.
 X, Y, Z = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)  # Axes.
 _AXES = {"x": X, "y": Y, "z": Z}
 
@@ -79,24 +78,25 @@ def railed_table(
     high_m: float,
     color: Rgba,
     *,
+    fence_m: float = 0.0,
     signs: tuple[int, int] = (-1, 1),
 ) -> Body:
     """Return a body `table`: a square top at z = 0 with rails of darker wood.
 
-    Bodies feel rails of 0.3 m, or what a finger wedges onto one would fall off the table.
-
     Args:
         half_m: half the length of each side.
         rail_m: thickness of the rails.
-        high_m: height of the rails, as they look.
+        high_m: height of the rails.
         color: of the top.
+        fence_m: height of the rails as other bodies feel them; 0 means as high as they look.
         signs: as `rim` has it.
     """
     wood, edge = shade(color, 0.55, 0.45, 0.35), half_m - rail_m / 2
     at, half, sides = (edge, edge), rail_m / 2, (half_m, half_m - rail_m)
     shapes = [box((half_m, half_m, 0.02), (0.0, 0.0, -0.02), color)]
-    shapes += rim(at, half, sides, high_m / 2, wood, signs=signs, collides=False)
-    shapes += rim(at, half, sides, FENCE_M / 2, wood, signs=signs, visible=False)
+    shapes += rim(at, half, sides, high_m / 2, wood, signs=signs, collides=not fence_m)
+    if fence_m:
+        shapes += rim(at, half, sides, fence_m / 2, wood, signs=signs, visible=False)
     return Body("table", tuple(shapes), material=Material(1.0))
 
 
