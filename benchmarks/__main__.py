@@ -17,6 +17,7 @@ from benchmarks import (
     rendering,
     replaying,
     rivals,
+    scaling,
     stepping,
     trajectory,
 )
@@ -40,6 +41,7 @@ def main() -> None:
         for schedule in prices.schedules():
             title = f"Credits per CPU second, price schedule {schedule.version}"
             show(title, pricing.table(*pricing.measured(here / schedule.version, schedule)))
+        show("Two workers beside one", scaling.table("push_t_demo", 120, 3))
         show("Posts in the book", evidence.transfers(here))
         show("Verification without replay", evidence.verifying(names, here))
         trajectory.main()
