@@ -1,10 +1,18 @@
-"""An interrupt waits until nothing is half done, and is never lost."""
+"""An interrupt waits until nothing is half done, for some seconds, and is never lost."""
 
 import signal
 import threading
+from pathlib import Path
 
+import numpy as np
 import pytest
+from running import recipe
 
+import sandbox
+from sandbox.env import SandboxEnv
+from sandbox.env.policies import POLICIES
+from sandbox.ledger import Ledger
+from sandbox.run import interrupts
 from sandbox.run.interrupts import Uninterrupted
 
 
@@ -49,3 +57,27 @@ def test_a_thread_leaves_the_handlers_alone() -> None:
     thread.start()
     thread.join()
     assert seen == [handler]
+
+
+@pytest.mark.parametrize(("patience_s", "steps", "kept"), [(5.0, 30, 1), (0.0, 3, 0)])
+def test_a_long_episode_is_left_unfinished_and_is_not_charged(
+    patience_s: float, steps: int, kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+
+    def interrupted(env: SandboxEnv, rng: np.random.Generator) -> object:
+        def act() -> object:
+            taken.append(env.t)
+            if env.t == 2:
+                signal.raise_signal(signal.SIGINT)
+            return np.zeros(env.action_size, np.float32)
+
+        return act
+
+    monkeypatch.setattr(interrupts, "PATIENCE_S", patience_s)
+    monkeypatch.setitem(POLICIES, "random", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sandbox.generate(recipe("billiards", observation=["proprio"]), tmp_path / "run")
+    assert len(taken) == steps
+    posts = [it for it in Ledger().transfers(["local"]) if it.move.kind == "post"]
+    assert len(posts) == kept

@@ -12,6 +12,7 @@ from sandbox.env import Policy, SandboxEnv
 from sandbox.env.aim import LEVELS, Aim
 from sandbox.errors import InvalidInputError
 from sandbox.meter import Meter
+from sandbox.run.interrupts import heed
 from sandbox.run.recipe import Recipe
 from sandbox.run.record import Record
 from sandbox.run.source import Origin
@@ -126,6 +127,7 @@ def rollout(
         charges[t] = info["charged"]
         if ended or cut:
             break
+        heed()
         observation, reward, ended, cut, info = env.step(act())  # Refuses what is no action.
         action[t] = env.episode.actions[-1]  # Inside the action space.
         rewards.append(reward)
