@@ -59,9 +59,9 @@ def test_a_thread_leaves_the_handlers_alone() -> None:
     assert seen == [handler]
 
 
-@pytest.mark.parametrize(("patience_s", "steps", "kept"), [(5.0, 30, 1), (0.0, 3, 0)])
+@pytest.mark.parametrize(("patience_s", "steps", "charged"), [(5.0, 30, 1), (0.0, 3, 0)])
 def test_a_long_episode_is_left_unfinished_and_is_not_charged(
-    patience_s: float, steps: int, kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    patience_s: float, steps: int, charged: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[int] = []
 
@@ -80,4 +80,4 @@ def test_a_long_episode_is_left_unfinished_and_is_not_charged(
         sandbox.generate(recipe("billiards", observation=["proprio"]), tmp_path / "run")
     assert len(taken) == steps
     posts = [it for it in Ledger().transfers(["local"]) if it.move.kind == "post"]
-    assert len(posts) == kept
+    assert len(posts) == charged

@@ -112,8 +112,7 @@ def rollout(
     state, action, goal = rows["state"], rows["action"], rows.get("goal")
     width = state.shape[1]  # Of an older format it lacks the numbers at its end.
     events = [rows[f"event.{n}"] for n, _ in columns.events(env)] if env.world.feels else []
-    rewards, charges, act = [0.0], [0], policy(env)
-    t, ended, cut = 0, False, False
+    rewards, charges, act, t, ended, cut = [0.0], [0], policy(env), 0, False, False
     while True:
         for column, name in pairs:
             column[t] = observation[name]
