@@ -142,7 +142,7 @@ def generate(
         admission: safe or greedy, instead of the recipe's.
         prices: version or .yaml file of a price schedule; None is what the run began under, or
             for a new run the current one.
-        workers: number of processes that share the shards; the bytes are the same.
+        workers: number of processes that share the work; the bytes are the same.
         key: signs the run's log; None is this machine's default key, if there is one.
         ledger: where the run is charged; None is this machine's ledger.
         watcher: is told what happens.
@@ -209,7 +209,7 @@ def render(
         trust_code: whether to import an environment that the run calls MODULE:CLASS.
         prices: version or .yaml file of a price schedule; None is what the run began under, or
             for a new run the current one.
-        workers: number of processes that share the shards; the bytes are the same.
+        workers: number of processes that share the work; the bytes are the same.
         key: signs the run's log; None is this machine's default key, if there is one.
         ledger: where the run is charged; None is this machine's ledger.
         watcher: is told what happens.
@@ -273,7 +273,7 @@ def branch(
         trust_code: whether to import an environment that the run calls MODULE:CLASS.
         prices: version or .yaml file of a price schedule; None is what the run began under, or
             for a new run the current one.
-        workers: number of processes that share the shards; the bytes are the same.
+        workers: number of processes that share the work; the bytes are the same.
         key: signs the run's log; None is this machine's default key, if there is one.
         ledger: where the run is charged; None is this machine's ledger.
         watcher: is told what happens.
@@ -330,7 +330,7 @@ def surprises(
         trust_code: whether to import an environment that the run calls MODULE:CLASS.
         prices: version or .yaml file of a price schedule; None is what the run began under, or
             for a new run the current one.
-        workers: number of processes that share the shards; the bytes are the same.
+        workers: number of processes that share the work; the bytes are the same.
         key: signs the run's log; None is this machine's default key, if there is one.
         ledger: where the run is charged; None is this machine's ledger.
         watcher: is told what happens.

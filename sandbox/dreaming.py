@@ -71,7 +71,7 @@ def dream(
         account: account that pays.
         budget: the most that the run may cost [credits].
         prices: version or .yaml file of a price schedule; None is the current one.
-        workers: number of processes that share the shards; the bytes are the same.
+        workers: number of processes that share the work; the bytes are the same.
         key: signs the run's log; None is this machine's default key, if there is one.
         ledger: where the run is charged; None is this machine's ledger.
         watcher: is told what happens.

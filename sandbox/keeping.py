@@ -106,7 +106,7 @@ def keep_tries(
         account: account that pays.
         budget: most that the run may cost [credits].
         trust_code: whether to import a world that the set calls MODULE:CLASS.
-        workers: number of processes that share the shards; the bytes are the same.
+        workers: number of processes that share the work; the bytes are the same.
         key: signs the run's log; None is this machine's default key, if there is one.
         ledger: where the run is charged; None is this machine's ledger.
         watcher: is told what happens.

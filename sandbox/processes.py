@@ -40,29 +40,38 @@ def forking() -> Generator[ForkServerContext]:
 
     That process is started when it is needed first, or by `prepare`, and ends with this one. It has
     one thread, no simulation and no open file, so that forking it is safe wherever this process is
-    called. Those that are forked have the environment variables that it began with.
+    called. Those that are forked have the environment variables that it began with, and block
+    Ctrl-C, as this process does during the block: keep it short.
     """
-    with _safely({}):
+    with _safely({}), _deaf():
         yield _CONTEXT
 
 
 def prepare() -> None:
     """Begin to start what processes are forked from; it imports while this process goes on."""
-    with _safely({}):
+    with _safely({}), _deaf():
         _SERVER.begin()
 
 
 @contextmanager
-def _safely(variables: Mapping[str, str]) -> Generator[None]:
-    """Begin processes without the current folder; Ctrl-C does not reach them while they import."""
-    theirs = {_SAFE: "1", **variables}
-    before = {name: os.environ.get(name) for name in theirs}
-    os.environ.update(theirs)
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def _deaf() -> Generator[None]:
+    """Begin processes that Ctrl-C does not reach: while they import, it would be a traceback."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _safely(variables: Mapping[str, str]) -> Generator[None]:
+    """Let processes that begin during the block leave the current folder out."""
+    theirs = {_SAFE: "1", **variables}
+    before = {name: os.environ.get(name) for name in theirs}
+    os.environ.update(theirs)
+    try:
+        yield
+    finally:
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
@@ -118,3 +127,4 @@ class _Context(ForkServerContext):
 
 
 _SERVER, _CONTEXT = _Server(), _Context()
+os.register_at_fork(after_in_child=_SERVER.__init__)  # A forked process has a server of its own.

@@ -99,7 +99,7 @@ def sweep(
         account: account that pays, instead of the recipe's.
         budget: most that all runs together may cost [credits].
         prices: version or .yaml file of a price schedule; None is the current one.
-        workers: number of processes that share the shards of each run.
+        workers: number of processes that share the work of each run.
         key: signs the runs' logs; None is this machine's default key, if there is one.
         ledger: where the runs are charged; None is this machine's ledger.
         watching: makes a context of each cell, whose value is told what happens in its run.

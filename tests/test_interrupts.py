@@ -9,6 +9,7 @@ import pytest
 from running import recipe
 
 import sandbox
+from sandbox import processes
 from sandbox.env import SandboxEnv
 from sandbox.env.policies import POLICIES
 from sandbox.ledger import Ledger
@@ -44,6 +45,16 @@ def test_an_interrupt_waits_and_a_second_one_does_not(
     finally:
         signal.signal(number, before)
     assert done == far
+
+
+def test_ctrl_c_is_heard_while_processes_work_that_were_spawned() -> None:
+    """A process is forked while it is blocked, and that takes no time; others work all along."""
+    blocked: list[bool] = []
+    for begin in (processes.spawning, processes.forking):
+        with begin():
+            blocked.append(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert blocked == [False, True]
 
 
 def test_a_thread_leaves_the_handlers_alone() -> None:

@@ -41,6 +41,7 @@ def test_a_future_is_that_of_a_branch_with_the_same_factor(bounced: Path, tmp_pa
     with Simulators(bounced, trust_code=False) as simulators:
         found = simulators.future(dataset.record(1), true, step, end, 5)
         edited = {**true, "state": true["state"] + 1e-12}
+        assert found is not None
         with pytest.raises(FormatError, match="column 'state' of a past differs"):
             simulators.future(dataset.record(1), edited, step, end, 5)
     (value,) = found.factors.values()

@@ -97,7 +97,7 @@ Tier = Annotated[
         "(within bounds); default: the best that the model has."
     ),
 ]
-READING = 1500  # Updates of what reads poses.
+READING, FUTURES = 1500, 32  # Updates of what reads poses; windows with other factors.
 HeldOutRuns = Annotated[
     list[Path], typer.Argument(parser=path, help="Held-out run folders.", show_default=False)
 ]
@@ -120,6 +120,10 @@ Context = Annotated[
 ]
 Reading = Annotated[
     int, typer.Option(min=0, help="Updates of what reads poses in pictures; 0 leaves poses out.")
+]
+Futures = Annotated[
+    int,
+    typer.Option(min=0, help="Windows simulated again with other hidden factors; 0: none."),
 ]
 Surprises = Annotated[
     Path | None, typer.Option(parser=path, help="A run of `surprises` to ask the model about.")
@@ -203,6 +207,7 @@ def evaluate(
     context: Context = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of windows and of what is drawn.")] = 0,
     reading: Reading = READING,
+    futures: Futures = FUTURES,
     surprises: Surprises = None,
     branches: Branches = None,
     goals: Goals = None,
@@ -218,7 +223,7 @@ def evaluate(
 
     ahead = [_whole(text) for text in horizons.split(",")]
     asked: dict[str, Any] = {"train": train or None, "horizons": ahead, "windows": windows}
-    asked |= {"context": context, "seed": seed, "reading": reading}
+    asked |= {"context": context, "seed": seed, "reading": reading, "futures": futures}
     asked |= {"surprises": surprises, "branches": branches or None, "trust_code": trust_code}
     asked |= {"goals": goals, "results": results or (), "candidates": candidates}
     asked["also"] = also or ()

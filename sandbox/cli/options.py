@@ -93,7 +93,7 @@ Admission = Annotated[
 ]
 Workers = Annotated[
     int,
-    typer.Option(min=1, max=256, help="Number of processes; each takes whole shards of the run."),
+    typer.Option(min=1, max=256, help="Number of processes that share the work."),
 ]
 TrustCode = Annotated[
     bool,
@@ -167,7 +167,7 @@ class Making:
         budget: most that the run may cost [credits].
         account: name of the account that pays.
         prices: version or file of the price schedule.
-        workers: number of processes that share the shards.
+        workers: number of processes that share the work.
         key: label of the key that signs.
         as_json: whether to print JSON.
     """

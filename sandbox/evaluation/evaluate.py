@@ -41,10 +41,12 @@ from sandbox.training import jobs
 PathLike = str | Path
 HORIZONS = (1, 2, 4, 8, 16, 32)
 MOST_ROWS = 10_000  # Of a window.
+FUTURES = 32  # Windows with other hidden factors.
 Count = Annotated[int, Field(ge=1, le=10_000, description="a whole number from 1 to 10,000")]
 Rows = Annotated[int, Field(ge=1, le=MOST_ROWS, description="a whole number from 1 to 10,000")]
 Candidates = Annotated[int, Field(ge=4, le=10_000, description="a whole number from 4 to 10,000")]
 Seed = Annotated[int, Field(ge=0, lt=1 << 63, description="a whole number from 0 to 2**63 - 1")]
+Futures = Annotated[int, Field(ge=0, le=10_000, description="a whole number from 0 to 10,000")]
 Updates = Annotated[int, Field(ge=0, le=100_000, description="a whole number from 0 to 100,000")]
 JSON, PAGE = "evaluation.json", "page.html"
 
@@ -61,6 +63,7 @@ def evaluate(
     context: Rows | None = None,
     seed: Seed = 0,
     reading: Updates = reading.UPDATES,
+    futures: Futures = FUTURES,
     surprises: PathLike | None = None,
     branches: PathLike | Sequence[PathLike] | None = None,
     goals: PathLike | None = None,
@@ -86,6 +89,7 @@ def evaluate(
         context: rows that the model sees; None is as many as it encodes, and at least 2.
         seed: seed of windows, and of what is fitted or drawn.
         reading: updates of the networks that read poses in pictures; 0 leaves poses out.
+        futures: windows that are simulated again with other hidden factors; 0 leaves them out.
         surprises: a run of `sandbox surprises`, whose pairs the model is asked about.
         branches: runs of `sandbox branch`, whose differences the model is asked about.
         goals: a goal set, on which the model orders plans beside the true simulator.
@@ -123,11 +127,16 @@ def evaluate(
             more["plans"] = planned.figures(given, candidates, seed)
         measured = measuring.measured(given, apart, asked, windows, seed, reading, progress)
         more["factors"] = factors.factors(given, measured, seed)
-        unknown = spread.spread(runs, measured, seed, trust_code=trust_code)
+        unknown = spread.spread(runs, measured, futures, seed, trust_code=trust_code)
         more["seeds"] = seeds.scores(others, measured, seed, progress) if also else None
         settings = {"horizons": list(asked_for), "windows": windows, "context": rows}
         settings |= {"train": apart.train and apart.train.facts.digest}
-        settings |= {"seed": seed, "reading": reading, "threads": torch.get_num_threads()}
+        settings |= {
+            "seed": seed,
+            "reading": reading,
+            "futures": futures,
+            "threads": torch.get_num_threads(),
+        }
         found = _evaluation(checkpoint, measured, settings, unknown, more)
         if place is not None:
             _write(place, found, strips.shown(given, measured, figures.middle(measured), seed))

@@ -33,7 +33,6 @@ from sandbox.trajectory import EpisodeBuffer, Rows
 from sandbox.world import build
 
 F64 = NDArray[np.float64]
-MOST = 32  # Windows, spread over those that are evaluated.
 
 
 @dataclass(frozen=True)
@@ -41,14 +40,12 @@ class Spread:
     """True futures beside simulated ones with other hidden factors.
 
     Attributes:
-        windows: how many futures there are.
         why: what a reader should know, in a sentence.
         sums: of pictures, as `Truth.measured` has them, float64 (windows, horizons); 0 where a
             future has ended.
         squares: by column: squared error in deviations, likewise; NaN where a future has ended.
     """
 
-    windows: int
     why: str
     sums: dict[str, F64] = field(default_factory=dict[str, F64])
     squares: dict[str, F64] = field(default_factory=dict[str, F64])
@@ -61,7 +58,12 @@ class Spread:
 
 
 def spread(
-    runs: str | Path | Sequence[str | Path], measured: Measured, chance: int, *, trust_code: bool
+    runs: str | Path | Sequence[str | Path],
+    measured: Measured,
+    most: int,
+    chance: int,
+    *,
+    trust_code: bool,
 ) -> Spread:
     """Simulate some of the evaluated windows again, with other hidden factors.
 
@@ -70,12 +72,15 @@ def spread(
     Args:
         runs: the folders of the evaluated runs.
         measured: whose windows they are.
+        most: how many of them, at most; they are spread over all.
         chance: seed of the factors.
         trust_code: as `Folder` takes it.
     """
+    if not most:
+        return Spread("No window was simulated with other hidden factors: futures is 0.")
     windows, episodes = measured.windows, measured.held_out.episodes
-    chosen = np.linspace(0, len(windows) - 1, min(MOST, len(windows))).round().astype(int)
-    compared, changed = _Compared(measured, len(chosen)), set[str]()
+    chosen = np.linspace(0, len(windows) - 1, min(most, len(windows))).round().astype(int)
+    compared, changed, count = _Compared(measured, len(chosen)), set[str](), 0
     try:
         with Simulators(runs, trust_code) as simulators:
             for n, (episode, row) in enumerate(
@@ -85,17 +90,19 @@ def spread(
                 seed = int(np.random.SeedSequence((chance, n)).generate_state(1)[0])
                 end = last + measured.asked.horizons[-1]
                 found = simulators.future(episodes.record(episode), true, last, end, seed)
-                changed |= {*found.factors}
+                if found is None:
+                    continue
+                changed, count = changed | {*found.factors}, count + 1
                 compared.put(n, {name: one[last:] for name, one in true.items()}, found.rows)
     except SandboxError as error:
-        return Spread(0, f"No window was simulated with other hidden factors: {error}")
+        return Spread(f"No window was simulated with other hidden factors: {error}")
     if not changed:
-        return Spread(0, "No hidden factor that can change varies in these episodes.")
+        return Spread("No hidden factor that can change varies in these episodes.")
     why = (
-        f"{SPREAD.capitalize()}: {len(chosen)} of the windows, simulated again up to the last row "
+        f"{SPREAD.capitalize()}: {count} of the windows, simulated again up to the last row "
         f"seen, and on with {', '.join(sorted(changed))} drawn anew."
     )
-    return Spread(len(chosen), why, compared.sums, compared.squares)
+    return Spread(why, compared.sums, compared.squares)
 
 
 @dataclass(frozen=True)
@@ -125,8 +132,8 @@ class Simulators(ExitStack):
         self._folders = [self.enter_context(closing(Folder(one, trust_code))) for one in paths]
         self._trust_code, self._replays = trust_code, dict[str, Replay]()
 
-    def future(self, record: Record, true: Rows, last: int, end: int, seed: int) -> Future:
-        """Return a future of an episode.
+    def future(self, record: Record, true: Rows, last: int, end: int, seed: int) -> Future | None:
+        """Return a future of an episode; None if no hidden factor of it is another.
 
         Args:
             record: its record.
@@ -142,8 +149,10 @@ class Simulators(ExitStack):
         identity = self._identity(record)
         replay = self._replay(identity)
         changed = drawn(replay.start(record), identity.recipe.split, seed)
+        if not changed:
+            return None
         change = {"at_s": last / replay.env.control_hz, "change": changed}
-        happens = [*begun.disturbances, *([change] if changed else [])]
+        happens = [*begun.disturbances, change]
         buffer, actions = EpisodeBuffer(replay.schema, end + 1), iter(true["action"])
         options = {**begun.options, "disturbances": happens}
         steps, _ = rollout.rollout(
@@ -166,7 +175,7 @@ class Simulators(ExitStack):
     def _replay(self, identity: Identity) -> Replay:
         """Return what simulates a run, or a part of one; it is kept for its other episodes."""
         recipe, scenario, plan = identity.recipe, identity.scenario, identity.plan
-        key = f"{identity.run} {recipe.environment} {recipe.scenario} {recipe.split}"
+        key = f"{identity.run} {recipe.environment} {scenario.digest} {recipe.split}"
         if key not in self._replays:
             found = Replay(recipe, scenario, self._trust_code, plan, schedule=identity.schedule)
             self._replays[key] = self.enter_context(closing(found))

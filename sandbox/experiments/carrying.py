@@ -208,6 +208,7 @@ class Carrying:
                 train=[self.places.data(key) for key in cell.data["train"]],
                 trust_code=True,
                 progress=lambda done, total: told(done, total, {}),
+                futures=0,
                 **asked,
             )
 

@@ -56,7 +56,7 @@ def is_cached(kernel: Callable[..., Any]) -> bool:
     cache = getattr(kernel, "_cache", None)
     try:
         return bool(cast(Any, cache)._cache_file._load_index())
-    except Exception:  # Compiled without a cache; or another Numba.
+    except (AttributeError, OSError):  # Compiled without a cache; or it cannot be read.
         return False
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from types import TracebackType
 from typing import Self
 
 from sandbox.errors import BudgetExhaustedError, SandboxError
@@ -127,12 +126,7 @@ class Crew:
                 self._members.append(_Member(process, ours))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop those that have not ended, after the episode under way."""
         for member in self._members:
             member.process.terminate()
@@ -188,12 +182,16 @@ class Crew:
             raise self._refused
 
     def _hand_out(self) -> None:
-        """Tell every worker that is idle, or soon will be, what to make next."""
+        """Tell every worker that is idle, or soon will be, what to make next.
+
+        Who made single episodes gets no shard that another could not pay for: its end would release
+        what is held for them.
+        """
         for depth in (1, 2):  # Nobody has two tasks while another has none.
             for member in self._members:
                 if member.poor or len(member.tasks) >= depth:
                     continue
-                if self._shards:
+                if self._shards and (self._may_end or self._refused is None):
                     if not member.tasks:
                         self._give(member, SHARD, self._shards.popleft(), 0)
                 elif (following := self._following()) is not None:
@@ -241,8 +239,8 @@ class Crew:
                     self._run.allowance -= cost
             case "kept", [record]:
                 self._run.count(record, self._progress)
-            case (("shard" | "free"), [number]):
-                member.tasks.remove((kind, number))
+            case "shard", [number]:
+                member.tasks.remove((SHARD, number))
             case "poor", [task, number, error]:
                 member.poor, self._refused = True, error
                 member.tasks.remove((task, number))

@@ -113,7 +113,7 @@ def _evaluated(plan: Plan, model: Path, test: Path, out: Path) -> None:
     """Evaluate a model, unless it is evaluated."""
     if not (out / JSON).exists():
         asked: dict[str, Any] = {"horizons": plan.asked.horizons, "windows": plan.asked.windows}
-        evaluate(model, test, out, trust_code=True, reading=0, **asked)
+        evaluate(model, test, out, trust_code=True, reading=0, futures=0, **asked)
 
 
 def _planned(plan: Plan, model: Path, out: Path) -> tuple[float, int]:
