@@ -17,8 +17,8 @@ COLOURS = {
     KEPT: "#a06bb5",
     SPREAD: "#b03060",
 }
-WIDTH, HEIGHT = 440, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 128, 26, 24
+WIDTH, HEIGHT = 456, 250
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 144, 26, 24  # The longest name fits at the right.
 _NEAR = 13.0  # Between names at the right.
 
 
