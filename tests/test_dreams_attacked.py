@@ -199,12 +199,11 @@ def _model(change: Callable[[Checkpoint], Any]) -> Callable[[Path], Any]:
 
 
 def _weighed(
-    change: Callable[[torch.Tensor], torch.Tensor], axes: int = 4
+    change: Callable[[torch.Tensor], torch.Tensor], name: str = "see.weight"
 ) -> Callable[[Path], Any]:
-    """Change the first weights with so many axes: a convolution's, or the bias of one."""
+    """Change weights of the convolution that sees pictures, or its bias."""
 
     def changed(known: Checkpoint) -> Checkpoint:
-        name = next(n for n, one in known.weights.items() if one.dim() == axes)
         weights = {**known.weights, name: change(known.weights[name].clone())}
         return Checkpoint(known.facts, weights, {})
 
@@ -242,7 +241,7 @@ def _sized(known: Checkpoint) -> Checkpoint:
     [
         _weighed(lambda one: one + 2.0**-7),
         _weighed(lambda one: one * float("nan")),
-        _weighed(lambda one: one + 2.0**20, axes=1),
+        _weighed(lambda one: one + 2.0**20, "see.bias"),
         _weighed(lambda one: one[:1]),
         _model(_sized),
         _linked,
@@ -275,7 +274,7 @@ def test_a_swapped_model_or_plan_is_found_in_lines(
     ("change", "said"),
     [
         (_weighed(lambda one: one * float("nan")), "weights that are not finite"),
-        (_weighed(lambda one: one + 2.0**30, axes=1), "is not exact: sums of its layer"),
+        (_weighed(lambda one: one + 2.0**30, "see.bias"), "is not exact: sums of its layer"),
         (_weighed(lambda one: one[:1]), "weights are of another model"),
         (_model(_sized), "weights are of another model"),
     ],
