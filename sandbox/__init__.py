@@ -11,18 +11,8 @@ from typing import TYPE_CHECKING, Any
 from sandbox import importing
 
 if TYPE_CHECKING:
-    from sandbox.api import (
-        Trust,
-        audit,
-        branch,
-        generate,
-        open_run,
-        overlap,
-        quote,
-        render,
-        surprises,
-        verify,
-    )
+    from sandbox.api import branch, generate, open_run, overlap, quote, render, surprises
+    from sandbox.checking import Trust, audit, settle, verify
     from sandbox.dataset.batches import Batches
     from sandbox.dataset.dataset import Dataset
     from sandbox.dataset.diagnosis import doctor
@@ -80,6 +70,7 @@ __all__ = [
     "refund",
     "render",
     "repair",
+    "settle",
     "split",
     "subset",
     "surprises",
@@ -110,6 +101,7 @@ ELSEWHERE = {
         ),
         "sandbox.keeping",
     ),
+    **dict.fromkeys(("Trust", "audit", "settle", "verify"), "sandbox.checking"),
     "dream": "sandbox.dreaming",
     "evaluate": "sandbox.evaluation.evaluate",
     "experiment": "sandbox.experiments.experiment",

@@ -6,7 +6,7 @@ Only the functions that simulate import a simulator, and when they are called.
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -15,24 +15,21 @@ from sandbox.arguments import checked
 from sandbox.dataset import overlap as overlaps
 from sandbox.dataset.dataset import Dataset
 from sandbox.dataset.overlap import Overlap
+from sandbox.errors import InvalidInputError
 from sandbox.evidence import keys
 from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Ledger
 from sandbox.report import card as cards
-from sandbox.run import admission
+from sandbox.run import admission, ranks
 from sandbox.run import recipe as recipes
 from sandbox.run.bill import Bill, Quote
 from sandbox.run.folder import Folder
+from sandbox.run.ranks import Rank
 from sandbox.run.recipe import Recipe
 from sandbox.run.run import Run
 from sandbox.run.source import Source
 from sandbox.run.watcher import Watcher
 from sandbox.run.workers import sharing
-from sandbox.verification import audit as audits
-from sandbox.verification import verify as verifying
-from sandbox.verification.audit import Audit
-from sandbox.verification.report import Progress, Report
-from sandbox.verification.trust import Trust
 
 MOST = 1_000_000  # Pairs of a kind, branches, pictures: more is a slip.
 Seed = Annotated[int, Field(ge=0, lt=1 << 63, description="a whole number from 0 to 2**63 - 1")]
@@ -123,6 +120,8 @@ def generate(
     admission: str | None = None,
     prices: PathLike | None = None,
     workers: Workers = 1,
+    rank: int | Literal["auto"] | None = None,
+    world_size: int | None = None,
     key: SigningKey | None = None,
     ledger: Ledger | None = None,
     watcher: Watcher | None = None,
@@ -143,12 +142,15 @@ def generate(
         prices: version or .yaml file of a price schedule; None is what the run began under, or
             for a new run the current one.
         workers: number of processes that share the work; the bytes are the same.
+        rank: make only the shards of this rank, of `world_size`, while others make theirs; `settle`
+            ends the run. "auto" asks the variables of SLURM, Open MPI, PMI or torch for both.
+        world_size: how many ranks share the run.
         key: signs the run's log; None is this machine's default key, if there is one.
         ledger: where the run is charged; None is this machine's ledger.
         watcher: is told what happens.
 
     Returns:
-        What the run has cost.
+        What the run has cost; of a rank, what the episodes cost that it made now.
 
     Raises:
         InvalidInputError: the recipe is not valid. Nothing was done.
@@ -168,7 +170,15 @@ def generate(
         compression=compression,
         admission=admission,
     )
-    return carry_out(_run(Generation(wanted), out, ledger, key, prices), workers, watcher)
+    run = _run(Generation(wanted), out, ledger, key, prices)
+    known = ranks.rank(rank, world_size)
+    if known is None:
+        return carry_out(run, workers, watcher)
+    if workers != 1:
+        raise InvalidInputError(
+            f"workers {workers}: a rank is one process. Nothing was done. Give more ranks instead."
+        )
+    return _carry_out_rank(run, known, watcher or Watcher())
 
 
 @checked
@@ -353,65 +363,6 @@ def surprises(
     )
 
 
-@checked
-def verify(
-    run: PathLike,
-    *,
-    sample: int | None = None,
-    trust: Trust | None = None,
-    workers: Workers = 1,
-    progress: Progress = lambda report: None,
-) -> Report:
-    """Verify a run: re-read every byte, recompute every digest and charge, replay episodes.
-
-    Args:
-        run: the run folder.
-        sample: number of episodes to replay, evenly spread; None replays all, and none where
-            PyBullet is not installed, which is noted.
-        trust: what to believe; None is this machine's ledger and its keys.
-        workers: number of processes that share the shards.
-        progress: called after each episode.
-
-    Returns:
-        What was checked, and `faults`: what is wrong, one sentence each.
-
-    Raises:
-        FormatError: this is no run, or its run.json cannot be read.
-        NoSimulatorError: a sample is asked for, and PyBullet is not installed.
-    """
-    return verifying.verify(open_run(run), sample, progress, trust, workers=workers)
-
-
-@checked
-def audit(
-    run: PathLike,
-    *,
-    confidence: float = 0.95,
-    fraction: float = 0.05,
-    nonce: str | None = None,
-    trust: Trust | None = None,
-    workers: Workers = 1,
-    progress: Progress = lambda report: None,
-) -> Audit:
-    """Replay a random sample of a run's episodes, and say what that proves.
-
-    Args:
-        run: the run folder.
-        confidence: probability with which wrong episodes show, 0 to 1.
-        fraction: share of wrong episodes to detect, 0 to 1.
-        nonce: the auditor's own random text; None makes one.
-        trust: what to believe; None is this machine's ledger and its keys.
-        workers: number of processes that share the shards.
-        progress: called after each episode.
-
-    Raises:
-        FormatError: this is no run, or one that is not finished.
-        InvalidInputError: a confidence, fraction or nonce that is invalid.
-    """
-    folder = open_run(run)
-    return audits.audit(folder, confidence, fraction, nonce, progress, trust, workers)
-
-
 def _branching(folder: Folder, plan: Mapping[str, Any], changes: Mapping[str, Any]) -> Source:
     from sandbox.sources.branching import Branching
 
@@ -428,6 +379,18 @@ def _run(
 ) -> Run:
     priced = None if prices is None else schedules.chosen(prices)
     return Run(source, out, ledger, key or keys.default(), priced)
+
+
+def _carry_out_rank(run: Run, rank: Rank, watcher: Watcher) -> Bill:
+    """Refuse what cannot be paid, and make the missing episodes of a rank's shards."""
+    try:
+        recipe, quoted = admission.check_rank(run, rank, run.source.quote(0, run.schedule))
+        watcher.quoted(recipe, quoted, 0)
+        with watcher.compiling():
+            run.source.warm_up()
+        return ranks.make(run, rank, watcher.kept)
+    finally:
+        run.close()
 
 
 def carry_out(run: Run, workers: int, watcher: Watcher | None) -> Bill:

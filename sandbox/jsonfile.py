@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sandbox import durable, files
-from sandbox.errors import FormatError
+from sandbox.errors import FormatError, SandboxError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -111,6 +111,22 @@ def write(path: str | Path, data: Any) -> None:
         SandboxError: the file cannot be written.
     """
     durable.replace(files.place(path), encode(data))
+
+
+def create(path: Path, data: Any) -> bool:
+    """Write a new JSON file whole or not at all; return whether it was not there before.
+
+    Raises:
+        SandboxError: the file cannot be written.
+    """
+    try:
+        durable.create(path, encode(data), 0o666)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        remedy = files.remedy(error, "Make room or get permission there, or name another place.")
+        raise SandboxError(f"{path}: cannot be written: {error.strerror}. {remedy}") from error
+    return True
 
 
 def encode(data: Any) -> bytes:

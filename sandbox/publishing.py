@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from sandbox import api, durable, files, jsonfile
+from sandbox import api, checking, durable, files, jsonfile
 from sandbox.arguments import checked
 from sandbox.errors import FormatError, InvalidInputError, SandboxError, shown
 from sandbox.evidence import keys, log, note
@@ -102,7 +102,7 @@ def publish(
 
 def _refuse_faults(folder: Folder, progress: Progress) -> None:
     """Refuse a run that does not verify without replay (FormatError)."""
-    found = api.verify(folder.path, sample=0, progress=progress)
+    found = checking.verify(folder.path, sample=0, progress=progress)
     if found.faults:
         raise FormatError(
             f"{folder.path}: does not verify: {found.faults[0]} Nothing was published; `sandbox "

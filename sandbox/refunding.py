@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from sandbox import api
+from sandbox import api, checking
 from sandbox.arguments import checked
 from sandbox.errors import InvalidInputError
 from sandbox.ledger import Ledger
@@ -48,7 +48,7 @@ def refund(
         )
     check_ledger(folder, book)
     believed = replace(trust or Trust.here(), ledger=book)
-    report = api.verify(run, trust=believed, workers=workers, progress=progress)
+    report = checking.verify(run, trust=believed, workers=workers, progress=progress)
     found = refunds.refund(folder, report, book)
     refunds.refuse_nothing(folder, report, found)
     return found

@@ -61,7 +61,7 @@ def test_every_run_has_a_card_that_depends_on_the_run_alone(own: Path, tmp_path:
     for place in (tmp_path, Path(__file__).parent):
         assert str(place) not in text(own) + text(tmp_path / "few")
     (own / "README.md").unlink()
-    assert cli("recover", own).returncode == 0
+    assert cli("settle", own).returncode == 0
     assert text(own) == text(tmp_path / "again")
 
 

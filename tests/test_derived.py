@@ -356,7 +356,7 @@ def test_what_the_log_does_not_have_is_not_taken(place: Path) -> None:
     run = place / "one"
     lines = (run / "log").read_bytes()
     (run / "log").write_bytes(lines[: 65 * 4])
-    with pytest.raises(FormatError, match="sandbox recover"):
+    with pytest.raises(FormatError, match="sandbox settle"):
         sandbox.subset(run, place / "few")
     assert not (place / "few").exists()
 
@@ -367,7 +367,7 @@ def test_what_the_log_does_not_have_is_not_taken(place: Path) -> None:
         ("extend", "--episodes", "99"),
         ("render", "--out", "drawn"),
         ("branch", "--episode", "0", "--step", "1", "--with", "noop", "--out", "other"),
-        ("recover",),
+        ("settle",),
         ("audit",),
         ("prove", "--episode", "0", "--out", "proof.json"),
     ],

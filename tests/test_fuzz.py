@@ -26,7 +26,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("verify", "--sample", "1"),
     ("inspect",),
     ("coverage", "--json"),
-    ("recover",),
+    ("settle",),
     ("prove", "--episode", "1", "--step", "3", "--out"),
     ("audit", "--fraction", "0.9"),
     ("branch", "--episode", "1", "--step", "3", "--with", "noop", "--out"),

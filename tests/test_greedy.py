@@ -143,7 +143,7 @@ def test_the_commands_say_why_it_ended_and_recover_leaves_it_so(tmp_path: Path) 
     assert json.loads(cli(*command, "--admission", "greedy", "--json").stdout)["ended"]
     assert "VERIFIED" in cli("verify", run).stdout
     before = content(run)
-    assert "ended early" in cli("recover", run).stdout.replace("\n", " ")
+    assert "ended early" in cli("settle", run).stdout.replace("\n", " ")
     assert content(run) == before
     drawn = cli(
         "render", run, "--out", tmp_path / "drawn", "--image-size", "16", "--account", "local"

@@ -46,7 +46,7 @@ def copied(handed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 FILES = ("run.json", "manifest.json", "log", "checkpoint", ".ledger.json", "shards/shard-00000.h5")
 FILES += ("shards/shard-00000.episodes.jsonl",)
 SMALL = ("--image-size", "16", "--episodes", "1")
-COMMANDS = (("recover",), ("inspect",), ("preview", *SMALL))
+COMMANDS = (("settle",), ("inspect",), ("preview", *SMALL))
 SOAK = "SANDBOX_SOAK" in os.environ  # The long version tries every command on every one.
 
 
@@ -81,7 +81,7 @@ def test_nothing_is_written_through_links_of_a_run(handed: Path, copied: Path) -
     for name in names:
         (copied / name).unlink(missing_ok=True)
         (copied / name).symlink_to(precious)
-    for command in (("recover",), ("coverage",), ("preview", *SMALL)):
+    for command in (("settle",), ("coverage",), ("preview", *SMALL)):
         cli(command[0], copied, *command[1:])
     shutil.rmtree(copied / "shards")
     (copied / "shards").mkdir()
@@ -110,14 +110,14 @@ def test_nothing_is_written_into_a_folder_that_is_a_link(handed: Path, copied: P
 def test_a_run_may_be_named_by_a_link_and_nothing_in_it_is_followed(copied: Path) -> None:
     named = copied.parent / "named"
     named.symlink_to(copied)
-    for command in ("verify", "inspect", "recover", "coverage"):
+    for command in ("verify", "inspect", "settle", "coverage"):
         assert cli(command, named).returncode == 0
     assert not (copied / "coverage.png").is_symlink()
     outside = copied.parent / "outside"
     (copied / "shards").rename(outside)
     (copied / "shards").symlink_to(outside)
     before = {path.name: path.read_bytes() for path in outside.iterdir()}
-    for command in ("verify", "inspect", "recover", "coverage", "preview", "audit"):
+    for command in ("verify", "inspect", "settle", "coverage", "preview", "audit"):
         for run in (copied, named):
             done = cli(command, run)
             assert (done.returncode, "shards: is a link" in done.stderr) == (2, True), done

@@ -185,7 +185,7 @@ REFUSED = {
     "subset": lambda run, out: sandbox.subset(run, out),
     "the recipe": lambda run, out: Folder(run).recipe,
     "prove": lambda run, out: one_line(cli("prove", run, "--episode", "0", "--out", out)),
-    "recover": lambda run, out: one_line(cli("recover", run)),
+    "settle": lambda run, out: one_line(cli("settle", run)),
     "coverage": lambda run, out: one_line(cli("coverage", run)),
 }
 

@@ -106,7 +106,7 @@ def test_a_path_is_whole_where_nobody_reads_at_a_terminal(short: Path, tmp_path:
     deep = tmp_path.joinpath(*["a_folder_with_a_long_name"] * 6)
     for done, path in (
         (cli("coverage", short, "--out", deep.with_name("a.png")), deep.with_name("a.png")),
-        (cli("recover", tmp_path), tmp_path),
+        (cli("settle", tmp_path), tmp_path),
         (cli("generate", "billiards_pixels", "--out", deep, "--episodes", "0"), None),
         (cli("prove", short, "--episode", "0", "--out", tmp_path / "p.json"), tmp_path / "p.json"),
     ):

@@ -48,6 +48,7 @@ CALLS: Calls = {  # Every public function, in an order in which each finds what 
     "recompress": lambda at: sandbox.recompress(at("run"), at("raw"), "none").run,
     "card": lambda at: sandbox.card(at("run"), license="mit", pictures=False).not_drawn,
     "publish": lambda at: sandbox.publish(at("run"), at("p"), pictures=False, keep_paths=True).told,
+    "settle": lambda at: sandbox.settle(at("run")).episodes,
     "repair": lambda at: sandbox.repair(at("few"), origins=at("run")).shards,
     "migrate": lambda at: sandbox.migrate(str(OLDER), at("m")).run,
     "doctor": lambda at: sandbox.doctor([at("run"), at("raw")]).episodes,
@@ -228,7 +229,7 @@ def test_commands_take_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("verify", "~/proof.json"),
         ("verify", "~/run", "--checkpoint", "~/run/checkpoint"),
         ("prove", "~/run", "--since", "~/run/checkpoint", "--out", "~/grown.json"),
-        ("recover", "~/run"),
+        ("settle", "~/run"),
     ):
         done = cli(*command)
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"

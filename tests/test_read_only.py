@@ -111,7 +111,7 @@ REFUSED = (
     ("coverage", "run"),
     ("card", "run"),
     ("repair", "run"),
-    ("recover", "run"),
+    ("settle", "run"),
     ("extend", "run", "--episodes", "3"),
     ("view", "run", "--as", "swm", "--out", "run/views/a.h5"),
     ("export", "run", "--to", "swm", "--out", "home/a.h5"),

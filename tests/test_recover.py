@@ -275,7 +275,7 @@ def test_what_was_kept_and_not_posted_when_all_died_is_posted_once_and_the_rest_
     assert done.charge_micro == before.posted_micro - Ledger().balance("lab").posted_micro > 0
     assert 0 < done.voided_micro <= before.pending_micro - done.charge_micro
     victim.check(settled=True)
-    assert recover(victim.folder, Ledger()) == Settlement(victim.kept)
+    assert recover(victim.folder, Ledger()) == Settlement(victim.kept, missing=done.missing)
     victim.finish()
     assert len(posts_of(Ledger(), "lab")) == KILLED.episodes
 
@@ -414,6 +414,6 @@ def test_a_run_that_has_no_episode_yet_may_be_charged_in_any_ledger(
     with opened(wanted, tmp_path / "run") as run:
         run.generate(share=lambda run, progress: None)
     (tmp_path / "run" / BOOKING).unlink()
-    assert recover(tmp_path / "run", Ledger()) == Settlement()
+    assert recover(tmp_path / "run", Ledger()) == Settlement(missing=[0])
     sandbox.generate(wanted, tmp_path / "run")
     assert len(posts_of(Ledger(), "local")) == 1

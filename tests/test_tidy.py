@@ -44,7 +44,7 @@ FLOORS = [  # A room imports from lower floors alone; rooms of one floor do not 
     ["exports", "imports", "sources"],
     ["imagination"],
     ["goals", "verification", "report", "training"],
-    ["api", "evaluation", "exporting", "learning", "testing"],
+    ["api", "checking", "evaluation", "exporting", "learning", "testing"],
     ["dreaming", "keeping", "publishing", "refunding", "repairing", "sweeping"],
     ["experiments", "valuation"],
     ["cli"],

@@ -92,7 +92,7 @@ for command in (experiment.experiment, agent.learn):
     app.command(rich_help_panel=MODEL)(command)
 for command in (hand.export, hand.view, keep.card, hand.publish):
     app.command(rich_help_panel=HAND)(command)
-for command in (trust.verify, trust.audit, trust.refund, trust.prove, trust.recover, keep.repair):
+for command in (trust.verify, trust.audit, trust.refund, trust.prove, trust.settle, keep.repair):
     app.command(rich_help_panel=CHECK)(command)
 app.command("import", rich_help_panel=HAND)(hand.import_run)
 for command in (keep.doctor, keep.diff):

@@ -13,7 +13,7 @@ import typer
 from typer.models import ArgumentInfo, CommandInfo, OptionInfo
 
 import sandbox
-from sandbox import api, exporting, keeping, publishing, repairing, sweeping
+from sandbox import api, checking, exporting, keeping, publishing, repairing, sweeping
 from sandbox.dataset.diagnosis import doctor
 from sandbox.dreaming import dream
 from sandbox.evaluation.evaluate import evaluate
@@ -123,6 +123,7 @@ def functions() -> str:
     """Return the public functions of the library, and what they return, in Markdown."""
     offered = {
         **vars(api),
+        **vars(checking),
         **vars(exporting),
         **vars(keeping),
         **vars(repairing),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sandbox.cli import options
 from sandbox.cli.options import (
     Account,
     Admission,
@@ -20,6 +21,7 @@ from sandbox.cli.options import (
     Making,
     OutPath,
     Prices,
+    RankOption,
     RecipeName,
     Renderer,
     RunPath,
@@ -28,6 +30,7 @@ from sandbox.cli.options import (
     Split,
     TrustCode,
     Workers,
+    WorldSize,
     assignments,
     listed,
     making,
@@ -55,12 +58,14 @@ def generate(
     seed: Seed = None,
     compression: Compression = None,
     admission: Admission = None,
+    rank: RankOption = None,
+    world_size: WorldSize = None,
     *,
     making: Making,
 ) -> None:
     """Generate the dataset of a recipe; the same command continues where it stopped."""
     from sandbox import api
-    from sandbox.cli import progress
+    from sandbox.cli import progress, show
 
     folder = out or Path("runs") / Path(name).stem
     with progress.making_run("Generating", folder, making.as_json) as watcher:
@@ -73,10 +78,14 @@ def generate(
             seed=seed,
             compression=compression,
             admission=admission,
+            rank=options.rank(rank),
+            world_size=world_size,
             watcher=watcher,
             **making.paying,
         )
     _print_bill(bill, folder, making.as_json)
+    if rank is not None and not making.as_json:
+        show.note(f"When all ranks have ended: `sandbox settle {folder}`.")
 
 
 def extend(

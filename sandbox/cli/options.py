@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -91,6 +91,19 @@ Admission = Annotated[
         help="safe: start only if the whole run can be paid; greedy: stop when credit is spent."
     ),
 ]
+
+
+RankOption = Annotated[
+    str | None,
+    typer.Option(
+        "--rank",
+        metavar="NUMBER|auto",
+        help="Make only the shards of this rank, from 0; `auto`: as SLURM, MPI or torch says. "
+        "`sandbox settle` ends the run.",
+        show_default=False,
+    ),
+]
+WorldSize = Annotated[int | None, typer.Option(help="Number of ranks that share the run.")]
 Workers = Annotated[
     int,
     typer.Option(min=1, max=256, help="Number of processes that share the work."),
@@ -122,6 +135,17 @@ SigningKeyLabel = Annotated[
     str | None,
     typer.Option("--key", help="Label of the key that signs; default: the key `default`, if any."),
 ]
+
+
+def rank(text: str | None) -> int | Literal["auto"] | None:
+    """Return the number of a rank, or auto, or None; InvalidInputError if it is no number."""
+    if text is None:
+        return None
+    if text == "auto":
+        return "auto"
+    with suppress(ValueError):
+        return int(text)
+    raise InvalidInputError(f"--rank {shown(text)}: give a whole number, or auto.")
 
 
 def listed(text: str) -> list[str]:

@@ -269,8 +269,8 @@ def report(report: "Report") -> None:
     )
 
 
-def recovered(done: "Settlement") -> None:
-    """Print what recovering a run did."""
+def settled(done: "Settlement") -> None:
+    """Print what settling a run did."""
     note(
         f"{done.episodes} episodes are kept; {done.posted} of them were charged now "
         f"({prices.credits(done.charge_micro)} credits); "
@@ -282,7 +282,10 @@ def recovered(done: "Settlement") -> None:
             "with it."
         )
     elif not done.finished:
-        note("The run is not finished; `sandbox generate` goes on with it.")
+        some = [str(number) for number in done.missing[:20]] + ["..."] * (len(done.missing) > 20)
+        few = ", ".join(some)
+        lacks = f" {len(done.missing)} shards lack episodes: {few}." if some else ""
+        note(f"The run is not finished; `sandbox generate` goes on with it.{lacks}")
 
 
 def audit(found: "Audit", refund: bool) -> None:

@@ -1,4 +1,4 @@
-"""The commands that check a run: verify, audit, refund, prove, recover, keys."""
+"""The commands that check a run: verify, audit, refund, prove, settle, keys."""
 
 import json
 from dataclasses import asdict
@@ -94,22 +94,19 @@ def list_(as_json: Json = False) -> None:
             show.note(f"Ignored: {text}")
 
 
-def recover(run: RunPath, key: SigningKeyLabel = None, as_json: Json = False) -> None:
-    """Settle a run after a crash: charge what is kept, release what is held; repeating is safe."""
-    from sandbox import api
+def settle(run: RunPath, key: SigningKeyLabel = None, as_json: Json = False) -> None:
+    """Settle a run that ranks made, or after a crash: charge, log and sign; 1 if shards lack."""
+    from sandbox import checking
     from sandbox.cli import show
     from sandbox.evidence import keys
-    from sandbox.ledger import Ledger
-    from sandbox.report import card
-    from sandbox.run.settle import recover as settle
 
-    signer = keys.default() if key is None else keys.load(key)
-    done = settle(run, Ledger(), signer)
-    card.refresh(api.open_run(run))
+    done = checking.settle(run, key=None if key is None else keys.load(key))
     if as_json:
         print(json.dumps(asdict(done)))
     else:
-        show.recovered(done)
+        show.settled(done)
+    if not done.finished and not done.ended:
+        raise typer.Exit(1)
 
 
 def verify(
@@ -135,7 +132,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Re-read every byte, check every digest, signature and charge, replay every episode."""
-    from sandbox import api
+    from sandbox import checking
     from sandbox.cli import progress, show
 
     if run.is_file():
@@ -147,7 +144,7 @@ def verify(
         return
     trust = _trust(key, checkpoint, ledger, trust_code, whole_ledger, source)
     with progress.verifying(run, as_json) as bar:
-        report = api.verify(run, sample=sample, trust=trust, workers=workers, progress=bar)
+        report = checking.verify(run, sample=sample, trust=trust, workers=workers, progress=bar)
     if as_json:
         print(json.dumps({**asdict(report), "ok": not report.faults}))
     else:
@@ -180,13 +177,13 @@ def audit(
     as_json: Json = False,
 ) -> None:
     """Replay a random sample of a run, and print what that proves."""
-    from sandbox import api
+    from sandbox import checking
     from sandbox.cli import progress, show
     from sandbox.verification import audit as audits
 
     trust = _trust(key, checkpoint, ledger, trust_code)
     with progress.verifying(run, as_json) as bar:
-        found = api.audit(
+        found = checking.audit(
             run,
             confidence=confidence,
             fraction=fraction,

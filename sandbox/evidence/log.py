@@ -94,7 +94,7 @@ def checkpoint_text(folder: Path) -> str:
     """
     path = folder / CHECKPOINT
     if not path.exists():
-        raise FormatError(f"{path}: missing; `sandbox recover` writes it.")
+        raise FormatError(f"{path}: missing; `sandbox settle` writes it.")
     try:
         return files.read(path, MOST_CHECKPOINT_BYTES).decode()
     except UnicodeDecodeError:

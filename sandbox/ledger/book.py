@@ -71,17 +71,14 @@ class Ledger:
         return self._store.where
 
     @contextmanager
-    def alone(
-        self, name: str, worker: int | None = None, wait_s: float | None = None
+    def alone(  # noqa: D417
+        self, name: str, worker: int | None = None, wait_s: float | None = None, joins: bool = False
     ) -> Generator[None]:
         """Hold a lock of this ledger while the block runs, against all other processes.
 
         Args:
             name: the lock's name, 1 to 64 hex digits, such as those of a lease.
-            worker: the number of a worker, which shares the lock with workers of other numbers;
-                None excludes every other process.
-            wait_s: how long to wait for a worker's lock, which the workers of a killed process
-                hold until they notice its death; None is 10 s.
+            worker, wait_s, joins: as in `locks.alone`.
 
         Raises:
             LockedError: another process holds the lock.
@@ -89,7 +86,7 @@ class Ledger:
         """
         if not _LOCK.fullmatch(name):
             raise InvalidInputError(f"lock {name!r}: give 1 to 64 hex digits.")
-        with self._store.alone(name, worker, wait_s):
+        with self._store.alone(name, worker, wait_s, joins=joins):
             yield
 
     def open_account(self, name: str, mode: Mode, overdraft: int = 0) -> Account:

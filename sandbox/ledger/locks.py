@@ -6,15 +6,19 @@ from pathlib import Path
 
 from sandbox.errors import LockedError, SandboxError
 
+JOIN_S = 2.0  # How long somebody who joins waits for another of its number.
 ORPHAN_S = 10.0  # The workers of a killed process are gone within this time.
 
 
 @contextmanager
-def alone(path: Path, worker: int | None = None, wait_s: float | None = None) -> Generator[None]:
+def alone(
+    path: Path, worker: int | None = None, wait_s: float | None = None, *, joins: bool = False
+) -> Generator[None]:
     """Hold a file lock while the block runs; the system releases it when the process dies.
 
     Without a worker's number the caller must be alone: the lock of the file and those of all
-    workers have to be free. A worker shares the file with workers of other numbers.
+    workers have to be free. A worker shares the file with workers of other numbers. Whoever starts
+    workers is alone itself; a worker that nobody starts joins others, if nobody is alone.
 
     Args:
         path: the path of the lock's file; a worker's has its number as suffix. The folder must
@@ -22,6 +26,7 @@ def alone(path: Path, worker: int | None = None, wait_s: float | None = None) ->
         worker: the number of a worker, or None.
         wait_s: how long to wait for a worker's lock, which the workers of a killed process hold
             until they notice; None is ORPHAN_S. The lock of the file itself is not waited for.
+        joins: whether this worker was started by nobody who is alone. Its lock leaves no file.
 
     Raises:
         LockedError: another process holds the lock.
@@ -33,7 +38,9 @@ def alone(path: Path, worker: int | None = None, wait_s: float | None = None) ->
     with ExitStack() as held:
         try:
             try:
-                if worker is not None:
+                if joins:
+                    _join(held, path, path.with_name(f"{path.name}.{worker}"))
+                elif worker is not None:
                     held.enter_context(FileLock(path.with_name(f"{path.name}.{worker}"), wait_s))
                 else:
                     held.enter_context(FileLock(path, 0))
@@ -51,6 +58,16 @@ def alone(path: Path, worker: int | None = None, wait_s: float | None = None) ->
                 "Name a place where files can be written."
             ) from error
         yield
+
+
+def _join(held: ExitStack, path: Path, mine: Path) -> None:
+    """Take a worker's lock, and see that nobody is alone (Timeout)."""
+    from filelock import FileLock
+
+    held.enter_context(FileLock(mine, JOIN_S))
+    held.callback(mine.unlink, missing_ok=True)  # While it is held; see `writing`.
+    with FileLock(path, 1.5 * ORPHAN_S):  # Who wants to be alone waits for orphans, and gives up.
+        pass
 
 
 @contextmanager

@@ -74,7 +74,9 @@ class Store:
         return str(self.path)
 
     @contextmanager
-    def alone(self, name: str, worker: int | None, wait_s: float | None) -> Generator[None]:
+    def alone(
+        self, name: str, worker: int | None, wait_s: float | None, *, joins: bool
+    ) -> Generator[None]:
         """Hold a lock of this ledger while the block runs; see `Ledger.alone`."""
         folder = self.path.parent / "locks"
         try:
@@ -83,7 +85,7 @@ class Store:
             raise LedgerError(
                 f"{folder}: cannot be made ({error.strerror}). Nothing was done. {_REMEDY}"
             ) from error
-        with locks.alone(folder / name, worker, wait_s):
+        with locks.alone(folder / name, worker, wait_s, joins=joins):
             yield
 
     @contextmanager

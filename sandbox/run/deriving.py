@@ -235,7 +235,7 @@ def _of_run(picks: Sequence[Pick]) -> Home:
         if place >= min(len(leaves), closed.size) or leaves[place] != leaf:
             raise FormatError(
                 f"{folder.path}: entry {place + 1} of its log is not what it keeps. `sandbox "
-                "recover` writes what is missing; `sandbox verify` says what was changed."
+                "settle` writes what is missing; `sandbox verify` says what was changed."
             )
     part = Part.of(leaves[: closed.size], shown)
     if part.root() != closed.root:

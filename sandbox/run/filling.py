@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sandbox import prices
@@ -111,7 +110,7 @@ class Filling:
         for number in numbers:
             if not self._known.shard(number):
                 return
-            if not self._path(number).exists() or not self._is_full(number):
+            if not self._run.shard_path(number).exists() or not self._is_full(number):
                 yield number
 
     def _is_full(self, number: int) -> bool:
@@ -122,7 +121,7 @@ class Filling:
         Raises:
             FormatError: it has other columns, or another number of episodes.
         """
-        path, wanted = self._path(number), len(self._known.shard(number))
+        path, wanted = self._run.shard_path(number), len(self._known.shard(number))
         reader = self._run.folder.shard(path).reader
         if reader.schema != self._makers[self._known.part(number)].schema:
             raise FormatError(
@@ -149,8 +148,8 @@ class Filling:
         """Begin a shard, or continue it."""
         run, part = self._run, self._known.part(number)
         head, schema = header(run.identity, self._known, number), self._makers[part].schema
-        kind = run.recipe.compression
-        return ShardWriter.resume(self._path(number), schema, head, kind, hold_bytes=HOLD_BYTES)
+        path, kind = run.shard_path(number), run.recipe.compression
+        return ShardWriter.resume(path, schema, head, kind, hold_bytes=HOLD_BYTES)
 
     def _made(self, shard: int, index: int) -> bool:
         """Make an episode, keep it, then charge it: never the other way round.
@@ -181,9 +180,6 @@ class Filling:
             )
         self._growth.finish_all()
         self._run.folder.reached = episodes
-
-    def _path(self, shard: int) -> Path:
-        return self._run.path / "shards" / f"shard-{shard:05d}.h5"
 
 
 class Alone:

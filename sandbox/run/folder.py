@@ -360,7 +360,7 @@ class Folder:
         found, every = Kept(), dict[int, tuple[Record, Usage]]()
         for shard in self.shards(missing_ok=True):
             found.growing |= shard.growing
-            for record, usage in zip(shard.records, self._usages(shard), strict=True):
+            for record, usage in zip(shard.records, self.usages(shard), strict=True):
                 every[record.episode] = (record, usage)
         numbers = sorted(every)
         found.usages = [every[n][1] for n in numbers]
@@ -434,7 +434,8 @@ class Folder:
             self._digests[path] = digest
         return self._digests[path]
 
-    def _usages(self, shard: Shard) -> list[Usage]:
+    def usages(self, shard: Shard) -> list[Usage]:
+        """Return what each episode of a shard costs, in order."""
         if shard.path in self._costs:
             return self._costs[shard.path]
         run, schema = self.identity, shard.reader.schema

@@ -14,8 +14,12 @@ LOCK = ".lock"  # In a run's folder.
 
 
 @contextmanager
-def lock(folder: Path, *, make: bool = False, worker: int | None = None) -> Generator[None]:
+def lock(
+    folder: Path, *, make: bool = False, worker: int | None = None, joins: bool = False
+) -> Generator[None]:
     """Hold the right to write a run folder, alone or as its only worker of a number.
+
+    A worker that joins was started by nobody who writes the folder alone; see `locks.alone`.
 
     Raises:
         RunConflictError: another process writes there.
@@ -24,7 +28,7 @@ def lock(folder: Path, *, make: bool = False, worker: int | None = None) -> Gene
     try:
         if make:
             folder.mkdir(parents=True, exist_ok=True)
-        with alone(folder / LOCK, worker):
+        with alone(folder / LOCK, worker, joins=joins):
             yield
     except LockedError:
         raise RunConflictError(
@@ -40,7 +44,9 @@ def lock(folder: Path, *, make: bool = False, worker: int | None = None) -> Gene
 
 
 @contextmanager
-def lock_lease(folder: Folder, ledger: Ledger, worker: int | None = None) -> Generator[None]:
+def lock_lease(
+    folder: Folder, ledger: Ledger, worker: int | None = None, *, joins: bool = False
+) -> Generator[None]:
     """Hold the right to post or release what a run holds, alone or as its only worker of a number.
 
     A copy of a run folder has a lock of its own but the lease of the first, so this lock belongs
@@ -56,7 +62,7 @@ def lock_lease(folder: Folder, ledger: Ledger, worker: int | None = None) -> Gen
         yield
         return
     try:
-        with ledger.alone(lease.hex(), worker):
+        with ledger.alone(lease.hex(), worker, joins=joins):
             yield
     except LockedError:
         raise RunConflictError(

@@ -140,7 +140,9 @@ class Run:
             BudgetExhaustedError: the credit is spent; of a greedy run, before its first episode.
         """
         with lock(self.path, make=True):
-            self._begin()
+            self.begin()
+            if self.folder.ended and not self.begins_stage:  # It goes on.
+                (self.path / MANIFEST).unlink()
             with lock_lease(self.folder, self.ledger):
                 self._recount(self._settle())
                 if self.begins_stage:
@@ -194,6 +196,10 @@ class Run:
         self.folder.close()
         self.ledger.close()  # Its file has all transfers then; who goes on opens it again.
 
+    def shard_path(self, number: int) -> Path:
+        """Return the path of a shard, once it is finished."""
+        return self.path / "shards" / f"shard-{number:05d}.h5"
+
     def usage(self, record: Record) -> Usage:
         """Return what is posted for an episode."""
         schema = self.source.makers[0].schema  # Only a run without parts renders another.
@@ -227,27 +233,31 @@ class Run:
         budget = self._budget()
         self.allowance = None if budget is None else budget - self.bill.amount
 
-    def _begin(self) -> None:
-        """Write what says which run this is and where it is charged, or check it."""
+    def begin(self) -> None:
+        """Write what says which run this is and where it is charged, or check it.
+
+        Any number of ranks may do so at once: the first decides where the run is charged.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        own = {RUN, *self._attached}
+        strange = any(one.name[0] != "." and one.name not in own for one in self.path.iterdir())
         if self.folder.exists:
             self._check_folder()
             check_ledger(self.folder, self.ledger)
-            if self.folder.ended and not self.begins_stage:  # It goes on.
-                (self.path / MANIFEST).unlink()
-        elif any(
-            path.name[0] != "." and path.name not in self._attached for path in self.path.iterdir()
-        ):
+        elif strange:
             raise RunConflictError(
                 f"{self.path}: this folder holds something that is no run; nothing was done. "
                 "Give another --out."
             )
         if self.folder.booking() is None:
             booking = {"ledger": self.ledger.id, "lease": secrets.token_hex(8)}
-            jsonfile.write(self.path / BOOKING, booking)
+            jsonfile.create(self.path / BOOKING, booking)
         if not self.folder.exists:
             for name, path in self._attached.items():
                 durable.replace(self.path / name, files.read(path, _MOST_ATTACHED))
-            jsonfile.write(self.path / RUN, self.identity.plain)
+            jsonfile.create(self.path / RUN, self.identity.plain)
+        self._check_folder()  # Another may have been first.
+        check_ledger(self.folder, self.ledger)
         files.refuse_links(self.path, self.path / "shards")
         (self.path / "shards").mkdir(exist_ok=True)
 

@@ -1,6 +1,6 @@
 """Settle a run: post what it keeps, release what it holds, then log, sign and list it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sandbox import jsonfile
@@ -29,6 +29,7 @@ class Settlement:
         voided_micro: what a dead process had reserved and is released [microcredits].
         finished: whether the run has all its episodes.
         ended: why the run ended before it had them; "" if it did not.
+        missing: numbers of the shards that lack episodes, where the recipe says how many there are.
     """
 
     episodes: int = 0
@@ -37,6 +38,7 @@ class Settlement:
     voided_micro: int = 0
     finished: bool = False
     ended: str = ""
+    missing: list[int] = field(default_factory=list[int])
 
 
 def settle(
@@ -60,13 +62,14 @@ def settle(
     lease = check_ledger(folder, ledger)
     planned = folder.stages
     for shard in folder.shards(missing_ok=True):
-        _check_charges(folder, planned, shard)
+        check_charges(folder, planned, shard)
     kept, done = folder.kept(), Settlement()
     if folder.open_ended and len(folder.log()) == 2 + len(kept.leaves):
         folder.reached = len(kept.leaves)  # Its end was logged before a kill.
     leaves = folder.leaves(kept.leaves)
     done.episodes, done.finished = len(kept.usages), _is_whole(folder, kept)
     done.ended = "" if done.finished or not kept.usages else ended or folder.ended
+    done.missing = [] if done.finished or done.ended else _missing(folder)
     manifest = None
     if done.finished or done.ended:
         manifest = folder.manifest(kept.every, kept.usages, done.ended)
@@ -108,10 +111,21 @@ def _is_whole(folder: Folder, kept: Kept) -> bool:
     return whole and len(kept.records) == folder.stages.episodes
 
 
-def _check_charges(folder: Folder, planned: Stages, shard: Shard) -> None:
+def _missing(folder: Folder) -> list[int]:
+    """Return the numbers of the shards that lack episodes; none if credits decide how many."""
+    if folder.open_ended:
+        return []
+    whole = {shard.number for shard in folder.shards(missing_ok=True) if not shard.growing}
+    return [number for number in range(folder.stages.shards) if number not in whole]
+
+
+def check_charges(folder: Folder, planned: Stages, shard: Shard) -> None:
     """Refuse records that ask for other charges than their rows; reads one column of these.
 
     A growing shard's records are text in a file of its own, which anybody may have edited.
+
+    Raises:
+        FormatError: nothing was posted.
     """
     known, reader = folder.identity, shard.reader
     number = number_of(shard.path)

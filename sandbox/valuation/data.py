@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sandbox import api, durable, jsonfile, keeping
+from sandbox import api, checking, durable, jsonfile, keeping
 from sandbox import prices as schedules
 from sandbox.errors import FormatError, InvalidInputError
 from sandbox.ledger import Ledger
@@ -111,7 +111,7 @@ def _verify(run: Path, paying: Mapping[str, Any]) -> None:
     ledger: Ledger | None = paying["ledger"]
     trust = Trust.here(trust_code=True)
     trust = trust if ledger is None else replace(trust, ledger=ledger)
-    report = api.verify(run, trust=trust, workers=paying["workers"])
+    report = checking.verify(run, trust=trust, workers=paying["workers"])
     if report.faults:
         raise FormatError(f"{run}: does not verify: {report.faults[0]}")
     durable.replace(_mark(run), jsonfile.encode(_known(run)))

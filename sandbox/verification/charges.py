@@ -81,7 +81,7 @@ def _check_booked(
     if holds:
         report.notes.append(
             f"{prices.credits(sum(one.move.amount for one in holds))} credits are still held for "
-            "it; `sandbox recover` releases them when nobody generates."
+            "it; `sandbox settle` releases them when nobody generates."
         )
 
 

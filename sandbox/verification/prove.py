@@ -253,7 +253,7 @@ def _logged(folder: Folder) -> tuple[Kept, list[bytes], str]:
     records = folder.leaves(kept.leaves)
     if leaves == records[: len(leaves)] and len(leaves) < len(records):
         raise FormatError(
-            f"{folder.path}: its log does not have all that it keeps: `sandbox recover`."
+            f"{folder.path}: its log does not have all that it keeps: `sandbox settle`."
         )
     if leaves[: len(records)] != records:
         raise FormatError(f"{folder.path}: its log is not of what it keeps; `sandbox verify` it.")

@@ -1,0 +1,160 @@
+"""One run made by many processes that know nothing of each other: each rank makes its shards.
+
+Nobody coordinates them. A rank writes no log, manifest or signature: settling the run does that
+once, when the ranks have ended. A shard has a lock in the folder and one in the ledger, so that two
+ranks of one number, or of another world size, never write the same shard.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from sandbox.errors import InvalidInputError, RunConflictError
+from sandbox.run.bill import Bill
+from sandbox.run.filling import Alone, Filling, Progress
+from sandbox.run.locks import lock, lock_lease
+from sandbox.run.run import Run
+from sandbox.run.settle import check_charges
+from sandbox.run.shard import is_headless
+from sandbox.run.stages import Stages
+from sandbox.trajectory.shard import part_path
+
+_ARRAY = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN")
+_USUAL = (  # Variables of a process's rank, and of how many ranks there are.
+    ("SLURM_PROCID", "SLURM_NTASKS"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("PMI_RANK", "PMI_SIZE"),
+    ("RANK", "WORLD_SIZE"),
+)
+MOST = 1 << 20  # Ranks.
+
+
+@dataclass(frozen=True)
+class Rank:
+    """One of the processes that share a run.
+
+    Attributes:
+        number: 0 to `size` - 1.
+        size: how many there are.
+    """
+
+    number: int
+    size: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.size <= MOST:
+            raise InvalidInputError(f"world size {self.size}: give 1 to {MOST:,}.")
+        if not 0 <= self.number < self.size:
+            raise InvalidInputError(
+                f"rank {self.number}: ranks of a world of {self.size} go from 0 to {self.size - 1}."
+            )
+
+    def shards(self, stages: Stages) -> range:
+        """Return the numbers of the shards that this rank makes."""
+        return range(self.number, stages.shards, self.size)
+
+    def __str__(self) -> str:
+        return f"rank {self.number} of {self.size}"
+
+
+def rank(number: int | Literal["auto"] | None, size: int | None) -> Rank | None:
+    """Return which rank this process is; None if it is none.
+
+    Args:
+        number: its number; auto asks the environment variables of SLURM, Open MPI, PMI or torch.
+        size: how many ranks there are; None with auto.
+
+    Raises:
+        InvalidInputError: one of the two is missing, or no variable says it.
+    """
+    if number == "auto" and size is None:
+        return _from_variables(os.environ)
+    if number is None and size is None:
+        return None
+    if number is None or size is None or number == "auto":
+        raise InvalidInputError(
+            "rank and world size: give both as numbers, or the rank 'auto' alone. Nothing was done."
+        )
+    return Rank(number, size)
+
+
+def _from_variables(known: Mapping[str, str]) -> Rank:
+    """Return the rank that variables say: of a SLURM array, of a task of a job, or of both."""
+    array, task = Rank(0, 1), Rank(0, 1)
+    of_array = {*_ARRAY} <= {*known}
+    if of_array:
+        number, size, first = (_whole(known, name) for name in _ARRAY)
+        array = Rank((number - first) // _step(known), size)
+    named = next((pair for pair in _USUAL if {*pair} <= {*known}), None)
+    if named is not None:
+        task = Rank(*(_whole(known, name) for name in named))
+    if named is None and not of_array:
+        names = ", ".join(name for pair in _USUAL for name in pair)
+        raise InvalidInputError(
+            f"rank auto: no variable says a rank. Known: {', '.join(_ARRAY[:2])}, {names}. Give "
+            "--rank and --world-size as numbers."
+        )
+    return Rank(array.number * task.size + task.number, array.size * task.size)
+
+
+def _step(known: Mapping[str, str]) -> int:
+    return max(1, _whole({"step": known.get("SLURM_ARRAY_TASK_STEP", "1")}, "step"))
+
+
+def _whole(known: Mapping[str, str], name: str) -> int:
+    try:
+        return int(known[name])
+    except ValueError:
+        raise InvalidInputError(f"{name}={known[name]!r}: is no whole number.") from None
+
+
+def check(run: Run) -> None:
+    """Refuse a run whose end depends on what the episodes before cost (InvalidInputError)."""
+    asked = "admission greedy" if run.recipe.admission == "greedy" else "credits"
+    if run.limit is None and run.recipe.admission != "greedy":
+        return
+    raise InvalidInputError(
+        f"{asked}: credit may end this run, in the order of its episodes, which ranks do not keep. "
+        "Nothing was done. Give --episodes and --admission safe, or generate without --rank."
+    )
+
+
+def make(run: Run, rank: Rank, progress: Progress) -> Bill:
+    """Make what is missing in the shards of a rank; keep and charge each episode.
+
+    Args:
+        run: the run, which other ranks may make at the same time.
+        rank: whose shards are made.
+        progress: called for each episode that is made.
+
+    Returns:
+        What the episodes cost that were made now.
+
+    Raises:
+        BudgetExhaustedError: the account cannot pay for more. What was made stays.
+        RunConflictError: another process makes one of the shards, or the whole run.
+    """
+    run.begin()
+    if run.folder.ended:
+        raise RunConflictError(
+            f"{run.path}: this run ended early, because its {run.folder.ended} was spent. Nothing "
+            "was done. Go on with it without --rank."
+        )
+    for number in rank.shards(run.stages):
+        with (
+            lock(run.path, worker=number, joins=True),
+            lock_lease(run.folder, run.ledger, number, joins=True),
+        ):
+            _fill(run, number, progress)
+    return run.bill
+
+
+def _fill(run: Run, number: int, progress: Progress) -> None:
+    """Make what a shard lacks; charge first what a killed process kept."""
+    making, part = Alone(run, number), part_path(run.shard_path(number))
+    if part.exists() and not is_headless(part):
+        kept = run.folder.shard(part)
+        check_charges(run.folder, run.stages, kept)
+        making.charge(kept.records)
+    Filling(run, [number], making, progress).fill()
