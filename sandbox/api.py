@@ -386,6 +386,7 @@ def _carry_out_rank(run: Run, rank: Rank, watcher: Watcher) -> Bill:
     try:
         recipe, quoted = admission.check_rank(run, rank, run.source.quote(0, run.schedule))
         watcher.quoted(recipe, quoted, 0)
+        watcher.begins(run.path)
         with watcher.compiling():
             run.source.warm_up()
         return ranks.make(run, rank, watcher.kept)
@@ -400,9 +401,10 @@ def carry_out(run: Run, workers: int, watcher: Watcher | None) -> Bill:
         quoted = run.quote()
         admission.check(run, quoted)
         watcher.quoted(run.wanted, quoted, run.done())
+        watcher.begins(run.path)
         with watcher.compiling():
             run.source.warm_up()
-        bill = run.generate(watcher.kept, sharing(workers))
+        bill = run.generate(watcher.kept, sharing(workers, watcher))
         cards.refresh(run.folder)
         return bill
     finally:

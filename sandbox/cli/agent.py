@@ -105,7 +105,7 @@ def learn(
     with stopping, progress.display("Learning", as_json, "steps") as shown:
 
         def tell(done: int, total: int, numbers: Mapping[str, Any]) -> None:
-            shown.update(min(done, total), total, success=f"{100 * numbers['success']:.0f} %")
+            shown.update(min(done, total), total, success=numbers["success"])
 
         learned = learning(environment, out, algorithm, progress=tell, **asked)
     if as_json:

@@ -61,7 +61,7 @@ def experiment(
         with progress.display(doing, as_json, of) as display:
 
             def tell(done: int, total: int, numbers: Mapping[str, float]) -> None:
-                known = {name: f"{numbers[name]:.4g}" for name in _SHOWN if name in numbers}
+                known = {name: numbers[name] for name in _SHOWN if name in numbers}
                 display.update(done, total, **known)
 
             yield tell

@@ -139,9 +139,7 @@ def make(
             workers=workers,
             key=_key(key),
             trust_code=trust_code,
-            progress=lambda done, total, micro: shown.update(
-                done, total, credits=f"{micro / 1e6:,.2f}"
-            ),
+            progress=lambda done, total, micro: shown.update(done, total, credits=micro / 1e6),
         )
     if as_json:
         facts = {"set": made.digest, "pairs": len(made.pairs), **made.filtered.model_dump()}
@@ -254,7 +252,7 @@ def run(
     with progress.stoppable(), progress.display("Trying", as_json, "tries") as shown:
 
         def tell(name: str, done: int, total: int, micro: int) -> None:
-            shown.update(done, total, agent=name, credits=f"{micro / 1e6:,.2f}")
+            shown.update(done, total, agent=name, credits=micro / 1e6)
 
         every, spent = floors.run(found, out, agent, given, progress=tell, **paying, **asked)
     if keep is not None:

@@ -185,7 +185,7 @@ def train(
 
         def tell(done: int, total: int, numbers: Mapping[str, float]) -> None:
             said = {name: numbers[name] for name in ("loss", "held_out") if name in numbers}
-            shown.update(done, total, **{name: f"{value:.4g}" for name, value in said.items()})
+            shown.update(done, total, **said)
 
         def quoted(micro: int, count: int) -> None:
             if not as_json:

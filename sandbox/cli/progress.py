@@ -1,14 +1,19 @@
 """Progress of long work: a bar on a terminal, a line now and then elsewhere, JSON for scripts."""
 
 import json
+import math
+import shutil
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
 import typer
+from rich.console import Group, RenderableType
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,18 +21,29 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from sandbox import prices
 from sandbox.cli import show
+from sandbox.observation import PICTURES
 from sandbox.run.bill import Bill, Quote
 from sandbox.run.folder import Folder
 from sandbox.run.recipe import Recipe
 from sandbox.run.record import Record
-from sandbox.run.watcher import Watcher
+from sandbox.run.watcher import ENDED, WAITS, Watcher
 from sandbox.verification.report import Report
 
-LINE_S = 10.0  # Seconds between lines where there is no terminal, and
+LINE_S = 30.0  # Seconds between lines where there is no terminal, and
 JSON_S = 1.0  # between lines of JSON.
+WORKERS = 6  # Of which the bar says what they do.
+_FORMATS = {  # How a fact is said to people, and what it is called in JSON.
+    "steps/s": ("{:,.0f}", "steps_per_s"),
+    "frames/s": ("{:,.0f}", "frames_per_s"),
+    "credits": ("{:,.2f}", "credits"),
+    "GB free": ("{:,.1f}", "disk_free_gb"),
+    "success": ("{:.0%}", "success"),
+}
+Fact = str | float
 
 
 class Display:
@@ -46,12 +62,15 @@ class Display:
 
     def __exit__(self, *_: object) -> None: ...
 
-    def update(self, done: int, total: int, **facts: str) -> None:
-        """Show that `done` of `total` are done, and some facts in words."""
+    def update(self, done: int, total: int, **facts: Fact) -> None:
+        """Show that `done` of `total` are done, and some facts: texts or numbers."""
+
+    def working(self, workers: Sequence[str]) -> None:
+        """Show what each worker does."""
 
 
 class Bar(Display):
-    """A bar on a terminal."""
+    """A bar on a terminal, and below it what each worker does."""
 
     def __init__(self, doing: str, of: str) -> None:
         super().__init__(doing, of)
@@ -66,18 +85,29 @@ class Bar(Display):
             console=show.OUT,
         )
         self._task = self._bar.add_task(doing, total=None, facts="", start=True)
+        self._workers = Text(style="dim")
+        self._live = Live(self._bar, console=show.OUT, get_renderable=self._lines)
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        self._live.stop()
 
-    def update(self, done: int, total: int, **facts: str) -> None:
+    def update(self, done: int, total: int, **facts: Fact) -> None:
         """Move the bar."""
-        said = " ".join(f"{text} {name}" for name, text in facts.items())
+        said = " ".join(_said(facts))
         self._bar.update(self._task, completed=done, total=total, facts=said)
+
+    def working(self, workers: Sequence[str]) -> None:
+        """Show what the first workers do, and how many there are besides."""
+        shown = [f"worker {number}: {text}" for number, text in enumerate(workers[:WORKERS])]
+        more = [f"{len(workers) - WORKERS} more"] if workers[WORKERS:] else []
+        self._workers.plain = "   ".join(shown + more)
+
+    def _lines(self) -> RenderableType:
+        return Group(self._bar, self._workers) if self._workers.plain else self._bar
 
 
 class Lines(Display):
@@ -85,17 +115,31 @@ class Lines(Display):
 
     def __init__(self, doing: str, of: str, every_s: float = LINE_S) -> None:
         super().__init__(doing, of)
-        self._every_s, self._last = every_s, time.monotonic()
+        self._every_s, self._begin = every_s, time.monotonic()
+        self._last, self._done = self._begin, 0
+        self._workers: Sequence[str] = ()
 
-    def update(self, done: int, total: int, **facts: str) -> None:
+    def update(self, done: int, total: int, **facts: Fact) -> None:
         """Print a line if the last is old, or the work is done."""
         now = time.monotonic()
         if now - self._last >= self._every_s or (done == total and self._every_s < LINE_S):
+            fresh = done - self._done
+            left = (total - done) * (now - self._begin) / fresh if fresh > 0 else None
             self._last = now
-            self._print(done, total, facts)
+            self._print(done, total, left, facts)
+        elif not self._done:
+            self._done = done  # What was done before says nothing of the speed.
 
-    def _print(self, done: int, total: int, facts: dict[str, str]) -> None:
-        said = "".join(f", {text} {name}" for name, text in facts.items())
+    def working(self, workers: Sequence[str]) -> None:
+        """Remember what each worker does, for the next line."""
+        self._workers = workers
+
+    def _print(self, done: int, total: int, left: float | None, facts: dict[str, Fact]) -> None:
+        said = "".join(f", {one}" for one in _said(facts))
+        said += f", {timedelta(seconds=round(left))} left" if left else ""
+        if self._workers:
+            busy = sum(text not in (WAITS, ENDED) for text in self._workers)
+            said += f", {busy} of {len(self._workers)} workers busy"
         show.note(f"{self.doing}: {done} of {total} {self.of}{said}")
 
 
@@ -105,10 +149,31 @@ class JsonLines(Lines):
     def __init__(self, doing: str, of: str) -> None:
         super().__init__(doing, of, JSON_S)
 
-    def _print(self, done: int, total: int, facts: dict[str, str]) -> None:
-        line = {"doing": self.doing.lower(), "done": done, "total": total, "of": self.of, **facts}
+    def _print(self, done: int, total: int, left: float | None, facts: dict[str, Fact]) -> None:
+        known = {_FORMATS.get(name, ("", name))[1]: _plain(value) for name, value in facts.items()}
+        known |= {} if left is None else {"seconds_left": round(left, 1)}
+        known |= {"workers": [*self._workers]} if self._workers else {}
+        line = {"doing": self.doing.lower(), "done": done, "total": total, "of": self.of, **known}
         sys.stderr.write(f"{json.dumps(line)}\n")
         sys.stderr.flush()
+
+
+def _plain(value: Fact) -> Fact | None:
+    """Return a fact as JSON knows it, which has no NaN."""
+    if isinstance(value, str):
+        return value
+    return round(value, 6) if math.isfinite(value) else None
+
+
+def _said(facts: Mapping[str, Fact]) -> Iterator[str]:
+    """Yield facts as people read them; a budget is said with the credits."""
+    for name, value in facts.items():
+        pattern = _FORMATS.get(name, ("{:.4g}", ""))[0]
+        said = value if isinstance(value, str) else pattern.format(value)
+        if name == "credits" and "budget" in facts:
+            said += f" of {facts['budget']:,.2f}"
+        if name != "budget":
+            yield f"{said} {name}"
 
 
 class MakingDisplay(Watcher):
@@ -116,8 +181,11 @@ class MakingDisplay(Watcher):
 
     def __init__(self, display: Display, quiet: bool) -> None:
         self._display, self._quiet = display, quiet
-        self._total, self._steps, self._start = 0, 0, 0.0
+        self._total, self._rows, self._start = 0, 0, 0.0
         self._credits: float | None = None
+        self._budget: float | None = None
+        self._counted, self._place = "steps/s", Path()
+        self._states: Callable[[], Sequence[str]] = lambda: ()
         self._shown = ExitStack()
 
     def __enter__(self) -> Self:
@@ -128,9 +196,15 @@ class MakingDisplay(Watcher):
 
     def quoted(self, recipe: Recipe, quote: Quote, done: int) -> None:
         """Print the quote."""
-        self._total, self._credits = recipe.episodes, recipe.credits
+        self._total, self._credits, self._budget = recipe.episodes, recipe.credits, recipe.budget
+        if {*recipe.observation} & {*PICTURES}:
+            self._counted = "frames/s"
         if not self._quiet:
             show.quote(recipe, quote, done)
+
+    def begins(self, folder: Path) -> None:
+        """Note where the run is."""
+        self._place = folder
 
     @contextmanager
     def compiling(self) -> Generator[None]:
@@ -141,17 +215,25 @@ class MakingDisplay(Watcher):
         self._start = time.monotonic()
         self._shown.enter_context(self._display)
 
+    def sharing(self, states: Callable[[], Sequence[str]]) -> None:
+        """Note how to ask what each worker does."""
+        self._states = states
+
     def kept(self, record: Record, bill: Bill) -> None:
         """Show one more episode."""
-        self._steps += record.steps
+        self._rows += record.steps + (self._counted == "frames/s")
         elapsed = time.monotonic() - self._start
-        rate = f"{self._steps / elapsed:,.0f}" if elapsed > 0 else "-"
         spent = bill.amount / prices.MICRO
-        facts = {"steps/s": rate, "credits": f"{spent:,.2f}"}
+        facts: dict[str, Fact] = {self._counted: self._rows / elapsed if elapsed > 0 else 0.0}
+        facts["credits"] = spent
+        most = self._credits if self._credits is not None else self._budget
+        if most is not None:
+            facts["budget"] = most
         if self._credits is not None:
-            facts["credits"] += f" of {self._credits:,.2f}"
             done = max(spent / self._credits, 1e-9)  # So many episodes are to be expected.
             self._total = max(bill.episodes, round(bill.episodes / done))
+        facts["GB free"] = shutil.disk_usage(self._place).free / 1e9
+        self._display.working(self._states())
         self._display.update(bill.episodes, self._total, **facts)
 
 

@@ -20,6 +20,7 @@ from sandbox.processes import forking
 from sandbox.run.filling import Filling, check_allowance
 from sandbox.run.record import Record
 from sandbox.run.run import Progress, Run
+from sandbox.run.watcher import ENDED, WAITS, Watcher
 from sandbox.run.worker import END, EPISODE, KEPT, SHARD, Message, work
 from sandbox.trajectory import Episode
 
@@ -28,12 +29,14 @@ AHEAD, AHEAD_BYTES = 4, 256 << 20  # Episodes a worker that wait for an earlier 
 _LISTEN_S = 0.25  # How often it looks whether it was interrupted.
 
 
-def sharing(workers: int) -> Callable[[Run, Progress], None] | None:
+def sharing(workers: int, watcher: Watcher | None = None) -> Callable[[Run, Progress], None] | None:
     """Return how to make a run's episodes with several processes; None for a single one."""
-    return None if workers == 1 else partial(_share, workers=workers)
+    if workers == 1:
+        return None
+    return partial(_share, workers=workers, watcher=watcher or Watcher())
 
 
-def _share(run: Run, progress: Progress, workers: int) -> None:
+def _share(run: Run, progress: Progress, workers: int, watcher: Watcher) -> None:
     """Make a run's missing episodes with several processes.
 
     Raises:
@@ -42,6 +45,7 @@ def _share(run: Run, progress: Progress, workers: int) -> None:
     """
     with Crew(run, progress, workers) as crew:
         filling = Filling(run, crew.plan(), crew, progress)
+        watcher.sharing(crew.states)
         crew.coming = filling.missing()
         try:
             filling.fill()
@@ -59,12 +63,24 @@ class _Member:
         process, channel: as multiprocessing has them.
         tasks: what it was told and has not done, by (kind, number).
         poor: whether it cannot pay for another episode.
+        kept: number of episodes that it has kept of the shard that it makes.
     """
 
     process: BaseProcess
     channel: Connection
     tasks: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
     poor: bool = False
+    kept: int = 0
+
+    @property
+    def state(self) -> str:
+        """What it does now, in words."""
+        if not self.tasks:
+            return "cannot pay" if self.poor else WAITS
+        kind, number = min(self.tasks, key=lambda task: task[1])
+        if kind == END:
+            return ENDED
+        return f"{kind} {number}" + (f", {self.kept} kept" if kind == SHARD else "")
 
 
 class Crew:
@@ -159,6 +175,10 @@ class Crew:
         for member, mine in kept.items():
             _tell(member, (KEPT, mine))
 
+    def states(self) -> list[str]:
+        """Return what each worker does, in words."""
+        return [member.state for member in self._members]
+
     def close(self) -> None:
         """Do nothing: workers post what they are told to charge."""
 
@@ -238,8 +258,10 @@ class Crew:
                     cost = sum(self._run.usage(record).charges().values())
                     self._run.allowance -= cost
             case "kept", [record]:
+                member.kept += 1
                 self._run.count(record, self._progress)
             case "shard", [number]:
+                member.kept = 0
                 member.tasks.remove((SHARD, number))
             case "poor", [task, number, error]:
                 member.poor, self._refused = True, error
