@@ -306,7 +306,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"train": {"environment": "cartpole_swingup", "episdoes": 3}}, "policies"),
     ({"test": data(seed=1)}, "its episodes begin as those of train do"),
     ({"test": recipe("billiards", seed=2).model_dump(exclude_none=True)}, "have other columns"),
-    ({"seeds": [1, 1]}, "^the experiment: must have each of its seeds once"),
+    ({"seeds": [1, 1]}, "the document: must have each of its seeds once"),
     ({"seeds": []}, "at least 1 items"),
     ({"sweep": {"model.size": []}}, "at least one value"),
     ({"sweep": {"model.size": ["nano", "nano"]}}, "each once"),
