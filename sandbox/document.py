@@ -66,7 +66,7 @@ def read(path: str | Path, model: type[Model]) -> Model:
             raise InvalidInputError(f"{path}: nested too deeply.") from None
         line = _line(node, error.errors(include_url=False)[0]["loc"])
         raise InvalidInputError(
-            f"{path}:{line}: {validation.key(error)}: {validation.rule(error)}."
+            f"{path}:{line}: {validation.key(error)}: {validation.rule(error, model)}."
             f"{validation.more(error)}"
         ) from None
 

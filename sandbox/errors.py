@@ -44,16 +44,24 @@ class InvalidInputError(SandboxError):
 class UnknownNameError(InvalidInputError):
     """A name that does not exist; the message lists the known names and the closest one."""
 
-    def __init__(self, kind: str, name: object, known: Iterable[str], where: str = "") -> None:
+    def __init__(
+        self,
+        kind: str,
+        name: object,
+        known: Iterable[str],
+        where: str = "",
+        remedy: str = "",
+    ) -> None:
         names = sorted(known)
         text = name if isinstance(name, str) else shown(name)
         cut = text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}..."
-        near = get_close_matches(cut, names, n=1)
+        near = [one for one in names if one.lower() == cut.lower()]
+        near = near or get_close_matches(cut, names, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         place = f"{where}: " if where else ""
         others = f"Known: {', '.join(names)}." if names else "There is none."
         said = repr(cut) if isinstance(name, str) else cut
-        super().__init__(f"{place}no {kind} is called {said}.{hint} {others}")
+        super().__init__(f"{place}no {kind} is called {said}.{hint} {others} {remedy}".rstrip())
 
 
 class BudgetExhaustedError(SandboxError):

@@ -1,9 +1,10 @@
 """Say in plain words what pydantic found wrong in somebody's data."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any, cast, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from sandbox.errors import shown
 
@@ -41,17 +42,24 @@ def key(error: ValidationError, whole: str = "the document") -> str:
     return ".".join(_path(error)) or whole
 
 
-def rule(error: ValidationError) -> str:
-    """Return the rule that the first wrong key breaks, and its value: "must be text, not 3"."""
+def rule(error: ValidationError, of: type[BaseModel] | None = None) -> str:
+    """Return the rule that the first wrong key breaks, and its value: "must be text, not 3".
+
+    Args:
+        error: what pydantic found.
+        of: the model that was wanted: an unknown key is told the known one nearest to it.
+    """
     first = error.errors(include_url=False)[0]
+    if first["type"] == "extra_forbidden" and of is not None:
+        return "is not a known key" + _hint(first["loc"], of)
     kind, context = first["type"], cast(Facts, first.get("ctx") or {})
     said = _RULES[kind](context) if kind in _RULES else first["msg"]
     return said if kind in _WITHOUT_VALUE else f"{said}, not {shown(first['input'])}"
 
 
-def first_fault(error: ValidationError) -> str:
-    """Return one sentence: the first key that is wrong, and the rule that it breaks."""
-    return f"{key(error)}: {rule(error)}."
+def first_fault(error: ValidationError, of: type[BaseModel] | None = None) -> str:
+    """Return what is wrong: the first wrong key, and the rule that it breaks; `of` as in `rule`."""
+    return f"{key(error)}: {rule(error, of)}."
 
 
 def more(error: ValidationError) -> str:
@@ -72,3 +80,24 @@ def _is_key(part: str) -> bool:
         ("constrained-", "function-")
     )
     return not named and "[" not in part and not part[:1].isupper()
+
+
+def _hint(place: tuple[int | str, ...], of: type[BaseModel]) -> str:
+    """Return the known keys beside an unknown one, the nearest first; "" if they are not found."""
+    for part in place[:-1]:
+        field = of.model_fields.get(str(part))
+        inner = next(_models(field.annotation), None) if field else None
+        if inner is None:
+            return ""
+        of = inner
+    known = sorted(one.alias or name for name, one in of.model_fields.items())
+    near = get_close_matches(str(place[-1])[:80], known, n=1)
+    return (f". Did you mean {near[0]!r}?" if near else ".") + f" Known: {', '.join(known)}"
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models in an annotation such as `Model | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)

@@ -17,12 +17,13 @@ import torch
 from PIL import Image, ImageSequence
 from running import python
 
-from sandbox.errors import FormatError, InvalidInputError, SimulationError
+from sandbox.errors import FormatError, InvalidInputError, LockedError, SimulationError
 from sandbox.evaluation import Evaluation, evaluate
 from sandbox.evaluation.held_out import opened
 from sandbox.evaluation.imagining import COPY, MODEL, REAL, RIDGE, SHUFFLED, VELOCITY, ZEROS
 from sandbox.evaluation.page import FRAME_MS, page
 from sandbox.evaluation.windows import drawn
+from sandbox.ledger.locks import writing
 from sandbox.models import Checkpoint
 from sandbox.pages import GAP
 
@@ -204,6 +205,16 @@ def test_a_folder_with_other_files_is_left_alone(squared: Path, tmp_path: Path) 
     with pytest.raises(InvalidInputError, match="is another file"):
         evaluated(squared, tmp_path, out)
     assert (out / "evaluation.json").read_text() == "{}"
+
+
+def test_a_folder_that_another_process_evaluates_into_is_refused(
+    squared: Path, tmp_path: Path
+) -> None:
+    with writing(tmp_path / "out"), pytest.raises(LockedError, match="another process writes it"):
+        evaluated(squared, tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    evaluated(squared, tmp_path, tmp_path / "out")
+    assert [one.name for one in tmp_path.glob(".*.lock")] == []
 
 
 def test_horizons_that_fit_few_episodes_are_left_out(squared: Path, tmp_path: Path) -> None:

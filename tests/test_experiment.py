@@ -290,8 +290,8 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
-    ({"modle": {}}, "modle: is not a known key"),
-    ({"model": {"naem": "mlp"}}, r"model\.naem: is not a known key"),
+    ({"modle": {}}, "modle: is not a known key. Did you mean 'model'"),
+    ({"model": {"naem": "mlp"}}, r"model\.naem: is not a known key. Did you mean 'name'"),
     ({"model": {"name": "mpl"}}, "no model is called 'mpl'. Did you mean 'mlp'"),
     ({"model": {"name": "mlp", "options": {"depth": 3}}}, "depth"),
     ({"model": {"name": "mlp", "settings": {"lr": -1.0}}}, "lr"),
@@ -306,7 +306,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"train": {"environment": "cartpole_swingup", "episdoes": 3}}, "policies"),
     ({"test": data(seed=1)}, "its episodes begin as those of train do"),
     ({"test": recipe("billiards", seed=2).model_dump(exclude_none=True)}, "have other columns"),
-    ({"seeds": [1, 1]}, "each of its seeds once"),
+    ({"seeds": [1, 1]}, "the document: must have each of its seeds once"),
     ({"seeds": []}, "at least 1 items"),
     ({"sweep": {"model.size": []}}, "at least one value"),
     ({"sweep": {"model.size": ["nano", "nano"]}}, "each once"),

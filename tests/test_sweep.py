@@ -108,7 +108,7 @@ def test_the_same_sweep_goes_on_and_charges_nothing_twice(tmp_path: Path) -> Non
         ({"ball_mass": [1.0]}, UnknownNameError, "Did you mean 'ball_mass_kg'"),
         ({"ball_mass_kg": [0.1, 900.0]}, InvalidInputError, "900.0 is not a number from"),
         ({"ball_mass_kg": [[1, 2]]}, InvalidInputError, "ball_mass_kg"),
-        ({"split": ["train"]}, SandboxError, "no split is called 'train'. There is none"),
+        ({"split": ["train"]}, SandboxError, "no split is called 'train': it has no splits"),
         ({"x" * 300: [1]}, InvalidInputError, "too long for a folder's name"),
     ],
 )

@@ -397,8 +397,8 @@ def _schema(shards: Sequence[index_file.Held], columns: Columns) -> Schema:
     ]
     raise FormatError(
         f"{other.path}: has other columns than {shards[0].path}: they differ in "
-        f"{', '.join(dict.fromkeys(unlike)):.300}. Choose one, such as by "
-        "environment=, or take columns='common'."
+        f"{', '.join(dict.fromkeys(unlike)):.300}. Give runs that were "
+        "recorded alike; in Python, choose some, such as by environment=, or take columns='common'."
     )
 
 

@@ -117,7 +117,7 @@ def disturbances(options: Mapping[str, Any] | None, known: Factors) -> list[Dist
     try:
         found = [Disturbance.model_validate(one) for one in given]
     except ValidationError as error:
-        fault = validation.first_fault(error)
+        fault = validation.first_fault(error, Disturbance)
         raise InvalidInputError(f"options['disturbances']: {fault}") from None
     except TypeError:
         raise InvalidInputError(

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,6 +35,7 @@ from sandbox.evaluation.imagining import Asked, Progress
 from sandbox.evaluation.measuring import Measured
 from sandbox.evaluation.pasts import Judge
 from sandbox.evaluation.spread import Spread
+from sandbox.ledger.locks import writing
 from sandbox.models import Checkpoint
 from sandbox.models.protocol import imagining
 from sandbox.training import jobs
@@ -104,13 +106,15 @@ def evaluate(
         FormatError: the checkpoint or a run cannot be read.
         InvalidInputError: the model was trained on a run, or does not fit it; or an argument is
             wrong. Nothing was written.
+        LockedError: another process evaluates into `out`.
     """
     place = None if out is None else _free(files.place(out))
     asked_for = _rising(horizons)
     if results and goals is None:
         raise InvalidInputError("results: are shown beside their goal set; give it as `goals`.")
     checkpoint = Checkpoint.read(model)
-    with jobs.threads({"threads": checkpoint.facts.training.get("threads", 1)}):
+    threads = jobs.threads({"threads": checkpoint.facts.training.get("threads", 1)})
+    with nullcontext() if place is None else writing(place), threads:
         given = imagining(checkpoint.model(trust_code=trust_code), checkpoint.facts.model)
         others = seeds.opened(also, checkpoint, trust_code=trust_code)
         apart = held_out.opened(runs, checkpoint, train)

@@ -293,7 +293,8 @@ def read(folder: Path) -> Frozen | None:
     if not path.exists():
         if folder.exists() and any(one.name[0] != "." for one in folder.iterdir()):
             raise FormatError(
-                f"{folder}: holds no experiment. Nothing was done. Give another --out."
+                f"{folder}: holds no experiment. Nothing was done. Give the file of an "
+                "experiment, the folder of one, or another --out."
             )
         return None
     return jsonfile.model(path, Frozen)

@@ -168,8 +168,9 @@ def of(data: Mapping[str, Any], where: str = "the experiment") -> Experiment:
     try:
         return Experiment.model_validate(dict(data))
     except ValidationError as error:
-        fault = f"{validation.key(error, where)}: {validation.rule(error)}"
-        raise InvalidInputError(f"{where}: {fault}. Nothing was done.") from None
+        place = ": ".join(one for one in (where, validation.key(error, "")) if one)
+        fault = validation.rule(error, Experiment)
+        raise InvalidInputError(f"{place}: {fault}. Nothing was done.") from None
 
 
 def put(data: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:

@@ -171,7 +171,7 @@ class Making:
             raise
         except Exception as error:  # Stable-Baselines3 computes with whatever it was given.
             said = " ".join(f"{type(error).__name__}: {error}".split())
-            raise TrainingError(f"{self.plan.algorithm} failed: {said}") from error
+            raise TrainingError(f"{self.plan.algorithm} failed: {said:.300}") from error
         self.cpu_s, self.steps = time.process_time() - begun - watch.aside_s, watch.steps
         self.judge(folder)
         return "credits" if stop.exhausted else "steps"

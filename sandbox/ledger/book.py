@@ -436,8 +436,8 @@ class Ledger:
         if name == "local":
             return self._opened(pages, name, "postpaid", 0, now)
         known = [row[0] for row in pages.accounts()]
-        where = f"Open it with `sandbox ledger open {name} --mode prepaid`"
-        raise UnknownNameError("account", name, sorted({"local", *known}), where)
+        remedy = f"Or open it with `sandbox ledger open {name} --mode prepaid`."
+        raise UnknownNameError("account", name, sorted({"local", *known}), remedy=remedy)
 
     def _sweep(self, pages: Pages, account: str, now: int) -> None:
         """Expire the holds and grants that are due, beginning where the last sweep ended."""

@@ -72,7 +72,7 @@ def _join(held: ExitStack, path: Path, mine: Path) -> None:
 
 @contextmanager
 def writing(path: Path) -> Generator[None]:
-    """Hold the right to write a file while the block runs, and leave no lock behind.
+    """Hold the right to write a file or folder while the block runs, and leave no lock behind.
 
     The lock is `.NAME.lock` beside it. It is removed while it is still held: filelock tries again
     where it has locked a file that is removed, so that two processes never hold it.
@@ -87,8 +87,8 @@ def writing(path: Path) -> Generator[None]:
             held.enter_context(alone(lock))
         except LockedError:
             raise LockedError(
-                f"{path}: another process writes it. Nothing was done. Wait for it, or name "
-                "another file."
+                f"{path}: another process writes it. Nothing was done. Wait for it, or give "
+                "another name."
             ) from None
         held.callback(lock.unlink, missing_ok=True)
         yield

@@ -226,6 +226,11 @@ def told(raw: bytes, path: Path) -> str:
 
 def _facts(raw: bytes, path: Path) -> Facts:
     data: Any = jsonfile.parse(told(raw, path), path)
+    if _of(data, "layers") is not None:
+        raise FormatError(
+            f"{path}: is a policy of `sandbox learn`, and no world model. Give a checkpoint of "
+            "`sandbox train`."
+        )
     version = _of(data, "format")
     if version != FORMAT:
         raise FormatError(

@@ -84,7 +84,8 @@ def options_of(name: str, size: str | None, options: Mapping[str, Any]) -> dict[
     try:
         return KINDS[name][0].model_validate(given).model_dump()
     except ValidationError as error:
-        raise InvalidInputError(f"model {name}: {validation.first_fault(error)}") from None
+        fault = validation.first_fault(error, KINDS[name][0])
+        raise InvalidInputError(f"model {name}: {fault}") from None
 
 
 def make(name: str, options: Mapping[str, Any], shapes: Shapes) -> WorldModel | GoalPolicy:

@@ -209,7 +209,9 @@ class Policy:
         raw = files.read(place, MOST_BYTES)
         data: Any = jsonfile.parse(checkpoint.told(raw, place), place)
         if not isinstance(data, dict) or "layers" not in data:
-            raise FormatError(f"{place}: is no policy of `sandbox learn`.")
+            raise FormatError(
+                f"{place}: is no policy of `sandbox learn`. Give policy.safetensors of its folder."
+            )
         try:
             facts = Facts.model_validate_json(json.dumps(data))  # In which pairs are lists.
             found = cls(facts, tensors.load(raw))

@@ -304,7 +304,7 @@ def of(recipe: "str | Path | Recipe | Mapping[str, Any]", **changes: Any) -> Rec
     try:
         return Recipe.model_validate({**data, **given})
     except ValidationError as error:
-        fault = f"{validation.key(error, 'the recipe')} {validation.rule(error)}"
+        fault = f"{validation.key(error, 'the recipe')} {validation.rule(error, Recipe)}"
         raise InvalidInputError(f"{fault}. Nothing was done.") from None
 
 

@@ -102,9 +102,16 @@ class Scenario(Strict):
 
         Raises:
             UnknownNameError: the scenario has no such split.
+            InvalidInputError: it has no splits.
         """
         if split is None:
             return dict(self.factors)
+        if not self.splits:
+            raise InvalidInputError(
+                f"a scenario of {self.environment}: no split is called {split!r}: it has no "
+                "splits. Nothing was done. Name a scenario that has some, such as "
+                f"{self.environment}_varied."
+            )
         if split not in self.splits:
             raise UnknownNameError("split", split, self.splits, f"a scenario of {self.environment}")
         return {**self.factors, **self.splits[split]}
@@ -178,7 +185,7 @@ def _given(data: Mapping[str, Any]) -> tuple[Scenario, str]:
     try:
         return Scenario.model_validate(dict(data)), where
     except ValidationError as error:
-        fault = validation.first_fault(error)
+        fault = validation.first_fault(error, Scenario)
         raise InvalidInputError(f"{where} given as a mapping: {fault}") from None
 
 

@@ -156,7 +156,7 @@ def parsed(settings: Mapping[str, Any]) -> Settings:
     try:
         return Settings.model_validate({"updates": 1, **settings})
     except ValidationError as error:
-        raise InvalidInputError(f"settings: {validation.first_fault(error)}") from None
+        raise InvalidInputError(f"settings: {validation.first_fault(error, Settings)}") from None
 
 
 @contextmanager
