@@ -190,19 +190,38 @@ def test_a_quote_is_what_is_charged(seen_rooms: Path, tmp_path: Path) -> None:
     assert bought.facts.charge_micro == micro
 
 
-def half_of(run: Path) -> str:
-    """Half of the credits that nine updates cost."""
-    return prices.credits(quote(run, size="nano", updates=9, settings=SMALL)[0] // 2)
+def cost(run: Path) -> int:
+    """What nine updates cost [microcredits]."""
+    return quote(run, size="nano", updates=9, settings=SMALL)[0]
 
 
 def test_without_credit_what_is_done_is_kept(seen_rooms: Path, tmp_path: Path) -> None:
     out = tmp_path / "m.safetensors"
+    Ledger().grant("lab", cost(seen_rooms))
+
+    def spend(done: int, total: int, numbers: object) -> None:
+        """Spend elsewhere half of what the training needs, while it goes on."""
+        half = {"model_mflop": cost(seen_rooms) // 2}
+        Ledger().reserve("lab", b"elsewhere 123456", half, price_version="3")
+
     with pytest.raises(BudgetExhaustedError, match="a piece of training costs"):
-        made(seen_rooms, out, budget=half_of(seen_rooms))
+        made(seen_rooms, out, account="lab", progress=spend)
     assert not out.exists()
     assert (tmp_path / f".{out.name}.part").exists()
-    found = made(seen_rooms, out)
+    Ledger().grant("lab", cost(seen_rooms))
+    found = made(seen_rooms, out, account="lab")
     assert found.digest == made(seen_rooms, tmp_path / "n.safetensors").digest
+
+
+@pytest.mark.parametrize("given", [{"budget": 0.001}, {"account": "poor"}])
+def test_what_cannot_be_paid_to_its_end_is_not_begun(
+    given: dict[str, Any], seen_rooms: Path, tmp_path: Path
+) -> None:
+    Ledger().grant("poor", cost(seen_rooms) - 1)
+    with pytest.raises(BudgetExhaustedError, match=r"9 updates cost .* Nothing was done"):
+        made(seen_rooms, tmp_path / "m.safetensors", **given)
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+    assert Ledger().balance("poor").posted_micro == cost(seen_rooms) - 1
 
 
 def test_training_lowers_the_error_on_episodes_that_no_update_sees(
@@ -314,10 +333,16 @@ def test_a_loss_that_is_not_finite_ends_training(seen_rooms: Path, tmp_path: Pat
         )
 
 
+def stop(done: int, total: int, numbers: object) -> None:
+    """Press Ctrl-C after two updates."""
+    if done == 2:
+        raise KeyboardInterrupt
+
+
 def test_another_training_is_not_gone_on_with(seen_rooms: Path, tmp_path: Path) -> None:
     out = tmp_path / "m.safetensors"
-    with pytest.raises(BudgetExhaustedError):
-        made(seen_rooms, out, budget=half_of(seen_rooms))
+    with pytest.raises(KeyboardInterrupt):
+        made(seen_rooms, out, progress=stop)
     with pytest.raises(FormatError, match="another training is under way"):
         made(seen_rooms, out, settings={**SMALL, "seed": 4})
     with pytest.raises(FormatError, match="account 'local' pays"):

@@ -103,26 +103,37 @@ class Evaluation:
         return made
 
     def verdict(self) -> str:
-        """Return in a sentence whether the model beats copying, and uses the actions."""
-        said = [self._better(COPY, "than copying the last row")]
-        said.append(self._better(SHUFFLED, "than with its actions shuffled"))
+        """Return in sentences whether the model beats copying, and uses the actions.
+
+        Copying is wrong on every pixel that moves, so a model may win there with a bad picture:
+        what it does to all pixels is said beside it.
+        """
+        moving = MOVING_PSNR if self.pictures else "nrmse"
+        copying, shuffled = "than copying the last row", "than with its actions shuffled"
+        said = [self._better(moving, COPY, copying), self._better(PSNR, COPY, copying)]
+        said.append(self._better(moving, SHUFFLED, shuffled))
         return " ".join(one for one in said if one)
 
-    def _better(self, other: str, than: str) -> str:
-        measure = MOVING_PSNR if self.pictures else "nrmse"
+    def _better(self, measure: str, other: str, than: str) -> str:
         gain = next((g for g in self.gains if (g["measure"], g["over"]) == (measure, other)), None)
         if gain is None or MODEL not in self.pictures.get(MOVING_PSNR, {MODEL: ()}):
             return ""
-        sure = [
-            str(h)
-            for h, one in zip(self.horizons, gain["pooled"], strict=True)
-            if one is not None and one["low"] > 0
-        ]
-        what = "on moving pixels" if self.pictures else f"of {gain['column']}"
-        if not sure:
+        known = zip(self.horizons, gain["pooled"], strict=True)
+        sure = [(h, one) for h, one in known if one is not None]
+        better = [h for h, one in sure if one["low"] > 0]
+        worse = [h for h, one in sure if one["high"] < 0]
+        where = {MOVING_PSNR: "on moving pixels", PSNR: "on all pixels"}
+        what = where.get(measure, f"of {gain['column']}")
+        if not better and not worse:
             return f"Not better {what} {than} at any horizon, with 95 % confidence."
-        some = f"horizon{'s' if len(sure) > 1 else ''} {', '.join(sure)}"
-        return f"Better {what} {than} at {some}, with 95 % confidence."
+        said = " and ".join(filter(None, (_at("better", better), _at("worse", worse))))
+        return f"{said[0].upper()}{said[1:]} {what} {than}, with 95 % confidence."
+
+
+def _at(how: str, horizons: Sequence[int]) -> str:
+    """Return at which horizons something is so; "" at none."""
+    some = ", ".join(map(str, horizons))
+    return f"{how} at horizon{'s' if len(horizons) > 1 else ''} {some}" if horizons else ""
 
 
 def told(value: float | None, digits: int) -> str:

@@ -158,8 +158,14 @@ def check(model: Any, name: str, shapes: Shapes) -> WorldModel | GoalPolicy:
     return found
 
 
+_NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")  # As PyTorch says it.
+
+
 def said(error: Exception) -> str:
     """Return what an exception of a model says, with its kind, in one line."""
+    text = str(error)
+    if isinstance(error, MemoryError) or any(one in text for one in _NO_MEMORY):
+        return "memory is not enough. Take a smaller --size, batch (--set batch=...) or pictures."
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 

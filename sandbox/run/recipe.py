@@ -166,7 +166,8 @@ class Recipe(BaseModel):
         if found and own:
             raise _fault(f"must have parts or {own[0]}, not both")
         missing = [key for key in ("environment", "policies") if given.get(key) is None]
-        if not found and missing:
+        known = {*given} <= {*cls.model_fields}  # Else it may be one that is spelled wrong.
+        if not found and missing and known:
             raise _fault(f"must name {missing[0]}, or parts")
         sizes = [key for key in _SIZES if given.get(key) is not None]
         each = [cast(Any, one).get("episodes") for one in found if isinstance(one, dict)]

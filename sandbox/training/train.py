@@ -81,7 +81,8 @@ def train(
     Raises:
         FormatError: a run cannot be read, or another training is under way there.
         InvalidInputError: the data lacks a column, or does not fit the model. Nothing was done.
-        BudgetExhaustedError: the next piece of work cannot be paid. What is done is kept.
+        BudgetExhaustedError: budget or account cannot pay it. Nothing was done; or, if the credit
+            was spent meanwhile, what is done is kept.
         TrainingError: the loss is not finite.
     """
     path, schedule = _free(out), schedules.chosen(prices)
@@ -97,6 +98,7 @@ def train(
             with writing(path):
                 _free(path)  # Another process may have written it since.
                 part = Part.of(path, asked, account, lambda: wanted.count(job, schedule, size))
+                _check_payable(job, part, till)
                 quoted(*_cost(job, part.begun.updates, schedule))
                 told = Tracked(path, part.begun.id, part.begun.done)
                 with trackers(told, track) as tracked:
@@ -141,6 +143,18 @@ def quote(
 def _cost(job: Job, updates: int, schedule: PriceSchedule) -> tuple[int, int]:
     """Return what so many updates cost [microcredits], and their number."""
     return schedule.cost(schedule.metered(job.settled(updates).work(0, updates))), updates
+
+
+def _check_payable(job: Job, part: Part, till: Till) -> None:
+    """Refuse a training whose updates cannot be paid, or the rest of them."""
+    settled, begun = job.settled(part.begun.updates), part.begun
+    rest = f", of which {begun.done} are done," if begun.done else ""
+    till.check(
+        f"{begun.updates} updates{rest}",
+        settled.work(0, begun.done),
+        settled.work(begun.done, begun.updates),
+        "ask for fewer --updates",
+    )
 
 
 def _free(out: PathLike) -> Path:
