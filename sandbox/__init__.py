@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sandbox import importing
 
 if TYPE_CHECKING:
-    from sandbox.api import branch, generate, open_run, overlap, quote, render, surprises
+    from sandbox.api import branch, estimate, generate, open_run, overlap, quote, render, surprises
     from sandbox.checking import Trust, audit, settle, verify
     from sandbox.dataset.batches import Batches
     from sandbox.dataset.dataset import Dataset
@@ -52,6 +52,7 @@ __all__ = [
     "diff",
     "doctor",
     "dream",
+    "estimate",
     "evaluate",
     "experiment",
     "export",

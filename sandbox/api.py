@@ -21,8 +21,10 @@ from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Ledger
 from sandbox.report import card as cards
 from sandbox.run import admission, ranks
+from sandbox.run import estimate as estimates
 from sandbox.run import recipe as recipes
 from sandbox.run.bill import Bill, Quote
+from sandbox.run.estimate import Estimate
 from sandbox.run.folder import Folder
 from sandbox.run.ranks import Rank
 from sandbox.run.recipe import Recipe
@@ -103,6 +105,42 @@ def quote(
     with closing(Generation(wanted)) as source:
         quoted = source.quote(0, schedule)
         return quoted if quoted.exact else expected(quoted, source, wanted, schedule)
+
+
+@checked
+def estimate(
+    recipe: RecipeLike,
+    *,
+    split: str | None = None,
+    episodes: int | None = None,
+    credits: Credits | None = None,
+    seed: Seed | None = None,
+    prices: PathLike | None = None,
+) -> Estimate:
+    """Estimate how long a recipe takes on this machine, and how much disk, from a few episodes.
+
+    They are made in memory, with their pictures, and nobody pays for them.
+
+    Args:
+        recipe: name of a recipe, path of a YAML file, the same as a mapping, or a Recipe.
+        split: split of the scenario, instead of the recipe's.
+        episodes: number of episodes, instead of the recipe's.
+        credits: what the episodes may cost, instead of their number [credits].
+        seed: seed of the run, instead of the recipe's.
+        prices: version or .yaml file of a price schedule; None is the current one.
+
+    Raises:
+        InvalidInputError: the recipe is not valid.
+    """
+    from sandbox.sources.generation import Generation
+
+    wanted = recipes.of(recipe, split=split, episodes=episodes, credits=credits, seed=seed)
+    schedule, count = schedules.chosen(prices), wanted.stated_episodes
+    if count is None:
+        quoted = quote(wanted, prices=prices)
+        count = quoted.expected_episodes or quoted.quantities.get("reset", 1)
+    with closing(Generation(wanted)) as source:
+        return estimates.estimate(source, schedule, max(1, count))
 
 
 @checked
@@ -400,6 +438,7 @@ def carry_out(run: Run, workers: int, watcher: Watcher | None) -> Bill:
     try:
         quoted = run.quote()
         admission.check(run, quoted)
+        estimates.check_disk(run, quoted)
         watcher.quoted(run.wanted, quoted, run.done())
         watcher.begins(run.path)
         with watcher.compiling():

@@ -26,6 +26,7 @@ RECIPE = (
 OLDER = Path(__file__).parent / "older" / "format_1"
 Calls = dict[str, Callable[[Callable[[str], Any]], Any]]
 CALLS: Calls = {  # Every public function, in an order in which each finds what it needs.
+    "estimate": lambda at: sandbox.estimate(at("r.yaml")).episodes,
     "quote": lambda at: sandbox.quote(at("r.yaml")).amount,
     "generate": lambda at: sandbox.generate(at("r.yaml"), at("run")).amount,
     "open_run": lambda at: sandbox.open_run(at("run")).count(),

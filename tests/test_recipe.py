@@ -21,7 +21,10 @@ from sandbox.run.recipe import load as load_recipe
         ("environment: push_t\npolicies: {random: 1}\nepisodes: 1", "format: is missing"),
         (GOOD := "format: 1\nenvironment: push_t\npolicies: {random: 1}\nepisodes: 1\n", ""),
         (GOOD + "episode: 3", ":5: episode: is not a known key"),
-        (GOOD.replace("policies", "policy"), "policy: is not a known key. Did you mean 'policies'?"),
+        (
+            GOOD.replace("policies", "policy"),
+            "policy: is not a known key. Did you mean",
+        ),
         (GOOD + "seed: -1", ":5: seed: .*not -1"),
         (GOOD + "seed: 1.5", ":5: seed: .*not 1.5"),
         (GOOD + "budget: .nan", ":5: budget: .*finite"),

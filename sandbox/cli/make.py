@@ -131,6 +131,13 @@ def quote(
     seed: Seed = None,
     account: Account = None,
     prices: Prices = None,
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--measure/--no-measure",
+            help="Make a few episodes, for free, to estimate time and disk on this machine.",
+        ),
+    ] = True,
     as_json: Json = False,
 ) -> None:
     """Print what a recipe will cost: exactly if its episodes have a fixed length, else at most."""
@@ -142,6 +149,7 @@ def quote(
         name, split=split, episodes=episodes, credits=credits, seed=seed, account=account
     )
     quoted = api.quote(wanted, prices=prices)
+    found = api.estimate(wanted, prices=prices) if measure else None
     if as_json:
         facts = {
             "quantities": quoted.quantities,
@@ -150,10 +158,13 @@ def quote(
             "expected_micro": quoted.amount if quoted.exact else quoted.expected,
             "expected_episodes": quoted.expected_episodes,
             "price_version": quoted.price_version,
+            "estimate": None if found is None else asdict(found),
         }
         print(json.dumps(facts))
-    else:
-        show.quote(wanted, quoted, 0)
+        return
+    show.quote(wanted, quoted, 0)
+    if found is not None:
+        show.estimate(found)
 
 
 @making

@@ -1,6 +1,7 @@
 """What the command line prints: tables, bills, reports."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sandbox.report.coverage import Coverage, Part
     from sandbox.report.difference import Difference
     from sandbox.run.bill import Bill, Quote
+    from sandbox.run.estimate import Estimate
     from sandbox.run.recipe import Recipe
     from sandbox.run.settle import Settlement
     from sandbox.sources.surprises import Pair
@@ -155,6 +157,15 @@ def quote(recipe: "Recipe", quoted: "Quote", done: int) -> None:
             f"Expected: about {prices.credits(quoted.expected)} credits, from the usual lengths of "
             "this recipe's policies, which were tried."
         )
+
+
+def estimate(found: "Estimate") -> None:
+    """Print how long a run takes here, and how much disk."""
+    took = timedelta(seconds=max(1, round(found.seconds)))
+    note(
+        f"Estimated from {found.measured} episodes that were made here: {found.episodes:,} take "
+        f"about {took} by one process, and {found.disk_bytes / 1e6:,.1f} MB of disk."
+    )
 
 
 def bill(bill: "Bill", folder: Path, called: str = "Run") -> None:
