@@ -8,7 +8,9 @@ from typing import Any
 from sandbox.errors import line as one_line
 
 _WIDTH, _HEIGHT, _DPI = 4.6, 3.6, 110  # Of a panel [inches], and dots an inch.
-_LEGEND = 12  # Lines that a legend has, at most.
+_BESIDE = 1.5  # Width of a legend beside the panels [inches].
+_LEGEND = 12  # Lines that a legend has, at most, and
+_INSIDE = 5  # that a legend inside a panel has, where it hides no curve.
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Line:
         x, y: its points.
         low, high: its interval at each point; None draws none.
         dashed: whether it is dashed.
-        colour: number of its colour.
+        colour: number of its colour; None is black.
     """
 
     label: str
@@ -29,7 +31,7 @@ class Line:
     low: Sequence[float] | None = None
     high: Sequence[float] | None = None
     dashed: bool = False
-    colour: int = 0
+    colour: int | None = 0
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,25 @@ def picture(title: str, rows: Sequence[Sequence[Panel]], kind: str = "png") -> b
     from matplotlib.figure import Figure
 
     columns = max(map(len, rows))
-    figure: Any = Figure((_WIDTH * columns, _HEIGHT * len(rows)), layout="constrained")
+    every = [panel for panels in rows for panel in panels]
+    beside = any(_INSIDE < len(panel.lines) <= _LEGEND for panel in every)
+    width = _WIDTH * columns + (_BESIDE if beside else 0.0)
+    figure: Any = Figure((width, _HEIGHT * len(rows)), layout="constrained")
     figure.suptitle(_label(title), fontsize=11)
     for axes, panels in zip(figure.subplots(len(rows), columns, squeeze=False), rows, strict=True):
         for axis, panel in zip(axes, panels, strict=False):
             _draw(axis, panel)
+            if not beside and 0 < len(panel.lines) <= _LEGEND:
+                axis.legend(fontsize=7)
         for axis in axes[len(panels) :]:
             axis.set_visible(False)
+    if beside:
+        named = {
+            label: handle
+            for axis in figure.axes
+            for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(named.values(), named.keys(), loc="outside right upper", fontsize=8)
     made = io.BytesIO()
     figure.savefig(made, format=kind, dpi=_DPI, metadata={"Software": None})
     return made.getvalue()
@@ -72,7 +86,8 @@ def picture(title: str, rows: Sequence[Sequence[Panel]], kind: str = "png") -> b
 
 def _draw(axis: Any, panel: Panel) -> None:
     for one in panel.lines:
-        colour, dash = f"C{one.colour % 10}", "--" if one.dashed else "-"
+        colour = "black" if one.colour is None else f"C{one.colour % 10}"
+        dash = "--" if one.dashed else "-"
         axis.plot(one.x, one.y, dash, color=colour, label=_label(one.label), marker=".")
         if one.low is not None and one.high is not None:
             axis.fill_between(one.x, one.low, one.high, color=colour, alpha=0.18, linewidth=0)
@@ -89,8 +104,6 @@ def _draw(axis: Any, panel: Panel) -> None:
     if panel.share:
         axis.set_ylim(-0.03, 1.03)
     axis.grid(alpha=0.3)
-    if 0 < len(panel.lines) <= _LEGEND:
-        axis.legend(fontsize=7)
 
 
 def _label(text: str) -> str:

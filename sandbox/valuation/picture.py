@@ -39,7 +39,7 @@ def _panel(world: str, figure: str, groups: Sequence[Group], level: float | None
     lines = [_line(arm, number, groups) for number, arm in enumerate(arms)]
     if level is not None:
         ends = [min(one.credits for one in groups), max(one.credits for one in groups)]
-        lines.append(Line("copying", ends, [level, level], dashed=True, colour=7))
+        lines.append(Line("copying", ends, [level, level], dashed=True, colour=None))
     return Panel(world, "credits of data", _TITLES[figure], lines, log_x=True)
 
 
