@@ -3,19 +3,20 @@
 Only the functions that simulate import a simulator, and when they are called.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from sandbox import cluster
 from sandbox import prices as schedules
 from sandbox.arguments import checked
 from sandbox.dataset import overlap as overlaps
 from sandbox.dataset.dataset import Dataset
 from sandbox.dataset.overlap import Overlap
-from sandbox.errors import InvalidInputError
+from sandbox.errors import InvalidInputError, shown
 from sandbox.evidence import keys
 from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Ledger
@@ -25,6 +26,7 @@ from sandbox.run import estimate as estimates
 from sandbox.run import recipe as recipes
 from sandbox.run.bill import Bill, Quote
 from sandbox.run.estimate import Estimate
+from sandbox.run.filling import Progress as Making
 from sandbox.run.folder import Folder
 from sandbox.run.ranks import Rank
 from sandbox.run.recipe import Recipe
@@ -38,6 +40,7 @@ Seed = Annotated[int, Field(ge=0, lt=1 << 63, description="a whole number from 0
 RecipeLike = str | Path | Recipe | Mapping[str, Any]
 Credits = str | int | float
 PathLike = str | Path
+Share = Callable[[Run, Making], None]
 Workers = Annotated[int, Field(ge=1, le=256, description="a whole number from 1 to 256")]
 
 
@@ -160,6 +163,8 @@ def generate(
     workers: Workers = 1,
     rank: int | Literal["auto"] | None = None,
     world_size: int | None = None,
+    on: Literal["ray"] | None = None,
+    shared: bool = False,
     key: SigningKey | None = None,
     ledger: Ledger | None = None,
     watcher: Watcher | None = None,
@@ -183,6 +188,9 @@ def generate(
         rank: make only the shards of this rank, of `world_size`, while others make theirs; `settle`
             ends the run. "auto" asks the variables of SLURM, Open MPI, PMI or torch for both.
         world_size: how many ranks share the run.
+        on: ray makes the shards on the Ray cluster that RAY_ADDRESS names, or on one of this
+            machine; the bytes are the same.
+        shared: whether all nodes of the cluster see `out`: then no shard travels.
         key: signs the run's log; None is this machine's default key, if there is one.
         ledger: where the run is charged; None is this machine's ledger.
         watcher: is told what happens.
@@ -210,6 +218,9 @@ def generate(
     )
     run = _run(Generation(wanted), out, ledger, key, prices)
     known = ranks.rank(rank, world_size)
+    if on is not None:
+        _check_cluster(on, workers, known, run)
+        return carry_out(run, workers, watcher, cluster.sharing(shared, watcher))
     if known is None:
         return carry_out(run, workers, watcher)
     if workers != 1:
@@ -432,7 +443,19 @@ def _carry_out_rank(run: Run, rank: Rank, watcher: Watcher) -> Bill:
         run.close()
 
 
-def carry_out(run: Run, workers: int, watcher: Watcher | None) -> Bill:
+def _check_cluster(on: str, workers: int, rank: Rank | None, run: Run) -> None:
+    """Refuse a cluster that is not known, and what does not go with one (InvalidInputError)."""
+    ranks.check(run)
+    if on != "ray":
+        raise InvalidInputError(f"on {shown(on)}: give 'ray'. Nothing was done.")
+    if workers != 1 or rank is not None:
+        raise InvalidInputError(
+            f"{'rank' if rank else f'workers {workers}'}: the cluster says how many processes "
+            "there are. Nothing was done. Leave it out with --on ray."
+        )
+
+
+def carry_out(run: Run, workers: int, watcher: Watcher | None, share: Share | None = None) -> Bill:
     """Quote a run, refuse what cannot be paid, make its missing episodes, and write its card."""
     watcher = watcher or Watcher()
     try:
@@ -443,7 +466,7 @@ def carry_out(run: Run, workers: int, watcher: Watcher | None) -> Bill:
         watcher.begins(run.path)
         with watcher.compiling():
             run.source.warm_up()
-        bill = run.generate(watcher.kept, sharing(workers, watcher))
+        bill = run.generate(watcher.kept, share or sharing(workers, watcher))
         cards.refresh(run.folder)
         return bill
     finally:

@@ -56,9 +56,7 @@ def test_the_command_says_that_it_is_an_estimate(tmp_path: Path) -> None:
 
 def test_a_run_that_the_disk_cannot_hold_is_not_begun(tmp_path: Path) -> None:
     wanted = recipe("billiards", episodes=100_000_000, observation=["pixels"])
-    with pytest.raises(
-        SandboxError, match=r"100,000,000 episodes take about .* GB"
-    ):
+    with pytest.raises(SandboxError, match=r"100,000,000 episodes take about .* GB"):
         sandbox.generate(wanted, tmp_path / "run", workers=2)
     assert not (tmp_path / "run").exists()
     assert Ledger().balance("local").posted_micro == 0

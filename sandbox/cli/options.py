@@ -103,6 +103,19 @@ RankOption = Annotated[
         show_default=False,
     ),
 ]
+OnOption = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        metavar="ray",
+        help="Make the shards on the Ray cluster that RAY_ADDRESS names, or on one started here.",
+        show_default=False,
+    ),
+]
+Shared = Annotated[
+    bool,
+    typer.Option("--shared", help="All nodes of the cluster see --out: no shard travels."),
+]
 WorldSize = Annotated[int | None, typer.Option(help="Number of ranks that share the run.")]
 Workers = Annotated[
     int,
@@ -146,6 +159,13 @@ def rank(text: str | None) -> int | Literal["auto"] | None:
     with suppress(ValueError):
         return int(text)
     raise InvalidInputError(f"--rank {shown(text)}: give a whole number, or auto.")
+
+
+def cluster(text: str | None) -> Literal["ray"] | None:
+    """Return the kind of a cluster; InvalidInputError if it is not known."""
+    if text not in (None, "ray"):
+        raise InvalidInputError(f"--on {shown(text)}: give ray.")
+    return None if text is None else "ray"
 
 
 def listed(text: str) -> list[str]:

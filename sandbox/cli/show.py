@@ -171,6 +171,11 @@ def estimate(found: "Estimate") -> None:
 def bill(bill: "Bill", folder: Path, called: str = "Run") -> None:
     """Print what a run cost, and where it is."""
     items(f"Bill: {bill.episodes} episodes", bill.quantities, "total", bill.price_version)
+    if bill.repeated:
+        note(
+            f"Up to {bill.repeated} episodes were made again, because a worker or a node was lost. "
+            "Nobody pays for what was lost."
+        )
     if bill.already:
         note(f"{bill.already} of them were on the book already; nothing is charged twice.")
     if bill.ended:

@@ -49,6 +49,8 @@ class Bill:
         episodes: number of episodes kept.
         already: number of those that were charged before this call.
         price_version: version of the price schedule.
+        repeated: number of episodes that were made again, at most, because a machine was lost that
+            had made them; nobody pays for them twice.
         ended: why the run ended before it had all its episodes, in words; "" if it did not.
     """
 
@@ -57,6 +59,7 @@ class Bill:
     episodes: int = 0
     already: int = 0
     price_version: str = ""
+    repeated: int = 0
     ended: str = ""
 
     def add(self, usage: Usage) -> None:
