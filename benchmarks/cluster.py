@@ -29,14 +29,14 @@ def timed(recipe: dict[str, Any], folder: Path, **how: Any) -> float:
 
 def main(recipe: str, episodes: int, rounds: int) -> None:
     """Compare, and print the table."""
-    import ray
     import yaml
     from ray.cluster_utils import Cluster
 
     given: dict[str, Any] = yaml.safe_load(Path("datasets", f"{recipe}.yaml").read_text())
     given |= {"episodes": episodes, "shard_episodes": SHARD}
     node = {"object_store_memory": 200 << 20, "num_cpus": 1}
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    head = {"num_cpus": 0, "include_dashboard": False}
+    made: Any = Cluster(initialize_head=True, head_node_args=head)  # It has no types.
     for _ in range(2):
         made.add_node(**node)
     os.environ["RAY_ADDRESS"] = made.address
@@ -48,7 +48,6 @@ def main(recipe: str, episodes: int, rounds: int) -> None:
         for number in range(rounds):
             for name, how in ways.items():
                 times[name].append(timed(given, Path(folder, f"{name}-{number}"), **how))
-    ray.shutdown()
     made.shutdown()
     ratios = [one / other for one, other in zip(times["ray"], times["workers"], strict=True)]
     row = {"recipe": recipe, "episodes": f"{episodes}"}

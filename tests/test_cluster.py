@@ -43,7 +43,7 @@ def nodes() -> Iterator[Any]:
             patch.setenv(name, value)
         patch.delenv("SANDBOX_HOME", raising=False)
         head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False}
-        made = Cluster(initialize_head=True, head_node_args=head)
+        made: Any = Cluster(initialize_head=True, head_node_args=head)
         for _ in range(2):
             made.add_node(num_cpus=1, object_store_memory=STORE)
         patch.setenv("RAY_ADDRESS", made.address)
