@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from sandbox import prices
 from sandbox.errors import SandboxError
@@ -98,15 +99,21 @@ def usage(
     units = priced.no_work() if record.imagined is None else priced.metered(work)
     return Usage(
         id=charge_id(run, record.episode, parent),
-        quantities={unit: work.get(unit, 0) for unit in units},
+        quantities=work if [*work] == [*units] else {u: work.get(u, 0) for u in units},
         price_version=record.price_version,
         evidence=record.leaf.hex(),
         run=run,
         episode=record.episode,
         parent=parent,
-        about={"environment": record.environment, "scenario": record.scenario},
+        about=_about(record.environment, record.scenario),
         schedule=carried,
     )
+
+
+@cache
+def _about(environment: str, scenario: str | None) -> Mapping[str, str | None]:
+    """Return what statements say of an episode: one object, for millions of them."""
+    return {"environment": environment, "scenario": scenario}
 
 
 def logged(record: Record) -> dict[str, int]:

@@ -18,7 +18,7 @@ from sandbox.run.identity import Identity
 from sandbox.run.imported import Imported
 from sandbox.run.recipe import Recipe
 from sandbox.run.record import Record
-from sandbox.run.shard import Kept, Shard, is_headless
+from sandbox.run.shard import Entry, Kept, Shard, is_headless
 from sandbox.run.stages import Extended, Stages
 from sandbox.scenario import Scenario
 from sandbox.trajectory import Episode, ShardReader, shards
@@ -61,7 +61,7 @@ class Folder:
         # Of a recipe with credits: how many episodes they pay, once its writer knows it.
         self.reached: int | None = None
         self._finished: dict[Path, Shard] = {}
-        self._costs: dict[Path, list[Usage]] = {}
+        self._kept: dict[Path, list[tuple[Entry, Usage]]] = {}
         self._digests: dict[Path, str] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -357,11 +357,11 @@ class Folder:
         Raises:
             FormatError: this is no run, or damaged.
         """
-        found, every = Kept(), dict[int, tuple[Record, Usage]]()
+        found, every = Kept(), dict[int, tuple[Entry, Usage]]()
         for shard in self.shards(missing_ok=True):
             found.growing |= shard.growing
-            for record, usage in zip(shard.records, self.usages(shard), strict=True):
-                every[record.episode] = (record, usage)
+            for entry, usage in self._entries(shard):
+                every[entry.episode] = (entry, usage)
         numbers = sorted(every)
         found.usages = [every[n][1] for n in numbers]
         found.every = [every[n][0] for n in numbers]
@@ -385,7 +385,7 @@ class Folder:
 
     def manifest(
         self,
-        records: Sequence[Record],
+        records: Sequence[Entry],
         usages: Sequence[Usage],
         ended: str = "",
         stage: int | None = None,
@@ -393,7 +393,7 @@ class Folder:
         """Return the manifest of a finished run: its files, its bill, what was posted for it.
 
         Args:
-            records: the records of its episodes.
+            records: its episodes.
             usages: what each of them costs.
             ended: why it ended early, one of ENDS; "" if it has all its episodes.
             stage: of which stage, from 0; None is the last.
@@ -436,11 +436,20 @@ class Folder:
 
     def usages(self, shard: Shard) -> list[Usage]:
         """Return what each episode of a shard costs, in order."""
-        if shard.path in self._costs:
-            return self._costs[shard.path]
+        return [usage for _, usage in self._entries(shard)]
+
+    def _entries(self, shard: Shard) -> list[tuple[Entry, Usage]]:
+        """Return what is kept in memory of each episode of a shard, and what it costs."""
+        known = self._kept.get(shard.path)
+        if known is not None:
+            return known
         run, schema = self.identity, shard.reader.schema
         prices = run.carried
-        found = [bill.usage(run.run, run.parent, one, schema, prices) for one in shard.records]
+        found = [
+            (Entry.of(one), bill.usage(run.run, run.parent, one, schema, prices))
+            for one in shard.records
+        ]
+        shard.forget()
         if not shard.growing:
-            self._costs[shard.path] = found
+            self._kept[shard.path] = found
         return found

@@ -63,6 +63,7 @@ def settle(
     planned = folder.stages
     for shard in folder.shards(missing_ok=True):
         check_charges(folder, planned, shard)
+        folder.usages(shard)  # It is read once, and forgotten.
     kept, done = folder.kept(), Settlement()
     if folder.open_ended and len(folder.log()) == 2 + len(kept.leaves):
         folder.reached = len(kept.leaves)  # Its end was logged before a kill.

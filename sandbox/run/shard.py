@@ -1,8 +1,10 @@
 """A shard of a run, and the episodes that all of them keep."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -13,6 +15,28 @@ from sandbox.trajectory import ShardReader
 from sandbox.trajectory.shard import number_of
 
 _HEADER_BYTES = 4096  # A growing shard of this size has no header yet.
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What of an episode's record is kept in memory, of which a run may have millions.
+
+    Attributes:
+        episode: number of the episode.
+        leaf: the record's leaf in the run's log, 32 bytes.
+        charges: work done per meter unit.
+        charge_micro: price of that work [microcredits].
+    """
+
+    episode: int
+    leaf: bytes
+    charges: Mapping[str, int]
+    charge_micro: int
+
+    @classmethod
+    def of(cls, record: Record) -> Self:
+        """Return what is kept of a record."""
+        return cls(record.episode, record.leaf, record.charges, record.charge_micro)
 
 
 @dataclass
@@ -61,6 +85,12 @@ class Shard:
         self.reader.fill("charge", 0, charges)
         return np.add.reduceat(charges, self.reader.offsets).tolist()
 
+    def forget(self) -> None:
+        """Free what was read; the next who asks reads it again."""
+        for name in ("records", "charged"):
+            self.__dict__.pop(name, None)
+        self.reader.forget_records()
+
     def record(self, n: int) -> Record:
         """Return the record of the shard's `n`-th episode; FormatError if it is damaged."""
         try:
@@ -74,14 +104,14 @@ class Kept:
     """The episodes that a run keeps.
 
     Attributes:
-        records: records of the episodes, in order, up to the first that is missing.
-        every: records of all episodes, those after a gap included.
+        records: the episodes, in order, up to the first that is missing.
+        every: all episodes, those after a gap included.
         usages: what each of them costs the run, in order.
         growing: whether a shard is not finished.
     """
 
-    records: list[Record] = field(default_factory=list[Record])
-    every: list[Record] = field(default_factory=list[Record])
+    records: list[Entry] = field(default_factory=list[Entry])
+    every: list[Entry] = field(default_factory=list[Entry])
     usages: list[Usage] = field(default_factory=list[Usage])
     growing: bool = False
 

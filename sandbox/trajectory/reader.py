@@ -338,6 +338,11 @@ class ShardReader:
         if self._source is not None:
             self._source.forget()
 
+    def forget_records(self) -> None:
+        """Free the records of a finished shard; the next who asks reads them again."""
+        if not self.growing:
+            self.__dict__.pop("records", None)
+
     def __enter__(self) -> Self:
         return self
 

@@ -17,6 +17,7 @@ from sandbox.prices import PriceSchedule
 from sandbox.run import stages
 from sandbox.run.folder import MANIFEST, Folder
 from sandbox.run.identity import carried
+from sandbox.run.record import Record
 from sandbox.run.shard import Kept
 
 FORMAT, OF_EXTENSION = 1, 2  # The second is of an episode by which a run was extended.
@@ -67,7 +68,7 @@ def episode(folder: Folder, number: int, step: int | None = None) -> dict[str, A
         "checkpoint": text,
         "run": dict(folder.identity.plain),
         "run_path": _hex(merkle.inclusion(leaves, 0)),
-        "record": kept.records[number].plain,
+        "record": _record(folder, number).plain,
         "record_path": _hex(merkle.inclusion(leaves, entry)),
     }
     if entry > number + 1:
@@ -245,6 +246,11 @@ def _signed(text: str, keys: Sequence[VerifierKey], needed: bool, found: Proof) 
             "checked: the key is not known here. --key requires a signature."
         )
     return note.Checkpoint.parse(body)
+
+
+def _record(folder: Folder, number: int) -> Record:
+    """Return the record of an episode that is kept."""
+    return next(record for record in folder.records() if record.episode == number)
 
 
 def _logged(folder: Folder) -> tuple[Kept, list[bytes], str]:

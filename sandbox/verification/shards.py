@@ -16,7 +16,7 @@ from sandbox.run.derived import Derived
 from sandbox.run.folder import Folder
 from sandbox.run.identity import Identity, has_tries, imagined
 from sandbox.run.record import Record
-from sandbox.run.shard import Shard
+from sandbox.run.shard import Entry, Shard
 from sandbox.run.stages import Stages
 from sandbox.trajectory import FORMAT_VERSION, Episode, Schema
 from sandbox.trajectory.shard import number_of
@@ -98,7 +98,7 @@ class Found:
     """
 
     report: Report = field(default_factory=Report)
-    records: list[Record] = field(default_factory=list[Record])
+    records: list[Entry] = field(default_factory=list[Entry])
     usages: list[Usage] = field(default_factory=list[Usage])
     leaves: list[bytes] = field(default_factory=list[bytes])
     numbers: list[int] = field(default_factory=list[int])
@@ -211,6 +211,7 @@ class Checker:
                 self._check_episode(shard, n, known.episode(number, n))
                 self._progress(report)
             shard.reader.forget()
+            shard.forget()
         except FormatError as error:
             report.faults.append(str(error))
 
@@ -230,7 +231,7 @@ class Checker:
         found.numbers.append(index)
         try:
             record = Record.parse(data)
-            found.records.append(record)
+            found.records.append(Entry.of(record))
             schema = shard.reader.schema
             identity, _ = self.job.of_episode(index)
             run, parent, prices = identity.run, identity.parent, identity.carried
