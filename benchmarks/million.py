@@ -1,8 +1,8 @@
 """A run of a million episodes without physics: `python -m benchmarks.million EPISODES`.
 
 Every episode is one row of PushT, recorded once and written again and again. Shards, ledger, log
-and signature are real. Says how long writing, booking, logging and checking take an episode, what they
-need on disk and in memory, and whether all that is charged is kept.
+and signature are real. Says how long writing, booking, logging and checking take an episode, what
+they need on disk and in memory, and whether all that is charged is kept.
 """
 
 import os
