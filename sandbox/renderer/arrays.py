@@ -11,6 +11,7 @@ I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 U32 = NDArray[np.uint32]
 I16 = NDArray[np.int16]
+U16 = NDArray[np.uint16]
 U8 = NDArray[np.uint8]
 
 MESH, SPHERE, PLANE = 0, 1, 2  # The kinds of parts, in parts[:, KIND].

@@ -17,6 +17,7 @@ from sandbox.renderer.arrays import (
     PLANE,
     TILE,
     U8,
+    U16,
     Canvas,
     Layer,
     Output,
@@ -59,7 +60,7 @@ def background(
     for n in range(len(chosen)):
         if solids.parts[chosen[n], KIND] == PLANE:
             plane(chosen[n], solids, view, canvas)
-    heavens(layer, view, canvas.shifts, sky)
+    heavens(layer, view, canvas, sky)
     copy(canvas.nearest, layer.nearest)
     output = Output(layer.lit, layer.depth, layer.segments, layer.links)
     paint(chosen, solids, view, canvas, still, cast, layer, output, True)
@@ -199,20 +200,22 @@ def plane(part: int, solids: Solids, view: View, canvas: Canvas) -> None:
 
 
 @compiled
-def heavens(layer: Layer, view: View, shifts: F64, sky: F64) -> None:
-    """Fill the layer with sky, from its colour at the horizon to that at the zenith."""
-    focal, middle, m, k = view.lens[FOCAL], view.lens[MIDDLE], view.matrix, len(shifts)
+def heavens(layer: Layer, view: View, canvas: Canvas, sky: F64) -> None:
+    """Fill the layer with sky where no surface is, from its colour at the horizon to the zenith's."""
+    focal, middle, m, k = view.lens[FOCAL], view.lens[MIDDLE], view.matrix, len(canvas.shifts)
     for y in range(layer.depth.shape[0]):
-        v, shift = ((y + 0.5) / k - middle) / focal, shifts[y & (k - 1)]
+        v, shift = ((y + 0.5) / k - middle) / focal, canvas.shifts[y & (k - 1)]
         for x in range(layer.depth.shape[1]):
+            layer.places[y, x, 0] = layer.places[y, x, 1] = NOWHERE
+            if canvas.which[y, x] >= 0:
+                continue
             u = (x + 0.5 + shift - middle) / focal
             up = (m[0, 2] * u + m[1, 2] * v + m[2, 2]) / np.sqrt(u * u + v * v + 1.0)
-            for k in range(3):
-                value = byte(sky[k] + max(0.0, up) * (sky[3 + k] - sky[k]))
-                layer.lit[y, x, k] = layer.dark[y, x, k] = value
+            for c in range(3):
+                value = byte(sky[c] + max(0.0, up) * (sky[3 + c] - sky[c]))
+                layer.lit[y, x, c] = layer.dark[y, x, c] = value
             layer.depth[y, x] = view.lens[FAR]
             layer.segments[y, x] = layer.links[y, x] = 0
-            layer.places[y, x, 0] = layer.places[y, x, 1] = NOWHERE
 
 
 @compiled
@@ -273,13 +276,22 @@ def shrink(large: U8, small: U8) -> None:
 
 
 @compiled
-def blend(samples: U8, pixels: U8) -> None:
-    """Write the mean of each pixel's rows of `samples` (k h, w, 3) to `pixels` (h, w, 3)."""
-    k = len(samples) // len(pixels)
+def blend(samples: U8, totals: U16, pixels: U8) -> None:
+    """Write the mean of each pixel's rows of `samples` (k h, 3 w) to `pixels` (h, 3 w).
+
+    Args:
+        samples: the colours of k rows, k a power of 2, for each row of pixels.
+        totals: (3 w,), where a row is added up. Its type keeps the loops vectorised.
+        pixels: takes the means.
+    """
+    k, shift = len(samples) // len(pixels), 0
+    while 1 << shift < k:
+        shift += 1
     for y in range(len(pixels)):
-        for x in range(pixels.shape[1]):
-            for c in range(3):
-                total = k // 2
-                for row in range(k * y, k * y + k):
-                    total += samples[row, x, c]
-                pixels[y, x, c] = total // k
+        for n in range(len(totals)):
+            totals[n] = k >> 1
+        for row in range(k * y, k * y + k):
+            for n in range(len(totals)):
+                totals[n] += samples[row, n]
+        for n in range(len(totals)):
+            pixels[y, n] = totals[n] >> shift

@@ -23,7 +23,7 @@ SPANS = 1024  # How many rows of triangles are found before they are drawn.
 LIGHT_MARGIN = 1.5  # How much wider the light's view is than the camera's, at its target.
 # Where each of a pixel's rows has its sample, right of its middle [1/16 pixel]: as of Direct3D.
 SHIFTS = {1: (0,), 4: (-2, 6, -6, 2), 8: (7, -3, 1, -7, 5, -1, -5, 3)}
-SHARPER = 2  # How much finer the shadow maps are of pictures with several samples.
+SHARPER = 2  # How much finer the shadow maps of several samples are, under a fixed camera.
 _ANY = Camera("any", (0.0, -1.0, 0.0), (0.0, 0.0, 0.0))
 
 
@@ -74,8 +74,8 @@ class Rasterizer:
         other, small = Rasterizer(), Picture.empty(8)
         other.load(scene)
         other.draw(np.empty((0, 7)), _ANY, small)
-        for mean in shrink, blend:
-            mean(np.zeros((2, 2, 3), np.uint8), np.zeros((1, 1, 3), np.uint8))
+        shrink(np.zeros((2, 2, 3), np.uint8), np.zeros((1, 1, 3), np.uint8))
+        blend(np.zeros((2, 3), np.uint8), np.zeros(3, np.uint16), np.zeros((1, 3), np.uint8))
 
     def check(self, poses: F64, camera: Camera) -> None:
         """Refuse a camera whose eye is inside something while the frames are at `poses` (n, 7).
@@ -98,18 +98,25 @@ class Rasterizer:
                 f"poses of shape {poses.shape}: this scene has {frames} frames, each of 7 numbers."
             )
         output = Output(picture.pixels, picture.depth, picture.segmentation, picture.links)
-        size, samples, many = picture.size, self._samples, camera.supersampling
-        if output.pixels.size and (samples > 1 or many > 1):
-            many, mean = (1, blend) if samples > 1 else (many, shrink)
-            take = self._take(camera, many * size, samples)
-            none, rest = output.pixels[:0, :0], [array[:0, :0] for array in output[1:]]
-            large = np.empty((samples * many * size, many * size, 3), np.uint8)
-            take.draw(poses, Output(large, *rest))
-            entry_point(mean)(large, output.pixels)
-            output = output._replace(pixels=none)
+        samples = self._samples
+        if output.pixels.size and (samples > 1 or camera.supersampling > 1):
+            self._draw_finely(poses, camera, samples, picture.size, output)
+            output = output._replace(pixels=output.pixels[:0, :0])
             if not any(array.size for array in output):
                 return
-        self._take(camera, size).draw(poses, output)
+        self._take(camera, picture.size).draw(poses, output)
+
+    def _draw_finely(self, poses: F64, camera: Camera, samples: int, size: int, output: Output):
+        """Write the colours of pixels that have several samples."""
+        many = camera.supersampling * size if samples == 1 else size
+        rest = [array[:0, :0] for array in output[1:]]
+        large = np.empty((samples * many, many, 3), np.uint8)
+        self._take(camera, many, samples).draw(poses, Output(large, *rest))
+        if samples == 1:
+            shrink(large, output.pixels)
+            return
+        totals, means = np.empty(3 * size, np.uint16), output.pixels.reshape(size, -1)
+        entry_point(blend)(large.reshape(samples * size, -1), totals, means)
 
     def _take(self, camera: Camera, size: int, samples: int = 1) -> "_Take":
         """Return the working arrays of a camera and a picture size; keep them for the scene."""
@@ -131,7 +138,7 @@ class _Take:
     ) -> None:
         self.camera, self.size, self.samples = camera, size, samples
         self._light, self._geometry = scene.light, it
-        sharper = 1 if samples == 1 else SHARPER
+        sharper = 1 if samples == 1 or camera.body else SHARPER
         texels = max(128, sharper * LIGHT_TEXELS * size) if scene.light.shadows else 1
         self._canvas = _canvas(it.solids, size, True, SHIFTS[samples])
         finer = 1 if camera.body or texels == 1 else FINER
