@@ -10,6 +10,7 @@ import typer
 from sandbox.cli.options import (
     Account,
     Admission,
+    Antialias,
     Cameras,
     Columns,
     Compression,
@@ -154,6 +155,7 @@ def render(
     columns: Columns = "pixels",
     camera: Cameras = None,
     image_size: ImageSize = None,
+    antialias: Antialias = None,
     renderer: Renderer = None,
     compression: Compression = None,
     admission: Admission = None,
@@ -172,6 +174,7 @@ def render(
             listed(columns or ""),
             camera=camera,
             image_size=image_size,
+            antialias=antialias,
             renderer=renderer,
             compression=compression,
             admission=admission,
@@ -190,7 +193,8 @@ def sweep(
         typer.Option(
             "--set",
             help="NAME=VALUE,VALUE,...: values of a factor, or of a recipe's key (scenario, split, "
-            "seed, episodes, credits, reward, image_size, renderer). Repeat it for a grid.",
+            "seed, episodes, credits, reward, image_size, antialias, renderer). Repeat it for a "
+            "grid.",
             show_default=False,
         ),
     ],

@@ -33,6 +33,7 @@ class Worlds:
         scenario: what varies in it; None: the layout alone.
         observation: what an agent observes, one alone or several.
         image_size: pixels of a side of its pictures.
+        antialias: samples of colour in a pixel.
         reward: one of MADE, dense or sparse.
         schedule: the prices.
         account: who pays; None: nobody.
@@ -46,6 +47,7 @@ class Worlds:
     scenario: str | Path | Mapping[str, Any] | None
     observation: str | Sequence[str]
     image_size: int
+    antialias: int
     reward: str
     schedule: PriceSchedule
     account: str | None
@@ -87,6 +89,7 @@ class Worlds:
             "split": split,
             "observation": self.observation,
             "image_size": self.image_size,
+            "antialias": self.antialias,
             "reward": "dense" if self.reward in MADE else self.reward,
         }
         kind = catalogue.environment(self.name, self.trust_code)
@@ -143,7 +146,13 @@ class Worlds:
     def look(self) -> dict[str, Any]:
         """What an agent observes and earns, as plain JSON."""
         seen = self.observation if isinstance(self.observation, str) else [*self.observation]
-        return {"observation": seen, "image_size": self.image_size, "reward": self.reward}
+        several = {} if self.antialias == 1 else {"antialias": self.antialias}
+        return {
+            "observation": seen,
+            "image_size": self.image_size,
+            **several,
+            "reward": self.reward,
+        }
 
     @property
     def plain_scenario(self) -> str | dict[str, Any] | None:

@@ -201,7 +201,7 @@ def plane(part: int, solids: Solids, view: View, canvas: Canvas) -> None:
 
 @compiled
 def heavens(layer: Layer, view: View, canvas: Canvas, sky: F64) -> None:
-    """Fill the layer with sky where no surface is, from its colour at the horizon to the zenith's."""
+    """Fill the layer with sky where nothing is, from its colour at the horizon to the zenith's."""
     focal, middle, m, k = view.lens[FOCAL], view.lens[MIDDLE], view.matrix, len(canvas.shifts)
     for y in range(layer.depth.shape[0]):
         v, shift = ((y + 0.5) / k - middle) / focal, canvas.shifts[y & (k - 1)]

@@ -98,20 +98,20 @@ class Rasterizer:
                 f"poses of shape {poses.shape}: this scene has {frames} frames, each of 7 numbers."
             )
         output = Output(picture.pixels, picture.depth, picture.segmentation, picture.links)
-        samples = self._samples
-        if output.pixels.size and (samples > 1 or camera.supersampling > 1):
-            self._draw_finely(poses, camera, samples, picture.size, output)
+        if output.pixels.size and (self._samples > 1 or camera.supersampling > 1):
+            self._draw_finely(poses, camera, output)
             output = output._replace(pixels=output.pixels[:0, :0])
             if not any(array.size for array in output):
                 return
         self._take(camera, picture.size).draw(poses, output)
 
-    def _draw_finely(self, poses: F64, camera: Camera, samples: int, size: int, output: Output):
+    def _draw_finely(self, poses: F64, camera: Camera, output: Output) -> None:
         """Write the colours of pixels that have several samples."""
+        samples, size = self._samples, len(output.pixels)
         many = camera.supersampling * size if samples == 1 else size
-        rest = [array[:0, :0] for array in output[1:]]
         large = np.empty((samples * many, many, 3), np.uint8)
-        self._take(camera, many, samples).draw(poses, Output(large, *rest))
+        fine = Output(large, output.depth[:0, :0], output.segments[:0, :0], output.links[:0, :0])
+        self._take(camera, many, samples).draw(poses, fine)
         if samples == 1:
             shrink(large, output.pixels)
             return
@@ -133,9 +133,7 @@ class Rasterizer:
 class _Take:
     """The working arrays for pictures of one scene by one camera in one size."""
 
-    def __init__(
-        self, scene: Scene, it: Geometry, camera: Camera, size: int, samples: int
-    ) -> None:
+    def __init__(self, scene: Scene, it: Geometry, camera: Camera, size: int, samples: int) -> None:
         self.camera, self.size, self.samples = camera, size, samples
         self._light, self._geometry = scene.light, it
         sharper = 1 if samples == 1 or camera.body else SHARPER
@@ -207,9 +205,7 @@ def _lamp(direction: F64, middle: F64, half: float, texels: int) -> F64:
     return matrix
 
 
-def _canvas(
-    solids: Solids, size: int, seen: bool, shifts: Sequence[int] = SHIFTS[1]
-) -> Canvas:
+def _canvas(solids: Solids, size: int, seen: bool, shifts: Sequence[int] = SHIFTS[1]) -> Canvas:
     vertices, rows = len(solids.normals), size * len(shifts)
     return Canvas(
         np.full((rows, size), -np.inf, np.float32),
