@@ -119,8 +119,9 @@ class Layer(NamedTuple):
     """The cached picture of everything that does not move.
 
     Attributes:
-        lit: (h, w, 3) colours with the shadows of still parts.
-        dark: (h, w, 3) colours in shadow, with ambient light only.
+        lit: (h, w, 3) colours with the shadows of still parts; without elements if no colours are
+            drawn.
+        dark: (h, w, 3) colours in shadow, with ambient light only; or without elements.
         depth: (h, w) as in an Output.
         segments: (h, w) as in an Output.
         links: (h, w) as in an Output.

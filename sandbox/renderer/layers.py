@@ -201,7 +201,7 @@ def plane(part: int, solids: Solids, view: View, canvas: Canvas) -> None:
 
 @compiled
 def heavens(layer: Layer, view: View, canvas: Canvas, sky: F64) -> None:
-    """Fill the layer with sky where nothing is, from its colour at the horizon to the zenith's."""
+    """Fill the layer with sky where nothing is: from the horizon's colour to the zenith's."""
     focal, middle, m, k = view.lens[FOCAL], view.lens[MIDDLE], view.matrix, len(canvas.shifts)
     for y in range(layer.depth.shape[0]):
         v, shift = ((y + 0.5) / k - middle) / focal, canvas.shifts[y & (k - 1)]
@@ -209,13 +209,15 @@ def heavens(layer: Layer, view: View, canvas: Canvas, sky: F64) -> None:
             layer.places[y, x, 0] = layer.places[y, x, 1] = NOWHERE
             if canvas.which[y, x] >= 0:
                 continue
+            layer.depth[y, x] = view.lens[FAR]
+            layer.segments[y, x] = layer.links[y, x] = 0
+            if not layer.lit.size > 0:
+                continue
             u = (x + 0.5 + shift - middle) / focal
             up = (m[0, 2] * u + m[1, 2] * v + m[2, 2]) / np.sqrt(u * u + v * v + 1.0)
             for c in range(3):
                 value = byte(sky[c] + max(0.0, up) * (sky[3 + c] - sky[c]))
                 layer.lit[y, x, c] = layer.dark[y, x, c] = value
-            layer.depth[y, x] = view.lens[FAR]
-            layer.segments[y, x] = layer.links[y, x] = 0
 
 
 @compiled

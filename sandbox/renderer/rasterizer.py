@@ -103,7 +103,7 @@ class Rasterizer:
             output = output._replace(pixels=output.pixels[:0, :0])
             if not any(array.size for array in output):
                 return
-        self._take(camera, picture.size).draw(poses, output)
+        self._take(camera, picture.size, min(1, output.pixels.size)).draw(poses, output)
 
     def _draw_finely(self, poses: F64, camera: Camera, output: Output) -> None:
         """Write the colours of pixels that have several samples."""
@@ -118,7 +118,7 @@ class Rasterizer:
         totals, means = np.empty(3 * size, np.uint16), output.pixels.reshape(size, -1)
         entry_point(blend)(large.reshape(samples * size, -1), totals, means)
 
-    def _take(self, camera: Camera, size: int, samples: int = 1) -> "_Take":
+    def _take(self, camera: Camera, size: int, samples: int) -> "_Take":
         """Return the working arrays of a camera and a picture size; keep them for the scene."""
         take, wanted = self._latest, (size, samples)
         if take is None or take.camera is not camera or (take.size, take.samples) != wanted:
@@ -131,14 +131,18 @@ class Rasterizer:
 
 
 class _Take:
-    """The working arrays for pictures of one scene by one camera in one size."""
+    """The working arrays for pictures of one scene by one camera in one size.
+
+    They have so many samples of colour in a pixel; with 0, no colours and no shadows.
+    """
 
     def __init__(self, scene: Scene, it: Geometry, camera: Camera, size: int, samples: int) -> None:
         self.camera, self.size, self.samples = camera, size, samples
         self._light, self._geometry = scene.light, it
         sharper = 1 if samples == 1 or camera.body else SHARPER
-        texels = max(128, sharper * LIGHT_TEXELS * size) if scene.light.shadows else 1
-        self._canvas = _canvas(it.solids, size, True, SHIFTS[samples])
+        shadows = scene.light.shadows and samples > 0
+        texels = max(128, sharper * LIGHT_TEXELS * size) if shadows else 1
+        self._canvas = _canvas(it.solids, size, True, SHIFTS[max(1, samples)])
         finer = 1 if camera.body or texels == 1 else FINER
         self._still = _canvas(it.solids, finer * texels, False)
         self._cast = _canvas(it.solids, texels, False)
@@ -226,10 +230,10 @@ def _canvas(solids: Solids, size: int, seen: bool, shifts: Sequence[int] = SHIFT
 
 
 def _layer(size: int, samples: int) -> Layer:
-    rows = size * samples
+    rows, colored = size * max(1, samples), size if samples else 0
     return Layer(
-        np.empty((rows, size, 3), np.uint8),
-        np.empty((rows, size, 3), np.uint8),
+        np.empty((colored * samples, colored, 3), np.uint8),
+        np.empty((colored * samples, colored, 3), np.uint8),
         np.empty((rows, size), np.float32),
         np.empty((rows, size), np.int16),
         np.empty((rows, size), np.int16),
