@@ -16,7 +16,7 @@ from running import TESTS, cli, recipe
 from scenes import zoo
 
 import sandbox
-from sandbox import catalogue, prices
+from sandbox import catalogue, goals, prices
 from sandbox.dataset.dataset import Dataset
 from sandbox.env import SandboxEnv
 from sandbox.errors import InvalidInputError
@@ -271,6 +271,18 @@ def test_an_agent_on_goals_may_ask_for_samples() -> None:
     Agent.antialias = "4"  # type: ignore[assignment]
     with pytest.raises(InvalidInputError, match="antialias is '4'; give a whole number"):
         trials._observed(Agent(), "mine")
+
+
+def test_a_pair_of_goals_begins_with_the_samples_that_are_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "set.json"
+    goals.make("two_room_goals", file, pairs=1, offset=10, account=None)
+    (pair,) = goals.open(file)
+    seen = list[Any]()
+    for samples in (1, 4):
+        with closing(pair.reset(("pixels",), 32, samples)) as env:
+            seen.append(env.step(env.action_space.sample() * 0)[0])
+            assert env.pictures.samples == samples
+    assert (seen[0] != seen[1]).any()
 
 
 # As a key of a recipe ------------------------------------------------------------------------

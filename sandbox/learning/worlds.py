@@ -33,13 +33,13 @@ class Worlds:
         scenario: what varies in it; None: the layout alone.
         observation: what an agent observes, one alone or several.
         image_size: pixels of a side of its pictures.
-        antialias: samples of colour in a pixel.
         reward: one of MADE, dense or sparse.
         schedule: the prices.
         account: who pays; None: nobody.
         ledger: where the account is; None: nowhere.
         label: what charges are called in statements.
         trust_code: whether a MODULE:CLASS may be imported.
+        antialias: samples of colour in a pixel.
         made: the environments that were made, each with what its charges are called.
     """
 
@@ -47,13 +47,13 @@ class Worlds:
     scenario: str | Path | Mapping[str, Any] | None
     observation: str | Sequence[str]
     image_size: int
-    antialias: int
     reward: str
     schedule: PriceSchedule
     account: str | None
     ledger: Ledger | None
     label: str
     trust_code: bool
+    antialias: int = 1
     made: list[tuple[str, SandboxEnv]] = field(default_factory=list[tuple[str, SandboxEnv]])
 
     def check(self) -> None:
