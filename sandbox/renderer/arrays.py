@@ -77,8 +77,8 @@ class Canvas(NamedTuple):
         frames: (p, 3, 4) the matrix from each part's frame to the view.
         pose: (3, 4) the pose of the part being drawn, in the world.
         boxes: (p, 4) the box of pixels that each part covers: left, top, right + 1, bottom + 1.
-        shifts: (k,) how far right of the middle of its pixel each row's sample is [pixels]. A pixel
-            has k rows, a power of 2, and w pixels of height are h = k w rows.
+        samples: (2, h) of each row how far right of the middles of pixels its samples are, and how
+            far down the picture [pixels]. A pixel has h / w rows, a power of 2.
     """
 
     nearest: F32
@@ -94,7 +94,7 @@ class Canvas(NamedTuple):
     frames: F64
     pose: F64
     boxes: I32
-    shifts: F64
+    samples: F64
 
 
 class View(NamedTuple):

@@ -147,7 +147,7 @@ def project(first: int, last: int, view: View, canvas: Canvas) -> None:
         inverse[n] = 1.0 / zs[n]
     for r in range(2):
         ahead, points = canvas.ahead[r, first:last], canvas.points[r, first:last]
-        times = 1.0 if r == 0 else float(len(canvas.shifts))
+        times = 1.0 if r == 0 else float(rows_each(canvas))
         for n in range(len(zs)):
             points[n] = times * (middle + focal * ahead[n] * inverse[n])
     locate(first, last, canvas)
@@ -200,11 +200,12 @@ def fill(
     triangle right of or below the edge.
     """
     triangles, points, listed, spans = solids.triangles, canvas.points, canvas.listed, canvas.spans
+    aside = int(rows_each(canvas) > 1)  # Samples may lie beside the middle of a column.
     name, count, used = name if first >= len(triangles) - 2 else -1, 0, 0
     for t in range(first, last):
-        left, top, right, bottom = frame_of(triangles[t], canvas)
+        left, top, right, bottom = frame_of(triangles[t], canvas.cells)
         listed[count] = t
-        count += (left < right) & (top < bottom)
+        count += (left < right + 2 * aside) & (top < bottom)
     for n in range(count):
         t = listed[n]
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
@@ -216,19 +217,24 @@ def fill(
         if used > len(spans) - len(canvas.nearest):
             seen(used, name, side == BOTH, solids, box, canvas)
             used = 0
-        used = rows(t, a, b, c, area, used, solids.triangles[t], canvas)
+        used = rows(t, a, b, c, area, used, aside, solids.triangles[t], canvas)
     seen(used, name, side == BOTH, solids, box, canvas)
 
 
 @inlined
-def frame_of(triangle: U32, canvas: Canvas) -> tuple[int, int, int, int]:
-    """Return the box of pixels around a triangle: left, top, right + 1, bottom + 1."""
-    a, b, c, cells = triangle[0], triangle[1], triangle[2], canvas.cells
-    aside = np.int32(len(canvas.shifts) > 1)  # Samples right or left of the middle.
+def rows_each(canvas: Canvas) -> int:
+    """Return how many rows each pixel of a canvas has."""
+    return canvas.nearest.shape[0] // canvas.nearest.shape[1]
+
+
+@inlined
+def frame_of(triangle: U32, cells: I32) -> tuple[int, int, int, int]:
+    """Return the box of pixel middles around a triangle: left, top, right + 1, bottom + 1."""
+    a, b, c = triangle[0], triangle[1], triangle[2]
     return (
-        max(np.int32(0), min(cells[0, a], cells[0, b], cells[0, c]) - aside),
+        min(cells[0, a], cells[0, b], cells[0, c]),
         min(cells[1, a], cells[1, b], cells[1, c]),
-        min(np.int32(canvas.nearest.shape[1]), max(cells[0, a], cells[0, b], cells[0, c]) + aside),
+        max(cells[0, a], cells[0, b], cells[0, c]),
         max(cells[1, a], cells[1, b], cells[1, c]),
     )
 
@@ -242,15 +248,26 @@ def doubled(a: int, b: int, c: int, points: F64) -> float:
 
 @inlined
 def rows(
-    t: int, a: int, b: int, c: int, area: float, used: int, triangle: U32, canvas: Canvas
+    t: int,
+    a: int,
+    b: int,
+    c: int,
+    area: float,
+    used: int,
+    aside: int,
+    triangle: U32,
+    canvas: Canvas,
 ) -> int:
     """Write the rows of a triangle, clockwise on the screen, as spans after the `used` ones.
+
+    Samples lie up to `aside` columns beside the middles of pixels.
 
     Returns the new number of used spans. The loop has no branch that depends on where a row begins
     and ends, so that the CPU works on several rows at once.
     """
-    points, spans, planes, shifts = canvas.points, canvas.spans, canvas.planes, canvas.shifts
-    left, top, right, bottom = frame_of(triangle, canvas)
+    points, spans, planes, shifts = canvas.points, canvas.spans, canvas.planes, canvas.samples[0]
+    left, top, right, bottom = frame_of(triangle, canvas.cells)
+    left, right = max(0, left - aside), min(canvas.nearest.shape[1], right + aside)
     ax, ay, az = points[0, a], points[1, a], points[2, a]
     ux, uy, uz = points[0, b] - ax, points[1, b] - ay, points[2, b] - az
     vx, vy, vz = points[0, c] - ax, points[1, c] - ay, points[2, c] - az
@@ -260,7 +277,7 @@ def rows(
     x1, k1, y1, s1 = edge(points, b, c)
     x2, k2, y2, s2 = edge(points, c, a)
     for y in range(top, bottom):
-        yc, low, high, shift = y + 0.5, float(left), float(right), shifts[y & (len(shifts) - 1)]
+        yc, low, high, shift = y + 0.5, float(left), float(right), shifts[y]
         middle = 0.5 + shift
         for x, s in (
             (x0 + k0 * (yc - y0), s0),
@@ -349,13 +366,13 @@ def sphere(part: int, solids: Solids, view: View, canvas: Canvas) -> None:
         z + b[3] <= near or rest <= 0.0
     ):  # The sphere is behind the camera, or the camera is inside it.
         return
-    size, k = canvas.nearest.shape[1], len(canvas.shifts)
+    size, k = canvas.nearest.shape[1], rows_each(canvas)
     left, right = extent(x, z, b[3], focal, middle, near, size)
     top, bottom = extent(y, z, b[3], focal, middle, near, size)
     top, bottom = k * top, k * bottom
     number = len(solids.owners) + part
     for row in range(top, bottom):
-        v, shift = ((row + 0.5) / k - middle) / focal, canvas.shifts[row & (k - 1)]
+        v, shift = (canvas.samples[1, row] - middle) / focal, canvas.samples[0, row]
         nearest, which = canvas.nearest[row, left:right], canvas.which[row, left:right]
         for n in range(len(nearest)):  # Without a branch this loop is vectorised.
             u = (left + n + 0.5 + shift - middle) / focal

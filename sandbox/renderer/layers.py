@@ -187,10 +187,9 @@ def plane(part: int, solids: Solids, view: View, canvas: Canvas) -> None:
     if away >= 0.0:  # The camera is below it.
         return
     number, (rows, columns) = len(solids.owners) + part, canvas.nearest.shape
-    k = len(canvas.shifts)
     widen(canvas.boxes[part], 0, 0, columns, rows)
     for y in range(rows):
-        v, shift = ((y + 0.5) / k - middle) / focal, canvas.shifts[y & (k - 1)]
+        v, shift = (canvas.samples[1, y] - middle) / focal, canvas.samples[0, y]
         for x in range(columns):
             u = (x + 0.5 + shift - middle) / focal
             value = np.float32((m[0, 2] * u + m[1, 2] * v + m[2, 2]) / away)
@@ -202,9 +201,9 @@ def plane(part: int, solids: Solids, view: View, canvas: Canvas) -> None:
 @compiled
 def heavens(layer: Layer, view: View, canvas: Canvas, sky: F64) -> None:
     """Fill the layer with sky where nothing is: from the horizon's colour to the zenith's."""
-    focal, middle, m, k = view.lens[FOCAL], view.lens[MIDDLE], view.matrix, len(canvas.shifts)
+    focal, middle, m = view.lens[FOCAL], view.lens[MIDDLE], view.matrix
     for y in range(layer.depth.shape[0]):
-        v, shift = ((y + 0.5) / k - middle) / focal, canvas.shifts[y & (k - 1)]
+        v, shift = (canvas.samples[1, y] - middle) / focal, canvas.samples[0, y]
         for x in range(layer.depth.shape[1]):
             layer.places[y, x, 0] = layer.places[y, x, 1] = NOWHERE
             if canvas.which[y, x] >= 0:

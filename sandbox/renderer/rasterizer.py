@@ -225,7 +225,7 @@ def _canvas(solids: Solids, size: int, seen: bool, shifts: Sequence[int] = SHIFT
         np.zeros((len(solids.parts), 3, 4)),
         np.zeros((3, 4)),
         np.zeros((len(solids.parts), 4), np.int32),
-        np.array(shifts) / 16.0,
+        np.array([np.tile(shifts, size) / 16.0, (np.arange(rows) + 0.5) / len(shifts)]),
     )
 
 
