@@ -60,6 +60,7 @@ def main() -> None:
         show("Pictures against others', colour alone, with shadows", rivals.pictures())
         show("What a picture costs", rendering.plot(Path("runs/picture_cost.png")))
         show("Generating with pictures, and without", rendering.generating(here))
+        show("Generating with 1, 4 and 8 samples a pixel", rendering.smoothing(here))
         show("Generating and verifying, state only", replaying.speeds(names, here))
         show("Rows imagined and simulated", imagining.table(here / "imagining"))
         show("Replay in another process", replaying.thousand(names, here))

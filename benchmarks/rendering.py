@@ -5,6 +5,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from PIL import Image, ImageDraw
 
 from benchmarks.replaying import generate
 from benchmarks.stepping import recipe
+from sandbox import catalogue
 from sandbox import observation as modality
 from sandbox.renderer import Picture, Renderer
 from sandbox.renderer.rasterizer import Rasterizer
@@ -32,6 +34,8 @@ FLOORS = {  # How many times as fast as TinyRenderer without shadows: at least.
     ("panda + cube", 64): (200, 100),
     ("panda + cube", 128): (110, 55),
 }
+SMOOTH = ("push_t", "panda_push", "pour", "quadruped", "two_room", "cheetah_2d")
+FINE, ZOOM = 8, 4  # Samples along a side of the reference's pixels; how much pictures are enlarged.
 SIZES, TRIANGLES = (64, 128, 256, 512), (10, 30, 100, 300, 1000, 3000, 10_000)
 
 
@@ -158,6 +162,76 @@ def generating(folder: Path) -> list[dict[str, str]]:
             "floor": "0.70",
         }
     ]
+
+
+def smoothing(folder: Path) -> list[dict[str, str]]:
+    """Measure generating worlds with 1, 4 and 8 samples a pixel, in turn, and what these show."""
+    return [_smooth(name, folder) for name in SMOOTH]
+
+
+def _smooth(name: str, folder: Path) -> dict[str, str]:
+    seconds: dict[int, list[float]] = {samples: [] for samples in modality.ANTIALIAS}
+    for round_ in range(8):
+        turn = modality.ANTIALIAS[:: 1 if round_ % 2 else -1]
+        for samples in turn:
+            wanted = recipe(
+                name,
+                policies={"scripted": 1.0},
+                episodes=2,
+                seed=round_,
+                observation=["proprio", "pixels"],
+                antialias=samples,
+            )
+            begun = time.process_time()
+            _, steps = generate(wanted, folder / f"smooth-{name}-{samples}-{round_}")
+            seconds[samples].append((time.process_time() - begun) / steps)
+    found = {samples: taken[1:] for samples, taken in seconds.items()}  # The first warms up.
+    row = {"environment": name}
+    for samples, taken in found.items():
+        ratio = statistics.median(a / b for a, b in zip(taken, found[1], strict=True))
+        us = f"{1e6 * statistics.median(taken):,.0f}"
+        row[f"CPU us a frame, {samples}"] = us if samples == 1 else f"{us} ({ratio:.2f})"
+    shown, reference = seen(name)
+    edges = reference.std((1, 3)).max(axis=2) > 12
+    for samples, picture in shown.items():
+        squares = (picture[edges] - reference.mean((1, 3))[edges]) ** 2
+        row[f"PSNR of edges [dB], {samples}"] = f"{10 * math.log10(255**2 / squares.mean()):.1f}"
+    return row
+
+
+def seen(name: str) -> tuple[dict[int, NDArray[np.uint8]], NDArray[np.uint8]]:
+    """Return pictures of a world by the samples of a pixel, and one of 8 x 8 samples.
+
+    Returns:
+        uint8 (64, 64, 3) each, and uint8 (64, 8, 64, 8, 3): the samples of each pixel.
+    """
+    kind = catalogue.environment(name)
+    with closing(kind(observation="pixels", account=None)) as env:
+        env.reset(seed=1)
+        act = env.scripted(np.random.default_rng(1))
+        for _ in range(20):
+            env.step(act())
+        scene, poses = env.world.scene, env.world.poses()
+
+    def drawn(samples: int, size: int) -> NDArray[np.uint8]:
+        renderer, picture = Rasterizer(antialias=samples), Picture.empty(size, ("pixels",))
+        renderer.load(scene)
+        renderer.draw(poses, scene.camera("main"), picture)
+        return picture.pixels
+
+    shown = {samples: drawn(samples, 64) for samples in modality.ANTIALIAS}
+    return shown, drawn(1, 64 * FINE).reshape(64, FINE, 64, FINE, 3)
+
+
+def before_and_after(path: Path, names: Sequence[str] = ("push_t", "quadruped")) -> None:
+    """Write a PNG: worlds with 1 sample a pixel, 4, 8 and 64, enlarged."""
+    rows: list[NDArray[np.uint8]] = []
+    for name in names:
+        shown, fine = seen(name)
+        reference = (fine.mean((1, 3)) + 0.5).astype(np.uint8)
+        rows.append(np.concatenate([*shown.values(), reference], axis=1))
+    large = np.kron(np.concatenate(rows), np.ones((ZOOM, ZOOM, 1), np.uint8))
+    Image.fromarray(large).save(path)
 
 
 def plot(path: Path) -> list[dict[str, str]]:

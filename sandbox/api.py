@@ -238,6 +238,7 @@ def render(
     *,
     camera: Sequence[str] | None = None,
     image_size: int | None = None,
+    antialias: int | None = None,
     renderer: str | None = None,
     account: str | None = None,
     budget: Credits | None = None,
@@ -260,6 +261,7 @@ def render(
         columns: pictures to draw: pixels, depth, segmentation, links.
         camera: names of the cameras that draw; None is the run's.
         image_size: width and height [pixels]; None is the run's.
+        antialias: samples of colour in a pixel, 1, 4 or 8; None is the run's.
         renderer: raster or tiny; None is the run's.
         account: account that pays, instead of the run's.
         budget: most that the new run may cost [credits].
@@ -289,6 +291,7 @@ def render(
         columns,
         camera,
         image_size=image_size,
+        antialias=antialias,
         renderer=renderer,
         account=account,
         budget=budget,

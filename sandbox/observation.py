@@ -12,6 +12,7 @@ PICTURES = ("pixels", "depth", "segmentation", "links")
 NUMBERS = ("proprio", "factors")
 MODALITIES = (*NUMBERS, *PICTURES)
 RENDERERS = ("raster", "tiny")
+ANTIALIAS = (1, 4, 8)  # Samples of colour in a pixel.
 DEEPEST_M = 100.0  # The largest far plane of any camera.
 
 
@@ -66,3 +67,19 @@ def checked_size(size: object) -> int:
     if isinstance(size, bool) or not isinstance(size, int) or not 8 <= size <= 1024:
         raise InvalidInputError(f"image_size {shown(size)}: give a whole number from 8 to 1024.")
     return size
+
+
+def checked_antialias(samples: object, renderer: str) -> int:
+    """Return an `antialias` [samples a pixel].
+
+    Raises:
+        InvalidInputError: it is not in ANTIALIAS, or `tiny` draws, which takes one sample.
+    """
+    if isinstance(samples, bool) or not isinstance(samples, int) or samples not in ANTIALIAS:
+        raise InvalidInputError(f"antialias {shown(samples)}: give 1 (off), 4 or 8.")
+    if samples > 1 and renderer == "tiny":
+        raise InvalidInputError(
+            f"antialias {samples}: Bullet's TinyRenderer takes one sample a pixel. Give antialias "
+            "1, or renderer raster."
+        )
+    return samples

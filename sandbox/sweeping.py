@@ -95,7 +95,7 @@ def sweep(
         recipe: name of a recipe, path of a YAML file, the same as a mapping, or a Recipe.
         out: the folder of the sweep; each cell is a run in it, such as `t_mass_kg=0.5`.
         grid: factor, or key of a recipe (scenario, split, seed, episodes, credits, reward,
-            image_size, renderer), to its values.
+            image_size, antialias, renderer), to its values.
         account: account that pays, instead of the recipe's.
         budget: most that all runs together may cost [credits].
         prices: version or .yaml file of a price schedule; None is the current one.

@@ -251,10 +251,11 @@ def test_an_algorithm_that_fails_is_named_and_its_first_judgement_kept(tmp_path:
 
 
 def test_pictures_are_learned_from_and_filmed(tmp_path: Path) -> None:
-    seen: dict[str, Any] = {"observation": ["proprio", "pixels"], "image_size": 36}
+    seen: dict[str, Any] = {"observation": ["proprio", "pixels"], "image_size": 36, "antialias": 4}
     learnt(tmp_path / "out", world="two_room", film=True, steps=16, **seen)
     policy = Policy.read(tmp_path / "out" / "policy.safetensors")
     assert policy.facts.observation == ["proprio", "pixels"]
+    assert policy.facts.antialias == 4
     assert [one.shape for one in policy.facts.inputs] == [[36, 36, 3], [11]]
     assert (tmp_path / "out" / "film.mp4").exists()
     import stable_baselines3

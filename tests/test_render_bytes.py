@@ -36,9 +36,9 @@ arm = Scene((panda,), (orbit("main", (0.2, 0.0, 0.3), 1.6, 35, -50),))
 world = World()
 world.build(arm)
 for it, where in ((scene, poses), (arm, world.poses())):
-    renderer = Rasterizer()
-    renderer.load(it)
-    for size in (64, 97):
+    for size, samples in ((64, 1), (97, 1), (64, 4), (33, 8)):
+        renderer = Rasterizer(antialias=samples)
+        renderer.load(it)
         picture = Picture.empty(size)
         renderer.draw(where, it.cameras[0], picture)
         for array in (picture.pixels, picture.depth, picture.segmentation):

@@ -73,6 +73,7 @@ def learn(
     held_out: HeldOut = None,
     observation: Observed = "proprio",
     image_size: Annotated[int, typer.Option(help="Side of its pictures [pixels].")] = 64,
+    antialias: Annotated[int, typer.Option(help="Samples of colour in a pixel: 1, 4, 8.")] = 1,
     reward: Reward = "progress",
     environments: Annotated[int, typer.Option(min=1, help="Number of environments.")] = 1,
     action_repeat: Repeat = 1,
@@ -92,16 +93,15 @@ def learn(
     from sandbox.cli import progress
     from sandbox.learning import learn as learning
 
-    asked: dict[str, Any] = {"scenario": scenario, "split": split, "held_out": held_out or []}
+    asked: dict[str, Any] = {"scenario": scenario, "split": split, "antialias": antialias}
     asked |= {"observation": listed(observation), "image_size": image_size, "reward": reward}
-    asked |= {"environments": environments, "action_repeat": action_repeat}
-    asked |= {"normalise": normalise, "seed": seed, "steps": steps}
-    asked |= {"evaluations": evaluations, "episodes": episodes, "goals": goals or []}
-    asked |= {"account": account, "budget": budget, "prices": prices, "film": film}
-    asked |= {"settings": settings(setting), "trust_code": trust_code}
-    stopping = progress.stoppable(
-        "What was learned is paid, and cannot be continued; give another --out to begin again."
-    )
+    asked |= {"environments": environments, "action_repeat": action_repeat, "normalise": normalise}
+    asked |= {"seed": seed, "steps": steps, "evaluations": evaluations, "episodes": episodes}
+    asked |= {"goals": goals or [], "account": account, "budget": budget, "prices": prices}
+    asked |= {"settings": settings(setting), "trust_code": trust_code, "film": film}
+    asked |= {"held_out": held_out or []}
+    lost = "What was learned is paid, and cannot be continued; give another --out to begin again."
+    stopping = progress.stoppable(lost)
     with stopping, progress.display("Learning", as_json, "steps") as shown:
 
         def tell(done: int, total: int, numbers: Mapping[str, Any]) -> None:

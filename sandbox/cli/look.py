@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sandbox.cli.options import (
+    Antialias,
     Cameras,
     Columns,
     ImageSize,
@@ -65,6 +66,7 @@ def preview(
     columns: Columns = None,
     camera: Cameras = None,
     image_size: ImageSize = None,
+    antialias: Antialias = None,
     renderer: Renderer = None,
     trust_code: TrustCode = False,
     as_json: Json = False,
@@ -81,6 +83,7 @@ def preview(
         listed(columns) if columns else None,
         camera,
         image_size=image_size,
+        antialias=antialias,
         renderer=renderer,
     )
     if as_json:

@@ -11,6 +11,7 @@ from sandbox.cli import options
 from sandbox.cli.options import (
     Account,
     Admission,
+    Antialias,
     Cameras,
     Columns,
     Compression,
@@ -180,6 +181,7 @@ def render(
     columns: Columns = "pixels",
     camera: Cameras = None,
     image_size: ImageSize = None,
+    antialias: Antialias = None,
     renderer: Renderer = None,
     compression: Compression = None,
     admission: Admission = None,
@@ -198,6 +200,7 @@ def render(
             listed(columns or ""),
             camera=camera,
             image_size=image_size,
+            antialias=antialias,
             renderer=renderer,
             compression=compression,
             admission=admission,
@@ -216,7 +219,8 @@ def sweep(
         typer.Option(
             "--set",
             help="NAME=VALUE,VALUE,...: values of a factor, or of a recipe's key (scenario, split, "
-            "seed, episodes, credits, reward, image_size, renderer). Repeat it for a grid.",
+            "seed, episodes, credits, reward, image_size, antialias, renderer). Repeat it for a "
+            "grid.",
             show_default=False,
         ),
     ],

@@ -83,6 +83,10 @@ Columns = Annotated[
 ImageSize = Annotated[
     int | None, typer.Option(help="Width and height of pictures [pixels]; default: the run's.")
 ]
+Antialias = Annotated[
+    int | None,
+    typer.Option(help="Samples of colour in a pixel: 1, 4 or 8; default: the run's."),
+]
 Renderer = Annotated[str | None, typer.Option(help="raster or tiny; default: the run's.")]
 Compression = Annotated[str | None, typer.Option(help="zstd, gzip or none; default: the recipe's.")]
 Admission = Annotated[

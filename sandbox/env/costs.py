@@ -37,12 +37,14 @@ def simulated(
 
 def observed(env: "SandboxEnv", schedule: PriceSchedule, rows: int) -> dict[str, int]:
     """Return the work of drawing and logging some rows of an environment, per meter unit."""
-    pictures, count = env.pictures, len(env.pictures.columns)
-    views = len(pictures.cameras) if count else 0
+    pictures, each = env.pictures, load(env, schedule)
+    shown = [modality for _, modality in pictures.columns.values()]
+    samples = sum(pictures.samples if one == "pixels" else 1 for one in shown)
+    view_us = sum(each.drawing_us(pictures.size, one) for one in pictures.passes(shown))
     return {
-        "pixel": rows * count * pictures.size**2,
+        "pixel": rows * samples * pictures.size**2,
         "raw_byte": rows * env.log_bytes,
-        "drawing_us": rows * views * load(env, schedule).drawing_us(pictures.size),
+        "drawing_us": rows * len(pictures.cameras) * view_us,
     }
 
 
@@ -74,8 +76,10 @@ class Costs:
     @classmethod
     def of(cls, env: "SandboxEnv") -> Self:
         """Return the costs of an environment's rows under its meter's prices."""
-        price, schedule, size = env.meter.price, env.meter.schedule, env.pictures.size
-        picture = {"pixel": size**2, "drawing_us": load(env, schedule).drawing_us(size)}
+        price, schedule = env.meter.price, env.meter.schedule
+        size, samples = env.pictures.size, env.pictures.samples
+        drawing_us = load(env, schedule).drawing_us(size, samples)
+        picture = {"pixel": samples * size**2, "drawing_us": drawing_us}
         frames = env.render_mode is not None and "pixels" not in env.modalities
         frame = picture if frames else {}
         reset = simulated(env, schedule, 1, 0) | observed(env, schedule, 1)

@@ -42,6 +42,7 @@ class SandboxEnv(Task):
         observation: `proprio`, `factors` (those that are numbers, hidden otherwise) or a name of
             modality.PICTURES; or a list of these, for a Dict.
         image_size: pixels in width and height.
+        antialias: samples of colour in a pixel, 1, 4 or 8; several smooth the edges, and are work.
         camera: one of the scene's cameras, or a list of them, for a Dict of `pixels.main`, ...
         renderer: `raster`, or `tiny` for Bullet's TinyRenderer; `pictures` says who drew.
         account: who pays, in the ledger; None counts work without paying, for replay.
@@ -86,6 +87,7 @@ class SandboxEnv(Task):
         split: str | None = None,
         observation: str | Sequence[str] = "proprio",
         image_size: int = 64,
+        antialias: int = 1,
         camera: str | Sequence[str] = "main",
         renderer: str = "raster",
         account: str | None = "local",
@@ -103,6 +105,7 @@ class SandboxEnv(Task):
             "split": split,
             "observation": observation,
             "image_size": image_size,
+            "antialias": antialias,
             "camera": camera,
             "renderer": renderer,
             "render_mode": render_mode,
@@ -115,15 +118,13 @@ class SandboxEnv(Task):
         self.render_mode = asked.render_mode(render_mode)
         ours = meter and asked.unshared(meter, self)
         self.meter = ours or asked.meter(account, budget, start.about(self, scenario, label))
-        self.max_steps = start.limit(self)
-        self.physics_steps = self.physics_hz // self.control_hz
+        self.max_steps, self.physics_steps = start.limit(self), self.physics_hz // self.control_hz
         self.variation_space = VariationSpace(self.factors)
         self.action_space = spaces.Box(-1.0, 1.0, (self.action_size,), np.float32)
-        self.world = World(feels=labels)
-        size, drawn = modality.checked_size(image_size), render_mode is not None
-        self.pictures = Pictures(self.modalities, camera, size, renderer, drawn, self.world)
+        self.world, self._places = World(feels=labels), self.places()
+        drawn, look = render_mode is not None, (camera, image_size, antialias, renderer)
+        self.pictures = Pictures(self.modalities, *look, drawn, self.world)
         self._observe_as(single=isinstance(observation, str))
-        self._places = self.places()
         self.log_bytes, self.whole_episodes, self.closed, self.done = 0, False, False, False
         self.process, self.asking = copying.process, ""
         self.episode, self.t, self.row = Episode(over=True), -1, list[float]()
@@ -247,9 +248,8 @@ class SandboxEnv(Task):
     def evidence(self) -> dict[str, Any]:
         """Return what was done in this episode: its digest is posted with the charge.
 
-        Together with the world and its scenario it says all that was simulated, also what
-        `restore` threw away, so that the charge can be derived again: a reset, `simulated` steps,
-        a row after each, and `frames` pictures.
+        Together with world and scenario it says all that was simulated, `restore` or not, so that
+        the charge can be derived again: a reset, `simulated` steps with rows, `frames` pictures.
         """
         return past.evidence(self)
 

@@ -77,6 +77,7 @@ def evidence(env: "SandboxEnv") -> dict[str, Any]:
         "observation": list(env.modalities),
         "cameras": list(env.pictures.cameras),
         "image_size": env.pictures.size,
+        **({} if env.pictures.samples == 1 else {"antialias": env.pictures.samples}),
         "steps": env.t,
         "actions": env.episode.actions,
         "state": env.row,

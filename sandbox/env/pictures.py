@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox.errors import InvalidInputError, UnknownNameError, shown
-from sandbox.observation import PICTURES, RENDERERS
+from sandbox.observation import PICTURES, RENDERERS, checked_antialias, checked_size
 from sandbox.renderer import Picture, Renderer
 from sandbox.renderer.camera import extrinsics, intrinsics
 from sandbox.scene import Camera, Scene
@@ -25,6 +25,7 @@ class Pictures:
         modalities: what is observed; those that are no pictures are ignored.
         camera: a camera's name, or several: then a column is called modality.camera.
         size: pixels in width and height.
+        samples: samples of colour in a pixel, 1, 4 or 8.
         renderer: `raster` or `tiny`.
         rendered: whether `frame` may be called for a picture that no column holds.
         world: gives the poses.
@@ -33,6 +34,10 @@ class Pictures:
         cameras: names of the cameras that draw.
         columns: camera and modality of each column of pictures.
         size: pixels in width and height.
+        samples: samples of colour in a pixel.
+
+    Raises:
+        UnknownNameError, InvalidInputError: a value is not valid, or the renderer cannot have it.
     """
 
     def __init__(
@@ -40,6 +45,7 @@ class Pictures:
         modalities: Sequence[str],
         camera: str | Sequence[str],
         size: int,
+        samples: int,
         renderer: str,
         rendered: bool,
         world: World,
@@ -51,19 +57,32 @@ class Pictures:
             if name in PICTURES
             for which in self.cameras
         }
-        self.size = size
+        self.size, self.samples = checked_size(size), checked_antialias(samples, renderer)
         self._world = world
         chosen = _renderer(renderer)
-        self._renderer = chosen() if self.columns or rendered else None
+        self._renderer = chosen(samples) if self.columns or rendered else None
         self._wanted = tuple(name for name in PICTURES if name in modalities)
         self._drawn: dict[str, Picture] = {}
         self._poses: F64 | None = None
 
     @property
     def drawn_by(self) -> dict[str, str] | None:
-        """Name and determinism class of the renderer; None if nothing is drawn."""
+        """Name and determinism class of the renderer, and `antialias`; None if nothing is drawn."""
         it = self._renderer
-        return None if it is None else {"name": it.name, "class": it.determinism}
+        if it is None:
+            return None
+        several = {} if self.samples == 1 else {"antialias": str(self.samples)}
+        return {"name": it.name, "class": it.determinism, **several}
+
+    def passes(self, names: Sequence[str]) -> list[int]:
+        """Return the samples a pixel of each drawing that some modalities of one camera take.
+
+        Colours of several samples a pixel are drawn by themselves.
+        """
+        wanted = [name for name in PICTURES if name in names]
+        if self.samples == 1 or "pixels" not in wanted:
+            return [1] if wanted else []
+        return [self.samples, 1] if len(wanted) > 1 else [self.samples]
 
     def load(self, scene: Scene) -> None:
         """Load a scene into the renderer, before it is paid for.
@@ -165,14 +184,19 @@ def _cameras(camera: str | Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _renderer(name: str) -> Callable[[], Renderer]:
-    """Return what makes a renderer of some name."""
+def _renderer(name: str) -> Callable[[int], Renderer]:
+    """Return what makes a renderer of some name, given the samples of a pixel."""
     if name not in RENDERERS:
         raise UnknownNameError("renderer", name, RENDERERS)
-    return TinyRenderer if name == "tiny" else _rasterizer
+    return _tiny if name == "tiny" else _rasterizer
 
 
-def _rasterizer() -> Renderer:
+def _tiny(samples: int) -> Renderer:
+    checked_antialias(samples, "tiny")
+    return TinyRenderer()
+
+
+def _rasterizer(samples: int) -> Renderer:
     try:
         from sandbox.renderer.rasterizer import Rasterizer
     except ImportError as error:
@@ -181,5 +205,5 @@ def _rasterizer() -> Renderer:
             "times slower, and what it draws is marked as its own. Install numba, or let it work.",
             stacklevel=4,
         )
-        return TinyRenderer()
-    return Rasterizer()
+        return _tiny(samples)
+    return Rasterizer(antialias=samples)

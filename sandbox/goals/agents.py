@@ -44,7 +44,10 @@ class Trial:
 
 @runtime_checkable
 class Agent(Protocol):
-    """Acts on pairs. It may say what it observes: `observation`, a list, and `image_size`."""
+    """Acts on pairs.
+
+    It may say what it observes: `observation`, a list; `image_size` and `antialias` of pictures.
+    """
 
     def begin(self, trial: Trial) -> None:
         """Prepare for a pair; what was remembered of another must not matter."""
@@ -85,7 +88,7 @@ class Insider:
     """
 
     observation: Sequence[str] = ("proprio",)
-    image_size = 64
+    image_size, antialias = 64, 1
     draws = True
 
     def begin(self, trial: Trial, pair: Pair, stage: Stage) -> None:

@@ -26,6 +26,7 @@ class Learned:
         self._act = self._policy.acting()
         facts = self._policy.facts
         self.observation, self.image_size = facts.observation, facts.image_size
+        self.antialias = facts.antialias
 
     def check(self, goals: GoalSet) -> None:
         """Refuse a set of another world, or of goals that it is not told (InvalidInputError)."""

@@ -35,10 +35,11 @@ class Start:
 class Modelled:
     """An agent that plans on a model of yours: its `rollout(start, actions)` has a `Start`.
 
-    The model may have `observation` and `image_size` as agents do; `begin(trial)`, which prepares
-    it for a pair; and `cost(found, start)`, which makes costs (N,) of what its rollout returns. By
-    `rollouts(starts, actions)` it takes candidates (B, N, steps, size) of B pairs in one call, and
-    returns as many answers as starts: it declares that it gives what `rollout` gives of each.
+    The model may have `observation`, `image_size` and `antialias` as agents do; `begin(trial)`,
+    which prepares it for a pair; and `cost(found, start)`, which makes costs (N,) of what its
+    rollout returns. By `rollouts(starts, actions)` it takes candidates (B, N, steps, size) of B
+    pairs in one call, and returns as many answers as starts: it declares that it gives what
+    `rollout` gives of each.
 
     Args:
         settings: of the planner.
@@ -50,6 +51,7 @@ class Modelled:
         self._settings, self._model, self._told = settings, model, told
         self.observation = getattr(model, "observation", ("proprio",))
         self.image_size = getattr(model, "image_size", 64)
+        self.antialias = getattr(model, "antialias", 1)
 
     @property
     def takes_several(self) -> bool:

@@ -37,7 +37,12 @@ class Playable:
         self.known: F32 = pair.known
 
     @checked
-    def reset(self, observation: Sequence[str] = ("proprio",), image_size: int = 64) -> SandboxEnv:
+    def reset(
+        self,
+        observation: Sequence[str] = ("proprio",),
+        image_size: int = 64,
+        antialias: int = 1,
+    ) -> SandboxEnv:
         """Return an environment in the pair's start, reached by replay; close it after use.
 
         It charges nobody. `info["goal_distance"]` of a step is 1 at the edge of moderate.
@@ -45,8 +50,8 @@ class Playable:
         Raises:
             FormatError: its past does not lead to its start here.
         """
-        schedule = prices.current()
-        stage = Stage(self._goals, schedule, observation, image_size, trust_code=self._trust_code)
+        look, trust = (observation, image_size, antialias), self._trust_code
+        stage = Stage(self._goals, prices.current(), *look, trust_code=trust)
         try:
             stage.begin(self._pair)
         except BaseException:

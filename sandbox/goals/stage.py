@@ -25,6 +25,7 @@ class Stage:
         goals: the set.
         observation: what the world observes.
         image_size: pixels of a side of its pictures.
+        antialias: samples of colour in a pixel of them.
         schedule: the prices by which work is counted.
         trust_code: whether to import a world that the set calls MODULE:CLASS, and to run a set
             whose world's code has changed since.
@@ -43,6 +44,7 @@ class Stage:
         schedule: PriceSchedule,
         observation: Sequence[str] = ("proprio",),
         image_size: int = 64,
+        antialias: int = 1,
         *,
         trust_code: bool = False,
     ) -> None:
@@ -60,6 +62,7 @@ class Stage:
             scenario=goals.scenario,
             observation=observation[0] if len(observation) == 1 else list(observation),
             image_size=image_size,
+            antialias=antialias,
             meter=Meter(schedule),
         )
         self._work: dict[str, int] = {}

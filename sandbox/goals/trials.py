@@ -96,9 +96,9 @@ class Trier:
         self._goals, self._wanted, self._timeout_s = goals, wanted, timeout_s
         self._digest = goals.digest
         first = agent or named.agent(wanted)
-        seen, size = _observed(first, wanted.name)
+        seen, *look = _observed(first, wanted.name)
         self._agents: list[Agent | Insider | Modelled] = [first]
-        self._stage = partial(Stage, goals, schedule, seen, size, trust_code=trust_code)
+        self._stage = partial(Stage, goals, schedule, seen, *look, trust_code=trust_code)
         self._stages = [self._stage()]
         self._sees = "pixels" in seen
 
@@ -265,21 +265,23 @@ def outcome(
     )
 
 
-def _observed(agent: Any, name: str) -> tuple[tuple[str, ...], int]:
-    """Return what an agent observes, and pixels of a side of its pictures."""
+def _observed(agent: Any, name: str) -> tuple[tuple[str, ...], int, int]:
+    """Return what an agent observes, and `image_size` and `antialias` of its pictures."""
     asked: Any = getattr(agent, "observation", "proprio")
     size: Any = getattr(agent, "image_size", 64)
+    samples: Any = getattr(agent, "antialias", 1)
     given: Any = list[Any](asked) if isinstance(asked, tuple | list) else [asked]  # type: ignore
     seen = [one for one in given if isinstance(one, str)]
     if not seen or len(seen) < len(given):
         raise InvalidInputError(
             f"agent {name!r}: its observation is {shown(asked)}; give a name or a list of names."
         )
-    if type(size) is not int:
-        raise InvalidInputError(
-            f"agent {name!r}: its image_size is {shown(size)}; give a whole number."
-        )
-    return tuple(seen), size
+    for key, value in (("image_size", size), ("antialias", samples)):
+        if type(value) is not int:
+            raise InvalidInputError(
+                f"agent {name!r}: its {key} is {shown(value)}; give a whole number."
+            )
+    return tuple(seen), size, samples
 
 
 @contextmanager

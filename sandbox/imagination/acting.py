@@ -27,7 +27,7 @@ class Acting:
         path: a checkpoint of `sandbox.train`.
 
     Attributes:
-        observation, image_size: what it observes.
+        observation, image_size, antialias: what it observes.
 
     Raises:
         InvalidInputError: it is no policy, or sees or aims at what agents are not told.
@@ -52,6 +52,7 @@ class Acting:
         wanted = {*self._policy.sees, *self._policy.aims}
         self.observation = tuple(one for one in OBSERVED if one in wanted)
         self.image_size = self._shapes[PIXELS][1] if PIXELS in wanted else 64
+        self.antialias = checkpoint.facts.data.antialias
 
     def described(self) -> dict[str, Any]:
         """Return which policy it is, as plain JSON."""

@@ -31,7 +31,7 @@ class Imagined:
         path: a checkpoint of `sandbox.train`.
 
     Attributes:
-        observation, image_size: what an agent with it observes.
+        observation, image_size, antialias: what an agent with it observes.
         digest: of the checkpoint's model.
 
     Raises:
@@ -50,6 +50,7 @@ class Imagined:
             )
         self.observation = (PIXELS,)
         self.image_size = checkpoint.facts.row_shapes[PIXELS][1]
+        self.antialias = checkpoint.facts.data.antialias
 
     def rollout(self, start: Any, actions: NDArray[np.float32]) -> Tensor:
         """Return what candidates cost, float32 (N,).

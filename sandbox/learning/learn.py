@@ -32,6 +32,7 @@ _PLANNED = (  # What `learn` hands on to its plan as it is.
     *("steps", "environments", "action_repeat", "normalise", "seed"),
     *("evaluations", "episodes", "film"),
 )
+_OF_WORLDS = ("scenario", "image_size", "antialias", "reward", "label", "trust_code")
 Few = Annotated[int, Field(ge=1, le=1000, description="a whole number from 1 to 1,000")]
 
 
@@ -48,6 +49,7 @@ def learn(
     held_out: Sequence[str] = (),
     observation: str | Sequence[str] = "proprio",
     image_size: int = 64,
+    antialias: int = 1,
     reward: str = "progress",
     environments: Few = 1,
     action_repeat: Few = 1,
@@ -87,6 +89,7 @@ def learn(
         held_out: splits to be judged in besides.
         observation: what the agent observes: `proprio`, `factors` or pictures, one or several.
         image_size: pixels of a side of its pictures.
+        antialias: samples of colour in a pixel, 1, 4 or 8.
         reward: `progress`, 10 for the whole way, 1 for success, and 0.01 less a step; `shortfall`,
             what each state falls short by, for tasks that are a state to stay in; or the world's
             own, `dense` or `sparse`.
@@ -154,7 +157,7 @@ def _prepared(asked: Mapping[str, Any]) -> "Generator[tuple[Making, Trying]]":
         schedule=schedules.chosen(asked["prices"]),
         account=account,
         ledger=None if account is None else ledger or Ledger(),
-        **{one: asked[one] for one in ("scenario", "image_size", "reward", "label", "trust_code")},
+        **{one: asked[one] for one in _OF_WORLDS},
     )
     worlds.check()
     plan = Plan(

@@ -122,6 +122,7 @@ class Making:
             "algorithm": self.plan.algorithm,
             "observation": [*judge.modalities],
             "image_size": judge.pictures.size,
+            "antialias": judge.pictures.samples,
             "action_repeat": self.plan.action_repeat,
         }
         return algorithms.learned(self.model, self._scales, facts)

@@ -39,6 +39,7 @@ class Worlds:
         ledger: where the account is; None: nowhere.
         label: what charges are called in statements.
         trust_code: whether a MODULE:CLASS may be imported.
+        antialias: samples of colour in a pixel.
         made: the environments that were made, each with what its charges are called.
     """
 
@@ -52,6 +53,7 @@ class Worlds:
     ledger: Ledger | None
     label: str
     trust_code: bool
+    antialias: int = 1
     made: list[tuple[str, SandboxEnv]] = field(default_factory=list[tuple[str, SandboxEnv]])
 
     def check(self) -> None:
@@ -87,6 +89,7 @@ class Worlds:
             "split": split,
             "observation": self.observation,
             "image_size": self.image_size,
+            "antialias": self.antialias,
             "reward": "dense" if self.reward in MADE else self.reward,
         }
         kind = catalogue.environment(self.name, self.trust_code)
@@ -143,7 +146,13 @@ class Worlds:
     def look(self) -> dict[str, Any]:
         """What an agent observes and earns, as plain JSON."""
         seen = self.observation if isinstance(self.observation, str) else [*self.observation]
-        return {"observation": seen, "image_size": self.image_size, "reward": self.reward}
+        several = {} if self.antialias == 1 else {"antialias": self.antialias}
+        return {
+            "observation": seen,
+            "image_size": self.image_size,
+            **several,
+            "reward": self.reward,
+        }
 
     @property
     def plain_scenario(self) -> str | dict[str, Any] | None:

@@ -10,7 +10,14 @@ from typing import Annotated, Any, Literal, cast
 
 import safetensors.torch as tensors
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -37,6 +44,7 @@ class Data(BaseModel):
         episodes, rows: how many there are.
         digest: SHA-256 over the digests of the episodes, in order.
         charge_micro: what they cost, as their records say.
+        antialias: samples of colour in a pixel of their pictures.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -47,6 +55,15 @@ class Data(BaseModel):
     rows: Count
     digest: str
     charge_micro: Count
+    antialias: Count = 1
+
+    @model_serializer(mode="wrap")
+    def _plain(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what older checkpoints do not say."""
+        plain: dict[str, Any] = handler(self)
+        if self.antialias == 1:
+            del plain["antialias"]
+        return plain
 
 
 class Facts(BaseModel):

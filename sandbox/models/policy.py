@@ -68,6 +68,7 @@ class Facts(BaseModel):
         algorithm: what learned it.
         observation: what the world must observe.
         image_size: pixels of a side of its pictures.
+        antialias: samples of colour in a pixel of them.
         action_size: numbers of an action.
         action_repeat: steps for which each action is taken.
         inputs: the observations, in the order in which they are joined.
@@ -81,6 +82,7 @@ class Facts(BaseModel):
     algorithm: str
     observation: Annotated[list[str], Field(min_length=1, max_length=64)]
     image_size: Size
+    antialias: Size = 1
     action_size: Size
     action_repeat: Size = 1
     inputs: Annotated[list[Input], Field(min_length=1, max_length=64)]
@@ -189,8 +191,9 @@ class Policy:
 
     def _encoded(self) -> bytes:
         facts = self.facts.model_dump()
-        if self.facts.action_repeat == 1:  # Left out, so that older policies keep their digests.
-            del facts["action_repeat"]
+        for name in ("action_repeat", "antialias"):
+            if facts[name] == 1:  # Left out, so that older policies keep their digests.
+                del facts[name]
         said = {"sandbox": json.dumps(facts, sort_keys=True, allow_nan=False)}
         return tensors.save(checkpoint.whole(self.weights), said)
 

@@ -15,7 +15,7 @@ class Load:
         reset_us: a reset, with what an episode costs once: its record and its log entry.
         step_us: a step of the environment, with its physics steps and its row.
         picture_us: a picture of one camera, besides its pixels.
-        pixel_ns: each of its pixels, whatever the number of modalities [ns].
+        pixel_ns: each sample of its pixels, whatever the number of modalities [ns].
     """
 
     reset_us: int
@@ -23,9 +23,14 @@ class Load:
     picture_us: int
     pixel_ns: int
 
-    def drawing_us(self, size: int) -> int:
-        """Return what a picture of one camera takes that is so many pixels wide and high [us]."""
-        return self.picture_us + self.pixel_ns * size**2 // 1000
+    def drawing_us(self, size: int, samples: int = 1) -> int:
+        """Return what a picture of one camera takes [us].
+
+        Args:
+            size: width and height [pixels].
+            samples: samples of a pixel.
+        """
+        return self.picture_us + self.pixel_ns * samples * size**2 // 1000
 
     @classmethod
     def estimated(cls, moving: int, physics_steps: int) -> Self:

@@ -11,6 +11,7 @@ I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 U32 = NDArray[np.uint32]
 I16 = NDArray[np.int16]
+U16 = NDArray[np.uint16]
 U8 = NDArray[np.uint8]
 
 MESH, SPHERE, PLANE = 0, 1, 2  # The kinds of parts, in parts[:, KIND].
@@ -76,6 +77,8 @@ class Canvas(NamedTuple):
         frames: (p, 3, 4) the matrix from each part's frame to the view.
         pose: (3, 4) the pose of the part being drawn, in the world.
         boxes: (p, 4) the box of pixels that each part covers: left, top, right + 1, bottom + 1.
+        samples: (2, h) of each row how far right of the middles of pixels its samples are, and how
+            far down the picture [pixels]. A pixel has h / w rows, a power of 2.
     """
 
     nearest: F32
@@ -91,6 +94,7 @@ class Canvas(NamedTuple):
     frames: F64
     pose: F64
     boxes: I32
+    samples: F64
 
 
 class View(NamedTuple):
@@ -115,8 +119,9 @@ class Layer(NamedTuple):
     """The cached picture of everything that does not move.
 
     Attributes:
-        lit: (h, w, 3) colours with the shadows of still parts.
-        dark: (h, w, 3) colours in shadow, with ambient light only.
+        lit: (h, w, 3) colours with the shadows of still parts; without elements if no colours are
+            drawn.
+        dark: (h, w, 3) colours in shadow, with ambient light only; or without elements.
         depth: (h, w) as in an Output.
         segments: (h, w) as in an Output.
         links: (h, w) as in an Output.

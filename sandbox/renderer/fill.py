@@ -147,16 +147,17 @@ def project(first: int, last: int, view: View, canvas: Canvas) -> None:
         inverse[n] = 1.0 / zs[n]
     for r in range(2):
         ahead, points = canvas.ahead[r, first:last], canvas.points[r, first:last]
+        times = 1.0 if r == 0 else float(rows_each(canvas))
         for n in range(len(zs)):
-            points[n] = middle + focal * ahead[n] * inverse[n]
+            points[n] = times * (middle + focal * ahead[n] * inverse[n])
     locate(first, last, canvas)
 
 
 @inlined
 def locate(first: int, last: int, canvas: Canvas) -> None:
     """Find the first column and row whose centres are not left of or above vertices."""
-    size = float(len(canvas.nearest))
     for r in range(2):
+        size = float(canvas.nearest.shape[1 - r])
         points, cells = canvas.points[r, first:last], canvas.cells[r, first:last]
         for n in range(len(points)):
             ahead = min(max(0.0, points[n]), size) - 0.5
@@ -199,11 +200,12 @@ def fill(
     triangle right of or below the edge.
     """
     triangles, points, listed, spans = solids.triangles, canvas.points, canvas.listed, canvas.spans
+    aside = int(rows_each(canvas) > 1)  # Samples may lie beside the middle of a column.
     name, count, used = name if first >= len(triangles) - 2 else -1, 0, 0
     for t in range(first, last):
         left, top, right, bottom = frame_of(triangles[t], canvas.cells)
         listed[count] = t
-        count += (left < right) & (top < bottom)
+        count += (left < right + 2 * aside) & (top < bottom)
     for n in range(count):
         t = listed[n]
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
@@ -215,13 +217,19 @@ def fill(
         if used > len(spans) - len(canvas.nearest):
             seen(used, name, side == BOTH, solids, box, canvas)
             used = 0
-        used = rows(t, a, b, c, area, used, solids.triangles[t], canvas)
+        used = rows(t, a, b, c, area, used, aside, solids.triangles[t], canvas)
     seen(used, name, side == BOTH, solids, box, canvas)
 
 
 @inlined
+def rows_each(canvas: Canvas) -> int:
+    """Return how many rows each pixel of a canvas has."""
+    return canvas.nearest.shape[0] // canvas.nearest.shape[1]
+
+
+@inlined
 def frame_of(triangle: U32, cells: I32) -> tuple[int, int, int, int]:
-    """Return the box of pixels around a triangle: left, top, right + 1, bottom + 1."""
+    """Return the box of pixel middles around a triangle: left, top, right + 1, bottom + 1."""
     a, b, c = triangle[0], triangle[1], triangle[2]
     return (
         min(cells[0, a], cells[0, b], cells[0, c]),
@@ -240,15 +248,26 @@ def doubled(a: int, b: int, c: int, points: F64) -> float:
 
 @inlined
 def rows(
-    t: int, a: int, b: int, c: int, area: float, used: int, triangle: U32, canvas: Canvas
+    t: int,
+    a: int,
+    b: int,
+    c: int,
+    area: float,
+    used: int,
+    aside: int,
+    triangle: U32,
+    canvas: Canvas,
 ) -> int:
     """Write the rows of a triangle, clockwise on the screen, as spans after the `used` ones.
+
+    Samples lie up to `aside` columns beside the middles of pixels.
 
     Returns the new number of used spans. The loop has no branch that depends on where a row begins
     and ends, so that the CPU works on several rows at once.
     """
-    points, spans, planes = canvas.points, canvas.spans, canvas.planes
+    points, spans, planes, shifts = canvas.points, canvas.spans, canvas.planes, canvas.samples[0]
     left, top, right, bottom = frame_of(triangle, canvas.cells)
+    left, right = max(0, left - aside), min(canvas.nearest.shape[1], right + aside)
     ax, ay, az = points[0, a], points[1, a], points[2, a]
     ux, uy, uz = points[0, b] - ax, points[1, b] - ay, points[2, b] - az
     vx, vy, vz = points[0, c] - ax, points[1, c] - ay, points[2, c] - az
@@ -258,16 +277,18 @@ def rows(
     x1, k1, y1, s1 = edge(points, b, c)
     x2, k2, y2, s2 = edge(points, c, a)
     for y in range(top, bottom):
-        yc, low, high = y + 0.5, float(left), float(right)
+        yc, low, high, shift = y + 0.5, float(left), float(right), shifts[y]
+        middle = 0.5 + shift
         for x, s in (
             (x0 + k0 * (yc - y0), s0),
             (x1 + k1 * (yc - y1), s1),
             (x2 + k2 * (yc - y2), s2),
         ):
-            low, high = max(low, x - 0.5 if s < 0 else low), min(high, x - 0.5 if s > 0 else high)
+            low = max(low, x - middle if s < 0 else low)
+            high = min(high, x - middle if s > 0 else high)
         lo, hi = np.int32(np.ceil(low)), np.int32(np.ceil(high))
         spans[used, 0], spans[used, 1], spans[used, 2], spans[used, 3] = t, y, lo, hi
-        planes[used, 0], planes[used, 1] = base + rise * y, slope
+        planes[used, 0], planes[used, 1] = base + rise * y + slope * shift, slope
         used += int(lo < hi)
     return used
 
@@ -345,15 +366,16 @@ def sphere(part: int, solids: Solids, view: View, canvas: Canvas) -> None:
         z + b[3] <= near or rest <= 0.0
     ):  # The sphere is behind the camera, or the camera is inside it.
         return
-    size = canvas.nearest.shape[0]
+    size, k = canvas.nearest.shape[1], rows_each(canvas)
     left, right = extent(x, z, b[3], focal, middle, near, size)
     top, bottom = extent(y, z, b[3], focal, middle, near, size)
+    top, bottom = k * top, k * bottom
     number = len(solids.owners) + part
     for row in range(top, bottom):
-        v = (row + 0.5 - middle) / focal
+        v, shift = (canvas.samples[1, row] - middle) / focal, canvas.samples[0, row]
         nearest, which = canvas.nearest[row, left:right], canvas.which[row, left:right]
         for n in range(len(nearest)):  # Without a branch this loop is vectorised.
-            u = (left + n + 0.5 - middle) / focal
+            u = (left + n + 0.5 + shift - middle) / focal
             square, half = u * u + v * v + 1.0, u * x + v * y + z
             root = half * half - square * rest
             value = (half + np.sqrt(root if root > 0.0 else 0.0)) / rest  # 1 / z, the nearer one.

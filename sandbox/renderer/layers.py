@@ -17,6 +17,7 @@ from sandbox.renderer.arrays import (
     PLANE,
     TILE,
     U8,
+    U16,
     Canvas,
     Layer,
     Output,
@@ -59,7 +60,7 @@ def background(
     for n in range(len(chosen)):
         if solids.parts[chosen[n], KIND] == PLANE:
             plane(chosen[n], solids, view, canvas)
-    heavens(layer, view, sky)
+    heavens(layer, view, canvas, sky)
     copy(canvas.nearest, layer.nearest)
     output = Output(layer.lit, layer.depth, layer.segments, layer.links)
     paint(chosen, solids, view, canvas, still, cast, layer, output, True)
@@ -185,11 +186,12 @@ def plane(part: int, solids: Solids, view: View, canvas: Canvas) -> None:
     away = m[0, 2] * m[0, 3] + m[1, 2] * m[1, 3] + m[2, 2] * m[2, 3]
     if away >= 0.0:  # The camera is below it.
         return
-    number, size = len(solids.owners) + part, len(canvas.nearest)
-    widen(canvas.boxes[part], 0, 0, size, size)
-    for y in range(size):
-        for x in range(size):
-            u, v = (x + 0.5 - middle) / focal, (y + 0.5 - middle) / focal
+    number, (rows, columns) = len(solids.owners) + part, canvas.nearest.shape
+    widen(canvas.boxes[part], 0, 0, columns, rows)
+    for y in range(rows):
+        v, shift = (canvas.samples[1, y] - middle) / focal, canvas.samples[0, y]
+        for x in range(columns):
+            u = (x + 0.5 + shift - middle) / focal
             value = np.float32((m[0, 2] * u + m[1, 2] * v + m[2, 2]) / away)
             if value > canvas.nearest[y, x] and value * view.lens[NEAR] <= 1.0:
                 canvas.nearest[y, x] = value
@@ -197,19 +199,24 @@ def plane(part: int, solids: Solids, view: View, canvas: Canvas) -> None:
 
 
 @compiled
-def heavens(layer: Layer, view: View, sky: F64) -> None:
-    """Fill the layer with sky, from its colour at the horizon to that at the zenith."""
+def heavens(layer: Layer, view: View, canvas: Canvas, sky: F64) -> None:
+    """Fill the layer with sky where nothing is: from the horizon's colour to the zenith's."""
     focal, middle, m = view.lens[FOCAL], view.lens[MIDDLE], view.matrix
-    for y in range(len(layer.depth)):
-        for x in range(len(layer.depth)):
-            u, v = (x + 0.5 - middle) / focal, (y + 0.5 - middle) / focal
-            up = (m[0, 2] * u + m[1, 2] * v + m[2, 2]) / np.sqrt(u * u + v * v + 1.0)
-            for k in range(3):
-                value = byte(sky[k] + max(0.0, up) * (sky[3 + k] - sky[k]))
-                layer.lit[y, x, k] = layer.dark[y, x, k] = value
+    for y in range(layer.depth.shape[0]):
+        v, shift = (canvas.samples[1, y] - middle) / focal, canvas.samples[0, y]
+        for x in range(layer.depth.shape[1]):
+            layer.places[y, x, 0] = layer.places[y, x, 1] = NOWHERE
+            if canvas.which[y, x] >= 0:
+                continue
             layer.depth[y, x] = view.lens[FAR]
             layer.segments[y, x] = layer.links[y, x] = 0
-            layer.places[y, x, 0] = layer.places[y, x, 1] = NOWHERE
+            if not layer.lit.size > 0:
+                continue
+            u = (x + 0.5 + shift - middle) / focal
+            up = (m[0, 2] * u + m[1, 2] * v + m[2, 2]) / np.sqrt(u * u + v * v + 1.0)
+            for c in range(3):
+                value = byte(sky[c] + max(0.0, up) * (sky[3 + c] - sky[c]))
+                layer.lit[y, x, c] = layer.dark[y, x, c] = value
 
 
 @compiled
@@ -220,8 +227,8 @@ def survey(layer: Layer) -> None:
         for column in range(tiles.shape[1]):
             for k in range(4):
                 tiles[row, column, k] = np.inf if k < 2 else -np.inf
-    for y in range(len(layer.depth)):
-        for x in range(len(layer.depth)):
+    for y in range(layer.depth.shape[0]):
+        for x in range(layer.depth.shape[1]):
             t, u, v = tiles[y // TILE, x // TILE], layer.places[y, x, 0], layer.places[y, x, 1]
             if u > NOWHERE:
                 t[0], t[1] = min(t[0], u), min(t[1], v)
@@ -231,13 +238,13 @@ def survey(layer: Layer) -> None:
 @compiled
 def dim(movers: I32, layer: Layer, cast: Canvas, pixels: U8) -> None:
     """Darken the pixels of the layer that are in the shadow of moving parts."""
-    size = len(layer.depth)
+    height, width = layer.depth.shape
     for row in range(layer.tiles.shape[0]):
         for column in range(layer.tiles.shape[1]):
             if not shaded(layer.tiles[row, column], movers, cast.boxes):
                 continue
-            for y in range(row * TILE, min(size, (row + 1) * TILE)):
-                for x in range(column * TILE, min(size, (column + 1) * TILE)):
+            for y in range(row * TILE, min(height, (row + 1) * TILE)):
+                for x in range(column * TILE, min(width, (column + 1) * TILE)):
                     p = layer.places[y, x]
                     part = shadow(p[0], p[1], p[2], cast.nearest)
                     if part > 0.0:
@@ -267,3 +274,25 @@ def shrink(large: U8, small: U8) -> None:
                 total = 2 + large[2 * y, 2 * x, k] + large[2 * y, 2 * x + 1, k]
                 total += large[2 * y + 1, 2 * x, k] + large[2 * y + 1, 2 * x + 1, k]
                 small[y, x, k] = total // 4
+
+
+@compiled
+def blend(samples: U8, totals: U16, pixels: U8) -> None:
+    """Write the mean of each pixel's rows of `samples` (k h, 3 w) to `pixels` (h, 3 w).
+
+    Args:
+        samples: the colours of k rows, k a power of 2, for each row of pixels.
+        totals: (3 w,), where a row is added up. Its type keeps the loops vectorised.
+        pixels: takes the means.
+    """
+    k, shift = len(samples) // len(pixels), 0
+    while 1 << shift < k:
+        shift += 1
+    for y in range(len(pixels)):
+        for n in range(len(totals)):
+            totals[n] = k >> 1
+        for row in range(k * y, k * y + k):
+            for n in range(len(totals)):
+                totals[n] += samples[row, n]
+        for n in range(len(totals)):
+            pixels[y, n] = totals[n] >> shift

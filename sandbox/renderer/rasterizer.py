@@ -1,5 +1,6 @@
 """A triangle rasteriser on the CPU."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -11,7 +12,7 @@ from sandbox.renderer.arrays import LIGHT_TEXELS, TILE, Canvas, Layer, Output, S
 from sandbox.renderer.camera import intrinsics
 from sandbox.renderer.geometry import Geometry
 from sandbox.renderer.jit import entry_point, is_cached
-from sandbox.renderer.layers import NOT_FINITE, STALE, background, frame, shrink
+from sandbox.renderer.layers import NOT_FINITE, STALE, background, blend, frame, shrink
 from sandbox.renderer.mesh import DECIMATOR
 from sandbox.scene import Camera, Scene
 
@@ -20,6 +21,9 @@ LINK_TRIANGLES = 300  # Triangles of a robot's link after decimation.
 FINER = 4  # How much finer the still parts' shadow map is, under a fixed camera.
 SPANS = 1024  # How many rows of triangles are found before they are drawn.
 LIGHT_MARGIN = 1.5  # How much wider the light's view is than the camera's, at its target.
+# Where each of a pixel's rows has its sample, right of its middle [1/16 pixel]: as of Direct3D.
+SHIFTS = {1: (0,), 4: (-2, 6, -6, 2), 8: (7, -3, 1, -7, 5, -1, -5, 3)}
+SHARPER = 2  # How much finer the shadow maps of several samples are, under a fixed camera.
 _ANY = Camera("any", (0.0, -1.0, 0.0), (0.0, 0.0, 0.0))
 
 
@@ -31,14 +35,16 @@ class Rasterizer:
 
     Args:
         link_triangles: about how many triangles to keep of each robot link; None keeps all.
+        antialias: how many samples of colour a pixel has, 1, 4 or 8; then a camera's own
+            supersampling does not count.
     """
 
     name: ClassVar[str] = "raster"
     determinism: str = f"raster-1 {DECIMATOR}"  # The number rises when pictures' bytes change.
 
-    def __init__(self, link_triangles: int | None = LINK_TRIANGLES) -> None:
-        self._link_triangles = link_triangles
-        self._takes: dict[tuple[Camera, int], _Take] = {}
+    def __init__(self, link_triangles: int | None = LINK_TRIANGLES, antialias: int = 1) -> None:
+        self._link_triangles, self._samples = link_triangles, antialias
+        self._takes: dict[tuple[Camera, int, int], _Take] = {}
         self._latest: _Take | None = None  # Found by identity: hashing a camera is slow.
 
     def load(self, scene: Scene) -> None:
@@ -59,7 +65,7 @@ class Rasterizer:
     @staticmethod
     def is_compiled() -> bool:
         """Return whether the drawing code was compiled on this machine."""
-        return all(map(is_cached, (frame, background, shrink)))
+        return all(map(is_cached, (frame, background, shrink, blend)))
 
     @staticmethod
     def load_code() -> None:
@@ -69,6 +75,7 @@ class Rasterizer:
         other.load(scene)
         other.draw(np.empty((0, 7)), _ANY, small)
         shrink(np.zeros((2, 2, 3), np.uint8), np.zeros((1, 1, 3), np.uint8))
+        blend(np.zeros((2, 3), np.uint8), np.zeros(3, np.uint16), np.zeros((1, 3), np.uint8))
 
     def check(self, poses: F64, camera: Camera) -> None:
         """Refuse a camera whose eye is inside something while the frames are at `poses` (n, 7).
@@ -91,40 +98,55 @@ class Rasterizer:
                 f"poses of shape {poses.shape}: this scene has {frames} frames, each of 7 numbers."
             )
         output = Output(picture.pixels, picture.depth, picture.segmentation, picture.links)
-        size = picture.size
-        if camera.supersampling > 1 and output.pixels.size:
-            many = size * camera.supersampling
-            large, none = np.empty((many, many, 3), np.uint8), output.pixels[:0, :0]
-            rest = (output.depth[:0, :0], output.segments[:0, :0], output.links[:0, :0])
-            self._take(camera, many).draw(poses, Output(large, *rest))
-            shrink(large, output.pixels)
-            output = output._replace(pixels=none)
-        self._take(camera, size).draw(poses, output)
+        if output.pixels.size and (self._samples > 1 or camera.supersampling > 1):
+            self._draw_finely(poses, camera, output)
+            output = output._replace(pixels=output.pixels[:0, :0])
+            if not any(array.size for array in output):
+                return
+        self._take(camera, picture.size, min(1, output.pixels.size)).draw(poses, output)
 
-    def _take(self, camera: Camera, size: int) -> "_Take":
+    def _draw_finely(self, poses: F64, camera: Camera, output: Output) -> None:
+        """Write the colours of pixels that have several samples."""
+        samples, size = self._samples, len(output.pixels)
+        many = camera.supersampling * size if samples == 1 else size
+        large = np.empty((samples * many, many, 3), np.uint8)
+        fine = Output(large, output.depth[:0, :0], output.segments[:0, :0], output.links[:0, :0])
+        self._take(camera, many, samples).draw(poses, fine)
+        if samples == 1:
+            shrink(large, output.pixels)
+            return
+        totals, means = np.empty(3 * size, np.uint16), output.pixels.reshape(size, -1)
+        entry_point(blend)(large.reshape(samples * size, -1), totals, means)
+
+    def _take(self, camera: Camera, size: int, samples: int) -> "_Take":
         """Return the working arrays of a camera and a picture size; keep them for the scene."""
-        take = self._latest
-        if take is None or take.camera is not camera or take.size != size:
-            take = self._takes.get((camera, size))
+        take, wanted = self._latest, (size, samples)
+        if take is None or take.camera is not camera or (take.size, take.samples) != wanted:
+            take = self._takes.get((camera, *wanted))
             if take is None:
-                take = _Take(self._scene, self._geometry, camera, size)
-                self._takes[camera, size] = take
+                take = _Take(self._scene, self._geometry, camera, *wanted)
+                self._takes[camera, size, samples] = take
             self._latest = take
         return take
 
 
 class _Take:
-    """The working arrays for pictures of one scene by one camera in one size."""
+    """The working arrays for pictures of one scene by one camera in one size.
 
-    def __init__(self, scene: Scene, it: Geometry, camera: Camera, size: int) -> None:
-        self.camera, self.size = camera, size
+    They have so many samples of colour in a pixel; with 0, no colours and no shadows.
+    """
+
+    def __init__(self, scene: Scene, it: Geometry, camera: Camera, size: int, samples: int) -> None:
+        self.camera, self.size, self.samples = camera, size, samples
         self._light, self._geometry = scene.light, it
-        texels = max(128, LIGHT_TEXELS * size) if scene.light.shadows else 1
-        self._canvas = _canvas(it.solids, size, True)
+        sharper = 1 if samples == 1 or camera.body else SHARPER
+        shadows = scene.light.shadows and samples > 0
+        texels = max(128, sharper * LIGHT_TEXELS * size) if shadows else 1
+        self._canvas = _canvas(it.solids, size, True, SHIFTS[max(1, samples)])
         finer = 1 if camera.body or texels == 1 else FINER
         self._still = _canvas(it.solids, finer * texels, False)
         self._cast = _canvas(it.solids, texels, False)
-        self._layer = _layer(size)
+        self._layer = _layer(size, samples)
         self._sky = np.array([*scene.sky, *scene.zenith])
         # Poses of the frames `places` when the layer was drawn; the last row is 0 once it is drawn.
         watched = [geometry.watched_frame(it.names, camera)] if camera.body else []
@@ -187,34 +209,35 @@ def _lamp(direction: F64, middle: F64, half: float, texels: int) -> F64:
     return matrix
 
 
-def _canvas(solids: Solids, size: int, seen: bool) -> Canvas:
-    vertices = len(solids.normals)
+def _canvas(solids: Solids, size: int, seen: bool, shifts: Sequence[int] = SHIFTS[1]) -> Canvas:
+    vertices, rows = len(solids.normals), size * len(shifts)
     return Canvas(
-        np.full((size, size), -np.inf, np.float32),
-        np.full((size, size) if seen else (0, 0), -1, np.int32),
+        np.full((rows, size), -np.inf, np.float32),
+        np.full((rows, size) if seen else (0, 0), -1, np.int32),
         np.zeros((len(solids.owners), 3)),
         np.zeros((3, vertices)),
         np.zeros((2, vertices), np.int32),
         np.zeros(len(solids.triangles), np.uint32),
-        np.zeros((SPANS + size, 4), np.int32),
-        np.zeros((SPANS + size, 2)),
+        np.zeros((SPANS + rows, 4), np.int32),
+        np.zeros((SPANS + rows, 2)),
         np.zeros((3, vertices)),
         np.zeros(3),
         np.zeros((len(solids.parts), 3, 4)),
         np.zeros((3, 4)),
         np.zeros((len(solids.parts), 4), np.int32),
+        np.array([np.tile(shifts, size) / 16.0, (np.arange(rows) + 0.5) / len(shifts)]),
     )
 
 
-def _layer(size: int) -> Layer:
-    tiles = -(-size // TILE)
+def _layer(size: int, samples: int) -> Layer:
+    rows, colored = size * max(1, samples), size if samples else 0
     return Layer(
-        np.empty((size, size, 3), np.uint8),
-        np.empty((size, size, 3), np.uint8),
-        np.empty((size, size), np.float32),
-        np.empty((size, size), np.int16),
-        np.empty((size, size), np.int16),
-        np.empty((size, size), np.float32),
-        np.empty((size, size, 3), np.float32),
-        np.empty((tiles, tiles, 4), np.float32),
+        np.empty((colored * samples, colored, 3), np.uint8),
+        np.empty((colored * samples, colored, 3), np.uint8),
+        np.empty((rows, size), np.float32),
+        np.empty((rows, size), np.int16),
+        np.empty((rows, size), np.int16),
+        np.empty((rows, size), np.float32),
+        np.empty((rows, size, 3), np.float32),
+        np.empty((-(-rows // TILE), -(-size // TILE), 4), np.float32),
     )

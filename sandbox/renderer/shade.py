@@ -93,7 +93,8 @@ def color(
 ) -> None:
     """Write a pixel's colour: ambient light plus, outside shadows, Lambert's law."""
     sun, m, focal, middle = view.sun, view.shadow, view.lens[FOCAL], view.lens[MIDDLE]
-    px, py = (x + 0.5 - middle) / focal * z, (y + 0.5 - middle) / focal * z
+    shift, down = canvas.samples[0, y], canvas.samples[1, y]
+    px, py = (x + 0.5 + shift - middle) / focal * z, (down - middle) / focal * z
     shade = facing(seen, part, y, x, px, py, z, solids, view, canvas)
     light, size = 1.0, len(cast.nearest)
     if len(still.nearest) > 1:
@@ -151,7 +152,7 @@ def facing(
             shade += up * sun[3 + r]
     else:
         s = canvas.shades[seen]
-        shade = (s[2] + s[0] * x + s[1] * y) * z
+        shade = (s[2] + s[0] * (x + canvas.samples[0, y]) + s[1] * y) * z
     return min(1.0, max(0.0, shade))
 
 

@@ -68,7 +68,7 @@ def preview(
         episodes: number of episodes.
         columns: pictures to draw, of observation.PICTURES; None shows the run's own.
         camera: names of the cameras that draw them; None is the run's.
-        changes: image_size and renderer, for other pictures than the run's.
+        changes: image_size, antialias and renderer, for other pictures than the run's.
 
     Raises:
         InvalidInputError: a value that is not valid.

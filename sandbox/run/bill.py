@@ -1,6 +1,5 @@
 """What a run costs: quoted, counted, and posted episode by episode from the records it keeps."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -14,6 +13,7 @@ from sandbox.run.record import Record
 from sandbox.trajectory import Column, Episode, Schema
 
 SIMULATING = ("physics_step", "reset", "simulation_us")  # Meter units of the simulation itself.
+DRAWING = ("pixel", "drawing_us")  # And of pictures.
 
 
 @dataclass(frozen=True)
@@ -123,15 +123,13 @@ def logged(record: Record) -> dict[str, int]:
 
 def drawn_again(record: Record, schema: Schema) -> dict[str, int]:
     """Return the part of an episode's work that is new where a run is rendered again."""
-    drawing = {unit: n for unit, n in record.charges.items() if unit == "drawing_us"}
-    return drawn(schema, record.steps + 1) | drawing
+    drawing = {unit: n for unit, n in record.charges.items() if unit in DRAWING}
+    return {"raw_byte": (record.steps + 1) * view_bytes(schema), **drawing}
 
 
-def drawn(schema: Schema, rows: int) -> dict[str, int]:
-    """Return the pixels and bytes of the pictures of some rows, per meter unit."""
-    views = [column for column in schema.columns if is_view(column)]
-    pixels = sum(math.prod(c.shape[:2]) for c in views if _kind(c) in PICTURES)
-    return {"pixel": rows * pixels, "raw_byte": rows * sum(column.row_bytes for column in views)}
+def view_bytes(schema: Schema) -> int:
+    """Return the bytes of the pictures of a row, and of where their cameras are."""
+    return sum(column.row_bytes for column in schema.columns if is_view(column))
 
 
 def is_view(column: Column) -> bool:

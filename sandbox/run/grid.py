@@ -11,7 +11,10 @@ from sandbox.errors import InvalidInputError, shown
 from sandbox.run import recipe as recipes
 from sandbox.run.recipe import Recipe
 
-KEYS = ("scenario", "split", "seed", "episodes", "credits", "reward", "image_size", "renderer")
+KEYS = (
+    *("scenario", "split", "seed", "episodes", "credits", "reward"),
+    *("image_size", "antialias", "renderer"),
+)
 MOST = 10_000  # Cells of a grid.
 _NAME_BYTES = 200  # Of a folder's name, at most.
 

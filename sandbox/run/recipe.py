@@ -117,6 +117,7 @@ class Recipe(BaseModel):
         observation: columns that the environment observes.
         labels: whether to log contacts and events: the columns `contact_impulse` and `event.*`.
         image_size: width and height of pictures [pixels].
+        antialias: samples of colour in a pixel. 4 or 8 smooth the edges of `pixels`; `tiny` has 1.
         camera: name of the camera that draws, or a list of several. The columns of a list are
             called `pixels.main` and so on.
         renderer: `raster`, or `tiny` for Bullet's TinyRenderer.
@@ -148,6 +149,7 @@ class Recipe(BaseModel):
     observation: list[Modality] = ["proprio"]
     labels: bool = False
     image_size: Annotated[int, Field(ge=8, le=1024)] = 64
+    antialias: Literal[1, 4, 8] = 1
     camera: str | list[str] = "main"
     renderer: Literal["raster", "tiny"] = "raster"
     compression: Literal["zstd", "gzip", "none"] = "zstd"
@@ -186,6 +188,8 @@ class Recipe(BaseModel):
         shares = [one.episodes or one.share or 1.0 for one in self.parts]
         if shares and max(shares) > MOST_UNEQUAL * min(shares):
             raise _fault(f"must have parts of which none is {MOST_UNEQUAL:,} times another")
+        if self.antialias > 1 and self.renderer == "tiny":
+            raise _fault("must have antialias 1, or renderer raster: tiny takes one sample a pixel")
         return self
 
     @model_serializer(mode="wrap")
@@ -193,6 +197,7 @@ class Recipe(BaseModel):
         """Leave out what was not given: ids and files stand on what was."""
         unsaid = {"credits" if self.credits is None else "episodes"}
         unsaid |= {*_OF_A_WORLD} if self.parts else {"parts"}
+        unsaid |= {"antialias"} if self.antialias == 1 else set()  # Ids of runs are as without it.
         unsaid |= {"episodes"} if any(one.episodes for one in self.parts) else set()
         return {key: value for key, value in handler(self).items() if key not in unsaid}
 

@@ -8,7 +8,7 @@ from sandbox.env.costs import observed
 from sandbox.errors import FormatError
 from sandbox.ledger import Lease
 from sandbox.prices import PriceSchedule
-from sandbox.run.bill import Quote, drawn, fault, is_view
+from sandbox.run.bill import DRAWING, Quote, fault, is_view, view_bytes
 from sandbox.run.folder import Folder
 from sandbox.run.recipe import Recipe
 from sandbox.run.record import Record
@@ -67,8 +67,9 @@ class Rendering:
 
     def _work(self, rows: int, schedule: PriceSchedule) -> dict[str, int]:
         """Return the work of the pictures of some rows, per meter unit."""
-        drawing = {"drawing_us": observed(self._env, schedule, rows)["drawing_us"]}
-        return schedule.metered(drawn(self.schema, rows) | drawing)
+        work = observed(self._env, schedule, rows)
+        drawing = {unit: work[unit] for unit in DRAWING}
+        return schedule.metered({"raw_byte": rows * view_bytes(self.schema), **drawing})
 
     @property
     def makers(self) -> list[Self]:

@@ -46,6 +46,7 @@ def make(
         reward=recipe.reward,
         observation=list(recipe.observation),
         image_size=recipe.image_size,
+        antialias=recipe.antialias,
         camera=recipe.camera,
         renderer=recipe.renderer,
         labels=recipe.labels,

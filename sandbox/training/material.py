@@ -122,6 +122,7 @@ def data(episodes: Dataset) -> Data:
         )
         if "charge" in episodes.schema.names
         else 0,
+        antialias=int((episodes.record(0).renderer or {}).get("antialias", 1)),
     )
 
 
