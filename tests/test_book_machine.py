@@ -501,9 +501,11 @@ class BookMachine(RuleBasedStateMachine):
             limit = None if account == "local" else sum(free.values())
             assert found.available_micro == limit
         assert self.book.check() == []
-        with self.book._store.reading() as pages:
-            for (account, pot), amounts in replayed(pages).items():
-                assert pages.pot(account, pot) == amounts
+        self.book.reading(lambda pages, now: self.balances_are_sums(pages))
+
+    def balances_are_sums(self, pages: Pages) -> None:
+        for (account, pot), amounts in replayed(pages).items():
+            assert pages.pot(account, pot) == amounts
 
 
 TestBookMachine = BookMachine.TestCase

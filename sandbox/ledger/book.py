@@ -12,13 +12,13 @@ import uuid
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 from sandbox import content, files
-from sandbox.errors import InvalidInputError, LedgerError, UnknownNameError
-from sandbox.ledger import posting, proof, rules
+from sandbox.errors import InvalidInputError, LedgerError
+from sandbox.ledger import accounts, posting, proof, rules
 from sandbox.ledger.account import Account, Balance, Mode, Usage
-from sandbox.ledger.burn import OVERAGE
+from sandbox.ledger.accounts import opened, payer
 from sandbox.ledger.holder import Holder
 from sandbox.ledger.pages import Pages
 from sandbox.ledger.proof import Point
@@ -26,12 +26,14 @@ from sandbox.ledger.rules import HOLD_S
 from sandbox.ledger.sqlite import Store
 from sandbox.ledger.transfer import ANY, Booked, Charges, Move, check_amount, checked_id, named
 from sandbox.meter import Receipt
-from sandbox.prices import credits, plus
+from sandbox.prices import plus
 
 SKEW_MS = 60_000  # How far the clock may be behind the last transfer, whose time is then used.
 PRIORITY = 100
 _LOCK = re.compile("[0-9a-f]{1,64}")
 _NEVER = (-1, 2**62)  # An account that was never swept; see rules.sweep.
+
+T = TypeVar("T")
 
 
 class Ledger:
@@ -62,8 +64,7 @@ class Ledger:
     @property
     def id(self) -> str:
         """The id of this ledger, 32 random hex digits."""
-        with self._store.reading() as pages:
-            return pages.ledger_id()
+        return self._store.reading(lambda pages: pages.ledger_id())
 
     @property
     def where(self) -> str:
@@ -99,13 +100,9 @@ class Ledger:
             InvalidInputError: the name is not valid, or a postpaid account has an overdraft.
             LedgerError: the account is open with another mode or overdraft.
         """
-        if mode not in ("prepaid", "postpaid"):
-            raise InvalidInputError(f"mode {mode!r}: give prepaid or postpaid.")
-        check_amount("an overdraft", overdraft)
-        if mode == "postpaid" and overdraft:
-            raise InvalidInputError("a postpaid account has no limit, so no overdraft either.")
-        with self.turn() as (pages, now):
-            return self._opened(pages, rules.checked_name(name), mode, overdraft, now)
+        accounts.check(mode, overdraft)
+        rules.checked_name(name)
+        return self.turn(lambda pages, now: opened(pages, name, mode, overdraft, now), name)
 
     def account(self, name: str) -> Account:
         """Return an account; `local` is open from the start, as postpaid.
@@ -114,13 +111,13 @@ class Ledger:
             InvalidInputError: the name is not valid.
             UnknownNameError: the account is not open.
         """
-        with self.reading() as (pages, now):
-            return self._account(pages, name, now)
+        rules.checked_name(name)
+        return self.reading(lambda pages, now: payer(pages, name, now))
 
     def accounts(self, below: str | None = None) -> list[Account]:
         """Return all accounts, or the account `below` and those below it, sorted by name."""
-        with self._store.reading() as pages:
-            found = [Account(n, cast(Mode, mode), over) for n, mode, over in pages.accounts()]
+        rows = self._store.reading(lambda pages: pages.accounts())
+        found = [Account(name, cast(Mode, mode), overdraft) for name, mode, overdraft in rows]
         return [a for a in found if below is None or f"{a.name}/".startswith(f"{below}/")]
 
     def grant(
@@ -150,41 +147,39 @@ class Ledger:
         """
         check_amount("a grant", amount, least=1)
         facts = rules.grant_facts(priority, effective, expires, meters, source)
-        id = uuid.uuid4().bytes if id is None else checked_id(id)
-        with self.turn() as (pages, now):
-            if not pages.account(rules.checked_name(account)):
-                mode: Mode = "postpaid" if account == "local" else "prepaid"
-                self._opened(pages, account, mode, 0, now)
+        rules.checked_name(account)
+        chosen = uuid.uuid4().bytes if id is None else checked_id(id)
+
+        def work(pages: Pages, now: int) -> Receipt:
+            if not pages.account(account):
+                opened(pages, account, "postpaid" if account == "local" else "prepaid", 0, now)
             pot, ends = {(ANY, pages.tail()[0] + 1): amount}, facts["expires"]
-            move = Move(id, "grant", account, amount, facts, pot, expires=ends)
+            move = Move(chosen, "grant", account, amount, facts, pot, expires=ends)
             if rules.exists(pages, move):
-                return Receipt(id, amount, exists=True)
+                return Receipt(chosen, amount, exists=True)
             if ends is not None and ends <= now:
                 raise InvalidInputError(
                     f"a grant that expires at {rules.when(ends)} is of no use; give a time to come."
                 )
             pages.add(move, now)
-            return Receipt(id, amount, exists=False)
+            return Receipt(chosen, amount, exists=False)
+
+        return self.turn(work, account)
 
     def balance(self, account: str) -> Balance:
         """Return the balance of an account, without expired credit; books nothing."""
-        with self.reading() as (pages, now):
-            payer = self._account(pages, account, now)
-            self._sweep(pages, account, now)
-            pots = [pages.pot(account, pot) for pot in (OVERAGE, *pages.grants(account))]
-            lots = rules.lots(pages, account, now)
-            room = rules.overdraft(pages, payer)
-            free = None if room is None else room + sum(lot.free for lot in lots)
-            return Balance(sum(p for p, _ in pots), sum(p for _, p in pots), free)
+        return self.reading(
+            lambda pages, now: accounts.balance(pages, self._swept_payer(pages, account, now), now)
+        )
 
     def shortfall(self, account: str, charges: Charges) -> int:
         """Return how much an account lacks to pay some charges [microcredits]; 0 if it can pay."""
-        with self.reading() as (pages, now):
-            payer = self._account(pages, account, now)
-            self._sweep(pages, account, now)
-            found = rules.missing(pages, payer, charges, now)
-            dead = found and rules.bury(pages, account, now)
-            return rules.missing(pages, payer, charges, now) if dead else found
+
+        def work(pages: Pages, now: int) -> int:
+            mine = self._swept_payer(pages, account, now)
+            return accounts.shortfall(pages, mine, charges, now)
+
+        return self.reading(work)
 
     # Two phases -----------------------------------------------------------------------------------
 
@@ -222,22 +217,26 @@ class Ledger:
             has no limit: nothing is booked and `times` is returned.
         """
         more = more or {}
+        rules.checked_name(account)
         rules.check_reservation(first, more, times)
         checked_id(lease)
         rules.checked_texts(price_version=price_version, run=run)
         lasts = 1000 * rules.checked_timeout(timeout_s)
-        with self.turn() as (pages, now):
-            payer = self._account(pages, account, now)
-            if payer.mode == "postpaid":
+        facts = {"price_version": price_version, "holder": (holder or Holder.me()).plain}
+
+        def work(pages: Pages, now: int) -> int:
+            mine = payer(pages, account, now)
+            if mine.mode == "postpaid":
                 return times
             self._sweep(pages, account, now)
-            held = rules.portion(pages, payer, first, more, times, share, now)
+            held = rules.portion(pages, mine, first, more, times, share, now)
             if held < 0:
                 return -1
-            parts = rules.parts(pages, payer, plus(first, more, held), now)
-            facts = {"price_version": price_version, "holder": (holder or Holder.me()).plain}
+            parts = rules.parts(pages, mine, plus(first, more, held), now)
             rules.hold(pages, account, lease, parts, now, lasts, facts, run)
             return held
+
+        return self.turn(work, account)
 
     def post(
         self,
@@ -263,22 +262,29 @@ class Ledger:
         """
         priced = [posting.priced(usage) for usage in usages]
         prefix = None if lease is None else rules.checked_prefix(lease)
-        with self.turn() as (pages, now):
-            payer = self._account(pages, account, now)
-            self._sweep(pages, account, now)
+        rules.checked_name(account)
+
+        def work(pages: Pages, now: int) -> list[Receipt]:
+            mine = self._swept_payer(pages, account, now)
             holds = [] if prefix is None else pages.held(prefix, account)
-            purse = posting.Purse(pages, payer, holds, now)
+            purse = posting.Purse(pages, mine, holds, now)
             receipts = purse.post(priced)
             if keep:
                 purse.hold_on()
             return receipts
 
+        return self.turn(work, account)
+
     def void(self, account: str, lease: bytes) -> None:
         """Release what an account holds under a lease."""
         checked_id(lease)
-        with self.turn() as (pages, now):
-            self._account(pages, account, now)
+        rules.checked_name(account)
+
+        def work(pages: Pages, now: int) -> None:
+            payer(pages, account, now)
             rules.release(pages, pages.held(lease, account), now)
+
+        self.turn(work, account)
 
     def void_all(self, prefix: bytes, account: str | None = None, run: str | None = None) -> int:
         """Release everything that is held under leases whose names begin with a prefix.
@@ -293,12 +299,15 @@ class Ledger:
         """
         rules.checked_prefix(prefix)
         rules.checked_texts(run=run)
-        with self.turn() as (pages, now):
+
+        def work(pages: Pages, now: int) -> int:
             if account is not None:
-                self._account(pages, account, now)
+                payer(pages, account, now)
             holds = pages.held(prefix, account, run)
             rules.release(pages, holds, now)
             return sum(hold.move.amount for hold in holds)
+
+        return self.turn(work, *([] if account is None else [rules.checked_name(account)]))
 
     def refund(
         self,
@@ -326,44 +335,47 @@ class Ledger:
         """
         checked_id(post)
         rules.check_refund(amount, reason, verdict)
-        with self.turn() as (pages, now):
-            booked = pages.find(post)
-            if booked is None or booked.move.kind != "post":
-                raise LedgerError(f"{post.hex()} is no post on this book. Nothing was booked.")
-            facts = rules.refund_facts(booked, amount, reason, verdict)
-            id = named("refund/v1", post.hex(), facts["asked"]) if id is None else checked_id(id)
-            known = pages.find(id)
+        booked = self.find(post)  # It never changes: whose it is says whose turn this is.
+        if booked is None or booked.move.kind != "post":
+            raise LedgerError(f"{post.hex()} is no post on this book. Nothing was booked.")
+        facts = rules.refund_facts(booked, amount, reason, verdict)
+        chosen = named("refund/v1", post.hex(), facts["asked"]) if id is None else checked_id(id)
+        account = booked.move.account
+
+        def work(pages: Pages, now: int) -> Receipt:
+            known = pages.find(chosen)
             if known is not None:
-                move = Move(id, "refund", booked.move.account, known.move.amount, facts)
-                rules.exists(pages, move)
-                return Receipt(id, known.move.amount, exists=True)
-            move = rules.refund(pages, booked, id, amount, facts, now)
+                rules.exists(pages, Move(chosen, "refund", account, known.move.amount, facts))
+                return Receipt(chosen, known.move.amount, exists=True)
+            move = rules.refund(pages, booked, chosen, amount, facts, now)
             pages.add(move, now)
-            return Receipt(id, move.amount, exists=False)
+            return Receipt(chosen, move.amount, exists=False)
+
+        return self.turn(work, account)
 
     # Queries --------------------------------------------------------------------------------------
 
     def find(self, id: bytes) -> Booked | None:
         """Return the transfer with an id; None if the ledger has none."""
-        with self._store.reading() as pages:
-            return pages.find(id)
+        return self._store.reading(lambda pages: pages.find(id))
 
     def of_run(self, run: str) -> list[Booked]:
         """Return a run's posts, their refunds, and its reservations that are still open."""
         rules.checked_texts(run=run)
-        with self._store.reading() as pages:
-            return pages.of_run(run)
+        return self._store.reading(lambda pages: pages.of_run(run))
 
     def refunded(self, post: bytes) -> int:
         """Return how much of a post was refunded [microcredits]."""
-        with self._store.reading() as pages:
+
+        def work(pages: Pages) -> int:
             booked = pages.find(post)
             return sum(r.move.amount for r in pages.corrections(booked.seq)) if booked else 0
 
-    def transfers(self, accounts: Sequence[str] | None = None) -> list[Booked]:
-        """Return all transfers in order, or only those of some accounts."""
-        with self._store.reading() as pages:
-            return list(pages.transfers(accounts))
+        return self._store.reading(work)
+
+    def transfers(self, names: Sequence[str] | None = None) -> list[Booked]:
+        """Return all transfers in order, or only those of the accounts with some names."""
+        return self._store.reading(lambda pages: list(pages.transfers(names)))
 
     def check(self) -> list[str]:
         """Derive all balances again from the transfers; return one sentence for each fault.
@@ -375,37 +387,44 @@ class Ledger:
 
     def checked(self, since: Point | None) -> tuple[list[str], Point | None]:
         """Check what came after a point; return the faults, and without any the new point."""
-        with self._store.reading() as pages:
-            found = proof.faults(pages, since)
-            return found, None if found else proof.point(pages)
+        return self._store.reading(lambda pages: proof.checked(pages, since))
 
     def close(self) -> None:
         """Close the file; the next call opens it again."""
         self._store.close()
 
-    # Parts of a transaction -----------------------------------------------------------------------
+    # Transactions ---------------------------------------------------------------------------------
 
-    @contextmanager
-    def turn(self) -> Generator[tuple[Pages, int]]:
-        """Yield the pages of a transaction, and the ledger's time [ms since 1970].
+    def turn(self, work: Callable[[Pages, int], T], *accounts: str) -> T:
+        """Do some work in a transaction, whole or not at all; return what it returns.
+
+        Args:
+            work: takes the pages, and the ledger's time [ms since 1970]. It may be called again,
+                where the transaction must be done again.
+            accounts: the only accounts whose credit it may move; none means any.
 
         Raises:
             LedgerError: the clock is behind the last transfer.
         """
-        with self._store.transaction() as pages:
+
+        def timed(pages: Pages) -> T:
             now, last = self._now(), pages.tail()[2]
             if now < last - SKEW_MS:
                 raise LedgerError(
                     f"the clock says {rules.when(now)} but the last transfer was booked at "
                     f"{rules.when(last)}. Nothing was booked. Set the clock."
                 )
-            yield pages, max(now, last)
+            return work(pages, max(now, last))
 
-    @contextmanager
-    def reading(self) -> Generator[tuple[Pages, int]]:
-        """Yield pages that are never written, and the ledger's time [ms since 1970]."""
-        with self._store.reading() as pages:
-            yield pages, max(self._now(), pages.tail()[2])
+        return self._store.transaction(timed, accounts)
+
+    def reading(self, work: Callable[[Pages, int], T]) -> T:
+        """Return what some work returns, whose pages are never written.
+
+        Args:
+            work: takes the pages, and the ledger's time [ms since 1970]. It may be called again.
+        """
+        return self._store.reading(lambda pages: work(pages, max(self._now(), pages.tail()[2])))
 
     def _now(self) -> int:
         """Return the clock's time [ms since 1970]; LedgerError if it cannot be written."""
@@ -417,30 +436,11 @@ class Ledger:
             )
         return int(seconds * 1000)
 
-    def _opened(self, pages: Pages, name: str, mode: Mode, overdraft: int, now: int) -> Account:
-        """Open an account in a transaction, unless it is open; see `open_account`."""
-        found = pages.account(name)
-        if found and found != (mode, overdraft):
-            raise LedgerError(
-                f"the account {name!r} is open as {found[0]} with an overdraft of "
-                f"{credits(found[1])} credits, not {mode} with {credits(overdraft)}."
-            )
-        if not found:
-            pages.open(name, mode, overdraft)
-            facts = {"mode": mode, "overdraft": overdraft}
-            pages.add(Move(named("open/v1", name), "open", name, 0, facts), now)
-        return Account(name, mode, overdraft)
-
-    def _account(self, pages: Pages, name: str, now: int) -> Account:
-        """Return an account in a transaction; see `account`."""
-        found = pages.account(rules.checked_name(name))
-        if found:
-            return Account(name, cast(Mode, found[0]), found[1])
-        if name == "local":
-            return self._opened(pages, name, "postpaid", 0, now)
-        known = [row[0] for row in pages.accounts()]
-        where = f"Open it with `sandbox ledger open {name} --mode prepaid`"
-        raise UnknownNameError("account", name, sorted({"local", *known}), where)
+    def _swept_payer(self, pages: Pages, account: str, now: int) -> Account:
+        """Return an account in a transaction, after its holds and grants that are due expired."""
+        found = payer(pages, account, now)
+        self._sweep(pages, account, now)
+        return found
 
     def _sweep(self, pages: Pages, account: str, now: int) -> None:
         """Expire the holds and grants that are due, beginning where the last sweep ended."""

@@ -114,6 +114,12 @@ def faults(pages: Pages, since: Point | None = None) -> list[str]:
     return found
 
 
+def checked(pages: Pages, since: Point | None) -> tuple[list[str], Point | None]:
+    """Return the faults after a point; without any, the point at the last transfer."""
+    found = faults(pages, since)
+    return found, None if found else point(pages)
+
+
 def point(pages: Pages) -> Point:
     """Return the point at the ledger's last transfer."""
     seq, link, _ = pages.tail()

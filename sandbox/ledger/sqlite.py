@@ -4,10 +4,10 @@ import errno
 import os
 import threading
 import weakref
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import apsw
 
@@ -17,6 +17,7 @@ from sandbox.ledger import locks, schema
 from sandbox.ledger.pages import DAMAGE, Draft, Pages
 from sandbox.ledger.schema import APPLICATION_ID, FORMAT
 
+T = TypeVar("T")
 BUSY_MS = 30_000
 _FILES = 4  # That SQLite has open at once: the database, the WAL, its index, the folder.
 _ROOM = 2**16  # Bytes that SQLite needs at once for the files beside the ledger.
@@ -46,27 +47,30 @@ class Store:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)
 
-    @contextmanager
-    def transaction(self) -> Generator[Pages]:
-        """Yield the ledger's pages; what is added to them is committed whole or not at all.
+    def transaction(self, work: Callable[[Pages], T], accounts: Sequence[str] = ()) -> T:
+        """Return what some work returns; what it adds to the pages is committed whole or not.
+
+        Args:
+            work: takes the ledger's pages.
+            accounts: whose credit it may move; the file has one writer at a time, whoever it is.
 
         Raises:
             LedgerError: the file cannot be used; it is unchanged.
         """
         with self._begun("IMMEDIATE") as connection:
             pages = Pages(connection)
-            yield pages
+            result = work(pages)
             pages.flush()
+        return result
 
-    @contextmanager
-    def reading(self) -> Generator[Draft]:
-        """Yield the ledger's pages for reading; what is added to them is discarded.
+    def reading(self, work: Callable[[Pages], T]) -> T:
+        """Return what some work returns; what it adds to the pages is discarded.
 
         Raises:
             LedgerError: the file cannot be used.
         """
         with self._begun("DEFERRED") as connection:
-            yield Draft(connection)
+            return work(Draft(connection))
 
     @property
     def where(self) -> str:

@@ -1,0 +1,63 @@
+"""Open accounts, find them, and say what they have, on the pages of one transaction."""
+
+from typing import cast
+
+from sandbox.errors import InvalidInputError, LedgerError, UnknownNameError
+from sandbox.ledger import rules
+from sandbox.ledger.account import Account, Balance, Mode
+from sandbox.ledger.burn import OVERAGE
+from sandbox.ledger.pages import Pages
+from sandbox.ledger.transfer import Charges, Move, check_amount, named
+from sandbox.prices import credits
+
+
+def check(mode: Mode, overdraft: int) -> None:
+    """Refuse a mode or an overdraft that no account can have (InvalidInputError)."""
+    if mode not in ("prepaid", "postpaid"):
+        raise InvalidInputError(f"mode {mode!r}: give prepaid or postpaid.")
+    check_amount("an overdraft", overdraft)
+    if mode == "postpaid" and overdraft:
+        raise InvalidInputError("a postpaid account has no limit, so no overdraft either.")
+
+
+def opened(pages: Pages, name: str, mode: Mode, overdraft: int, now: int) -> Account:
+    """Open an account, unless it is open; see `Ledger.open_account`."""
+    found = pages.account(name)
+    if found and found != (mode, overdraft):
+        raise LedgerError(
+            f"the account {name!r} is open as {found[0]} with an overdraft of "
+            f"{credits(found[1])} credits, not {mode} with {credits(overdraft)}."
+        )
+    if not found:
+        pages.open(name, mode, overdraft)
+        facts = {"mode": mode, "overdraft": overdraft}
+        pages.add(Move(named("open/v1", name), "open", name, 0, facts), now)
+    return Account(name, mode, overdraft)
+
+
+def payer(pages: Pages, name: str, now: int) -> Account:
+    """Return an account that is open; see `Ledger.account`."""
+    found = pages.account(rules.checked_name(name))
+    if found:
+        return Account(name, cast(Mode, found[0]), found[1])
+    if name == "local":
+        return opened(pages, name, "postpaid", 0, now)
+    known = [row[0] for row in pages.accounts()]
+    where = f"Open it with `sandbox ledger open {name} --mode prepaid`"
+    raise UnknownNameError("account", name, sorted({"local", *known}), where)
+
+
+def balance(pages: Pages, account: Account, now: int) -> Balance:
+    """Return the balance of an account, whose holds and grants that are due have expired."""
+    name = account.name
+    pots = [pages.pot(name, pot) for pot in (OVERAGE, *pages.grants(name))]
+    room = rules.overdraft(pages, account)
+    free = None if room is None else room + sum(lot.free for lot in rules.lots(pages, name, now))
+    return Balance(sum(posted for posted, _ in pots), sum(held for _, held in pots), free)
+
+
+def shortfall(pages: Pages, account: Account, charges: Charges, now: int) -> int:
+    """Return how much an account lacks to pay some charges [microcredits]; 0 if it can pay."""
+    found = rules.missing(pages, account, charges, now)
+    dead = found and rules.bury(pages, account.name, now)
+    return rules.missing(pages, account, charges, now) if dead else found
