@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import makers
+import postgres
 import pytest
 import ramps
 import written
@@ -68,6 +69,24 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def book(tmp_path: Path) -> Ledger:
     """An empty ledger, which is not this machine's."""
     return Ledger(tmp_path / "book" / "ledger.db")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[postgres.Server]:
+    """A PostgreSQL server, for all tests of this process that leave it as it is."""
+    postgres.needed()
+    made = postgres.Server()
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["file", "server"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a ledger may be: a file, and a database on a server. The same holds for both."""
+    if request.param == "file":
+        return str(tmp_path / "book" / "ledger.db")
+    server = request.getfixturevalue("server")
+    return server.url(server.database())
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,15 @@
-"""Open accounts, find them, and say what they have, on the pages of one transaction."""
+"""What is done to accounts, on the pages of one transaction."""
 
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 from sandbox.errors import InvalidInputError, LedgerError, UnknownNameError
 from sandbox.ledger import rules
 from sandbox.ledger.account import Account, Balance, Mode
 from sandbox.ledger.burn import OVERAGE
 from sandbox.ledger.pages import Pages
-from sandbox.ledger.transfer import Charges, Move, check_amount, named
+from sandbox.ledger.transfer import ANY, Booked, Charges, Move, check_amount, named
+from sandbox.meter import Receipt
 from sandbox.prices import credits
 
 
@@ -61,3 +63,34 @@ def shortfall(pages: Pages, account: Account, charges: Charges, now: int) -> int
     found = rules.missing(pages, account, charges, now)
     dead = found and rules.bury(pages, account.name, now)
     return rules.missing(pages, account, charges, now) if dead else found
+
+
+def grant(
+    pages: Pages, now: int, id: bytes, account: str, amount: int, facts: Mapping[str, Any]
+) -> Receipt:
+    """Grant credit to an account, which is opened if it is not open; see `Ledger.grant`."""
+    if not pages.account(account):
+        opened(pages, account, "postpaid" if account == "local" else "prepaid", 0, now)
+    pot, ends = {(ANY, pages.tail()[0] + 1): amount}, facts["expires"]
+    move = Move(id, "grant", account, amount, facts, pot, expires=ends)
+    if rules.exists(pages, move):
+        return Receipt(id, amount, exists=True)
+    if ends is not None and ends <= now:
+        raise InvalidInputError(
+            f"a grant that expires at {rules.when(ends)} is of no use; give a time to come."
+        )
+    pages.add(move, now)
+    return Receipt(id, amount, exists=False)
+
+
+def refund(
+    pages: Pages, now: int, id: bytes, post: Booked, amount: int | None, facts: Mapping[str, Any]
+) -> Receipt:
+    """Refund a post or a part of it; see `Ledger.refund`."""
+    known = pages.find(id)
+    if known is not None:
+        rules.exists(pages, Move(id, "refund", post.move.account, known.move.amount, facts))
+        return Receipt(id, known.move.amount, exists=True)
+    move = rules.refund(pages, post, id, amount, facts, now)
+    pages.add(move, now)
+    return Receipt(id, move.amount, exists=False)

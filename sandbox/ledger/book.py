@@ -7,57 +7,56 @@ it, so that a balance is a look-up; `check` derives all balances again from the 
 """
 
 import re
-import time
 import uuid
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import cast
 
-from sandbox import content, files
 from sandbox.errors import InvalidInputError, LedgerError
-from sandbox.ledger import accounts, posting, proof, rules
+from sandbox.ledger import accounts, posting, proof, rules, stores
+from sandbox.ledger import clock as clocks
 from sandbox.ledger.account import Account, Balance, Mode, Usage
 from sandbox.ledger.accounts import opened, payer
+from sandbox.ledger.database import T
+from sandbox.ledger.heartbeat import Heartbeat
 from sandbox.ledger.holder import Holder
 from sandbox.ledger.pages import Pages
 from sandbox.ledger.proof import Point
 from sandbox.ledger.rules import HOLD_S
-from sandbox.ledger.sqlite import Store
-from sandbox.ledger.transfer import ANY, Booked, Charges, Move, check_amount, checked_id, named
+from sandbox.ledger.transfer import Booked, Charges, check_amount, checked_id, named
 from sandbox.meter import Receipt
 from sandbox.prices import plus
 
-SKEW_MS = 60_000  # How far the clock may be behind the last transfer, whose time is then used.
 PRIORITY = 100
 _LOCK = re.compile("[0-9a-f]{1,64}")
 _NEVER = (-1, 2**62)  # An account that was never swept; see rules.sweep.
 
-T = TypeVar("T")
-
 
 class Ledger:
-    """A ledger in a file. Any number of processes may use it at once.
+    """A ledger in a file or on a server. Any number of processes may use it at once.
 
     Args:
-        path: the path of the file; by default `ledger.db` in `content.home()`.
-        clock: returns the time [s since 1970].
-        read_only: neither create nor change the file.
+        place: the path of a file, or a URL that begins with postgresql://; by default
+            $SANDBOX_LEDGER, else `ledger.db` in `content.home()`.
+        clock: returns the time [s since 1970]; None is the clock of the book: this machine's for a
+            file, the server's for a server.
+        read_only: neither make nor change the ledger.
         vfs: the name of the SQLite VFS that opens the file; None is SQLite's default.
     """
 
     def __init__(
         self,
-        path: str | Path | None = None,
-        clock: Callable[[], float] = time.time,
+        place: str | Path | None = None,
+        clock: Callable[[], float] | None = None,
         *,
         read_only: bool = False,
         vfs: str | None = None,
     ) -> None:
-        self.path = content.home() / "ledger.db" if path is None else files.place(path)
-        self._store = Store(self.path, read_only=read_only, vfs=vfs)
+        self._store = stores.store(place, read_only=read_only, vfs=vfs)
         self._clock = clock
         self._swept: dict[str, tuple[int, int]] = {}  # By account; see rules.sweep.
+        self._heartbeat = Heartbeat()
 
     # Accounts and grants --------------------------------------------------------------------------
 
@@ -70,6 +69,22 @@ class Ledger:
     def where(self) -> str:
         """Where this ledger is, for messages."""
         return self._store.where
+
+    @property
+    def path(self) -> Path:
+        """The path of the ledger's file; LedgerError if it is on a server."""
+        if self._store.file is None:
+            raise LedgerError(f"{self.where}: is on a server and has no file.")
+        return self._store.file
+
+    @property
+    def beside(self) -> Path:
+        """How the paths of this machine's files about the ledger begin."""
+        return self._store.beside
+
+    def exists(self) -> bool:
+        """Return whether the ledger has been made."""
+        return self._store.exists()
 
     @contextmanager
     def alone(
@@ -92,6 +107,15 @@ class Ledger:
             raise InvalidInputError(f"lock {name!r}: give 1 to 64 hex digits.")
         with self._store.alone(name, worker, wait_s):
             yield
+
+    def confirm(self) -> None:
+        """Refuse to go on if another process took a lock that a lost connection held.
+
+        Raises:
+            LockedError: another process holds it.
+            LedgerError: the ledger cannot be reached.
+        """
+        self._store.confirm()
 
     def open_account(self, name: str, mode: Mode, overdraft: int = 0) -> Account:
         """Open an account; do nothing if it is open with the same mode and overdraft.
@@ -149,22 +173,9 @@ class Ledger:
         facts = rules.grant_facts(priority, effective, expires, meters, source)
         rules.checked_name(account)
         chosen = uuid.uuid4().bytes if id is None else checked_id(id)
-
-        def work(pages: Pages, now: int) -> Receipt:
-            if not pages.account(account):
-                opened(pages, account, "postpaid" if account == "local" else "prepaid", 0, now)
-            pot, ends = {(ANY, pages.tail()[0] + 1): amount}, facts["expires"]
-            move = Move(chosen, "grant", account, amount, facts, pot, expires=ends)
-            if rules.exists(pages, move):
-                return Receipt(chosen, amount, exists=True)
-            if ends is not None and ends <= now:
-                raise InvalidInputError(
-                    f"a grant that expires at {rules.when(ends)} is of no use; give a time to come."
-                )
-            pages.add(move, now)
-            return Receipt(chosen, amount, exists=False)
-
-        return self.turn(work, account)
+        return self.turn(
+            lambda pages, now: accounts.grant(pages, now, chosen, account, amount, facts), account
+        )
 
     def balance(self, account: str) -> Balance:
         """Return the balance of an account, without expired credit; books nothing."""
@@ -193,7 +204,7 @@ class Ledger:
         *,
         price_version: str,
         run: str | None = None,
-        timeout_s: int = HOLD_S,
+        timeout_s: int | None = None,
         share: int = 1,
         holder: Holder | None = None,
     ) -> int:
@@ -207,7 +218,8 @@ class Ledger:
             times: 0 or more.
             price_version: the schedule under which the work will be posted.
             run: the id of the run that the credit is for, or None.
-            timeout_s: when the hold expires, 1 s to 30 days from now.
+            timeout_s: when the hold expires, 1 s to 30 days from now; None is HOLD_S, renewed for
+                as long as this process lives and holds it.
             share: leave credit for others: of what could be reserved beside `first`, take no more
                 than one part in so many.
             holder: the process that holds the credit; None is this one.
@@ -221,7 +233,7 @@ class Ledger:
         rules.check_reservation(first, more, times)
         checked_id(lease)
         rules.checked_texts(price_version=price_version, run=run)
-        lasts = 1000 * rules.checked_timeout(timeout_s)
+        lasts = 1000 * rules.checked_timeout(HOLD_S if timeout_s is None else timeout_s)
         facts = {"price_version": price_version, "holder": (holder or Holder.me()).plain}
 
         def work(pages: Pages, now: int) -> int:
@@ -229,14 +241,16 @@ class Ledger:
             if mine.mode == "postpaid":
                 return times
             self._sweep(pages, account, now)
-            held = rules.portion(pages, mine, first, more, times, share, now)
-            if held < 0:
-                return -1
-            parts = rules.parts(pages, mine, plus(first, more, held), now)
-            rules.hold(pages, account, lease, parts, now, lasts, facts, run)
-            return held
+            n = rules.portion(pages, mine, first, more, times, share, now)
+            if n >= 0:
+                parts = rules.parts(pages, mine, plus(first, more, n), now)
+                rules.hold(pages, account, lease, parts, now, lasts, facts, run)
+            return n
 
-        return self.turn(work, account)
+        held = self.turn(work, account)
+        if held >= 0 and timeout_s is None:
+            self._heartbeat.begin(self, account, lease)
+        return held
 
     def post(
         self,
@@ -273,7 +287,10 @@ class Ledger:
                 purse.hold_on()
             return receipts
 
-        return self.turn(work, account)
+        receipts = self.turn(work, account)
+        if prefix is not None and not keep:
+            self._heartbeat.end(prefix, account)
+        return receipts
 
     def void(self, account: str, lease: bytes) -> None:
         """Release what an account holds under a lease."""
@@ -285,6 +302,7 @@ class Ledger:
             rules.release(pages, pages.held(lease, account), now)
 
         self.turn(work, account)
+        self._heartbeat.end(lease, account)
 
     def void_all(self, prefix: bytes, account: str | None = None, run: str | None = None) -> int:
         """Release everything that is held under leases whose names begin with a prefix.
@@ -307,7 +325,10 @@ class Ledger:
             rules.release(pages, holds, now)
             return sum(hold.move.amount for hold in holds)
 
-        return self.turn(work, *([] if account is None else [rules.checked_name(account)]))
+        freed = self.turn(work, *([] if account is None else [rules.checked_name(account)]))
+        if run is None:
+            self._heartbeat.end(prefix, account)
+        return freed
 
     def refund(
         self,
@@ -340,18 +361,10 @@ class Ledger:
             raise LedgerError(f"{post.hex()} is no post on this book. Nothing was booked.")
         facts = rules.refund_facts(booked, amount, reason, verdict)
         chosen = named("refund/v1", post.hex(), facts["asked"]) if id is None else checked_id(id)
-        account = booked.move.account
-
-        def work(pages: Pages, now: int) -> Receipt:
-            known = pages.find(chosen)
-            if known is not None:
-                rules.exists(pages, Move(chosen, "refund", account, known.move.amount, facts))
-                return Receipt(chosen, known.move.amount, exists=True)
-            move = rules.refund(pages, booked, chosen, amount, facts, now)
-            pages.add(move, now)
-            return Receipt(chosen, move.amount, exists=False)
-
-        return self.turn(work, account)
+        return self.turn(
+            lambda pages, now: accounts.refund(pages, now, chosen, booked, amount, facts),
+            booked.move.account,
+        )
 
     # Queries --------------------------------------------------------------------------------------
 
@@ -390,7 +403,7 @@ class Ledger:
         return self._store.reading(lambda pages: proof.checked(pages, since))
 
     def close(self) -> None:
-        """Close the file; the next call opens it again."""
+        """Close the file or connection; the next call opens it again."""
         self._store.close()
 
     # Transactions ---------------------------------------------------------------------------------
@@ -406,17 +419,9 @@ class Ledger:
         Raises:
             LedgerError: the clock is behind the last transfer.
         """
-
-        def timed(pages: Pages) -> T:
-            now, last = self._now(), pages.tail()[2]
-            if now < last - SKEW_MS:
-                raise LedgerError(
-                    f"the clock says {rules.when(now)} but the last transfer was booked at "
-                    f"{rules.when(last)}. Nothing was booked. Set the clock."
-                )
-            return work(pages, max(now, last))
-
-        return self._store.transaction(timed, accounts)
+        return self._store.transaction(
+            lambda pages: work(pages, clocks.booking(pages, self._clock)), accounts
+        )
 
     def reading(self, work: Callable[[Pages, int], T]) -> T:
         """Return what some work returns, whose pages are never written.
@@ -424,17 +429,7 @@ class Ledger:
         Args:
             work: takes the pages, and the ledger's time [ms since 1970]. It may be called again.
         """
-        return self._store.reading(lambda pages: work(pages, max(self._now(), pages.tail()[2])))
-
-    def _now(self) -> int:
-        """Return the clock's time [ms since 1970]; LedgerError if it cannot be written."""
-        seconds = self._clock()
-        if not 0 <= seconds < rules.LATEST_S:
-            raise LedgerError(
-                f"the clock says {seconds!r} s since 1970, which is no time before "
-                f"{rules.LATEST}. Nothing was booked. Set the clock."
-            )
-        return int(seconds * 1000)
+        return self._store.reading(lambda pages: work(pages, clocks.seen(pages, self._clock)))
 
     def _swept_payer(self, pages: Pages, account: str, now: int) -> Account:
         """Return an account in a transaction, after its holds and grants that are due expired."""
@@ -444,7 +439,7 @@ class Ledger:
 
     def _sweep(self, pages: Pages, account: str, now: int) -> None:
         """Expire the holds and grants that are due, beginning where the last sweep ended."""
-        last = pages.tail()[0]
+        last = pages.seen()[0]
         if rules.sweep(pages, account, self._swept.get(account, _NEVER), now):
             # Not after holds have expired: this transaction may be rolled back.
             self._swept[account] = now, last

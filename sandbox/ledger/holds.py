@@ -18,7 +18,7 @@ class Hold:
     Attributes:
         account: the account that holds it.
         amount_micro: how much is held [microcredits].
-        since: when it was first held.
+        since: when it was held, or renewed last.
         run: id of the run that it is for; None for an interactive episode.
         holder: the process that holds it; None if the ledger does not say.
         state: whether that process lives; unknown on another machine.
