@@ -9,6 +9,8 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -89,6 +91,17 @@ class Server:
         pid = int((self.data / "postmaster.pid").read_text().split()[0])
         os.kill(pid, signal.SIGKILL)
 
+    def revive(self) -> None:
+        """Start the server after it was killed, when its processes have ended."""
+        for _ in range(200):
+            try:
+                self.start()
+            except AssertionError:  # They hold its memory until they see that it was killed.
+                time.sleep(0.1)
+            else:
+                return
+        raise AssertionError("the server does not start again")
+
     def url(self, database: str, user: str = "owner", port: int | None = None) -> str:
         """Return the URL of a database, by the port of this machine."""
         password = "".join(f"%{byte:02x}" for byte in PASSWORD.encode())
@@ -134,3 +147,65 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+class Proxy:
+    """Stands between clients and a server, and cuts connections when it is told to.
+
+    Attributes:
+        port: of this machine, where clients connect.
+        cut: what makes it cut a connection: `before` it hands on a COMMIT; `after` it has, so that
+            its answer is lost; `silence`, with which it hands on nothing more in either direction;
+            None hands everything on.
+        left: how many more connections it cuts.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self.cut: str | None = None
+        self.left = 0
+        self._to = server.port
+        self._door = socket.create_server(("127.0.0.1", 0))
+        self.port = self._door.getsockname()[1]
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._door.accept()
+                server = socket.create_connection(("127.0.0.1", self._to))
+                self._open += [client, server]
+                muted = threading.Event()  # The client hears nothing more.
+                for work in (self._outward, self._inward):
+                    given = (client, server, muted)
+                    threading.Thread(target=work, args=given, daemon=True).start()
+
+    def _outward(self, client: socket.socket, server: socket.socket, muted: Any) -> None:
+        with suppress(OSError):
+            while data := client.recv(1 << 16):
+                if self.cut is not None and self.left and b"COMMIT" in data:
+                    self.left -= 1
+                    muted.set()
+                    if self.cut == "silence":
+                        continue
+                    if self.cut == "after":
+                        server.sendall(data)
+                        time.sleep(0.3)  # The server commits.
+                    break
+                if not (muted.is_set() and self.cut == "silence"):
+                    server.sendall(data)
+        for side in (client, server):
+            with suppress(OSError):
+                side.shutdown(socket.SHUT_RDWR)
+
+    def _inward(self, client: socket.socket, server: socket.socket, muted: Any) -> None:
+        with suppress(OSError):
+            while data := server.recv(1 << 16):
+                if not muted.is_set():
+                    client.sendall(data)
+            client.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the door and all connections."""
+        for one in (self._door, *self._open):
+            one.close()

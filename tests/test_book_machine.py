@@ -541,8 +541,8 @@ TestBookMachine.settings = settings(
 
 
 @pytest.fixture
-def _served(server: postgres.Server) -> None:
-    ServerMachine.server = server
+def _served(postgresql: postgres.Server) -> None:
+    ServerMachine.server = postgresql
 
 
 @pytest.mark.usefixtures("_served")

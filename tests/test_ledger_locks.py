@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pytest
 from sandbox.errors import InvalidInputError, LedgerError, LockedError
 from sandbox.ledger import Ledger
 
+PLACES = ["file", "server"]
 HOLD = """
 import sys
 from sandbox.ledger import Ledger
@@ -22,18 +23,10 @@ with Ledger(sys.argv[1]).alone("abc", worker):
 """
 
 
-@pytest.fixture
-def book(place: str) -> Iterator[Ledger]:
-    """An empty ledger in each kind of place."""
-    made = Ledger(place)
-    yield made
-    made.close()
-
-
 @contextmanager
-def held(place: str, worker: int | None = None) -> Generator["subprocess.Popen[str]"]:
+def held(book_place: str, worker: int | None = None) -> Generator["subprocess.Popen[str]"]:
     """Let another process hold the lock `abc` of a book."""
-    arguments = [sys.executable, "-c", HOLD, place, "" if worker is None else str(worker)]
+    arguments = [sys.executable, "-c", HOLD, book_place, "" if worker is None else str(worker)]
     pipe = subprocess.PIPE
     with subprocess.Popen(arguments, stdin=pipe, stdout=pipe, text=True) as other:
         assert other.stdout is not None
@@ -45,9 +38,9 @@ def held(place: str, worker: int | None = None) -> Generator["subprocess.Popen[s
 
 @pytest.mark.parametrize("worker", [None, 1])
 def test_a_lock_that_another_process_holds_is_refused_until_it_ends(
-    book: Ledger, place: str, worker: int | None
+    book: Ledger, book_place: str, worker: int | None
 ) -> None:
-    with held(place, worker) as other:
+    with held(book_place, worker) as other:
         refused = pytest.raises(LockedError, match="another process holds this lock")
         with refused, book.alone("abc", wait_s=0.1):
             pass
@@ -58,18 +51,18 @@ def test_a_lock_that_another_process_holds_is_refused_until_it_ends(
         pass
 
 
-def test_workers_of_different_numbers_share_a_lock(book: Ledger, place: str) -> None:
-    with held(place, 1):
+def test_workers_of_different_numbers_share_a_lock(book: Ledger, book_place: str) -> None:
+    with held(book_place, 1):
         with book.alone("abc", 2, 0.1):
             pass
         with pytest.raises(LockedError), book.alone("abc", 1, 0.1):
             pass
 
 
-def test_a_lock_is_free_again_after_a_worker_of_it_was_not(book: Ledger, place: str) -> None:
-    with held(place, 1), pytest.raises(LockedError), book.alone("abc", wait_s=0.1):
+def test_a_lock_is_free_again_after_a_worker_of_it_was_not(book: Ledger, book_place: str) -> None:
+    with held(book_place, 1), pytest.raises(LockedError), book.alone("abc", wait_s=0.1):
         pass
-    with held(place):  # Another process can be alone: nothing is left of the failed attempt.
+    with held(book_place):  # Another process can be alone: nothing is left of the failed attempt.
         pass
 
 

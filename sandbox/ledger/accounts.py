@@ -10,7 +10,7 @@ from sandbox.ledger.burn import OVERAGE
 from sandbox.ledger.pages import Pages
 from sandbox.ledger.transfer import ANY, Booked, Charges, Move, check_amount, named
 from sandbox.meter import Receipt
-from sandbox.prices import credits
+from sandbox.prices import credits, plus
 
 
 def check(mode: Mode, overdraft: int) -> None:
@@ -94,3 +94,33 @@ def refund(
     move = rules.refund(pages, post, id, amount, facts, now)
     pages.add(move, now)
     return Receipt(id, move.amount, exists=False)
+
+
+def hold(
+    pages: Pages,
+    now: int,
+    account: Account,
+    lease: bytes,
+    wanted: tuple[Charges, Charges, int, int],
+    lasts: int,
+    facts: Mapping[str, Any],
+    run: str | None,
+) -> int:
+    """Reserve credit for some time [ms]; see `Ledger.reserve`.
+
+    Args:
+        pages: the pages of the transaction.
+        now: the ledger's time [ms since 1970].
+        account: who pays.
+        lease: the name of the lease.
+        wanted: `first`, `more`, `times` and `share`.
+        lasts: how long until the hold expires [ms].
+        facts: the facts of the transfer.
+        run: the run that the credit is for, or None.
+    """
+    first, more, times, share = wanted
+    n = rules.portion(pages, account, first, more, times, share, now)
+    if n >= 0:
+        parts = rules.parts(pages, account, plus(first, more, n), now)
+        rules.hold(pages, account.name, lease, parts, now, lasts, facts, run)
+    return n

@@ -26,7 +26,6 @@ from sandbox.ledger.proof import Point
 from sandbox.ledger.rules import HOLD_S
 from sandbox.ledger.transfer import Booked, Charges, check_amount, checked_id, named
 from sandbox.meter import Receipt
-from sandbox.prices import plus
 
 PRIORITY = 100
 _LOCK = re.compile("[0-9a-f]{1,64}")
@@ -218,8 +217,7 @@ class Ledger:
             times: 0 or more.
             price_version: the schedule under which the work will be posted.
             run: the id of the run that the credit is for, or None.
-            timeout_s: when the hold expires, 1 s to 30 days from now; None is HOLD_S, renewed for
-                as long as this process lives and holds it.
+            timeout_s: when the hold expires, 1 s to 30 days from now; None: when this process ends.
             share: leave credit for others: of what could be reserved beside `first`, take no more
                 than one part in so many.
             holder: the process that holds the credit; None is this one.
@@ -228,26 +226,21 @@ class Ledger:
             How many times `more` is reserved; -1 if not even `first` can be. A postpaid account
             has no limit: nothing is booked and `times` is returned.
         """
-        more = more or {}
-        rules.checked_name(account)
-        rules.check_reservation(first, more, times)
-        checked_id(lease)
+        rules.check_reservation(first, more or {}, times)
         rules.checked_texts(price_version=price_version, run=run)
+        checked_id(lease)
         lasts = 1000 * rules.checked_timeout(HOLD_S if timeout_s is None else timeout_s)
         facts = {"price_version": price_version, "holder": (holder or Holder.me()).plain}
+        wanted = first, more or {}, times, share
 
         def work(pages: Pages, now: int) -> int:
             mine = payer(pages, account, now)
             if mine.mode == "postpaid":
                 return times
             self._sweep(pages, account, now)
-            n = rules.portion(pages, mine, first, more, times, share, now)
-            if n >= 0:
-                parts = rules.parts(pages, mine, plus(first, more, n), now)
-                rules.hold(pages, account, lease, parts, now, lasts, facts, run)
-            return n
+            return accounts.hold(pages, now, mine, lease, wanted, lasts, facts, run)
 
-        held = self.turn(work, account)
+        held = self.turn(work, rules.checked_name(account))
         if held >= 0 and timeout_s is None:
             self._heartbeat.begin(self, account, lease)
         return held

@@ -36,6 +36,7 @@ def check(ledger: Ledger, *, whole: bool = False) -> tuple[list[str], int]:
     faults, point = ledger.checked(since)
     if point is not None and not faults and point != since:
         with suppress(SandboxError, OSError):  # Where nothing can be written, it is checked again.
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             jsonfile.write(path, {"format": FORMAT, **asdict(point)})
     return faults, 0 if since is None else since.transfers
 

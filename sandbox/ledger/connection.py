@@ -84,7 +84,13 @@ class Connection(psycopg.Connection[Row]):
 
 
 class UnreachableError(LedgerError):
-    """The server cannot be reached, or the connection to it was lost; it may come back."""
+    """The server cannot be reached, or the connection to it was lost; it may come back.
+
+    Attributes:
+        starts: whether it says that it starts or stops, or has too many connections.
+    """
+
+    starts = False
 
 
 class Place:
@@ -126,11 +132,14 @@ class Place:
     def refused(self, error: psycopg.Error) -> LedgerError:
         """Return the error for a connection that could not be made."""
         said = self._said(error)
-        if isinstance(error, _GONE) or "FATAL" not in said or _FOR_NOW.search(said):
-            return UnreachableError(
+        for_now = _FOR_NOW.search(said) is not None
+        if for_now or isinstance(error, _GONE) or "FATAL" not in said:
+            found = UnreachableError(
                 f"{self.where}: cannot be reached ({said}). Nothing was booked. Start the server, "
                 "or set SANDBOX_LEDGER to another place."
             )
+            found.starts = for_now and "FATAL" in said
+            return found
         return LedgerError(
             f"{self.where}: refuses the connection ({said}). Nothing was booked. Set user, "
             "password and database in SANDBOX_LEDGER, or a password in ~/.pgpass."

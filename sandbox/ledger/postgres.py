@@ -47,10 +47,11 @@ class Postgres:
 
     def insert(self, transfers: Sequence[Row], entries: Sequence[Row]) -> None:
         """Insert rows with all columns."""
+        lines = "".join(map(_line, transfers)), "".join(map(_entry, entries))
         with self._connection.cursor() as cursor:
-            for table, rows in (("transfer", transfers), ("entry", entries)):
+            for table, text in zip(("transfer", "entry"), lines, strict=True):
                 with cursor.copy(f"COPY {table} FROM STDIN".encode()) as copy:
-                    copy.write("".join(map(_line, rows)))
+                    copy.write(text)
 
     def now(self) -> float:
         """Return the server's time [s since 1970]."""
@@ -76,6 +77,7 @@ def key(*names: str) -> int:
 
 
 _CURSORS = count()
+_NULL = "\\N"
 
 
 @cache
@@ -91,19 +93,30 @@ def _named(values: Sequence[Any]) -> dict[str, Any] | None:
 
 
 def _line(row: Row) -> str:
-    """Return a row as a line of COPY's text format."""
-    return "\t".join(map(_field, row)) + "\n"
+    """Return a transfer as a line of COPY's text format."""
+    seq, id, kind, account, amount, facts, parts, lease, run, *numbers, at, link = row
+    fields = (
+        *(str(seq), _hex(id), kind, account, str(amount), _text(facts), _text(parts)),
+        _NULL if lease is None else _hex(lease),
+        _NULL if run is None else _text(run),
+        *(_NULL if number is None else str(number) for number in numbers),
+        *(str(at), _hex(link)),
+    )
+    return "\t".join(fields) + "\n"
 
 
-def _field(value: Any) -> str:
-    if type(value) is int:
-        return str(value)
-    if value is None:
-        return "\\N"
-    if type(value) is bytes:
-        return "\\\\x" + value.hex()
-    text: str = value.replace("\\", "\\\\")
-    return text if text.isprintable() else re.sub(r"[\x01-\x1f]", _escaped, text)
+def _entry(row: Row) -> str:
+    """Return an entry as a line of COPY's text format: a name and numbers."""
+    return "\t".join(map(str, row)) + "\n"
+
+
+def _hex(value: bytes) -> str:
+    return f"\\\\x{value.hex()}"
+
+
+def _text(value: str) -> str:
+    plain = value.replace("\\", "\\\\") if "\\" in value else value
+    return plain if plain.isprintable() else re.sub(r"[\x01-\x1f]", _escaped, plain)
 
 
 def _escaped(found: "re.Match[str]") -> str:

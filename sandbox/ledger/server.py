@@ -136,10 +136,11 @@ class ServerStore:
             while True:
                 try:
                     return self._once(attempt)
-                except UnreachableError:
+                except UnreachableError as error:
                     since = since or time.monotonic()
                     waited, most = time.monotonic() - since, _wait_s()
-                    if self._id is None or waited + pause > most:  # It was never reached.
+                    hopeless = self._id is None and not error.starts  # It was never reached.
+                    if hopeless or waited + pause > most:
                         raise
                 except _OtherError:
                     times += 1
@@ -187,10 +188,12 @@ class ServerStore:
         self._open.append(connection)
         try:
             self._begun(connection)
-        except BaseException as error:
+        except psycopg.Error as error:
+            failed = self._place.failed(error, connection)
             self._forget()
-            if isinstance(error, psycopg.Error):
-                raise self._place.failed(error, connection) from error
+            raise failed from error
+        except BaseException:
+            self._forget()
             raise
         return connection
 

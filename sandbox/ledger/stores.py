@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from sandbox import content, files
-from sandbox.errors import InvalidInputError
+from sandbox.errors import InvalidInputError, SandboxError
 from sandbox.ledger.database import Store
 from sandbox.ledger.sqlite import FileStore
 
@@ -36,6 +36,11 @@ def store(place: str | Path | None, *, read_only: bool, vfs: str | None) -> Stor
             f"a ledger at {url[0]}...: give the path of a file, or a URL that begins with "
             "postgresql://."
         )
-    from sandbox.ledger.server import ServerStore  # psycopg may be absent.
-
+    try:
+        from sandbox.ledger.server import ServerStore
+    except ImportError as error:
+        raise SandboxError(
+            f"a ledger on a server needs psycopg, which cannot be imported ({error}). "
+            '`pip install "worldmodel-sandbox[postgres]"` installs it.'
+        ) from None
     return ServerStore(str(named), read_only=read_only)

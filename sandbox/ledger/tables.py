@@ -64,7 +64,7 @@ LEFT JOIN pg_collation o ON o.oid = a.attcollation
 WHERE c.oid IN ({THERE}) AND a.attnum > 0 AND NOT a.attisdropped
 UNION ALL SELECT 'constraint', conname, replace(pg_get_constraintdef(oid), '::text', '')
 FROM pg_constraint WHERE conrelid IN ({THERE}) AND contype IN ('c', 'f')
-UNION ALL SELECT 'index', c.relname, 
+UNION ALL SELECT 'index', c.relname,
     regexp_replace(pg_get_indexdef(c.oid), '^CREATE (.*)INDEX \\S+ ON \\S+', '\\1')
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid IN ({THERE})
 UNION ALL SELECT 'trigger', t.tgname, t.tgenabled::text || ' ' || t.tgtype::text || ' ' || p.prosrc

@@ -146,7 +146,8 @@ class Filling:
         return self._closed[shard] if shard in self._closed else self._growth.held(shard)
 
     def _resumed(self, number: int) -> ShardWriter:
-        """Begin a shard, or continue it."""
+        """Begin a shard, or continue it: not where another process took over the run."""
+        self._run.ledger.confirm()
         run, part = self._run, self._known.part(number)
         head, schema = header(run.identity, self._known, number), self._makers[part].schema
         kind = run.recipe.compression
