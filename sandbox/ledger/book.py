@@ -218,8 +218,7 @@ class Ledger:
             price_version: the schedule under which the work will be posted.
             run: the id of the run that the credit is for, or None.
             timeout_s: when the hold expires, 1 s to 30 days from now; None: when this process ends.
-            share: leave credit for others: of what could be reserved beside `first`, take no more
-                than one part in so many.
+            share: take no more than one part in so many of what could be reserved beside `first`.
             holder: the process that holds the credit; None is this one.
 
         Returns:
