@@ -104,11 +104,11 @@ def test_a_server_that_does_not_answer_is_left_and_asked_again(
 def _spend(book: Ledger, name: str, racer: int) -> None:
     """Hold, post and release in odd portions, until nothing is left."""
     for n in range(100_000):
-        lease = charge_id(f"lease {racer}", n)
+        lease = charge_id(f"lease {name} {racer}", n)
         held = book.reserve(name, lease, {"raw_byte": 1}, {"raw_byte": 1}, 12, price_version="1")
         if held < 0:
             return
-        book.post(name, [usage(f"racer {racer}", n, held + 1)], lease)
+        book.post(name, [usage(f"racer {name} {racer}", n, held + 1)], lease)
 
 
 def _spent(place: str, name: str, count: int, granted: int) -> Iterator[None]:
@@ -126,6 +126,43 @@ def _spent(place: str, name: str, count: int, granted: int) -> Iterator[None]:
     assert sum(move.amount for move in posts) == granted
     assert (book.balance(name).posted_micro, book.balance(name).pending_micro) == (0, 0)
     assert book.check() == []
+    book.close()
+
+
+@pytest.mark.timeout(150)
+def test_accounts_spend_side_by_side_and_their_transfers_have_one_order(
+    postgresql: Server, database: str
+) -> None:
+    place = postgresql.url(database)
+    others = [_spent(place, f"lab/{n}", 2, 400) for n in range(3)]
+    book = Ledger(place)
+    while others:
+        others = [one for one in others if next(one, 0) is None]
+        book.void_all(LEASE)  # Of all accounts.
+    numbers = [booked.seq for booked in book.transfers()]
+    assert numbers == [*range(1, len(numbers) + 1)]
+    assert book.check() == []
+    book.close()
+
+
+def test_a_server_is_reached_by_its_socket_and_whatever_its_defaults_are(
+    postgresql: Server, database: str
+) -> None:
+    """Its defaults could let a transaction see an older book, or commit to memory alone."""
+    for default in (
+        "default_transaction_isolation = 'serializable'",
+        "synchronous_commit = off",
+        "statement_timeout = '1ms'",
+        "search_path = public",
+    ):
+        postgresql.admin(f"ALTER DATABASE {database} SET {default}")
+    place = f"postgresql://owner@/{database}?host={postgresql.folder}&port={postgresql.port}"
+    for _ in _spent(place, "lab", 2, 300):
+        time.sleep(0.05)
+    book = Ledger(place)
+    book.balance("lab")
+    (connection,) = book._store._open  # type: ignore
+    assert connection.execute("SHOW synchronous_commit").fetchone() == ("on",)
     book.close()
 
 

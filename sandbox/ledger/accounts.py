@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from sandbox.errors import InvalidInputError, LedgerError, UnknownNameError
-from sandbox.ledger import rules
+from sandbox.ledger import posting, rules
 from sandbox.ledger.account import Account, Balance, Mode
 from sandbox.ledger.burn import OVERAGE
 from sandbox.ledger.pages import Pages
@@ -124,3 +124,8 @@ def hold(
         parts = rules.parts(pages, account, plus(first, more, n), now)
         rules.hold(pages, account.name, lease, parts, now, lasts, facts, run)
     return n
+
+
+def renew(pages: Pages, now: int, account: Account, lease: bytes) -> None:
+    """Release what an account holds under a lease, and hold it again for as long as before."""
+    posting.Purse(pages, account, pages.held(lease, account.name), now).hold_on()

@@ -284,6 +284,15 @@ class Ledger:
             self._heartbeat.end(prefix, account)
         return receipts
 
+    def renew(self, account: str, lease: bytes) -> None:
+        """Hold what an account holds under a lease for as long again, without waiting."""
+
+        def work(pages: Pages) -> None:
+            now = clocks.booking(pages, self._clock)
+            accounts.renew(pages, now, self._swept_payer(pages, account, now), lease)
+
+        self._store.transaction(work, [account], patient=False)
+
     def void(self, account: str, lease: bytes) -> None:
         """Release what an account holds under a lease."""
         checked_id(lease)

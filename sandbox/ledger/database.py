@@ -77,12 +77,15 @@ class Store(Protocol):
         """Return whether there is a ledger."""
         ...
 
-    def transaction(self, work: "Callable[[Pages], T]", accounts: Sequence[str]) -> T:
+    def transaction(
+        self, work: "Callable[[Pages], T]", accounts: Sequence[str], *, patient: bool = True
+    ) -> T:
         """Return what some work returns; what it adds to the pages is committed whole or not.
 
         Args:
             work: takes the ledger's pages; it may be called again.
             accounts: the only accounts whose credit it may move; none means any.
+            patient: wait for a database that cannot be reached now.
 
         Raises:
             LedgerError: the database cannot be used; it is unchanged.

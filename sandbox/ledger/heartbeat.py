@@ -65,8 +65,7 @@ def _renew(ledger: "weakref.ref[Ledger]", held: dict[_Key, float]) -> None:
         renewed = {key: at for key, at in renewed.items() if key in held}
         for key, since in [*held.items()]:
             if now - renewed.get(key, since) >= RENEW_S:
-                account, lease = key
                 with suppress(SandboxError):  # It is tried again: until then the hold lasts.
-                    book.post(account, [], lease, keep=True)
+                    book.renew(*key)
                     renewed[key] = now
         del book  # Else the ledger would live as long as this thread.

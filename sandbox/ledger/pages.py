@@ -205,7 +205,7 @@ class Pages:
             "SELECT account, pot, CAST(sum(posted) AS BIGINT), CAST(sum(pending) AS BIGINT), "
             "count(*) FROM entry WHERE transfer <= ? GROUP BY account, pot ORDER BY account, pot"
         )
-        return self.rows(sql, until)
+        return list(self._stream(sql, until))
 
     def opened(self, until: int) -> list[Booked]:
         """Return the openings of accounts up to transfer `until`."""

@@ -11,6 +11,7 @@ import psycopg
 from psycopg import errors
 
 from sandbox.ledger import tables
+from sandbox.ledger.connection import READ_S, Connection
 from sandbox.ledger.database import Row
 
 _CHUNK = 2000  # Rows of a stream that are fetched at once.
@@ -27,7 +28,7 @@ class Postgres:
         errors.UndefinedFunction,
     )
 
-    def __init__(self, connection: "psycopg.Connection[Row]") -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def rows(self, sql: str, *values: Any) -> list[Row]:
@@ -37,6 +38,7 @@ class Postgres:
 
     def stream(self, sql: str, *values: Any) -> Iterator[Row]:
         """Yield the rows of a query; the server keeps the rest of them."""
+        self._connection.patience_s = READ_S
         with self._connection.cursor(f"rows_{next(_CURSORS)}") as cursor:
             cursor.itersize = _CHUNK
             yield from cursor.execute(_own(sql), _named(values))
@@ -62,7 +64,7 @@ class Postgres:
         yield from tables.differences(self._connection.execute(tables.LISTED).fetchall())
 
 
-def make(connection: "psycopg.Connection[Row]", id: str) -> None:
+def make(connection: Connection, id: str) -> None:
     """Make the tables of a ledger with an id, in a transaction."""
     connection.execute(tables.TABLES)
     for table in tables.NAMES:

@@ -15,7 +15,7 @@ import psycopg
 from sandbox import content
 from sandbox.errors import InvalidInputError, LedgerError, NoLedgerError
 from sandbox.ledger import postgres
-from sandbox.ledger.connection import AGAIN, READ_S, Connection, Place, UnreachableError
+from sandbox.ledger.connection import AGAIN, Connection, Place, UnreachableError
 from sandbox.ledger.database import T
 from sandbox.ledger.locks import ORPHAN_S
 from sandbox.ledger.pages import Draft, Pages
@@ -77,12 +77,15 @@ class ServerStore:
 
     # Transactions ---------------------------------------------------------------------------------
 
-    def transaction(self, work: Callable[[Pages], T], accounts: Sequence[str] = ()) -> T:
+    def transaction(
+        self, work: Callable[[Pages], T], accounts: Sequence[str] = (), *, patient: bool = True
+    ) -> T:
         """Return what some work returns; what it adds to the pages is committed whole or not.
 
         Args:
             work: takes the ledger's pages; it may be called again.
             accounts: the only accounts whose credit it may move; none means any.
+            patient: wait for a server that was lost.
 
         Raises:
             LedgerError: the server cannot be used; nothing was booked.
@@ -107,7 +110,7 @@ class ServerStore:
                 raise LedgerError(f"{self.where}: did not commit. Nothing was booked.")
             return result
 
-        return self._tried(attempt)
+        return self._tried(attempt, patient=patient)
 
     def reading(self, work: Callable[[Pages], T]) -> T:
         """Return what some work returns; what it adds to the pages is discarded.
@@ -118,14 +121,13 @@ class ServerStore:
 
         def attempt(connection: Connection) -> T:
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            connection.patience_s = READ_S
             result = work(Draft(Postgres(connection)))
             connection.execute("COMMIT")
             return result
 
         return self._tried(attempt)
 
-    def _tried(self, attempt: Callable[[Connection], T]) -> T:
+    def _tried(self, attempt: Callable[[Connection], T], *, patient: bool = True) -> T:
         """Return what an attempt returns; make it again where that may help.
 
         Raises:
@@ -140,7 +142,7 @@ class ServerStore:
                     since = since or time.monotonic()
                     waited, most = time.monotonic() - since, _wait_s()
                     hopeless = self._id is None and not error.starts  # It was never reached.
-                    if hopeless or waited + pause > most:
+                    if hopeless or not patient or waited + pause > most:
                         raise
                 except _OtherError:
                     times += 1
@@ -271,7 +273,8 @@ def _begin(accounts: Sequence[str]) -> bytes:
     names = sorted(set(accounts))
     locks = [f"{'_shared' if names else ''}({key('book')})"]
     locks += [f"({key('account', name)})" for name in names]
-    return "; ".join(["BEGIN", *(f"SELECT pg_advisory_xact_lock{it}" for it in locks)]).encode()
+    begin = "BEGIN ISOLATION LEVEL READ COMMITTED"  # It sees what others did meanwhile.
+    return "; ".join([begin, *(f"SELECT pg_advisory_xact_lock{it}" for it in locks)]).encode()
 
 
 def _format(connection: Connection, where: str) -> int | None:

@@ -117,12 +117,15 @@ class FileStore:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)
 
-    def transaction(self, work: Callable[[Pages], T], accounts: Sequence[str] = ()) -> T:
+    def transaction(
+        self, work: Callable[[Pages], T], accounts: Sequence[str] = (), *, patient: bool = True
+    ) -> T:
         """Return what some work returns; what it adds to the pages is committed whole or not.
 
         Args:
             work: takes the ledger's pages.
             accounts: whose credit it may move; the file has one writer at a time, whoever it is.
+            patient: changes nothing: a file is there or not.
 
         Raises:
             LedgerError: the file cannot be used; it is unchanged.
