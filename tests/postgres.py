@@ -12,10 +12,10 @@ import tempfile
 import threading
 import time
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 PASSWORD = "p%ss:w@rd/?"  # As awkward as one may be; `Server.url` encodes it.
@@ -109,6 +109,8 @@ class Server:
 
     def admin(self, sql: str, database: str = "postgres") -> list[Any]:
         """Run a statement as the server's owner, by its socket."""
+        import psycopg  # Not everybody who runs tests has it.
+
         at = f"host={self.folder} port={self.port} user=owner dbname={database}"
         with psycopg.connect(at, autocommit=True) as connection:
             cursor = connection.execute(sql.encode())
@@ -129,11 +131,12 @@ class Server:
 
 
 def needed() -> None:
-    """Skip a test where no server is installed, or fail where one must be."""
-    if programs() is None:
-        if os.environ.get(NEEDED):
-            pytest.fail(f"no PostgreSQL is installed, and {NEEDED} is set")
-        pytest.skip("no PostgreSQL is installed")
+    """Skip a test where no server or no psycopg is installed, or fail where they must be."""
+    lack = "PostgreSQL" if programs() is None else "psycopg" if not find_spec("psycopg") else ""
+    if lack and os.environ.get(NEEDED):
+        pytest.fail(f"{lack} is not installed, and {NEEDED} is set")
+    if lack:
+        pytest.skip(f"{lack} is not installed")
 
 
 def _other_user() -> pwd.struct_passwd:
