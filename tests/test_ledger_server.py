@@ -14,8 +14,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from faulty import interrupted
 from postgres import PASSWORD, Proxy, Server
 
+from sandbox import interrupts
 from sandbox.errors import InvalidInputError, LedgerError, LockedError, NoLedgerError, SandboxError
 from sandbox.ledger import Ledger, Usage, charge_id, checked
 from sandbox.ledger.connection import Connection
@@ -214,6 +216,72 @@ def test_a_server_that_stays_away_ends_the_wait_and_nothing_is_booked(
     frail.stop()
     with pytest.raises(InvalidInputError, match=f"{WAIT}='soon'"):
         book.balance("lab")
+
+
+def test_ctrl_c_ends_the_wait_for_a_server_after_some_seconds(
+    frail: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even where it must wait for what is half done; and what ends then waits no more."""
+    book = Ledger(frail.url(frail.database()))
+    book.grant("lab", 100)
+    frail.stop()
+    monkeypatch.setattr(interrupts, "PATIENCE_S", 0.5)
+    threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    begun = time.monotonic()
+
+    def work() -> None:
+        with interrupts.Uninterrupted():
+            try:
+                book.post("lab", [usage("a", 1)])
+            finally:
+                with pytest.raises(LedgerError):
+                    book.post("lab", [usage("a", 2)])
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert time.monotonic() - begun < 10
+    frail.start()
+    assert not book.post("lab", [usage("a", 1)])[0].exists
+    book.close()
+
+
+@pytest.mark.parametrize("every", [7])
+def test_an_interrupt_at_any_line_books_whole_transfers_and_leaves_a_ledger_that_works(
+    book: Ledger, every: int
+) -> None:
+    book.grant("lab", 10_000)
+    after, cut, n = 0, True, 0
+    while cut:
+        n += 1
+        lease = n.to_bytes(16, "big")
+        with suppress(KeyboardInterrupt), interrupted(after, KeyboardInterrupt) as where:
+            book.reserve("lab", lease, {"raw_byte": 9}, price_version="1")
+            book.post("lab", [usage("a", n, 7)], lease)
+        cut, after = bool(where), after + every
+        book.void("lab", lease)
+        book.post("lab", [usage("a", n, 7)])  # Once, whatever was booked before.
+        assert book.balance("lab").posted_micro == 10_000 - 7 * n, where
+        assert book.balance("lab").pending_micro == 0, where
+    assert n > 20
+    assert book.check() == []
+
+
+def test_threads_share_a_ledger(book: Ledger) -> None:
+    book.grant("lab", 1000)
+
+    def spend(thread: int) -> None:
+        for n in range(25):
+            lease = charge_id(f"lease {thread}", n)
+            book.reserve("lab", lease, {"raw_byte": 10}, price_version="1")
+            book.post("lab", [usage(f"thread {thread}", n, 10)], lease)
+
+    threads = [threading.Thread(target=spend, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert book.balance("lab").posted_micro == 0
+    assert book.check() == []
 
 
 def test_what_was_never_reached_is_not_waited_for(postgresql: Server) -> None:

@@ -24,6 +24,7 @@ FLOORS = [  # A room imports from lower floors alone; rooms of one floor do not 
         "durable",
         "estimates",
         "importing",
+        "interrupts",
         "mathematics",
         "memory",
         "observation",

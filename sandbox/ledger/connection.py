@@ -13,7 +13,7 @@ from psycopg.abc import PQGen
 from sandbox.errors import InvalidInputError, LedgerError
 from sandbox.ledger.database import Row
 
-CONNECT_S = 10  # For a server to accept a connection.
+CONNECT_S = 5  # For a server to accept a connection.
 ANSWER_S = 60.0  # For a server to answer a statement.
 READ_S = 1800.0  # For it to sort what a whole book has.
 _SESSION = b"""

@@ -14,6 +14,7 @@ import psycopg
 
 from sandbox import content
 from sandbox.errors import InvalidInputError, LedgerError, NoLedgerError
+from sandbox.interrupts import heed
 from sandbox.ledger import postgres
 from sandbox.ledger.connection import AGAIN, Connection, Place, UnreachableError
 from sandbox.ledger.database import T
@@ -48,6 +49,7 @@ class ServerStore:
         self._open: list[Connection] = []  # The connection, if there is one.
         self._was: tuple[int, Any] | None = None  # Process and start of the last session.
         self._locks: list[RunLock] = []
+        self._given_up = False  # Nobody waits again before the server is reached.
         self._turn = threading.RLock()  # Threads that share a store take turns.
         weakref.finalize(self, _close, self._open)
         _STORES.add(self)
@@ -140,9 +142,10 @@ class ServerStore:
                     return self._once(attempt)
                 except UnreachableError as error:
                     since = since or time.monotonic()
-                    waited, most = time.monotonic() - since, _wait_s()
-                    hopeless = self._id is None and not error.starts  # It was never reached.
-                    if hopeless or not patient or waited + pause > most:
+                    known = self._id is not None or error.starts
+                    wait = _wait_s() if known and patient and not self._given_up else 0.0
+                    if time.monotonic() + pause > since + wait:
+                        self._given_up = True
                         raise
                 except _OtherError:
                     times += 1
@@ -151,8 +154,17 @@ class ServerStore:
                             f"{self.where}: other processes changed the same {times} times. "
                             "Nothing was booked. Try again."
                         ) from None
-                time.sleep(pause * random.uniform(0.5, 1.0))
+                self._pause(pause)
                 pause = min(2 * pause, _PAUSES_S[1])
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, for about so long; act on an interrupt that has waited for too long."""
+        try:
+            time.sleep(seconds * random.uniform(0.5, 1.0))
+            heed()
+        except BaseException:
+            self._given_up = True  # Whoever ends now does not wait again.
+            raise
 
     def _once(self, attempt: Callable[[Connection], T]) -> T:
         connection = self._connected()
@@ -218,7 +230,7 @@ class ServerStore:
                 f"{self.where}: the ledger was replaced by another while it was in use: it is "
                 f"{id}, not {self._id}. Nothing was booked. Restore it, and do the same again."
             )
-        self._id = id
+        self._id, self._given_up = id, False
         for lock in self._locks:
             lock.take(connection, self.where, again=True)
 

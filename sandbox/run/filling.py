@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sandbox import prices
 from sandbox.errors import BudgetExhaustedError, BudgetSpentError, FormatError
+from sandbox.interrupts import Uninterrupted
 from sandbox.ledger import Lease
 from sandbox.run import bill
 from sandbox.run.bill import Bill
 from sandbox.run.growth import Growth
 from sandbox.run.identity import Identity
-from sandbox.run.interrupts import Uninterrupted
 from sandbox.run.record import Record
 from sandbox.run.stages import Stages
 from sandbox.trajectory import Episode, EpisodeBuffer, ShardWriter
