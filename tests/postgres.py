@@ -186,7 +186,7 @@ class Proxy:
     def _outward(self, client: socket.socket, server: socket.socket, muted: Any) -> None:
         with suppress(OSError):
             while data := client.recv(1 << 16):
-                if self.cut is not None and self.left and b"COMMIT" in data:
+                if self.cut is not None and self.left and b"COMMIT\0" in data:
                     self.left -= 1
                     muted.set()
                     if self.cut == "silence":

@@ -73,6 +73,7 @@ def test_a_commit_whose_answer_is_lost_is_booked_once(
     book.grant("lab", 100)
     proxy.cut, proxy.left = cut, 3
     assert [receipt.exists for receipt in book.post("lab", [usage("a", 1, 7)])] == [False]
+    assert proxy.left == (0 if cut == "before" else 2)  # What was committed is not sent again.
     proxy.left = 3
     assert book.reserve("lab", LEASE, {"raw_byte": 10}, price_version="1") == 0
     proxy.left = 3
