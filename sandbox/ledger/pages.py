@@ -33,6 +33,7 @@ class Pages:
         self._pots: dict[tuple[str, int], tuple[int, int]] = {}
         self._grants: dict[str, dict[int, dict[str, Any]]] = {}
         self._tail: Tail | None = None  # Known once no other transaction can add a transfer.
+        self._seen: Tail | None = None  # What was the last when somebody asked first.
         self._waiting: dict[bytes, tuple[Row, list[Entry], Leg | None]] = {}  # By id.
         self.last: tuple[bytes, bytes] | None = None  # Id and link of what was written last.
 
@@ -80,7 +81,11 @@ class Pages:
 
     def seen(self) -> Tail:
         """Return the last transfer that was booked; others may come before what is added."""
-        return self._tail or _tail(self._database.rows(_TAIL))
+        if self._tail is not None:
+            return self._tail
+        if self._seen is None:
+            self._seen = _tail(self._database.rows(_TAIL))
+        return self._seen
 
     def account(self, name: str) -> tuple[str, int] | None:
         """Return an account's mode and overdraft [microcredits]; None if it is not open."""
