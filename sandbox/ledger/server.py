@@ -195,8 +195,8 @@ class ServerStore:
 
     def _connected(self) -> Connection:
         """Return the connection; make it, with all locks of this process, if there is none."""
-        if self._open and not self._open[0].closed:
-            return self._open[0]
+        if self._open and self._open[0].info.transaction_status is _STATUS.IDLE:
+            return self._open[0]  # Else it is closed, or an interrupt came before its end.
         self._forget()
         connection = Connection.opened(self._place)
         self._open.append(connection)

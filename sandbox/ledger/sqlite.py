@@ -184,6 +184,9 @@ class FileStore:
     def _begun(self, mode: str) -> Generator[apsw.Connection]:
         with _TURN, self._plain_errors():
             connection = self._open()
+            if connection.in_transaction:  # An interrupt came before it could be ended.
+                self.close()
+                connection = self._open()
             connection.transaction_mode = mode
             try:
                 with connection:  # Never nested, which would only make a savepoint.
