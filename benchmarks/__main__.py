@@ -8,6 +8,7 @@ from benchmarks import (
     evidence,
     growth,
     imagining,
+    ledger,
     memory,
     opening,
     pricing,
@@ -31,6 +32,7 @@ def main() -> None:
     """Print one table a subject."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SANDBOX_HOME"] = folder
+        server = os.environ.pop("SANDBOX_LEDGER", None)  # One table alone is booked there.
         here = Path(folder)
         Path("runs").mkdir(exist_ok=True)
         names = catalogue.environments()
@@ -43,6 +45,8 @@ def main() -> None:
             show(title, pricing.table(*pricing.measured(here / schedule.version, schedule)))
         show("Two workers beside one", scaling.table("push_t_demo", 120, 3))
         show("Posts in the book", evidence.transfers(here))
+        places = [str(here / "posts.db"), *([server] if server else [])]
+        show("Posts in the book, by four processes", ledger.table(places))
         show("Verification without replay", evidence.verifying(names, here))
         trajectory.main()
         show("Numbers in a shard, by how they are stored", trajectory.numbers(here))

@@ -19,6 +19,7 @@ from sandbox.evidence import keys
 from sandbox.ledger import Lease, Ledger
 from sandbox.prices import PriceSchedule
 from sandbox.run import recipe as recipes
+from sandbox.run.bill import Quote
 from sandbox.run.recipe import EpisodeChance, Recipe
 from sandbox.run.record import Record
 from sandbox.run.run import Run
@@ -66,8 +67,16 @@ class Stills:
         self._real = Generation(recipe)
         self.origin, self.makers = self._real.origin, [Still(self._real.makers[0], recipe)]
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._real, name)
+    def quote(self, done: int, schedule: PriceSchedule) -> Quote:
+        """Return what whole episodes cost at most."""
+        return self._real.quote(done, schedule)
+
+    def warm_up(self) -> None:
+        """Do nothing: nothing is drawn."""
+
+    def close(self) -> None:
+        """Release the simulator."""
+        self._real.close()
 
 
 def measured(episodes: int, folder: Path) -> list[dict[str, str]]:

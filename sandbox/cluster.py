@@ -19,11 +19,11 @@ from typing import Any
 
 from sandbox import durable, files
 from sandbox.errors import BudgetExhaustedError, SandboxError
+from sandbox.interrupts import Uninterrupted
 from sandbox.ledger.holder import Holder
 from sandbox.prices import PriceSchedule, credits, plus
 from sandbox.run import ranks
 from sandbox.run.filling import HOLD_BYTES, Alone, Filling, Progress, header
-from sandbox.run.interrupts import Uninterrupted
 from sandbox.run.run import Run
 from sandbox.run.settle import check_charges
 from sandbox.run.source import Source
@@ -228,6 +228,7 @@ class _Cluster:
         """Put a shard into the folder, and charge it then."""
         run, path = self.run, self.run.shard_path(number)
         beside = sidecar_path(path)
+        run.ledger.confirm()
         if made is not None:
             durable.replace(beside, made[beside.name])
             durable.replace(path, made[path.name])

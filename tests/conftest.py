@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import makers
+import postgres
 import pytest
 import ramps
 import written
@@ -65,9 +66,36 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def book(tmp_path: Path) -> Ledger:
-    """An empty ledger, which is not this machine's."""
-    return Ledger(tmp_path / "book" / "ledger.db")
+def book(book_place: str) -> Iterator[Ledger]:
+    """An empty ledger, which is not this machine's; in each of the PLACES that the module names."""
+    made = Ledger(book_place)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def book_place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a ledger may be: a file, or a database on a server. The same holds for both."""
+    if getattr(request, "param", "file") == "file":
+        return str(tmp_path / "book" / "ledger.db")
+    server = request.getfixturevalue("postgresql")
+    return server.url(server.database())
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Try what a module says of ledgers in all its PLACES."""
+    places = getattr(metafunc.module, "PLACES", None)
+    if places and "book_place" in metafunc.fixturenames:
+        metafunc.parametrize("book_place", places, indirect=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[postgres.Server]:
+    """A PostgreSQL server, for all tests of this process that leave it as it is."""
+    postgres.needed()
+    made = postgres.Server()
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

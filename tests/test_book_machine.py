@@ -9,6 +9,7 @@ from itertools import chain, combinations
 from pathlib import Path
 from unittest import mock
 
+import postgres
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -162,7 +163,7 @@ class BookMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory(dir=MEMORY)
+        self.place = self.found()
         self.priced = mock.patch("sandbox.prices.schedule.schedules", return_value=SCHEDULES)
         self.priced.start()
         self.now, self.version = 1000, "1"
@@ -174,12 +175,21 @@ class BookMachine(RuleBasedStateMachine):
         self.refunds: dict[int, int] = {}
         self.grants = 0
 
+    def found(self) -> str:
+        """Where the book of an example is."""
+        self.folder = tempfile.TemporaryDirectory(dir=MEMORY)
+        return str(Path(self.folder.name) / "ledger.db")
+
     def opened(self) -> Ledger:
-        return Ledger(Path(self.folder.name) / "ledger.db", clock=lambda: self.now)
+        return Ledger(self.place, clock=lambda: self.now)
 
     def teardown(self) -> None:
         self.book.close()
         self.priced.stop()
+        self.left()
+
+    def left(self) -> None:
+        """Remove the book of an example."""
         self.folder.cleanup()
 
     @initialize(lasts=st.sampled_from([4, 30]), units=kinds)
@@ -478,7 +488,7 @@ class BookMachine(RuleBasedStateMachine):
     @rule(clock=st.sampled_from([0, 10**9]))
     def read_by_a_wrong_clock(self, clock: int) -> None:
         before = self.book.transfers()
-        reader = Ledger(self.book.path, clock=lambda: clock, read_only=True)
+        reader = Ledger(self.place, clock=lambda: clock, read_only=True)
         for account in self.models:
             reader.balance(account)
             reader.shortfall(account, {"pixel": 50})
@@ -487,7 +497,8 @@ class BookMachine(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
-        self.book = pickle.loads(pickle.dumps(Ledger(self.book.path)))
+        self.book = pickle.loads(pickle.dumps(Ledger(self.place)))
+        self.book.account("local")
         self.book = self.opened()
 
     @invariant()
@@ -501,9 +512,24 @@ class BookMachine(RuleBasedStateMachine):
             limit = None if account == "local" else sum(free.values())
             assert found.available_micro == limit
         assert self.book.check() == []
-        with self.book._store.reading() as pages:
-            for (account, pot), amounts in replayed(pages).items():
-                assert pages.pot(account, pot) == amounts
+        self.book.reading(lambda pages, now: self.balances_are_sums(pages))
+
+    def balances_are_sums(self, pages: Pages) -> None:
+        for (account, pot), amounts in replayed(pages).items():
+            assert pages.pot(account, pot) == amounts
+
+
+class ServerMachine(BookMachine):
+    """The same on a server."""
+
+    server: postgres.Server
+
+    def found(self) -> str:
+        self.name = self.server.database()
+        return self.server.url(self.name)
+
+    def left(self) -> None:
+        self.server.admin(f"DROP DATABASE {self.name} WITH (FORCE)")
 
 
 TestBookMachine = BookMachine.TestCase
@@ -512,3 +538,17 @@ TestBookMachine.settings = settings(
     stateful_step_count=40,
     deadline=None,
 )
+
+
+@pytest.fixture
+def _served(postgresql: postgres.Server) -> None:
+    ServerMachine.server = postgresql
+
+
+@pytest.mark.usefixtures("_served")
+class TestServerMachine(ServerMachine.TestCase):
+    settings = settings(
+        max_examples=500 if "SANDBOX_SOAK" in os.environ else 8,
+        stateful_step_count=30,
+        deadline=None,
+    )

@@ -9,12 +9,11 @@ import pytest
 from running import recipe
 
 import sandbox
-from sandbox import processes
+from sandbox import interrupts, processes
 from sandbox.env import SandboxEnv
 from sandbox.env.policies import POLICIES
+from sandbox.interrupts import Uninterrupted
 from sandbox.ledger import Ledger
-from sandbox.run import interrupts
-from sandbox.run.interrupts import Uninterrupted
 
 
 def work(number: int, times: int, done: list[str], *, act: bool) -> None:

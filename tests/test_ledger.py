@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -14,6 +13,7 @@ from sandbox.ledger.rules import HOLD_S
 from sandbox.ledger.statement import statement
 
 EPISODE = b"e" * 16
+PLACES = ["file", "server"]
 
 
 def post(book: Ledger, account: str, amount: int, episode: bytes = EPISODE) -> bool:
@@ -116,9 +116,9 @@ def test_a_prepaid_account_is_never_overdrawn(book: Ledger) -> None:
     assert book.check() == []
 
 
-def test_an_expired_hold_frees_the_credit(tmp_path: Path) -> None:
+def test_an_expired_hold_frees_the_credit(book_place: str) -> None:
     now = [1000.0]
-    book = Ledger(tmp_path / "ledger.db", clock=lambda: now[0])
+    book = Ledger(book_place, clock=lambda: now[0])
     book.grant("lab", 10)
     assert hold(book, "lab", EPISODE, 10, 10) == 10
     assert book.balance("lab").available_micro == 0
@@ -208,9 +208,9 @@ def test_every_opened_account_is_listed_and_a_transfer_is_found_by_its_id(book: 
     assert book.find(b"0" * 16) is None
 
 
-def test_the_same_transfer_at_another_time_is_the_same(tmp_path: Path) -> None:
+def test_the_same_transfer_at_another_time_is_the_same(book_place: str) -> None:
     now = [1000.0]
-    book = Ledger(tmp_path / "ledger.db", clock=lambda: now[0])
+    book = Ledger(book_place, clock=lambda: now[0])
     assert not post(book, "local", 7)
     now[0] += 10**6
     assert post(book, "local", 7)
@@ -288,9 +288,9 @@ def test_accounts_form_a_tree(book: Ledger) -> None:
     assert book.balance("lab").posted_micro == 0
 
 
-def test_what_a_grant_leaves_when_it_expires_is_booked_as_breakage(tmp_path: Path) -> None:
+def test_what_a_grant_leaves_when_it_expires_is_booked_as_breakage(book_place: str) -> None:
     now = [1000.0]
-    book = Ledger(tmp_path / "ledger.db", clock=lambda: now[0])
+    book = Ledger(book_place, clock=lambda: now[0])
     book.grant("lab", 10, expires=2000)
     book.grant("lab", 3, effective=1500)
     assert book.balance("lab").available_micro == 10
@@ -316,8 +316,8 @@ def test_what_a_grant_leaves_when_it_expires_is_booked_as_breakage(tmp_path: Pat
     assert book.check() == []
 
 
-def test_grants_burn_by_priority_then_expiry_then_age(tmp_path: Path) -> None:
-    book = Ledger(tmp_path / "ledger.db", clock=lambda: 1000.0)
+def test_grants_burn_by_priority_then_expiry_then_age(book_place: str) -> None:
+    book = Ledger(book_place, clock=lambda: 1000.0)
     book.grant("lab", 10)  # Transfer 2, after the account's own.
     book.grant("lab", 10, expires=9000)
     book.grant("lab", 10, expires=5000)
@@ -349,9 +349,9 @@ def test_a_refund_is_a_transfer_of_its_own_and_never_more_than_the_post(book: Le
     assert book.check() == []
 
 
-def test_a_clock_that_runs_backwards_is_refused_beyond_a_minute(tmp_path: Path) -> None:
+def test_a_clock_that_runs_backwards_is_refused_beyond_a_minute(book_place: str) -> None:
     now = [10_000.0]
-    book = Ledger(tmp_path / "ledger.db", clock=lambda: now[0])
+    book = Ledger(book_place, clock=lambda: now[0])
     book.grant("lab", 10)
     now[0] -= 30
     post(book, "lab", 1)  # The book's time stands still.
@@ -468,9 +468,9 @@ def test_grants_of_some_meters_together_pay_what_they_can(book: Ledger) -> None:
     assert book.check() == []
 
 
-def test_a_hold_lasts_as_long_as_it_was_asked_for(tmp_path: Path) -> None:
+def test_a_hold_lasts_as_long_as_it_was_asked_for(book_place: str) -> None:
     now = [1000.0]
-    book = Ledger(tmp_path / "ledger.db", clock=lambda: now[0])
+    book = Ledger(book_place, clock=lambda: now[0])
     book.grant("lab", 10)
     for wrong in (0, -1, 1.5, True, 30 * 24 * 3600 + 1):
         with pytest.raises(InvalidInputError, match="give whole seconds from 1 to 2,592,000"):
@@ -488,11 +488,11 @@ def test_a_hold_lasts_as_long_as_it_was_asked_for(tmp_path: Path) -> None:
     assert book.check() == []
 
 
-def test_a_short_hold_ends_for_whoever_saw_a_later_time_before(tmp_path: Path) -> None:
+def test_a_short_hold_ends_for_whoever_saw_a_later_time_before(book_place: str) -> None:
     """Two processes on one book; the clock of one was ahead when it looked."""
     now, ahead = [1000.0], [1000.0]
-    book = Ledger(tmp_path / "ledger.db", clock=lambda: now[0])
-    other = Ledger(tmp_path / "ledger.db", clock=lambda: ahead[0])
+    book = Ledger(book_place, clock=lambda: now[0])
+    other = Ledger(book_place, clock=lambda: ahead[0])
     book.grant("lab", 10)
     ahead[0] = 9000
     other.post("lab", [])

@@ -11,22 +11,22 @@ import pytest
 from sandbox.errors import InvalidInputError, LedgerError, LockedError
 from sandbox.ledger import Ledger
 
+PLACES = ["file", "server"]
 HOLD = """
 import sys
-from pathlib import Path
 from sandbox.ledger import Ledger
 
 worker = int(sys.argv[2]) if sys.argv[2] else None
-with Ledger(Path(sys.argv[1])).alone("abc", worker):
+with Ledger(sys.argv[1]).alone("abc", worker):
     print("held", flush=True)
     sys.stdin.read()
 """
 
 
 @contextmanager
-def held(book: Ledger, worker: int | None = None) -> Generator["subprocess.Popen[str]"]:
+def held(book_place: str, worker: int | None = None) -> Generator["subprocess.Popen[str]"]:
     """Let another process hold the lock `abc` of a book."""
-    arguments = [sys.executable, "-c", HOLD, str(book.path), "" if worker is None else str(worker)]
+    arguments = [sys.executable, "-c", HOLD, book_place, "" if worker is None else str(worker)]
     pipe = subprocess.PIPE
     with subprocess.Popen(arguments, stdin=pipe, stdout=pipe, text=True) as other:
         assert other.stdout is not None
@@ -38,9 +38,9 @@ def held(book: Ledger, worker: int | None = None) -> Generator["subprocess.Popen
 
 @pytest.mark.parametrize("worker", [None, 1])
 def test_a_lock_that_another_process_holds_is_refused_until_it_ends(
-    book: Ledger, worker: int | None
+    book: Ledger, book_place: str, worker: int | None
 ) -> None:
-    with held(book, worker) as other:
+    with held(book_place, worker) as other:
         refused = pytest.raises(LockedError, match="another process holds this lock")
         with refused, book.alone("abc", wait_s=0.1):
             pass
@@ -51,18 +51,18 @@ def test_a_lock_that_another_process_holds_is_refused_until_it_ends(
         pass
 
 
-def test_workers_of_different_numbers_share_a_lock(book: Ledger) -> None:
-    with held(book, 1):
+def test_workers_of_different_numbers_share_a_lock(book: Ledger, book_place: str) -> None:
+    with held(book_place, 1):
         with book.alone("abc", 2, 0.1):
             pass
         with pytest.raises(LockedError), book.alone("abc", 1, 0.1):
             pass
 
 
-def test_a_lock_is_free_again_after_a_worker_of_it_was_not(book: Ledger) -> None:
-    with held(book, 1), pytest.raises(LockedError), book.alone("abc", wait_s=0.1):
+def test_a_lock_is_free_again_after_a_worker_of_it_was_not(book: Ledger, book_place: str) -> None:
+    with held(book_place, 1), pytest.raises(LockedError), book.alone("abc", wait_s=0.1):
         pass
-    with held(book):  # Another process can be alone: nothing is left of the failed attempt.
+    with held(book_place):  # Another process can be alone: nothing is left of the failed attempt.
         pass
 
 

@@ -273,7 +273,7 @@ def _reader() -> "Ledger":
     """Return the ledger to be read: one that is there is not written."""
     from sandbox.ledger import Ledger
 
-    return Ledger(read_only=Ledger().path.is_file())
+    return Ledger(read_only=Ledger().exists())
 
 
 def _id(text: str | None) -> bytes | None:

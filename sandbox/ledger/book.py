@@ -7,68 +7,83 @@ it, so that a balance is a look-up; `check` derives all balances again from the 
 """
 
 import re
-import time
 import uuid
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
-from sandbox import content, files
-from sandbox.errors import InvalidInputError, LedgerError, UnknownNameError
-from sandbox.ledger import posting, proof, rules
+from sandbox.errors import InvalidInputError, LedgerError
+from sandbox.ledger import accounts, posting, proof, rules, stores
+from sandbox.ledger import clock as clocks
 from sandbox.ledger.account import Account, Balance, Mode, Usage
-from sandbox.ledger.burn import OVERAGE
+from sandbox.ledger.accounts import opened, payer
+from sandbox.ledger.database import T
+from sandbox.ledger.heartbeat import Heartbeat
 from sandbox.ledger.holder import Holder
 from sandbox.ledger.pages import Pages
 from sandbox.ledger.proof import Point
 from sandbox.ledger.rules import HOLD_S
-from sandbox.ledger.sqlite import Store
-from sandbox.ledger.transfer import ANY, Booked, Charges, Move, check_amount, checked_id, named
+from sandbox.ledger.transfer import Booked, Charges, check_amount, checked_id, named
 from sandbox.meter import Receipt
-from sandbox.prices import credits, plus
 
-SKEW_MS = 60_000  # How far the clock may be behind the last transfer, whose time is then used.
 PRIORITY = 100
 _LOCK = re.compile("[0-9a-f]{1,64}")
 _NEVER = (-1, 2**62)  # An account that was never swept; see rules.sweep.
 
 
 class Ledger:
-    """A ledger in a file. Any number of processes may use it at once.
+    """A ledger in a file or on a server. Any number of processes may use it at once.
 
     Args:
-        path: the path of the file; by default `ledger.db` in `content.home()`.
-        clock: returns the time [s since 1970].
-        read_only: neither create nor change the file.
+        place: the path of a file, or a URL that begins with postgresql://; by default
+            $SANDBOX_LEDGER, else `ledger.db` in `content.home()`.
+        clock: returns the time [s since 1970]; None is the clock of the book: this machine's for a
+            file, the server's for a server.
+        read_only: neither make nor change the ledger.
         vfs: the name of the SQLite VFS that opens the file; None is SQLite's default.
     """
 
     def __init__(
         self,
-        path: str | Path | None = None,
-        clock: Callable[[], float] = time.time,
+        place: str | Path | None = None,
+        clock: Callable[[], float] | None = None,
         *,
         read_only: bool = False,
         vfs: str | None = None,
     ) -> None:
-        self.path = content.home() / "ledger.db" if path is None else files.place(path)
-        self._store = Store(self.path, read_only=read_only, vfs=vfs)
+        self._store = stores.store(place, read_only=read_only, vfs=vfs)
         self._clock = clock
         self._swept: dict[str, tuple[int, int]] = {}  # By account; see rules.sweep.
+        self._heartbeat = Heartbeat()
 
     # Accounts and grants --------------------------------------------------------------------------
 
     @property
     def id(self) -> str:
         """The id of this ledger, 32 random hex digits."""
-        with self._store.reading() as pages:
-            return pages.ledger_id()
+        return self._store.reading(lambda pages: pages.ledger_id())
 
     @property
     def where(self) -> str:
         """Where this ledger is, for messages."""
         return self._store.where
+
+    @property
+    def path(self) -> Path:
+        """The path of the ledger's file; LedgerError if it is on a server."""
+        if self._store.file is None:
+            raise LedgerError(f"{self.where}: is on a server and has no file.")
+        return self._store.file
+
+    @property
+    def beside(self) -> Path:
+        """How the paths of this machine's files about the ledger begin."""
+        return self._store.beside
+
+    def exists(self) -> bool:
+        """Return whether the ledger has been made."""
+        return self._store.exists()
 
     @contextmanager
     def alone(  # noqa: D417
@@ -89,6 +104,15 @@ class Ledger:
         with self._store.alone(name, worker, wait_s, joins=joins):
             yield
 
+    def confirm(self) -> None:
+        """Refuse to go on if another process took a lock that a lost connection held.
+
+        Raises:
+            LockedError: another process holds it.
+            LedgerError: the ledger cannot be reached.
+        """
+        self._store.confirm()
+
     def open_account(self, name: str, mode: Mode, overdraft: int = 0) -> Account:
         """Open an account; do nothing if it is open with the same mode and overdraft.
 
@@ -96,13 +120,9 @@ class Ledger:
             InvalidInputError: the name is not valid, or a postpaid account has an overdraft.
             LedgerError: the account is open with another mode or overdraft.
         """
-        if mode not in ("prepaid", "postpaid"):
-            raise InvalidInputError(f"mode {mode!r}: give prepaid or postpaid.")
-        check_amount("an overdraft", overdraft)
-        if mode == "postpaid" and overdraft:
-            raise InvalidInputError("a postpaid account has no limit, so no overdraft either.")
-        with self.turn() as (pages, now):
-            return self._opened(pages, rules.checked_name(name), mode, overdraft, now)
+        accounts.check(mode, overdraft)
+        rules.checked_name(name)
+        return self.turn(lambda pages, now: opened(pages, name, mode, overdraft, now), name)
 
     def account(self, name: str) -> Account:
         """Return an account; `local` is open from the start, as postpaid.
@@ -111,13 +131,13 @@ class Ledger:
             InvalidInputError: the name is not valid.
             UnknownNameError: the account is not open.
         """
-        with self.reading() as (pages, now):
-            return self._account(pages, name, now)
+        rules.checked_name(name)
+        return self.reading(lambda pages, now: payer(pages, name, now))
 
     def accounts(self, below: str | None = None) -> list[Account]:
         """Return all accounts, or the account `below` and those below it, sorted by name."""
-        with self._store.reading() as pages:
-            found = [Account(n, cast(Mode, mode), over) for n, mode, over in pages.accounts()]
+        rows = self._store.reading(lambda pages: pages.accounts())
+        found = [Account(name, cast(Mode, mode), overdraft) for name, mode, overdraft in rows]
         return [a for a in found if below is None or f"{a.name}/".startswith(f"{below}/")]
 
     def grant(
@@ -147,41 +167,26 @@ class Ledger:
         """
         check_amount("a grant", amount, least=1)
         facts = rules.grant_facts(priority, effective, expires, meters, source)
-        id = uuid.uuid4().bytes if id is None else checked_id(id)
-        with self.turn() as (pages, now):
-            if not pages.account(rules.checked_name(account)):
-                mode: Mode = "postpaid" if account == "local" else "prepaid"
-                self._opened(pages, account, mode, 0, now)
-            pot, ends = {(ANY, pages.tail()[0] + 1): amount}, facts["expires"]
-            move = Move(id, "grant", account, amount, facts, pot, expires=ends)
-            if rules.exists(pages, move):
-                return Receipt(id, amount, exists=True)
-            if ends is not None and ends <= now:
-                raise InvalidInputError(
-                    f"a grant that expires at {rules.when(ends)} is of no use; give a time to come."
-                )
-            pages.add(move, now)
-            return Receipt(id, amount, exists=False)
+        rules.checked_name(account)
+        chosen = uuid.uuid4().bytes if id is None else checked_id(id)
+        return self.turn(
+            lambda pages, now: accounts.grant(pages, now, chosen, account, amount, facts), account
+        )
 
     def balance(self, account: str) -> Balance:
         """Return the balance of an account, without expired credit; books nothing."""
-        with self.reading() as (pages, now):
-            payer = self._account(pages, account, now)
-            self._sweep(pages, account, now)
-            pots = [pages.pot(account, pot) for pot in (OVERAGE, *pages.grants(account))]
-            lots = rules.lots(pages, account, now)
-            room = rules.overdraft(pages, payer)
-            free = None if room is None else room + sum(lot.free for lot in lots)
-            return Balance(sum(p for p, _ in pots), sum(p for _, p in pots), free)
+        return self.reading(
+            lambda pages, now: accounts.balance(pages, self._swept_payer(pages, account, now), now)
+        )
 
     def shortfall(self, account: str, charges: Charges) -> int:
         """Return how much an account lacks to pay some charges [microcredits]; 0 if it can pay."""
-        with self.reading() as (pages, now):
-            payer = self._account(pages, account, now)
-            self._sweep(pages, account, now)
-            found = rules.missing(pages, payer, charges, now)
-            dead = found and rules.bury(pages, account, now)
-            return rules.missing(pages, payer, charges, now) if dead else found
+
+        def work(pages: Pages, now: int) -> int:
+            mine = self._swept_payer(pages, account, now)
+            return accounts.shortfall(pages, mine, charges, now)
+
+        return self.reading(work)
 
     # Two phases -----------------------------------------------------------------------------------
 
@@ -195,7 +200,7 @@ class Ledger:
         *,
         price_version: str,
         run: str | None = None,
-        timeout_s: int = HOLD_S,
+        timeout_s: int | None = None,
         share: int = 1,
         holder: Holder | None = None,
     ) -> int:
@@ -209,32 +214,32 @@ class Ledger:
             times: 0 or more.
             price_version: the schedule under which the work will be posted.
             run: the id of the run that the credit is for, or None.
-            timeout_s: when the hold expires, 1 s to 30 days from now.
-            share: leave credit for others: of what could be reserved beside `first`, take no more
-                than one part in so many.
+            timeout_s: when the hold expires, 1 s to 30 days from now; None: when this process ends.
+            share: take no more than one part in so many of what could be reserved beside `first`.
             holder: the process that holds the credit; None is this one.
 
         Returns:
             How many times `more` is reserved; -1 if not even `first` can be. A postpaid account
             has no limit: nothing is booked and `times` is returned.
         """
-        more = more or {}
-        rules.check_reservation(first, more, times)
-        checked_id(lease)
+        rules.check_reservation(first, more or {}, times)
         rules.checked_texts(price_version=price_version, run=run)
-        lasts = 1000 * rules.checked_timeout(timeout_s)
-        with self.turn() as (pages, now):
-            payer = self._account(pages, account, now)
-            if payer.mode == "postpaid":
+        checked_id(lease)
+        lasts = 1000 * rules.checked_timeout(HOLD_S if timeout_s is None else timeout_s)
+        facts = {"price_version": price_version, "holder": (holder or Holder.me()).plain}
+        wanted = first, more or {}, times, share
+
+        def work(pages: Pages, now: int) -> int:
+            mine = payer(pages, account, now)
+            if mine.mode == "postpaid":
                 return times
             self._sweep(pages, account, now)
-            held = rules.portion(pages, payer, first, more, times, share, now)
-            if held < 0:
-                return -1
-            parts = rules.parts(pages, payer, plus(first, more, held), now)
-            facts = {"price_version": price_version, "holder": (holder or Holder.me()).plain}
-            rules.hold(pages, account, lease, parts, now, lasts, facts, run)
-            return held
+            return accounts.hold(pages, now, mine, lease, wanted, lasts, facts, run)
+
+        held = self.turn(work, rules.checked_name(account))
+        if held >= 0 and timeout_s is None:
+            self._heartbeat.begin(self, account, lease)
+        return held
 
     def post(
         self,
@@ -260,22 +265,42 @@ class Ledger:
         """
         priced = [posting.priced(usage) for usage in usages]
         prefix = None if lease is None else rules.checked_prefix(lease)
-        with self.turn() as (pages, now):
-            payer = self._account(pages, account, now)
-            self._sweep(pages, account, now)
+        rules.checked_name(account)
+
+        def work(pages: Pages, now: int) -> list[Receipt]:
+            mine = self._swept_payer(pages, account, now)
             holds = [] if prefix is None else pages.held(prefix, account)
-            purse = posting.Purse(pages, payer, holds, now)
+            purse = posting.Purse(pages, mine, holds, now)
             receipts = purse.post(priced)
             if keep:
                 purse.hold_on()
             return receipts
 
+        receipts = self.turn(work, account)
+        if prefix is not None and not keep:
+            self._heartbeat.end(prefix, account)
+        return receipts
+
+    def renew(self, account: str, lease: bytes) -> None:
+        """Hold what an account holds under a lease for as long again, without waiting."""
+
+        def work(pages: Pages) -> None:
+            now = clocks.booking(pages, self._clock)
+            accounts.renew(pages, now, self._swept_payer(pages, account, now), lease)
+
+        self._store.transaction(work, [account], patient=False)
+
     def void(self, account: str, lease: bytes) -> None:
         """Release what an account holds under a lease."""
         checked_id(lease)
-        with self.turn() as (pages, now):
-            self._account(pages, account, now)
+        rules.checked_name(account)
+
+        def work(pages: Pages, now: int) -> None:
+            payer(pages, account, now)
             rules.release(pages, pages.held(lease, account), now)
+
+        self.turn(work, account)
+        self._heartbeat.end(lease, account)
 
     def void_all(self, prefix: bytes, account: str | None = None, run: str | None = None) -> int:
         """Release everything that is held under leases whose names begin with a prefix.
@@ -290,12 +315,18 @@ class Ledger:
         """
         rules.checked_prefix(prefix)
         rules.checked_texts(run=run)
-        with self.turn() as (pages, now):
+
+        def work(pages: Pages, now: int) -> int:
             if account is not None:
-                self._account(pages, account, now)
+                payer(pages, account, now)
             holds = pages.held(prefix, account, run)
             rules.release(pages, holds, now)
             return sum(hold.move.amount for hold in holds)
+
+        freed = self.turn(work, *([] if account is None else [rules.checked_name(account)]))
+        if run is None:
+            self._heartbeat.end(prefix, account)
+        return freed
 
     def refund(
         self,
@@ -323,44 +354,39 @@ class Ledger:
         """
         checked_id(post)
         rules.check_refund(amount, reason, verdict)
-        with self.turn() as (pages, now):
-            booked = pages.find(post)
-            if booked is None or booked.move.kind != "post":
-                raise LedgerError(f"{post.hex()} is no post on this book. Nothing was booked.")
-            facts = rules.refund_facts(booked, amount, reason, verdict)
-            id = named("refund/v1", post.hex(), facts["asked"]) if id is None else checked_id(id)
-            known = pages.find(id)
-            if known is not None:
-                move = Move(id, "refund", booked.move.account, known.move.amount, facts)
-                rules.exists(pages, move)
-                return Receipt(id, known.move.amount, exists=True)
-            move = rules.refund(pages, booked, id, amount, facts, now)
-            pages.add(move, now)
-            return Receipt(id, move.amount, exists=False)
+        booked = self.find(post)  # It never changes: whose it is says whose turn this is.
+        if booked is None or booked.move.kind != "post":
+            raise LedgerError(f"{post.hex()} is no post on this book. Nothing was booked.")
+        facts = rules.refund_facts(booked, amount, reason, verdict)
+        chosen = named("refund/v1", post.hex(), facts["asked"]) if id is None else checked_id(id)
+        return self.turn(
+            lambda pages, now: accounts.refund(pages, now, chosen, booked, amount, facts),
+            booked.move.account,
+        )
 
     # Queries --------------------------------------------------------------------------------------
 
     def find(self, id: bytes) -> Booked | None:
         """Return the transfer with an id; None if the ledger has none."""
-        with self._store.reading() as pages:
-            return pages.find(id)
+        return self._store.reading(lambda pages: pages.find(id))
 
     def of_run(self, run: str) -> list[Booked]:
         """Return a run's posts, their refunds, and its reservations that are still open."""
         rules.checked_texts(run=run)
-        with self._store.reading() as pages:
-            return pages.of_run(run)
+        return self._store.reading(lambda pages: pages.of_run(run))
 
     def refunded(self, post: bytes) -> int:
         """Return how much of a post was refunded [microcredits]."""
-        with self._store.reading() as pages:
+
+        def work(pages: Pages) -> int:
             booked = pages.find(post)
             return sum(r.move.amount for r in pages.corrections(booked.seq)) if booked else 0
 
-    def transfers(self, accounts: Sequence[str] | None = None) -> list[Booked]:
-        """Return all transfers in order, or only those of some accounts."""
-        with self._store.reading() as pages:
-            return list(pages.transfers(accounts))
+        return self._store.reading(work)
+
+    def transfers(self, names: Sequence[str] | None = None) -> list[Booked]:
+        """Return all transfers in order, or only those of the accounts with some names."""
+        return self._store.reading(lambda pages: list(pages.transfers(names)))
 
     def check(self) -> list[str]:
         """Derive all balances again from the transfers; return one sentence for each fault.
@@ -372,76 +398,46 @@ class Ledger:
 
     def checked(self, since: Point | None) -> tuple[list[str], Point | None]:
         """Check what came after a point; return the faults, and without any the new point."""
-        with self._store.reading() as pages:
-            found = proof.faults(pages, since)
-            return found, None if found else proof.point(pages)
+        return self._store.reading(lambda pages: proof.checked(pages, since))
 
     def close(self) -> None:
-        """Close the file; the next call opens it again."""
+        """Close the file or connection; the next call opens it again."""
         self._store.close()
 
-    # Parts of a transaction -----------------------------------------------------------------------
+    # Transactions ---------------------------------------------------------------------------------
 
-    @contextmanager
-    def turn(self) -> Generator[tuple[Pages, int]]:
-        """Yield the pages of a transaction, and the ledger's time [ms since 1970].
+    def turn(self, work: Callable[[Pages, int], T], *accounts: str) -> T:
+        """Do some work in a transaction, whole or not at all; return what it returns.
+
+        Args:
+            work: takes the pages, and the ledger's time [ms since 1970]. It may be called again,
+                where the transaction must be done again.
+            accounts: the only accounts whose credit it may move; none means any.
 
         Raises:
             LedgerError: the clock is behind the last transfer.
         """
-        with self._store.transaction() as pages:
-            now, last = self._now(), pages.tail()[2]
-            if now < last - SKEW_MS:
-                raise LedgerError(
-                    f"the clock says {rules.when(now)} but the last transfer was booked at "
-                    f"{rules.when(last)}. Nothing was booked. Set the clock."
-                )
-            yield pages, max(now, last)
+        return self._store.transaction(
+            lambda pages: work(pages, clocks.booking(pages, self._clock)), accounts
+        )
 
-    @contextmanager
-    def reading(self) -> Generator[tuple[Pages, int]]:
-        """Yield pages that are never written, and the ledger's time [ms since 1970]."""
-        with self._store.reading() as pages:
-            yield pages, max(self._now(), pages.tail()[2])
+    def reading(self, work: Callable[[Pages, int], T]) -> T:
+        """Return what some work returns, whose pages are never written.
 
-    def _now(self) -> int:
-        """Return the clock's time [ms since 1970]; LedgerError if it cannot be written."""
-        seconds = self._clock()
-        if not 0 <= seconds < rules.LATEST_S:
-            raise LedgerError(
-                f"the clock says {seconds!r} s since 1970, which is no time before "
-                f"{rules.LATEST}. Nothing was booked. Set the clock."
-            )
-        return int(seconds * 1000)
+        Args:
+            work: takes the pages, and the ledger's time [ms since 1970]. It may be called again.
+        """
+        return self._store.reading(lambda pages: work(pages, clocks.seen(pages, self._clock)))
 
-    def _opened(self, pages: Pages, name: str, mode: Mode, overdraft: int, now: int) -> Account:
-        """Open an account in a transaction, unless it is open; see `open_account`."""
-        found = pages.account(name)
-        if found and found != (mode, overdraft):
-            raise LedgerError(
-                f"the account {name!r} is open as {found[0]} with an overdraft of "
-                f"{credits(found[1])} credits, not {mode} with {credits(overdraft)}."
-            )
-        if not found:
-            pages.open(name, mode, overdraft)
-            facts = {"mode": mode, "overdraft": overdraft}
-            pages.add(Move(named("open/v1", name), "open", name, 0, facts), now)
-        return Account(name, mode, overdraft)
-
-    def _account(self, pages: Pages, name: str, now: int) -> Account:
-        """Return an account in a transaction; see `account`."""
-        found = pages.account(rules.checked_name(name))
-        if found:
-            return Account(name, cast(Mode, found[0]), found[1])
-        if name == "local":
-            return self._opened(pages, name, "postpaid", 0, now)
-        known = [row[0] for row in pages.accounts()]
-        remedy = f"Or open it with `sandbox ledger open {name} --mode prepaid`."
-        raise UnknownNameError("account", name, sorted({"local", *known}), remedy=remedy)
+    def _swept_payer(self, pages: Pages, account: str, now: int) -> Account:
+        """Return an account in a transaction, after its holds and grants that are due expired."""
+        found = payer(pages, account, now)
+        self._sweep(pages, account, now)
+        return found
 
     def _sweep(self, pages: Pages, account: str, now: int) -> None:
         """Expire the holds and grants that are due, beginning where the last sweep ended."""
-        last = pages.tail()[0]
+        last = pages.seen()[0]
         if rules.sweep(pages, account, self._swept.get(account, _NEVER), now):
             # Not after holds have expired: this transaction may be rolled back.
             self._swept[account] = now, last

@@ -1,8 +1,8 @@
 """Up to which transfer this machine has checked its ledger, so that it need not check it all again.
 
-The file `ledger.checked.json` beside the ledger has the number of the transfer, its link and a
-digest of all balances. Whoever can write there can rewrite the ledger, too; `sandbox ledger check`
-derives everything from the first transfer.
+The file `ledger.checked.json` beside the ledger, in `content.home()` for one on a server, has the
+number of the transfer, its link and a digest of all balances. Whoever can write there can rewrite
+the file's ledger, too; `sandbox ledger check` derives everything from the first transfer.
 """
 
 from contextlib import suppress
@@ -31,11 +31,12 @@ def check(ledger: Ledger, *, whole: bool = False) -> tuple[list[str], int]:
     Raises:
         LedgerError: the file cannot be opened or is not a ledger.
     """
-    path = ledger.path.with_name(f"{ledger.path.stem}.checked.json")
+    path = ledger.beside.with_name(f"{ledger.beside.name}.checked.json")
     since = None if whole else _read(path)
     faults, point = ledger.checked(since)
     if point is not None and not faults and point != since:
         with suppress(SandboxError, OSError):  # Where nothing can be written, it is checked again.
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             jsonfile.write(path, {"format": FORMAT, **asdict(point)})
     return faults, 0 if since is None else since.transfers
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from sandbox.ledger import rules
 from sandbox.ledger.book import Ledger
 from sandbox.ledger.holder import Holder, State
+from sandbox.ledger.pages import Pages
 from sandbox.ledger.transfer import Booked
 
 
@@ -17,7 +18,7 @@ class Hold:
     Attributes:
         account: the account that holds it.
         amount_micro: how much is held [microcredits].
-        since: when it was first held.
+        since: when it was held, or renewed last.
         run: id of the run that it is for; None for an interactive episode.
         holder: the process that holds it; None if the ledger does not say.
         state: whether that process lives; unknown on another machine.
@@ -44,8 +45,7 @@ def holds(ledger: Ledger, account: str | None = None) -> list[Hold]:
         UnknownNameError: the account is not open.
     """
     names = _names(ledger, account)
-    with ledger.reading() as (pages, now):
-        return _by_lease(pages.open_holds(now, names))
+    return ledger.reading(lambda pages, now: _by_lease(pages.open_holds(now, names)))
 
 
 def release(ledger: Ledger, account: str | None = None, *, force: bool = False) -> list[Hold]:
@@ -61,11 +61,14 @@ def release(ledger: Ledger, account: str | None = None, *, force: bool = False) 
         UnknownNameError: the account is not open.
     """
     names = _names(ledger, account)
-    with ledger.turn() as (pages, now):
+
+    def work(pages: Pages, now: int) -> list[Hold]:
         found = pages.open_holds(now, names)
         wanted = [one for one in found if force or rules.state(one) == "dead"]
         rules.release(pages, wanted, now)
         return _by_lease(wanted)
+
+    return ledger.turn(work)
 
 
 def _names(ledger: Ledger, account: str | None) -> list[str]:

@@ -7,9 +7,8 @@ from typing import Any
 
 from sandbox import digest, prices
 from sandbox.errors import LedgerError, SandboxError
-from sandbox.ledger import schema
 from sandbox.ledger.burn import OVERAGE
-from sandbox.ledger.pages import DAMAGE, FIRST_LINK, Pages, linked
+from sandbox.ledger.pages import FIRST_LINK, Pages, linked
 from sandbox.ledger.rows import booked_of
 from sandbox.ledger.transfer import ANY, Booked, charge_id, legs
 
@@ -99,9 +98,8 @@ def faults(pages: Pages, since: Point | None = None) -> list[str]:
         since: a point up to which it was checked; only what came after it is. None checks all.
     """
     parts: tuple[Callable[[], Iterator[str]], ...] = (
-        lambda: _check_file(pages) if since is None else iter(()),
         lambda: _check_id(pages, since),
-        lambda: _check_schema(pages),
+        lambda: (f"the file: {text}" for text in pages.faults(whole=since is None)),
         lambda: _check_book(pages, since),
     )
     found: list[str] = []
@@ -109,9 +107,15 @@ def faults(pages: Pages, since: Point | None = None) -> list[str]:
         try:
             for text in part():
                 found.append(text)
-        except (LedgerError, *DAMAGE) as error:
+        except (LedgerError, *pages.damages) as error:
             found.append(f"the file: {error}")
     return found
+
+
+def checked(pages: Pages, since: Point | None) -> tuple[list[str], Point | None]:
+    """Return the faults after a point; without any, the point at the last transfer."""
+    found = faults(pages, since)
+    return found, None if found else point(pages)
 
 
 def point(pages: Pages) -> Point:
@@ -124,20 +128,10 @@ def _balances(pages: Pages, until: int) -> str:
     return digest.sha256([list(row) for row in pages.pots(until)])
 
 
-def _check_file(pages: Pages) -> Iterator[str]:
-    for text in pages.damage():
-        yield f"the file: {text}."
-
-
 def _check_id(pages: Pages, since: Point | None) -> Iterator[str]:
     found = pages.ledger_id()  # Raises if it is missing.
     if since is not None and since.ledger != found:
         yield f"it is the ledger {found}; the one that was checked before is {since.ledger}."
-
-
-def _check_schema(pages: Pages) -> Iterator[str]:
-    for text in schema.differences(pages.schema()):
-        yield f"the file: {text}"
 
 
 def _check_point(pages: Pages, since: Point, last: Booked | None) -> Iterator[str]:

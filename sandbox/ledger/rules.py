@@ -15,8 +15,8 @@ from sandbox.ledger.rows import LATEST_MS, is_text
 from sandbox.ledger.transfer import ANY, LARGEST, Booked, Charges, Move, Parts, check_amount, named
 from sandbox.prices import UNITS, credits, plus
 
-HOLD_S = 24 * 3600  # When a hold expires by default.
-LONGEST_HOLD_S = 30 * HOLD_S
+HOLD_S = 600  # When a hold expires by default, unless its process renews it.
+LONGEST_HOLD_S = 30 * 24 * 3600
 LATEST_S = LATEST_MS / 1000  # Times are below this [s since 1970].
 LATEST = "2248-09-26"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")

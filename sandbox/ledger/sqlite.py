@@ -1,29 +1,100 @@
 """The ledger's SQLite file: opened on first use, with clear errors."""
 
 import errno
+import json
 import os
 import threading
+import time
 import weakref
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import apsw
 
 from sandbox import files
 from sandbox.errors import LedgerError, NoLedgerError
 from sandbox.ledger import locks, schema
-from sandbox.ledger.pages import DAMAGE, Draft, Pages
+from sandbox.ledger.database import Row, T
+from sandbox.ledger.pages import Draft, Pages
 from sandbox.ledger.schema import APPLICATION_ID, FORMAT
 
+DAMAGE = (  # What reading a damaged file can raise.
+    apsw.NotADBError,
+    apsw.CorruptError,
+    apsw.SQLError,
+    apsw.ConstraintError,
+    apsw.MismatchError,
+    apsw.TooBigError,
+    apsw.InternalError,
+    UnicodeDecodeError,
+)
 BUSY_MS = 30_000
 _FILES = 4  # That SQLite has open at once: the database, the WAL, its index, the folder.
 _ROOM = 2**16  # Bytes that SQLite needs at once for the files beside the ledger.
 
 
-class Store:
-    """A ledger's database, opened on first use and again after a fork.
+class SQLite:
+    """A transaction of a ledger's file; see `database.Database`."""
+
+    damages = DAMAGE
+
+    def __init__(self, connection: Any) -> None:  # apsw's own types are partly unknown.
+        self._connection = connection
+
+    def rows(self, sql: str, *values: Any) -> list[Row]:
+        """Return all rows of a statement; apsw runs it only as far as its rows are read."""
+        return list(self.stream(sql, *values))
+
+    def stream(self, sql: str, *values: Any) -> Iterator[Row]:
+        """Yield the rows of a query."""
+        return self._connection.execute(*_own(sql, values))
+
+    def lock_tail(self) -> None:
+        """Do nothing: the file has one writer at a time."""
+
+    def insert(self, transfers: Sequence[Row], entries: Sequence[Row]) -> None:
+        """Insert rows with all columns."""
+        for table, rows in (("transfer", transfers), ("entry", entries)):
+            if rows:
+                marks = ", ".join("?" * len(rows[0]))
+                self._connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
+
+    def now(self) -> float:
+        """Return this machine's time [s since 1970]."""
+        return time.time()
+
+    def faults(self, *, whole: bool) -> Iterator[str]:
+        """Yield which tables are not as made and, if `whole`, what SQLite's checks find wrong."""
+        if whole:
+            for (text,) in self.rows("PRAGMA integrity_check"):
+                if text != "ok":
+                    yield f"{text}."
+            for table, _, other, _ in self.rows("PRAGMA foreign_key_check"):
+                yield f"a row of {table} is about one of {other} that is not there."
+        yield from schema.differences(self.rows(schema.SCHEMA))
+
+
+def _own(sql: str, values: Sequence[Any]) -> tuple[str, list[Any]]:
+    """Return a statement and its values for SQLite, which has lists as JSON alone."""
+    found: list[Any] = []
+    for value in values:
+        if isinstance(value, list):
+            listed = cast("list[Any]", value)
+            hexed = bool(listed) and type(listed[0]) is bytes
+            sql = sql.replace(
+                "= ANY(?)",
+                f"IN (SELECT {'unhex(value)' if hexed else 'value'} FROM json_each(?))",
+                1,
+            )
+            value = json.dumps([one.hex() for one in listed] if hexed else listed)
+        found.append(value)
+    return sql, found
+
+
+class FileStore:
+    """A ledger's file, opened on first use and again after a fork.
 
     Threads may share a store: their transactions run one after the other.
 
@@ -46,32 +117,55 @@ class Store:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)
 
-    @contextmanager
-    def transaction(self) -> Generator[Pages]:
-        """Yield the ledger's pages; what is added to them is committed whole or not at all.
+    def transaction(
+        self, work: Callable[[Pages], T], accounts: Sequence[str] = (), *, patient: bool = True
+    ) -> T:
+        """Return what some work returns; what it adds to the pages is committed whole or not.
+
+        Args:
+            work: takes the ledger's pages.
+            accounts: whose credit it may move; the file has one writer at a time, whoever it is.
+            patient: changes nothing: a file is there or not.
 
         Raises:
             LedgerError: the file cannot be used; it is unchanged.
         """
         with self._begun("IMMEDIATE") as connection:
-            pages = Pages(connection)
-            yield pages
+            pages = Pages(SQLite(connection))
+            result = work(pages)
             pages.flush()
+        return result
 
-    @contextmanager
-    def reading(self) -> Generator[Draft]:
-        """Yield the ledger's pages for reading; what is added to them is discarded.
+    def reading(self, work: Callable[[Pages], T]) -> T:
+        """Return what some work returns; what it adds to the pages is discarded.
 
         Raises:
             LedgerError: the file cannot be used.
         """
         with self._begun("DEFERRED") as connection:
-            yield Draft(connection)
+            return work(Draft(SQLite(connection)))
 
     @property
     def where(self) -> str:
         """Where the ledger is, for messages: the path of its file."""
         return str(self.path)
+
+    @property
+    def file(self) -> Path:
+        """The ledger's file."""
+        return self.path
+
+    @property
+    def beside(self) -> Path:
+        """The path of the ledger without its suffix, with which files beside it begin."""
+        return self.path.with_suffix("")
+
+    def exists(self) -> bool:
+        """Return whether the file is there."""
+        return os.path.isfile(self.path)
+
+    def confirm(self) -> None:
+        """Do nothing: the system keeps the locks of a process as long as that lives."""
 
     @contextmanager
     def alone(
@@ -92,6 +186,9 @@ class Store:
     def _begun(self, mode: str) -> Generator[apsw.Connection]:
         with _TURN, self._plain_errors():
             connection = self._open()
+            if connection.in_transaction:  # An interrupt came before it could be ended.
+                self.close()
+                connection = self._open()
             connection.transaction_mode = mode
             try:
                 with connection:  # Never nested, which would only make a savepoint.
@@ -151,10 +248,10 @@ class Store:
         try:
             if not self.read_only:
                 for pragma in ("foreign_keys = ON", "synchronous = FULL"):
-                    Pages(connection).rows(f"PRAGMA {pragma}")
+                    SQLite(connection).rows(f"PRAGMA {pragma}")
             self._check(connection)
             if not self.read_only:
-                Pages(connection).rows("PRAGMA journal_mode = WAL")
+                SQLite(connection).rows("PRAGMA journal_mode = WAL")
         except BaseException:
             connection.close()
             raise
@@ -180,7 +277,7 @@ class Store:
     def _check_id(self, connection: apsw.Connection) -> None:
         """Refuse another ledger than the one that was used first."""
         try:
-            found = Pages(connection).ledger_id()
+            found = Pages(SQLite(connection)).ledger_id()
         except (LedgerError, *DAMAGE):
             return  # Whoever reads it says so.
         if self._id is None:
@@ -215,7 +312,7 @@ class Store:
         uri, flags = self.path.resolve().as_uri(), apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
         connection = apsw.Connection(uri, flags=flags)
         try:
-            Pages(connection).rows("PRAGMA user_version")
+            SQLite(connection).rows("PRAGMA user_version")
         except (apsw.CantOpenError, apsw.ReadOnlyError):
             connection.close()
             self._refuse_unread()
@@ -237,7 +334,7 @@ class Store:
     def _check(self, connection: apsw.Connection) -> None:
         """Create the tables of a new file; refuse a file that is not a ledger of this format."""
         with connection:
-            sql = Pages(connection).rows
+            sql = SQLite(connection).rows
             kind, version = sql("PRAGMA application_id")[0][0], sql("PRAGMA user_version")[0][0]
             if (kind, version) == (APPLICATION_ID, FORMAT):
                 return
@@ -277,7 +374,7 @@ def _is_full(path: Path) -> bool:
 
 
 _TURN = threading.RLock()
-_OPEN: weakref.WeakSet[Store] = weakref.WeakSet()
+_OPEN: weakref.WeakSet[FileStore] = weakref.WeakSet()
 
 
 def _before_fork() -> None:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sandbox import prices
 from sandbox.errors import BudgetExhaustedError, BudgetSpentError, FormatError
+from sandbox.interrupts import Uninterrupted
 from sandbox.ledger import Lease
 from sandbox.run import bill
 from sandbox.run.bill import Bill
 from sandbox.run.growth import Growth
 from sandbox.run.identity import Identity
-from sandbox.run.interrupts import Uninterrupted
 from sandbox.run.record import Record
 from sandbox.run.stages import Stages
 from sandbox.trajectory import Episode, EpisodeBuffer, ShardWriter
@@ -145,7 +145,8 @@ class Filling:
         return self._closed[shard] if shard in self._closed else self._growth.held(shard)
 
     def _resumed(self, number: int) -> ShardWriter:
-        """Begin a shard, or continue it."""
+        """Begin a shard, or continue it: not where another process took over the run."""
+        self._run.ledger.confirm()
         run, part = self._run, self._known.part(number)
         head, schema = header(run.identity, self._known, number), self._makers[part].schema
         path, kind = run.shard_path(number), run.recipe.compression

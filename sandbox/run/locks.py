@@ -87,8 +87,8 @@ def check_ledger(folder: Folder, ledger: Ledger) -> bytes:
     if booking is not None and booking.ledger != ledger.id:
         raise LedgerError(
             f"{folder.path}: charged in the ledger {booking.ledger}, and this one ({ledger.where}) "
-            f"is {ledger.id}. Nothing was done. Set SANDBOX_HOME to the folder of that ledger, or "
-            "give another --out."
+            f"is {ledger.id}. Nothing was done. Set SANDBOX_LEDGER to that ledger, or SANDBOX_HOME "
+            "to its folder, or give another --out."
         )
     return b"" if booking is None else booking.lease
 

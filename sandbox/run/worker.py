@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.errors import BudgetExhaustedError, SandboxError, SimulationError
+from sandbox.interrupts import Uninterrupted
 from sandbox.ledger import Ledger
 from sandbox.run.bill import Bill
 from sandbox.run.filling import Alone, Filling
-from sandbox.run.interrupts import Uninterrupted
 from sandbox.run.locks import lock, lock_lease
 from sandbox.run.record import Record
 from sandbox.run.run import Run

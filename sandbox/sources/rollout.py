@@ -11,8 +11,8 @@ from sandbox import catalogue
 from sandbox.env import Policy, SandboxEnv
 from sandbox.env.aim import LEVELS, Aim
 from sandbox.errors import InvalidInputError
+from sandbox.interrupts import heed
 from sandbox.meter import Meter
-from sandbox.run.interrupts import heed
 from sandbox.run.recipe import Recipe
 from sandbox.run.record import Record
 from sandbox.run.source import Origin

@@ -41,8 +41,8 @@ def check(folder: Folder, usages: Sequence[Usage], trust: Trust, report: Report)
         return
     if elsewhere and trust.charged:
         report.faults.append(
-            f"{elsewhere}: set SANDBOX_HOME to the folder of the ledger that charged the run, or "
-            "give --no-ledger."
+            f"{elsewhere}: set SANDBOX_LEDGER to the ledger that charged the run, or SANDBOX_HOME "
+            "to its folder, or give --no-ledger."
         )
         return
     if elsewhere:

@@ -99,7 +99,7 @@ def _book(
     """Write the verdict, and then book the refunds that name it."""
     raw = jsonfile.encode(_verdict(folder, report, ledger, due))
     found.digest = hashlib.sha256(raw).hexdigest()
-    found.verdict = ledger.path.parent / FOLDER / f"{found.digest}.json"
+    found.verdict = ledger.beside.parent / FOLDER / f"{found.digest}.json"
     with suppress(OSError):  # The next line says why it cannot be written.
         found.verdict.parent.mkdir(exist_ok=True)
     durable.replace(found.verdict, raw)
