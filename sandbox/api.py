@@ -16,7 +16,7 @@ from sandbox.arguments import checked
 from sandbox.dataset import overlap as overlaps
 from sandbox.dataset.dataset import Dataset
 from sandbox.dataset.overlap import Overlap
-from sandbox.errors import InvalidInputError, shown
+from sandbox.errors import InvalidInputError
 from sandbox.evidence import keys
 from sandbox.evidence.note import SigningKey
 from sandbox.ledger import Ledger
@@ -28,7 +28,6 @@ from sandbox.run.bill import Bill, Quote
 from sandbox.run.estimate import Estimate
 from sandbox.run.filling import Progress as Making
 from sandbox.run.folder import Folder
-from sandbox.run.ranks import Rank
 from sandbox.run.recipe import Recipe
 from sandbox.run.run import Run
 from sandbox.run.source import Source
@@ -219,7 +218,7 @@ def generate(
     run = _run(Generation(wanted), out, ledger, key, prices)
     known = ranks.rank(rank, world_size)
     if on is not None:
-        _check_cluster(on, workers, known, run)
+        cluster.check(on, workers, known, run)
         return carry_out(run, workers, watcher, cluster.sharing(shared, watcher))
     if known is None:
         return carry_out(run, workers, watcher)
@@ -227,7 +226,7 @@ def generate(
         raise InvalidInputError(
             f"workers {workers}: a rank is one process. Nothing was done. Give more ranks instead."
         )
-    return _carry_out_rank(run, known, watcher or Watcher())
+    return ranks.carry_out(run, known, watcher or Watcher())
 
 
 @checked
@@ -431,31 +430,6 @@ def _run(
 ) -> Run:
     priced = None if prices is None else schedules.chosen(prices)
     return Run(source, out, ledger, key or keys.default(), priced)
-
-
-def _carry_out_rank(run: Run, rank: Rank, watcher: Watcher) -> Bill:
-    """Refuse what cannot be paid, and make the missing episodes of a rank's shards."""
-    try:
-        recipe, quoted = admission.check_rank(run, rank, run.source.quote(0, run.schedule))
-        watcher.quoted(recipe, quoted, 0)
-        watcher.begins(run.path)
-        with watcher.compiling():
-            run.source.warm_up()
-        return ranks.make(run, rank, watcher.kept)
-    finally:
-        run.close()
-
-
-def _check_cluster(on: str, workers: int, rank: Rank | None, run: Run) -> None:
-    """Refuse a cluster that is not known, and what does not go with one (InvalidInputError)."""
-    ranks.check(run)
-    if on != "ray":
-        raise InvalidInputError(f"on {shown(on)}: give 'ray'. Nothing was done.")
-    if workers != 1 or rank is not None:
-        raise InvalidInputError(
-            f"{'rank' if rank else f'workers {workers}'}: the cluster says how many processes "
-            "there are. Nothing was done. Leave it out with --on ray."
-        )
 
 
 def carry_out(run: Run, workers: int, watcher: Watcher | None, share: Share | None = None) -> Bill:

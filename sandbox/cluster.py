@@ -18,12 +18,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from sandbox import durable, files
-from sandbox.errors import BudgetExhaustedError, SandboxError
+from sandbox.errors import BudgetExhaustedError, InvalidInputError, SandboxError, shown
 from sandbox.interrupts import Uninterrupted
 from sandbox.ledger.holder import Holder
 from sandbox.prices import PriceSchedule, credits, plus
 from sandbox.run import ranks
 from sandbox.run.filling import HOLD_BYTES, Alone, Filling, Progress, header
+from sandbox.run.ranks import Rank
 from sandbox.run.run import Run
 from sandbox.run.settle import check_charges
 from sandbox.run.source import Source
@@ -37,6 +38,18 @@ _LISTEN_S = 0.25  # How often it looks whether it was interrupted.
 _AHEAD = 2  # Tasks for each processor: the next begins while the last comes home.
 _SOURCES = dict[str, Source]()  # Of this worker of the cluster, by run.
 Files = dict[str, bytes]
+
+
+def check(on: str, workers: int, rank: Rank | None, run: Run) -> None:
+    """Refuse a cluster that is not known, and what does not go with one (InvalidInputError)."""
+    ranks.check(run)
+    if on != "ray":
+        raise InvalidInputError(f"on {shown(on)}: give 'ray'. Nothing was done.")
+    if workers != 1 or rank is not None:
+        raise InvalidInputError(
+            f"{'rank' if rank else f'workers {workers}'}: the cluster says how many processes "
+            "there are. Nothing was done. Leave it out with --on ray."
+        )
 
 
 def sharing(shared: bool, watcher: Watcher | None = None) -> Callable[[Run, Progress], None]:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from sandbox.run.bill import Bill, Quote
     from sandbox.run.estimate import Estimate
     from sandbox.run.recipe import Recipe
-    from sandbox.run.settle import Settlement
     from sandbox.sources.surprises import Pair
     from sandbox.sweeping import Sweep
     from sandbox.verification.audit import Audit
@@ -283,25 +282,6 @@ def report(report: "Report") -> None:
         soft_wrap=True,
         highlight=False,
     )
-
-
-def settled(done: "Settlement") -> None:
-    """Print what settling a run did."""
-    note(
-        f"{done.episodes} episodes are kept; {done.posted} of them were charged now "
-        f"({prices.credits(done.charge_micro)} credits); "
-        f"{prices.credits(done.voided_micro)} credits that were held are given back."
-    )
-    if done.ended:
-        note(
-            f"The run ended early, because its {done.ended} was spent; `sandbox generate` goes on "
-            "with it."
-        )
-    elif not done.finished:
-        some = [str(number) for number in done.missing[:20]] + ["..."] * (len(done.missing) > 20)
-        few = ", ".join(some)
-        lacks = f" {len(done.missing)} shards lack episodes: {few}." if some else ""
-        note(f"The run is not finished; `sandbox generate` goes on with it.{lacks}")
 
 
 def audit(found: "Audit", refund: bool) -> None:

@@ -11,6 +11,7 @@ from sandbox.cli.options import Json, RunPath, SigningKeyLabel, TrustCode, Worke
 from sandbox.errors import FormatError, InvalidInputError, SandboxError
 
 if TYPE_CHECKING:
+    from sandbox.run.settle import Settlement
     from sandbox.verification.audit import Audit
     from sandbox.verification.refunds import Refunds
     from sandbox.verification.trust import Trust
@@ -97,16 +98,37 @@ def list_(as_json: Json = False) -> None:
 def settle(run: RunPath, key: SigningKeyLabel = None, as_json: Json = False) -> None:
     """Settle a run that ranks made, or after a crash: charge, log and sign; 1 if shards lack."""
     from sandbox import checking
-    from sandbox.cli import show
     from sandbox.evidence import keys
 
     done = checking.settle(run, key=None if key is None else keys.load(key))
     if as_json:
         print(json.dumps(asdict(done)))
     else:
-        show.settled(done)
+        _print_settled(done)
     if not done.finished and not done.ended:
         raise typer.Exit(1)
+
+
+def _print_settled(done: "Settlement") -> None:
+    """Print what settling a run did."""
+    from sandbox import prices
+    from sandbox.cli import show
+
+    show.note(
+        f"{done.episodes} episodes are kept; {done.posted} of them were charged now "
+        f"({prices.credits(done.charge_micro)} credits); "
+        f"{prices.credits(done.voided_micro)} credits that were held are given back."
+    )
+    if done.ended:
+        show.note(
+            f"The run ended early, because its {done.ended} was spent; `sandbox generate` goes on "
+            "with it."
+        )
+    elif not done.finished:
+        some = [str(number) for number in done.missing[:20]] + ["..."] * (len(done.missing) > 20)
+        few = ", ".join(some)
+        lacks = f" {len(done.missing)} shards lack episodes: {few}." if some else ""
+        show.note(f"The run is not finished; `sandbox generate` goes on with it.{lacks}")
 
 
 def verify(

@@ -9,9 +9,6 @@ from sandbox.ledger.transfer import Charges
 from sandbox.prices import plus
 from sandbox.run import bill
 from sandbox.run.bill import Quote
-from sandbox.run.ranks import Rank
-from sandbox.run.ranks import check as check_end
-from sandbox.run.recipe import Recipe
 from sandbox.run.settle import recover
 
 if TYPE_CHECKING:
@@ -54,39 +51,6 @@ def check(run: "Run", quoted: Quote) -> None:
             f"done. Grant credits with `sandbox ledger grant {account} "
             f"{prices.credits(short)}`{fewer}."
         )
-
-
-def check_rank(run: "Run", rank: "Rank", quoted: Quote) -> tuple[Recipe, Quote]:
-    """Refuse a rank whose shards budget or account cannot pay.
-
-    Args:
-        run: the run, which other ranks may make at the same time.
-        rank: whose shards are to be made.
-        quoted: what the whole run costs.
-
-    Returns:
-        The part of the recipe that the rank makes, and what that costs.
-
-    Raises:
-        BudgetExhaustedError, InvalidInputError: nothing was done.
-    """
-    check_end(run)
-    known, budget = run.stages, run.recipe.budget
-    if budget is not None and quoted.amount > prices.micro(budget):
-        raise BudgetExhaustedError(
-            f"{known.episodes} episodes cost up to {prices.credits(quoted.amount)} credits but the "
-            f"budget is {prices.credits(prices.micro(budget))}. Nothing was done. Give a larger "
-            "--budget, or ask for fewer --episodes."
-        )
-    count = sum(len(known.shard(number)) for number in rank.shards(known))
-    work = plus({}, quoted.episode, count)
-    part = Quote(work, run.schedule.cost(work), quoted.exact, quoted.episode, quoted.price_version)
-    lacking = [n for n in rank.shards(known) if not run.shard_path(n).exists()]
-    left = plus({}, quoted.episode, sum(len(known.shard(number)) for number in lacking))
-    said = f"{rank}: {count} episodes cost up to {prices.credits(part.amount)} credits"
-    charges, account = run.schedule.charges(left), run.recipe.account
-    payable(said, 0, charges, None, account, run.ledger, "ask for fewer --episodes")
-    return run.wanted.model_copy(update={"episodes": count}), part
 
 
 def payable(

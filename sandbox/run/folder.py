@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ class Folder:
         # Of a recipe with credits: how many episodes they pay, once its writer knows it.
         self.reached: int | None = None
         self._finished: dict[Path, Shard] = {}
-        self._kept: dict[Path, list[tuple[Entry, Usage]]] = {}
+        self._kept = dict[Path, list[tuple[Entry, Usage]]]()
         self._digests: dict[Path, str] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -435,21 +435,17 @@ class Folder:
         return self._digests[path]
 
     def usages(self, shard: Shard) -> list[Usage]:
-        """Return what each episode of a shard costs, in order."""
+        """Return what each episode of a shard costs."""
         return [usage for _, usage in self._entries(shard)]
 
     def _entries(self, shard: Shard) -> list[tuple[Entry, Usage]]:
         """Return what is kept in memory of each episode of a shard, and what it costs."""
-        known = self._kept.get(shard.path)
-        if known is not None:
-            return known
+        if shard.path in self._kept:
+            return self._kept[shard.path]
         run, schema = self.identity, shard.reader.schema
-        prices = run.carried
-        found = [
-            (Entry.of(one), bill.usage(run.run, run.parent, one, schema, prices))
-            for one in shard.records
-        ]
+        cost = partial(bill.usage, schema=schema, schedule=run.carried)
+        found = [(Entry.of(one), cost(run.run, run.parent, one)) for one in shard.records]
         shard.forget()
-        if not shard.growing:
-            self._kept[shard.path] = found
-        return found
+        if shard.growing:
+            return found
+        return self._kept.setdefault(shard.path, found)

@@ -10,14 +10,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from sandbox.errors import InvalidInputError, RunConflictError
-from sandbox.run.bill import Bill
+from sandbox import prices
+from sandbox.errors import BudgetExhaustedError, InvalidInputError, RunConflictError
+from sandbox.prices import plus
+from sandbox.run.admission import payable
+from sandbox.run.bill import Bill, Quote
 from sandbox.run.filling import Alone, Filling, Progress
 from sandbox.run.locks import lock, lock_lease
+from sandbox.run.recipe import Recipe
 from sandbox.run.run import Run
 from sandbox.run.settle import check_charges
 from sandbox.run.shard import is_headless
 from sandbox.run.stages import Stages
+from sandbox.run.watcher import Watcher
 from sandbox.trajectory.shard import part_path
 
 _ARRAY = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN")
@@ -118,6 +123,52 @@ def check(run: Run) -> None:
         f"{asked}: credit may end this run, in the order of its episodes, which ranks do not keep. "
         "Nothing was done. Give --episodes and --admission safe, or generate without --rank."
     )
+
+
+def admit(run: Run, rank: Rank, quoted: Quote) -> tuple[Recipe, Quote]:
+    """Refuse a rank whose shards budget or account cannot pay.
+
+    Args:
+        run: the run, which other ranks may make at the same time.
+        rank: whose shards are to be made.
+        quoted: what the whole run costs.
+
+    Returns:
+        The part of the recipe that the rank makes, and what that costs.
+
+    Raises:
+        BudgetExhaustedError, InvalidInputError: nothing was done.
+    """
+    check(run)
+    known, budget = run.stages, run.recipe.budget
+    if budget is not None and quoted.amount > prices.micro(budget):
+        raise BudgetExhaustedError(
+            f"{known.episodes} episodes cost up to {prices.credits(quoted.amount)} credits but the "
+            f"budget is {prices.credits(prices.micro(budget))}. Nothing was done. Give a larger "
+            "--budget, or ask for fewer --episodes."
+        )
+    count = sum(len(known.shard(number)) for number in rank.shards(known))
+    work = plus({}, quoted.episode, count)
+    part = Quote(work, run.schedule.cost(work), quoted.exact, quoted.episode, quoted.price_version)
+    lacking = [n for n in rank.shards(known) if not run.shard_path(n).exists()]
+    left = plus({}, quoted.episode, sum(len(known.shard(number)) for number in lacking))
+    said = f"{rank}: {count} episodes cost up to {prices.credits(part.amount)} credits"
+    charges, account = run.schedule.charges(left), run.recipe.account
+    payable(said, 0, charges, None, account, run.ledger, "ask for fewer --episodes")
+    return run.wanted.model_copy(update={"episodes": count}), part
+
+
+def carry_out(run: Run, rank: Rank, watcher: Watcher) -> Bill:
+    """Refuse what cannot be paid, and make the missing episodes of a rank's shards."""
+    try:
+        recipe, quoted = admit(run, rank, run.source.quote(0, run.schedule))
+        watcher.quoted(recipe, quoted, 0)
+        watcher.begins(run.path)
+        with watcher.compiling():
+            run.source.warm_up()
+        return make(run, rank, watcher.kept)
+    finally:
+        run.close()
 
 
 def make(run: Run, rank: Rank, progress: Progress) -> Bill:
