@@ -82,7 +82,7 @@ class World:
         self._bodies_read, self._joints_read, self._movable = [], [], {}
         self.filled, self.ghosts, self.painted = [], [], []
         self.population += 1
-        self._roster.build(scene.bodies, look)
+        self._roster.build(scene, look)
         self.impulses.clear()
         self.builds += 1
 
@@ -91,6 +91,7 @@ class World:
         simulate, client = pybullet.stepSimulation, self._client
         held, thrusts = list(self._drives.torques.items()), list(self._drives.thrusts())
         self.impulses.clear()
+        self._roster.read.clear()
         for _ in range(count):
             for uid, force, at in thrusts:
                 pybullet.applyExternalForce(uid, -1, force, at, pybullet.LINK_FRAME, client)
@@ -125,6 +126,7 @@ class World:
         """Return the state chosen by `watch`: 13 numbers a body, then 2 a joint."""
         client, row, offsets = self._client, list[float](), self._roster.offsets
         pose, velocity = pybullet.getBasePositionAndOrientation, pybullet.getBaseVelocity
+        read = self._roster.read
         for uid in self._bodies_read:
             if uid is None:
                 row += _ABSENT
@@ -133,8 +135,8 @@ class World:
             if uid in offsets:
                 xyz, quat = pybullet.multiplyTransforms(xyz, quat, *offsets[uid])
             linear, angular = velocity(uid, client)
-            row += xyz
-            row += quat
+            read[uid] = place = xyz + quat
+            row += place
             row += linear
             row += angular
         for uid, joints in self._joints_read:
@@ -315,6 +317,7 @@ class World:
                 "shape. Nothing was done. Use exact=True, or branch()."
             )
         pybullet.restoreState(kept.number, physicsClientId=self._client)
+        self._roster.read.clear()
         for ghost in [name for name in self.ghosts if name not in kept.ghosts]:
             self.embody(ghost)
         self.painted, self.impulses = list(kept.painted), dict(kept.impulses)
@@ -346,6 +349,7 @@ class World:
         if name in self.ghosts:
             self.embody(name)
         self.population += 1
+        self._roster.read.clear()
         pybullet.removeBody(uid, self._client)
         self._bodies_read = [None if known == uid else known for known in self._bodies_read]
         self._joints_read = [(None if u == uid else u, j) for u, j in self._joints_read]
@@ -369,7 +373,8 @@ class World:
             self._roster.gone.remove(body.name)
             self.filled.append(body.name)
         self.population += 1
-        self._roster.add([body], build.speck(self._client))
+        self._roster.read.clear()
+        self._roster.add([body], build.speck(self._client), self.scene.engine.rigid)
         if body.name in watched:
             self._bodies_read[list(watched).index(body.name)] = self._id(body.name)
         self._put(body)
@@ -398,6 +403,7 @@ class World:
         uid, client = self._id(body), self._client
         _, quat = pybullet.getBasePositionAndOrientation(uid, client)
         linear, angular = pybullet.getBaseVelocity(uid, client)
+        self._roster.read.clear()
         pybullet.resetBasePositionAndOrientation(uid, xyz, quat, client)
         pybullet.resetBaseVelocity(uid, linear, angular, client)
 
