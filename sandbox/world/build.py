@@ -62,7 +62,7 @@ def reset(client: int, engine: sc.Engine) -> int:
         contactSlop=engine.contact_slop,
         enableSAT=0,
         globalCFM=0.0,
-        minimumSolverIslandSize=128,
+        minimumSolverIslandSize=engine.island_size,
         warmStartingFactor=engine.warm_starting,
         physicsClientId=client,
     )
