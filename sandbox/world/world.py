@@ -90,7 +90,7 @@ class World:
         """Simulate `count` physics steps."""
         simulate, client = pybullet.stepSimulation, self._client
         held, thrusts = list(self._drives.torques.items()), list(self._drives.thrusts())
-        self.impulses.clear()
+        felt: dict[tuple[int, int], float] = {}
         self._roster.read.clear()
         for _ in range(count):
             for uid, force, at in thrusts:
@@ -101,7 +101,9 @@ class World:
                 )
             simulate(client)
             if self.feels:
-                self._feel()
+                self._feel(felt)
+        names = self._roster.names
+        self.impulses = {(names[a], names[b]): sum_ns for (a, b), sum_ns in felt.items()}
         self.physics_steps += count
 
     def watch(self, bodies: Sequence[str], joints: Sequence[tuple[str, str]]) -> int:
@@ -231,14 +233,15 @@ class World:
         """Return the row of `poses` that holds a body's base, or a link."""
         return self._roster.frame(body, link)
 
-    def _feel(self) -> None:
-        """Add the last physics step's impulses."""
-        names, lasted = self._roster.names, 1.0 / self.scene.engine.physics_hz
+    def _feel(self, felt: dict[tuple[int, int], float]) -> None:
+        """Add the last physics step's impulses, by the numbers of two bodies in their order."""
+        lasted = 1.0 / self.scene.engine.physics_hz
         for point in pybullet.getContactPoints(physicsClientId=self._client):
-            if point[9] > 0.0:
-                a, b = sorted((point[1], point[2]))  # Bullet numbers bodies as they are added.
-                pair = (names[a], names[b])
-                self.impulses[pair] = self.impulses.get(pair, 0.0) + point[9] * lasted
+            force = point[9]
+            if force > 0.0:
+                a, b = point[1], point[2]  # Bullet numbers bodies as they are added.
+                pair = (a, b) if a < b else (b, a)
+                felt[pair] = felt.get(pair, 0.0) + force * lasted
 
     def contacts(self) -> list[Contact]:
         """Return the pairs of bodies that touch, in the order of the scene."""
