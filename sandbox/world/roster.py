@@ -64,6 +64,7 @@ class Roster:
 
     def add(self, alike: Sequence[sc.Body | sc.Robot], look: int, rigid: bool) -> None:
         """Put a robot, or bodies that are copies of each other, into the client."""
+        self.read.clear()
         plain = [body for body in alike if isinstance(body, sc.Body)]
         if plain:
             ids = build.bodies(self._client, plain, look, rigid)
@@ -98,6 +99,7 @@ class Roster:
         """Forget a body that is taken away, and return the number that it had."""
         uid = self.ids.pop(name)
         self.offsets.pop(uid, None)
+        self.read.clear()
         del self.joints[name], self.motors[name]
         self.gone.append(name)
         return uid
@@ -107,6 +109,10 @@ class Roster:
         if body not in self.ids:
             raise UnknownNameError("body", body, self.ids)
         return self.ids[body]
+
+    def named(self, pairs: dict[tuple[int, int], float]) -> dict[tuple[str, str], float]:
+        """Return what is known of pairs of bodies by their names in place of their numbers."""
+        return {(self.names[a], self.names[b]): it for (a, b), it in pairs.items()}
 
     def joint(self, body: str, link: str) -> int:
         """Return the number of a link's joint; UnknownNameError if it is not there."""

@@ -90,8 +90,8 @@ class World:
         """Simulate `count` physics steps."""
         simulate, client = pybullet.stepSimulation, self._client
         held, thrusts = list(self._drives.torques.items()), list(self._drives.thrusts())
-        felt: dict[tuple[int, int], float] = {}
         self._roster.read.clear()
+        felt: dict[tuple[int, int], float] = {}
         for _ in range(count):
             for uid, force, at in thrusts:
                 pybullet.applyExternalForce(uid, -1, force, at, pybullet.LINK_FRAME, client)
@@ -102,8 +102,7 @@ class World:
             simulate(client)
             if self.feels:
                 self._feel(felt)
-        names = self._roster.names
-        self.impulses = {(names[a], names[b]): sum_ns for (a, b), sum_ns in felt.items()}
+        self.impulses = self._roster.named(felt)
         self.physics_steps += count
 
     def watch(self, bodies: Sequence[str], joints: Sequence[tuple[str, str]]) -> int:
@@ -126,9 +125,9 @@ class World:
 
     def read(self) -> list[float]:
         """Return the state chosen by `watch`: 13 numbers a body, then 2 a joint."""
-        client, row, offsets = self._client, list[float](), self._roster.offsets
+        client, row = self._client, list[float]()
+        offsets, read = self._roster.offsets, self._roster.read
         pose, velocity = pybullet.getBasePositionAndOrientation, pybullet.getBaseVelocity
-        read = self._roster.read
         for uid in self._bodies_read:
             if uid is None:
                 row += _ABSENT
@@ -237,9 +236,8 @@ class World:
         """Add the last physics step's impulses, by the numbers of two bodies in their order."""
         lasted = 1.0 / self.scene.engine.physics_hz
         for point in pybullet.getContactPoints(physicsClientId=self._client):
-            force = point[9]
+            a, b, force = point[1], point[2], point[9]  # Bodies are numbered as they were added.
             if force > 0.0:
-                a, b = point[1], point[2]  # Bullet numbers bodies as they are added.
                 pair = (a, b) if a < b else (b, a)
                 felt[pair] = felt.get(pair, 0.0) + force * lasted
 
@@ -352,7 +350,6 @@ class World:
         if name in self.ghosts:
             self.embody(name)
         self.population += 1
-        self._roster.read.clear()
         pybullet.removeBody(uid, self._client)
         self._bodies_read = [None if known == uid else known for known in self._bodies_read]
         self._joints_read = [(None if u == uid else u, j) for u, j in self._joints_read]
@@ -376,7 +373,6 @@ class World:
             self._roster.gone.remove(body.name)
             self.filled.append(body.name)
         self.population += 1
-        self._roster.read.clear()
         self._roster.add([body], build.speck(self._client), self.scene.engine.rigid)
         if body.name in watched:
             self._bodies_read[list(watched).index(body.name)] = self._id(body.name)
