@@ -151,7 +151,7 @@ class _Take:
         """Set up the views of camera and light while the frames are at `poses` (n, 7)."""
         camera, light, lens = self.camera, self._light, self._lens
         world = geometry.view(self._geometry, poses, camera)
-        back = np.linalg.inv(world)
+        back = np.linalg.inv(world).astype(np.float64, copy=False)
         direction, texel = self._lamp.direction, self._lamp.texel
         lamp = self._lamp.matrix(back)
         sun = [*direction, *(world[:3, :3] @ direction), light.ambient, light.diffuse]
