@@ -17,6 +17,7 @@ GAP_CHANCE = 0.65  # That there is one before the eleventh domino.
 BEND_RAD = 0.16  # Greatest turn from domino to domino.
 WIDTH_M = 0.1
 DAMPING = 0.02  # Of each domino.
+ITERATIONS = 30  # Of the solver.
 TAP_M_S = 0.6  # What a full component of the action would give a domino that slides.
 STANDS_COS, FALLEN_COS = 0.97, 0.5  # Of the lean: 14 and 60 degrees.
 REST_M_S, REST_RAD_S, REST_ROWS = 0.01, 0.05, 3
@@ -101,7 +102,9 @@ class Dominoes(SandboxEnv):
                 sc.orbit("start", (places[0].x, places[0].y, 0.1), 0.9, 25, yaw_deg=-140),
             ),
             light=self.light(f, 55),
-            engine=self.engine(f, contact_breaking_threshold_m=0.005),
+            engine=self.engine(
+                f, solver_iterations=ITERATIONS, contact_breaking_threshold_m=0.005, rigid=True
+            ),
         )
 
     def started(self) -> None:

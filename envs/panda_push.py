@@ -15,6 +15,7 @@ SPREAD_M = (0.05, 0.03)  # Of the disc, along x and y, either way.
 DISC_M = 0.04
 WITHIN_M, FAR_M = 0.03, 0.4  # Cube and disc, for success and where progress is 0.
 MOVED_M = 0.01
+ITERATIONS = 30  # Of the solver.
 
 # The scripted policy.
 HIGH_M, LOW_M = 0.12, 0.028  # Fingertips on the way, and while they push.
@@ -96,7 +97,7 @@ class PandaPush(SandboxEnv):
                 sc.PANDA_CAMERA,
             ),
             light=self.light(f, 60),
-            engine=self.engine(f),
+            engine=self.engine(f, solver_iterations=ITERATIONS),
         )
 
     def started(self) -> None:

@@ -14,6 +14,7 @@ DEEP_M = 0.017  # Half of what is between the panes.
 CUP_X_M, CUP_Z_M, CUP_M = (-0.36, 0.12), 0.52, (0.128, 0.13)  # Reach, height, half inside.
 START_X_M, BOWL_X_M = (-0.3, -0.04), (0.02, 0.26)  # Where cup and bowl may be at first.
 BOWL_HIGH_M, WALL_M, END_X_M = 0.14, 0.006, 0.5
+SUNK_M = 0.04  # Half the height of the bowl's bottom, most of which is below the floor.
 SLIDE_M_S, TILT_RAD_S = 0.3, 1.2  # At full action.
 FURTHEST_RAD = 2.4
 CONTAINED = 0.6  # Share of the beads in the bowl that is success.
@@ -37,7 +38,7 @@ class Pour(SandboxEnv):
 
     family = "intuitive physics"
     control_hz = 20
-    physics_hz = 240  # A falling bead moves 9 mm a step, less than its radius.
+    physics_hz = 160  # At 120 beads fall into each other by more than a radius.
     limit_s = 6.0
     fixed_length = True
     action_size = 2
@@ -79,22 +80,29 @@ class Pour(SandboxEnv):
         """Fill the cup with the first `n_beads` of sixty beads, somewhere beside the bowl."""
         start, bowl = rng.uniform(*START_X_M), rng.uniform(*BOWL_X_M)
         shaken = rng.uniform(-0.0005, 0.0005, MOST).tolist()
-        middle, panes = (0.0, 0.0, 0.36), tuple(_panes(f.rgba("pane_color")))
+        middle = (0.0, 0.0, 0.36)
         ground, stiff = sc.Material(0.6, restitution=0.3), sc.Material(0.6, restitution=0.5)
         return sc.Scene(
             bodies=(
                 sc.slab("floor", (3.0, 3.0, 0.1), (0.36, 0.33, 0.3, 1.0), ground),
-                sc.Body("panes", panes, material=sc.Material(0.0)),
+                sc.Body("panes", (_pane(f.rgba("pane_color")),)),
                 sc.Body("bowl", _bowl(f), 0.0, sc.turned(bowl, 0, 0), stiff),
                 _cup(f, start),
                 *_beads(f, start, shaken),
+                *_bounds(),
             ),
             cameras=(
                 sc.orbit("main", middle, 1.5, f.camera_pitch_deg, fov_deg=40),
                 sc.orbit("side", middle, 1.5, 20, yaw_deg=-60, fov_deg=40),
             ),
             light=self.light(f, 40),
-            engine=self.engine(f, solver_iterations=10, contact_breaking_threshold_m=0.001),
+            engine=self.engine(
+                f,
+                solver_iterations=10,
+                contact_erp=0.3,
+                contact_breaking_threshold_m=0.001,
+                rigid=True,
+            ),
         )
 
     def started(self) -> None:
@@ -194,15 +202,25 @@ def _cup(f: Values, start: float) -> sc.Body:
 
 def _bowl(f: Values) -> tuple[sc.Shape, ...]:
     color, far, high = f.rgba("bowl_color"), f.bowl_half_m + WALL_M, BOWL_HIGH_M / 2
-    bottom = sc.box((f.bowl_half_m, DEEP_M, WALL_M), (0.0, 0.0, WALL_M), color)
+    bottom = sc.box((f.bowl_half_m, DEEP_M, SUNK_M), (0.0, 0.0, 2 * WALL_M - SUNK_M), color)
     walls = (sc.box((WALL_M, DEEP_M, high), (x, 0.0, high), color) for x in (-far, far))
     return (bottom, *walls)
 
 
-def _panes(color: sc.Rgba) -> Iterator[sc.Shape]:
-    """Yield the pane behind, the one in front that is clear, and the ends."""
-    half, y = (END_X_M + 0.02, 0.05, 0.4), DEEP_M + 0.05
-    yield sc.box(half, (0.0, y, 0.4), color)
-    yield sc.box(half, (0.0, -y, 0.4), color, visible=False)
-    for side in (-1.0, 1.0):
-        yield sc.box((0.05, DEEP_M, 0.4), (side * (END_X_M + 0.05), 0.0, 0.4), color, visible=False)
+def _pane(color: sc.Rgba) -> sc.Shape:
+    """Return the pane behind, as it is seen; what holds the beads are bounds."""
+    half = (END_X_M + 0.02, 0.05, 0.4)
+    return sc.box(half, (0.0, DEEP_M + 0.05, 0.4), color, collides=False)
+
+
+def _bounds() -> Iterator[sc.Body]:
+    """Yield what holds the beads, unseen: behind and before them planes, which cost least."""
+    smooth, half = sc.Material(0.0), math.sqrt(0.5)
+    plane = sc.Shape("plane", visible=False)
+    for name, side in (("behind", 1.0), ("before", -1.0)):  # The upper sides face the beads.
+        place = sc.Pose((0.0, side * DEEP_M, 0.0), (side * half, 0.0, 0.0, half))
+        yield sc.Body(name, (plane,), 0.0, place, smooth)
+    for name, side in (("left_end", -1.0), ("right_end", 1.0)):
+        place = (side * (END_X_M + 0.05), 0.0, 0.4)
+        end = sc.box((0.05, DEEP_M, 0.4), place, sc.GREY, visible=False)
+        yield sc.Body(name, (end,), material=smooth)

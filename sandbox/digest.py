@@ -8,6 +8,9 @@ from typing import Any, cast
 
 import cbor2
 
+# Metadata of a dataclass's field that was added later: where it has its default it is not hashed,
+# so that what has no use for it keeps its digest.
+LATER = {"later": True}
 _AS_IT_IS = frozenset((type(None), bool, int, float, str, bytes))
 
 
@@ -15,7 +18,8 @@ def plain(value: Any) -> Any:
     """Return `value` as dicts with text keys, lists, text, numbers, bytes and None.
 
     A dataclass becomes a list: the name of its class, then its fields in order. That takes half
-    as long to hash as a dict, whose keys have to be sorted.
+    as long to hash as a dict, whose keys have to be sorted. Fields of metadata LATER follow as
+    a dict, those that have not their default.
 
     Raises:
         TypeError: `value` has no canonical form; a set, for instance, has no order.
@@ -28,9 +32,13 @@ def plain(value: Any) -> Any:
         if _AS_IT_IS.issuperset(map(type, items)):
             return list(items)
         return [plain(item) for item in items]
-    names = _fields(kind)
+    names, later = _fields(kind)
     if names:
-        return [kind.__name__, *[plain(getattr(value, name)) for name in names]]
+        told = [kind.__name__, *[plain(getattr(value, name)) for name in names]]
+        if later:
+            new = {n: plain(it) for n, default in later if (it := getattr(value, n)) != default}
+            return [*told, new] if new else told
+        return told
     return _rarely_plain(value)
 
 
@@ -53,9 +61,15 @@ def _rarely_plain(value: Any) -> Any:
 
 
 @lru_cache(maxsize=256)
-def _fields(kind: type[Any]) -> tuple[str, ...]:
-    """Return the names of a dataclass's fields, or () for any other class."""
-    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()
+def _fields(kind: type[Any]) -> tuple[tuple[str, ...], tuple[tuple[str, Any], ...]]:
+    """Return the names of a dataclass's fields, and the later ones with their defaults.
+
+    Both are () for any other class.
+    """
+    every = fields(kind) if is_dataclass(kind) else ()
+    names = tuple(field.name for field in every if not field.metadata.get("later"))
+    later = tuple((field.name, field.default) for field in every if field.metadata.get("later"))
+    return names, later
 
 
 def encode(value: Any) -> bytes:

@@ -41,23 +41,23 @@ JAGGED = {  # Columns of golden.json before the recipes had several samples.
         "pixels": "032a5ac527813529e1b5650849a6930b0a0359769638853b0191c1d94185c6fc",
     },
     "dominoes_gaps": {
-        "pixels": "7c04e98915931f7d84a528c3a1879acdac239bc1a541a6acd1a6106bfae738c0",
+        "pixels": "69cbaabf73280175582a5fb01c641f65fa7f6a711ef6ba0787bbed19456f53ea",
     },
     "latch_tries": {
         "pixels": "2c15ee736583395db869cfc38f92b754144d377101c5cb459f4b0fdb20746675",
     },
     "panda_pick_stack_pixels": {
-        "pixels.hand": "a488c7e10b4187eeca7ebd4e68846a191d6bae5f0fa4765327cf93daedb68574",
-        "pixels.main": "014cf74c70e8db6b668de352e885c5a6e86478156618bf37b07adcb5089d9ab5",
+        "pixels.hand": "6ea8ad2ddc3cd3e3073e7b28f2f07ecee374f9589c3cf699da2b0af69d0677d8",
+        "pixels.main": "a4ea668c955ec6845f961e0ac13c0bc3754a5d7822acb0b6bf6f976476c70423",
     },
     "panda_push_pixels": {
-        "pixels": "aaca13058e324080ea07eeb113eecb61557982a28babcedaa7b5ba33cef64473",
+        "pixels": "51de01385f043cee5f6691eba8939e027c4bed457c17598875e14fdff803fd62",
     },
     "panda_reach_pixels": {
         "pixels": "1ec6d8495361465e5ffad31db1b79d03d5fde3c1d04e6a139210c44bacc276f7",
     },
     "pour_beads": {
-        "pixels": "d7797c7b48ccc83f2e58c3b3c34e16713df8a9f5832ad273caebd6d0e3387a9f",
+        "pixels": "b3e5f53c6fbb0b280a6e180f13a7530f663352ac6a32672ee15bffb27a4206e2",
     },
     "push_cubes_pixels": {
         "pixels": "795a8e7b3620767d1d4b2ea4c372334cf4536b7e1c461952186d6fd8cdaa3f63",

@@ -1,6 +1,7 @@
 """A triangle rasteriser on the CPU."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from sandbox.renderer.geometry import Geometry
 from sandbox.renderer.jit import entry_point, is_cached
 from sandbox.renderer.layers import NOT_FINITE, STALE, background, blend, frame, shrink
 from sandbox.renderer.mesh import DECIMATOR
-from sandbox.scene import Camera, Scene
+from sandbox.scene import Camera, Scene, Vec3
 
 F64 = NDArray[np.float64]
 LINK_TRIANGLES = 300  # Triangles of a robot's link after decimation.
@@ -148,6 +149,8 @@ class _Take:
         self._cast = _canvas(it.solids, texels, False)
         self._layer = _layer(size, samples)
         self._sky = np.array([*scene.sky, *scene.zenith])
+        self._lens = intrinsics(camera, size)
+        self._lamp = _lamp(scene.light.direction, camera, len(self._cast.nearest))
         # Poses of the frames `places` when the layer was drawn; the last row is 0 once it is drawn.
         watched = [geometry.watched_frame(it.names, camera)] if camera.body else []
         self._places = np.unique([*it.places.tolist(), *watched]).astype(np.int64)
@@ -168,16 +171,11 @@ class _Take:
 
     def _look(self, poses: F64) -> None:
         """Set up the views of camera and light while the frames are at `poses` (n, 7)."""
-        camera, light = self.camera, self._light
+        camera, light, lens = self.camera, self._light, self._lens
         world = geometry.view(self._geometry, poses, camera)
-        lens = intrinsics(camera, self.size)
-        back = np.linalg.inv(world)
-        direction = np.array(light.direction) / np.linalg.norm(light.direction)
-        reach = float(np.linalg.norm(np.subtract(camera.target, camera.eye)))
-        half = reach * float(np.tan(np.radians(camera.fov_deg) / 2)) * LIGHT_MARGIN
-        texels = len(self._cast.nearest)
-        lamp = _lamp(direction, back[:3, 3] + reach * back[:3, 2], half, texels)
-        texel = 2 * half / texels
+        back = np.linalg.inv(world).astype(np.float64, copy=False)
+        direction, texel = self._lamp.direction, self._lamp.texel
+        lamp = self._lamp.matrix(back)
         sun = [*direction, *(world[:3, :3] @ direction), light.ambient, light.diffuse]
         sun = np.array([*sun, *light.color, texel])
         numbers = np.array([lens[0, 0], lens[0, 2], camera.near_m, camera.far_m])
@@ -198,15 +196,49 @@ class _Take:
         )
 
 
-def _lamp(direction: F64, middle: F64, half: float, texels: int) -> F64:
-    """Return the matrix (4, 4) from the world to a light's view: texels, texels, height [m]."""
+@dataclass(frozen=True)
+class _Lamp:
+    """A light's view, as far as it does not depend on where the camera is.
+
+    Attributes:
+        direction: towards the light, unit vector, world frame.
+        turn: (3, 3) from metres in the world to texels, texels, height [m].
+        centre: (3,) where the middle of the light's view is.
+        reach: how far from the camera that is [m].
+        texel: size of a texel [m].
+    """
+
+    direction: F64
+    turn: F64
+    centre: F64
+    reach: float
+    texel: float
+
+    def matrix(self, back: F64) -> F64:
+        """Return the matrix (4, 4) from the world to the light's view.
+
+        Args:
+            back: (4, 4) from the camera's frame to the world's.
+        """
+        matrix = np.eye(4)
+        matrix[:3, :3] = self.turn
+        middle = back[:3, 3] + self.reach * back[:3, 2]
+        matrix[:3, 3] = -(matrix[:3, :3] @ middle) + self.centre
+        return matrix
+
+
+def _lamp(towards: Vec3, camera: Camera, texels: int) -> _Lamp:
+    """Return a light's view of what a camera sees, in a map of so many texels squared."""
+    direction = np.array(towards) / np.linalg.norm(towards)
+    reach = float(np.linalg.norm(np.subtract(camera.target, camera.eye)))
+    half = reach * float(np.tan(np.radians(camera.fov_deg) / 2)) * LIGHT_MARGIN
     aside = np.eye(3)[int(np.abs(direction).argmin())]
     right = np.cross(aside, direction)
     right /= np.linalg.norm(right)
-    matrix, scale = np.eye(4), texels / (2 * half)
-    matrix[:3, :3] = right * scale, np.cross(-direction, right) * scale, direction
-    matrix[:3, 3] = -(matrix[:3, :3] @ middle) + (texels / 2, texels / 2, 0.0)
-    return matrix
+    scale, turn = texels / (2 * half), np.eye(3)
+    turn[:] = right * scale, np.cross(-direction, right) * scale, direction
+    centre = np.array((texels / 2, texels / 2, 0.0))
+    return _Lamp(direction, turn, centre, reach, 2 * half / texels)
 
 
 def _canvas(solids: Solids, size: int, seen: bool, shifts: Sequence[int] = SHIFTS[1]) -> Canvas:

@@ -8,6 +8,7 @@ from sandbox import prices
 from sandbox.errors import BudgetExhaustedError, BudgetSpentError, FormatError
 from sandbox.interrupts import Uninterrupted
 from sandbox.ledger import Lease
+from sandbox.memory import settled
 from sandbox.run import bill
 from sandbox.run.bill import Bill
 from sandbox.run.growth import Growth
@@ -81,7 +82,7 @@ class Filling:
     def fill(self) -> None:
         """Make the missing episodes, and note in the run's folder if credits end it."""
         try:
-            with Uninterrupted() as waiting, self._growth as growth:
+            with settled(), Uninterrupted() as waiting, self._growth as growth:
                 self._making.begin(growth.commit, waiting.act)
                 for shard, place, index in self._known.turns(self.lacking()):
                     missing = place >= self._held(shard)

@@ -58,11 +58,11 @@ def reset(client: int, engine: sc.Engine) -> int:
         deterministicOverlappingPairs=1,
         allowedCcdPenetration=0.04,
         jointFeedbackMode=0,
-        solverResidualThreshold=1e-7,
+        solverResidualThreshold=engine.solver_residual,
         contactSlop=engine.contact_slop,
         enableSAT=0,
         globalCFM=0.0,
-        minimumSolverIslandSize=128,
+        minimumSolverIslandSize=engine.island_size,
         warmStartingFactor=engine.warm_starting,
         physicsClientId=client,
     )
@@ -93,14 +93,16 @@ def _substance(it: sc.Body | sc.Robot) -> Hashable:
     return forms, it.pose.quat, it.mass_kg, it.material, it.linear_damping, it.angular_damping
 
 
-def bodies(client: int, them: Sequence[sc.Body], look: int) -> list[int]:
+def bodies(client: int, them: Sequence[sc.Body], look: int, rigid: bool) -> list[int]:
     """Put copies of a body into the client, with visual shape `look`; return their ids.
+
+    `rigid` is the engine's.
 
     Bullet makes copies without links in one call, eight times as fast (60 spheres: 0.6 instead of
     5 ms) and with the same bits.
     """
     if len(them) == 1:
-        return [body(client, them[0], look)]
+        return [body(client, them[0], look, rigid)]
     first = them[0]
     ids: Sequence[int] = pybullet.createMultiBody(  # pyright: ignore[reportAssignmentType]
         baseMass=first.mass_kg,
@@ -108,16 +110,22 @@ def bodies(client: int, them: Sequence[sc.Body], look: int) -> list[int]:
         baseVisualShapeIndex=look,
         baseOrientation=first.pose.quat,
         batchPositions=[one.pose.xyz for one in them],
+        useMaximalCoordinates=int(rigid),
         physicsClientId=client,
     )
     for uid in ids:
         _dynamics(client, uid, -1, first)
+        if rigid:
+            _awake(client, uid)
     return list(ids)
 
 
-def body(client: int, it: sc.Body, look: int) -> int:
-    """Put a body into the client, with visual shape `look`, and return its id."""
-    links = it.links
+def body(client: int, it: sc.Body, look: int, rigid: bool) -> int:
+    """Put a body into the client, with visual shape `look`, and return its id.
+
+    `rigid` is the engine's.
+    """
+    links, rigid = it.links, rigid and not it.links
     index = {"": 0} | {link.name: n + 1 for n, link in enumerate(links)}
     uid = pybullet.createMultiBody(
         baseMass=it.mass_kg,
@@ -135,8 +143,11 @@ def body(client: int, it: sc.Body, look: int) -> int:
         linkParentIndices=[index[link.parent] for link in links],
         linkJointTypes=[_JOINT[link.joint.kind] for link in links],
         linkJointAxis=[link.joint.axis for link in links],
+        useMaximalCoordinates=int(rigid),
         physicsClientId=client,
     )
+    if rigid:
+        _awake(client, uid)
     for n in range(-1, len(links)):
         _dynamics(client, uid, n, it)
     for n, link in enumerate(links):
@@ -338,6 +349,12 @@ def _dynamics(client: int, uid: int, link: int, it: sc.Body) -> None:
         frictionAnchor=_NO_FRICTION_ANCHOR,
         physicsClientId=client,
     )
+
+
+def _awake(client: int, uid: int) -> None:
+    """Never let a rigid body sleep: one that is slower than 0.22 m/s would stop after 2 s."""
+    state = pybullet.ACTIVATION_STATE_DISABLE_SLEEPING
+    pybullet.changeDynamics(uid, -1, activationState=state, physicsClientId=client)
 
 
 def _joint(client: int, uid: int, n: int, link: sc.Link) -> None:

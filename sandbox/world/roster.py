@@ -36,6 +36,7 @@ class Roster:
         motors: motor of each link's joint, by body and link.
         offsets: pose of each robot's base frame from its base's centre of mass.
         gone: bodies that were taken away.
+        read: poses that were read since anything moved, by number; `poses` does not ask for these.
     """
 
     def __init__(self, client: int) -> None:
@@ -50,21 +51,24 @@ class Roster:
         self.motors: dict[str, dict[str, sc.Motor]] = {}
         self.offsets: dict[int, tuple[sc.Vec3, sc.Quat]] = {}
         self.gone: list[str] = []
+        self.read: dict[int, tuple[float, ...]] = {}
         self._frames: dict[str, int] = {}  # Where the poses of each body begin.
         self._posed: list[_Posed] = []
 
-    def build(self, bodies: Sequence[sc.Body | sc.Robot], look: int) -> None:
+    def build(self, scene: sc.Scene, look: int) -> None:
         """Put the bodies of a scene into the client, in their order."""
-        for alike in build.copies(bodies):
-            self.add(alike, look)
+        for alike in build.copies(scene.bodies):
+            self.add(alike, look, scene.engine.rigid)
             for body in alike:
                 self._note_frames(body)
 
-    def add(self, alike: Sequence[sc.Body | sc.Robot], look: int) -> None:
+    def add(self, alike: Sequence[sc.Body | sc.Robot], look: int, rigid: bool) -> None:
         """Put a robot, or bodies that are copies of each other, into the client."""
+        self.read.clear()
         plain = [body for body in alike if isinstance(body, sc.Body)]
         if plain:
-            for body, uid in zip(plain, build.bodies(self._client, plain, look), strict=True):
+            ids = build.bodies(self._client, plain, look, rigid)
+            for body, uid in zip(plain, ids, strict=True):
                 self.ids[body.name] = uid
                 self.joints[body.name] = {link.name: n for n, link in enumerate(body.links)}
                 self.motors[body.name] = motors(body)
@@ -95,6 +99,7 @@ class Roster:
         """Forget a body that is taken away, and return the number that it had."""
         uid = self.ids.pop(name)
         self.offsets.pop(uid, None)
+        self.read.clear()
         del self.joints[name], self.motors[name]
         self.gone.append(name)
         return uid
@@ -104,6 +109,10 @@ class Roster:
         if body not in self.ids:
             raise UnknownNameError("body", body, self.ids)
         return self.ids[body]
+
+    def named(self, pairs: dict[tuple[int, int], float]) -> dict[tuple[str, str], float]:
+        """Return what is known of pairs of bodies by their names in place of their numbers."""
+        return {(self.names[a], self.names[b]): it for (a, b), it in pairs.items()}
 
     def joint(self, body: str, link: str) -> int:
         """Return the number of a link's joint; UnknownNameError if it is not there."""
@@ -119,15 +128,17 @@ class Roster:
 
     def poses(self) -> NDArray[np.float64]:
         """Return the poses (n, 7) of every body's base and links, in the order of the scene."""
-        client, row = self._client, list[float]()
+        client, row, read = self._client, list[float](), self.read
         for uid, count, still in self._posed:
             if still is not None:
                 row += still
                 continue
-            xyz, quat = pybullet.getBasePositionAndOrientation(uid, client)
-            if uid in self.offsets:
-                xyz, quat = pybullet.multiplyTransforms(xyz, quat, *self.offsets[uid])
-            row += (*xyz, *quat)
+            if uid not in read:
+                xyz, quat = pybullet.getBasePositionAndOrientation(uid, client)
+                if uid in self.offsets:
+                    xyz, quat = pybullet.multiplyTransforms(xyz, quat, *self.offsets[uid])
+                read[uid] = (*xyz, *quat)
+            row += read[uid]
             if count:
                 for state in pybullet.getLinkStates(uid, range(count), 0, 1, client):
                     row += state[4] + state[5]

@@ -82,7 +82,7 @@ class World:
         self._bodies_read, self._joints_read, self._movable = [], [], {}
         self.filled, self.ghosts, self.painted = [], [], []
         self.population += 1
-        self._roster.build(scene.bodies, look)
+        self._roster.build(scene, look)
         self.impulses.clear()
         self.builds += 1
 
@@ -90,7 +90,8 @@ class World:
         """Simulate `count` physics steps."""
         simulate, client = pybullet.stepSimulation, self._client
         held, thrusts = list(self._drives.torques.items()), list(self._drives.thrusts())
-        self.impulses.clear()
+        self._roster.read.clear()
+        felt: dict[tuple[int, int], float] = {}
         for _ in range(count):
             for uid, force, at in thrusts:
                 pybullet.applyExternalForce(uid, -1, force, at, pybullet.LINK_FRAME, client)
@@ -100,7 +101,8 @@ class World:
                 )
             simulate(client)
             if self.feels:
-                self._feel()
+                self._feel(felt)
+        self.impulses = self._roster.named(felt)
         self.physics_steps += count
 
     def watch(self, bodies: Sequence[str], joints: Sequence[tuple[str, str]]) -> int:
@@ -123,7 +125,8 @@ class World:
 
     def read(self) -> list[float]:
         """Return the state chosen by `watch`: 13 numbers a body, then 2 a joint."""
-        client, row, offsets = self._client, list[float](), self._roster.offsets
+        client, row = self._client, list[float]()
+        offsets, read = self._roster.offsets, self._roster.read
         pose, velocity = pybullet.getBasePositionAndOrientation, pybullet.getBaseVelocity
         for uid in self._bodies_read:
             if uid is None:
@@ -133,8 +136,8 @@ class World:
             if uid in offsets:
                 xyz, quat = pybullet.multiplyTransforms(xyz, quat, *offsets[uid])
             linear, angular = velocity(uid, client)
-            row += xyz
-            row += quat
+            read[uid] = place = xyz + quat
+            row += place
             row += linear
             row += angular
         for uid, joints in self._joints_read:
@@ -229,14 +232,14 @@ class World:
         """Return the row of `poses` that holds a body's base, or a link."""
         return self._roster.frame(body, link)
 
-    def _feel(self) -> None:
-        """Add the last physics step's impulses."""
-        names, lasted = self._roster.names, 1.0 / self.scene.engine.physics_hz
+    def _feel(self, felt: dict[tuple[int, int], float]) -> None:
+        """Add the last physics step's impulses, by the numbers of two bodies in their order."""
+        lasted = 1.0 / self.scene.engine.physics_hz
         for point in pybullet.getContactPoints(physicsClientId=self._client):
-            if point[9] > 0.0:
-                a, b = sorted((point[1], point[2]))  # Bullet numbers bodies as they are added.
-                pair = (names[a], names[b])
-                self.impulses[pair] = self.impulses.get(pair, 0.0) + point[9] * lasted
+            a, b, force = point[1], point[2], point[9]  # Bodies are numbered as they were added.
+            if force > 0.0:
+                pair = (a, b) if a < b else (b, a)
+                felt[pair] = felt.get(pair, 0.0) + force * lasted
 
     def contacts(self) -> list[Contact]:
         """Return the pairs of bodies that touch, in the order of the scene."""
@@ -315,6 +318,7 @@ class World:
                 "shape. Nothing was done. Use exact=True, or branch()."
             )
         pybullet.restoreState(kept.number, physicsClientId=self._client)
+        self._roster.read.clear()
         for ghost in [name for name in self.ghosts if name not in kept.ghosts]:
             self.embody(ghost)
         self.painted, self.impulses = list(kept.painted), dict(kept.impulses)
@@ -369,7 +373,7 @@ class World:
             self._roster.gone.remove(body.name)
             self.filled.append(body.name)
         self.population += 1
-        self._roster.add([body], build.speck(self._client))
+        self._roster.add([body], build.speck(self._client), self.scene.engine.rigid)
         if body.name in watched:
             self._bodies_read[list(watched).index(body.name)] = self._id(body.name)
         self._put(body)
@@ -398,6 +402,7 @@ class World:
         uid, client = self._id(body), self._client
         _, quat = pybullet.getBasePositionAndOrientation(uid, client)
         linear, angular = pybullet.getBaseVelocity(uid, client)
+        self._roster.read.clear()
         pybullet.resetBasePositionAndOrientation(uid, xyz, quat, client)
         pybullet.resetBaseVelocity(uid, linear, angular, client)
 
