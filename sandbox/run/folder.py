@@ -446,6 +446,4 @@ class Folder:
         cost = partial(bill.usage, schema=schema, schedule=run.carried)
         found = [(Entry.of(one), cost(run.run, run.parent, one)) for one in shard.records]
         shard.forget()
-        if shard.growing:
-            return found
-        return self._kept.setdefault(shard.path, found)
+        return found if shard.growing else self._kept.setdefault(shard.path, found)
