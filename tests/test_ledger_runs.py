@@ -15,9 +15,10 @@ from running import cli, file_of, recipe
 
 import sandbox
 from sandbox import prices
-from sandbox.errors import LedgerError, RunConflictError
-from sandbox.ledger import Ledger, checked
+from sandbox.errors import LedgerError, LockedError, RunConflictError
+from sandbox.ledger import Ledger, checked, locks, sessions
 from sandbox.ledger.server import WAIT
+from sandbox.run.folder import Folder
 from sandbox.run.watcher import Watcher
 
 PLACES = ["server"]
@@ -194,4 +195,39 @@ def test_two_coordinators_on_two_machines_exclude_each_other(
 
     sandbox.generate(recipe(**GIVEN), run, watcher=Acting(again))
     assert "another process is generating this run in another folder" in refused[0], refused
+    check(book, run, 24)
+
+
+@pytest.mark.timeout(150)
+def test_ranks_share_a_run_whose_locks_lie_in_the_server(
+    book: Ledger, book_place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(locks, "ORPHAN_S", 0.5)
+    monkeypatch.setattr(sessions, "ORPHAN_S", 0.5)
+    monkeypatch.setattr(sessions, "JOIN_S", 0.2)
+    granted(book, monkeypatch, book_place)
+    wanted, run = recipe(**GIVEN), tmp_path / "run"
+    path = str(file_of(wanted, tmp_path))
+    command = [sys.executable, "-m", "sandbox", "generate", path, "--out", str(run)]
+    ranks = [
+        subprocess.Popen([*command, "--rank", str(n), "--world-size", "2"], stdout=subprocess.PIPE)
+        for n in range(2)
+    ]
+    assert [(one.communicate(), one.returncode)[1] for one in ranks] == [0, 0]
+    other = Ledger(book_place)  # Another machine's connection.
+    booking = Folder(run).booking()
+    assert booking is not None
+    name = booking.lease.hex()
+    with other.alone(name, 3, joins=True):  # It makes a shard of a copy of the run.
+        with pytest.raises(LockedError), book.alone(name, 3, joins=True):
+            pass
+        with pytest.raises(LockedError), book.alone(name, None, 0.1):
+            pass
+        with book.alone(name, 4, joins=True):
+            pass
+        with pytest.raises(RunConflictError):
+            sandbox.settle(run, ledger=book)
+    with other.alone(name), pytest.raises(LockedError), book.alone(name, 4, joins=True):
+        pass
+    assert sandbox.settle(run, ledger=book).finished
     check(book, run, 24)
