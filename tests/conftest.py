@@ -1,5 +1,6 @@
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,8 +32,13 @@ if not simulator.fault():
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile all once, while workers find their tests: not the renderer in each of them, nor every
-    module in each process that a test starts, where PYTHONDONTWRITEBYTECODE is set."""
+    """Let Ctrl-C interrupt; and compile all once, while workers find their tests.
+
+    Not the renderer in each of them, nor every module in each process that a test starts, where
+    PYTHONDONTWRITEBYTECODE is set.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # As shells do to what they start with &.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         file, name = tempfile.mkstemp()
         fcntl.flock(file, fcntl.LOCK_EX)  # Held as long as the compiling process has it open.

@@ -152,7 +152,7 @@ def test_a_model_that_imagines_by_chance_is_refused(monkeypatch: pytest.MonkeyPa
 def test_memory_that_is_missing_while_a_model_trains_is_one_sentence() -> None:
     with (
         pytest.raises(
-            SandboxError, match=r"update 7: the model fails: RuntimeError: .*batch="
+            SandboxError, match=r"update 7: the model fails: memory is not enough.*batch="
         ) as e,
         failing("update 7"),
     ):

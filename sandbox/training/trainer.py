@@ -105,8 +105,7 @@ def failing(where: str) -> Generator[None]:
         raise
     except Exception as error:  # Anything may happen in a module of somebody's.
         raise TrainingError(
-            f"{where}: the model fails: {said(error)}. What was done before is kept. If memory is "
-            "short, take a smaller model or batch (--set batch=...)."
+            f"{where}: the model fails: {said(error).rstrip('.')}. What was done before is kept."
         ) from error
 
 
