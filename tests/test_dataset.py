@@ -247,7 +247,7 @@ OTHER = Schema(
 def test_runs_of_other_columns_are_refused_or_share_what_both_have(tmp_path: Path) -> None:
     run(tmp_path / "a", records("a"))
     run(tmp_path / "b", records("b", environment="two_room"), schema=OTHER)
-    with pytest.raises(FormatError, match=r"they differ in action, pixels\. Choose one"):
+    with pytest.raises(FormatError, match=r"they differ in action, pixels\. Give runs"):
         Dataset(tmp_path)
     with pytest.raises(FormatError, match="they differ in action, pixels"):
         Dataset(tmp_path, where=lambda one: one.episode > 2)

@@ -329,7 +329,7 @@ def test_a_snapshot_is_come_back_to_and_time_with_it(environment: str) -> None:
         read = len(row) - len(it.state_measures)  # The rest is what the task remembers.
         assert it.world.read() == pytest.approx(row[:read], abs=1e-9)
     assert ways[0][2] == ways[1][2] == 9
-    assert ways[0][0] == pytest.approx(ways[1][0], abs=0.05)  # Inexact, and said to be.
+    assert ways[0][0] == pytest.approx(ways[1][0], abs=0.2)  # Inexact, and said to be.
     it.close()
 
 
