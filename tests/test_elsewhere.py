@@ -90,7 +90,7 @@ def test_a_ledger_that_knows_nothing_of_the_run_is_a_note(named: bool, handed_ov
     (note,) = [text for text in report.notes if "charges were not checked" in text]
     assert (Ledger(read_only=True).id if named else BOOKING) in note
     done = cli("verify", handed_over, "--sample", "0", "--ledger")
-    assert (done.returncode, "set SANDBOX_HOME" in done.stdout) == (1, True)
+    assert (done.returncode, "set SANDBOX_LEDGER" in done.stdout) == (1, True)
 
 
 def test_who_generated_the_same_work_has_charges_of_their_own(handed_over: Path) -> None:
