@@ -303,7 +303,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"train": None}, "recipes to train on"),
     ({"model": None, "agent": {"library": "sb3"}}, "no data beside an agent"),
     ({"train": "no_such_recipe"}, "no recipe is called"),
-    ({"train": {"environment": "cartpole_swingup", "episdoes": 3}}, "policies"),
+    ({"train": {"environment": "cartpole_swingup", "episdoes": 3}}, "episdoes"),
     ({"test": data(seed=1)}, "its episodes begin as those of train do"),
     ({"test": recipe("billiards", seed=2).model_dump(exclude_none=True)}, "have other columns"),
     ({"seeds": [1, 1]}, "the document: must have each of its seeds once"),

@@ -163,13 +163,14 @@ class Recipe(BaseModel):
     def _whole(cls, data: Any) -> Any:
         """Refuse what is neither one world nor parts, or has not one size; add up the parts'."""
         given = cast(dict[str, Any], data if isinstance(data, dict) else {})
+        if not {*given} <= {*cls.model_fields}:  # What is missing may be spelled wrong.
+            return cast(Any, data)
         found = cast(list[Any], it if isinstance(it := given.get("parts"), list) else [])
         own = [key for key in _OF_A_WORLD if given.get(key) not in (None, {})]
         if found and own:
             raise _fault(f"must have parts or {own[0]}, not both")
         missing = [key for key in ("environment", "policies") if given.get(key) is None]
-        known = {*given} <= {*cls.model_fields}  # Else it may be one that is spelled wrong.
-        if not found and missing and known:
+        if not found and missing:
             raise _fault(f"must name {missing[0]}, or parts")
         sizes = [key for key in _SIZES if given.get(key) is not None]
         each = [cast(Any, one).get("episodes") for one in found if isinstance(one, dict)]
