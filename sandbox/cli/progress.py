@@ -185,7 +185,7 @@ class MakingDisplay(Watcher):
         self._credits: float | None = None
         self._budget: float | None = None
         self._counted, self._place = "steps/s", Path()
-        self._states: Callable[[], Sequence[str]] = lambda: ()
+        self._states: Callable[[], Sequence[str]] = tuple  # Nobody.
         self._shown = ExitStack()
 
     def __enter__(self) -> Self:
