@@ -10,6 +10,7 @@ import statistics
 import sys
 import tempfile
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ def main(recipe: str, episodes: int, rounds: int) -> None:
         for number in range(rounds):
             for name, how in ways.items():
                 times[name].append(timed(given, Path(folder, f"{name}-{number}"), **how))
+    import_module("ray").shutdown()
     made.shutdown()
     ratios = [one / other for one, other in zip(times["ray"], times["workers"], strict=True)]
     row = {"recipe": recipe, "episodes": f"{episodes}"}
