@@ -3,7 +3,7 @@
 Only the functions that simulate import a simulator, and when they are called.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,10 +26,9 @@ from sandbox.run import estimate as estimates
 from sandbox.run import recipe as recipes
 from sandbox.run.bill import Bill, Quote
 from sandbox.run.estimate import Estimate
-from sandbox.run.filling import Progress as Making
 from sandbox.run.folder import Folder
 from sandbox.run.recipe import Recipe
-from sandbox.run.run import Run
+from sandbox.run.run import Run, Share
 from sandbox.run.source import Source
 from sandbox.run.watcher import Watcher
 from sandbox.run.workers import sharing
@@ -39,7 +38,6 @@ Seed = Annotated[int, Field(ge=0, lt=1 << 63, description="a whole number from 0
 RecipeLike = str | Path | Recipe | Mapping[str, Any]
 Credits = str | int | float
 PathLike = str | Path
-Share = Callable[[Run, Making], None]
 Workers = Annotated[int, Field(ge=1, le=256, description="a whole number from 1 to 256")]
 
 
@@ -162,7 +160,7 @@ def generate(
     workers: Workers = 1,
     rank: int | Literal["auto"] | None = None,
     world_size: int | None = None,
-    on: Literal["ray"] | None = None,
+    on: str | None = None,
     shared: bool = False,
     key: SigningKey | None = None,
     ledger: Ledger | None = None,

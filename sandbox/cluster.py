@@ -8,7 +8,7 @@ node or worker died is made again; nobody pays for what was lost.
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -25,7 +25,7 @@ from sandbox.prices import PriceSchedule, credits, plus
 from sandbox.run import ranks
 from sandbox.run.filling import HOLD_BYTES, Alone, Filling, Progress, header
 from sandbox.run.ranks import Rank
-from sandbox.run.run import Run
+from sandbox.run.run import Run, Share
 from sandbox.run.settle import check_charges
 from sandbox.run.source import Source
 from sandbox.run.watcher import Watcher
@@ -52,7 +52,7 @@ def check(on: str, workers: int, rank: Rank | None, run: Run) -> None:
         )
 
 
-def sharing(shared: bool, watcher: Watcher | None = None) -> Callable[[Run, Progress], None]:
+def sharing(shared: bool, watcher: Watcher | None = None) -> Share:
     """Return how to make a run's shards on the Ray cluster that RAY_ADDRESS names.
 
     Without that variable a cluster of this machine is started, and stopped with this process.

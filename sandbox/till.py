@@ -47,36 +47,6 @@ class Till:
         self._held: dict[bytes, int] = {}
         self.spent = 0
 
-    def check(
-        self, what: str, done: Mapping[str, int], left: Mapping[str, int], fewer: str
-    ) -> None:
-        """Refuse work that budget or account cannot pay as a whole.
-
-        Args:
-            what: what it is, in words.
-            done: the part that is paid already, or charged when it goes on.
-            left: the rest.
-            fewer: what would make it cheaper.
-
-        Raises:
-            BudgetExhaustedError: nothing was done.
-        """
-        works = [self._schedule.metered(one) for one in (done, left)]
-        spent, cost = (self._schedule.cost(one) for one in works)
-        if self._budget is not None and spent + cost > self._budget:
-            raise BudgetExhaustedError(
-                f"{what} cost {credits(spent + cost)} credits but the budget is "
-                f"{credits(self._budget)}. Nothing was done. Raise {self._option}, or {fewer}."
-            )
-        if not self._prepaid or self._ledger is None or self._account is None:
-            return
-        if short := self._ledger.shortfall(self._account, self._schedule.charges(works[1])):
-            raise BudgetExhaustedError(
-                f"{what} cost {credits(cost)} credits, of which the account {self._account!r} "
-                f"lacks {credits(short)}. Nothing was done. Grant credits with `sandbox ledger "
-                f"grant {self._account} {credits(short)}`, or {fewer}."
-            )
-
     def hold(self, name: bytes, most: Mapping[str, int]) -> None:
         """Hold what some work costs at most, before it is done.
 

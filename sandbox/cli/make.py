@@ -85,7 +85,7 @@ def generate(
             admission=admission,
             rank=options.rank(rank),
             world_size=world_size,
-            on=options.cluster(on),
+            on=on,
             shared=shared,
             watcher=watcher,
             **making.paying,

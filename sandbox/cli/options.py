@@ -165,13 +165,6 @@ def rank(text: str | None) -> int | Literal["auto"] | None:
     raise InvalidInputError(f"--rank {shown(text)}: give a whole number, or auto.")
 
 
-def cluster(text: str | None) -> Literal["ray"] | None:
-    """Return the kind of a cluster; InvalidInputError if it is not known."""
-    if text not in (None, "ray"):
-        raise InvalidInputError(f"--on {shown(text)}: give ray.")
-    return None if text is None else "ray"
-
-
 def listed(text: str) -> list[str]:
     """Return the parts of a text separated by commas."""
     return [part.strip() for part in text.split(",") if part.strip()]

@@ -116,19 +116,19 @@ class Lines(Display):
     def __init__(self, doing: str, of: str, every_s: float = LINE_S) -> None:
         super().__init__(doing, of)
         self._every_s, self._begin = every_s, time.monotonic()
-        self._last, self._done = self._begin, 0
+        self._last, self._before = self._begin, -1  # What was done before says nothing of speed.
         self._workers: Sequence[str] = ()
 
     def update(self, done: int, total: int, **facts: Fact) -> None:
         """Print a line if the last is old, or the work is done."""
         now = time.monotonic()
+        if self._before < 0:
+            self._before = max(0, done - 1)
         if now - self._last >= self._every_s or (done == total and self._every_s < LINE_S):
-            fresh = done - self._done
+            fresh = done - self._before
             left = (total - done) * (now - self._begin) / fresh if fresh > 0 else None
             self._last = now
             self._print(done, total, left, facts)
-        elif not self._done:
-            self._done = done  # What was done before says nothing of the speed.
 
     def working(self, workers: Sequence[str]) -> None:
         """Remember what each worker does, for the next line."""

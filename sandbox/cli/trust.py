@@ -96,7 +96,7 @@ def list_(as_json: Json = False) -> None:
 
 
 def settle(run: RunPath, key: SigningKeyLabel = None, as_json: Json = False) -> None:
-    """Settle a run that ranks made, or after a crash: charge, log and sign; 1 if shards lack."""
+    """Settle a run that ranks made, or after a crash; exit with 1 if shards are missing."""
     from sandbox import checking
     from sandbox.evidence import keys
 

@@ -1,7 +1,7 @@
 """The tables of the ledger's file, and a check that a file has exactly these."""
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import apsw
@@ -50,8 +50,6 @@ CREATE INDEX transfer_run ON transfer (run) WHERE run IS NOT NULL;
 CREATE INDEX transfer_corrects ON transfer (corrects) WHERE corrects IS NOT NULL
 """
 
-Named = tuple[str, str]  # Type and name of a table, index or trigger.
-
 
 def statements() -> Iterator[str]:
     """Yield the SQL statements that create an empty ledger's tables, indices and triggers."""
@@ -65,7 +63,7 @@ def statements() -> Iterator[str]:
 
 
 @functools.cache
-def _made() -> dict[Named, str | None]:
+def _made() -> dict[str, str | None]:
     """Return the statements of this version's schema by type and name; None for SQLite's own."""
     connection: Any = apsw.Connection(":memory:")  # apsw's own types are partly unknown.
     for statement in statements():
@@ -76,18 +74,26 @@ def _made() -> dict[Named, str | None]:
 SCHEMA = "SELECT type, name, sql FROM sqlite_schema"
 
 
-def _by_name(rows: Iterable[tuple[Any, ...]]) -> dict[Named, str | None]:
-    return {(str(type), str(name)): sql for type, name, sql in rows}
+def _by_name(rows: Iterable[tuple[Any, ...]]) -> dict[str, str | None]:
+    return {f"{type} {name}": sql for type, name, sql in rows}
 
 
 def differences(found: Iterable[tuple[Any, ...]]) -> Iterator[str]:
     """Yield how a file's rows of the query SCHEMA differ from those of this version."""
-    made, there = _made(), _by_name(found)
-    for key in sorted({*made, *there}):
-        what = " ".join(key)
-        if key not in there:
-            yield f"the {what} is missing."
-        elif key not in made:
-            yield f"there is a {what}, which no ledger has."
-        elif made[key] != there[key]:
-            yield f"the {what} is not as this version makes it."
+    return unlike(_made(), _by_name(found))
+
+
+def unlike(made: Mapping[str, str | None], there: Mapping[str, str | None]) -> Iterator[str]:
+    """Yield how the parts of a database, by kind and name, differ from those of this version.
+
+    Args:
+        made: what this version makes.
+        there: what is there.
+    """
+    for one in sorted({*made, *there}):
+        if one not in there:
+            yield f"the {one} is missing."
+        elif one not in made:
+            yield f"there is a {one}, which no ledger has."
+        elif made[one] != there[one]:
+            yield f"the {one} is not as this version makes it."

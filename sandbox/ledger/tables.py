@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, LiteralString
 
+from sandbox.ledger.schema import unlike
+
 FORMAT = 1  # Of the tables; another version's are refused.
 NAMES = ("ledger", "account", "transfer", "entry")  # Of the tables: no row ever changes.
 TABLES: LiteralString = """
@@ -127,10 +129,4 @@ def differences(found: Iterable[tuple[Any, ...]]) -> Iterator[str]:
     lines = [line.partition(": ") for line in _MADE.strip().splitlines()]
     made = {name: text for name, _, text in lines}
     there = {f"{kind} {name}": str(text) for kind, name, text in found}
-    for one in sorted({*made, *there}):
-        if one not in there:
-            yield f"the {one} is missing."
-        elif one not in made:
-            yield f"there is a {one}, which no ledger has."
-        elif made[one] != there[one]:
-            yield f"the {one} is not as this version makes it."
+    return unlike(made, there)

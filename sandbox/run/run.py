@@ -120,7 +120,7 @@ class Run:
     def generate(
         self,
         progress: Progress = lambda record, bill: None,
-        share: "Callable[[Run, Progress], None] | None" = None,
+        share: "Share | None" = None,
     ) -> Bill:
         """Make the missing episodes; keep and charge each when it has ended.
 
@@ -159,7 +159,7 @@ class Run:
                     self._settle(ended)
         return self.bill
 
-    def _make(self, progress: Progress, share: "Callable[[Run, Progress], None] | None") -> None:
+    def _make(self, progress: Progress, share: "Share | None") -> None:
         """Make the missing episodes, here or in other processes.
 
         Where credits decide how many there are, other processes make the shards that surely can be
@@ -241,23 +241,20 @@ class Run:
         self.path.mkdir(parents=True, exist_ok=True)
         own = {RUN, *self._attached}
         strange = any(one.name[0] != "." and one.name not in own for one in self.path.iterdir())
-        if self.folder.exists:
-            self._check_folder()
-            check_ledger(self.folder, self.ledger)
-        elif strange:
-            raise RunConflictError(
-                f"{self.path}: this folder holds something that is no run; nothing was done. "
-                "Give another --out."
-            )
-        if self.folder.booking() is None:
-            booking = {"ledger": self.ledger.id, "lease": secrets.token_hex(8)}
-            jsonfile.create(self.path / BOOKING, booking)
         if not self.folder.exists:
+            if strange:
+                raise RunConflictError(
+                    f"{self.path}: this folder holds something that is no run; nothing was done. "
+                    "Give another --out."
+                )
             for name, path in self._attached.items():
                 durable.replace(self.path / name, files.read(path, _MOST_ATTACHED))
             jsonfile.create(self.path / RUN, self.identity.plain)
         self._check_folder()  # Another may have been first.
-        check_ledger(self.folder, self.ledger)
+        if not check_ledger(self.folder, self.ledger):
+            booking = {"ledger": self.ledger.id, "lease": secrets.token_hex(8)}
+            jsonfile.create(self.path / BOOKING, booking)
+            check_ledger(self.folder, self.ledger)
         files.refuse_links(self.path, self.path / "shards")
         (self.path / "shards").mkdir(exist_ok=True)
 
@@ -273,10 +270,12 @@ class Run:
 
     def _check_growth(self, known: Stages) -> None:
         """Refuse to shorten a run, and to begin a stage before the one before has ended."""
+        if self._grow_to is None and len(known.ends) == 1:
+            return
         paths = self.folder.paths(missing_ok=True)
         whole = self.folder.count() == known.episodes and all(p.suffix != PART for p in paths)
         whole = whole and not self.folder.open_ended
-        if self._grow_to is None and len(known.ends) > 1 and not whole:
+        if self._grow_to is None and not whole:
             raise RunConflictError(
                 f"{self.path}: this run is being extended to {known.episodes} episodes. Nothing "
                 f"was done. Go on with `sandbox extend {self.path} --episodes {known.episodes}`."
@@ -317,3 +316,6 @@ class Run:
         path.unlink()
         sync_folder(self.path)
         stages.write(self.path, self.id, self._grow_to, before)
+
+
+Share = Callable[[Run, Progress], None]  # Makes a run's episodes with other processes.

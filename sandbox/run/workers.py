@@ -19,7 +19,7 @@ from sandbox.errors import BudgetExhaustedError, SandboxError
 from sandbox.processes import forking
 from sandbox.run.filling import Filling, check_allowance
 from sandbox.run.record import Record
-from sandbox.run.run import Progress, Run
+from sandbox.run.run import Progress, Run, Share
 from sandbox.run.watcher import ENDED, WAITS, Watcher
 from sandbox.run.worker import END, EPISODE, KEPT, SHARD, Message, work
 from sandbox.trajectory import Episode
@@ -29,7 +29,7 @@ AHEAD, AHEAD_BYTES = 4, 256 << 20  # Episodes a worker that wait for an earlier 
 _LISTEN_S = 0.25  # How often it looks whether it was interrupted.
 
 
-def sharing(workers: int, watcher: Watcher | None = None) -> Callable[[Run, Progress], None] | None:
+def sharing(workers: int, watcher: Watcher | None = None) -> Share | None:
     """Return how to make a run's episodes with several processes; None for a single one."""
     if workers == 1:
         return None

@@ -15,12 +15,13 @@ from sandbox.ledger.locks import writing
 from sandbox.models import checkpoint
 from sandbox.models.checkpoint import Checkpoint
 from sandbox.prices import PriceSchedule
+from sandbox.run.admission import payable
 from sandbox.till import Till
 from sandbox.training import jobs
 from sandbox.training.amount import Amount
 from sandbox.training.jobs import Job
 from sandbox.training.making import Making, Progress
-from sandbox.training.part import Part
+from sandbox.training.part import Begun, Part
 from sandbox.training.tracking import Tracked, trackers
 
 PathLike = str | Path
@@ -98,7 +99,7 @@ def train(
             with writing(path):
                 _free(path)  # Another process may have written it since.
                 part = Part.of(path, asked, account, lambda: wanted.count(job, schedule, size))
-                _check_payable(job, part, till)
+                _check_payable(job, part.begun, schedule, budget, ledger)
                 quoted(*_cost(job, part.begun.updates, schedule))
                 told = Tracked(path, part.begun.id, part.begun.done)
                 with trackers(told, track) as tracked:
@@ -145,16 +146,23 @@ def _cost(job: Job, updates: int, schedule: PriceSchedule) -> tuple[int, int]:
     return schedule.cost(schedule.metered(job.settled(updates).work(0, updates))), updates
 
 
-def _check_payable(job: Job, part: Part, till: Till) -> None:
-    """Refuse a training whose updates cannot be paid, or the rest of them."""
-    settled, begun = job.settled(part.begun.updates), part.begun
-    rest = f", of which {begun.done} are done," if begun.done else ""
-    till.check(
-        f"{begun.updates} updates{rest}",
-        settled.work(0, begun.done),
-        settled.work(begun.done, begun.updates),
-        "ask for fewer --updates",
-    )
+def _check_payable(
+    job: Job,
+    begun: Begun,
+    schedule: PriceSchedule,
+    budget: Credits | None,
+    ledger: Ledger | None,
+) -> None:
+    """Refuse a training whose updates, or the rest of them, cannot be paid."""
+    if begun.account is None:
+        return
+    settled = job.settled(begun.updates)
+    spent = schedule.cost(schedule.metered(settled.work(0, begun.done)))
+    left = schedule.charges(schedule.metered(settled.work(begun.done, begun.updates)))
+    cost = schedules.credits(spent + sum(left.values()))
+    limit = None if budget is None else schedules.micro(budget)
+    work, fewer = f"{begun.updates} updates cost {cost} credits", "ask for fewer --updates"
+    payable(work, spent, left, limit, begun.account, ledger or Ledger(), fewer)
 
 
 def _free(out: PathLike) -> Path:
