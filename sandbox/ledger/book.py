@@ -373,7 +373,7 @@ class Ledger:
     def of_run(self, run: str) -> list[Booked]:
         """Return a run's posts, their refunds, and its reservations that are still open."""
         rules.checked_texts(run=run)
-        return self._store.reading(lambda pages: pages.of_run(run))
+        return self._store.reading(lambda pages: list(pages.of_run(run)))
 
     def refunded(self, post: bytes) -> int:
         """Return how much of a post was refunded [microcredits]."""

@@ -183,10 +183,10 @@ class Pages:
         )
         return self._booked(where, sorted(accounts), now)
 
-    def of_run(self, run: str) -> list[Booked]:
-        """Return a run's posts, their refunds, and its open reservations."""
+    def of_run(self, run: str) -> Iterator[Booked]:
+        """Yield a run's posts, their refunds, and its open reservations, in order."""
         kinds = f"kind IN ('post', 'refund') OR (kind = 'reserve' AND {_UNRESOLVED})"
-        return self._booked(f"AS t WHERE run = ? AND ({kinds}) ORDER BY seq", run)
+        return map(booked_of, self.raw(f"AS t WHERE run = ? AND ({kinds}) ORDER BY seq", run))
 
     def corrections(self, post: int) -> list[Booked]:
         """Return the refunds of the post with a transfer number."""

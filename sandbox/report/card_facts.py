@@ -7,11 +7,10 @@ from typing import Any
 
 from sandbox import jsonfile
 from sandbox.errors import FormatError, shown
-from sandbox.report.summary import policies
+from sandbox.report.summary import Tally
 from sandbox.run.derived import Derived
 from sandbox.run.folder import MANIFEST, Folder
 from sandbox.run.identity import Identity
-from sandbox.run.record import Record
 from sandbox.run.shard import Shard
 from sandbox.trajectory import Schema
 
@@ -66,7 +65,7 @@ class Facts:
         versions: of the trajectory format.
         layouts: the columns, of which shards.
         splits: split to its number of episodes; "" is no split.
-        policies: see `summary.policies`.
+        policies: see `Tally.policies`.
         factors: the factors.
         charges: work per meter unit, of all episodes.
         charge_micro: its price [microcredits].
@@ -104,54 +103,52 @@ def gathered(folder: Folder) -> Facts:
     Raises:
         FormatError: the run is damaged, or has no episode.
     """
-    shards = folder.shards()
-    records = [record for shard in shards for record in shard.records]
-    layouts, charges = _layouts(shards), Counter[str]()
-    for record in records:
-        charges.update(record.charges)
+    shards, tally = folder.shards(), Tally()
+    layouts = _layouts(shards, tally)
     return Facts(
         run=folder.run,
         identities=folder.identities,
         derived=folder.derived,
-        episodes=len(records),
+        episodes=tally.episodes,
         rows=sum(shard.reader.rows for shard in shards),
         size_bytes=sum(shard.path.stat().st_size for shard in shards),
         versions=sorted({shard.reader.version for shard in shards}),
         layouts=layouts,
-        splits=_splits(records),
-        policies=policies(records),
-        factors=_factors(records, [one.schema for one in layouts]),
-        charges=dict(sorted(charges.items())),
-        charge_micro=sum(record.charge_micro for record in records),
+        splits=dict(sorted(tally.splits.items())),
+        policies=tally.policies,
+        factors=_factors(tally, [one.schema for one in layouts]),
+        charges=dict(sorted(tally.charges.items())),
+        charge_micro=tally.charge_micro,
         posted_micro=0 if folder.derived is not None else _posted(folder),
         ended="" if folder.derived is not None else folder.ended,
         signer=(folder.path / SIGNER).is_file(),
     )
 
 
-def _layouts(shards: Sequence[Shard]) -> list[Layout]:
-    """Return the shards by their columns."""
+def _layouts(shards: Sequence[Shard], tally: Tally) -> list[Layout]:
+    """Return the shards by their columns; adds their episodes to a tally."""
     groups = list[list[Shard]]()
+    splits = list[Counter[str]]()
     for shard in shards:
-        mine = [one for one in groups if one[0].reader.schema == shard.reader.schema]
-        if mine:
-            mine[0].append(shard)
-        else:
-            groups.append([shard])
+        same = [n for n, one in enumerate(groups) if one[0].reader.schema == shard.reader.schema]
+        if not same:
+            groups.append([])
+            splits.append(Counter())
+        mine = same[0] if same else -1
+        groups[mine].append(shard)
+        for record in shard.records:
+            tally.add(record)
+            splits[mine][record.split or ""] += 1
+        shard.forget()
     names, found = Counter[str](), list[Layout]()
-    for group in groups:
+    for group, counts in zip(groups, splits, strict=True):
         world = str(group[0].reader.header.get("environment") or "part")
         names[world] += 1
         name = f"{world}-{names[world]}" if names[world] > 1 else world
-        records = [record for shard in group for record in shard.records]
         files = [shard.path.name for shard in group]
         name = name if len(groups) > 1 else "default"
-        found.append(Layout(name, group[0].reader.schema, files, _splits(records)))
+        found.append(Layout(name, group[0].reader.schema, files, dict(sorted(counts.items()))))
     return found
-
-
-def _splits(records: Sequence[Record]) -> dict[str, int]:
-    return dict(sorted(Counter(record.split or "" for record in records).items()))
 
 
 def _posted(folder: Folder) -> int:
@@ -163,21 +160,11 @@ def _posted(folder: Folder) -> int:
     return found
 
 
-def _factors(records: Sequence[Record], schemas: Sequence[Schema]) -> list[Factor]:
+def _factors(tally: Tally, schemas: Sequence[Schema]) -> list[Factor]:
     found = list[Factor]()
     columns = {column.name: column for schema in schemas for column in schema.columns}
-    for name in dict.fromkeys(name for record in records for name in record.factors):
-        values = [record.factors[name] for record in records if name in record.factors]
+    for name, values in tally.factors.items():
         column = columns.get(f"variation.{name}")
         meaning, unit = (column.meaning, column.unit) if column else (name, "")
-        found.append(Factor(name, meaning, unit, _in_words(values)))
+        found.append(Factor(name, meaning, unit, values))
     return found
-
-
-def _in_words(values: Sequence[Any]) -> str:
-    """Return the values of a factor in words."""
-    if all(type(value) in (int, float) for value in values):
-        low, high = min(values), max(values)
-        return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
-    different = list(dict.fromkeys(map(str, values)))
-    return different[0] if len(different) == 1 else f"{len(different)} different ones"

@@ -14,7 +14,7 @@ from sandbox.dataset.dataset import Dataset
 from sandbox.dataset.overlap import overlap
 from sandbox.env import SandboxEnv
 from sandbox.errors import FormatError, shown
-from sandbox.report.summary import policies
+from sandbox.report.summary import Tally
 from sandbox.run.folder import Folder
 from sandbox.run.identity import Identity
 from sandbox.run.record import Record
@@ -47,7 +47,7 @@ class Part:
         events: event to the share of rows in which it holds.
         actions: for each number of the action, its histogram over BINS bins from -1 to 1.
         saturated: share of action numbers at -1 or 1.
-        policies: statistics of each policy, see `summary.policies`.
+        policies: statistics of each policy, see `Tally.policies`.
         places: body to the number of rows in each cell.
         axes: the two axes along which cells lie, of x, y and z.
         bounds: edges of the cells [m], from and to along the first axis, then along the second.
@@ -167,21 +167,21 @@ class _Measuring:
 
     def __init__(self, part: Part, env: type[SandboxEnv]) -> None:
         self._part, self._env, self._seen = part, env, _Seen(env)
-        self._records = list[Record]()
+        self._tally = Tally()
         self._leaked: Counter[str] = Counter()
 
     def add(self, episode: Episode, record: Record, known: Identity) -> None:
         """Add an episode, which is some work."""
         self._seen.add(episode)
-        self._records.append(record)
+        self._tally.add(record)
         self._leaked.update(_other_splits(record, known, self._env))
 
     def told(self) -> Part:
         """Return what was measured."""
         found = self._part
-        found.episodes, found.rows = len(self._records), self._seen.rows
-        found.policies = policies(self._records)
-        if self._records:
+        found.episodes, found.rows = self._tally.episodes, self._seen.rows
+        found.policies = self._tally.policies
+        if found.episodes:
             self._seen.tell(found)
             leaks = self._leaked.items()
             found.warnings = _warnings(found)

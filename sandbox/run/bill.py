@@ -9,7 +9,7 @@ from sandbox.errors import SandboxError
 from sandbox.ledger import Usage, charge_id
 from sandbox.observation import PICTURES
 from sandbox.prices import PriceSchedule
-from sandbox.run.record import Record
+from sandbox.run.record import Record, shared
 from sandbox.trajectory import Column, Episode, Schema
 
 SIMULATING = ("physics_step", "reset", "simulation_us")  # Meter units of the simulation itself.
@@ -99,7 +99,7 @@ def usage(
     units = priced.no_work() if record.imagined is None else priced.metered(work)
     return Usage(
         id=charge_id(run, record.episode, parent),
-        quantities=work if [*work] == [*units] else {u: work.get(u, 0) for u in units},
+        quantities=shared(work if [*work] == [*units] else {u: work.get(u, 0) for u in units}),
         price_version=record.price_version,
         evidence=record.leaf.hex(),
         run=run,

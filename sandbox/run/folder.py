@@ -271,9 +271,10 @@ class Folder:
         return known
 
     def records(self) -> Iterator[Record]:
-        """Yield the records of all episodes, shard by shard; FormatError if one is damaged."""
+        """Yield the records of all episodes, a shard's in memory; FormatError if one is damaged."""
         for shard in self.shards(missing_ok=True):
             yield from shard.records
+            shard.forget()
 
     def count(self) -> int:
         """Return how many episodes the shards hold."""
@@ -360,8 +361,7 @@ class Folder:
         found, every = Kept(), dict[int, tuple[Entry, Usage]]()
         for shard in self.shards(missing_ok=True):
             found.growing |= shard.growing
-            for entry, usage in self._entries(shard):
-                every[entry.episode] = (entry, usage)
+            every |= {one[0].episode: one for one in self._entries(shard)}
         numbers = sorted(every)
         found.usages = [every[n][1] for n in numbers]
         found.every = [every[n][0] for n in numbers]

@@ -1,7 +1,7 @@
 """What is known about one episode besides its rows."""
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
@@ -131,3 +131,13 @@ class Record(BaseModel):
     def is_impossible(self) -> bool:
         """Return whether this is a branch in which something physically impossible happens."""
         return bool((self.branch or {}).get("impossible"))
+
+
+def shared(work: Mapping[str, int]) -> Mapping[str, int]:
+    """Return work per meter unit as an object that episodes of the same work share."""
+    return _shared(tuple(work.items()))
+
+
+@lru_cache(maxsize=1 << 12)
+def _shared(work: tuple[tuple[str, int], ...]) -> Mapping[str, int]:
+    return dict(work)

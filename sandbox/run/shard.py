@@ -10,7 +10,7 @@ import numpy as np
 
 from sandbox.errors import FormatError, shown
 from sandbox.ledger import Usage
-from sandbox.run.record import Record
+from sandbox.run.record import Record, shared
 from sandbox.trajectory import ShardReader
 from sandbox.trajectory.shard import number_of
 
@@ -36,7 +36,7 @@ class Entry:
     @classmethod
     def of(cls, record: Record) -> Self:
         """Return what is kept of a record."""
-        return cls(record.episode, record.leaf, record.charges, record.charge_micro)
+        return cls(record.episode, record.leaf, shared(record.charges), record.charge_micro)
 
 
 @dataclass

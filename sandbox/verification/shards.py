@@ -227,11 +227,16 @@ class Checker:
         """Check one episode, and add what is wrong with it."""
         found, data = self.found, shard.reader.records[n]
         found.report.episodes += 1
-        found.leaves.append(log.leaf(data))
         found.numbers.append(index)
         try:
             record = Record.parse(data)
-            found.records.append(Entry.of(record))
+        except FormatError as error:
+            found.leaves.append(log.leaf(data))
+            found.report.fail(index, str(error), shard.path.name)
+            return
+        found.leaves.append(record.leaf)
+        found.records.append(Entry.of(record))
+        try:
             schema = shard.reader.schema
             identity, _ = self.job.of_episode(index)
             run, parent, prices = identity.run, identity.parent, identity.carried
