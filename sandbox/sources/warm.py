@@ -8,8 +8,10 @@ from importlib import import_module
 
 with suppress(Exception):  # Where something lacks, whoever needs it says so.
     from sandbox.renderer.rasterizer import Rasterizer
+    from sandbox.world import determinism
 
     for _name in ("sandbox.run.worker", "sandbox.sources.generation", "sandbox.world"):
         import_module(_name)
+    determinism.engine()  # It is remembered.
     if Rasterizer.is_compiled():  # Who compiles says so to a user; this takes half a minute.
         Rasterizer.load_code()

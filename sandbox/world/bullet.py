@@ -1,6 +1,7 @@
 """The one module that imports PyBullet: clients, and which build of it this is."""
 
 import contextlib
+import csv
 import ctypes
 import functools
 import hashlib
@@ -10,7 +11,7 @@ import sys
 import threading
 from collections.abc import Generator
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from sandbox import simulator
 
@@ -90,7 +91,8 @@ def build() -> dict[str, str]:
 
 def _binary_hash() -> str:
     """Return the wheel's own record of its compiled file's SHA-256, else the hash of the file."""
-    for file in metadata.files("pybullet") or []:
-        if file.name.startswith("pybullet.") and file.hash is not None:
-            return f"{file.hash.mode}:{file.hash.value}"
+    listed = metadata.distribution("pybullet").read_text("RECORD") or ""
+    for path, digest, _ in csv.reader(line for line in listed.splitlines() if "pybullet." in line):
+        if PurePosixPath(path).name.startswith("pybullet.") and digest:
+            return digest.replace("=", ":", 1)
     return "sha256:" + hashlib.sha256(Path(pybullet.__file__).read_bytes()).hexdigest()
