@@ -222,7 +222,7 @@ def make(run: Run, rank: Rank, progress: Progress) -> Bill:
         )
     for number in rank.shards(run.stages):
         with (
-            lock(run.path, worker=number, joins=True),
+            lock(run.path, worker=number, joins=True, leased=True),
             lock_lease(run.folder, run.ledger, number, joins=True),
         ):
             _fill(run, number, progress)
