@@ -8,7 +8,7 @@ OLDEST := .venv/gymnasium-1.2.2
 # Many containers set it, and then every process compiles the package.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test soak swm lewm rllib readers reading reading-newest lerobot rivals dreamer check fix bench docs clean
+.PHONY: demo test soak slurm swm lewm rllib readers reading reading-newest lerobot rivals dreamer check fix bench docs clean
 
 .venv/core: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -43,6 +43,9 @@ LONG := assets book_machine conformance contracts exits extend faults fuzz gener
 soak: .venv/dev $(OLDEST)  # The long versions: every byte flipped, a hundred kills, every write failed.
 	SANDBOX_SOAK=1 $(BIN)/python -m pytest --timeout=0 $(patsubst %,tests/test_%.py,$(LONG))
 	PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -n auto --dist worksteal --ignore tests/test_oldest.py
+
+slurm: .venv/dev  # Ranks under SLURM, whose daemons it starts: `apt-get install slurm-wlm` before.
+	$(BIN)/python -m pytest tests/slurm
 
 .venv-swm/done: pyproject.toml constraints.txt tests/swm/requirements.txt
 	@test -x .venv-swm/bin/python || $(PYTHON) -m venv .venv-swm

@@ -106,6 +106,10 @@ class LockedError(LedgerError):
     """Another process holds a lock of the ledger; nothing was done."""
 
 
+class LocksRefusedError(SandboxError):
+    """A file system has no locks."""
+
+
 class FormatError(SandboxError):
     """A trajectory file or run folder is damaged, foreign, or of another format version."""
 

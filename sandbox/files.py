@@ -203,6 +203,10 @@ def unreadable(path: object, error: OSError | MemoryError) -> UnreadableError:
     return UnreadableError(f"{path}: cannot be read: {what}; {remedy}.")
 
 
+# What a file system without locks says: NFS without its daemon, Lustre without `-o flock`.
+REFUSED_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+
+
 def remedy(error: OSError, other: str) -> str:
     """Return what to do about an error, as a sentence: too many open files, or else `other`."""
     if error.errno not in (errno.EMFILE, errno.ENFILE):

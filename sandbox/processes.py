@@ -3,7 +3,8 @@
 import io
 import os
 import signal
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context, popen_forkserver, reduction, spawn, util
 from multiprocessing.context import (
@@ -14,6 +15,7 @@ from multiprocessing.context import (
 )
 from multiprocessing.forkserver import ForkServer, read_signed
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 _SAFE = "PYTHONSAFEPATH"  # Python then leaves the current folder out of `sys.path`.
 _WARM = "sandbox.sources.warm"  # What a process is forked from has imported this.
@@ -32,6 +34,43 @@ def spawning(variables: Mapping[str, str] | None = None) -> Generator[SpawnConte
     """
     with _safely(variables or {}):
         yield get_context("spawn")
+
+
+@contextmanager
+def pool(
+    workers: int,
+    start: Callable[..., None],
+    given: tuple[Any, ...],
+    variables: Mapping[str, str] | None = None,
+) -> Generator[ProcessPoolExecutor]:
+    """Yield spawned processes that do tasks; they are killed if the block ends by an error.
+
+    Ctrl-C does not reach them: this process says when to stop, and what they do is then lost.
+
+    Args:
+        workers: number of processes, at most.
+        start: called in each of them before its first task.
+        given: what it is called with.
+        variables: environment variables that they begin with, besides this process's.
+    """
+    with spawning(variables) as context:
+        made = _Pool(workers, context, start, given)
+        try:
+            yield made
+        except BaseException:
+            for process in [*(made._processes or {}).values()]:  # pyright: ignore
+                process.kill()
+            raise
+        finally:
+            made.shutdown()
+
+
+class _Pool(ProcessPoolExecutor):
+    """As Python's own, which starts a process with a task, until there are enough."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        with _deaf():
+            return super().submit(fn, *args, **kwargs)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -100,6 +101,7 @@ def cli(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     does not catch: that is raised.
     """
     command, before = ["sandbox", *map(str, arguments)], sys.argv
+    interrupt = signal.getsignal(signal.SIGINT)  # Ctrl-C would end this process.
     out, error, status = io.StringIO(), io.StringIO(), 0
     sys.argv = command
     try:
@@ -109,6 +111,7 @@ def cli(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         status = end.code if isinstance(end.code, int) else 0
     finally:
         sys.argv = before
+        signal.signal(signal.SIGINT, interrupt)
     return subprocess.CompletedProcess(command, status, out.getvalue(), error.getvalue())
 
 

@@ -568,3 +568,28 @@ def test_the_environment_names_the_ledger(
     monkeypatch.setenv("SANDBOX_LEDGER", str(tmp_path / "here.db"))
     Ledger().grant("lab", 7)
     assert (tmp_path / "here.db").is_file()
+
+
+def test_processes_that_find_no_tables_at_once_make_them_once(postgresql: Server) -> None:
+    for _ in range(3):
+        url, start, said = postgresql.url(postgresql.database()), threading.Barrier(6), list[str]()
+
+        def use(url: str = url, start: threading.Barrier = start, said: list[str] = said) -> None:
+            book = Ledger(url)
+            start.wait(30)
+            try:
+                book.grant("lab", 1)
+                said.append(book.id)
+            except LedgerError as error:
+                said.append(str(error))
+            book.close()
+
+        threads = [threading.Thread(target=use) for _ in range(6)]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+        assert len({*said}) == 1, said
+        book = Ledger(url)
+        assert book.balance("lab").posted_micro == 6
+        book.close()

@@ -30,6 +30,11 @@ def shared(**changes: Any) -> Recipe:
     return recipe(**{"episodes": 11, "shard_episodes": 3, **changes})
 
 
+def srun(number: int, size: int) -> dict[str, str]:
+    """The variables of a process that srun starts."""
+    return {"SLURM_PROCID": str(number), "SLURM_NTASKS": str(size), "SLURM_STEP_ID": "0"}
+
+
 @pytest.fixture(scope="module")
 def by_one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of one process, not to be changed."""
@@ -60,7 +65,7 @@ def test_they_run_at_once_as_a_job_of_slurm_starts_them(by_one: Path, tmp_path: 
     ranks = [
         subprocess.Popen(
             [*command, "--rank", "auto", "--json"],
-            env={**os.environ, "SLURM_PROCID": str(number), "SLURM_NTASKS": "4"},
+            env={**os.environ, **srun(number, 4)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -191,6 +196,13 @@ def test_ctrl_c_ends_a_rank_and_loses_nothing(by_one: Path, tmp_path: Path) -> N
     assert content(out) == content(by_one)
 
 
+BATCH = {
+    "SLURM_PROCID": "0",
+    "SLURM_NTASKS": "4",
+}  # What a job's script has, which srun did not start.
+TORCH = {"RANK": "2", "WORLD_SIZE": "5"}
+
+
 def array(number: int, size: int, first: int) -> dict[str, str]:
     """The variables of a task of a SLURM array."""
     said = {"ID": number, "COUNT": size, "MIN": first}
@@ -200,13 +212,20 @@ def array(number: int, size: int, first: int) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("variables", "it_is"),
     [
-        ({"SLURM_PROCID": "2", "SLURM_NTASKS": "5"}, Rank(2, 5)),
-        ({"RANK": "2", "WORLD_SIZE": "5"}, Rank(2, 5)),
+        (srun(2, 5), Rank(2, 5)),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "1"}, Rank(0, 1)),  # A job's script.
+        (TORCH, Rank(2, 5)),
         ({"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "1"}, Rank(0, 1)),
         ({"PMI_RANK": "1", "PMI_SIZE": "2", "RANK": "0", "WORLD_SIZE": "9"}, Rank(1, 2)),
         (array(7, 4, 4), Rank(3, 4)),
         ({**array(8, 3, 4), "SLURM_ARRAY_TASK_STEP": "2"}, Rank(2, 3)),
-        ({**array(1, 4, 0), "SLURM_PROCID": "2", "SLURM_NTASKS": "8"}, Rank(10, 32)),
+        ({**array(7, 4, 4), "SLURM_ARRAY_TASK_MAX": "7"}, Rank(3, 4)),
+        ({**array(1, 4, 0), **srun(2, 8)}, Rank(10, 32)),
+        ({**array(1, 4, 0), "SLURM_PROCID": "0", "SLURM_NTASKS": "8"}, Rank(1, 4)),
+        ({**BATCH, "OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "4"}, Rank(3, 4)),
+        ({**BATCH, "PMI_RANK": "3", "PMI_SIZE": "4"}, Rank(3, 4)),
+        ({**srun(1, 2), **TORCH, "TORCHELASTIC_RUN_ID": "none"}, Rank(2, 5)),
+        ({**srun(1, 2), **TORCH}, Rank(1, 2)),  # Exported by somebody before srun.
     ],
 )
 def test_the_usual_variables_say_a_rank(
@@ -221,6 +240,9 @@ def test_the_usual_variables_say_a_rank(
     [
         ({}, "no variable says a rank"),
         ({"SLURM_PROCID": "1"}, "no variable says a rank"),
+        (BATCH, "SLURM_NTASKS=4, but this process is the script .* Put srun before"),
+        ({**array(3, 2, 1), "SLURM_ARRAY_TASK_MAX": "3"}, "TASK_ID=3: this array of 2 has gaps"),
+        ({**array(1, 2, 1), "SLURM_ARRAY_TASK_MAX": "3"}, "such as --array=0-1"),
         ({"RANK": "two", "WORLD_SIZE": "5"}, "RANK='two': is no whole number"),
         ({"RANK": "5", "WORLD_SIZE": "5"}, "ranks of a world of 5 go from 0 to 4"),
         ({"RANK": "-1", "WORLD_SIZE": "5"}, "ranks of a world of 5"),

@@ -2,9 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from sandbox.cli import (
     agent,
@@ -18,6 +19,7 @@ from sandbox.cli import (
     make,
     model,
     prices,
+    stopping,
     trust,
 )
 from sandbox.cli.options import CHECK, HAND, KEEP, LOOK, MAKE, MODEL, PAY, Json, path
@@ -31,7 +33,22 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+class _Group(TyperGroup):
+    """All commands. Those that do not say themselves what Ctrl-C leaves have written nothing."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with stopping.heard():
+            try:
+                return super().invoke(ctx)
+            except KeyboardInterrupt:
+                from sandbox.cli import show
+
+                show.note(stopping.AGAIN)
+                raise typer.Exit(stopping.STATUS) from None
+
+
 app = typer.Typer(
+    cls=_Group,
     help="Generate, check and pay for world-model datasets from PyBullet environments.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -6,6 +6,7 @@ import warnings
 from contextlib import suppress
 from typing import NoReturn, TextIO
 
+from sandbox.cli import stopping
 from sandbox.errors import SandboxError, line
 
 
@@ -13,6 +14,7 @@ def main() -> None:
     """Run the command line; an error that a user can fix is one line on stderr and status 2."""
     _prepare_streams()
     warnings.formatwarning = _warning
+    stopping.at_once()
     from sandbox.cli.app import app
 
     try:

@@ -24,7 +24,7 @@ from rich.progress import (
 from rich.text import Text
 
 from sandbox import prices
-from sandbox.cli import show
+from sandbox.cli import show, stopping
 from sandbox.observation import PICTURES
 from sandbox.run.bill import Bill, Quote
 from sandbox.run.folder import Folder
@@ -272,7 +272,7 @@ def stoppable(said: str | Callable[[], str] = MADE) -> Generator[None]:
         yield
     except KeyboardInterrupt:
         show.note(f"Stopped. {said if isinstance(said, str) else said()}")
-        raise typer.Exit(130) from None
+        raise typer.Exit(stopping.STATUS) from None
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,11 +18,10 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, Protocol, runtime_checkable
 
-from sandbox import durable, jsonfile
+from sandbox import durable, jsonfile, processes
 from sandbox.errors import FormatError, SandboxError
 from sandbox.exports import staging
 from sandbox.exports.formats import Job
-from sandbox.processes import spawning
 
 NOTES = "noted"  # The folder of the notes, beside the export.
 _PIECE = "piece-"
@@ -121,19 +120,16 @@ def by_size(job: Job, most: int, groups: Sequence[str] = ()) -> list[Piece]:
 def _share(form: Parted, job: Job, waiting: Sequence[Piece], workers: int) -> None:
     """Write pieces with several processes."""
     start = (form, replace(job, done=_nothing))
-    with spawning() as context:
-        pool = ProcessPoolExecutor(min(workers, len(waiting)), context, _start, start)
-        try:
+    try:
+        with processes.pool(min(workers, len(waiting)), _start, start) as pool:
             doing = {pool.submit(_work, piece): piece for piece in waiting}
             for future in as_completed(doing):
                 future.result()
                 _count(job, doing[future])
-        except BrokenProcessPool:
-            raise SandboxError(
-                f"{job.final}: a process died. What is done is kept; run the same command again."
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
+    except BrokenProcessPool:
+        raise SandboxError(
+            f"{job.final}: a process died. What is done is kept; run the same command again."
+        ) from None
 
 
 _own: tuple[Parted, Job] | None = None  # Of a worker process: what it writes.

@@ -1,17 +1,16 @@
 """Work that several processes share, whose results come in order whoever did it."""
 
 import os
-import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection, parent_process
 from threading import Thread
 from typing import Any, Protocol, TypeVar
 
+from sandbox import processes
 from sandbox.errors import FormatError, InvalidInputError, SandboxError
-from sandbox.processes import spawning
 
 R = TypeVar("R", covariant=True)
 _AHEAD = 2  # Tasks that a process has waiting.
@@ -50,27 +49,19 @@ def results(make: Callable[[], Worker[R]], tasks: Iterable[Any], workers: int) -
         finally:
             worker.close()
         return
-    with spawning() as context:
-        pool = ProcessPoolExecutor(workers, context, _start, (make,))
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
+    try:
+        with processes.pool(workers, _start, (make,)) as pool:
             waiting = deque[Future[Any]]()
-            coming = iter(tasks)
-            for task in coming:
+            for task in tasks:
                 waiting.append(pool.submit(_do, task))
-                if len(waiting) == 1:  # Those that were started are deaf to Ctrl-C.
-                    signal.pthread_sigmask(signal.SIG_SETMASK, before)
                 if len(waiting) >= workers * _AHEAD:
                     yield _told(waiting.popleft().result())
             while waiting:
                 yield _told(waiting.popleft().result())
-        except BrokenProcessPool:
-            raise SandboxError(
-                "a process died. What is done is kept; run the same command again to continue."
-            ) from None
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            pool.shutdown(cancel_futures=True)
+    except BrokenProcessPool:
+        raise SandboxError(
+            "a process died. What is done is kept; run the same command again to continue."
+        ) from None
 
 
 _mine: Worker[Any] | None = None  # Of a process that was started here.
@@ -79,7 +70,6 @@ _refused: SandboxError | None = None  # Why it has no worker.
 
 def _start(make: Callable[[], Worker[Any]]) -> None:
     global _mine, _refused
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent says when to stop.
     Thread(target=_end_with_parent, daemon=True).start()
     try:
         _mine = make()

@@ -1,10 +1,13 @@
 """File locks: one process alone, or numbered workers side by side."""
 
+import errno
+import warnings
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from sandbox.errors import LockedError, SandboxError
+from sandbox import files
+from sandbox.errors import LockedError, LocksRefusedError, SandboxError
 
 JOIN_S = 2.0  # How long somebody who joins waits for another of its number.
 ORPHAN_S = 10.0  # The workers of a killed process are gone within this time.
@@ -30,9 +33,10 @@ def alone(
 
     Raises:
         LockedError: another process holds the lock.
+        LocksRefusedError: its file system has no locks.
         SandboxError: the file cannot be locked.
     """
-    from filelock import FileLock, Timeout  # Only those who lock pay for the import.
+    from filelock import Timeout  # Only those who lock pay for the import.
 
     wait_s = ORPHAN_S if wait_s is None else wait_s
     with ExitStack() as held:
@@ -41,11 +45,11 @@ def alone(
                 if joins:
                     _join(held, path, path.with_name(f"{path.name}.{worker}"))
                 elif worker is not None:
-                    held.enter_context(FileLock(path.with_name(f"{path.name}.{worker}"), wait_s))
+                    held.enter_context(_locked(path.with_name(f"{path.name}.{worker}"), wait_s))
                 else:
-                    held.enter_context(FileLock(path, 0))
+                    held.enter_context(_locked(path, 0))
                     for other in sorted(path.parent.glob(f"{path.name}.*")):
-                        with FileLock(other, wait_s):
+                        with _locked(other, wait_s):
                             pass
             except Timeout as timeout:
                 Path(timeout.lock_file).touch()  # OSError where no file can be, such as in /proc.
@@ -53,6 +57,11 @@ def alone(
                     f"{path}: another process holds this lock. Nothing was done. Wait for it."
                 ) from None
         except OSError as error:
+            if error.errno in files.REFUSED_LOCKS:
+                raise LocksRefusedError(
+                    f"{path}: its file system has no locks: {error.strerror}. Nothing was done. "
+                    "Mount it with locks, or name a place on a disk of this machine."
+                ) from error
             raise SandboxError(
                 f"{path}: no lock can be made there: {error.strerror or error}. Nothing was done. "
                 "Name a place where files can be written."
@@ -62,12 +71,30 @@ def alone(
 
 def _join(held: ExitStack, path: Path, mine: Path) -> None:
     """Take a worker's lock, and see that nobody is alone (Timeout)."""
+    held.enter_context(_locked(mine, JOIN_S))
+    held.callback(mine.unlink, missing_ok=True)  # While it is held; see `writing`.
+    with _locked(path, 1.5 * ORPHAN_S):  # Who wants to be alone waits for orphans, and gives up.
+        pass
+
+
+@contextmanager
+def _locked(path: Path, wait_s: float) -> Generator[None]:
+    """Hold the lock of a file (Timeout), by the system; OSError where there are no locks."""
     from filelock import FileLock
 
-    held.enter_context(FileLock(mine, JOIN_S))
-    held.callback(mine.unlink, missing_ok=True)  # While it is held; see `writing`.
-    with FileLock(path, 1.5 * ORPHAN_S):  # Who wants to be alone waits for orphans, and gives up.
-        pass
+    lock, none = FileLock(path, wait_s), OSError(errno.ENOSYS, "Function not implemented")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # That it falls back to a file which a kill would leave.
+        try:
+            lock.acquire()
+        except NotImplementedError:
+            raise none from None
+    try:
+        if type(lock).__name__ != FileLock.__name__:  # A SoftFileLock by now.
+            raise none
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -220,10 +220,7 @@ class ServerStore:
         if found is None and self.read_only:
             raise NoLedgerError(f"{self.where}: there is no ledger here.")
         if found is None:
-            with connection.transaction():
-                connection.execute("SELECT pg_advisory_xact_lock(%s)", [key("make")])
-                if _format(connection, self.where) is None:
-                    postgres.make(connection, os.urandom(16).hex())
+            self._make(connection)
         id = Pages(Postgres(connection)).ledger_id()
         if self._id not in (None, id):
             raise LedgerError(
@@ -233,6 +230,18 @@ class ServerStore:
         self._id, self._given_up = id, False
         for lock in self._locks:
             lock.take(connection, self.where, again=True)
+
+    def _make(self, connection: Connection) -> None:
+        """Make the tables, unless another process has.
+
+        The lock is taken before the transaction: only as one begins does a session learn for sure
+        that tables, which it did not find, were made by another.
+        """
+        connection.execute("SELECT pg_advisory_lock(%s)", [key("make")])
+        with connection.transaction():
+            if _format(connection, self.where) is None:
+                postgres.make(connection, os.urandom(16).hex())
+        connection.execute("SELECT pg_advisory_unlock(%s)", [key("make")])
 
     def close(self) -> None:
         """Close the connection, unless it holds the lock of a run."""

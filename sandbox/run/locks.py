@@ -1,11 +1,17 @@
 """Who may write a run: one process, or one worker of each number."""
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from sandbox import files
-from sandbox.errors import LedgerError, LockedError, RunConflictError, SandboxError
+from sandbox.errors import (
+    LedgerError,
+    LockedError,
+    LocksRefusedError,
+    RunConflictError,
+    SandboxError,
+)
 from sandbox.ledger import Ledger
 from sandbox.ledger.locks import alone
 from sandbox.run.folder import BOOKING, Folder
@@ -15,20 +21,33 @@ LOCK = ".lock"  # In a run's folder.
 
 @contextmanager
 def lock(
-    folder: Path, *, make: bool = False, worker: int | None = None, joins: bool = False
+    folder: Path,
+    *,
+    make: bool = False,
+    worker: int | None = None,
+    joins: bool = False,
+    leased: bool = False,
 ) -> Generator[None]:
     """Hold the right to write a run folder, alone or as its only worker of a number.
 
     A worker that joins was started by nobody who writes the folder alone; see `locks.alone`.
+    `leased` is for who takes `lock_lease` before it writes what others may write: where the
+    folder's file system has no locks, that of the ledger is enough.
 
     Raises:
+        LocksRefusedError: its file system has no locks.
         RunConflictError: another process writes there.
         SandboxError: the folder cannot be written.
     """
     try:
         if make:
             folder.mkdir(parents=True, exist_ok=True)
-        with alone(folder / LOCK, worker, joins=joins):
+        with ExitStack() as held:
+            try:
+                held.enter_context(alone(folder / LOCK, worker, joins=joins))
+            except LocksRefusedError:
+                if not leased:
+                    raise
             yield
     except LockedError:
         raise RunConflictError(

@@ -26,11 +26,17 @@ from sandbox.run.watcher import Watcher
 from sandbox.trajectory.shard import part_path
 
 _ARRAY = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN")
-_USUAL = (  # Variables of a process's rank, and of how many ranks there are.
-    ("SLURM_PROCID", "SLURM_NTASKS"),
-    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
-    ("PMI_RANK", "PMI_SIZE"),
-    ("RANK", "WORLD_SIZE"),
+_STEP = (
+    "SLURM_STEP_ID"  # Of what srun started. The script of a job has a rank 0 that means nothing.
+)
+_SRUN = ("SLURM_PROCID", "SLURM_NTASKS")
+_TORCH = ("RANK", "WORLD_SIZE")  # People export them too; torchrun says that it was torchrun.
+_USUAL = (  # Variables of a process's rank, of how many there are, and of who sets them. What
+    (*_TORCH, "TORCHELASTIC_RUN_ID"),  # starts processes in a job of SLURM comes before SLURM.
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", ""),
+    ("PMI_RANK", "PMI_SIZE", ""),
+    (*_SRUN, _STEP),
+    (*_TORCH, ""),
 )
 MOST = 1 << 20  # Ranks.
 
@@ -86,25 +92,47 @@ def rank(number: int | Literal["auto"] | None, size: int | None) -> Rank | None:
 
 def _from_variables(known: Mapping[str, str]) -> Rank:
     """Return the rank that variables say: of a SLURM array, of a task of a job, or of both."""
-    array, task = Rank(0, 1), Rank(0, 1)
-    of_array = {*_ARRAY} <= {*known}
-    if of_array:
-        number, size, first = (_whole(known, name) for name in _ARRAY)
-        array = Rank((number - first) // _step(known), size)
-    named = next((pair for pair in _USUAL if {*pair} <= {*known}), None)
-    if named is not None:
-        task = Rank(*(_whole(known, name) for name in named))
-    if named is None and not of_array:
-        names = ", ".join(name for pair in _USUAL for name in pair)
-        raise InvalidInputError(
-            f"rank auto: no variable says a rank. Known: {', '.join(_ARRAY[:2])}, {names}. Give "
-            "--rank and --world-size as numbers."
-        )
+    array, task = _of_array(known), None
+    for number, size, by in _USUAL:
+        if {number, size, by or number} <= {*known}:
+            task = Rank(_whole(known, number), _whole(known, size))
+            break
+    if array is None and task is None:
+        task = _of_script(known)
+    array, task = array or Rank(0, 1), task or Rank(0, 1)
     return Rank(array.number * task.size + task.number, array.size * task.size)
 
 
-def _step(known: Mapping[str, str]) -> int:
-    return max(1, _whole({"step": known.get("SLURM_ARRAY_TASK_STEP", "1")}, "step"))
+def _of_array(known: Mapping[str, str]) -> Rank | None:
+    """Return the rank in a SLURM array; None outside of one."""
+    if not {*_ARRAY} <= {*known}:
+        return None
+    number, size, first = (_whole(known, name) for name in _ARRAY)
+    step = max(1, _whole({"step": known.get("SLURM_ARRAY_TASK_STEP", "1")}, "step"))
+    last = first + (size - 1) * step
+    if known.get("SLURM_ARRAY_TASK_MAX", str(last)) != str(last):
+        raise InvalidInputError(
+            f"SLURM_ARRAY_TASK_ID={number}: this array of {size} has gaps, so that SLURM does not "
+            "say which of them this is. Nothing was done. Ask for an array without gaps, such as "
+            f"--array=0-{size - 1}: whatever its size, it makes what is missing."
+        )
+    return Rank((number - first) // step, size)
+
+
+def _of_script(known: Mapping[str, str]) -> Rank:
+    """Return the rank of a job's script; refuse one that is said to be several tasks."""
+    if {*_SRUN} <= {*known}:
+        if known["SLURM_NTASKS"] == "1":
+            return Rank(0, 1)
+        raise InvalidInputError(
+            f"rank auto: SLURM_NTASKS={known['SLURM_NTASKS']}, but this process is the script of "
+            "the job and none of its tasks. Nothing was done. Put srun before the command."
+        )
+    names = ", ".join(dict.fromkeys(name for pair in _USUAL for name in pair[:2]))
+    raise InvalidInputError(
+        f"rank auto: no variable says a rank. Known: {', '.join(_ARRAY[:2])}, {names}. Give "
+        "--rank and --world-size as numbers."
+    )
 
 
 def _whole(known: Mapping[str, str], name: str) -> int:
@@ -194,7 +222,7 @@ def make(run: Run, rank: Rank, progress: Progress) -> Bill:
         )
     for number in rank.shards(run.stages):
         with (
-            lock(run.path, worker=number, joins=True),
+            lock(run.path, worker=number, joins=True, leased=True),
             lock_lease(run.folder, run.ledger, number, joins=True),
         ):
             _fill(run, number, progress)

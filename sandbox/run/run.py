@@ -1,7 +1,7 @@
 """Write a run: episodes from a source into shards, charged, logged, continued where it stopped."""
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -139,12 +139,13 @@ class Run:
         Raises:
             BudgetExhaustedError: the credit is spent; of a greedy run, before its first episode.
         """
-        with lock(self.path, make=True):
+        with lock(self.path, make=True, leased=True):
             self.begin()
-            if self.folder.ended and not self.begins_stage:  # It goes on.
-                (self.path / MANIFEST).unlink()
             with lock_lease(self.folder, self.ledger):
-                self._recount(self._settle())
+                if self.folder.ended and not self.begins_stage:  # It goes on.
+                    (self.path / MANIFEST).unlink()
+                others = [] if self.begins_stage else self._finished()
+                self._recount(self._settle("", others))
                 if self.begins_stage:
                     self._begin_stage()
                 ended = ""
@@ -156,7 +157,7 @@ class Run:
                     said = str(error).replace(" Nothing was done.", "")
                     ended, self.bill.ended = self._why(), said
                 finally:
-                    self._settle(ended)
+                    self._settle(ended, others)
         return self.bill
 
     def _make(self, progress: Progress, share: "Share | None") -> None:
@@ -205,9 +206,18 @@ class Run:
         schema = self.source.makers[0].schema  # Only a run without parts renders another.
         return bill.usage(self.id, self.identity.parent, record, schema)
 
-    def _settle(self, ended: str = "") -> int:
-        """Post, log and sign what is kept; return how many episodes were posted now."""
-        return settle(self.folder, self.ledger, self.key, ended).posted
+    def _finished(self) -> list[Path]:
+        """Return the paths of the finished shards."""
+        return [path for path in self.folder.paths(missing_ok=True) if path.suffix != PART]
+
+    def _settle(self, ended: str, others: Collection[Path]) -> int:
+        """Post, log and sign what is kept; return how many episodes were posted now.
+
+        Args:
+            ended: as `settle` has it.
+            others: the shards that this process found.
+        """
+        return settle(self.folder, self.ledger, self.key, ended, others).posted
 
     def _budget(self) -> int | None:
         """Return the most that the run may cost [microcredits]; None means no limit."""

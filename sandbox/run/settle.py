@@ -1,5 +1,6 @@
 """Settle a run: post what it keeps, release what it holds, then log, sign and list it."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from sandbox.run.folder import MANIFEST, Folder
 from sandbox.run.locks import check_ledger, lock, lock_lease
 from sandbox.run.shard import Kept, Shard
 from sandbox.run.stages import Stages
+from sandbox.trajectory.reader import CURE
 from sandbox.trajectory.shard import number_of
 
 BATCH = 500  # Posts in one transaction.
@@ -42,7 +44,11 @@ class Settlement:
 
 
 def settle(
-    folder: Folder, ledger: Ledger, key: SigningKey | None = None, ended: str = ""
+    folder: Folder,
+    ledger: Ledger,
+    key: SigningKey | None = None,
+    ended: str = "",
+    others: Collection[Path] = (),
 ) -> Settlement:
     """Post what is kept and not charged, release what is held, and log; twice changes nothing.
 
@@ -53,11 +59,13 @@ def settle(
         ledger: where it is charged.
         key: signs the log; None leaves it unsigned.
         ended: why no further episode is made, one of ENDS; "" for no such reason.
+        others: the shards that this process did not make. Their rows are read before the log names
+            their digests, because no shard can be made again that differs from its log.
 
     Raises:
         LedgerError: the run is charged in another ledger; nothing was done.
         RunConflictError: the log contradicts the shards; nothing was done.
-        FormatError: a record contradicts its rows; nothing was done.
+        FormatError: a record contradicts its rows, or rows are damaged; nothing was done.
     """
     lease = check_ledger(folder, ledger)
     planned = folder.stages
@@ -77,6 +85,7 @@ def settle(
     if done.finished:
         leaves.append(log.leaf(manifest))
     _check_log(folder, leaves)
+    _check_rows(folder, others if done.finished and len(folder.log()) < len(leaves) else ())
     account = folder.recipe.account
     for start in range(0, len(kept.usages), BATCH):
         batch = kept.usages[start : start + BATCH]
@@ -102,8 +111,21 @@ def recover(path: str | Path, ledger: Ledger, key: SigningKey | None = None) -> 
     """
     folder = Folder(path)
     folder.identity  # noqa: B018  # Refuse what is no run before a lock is made in it.
-    with lock(folder.path), lock_lease(folder, ledger):
-        return settle(folder, ledger, key)
+    with lock(folder.path, leased=True), lock_lease(folder, ledger):
+        return settle(folder, ledger, key, others=folder.paths(missing_ok=True))
+
+
+def _check_rows(folder: Folder, paths: Collection[Path]) -> None:
+    """Refuse rows that are not those of their records (FormatError)."""
+    try:
+        for reader in (folder.shard(path).reader for path in paths):
+            for n in range(len(reader)):
+                reader.read(n)
+    except FormatError as error:
+        raise FormatError(
+            f"{str(error).removesuffix(CURE)}The run was not closed. Move this shard away, and run "
+            "the command that made it again: it is made again, and not charged again."
+        ) from error
 
 
 def _is_whole(folder: Folder, kept: Kept) -> bool:

@@ -70,7 +70,7 @@ def work(
 def _worked(run: Run, worker: int, channel: Connection) -> Message:
     """Do what the worker is told; return what it says at its end."""
     try:
-        with lock(run.path, worker=worker), lock_lease(run.folder, run.ledger, worker):
+        with lock(run.path, worker=worker, leased=True), lock_lease(run.folder, run.ledger, worker):
             _Worker(run, worker, channel).work()
     except OrphanedError:
         raise

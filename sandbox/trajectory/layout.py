@@ -18,6 +18,7 @@ import hdf5plugin
 import numpy as np
 from numpy.typing import NDArray
 
+from sandbox import files
 from sandbox.errors import FormatError, SandboxError
 from sandbox.trajectory.direct import Direct, Wanted
 from sandbox.trajectory.room import Room, check
@@ -75,6 +76,32 @@ def is_packed(column: Column) -> bool:
     return column.is_picture and chunk_rows(column.row_bytes) < FRAME_CHUNK_ROWS
 
 
+def lockless(opened: Callable[[], h5py.File], access: h5py.h5p.PropFAID) -> h5py.File:
+    """Return a file that HDF5 opens; without its locks, which nobody needs, where there are none.
+
+    Args:
+        opened: opens the file with `access`.
+        access: says whether it is locked; it is changed where the file system refuses.
+    """
+    try:
+        return opened()
+    except OSError as error:
+        if error.errno not in files.REFUSED_LOCKS:
+            raise
+    access.set_file_locking(False, True)
+    return opened()
+
+
+def read(path: Path) -> h5py.File:
+    """Open a finished HDF5 file for reading."""
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        if error.errno not in files.REFUSED_LOCKS:
+            raise
+    return h5py.File(path, "r", locking=False)
+
+
 def create(path: Path, size: int) -> tuple[h5py.File, Room]:
     """Create an HDF5 file without timestamps; an existing file is replaced.
 
@@ -87,7 +114,7 @@ def create(path: Path, size: int) -> tuple[h5py.File, Room]:
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
     access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
     flags = h5py.h5f.ACC_TRUNC
-    file = h5py.File(h5py.h5f.create(bytes(path), flags, fcpl=made, fapl=access))
+    file = lockless(lambda: h5py.File(h5py.h5f.create(bytes(path), flags, made, access)), access)
     room = Room(file)
     room.ensure(size)
     return file, room

@@ -29,7 +29,7 @@ MOST_RECORDS_BYTES = 1 << 30  # Of the records of a shard.
 BLOCK_BYTES = 4 << 20  # Read at once when episodes are read in order:
 REMOTE_BLOCK_BYTES = 32 << 20  # more where each read is a round trip.
 Wanted = tuple[str, int, int]  # Name of a column, first row, number of rows.
-CURE = "Restore it from a copy, or generate it again."
+CURE = "Restore it from a copy, or move it away and generate it again."
 
 
 class ShardReader:

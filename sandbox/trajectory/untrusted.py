@@ -44,14 +44,14 @@ def open_file(path: Path, *, growing: bool) -> h5py.File:
     with files.opened(path) as file:  # HDF5 then opens what was checked, by its descriptor.
         checked = Path(f"/dev/fd/{file.fileno()}")
         try:
-            return _open_growing(checked) if growing else h5py.File(checked, "r")
+            return _open_growing(checked) if growing else layout.read(checked)
         except (OSError, RuntimeError, ValueError, MemoryError) as error:
             if is_passing(error):
                 raise files.unreadable(path, error) from None
             what = layout.one_line(error).replace(str(checked), path.name)
             raise FormatError(
                 f"{path}: cannot be read as HDF5: {what}. It is no trajectory file, or damaged; "
-                "generate it again, or restore it from a copy."
+                "restore it from a copy, or move it away and generate it again."
             ) from error
 
 
@@ -91,7 +91,7 @@ def _open_growing(path: Path) -> h5py.File:
     library = ctypes.CDLL(h5py.h5p.__file__)  # Has the symbols of the HDF5 that h5py uses.
     library.H5Pset_metadata_read_attempts(ctypes.c_int64(access.id), ctypes.c_uint(READ_ATTEMPTS))
     mode = h5py.h5f.ACC_RDONLY | h5py.h5f.ACC_SWMR_READ
-    return h5py.File(h5py.h5f.open(bytes(path), mode, fapl=access))
+    return layout.lockless(lambda: h5py.File(h5py.h5f.open(bytes(path), mode, access)), access)
 
 
 def check_room(sizes: NDArray[np.int64], row_bytes: int, file: h5py.File) -> None:

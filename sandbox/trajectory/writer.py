@@ -8,7 +8,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import h5py
 import numpy as np
 
 from sandbox import files
@@ -294,7 +293,7 @@ class ShardWriter:
         size = part.stat().st_size * 65 // 64 + len(texts["episodes"]) + once
         size += ROW.row_bytes * rows
         target, _ = layout.create(path, size)
-        with h5py.File(part, "r") as source, target:
+        with layout.read(part) as source, target:
             layout.write_texts(target, texts)
             scale = layout.create_scale(target, rows, kind)
             for column in (*self.schema.columns, *INDEX):

@@ -1,16 +1,14 @@
 """Check the shards of a run, episode by episode, with one process or several."""
 
-import signal
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sandbox import processes
 from sandbox.errors import FormatError, SandboxError, UnreadableError, shown
 from sandbox.evidence import log
 from sandbox.ledger import Usage
-from sandbox.processes import spawning
 from sandbox.run import bill
 from sandbox.run.derived import Derived
 from sandbox.run.folder import Folder
@@ -142,12 +140,9 @@ def check(job: Job, folder: Folder, found: Found, progress: Progress, workers: i
             checker.close()
         return
     start, count = (job, folder.path), max(1, min(workers, len(paths)))
-    with (
-        spawning(job.variables) as context,
-        ProcessPoolExecutor(count, context, _start_worker, start) as pool,
-    ):
-        for part in pool.map(_check_one, paths):
-            found.add(part)
+    with processes.pool(count, _start_worker, start, job.variables) as pool:
+        for part in [pool.submit(_check_one, path) for path in paths]:
+            found.add(part.result())
             progress(found.report)
 
 
@@ -156,7 +151,6 @@ _worker: "Checker | None" = None  # Of a worker process: its environment serves 
 
 def _start_worker(job: Job, path: Path) -> None:
     global _worker
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a worker silently.
     _worker = Checker(job, Folder(path), Found(), lambda report: None)
 
 
