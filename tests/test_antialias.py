@@ -47,8 +47,8 @@ JAGGED = {  # Columns of golden.json before the recipes had several samples.
         "pixels": "2c15ee736583395db869cfc38f92b754144d377101c5cb459f4b0fdb20746675",
     },
     "panda_pick_stack_pixels": {
-        "pixels.hand": "6ea8ad2ddc3cd3e3073e7b28f2f07ecee374f9589c3cf699da2b0af69d0677d8",
-        "pixels.main": "a4ea668c955ec6845f961e0ac13c0bc3754a5d7822acb0b6bf6f976476c70423",
+        "pixels.hand": "30adf4928eac5d941aa5b08008e3aaeab8cb1c339cce74d69e4f59ae3d445549",
+        "pixels.main": "48ef59e5e5111f6acc1d9b575757715f325793eb8d5d6ad8b228aaf8f6d62149",
     },
     "panda_push_pixels": {
         "pixels": "51de01385f043cee5f6691eba8939e027c4bed457c17598875e14fdff803fd62",
@@ -57,7 +57,7 @@ JAGGED = {  # Columns of golden.json before the recipes had several samples.
         "pixels": "1ec6d8495361465e5ffad31db1b79d03d5fde3c1d04e6a139210c44bacc276f7",
     },
     "pour_beads": {
-        "pixels": "b3e5f53c6fbb0b280a6e180f13a7530f663352ac6a32672ee15bffb27a4206e2",
+        "pixels": "10387fb108c14472e84efc13f8874843174d495a65745b6644ae52cbfc24264a",
     },
     "push_cubes_pixels": {
         "pixels": "795a8e7b3620767d1d4b2ea4c372334cf4536b7e1c461952186d6fd8cdaa3f63",

@@ -1,5 +1,6 @@
 """What bytes depend on has a name, and whoever has that name simulates the same bytes."""
 
+import contextlib
 import platform
 import shutil
 import subprocess
@@ -7,11 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 from running import cli, clis, file_of, recipe
 
 import sandbox
-from sandbox import mathematics
+from sandbox import catalogue, mathematics
 from sandbox.trajectory import shards
 from sandbox.world import determinism
 
@@ -160,3 +162,23 @@ def test_a_class_that_is_not_what_its_parts_say_is_another() -> None:
 
 def test_a_machine_says_what_it_is() -> None:
     assert all(part in determinism.machine() for part in (platform.machine(), "NumPy", "Python"))
+
+
+@pytest.mark.parametrize("neighbour", ["panda_reach", "push_t"])  # Of another contact threshold.
+def test_a_world_is_not_changed_by_another_in_its_process(neighbour: str) -> None:
+    def states(beside: bool) -> list[bytes]:
+        with (
+            contextlib.closing(catalogue.environment("pour")(account=None)) as env,
+            contextlib.closing(catalogue.environment(neighbour)(account=None)) as second,
+        ):
+            env.reset(seed=0)
+            if beside:
+                second.reset(seed=0)
+            act, found = env.play(np.random.default_rng(0)), list[bytes]()
+            for _ in range(40):
+                found.append(env.step(act())[4]["state"].tobytes())
+                if beside:
+                    second.step(np.zeros(second.action_size, np.float32))
+            return found
+
+    assert states(beside=True) == states(beside=False)

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from sandbox import catalogue
+from sandbox.errors import InvalidInputError
 from sandbox.scene import (
     PANDA_FINGERS,
     PANDA_JOINTS,
+    PANDA_LEVELLED,
     PANDA_LIMITS,
     PANDA_OPEN_M,
     Scene,
@@ -120,6 +122,25 @@ def test_it_follows_a_target_and_keeps_to_it(worlds: tuple[World, World]) -> Non
     assert target[2] == 0.05  # The box ends there.
     ours.step(240)
     assert np.abs(np.subtract(ours.link("panda", "tip")[:3], target)).max() < 1e-3
+
+
+def test_with_locked_joints_it_arrives_at_the_same_place(worlds: tuple[World, World]) -> None:
+    start, target = (0.45, -0.1, 0.3), (0.55, 0.1, 0.2)
+    tips: list[list[float]] = []
+    for world, locked in zip(worlds, ((), PANDA_LEVELLED), strict=True):
+        world.build(Scene((panda(panda_joints(*start), locked=locked),)))
+        free = [(n, link) for n, link in enumerate(PANDA_JOINTS) if link not in locked]
+        joints = panda_joints(*target)
+        world.drive("panda", [link for _, link in free], [joints[n] for n, _ in free])
+        world.step(480)
+        tips.append(world.link("panda", "tip")[:7])
+    assert np.abs(np.subtract(tips[1][:3], target)).max() < 1e-3
+    assert np.abs(np.subtract(tips[0], tips[1])).max() < 1e-3
+
+
+def test_a_joint_is_locked_at_0_alone() -> None:
+    with pytest.raises(InvalidInputError, match=r"'link3' is locked at 0, not at 0\.1 rad"):
+        panda([0.0, 0.0, 0.1, -1.0, 0.0, 1.0, 0.0], locked=PANDA_LEVELLED)
 
 
 def test_it_is_built_in_less_than_10_ms(worlds: tuple[World, World]) -> None:

@@ -24,6 +24,7 @@ class Hand:
         world: holds a body `panda`.
         box: lowest and highest place of the fingertips [m].
         hz: control steps a second.
+        locked: links of the arm whose joints are fixed, as `sc.panda` was told.
 
     Attributes:
         joints: what a task logs in `state_joints`.
@@ -39,8 +40,12 @@ class Hand:
     measures: ClassVar = ("tip.x", "tip.y", "tip.z")
     _DRIVEN = (*PANDA_JOINTS, *PANDA_FINGERS)
 
-    def __init__(self, world: World, box: tuple[Vec3, Vec3], hz: int) -> None:
+    def __init__(
+        self, world: World, box: tuple[Vec3, Vec3], hz: int, locked: Sequence[str] = ()
+    ) -> None:
         self._world, self._box = world, box
+        free = [n for n, link in enumerate(self._DRIVEN) if link not in locked]
+        self._free, self._driven = free, tuple(self._DRIVEN[n] for n in free)
         self.stride = self.SPEED_M_S / hz
         self.look()
         self.target: tuple[float, ...] = tuple(self.tip)
@@ -74,7 +79,8 @@ class Hand:
         stride = self.stride
         by = [stride * a for a in action]
         self.target = target = panda_moved(self.target, by, self.tip, self._box)
-        self._world.drive("panda", self._DRIVEN, [*panda_joints(*target), *fingers_m])
+        every = [*panda_joints(*target), *fingers_m]
+        self._world.drive("panda", self._driven, [every[n] for n in self._free])
 
     def towards(self, place: Sequence[float], within_m: float) -> Vector:
         """Return the action towards a place: at full speed, or slower when nearer than that."""

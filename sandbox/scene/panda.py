@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
+from sandbox.errors import InvalidInputError
 from sandbox.scene.bodies import Body, Joint, Link, Material, Motor
 from sandbox.scene.parts import box, shade
 from sandbox.scene.shapes import ORIGIN, Pose, Quat, Rgba, Shape, Vec3, mesh
@@ -19,6 +20,7 @@ from sandbox.scene.view import Camera
 
 PANDA_JOINTS = tuple(f"link{n}" for n in range(1, 8))
 PANDA_FINGERS = ("left_finger", "right_finger")
+PANDA_LEVELLED = ("link3", "link5")  # Their joints stay at 0 where the hand points down.
 PANDA_OPEN_M = 0.04  # How far each finger opens.
 PANDA_LEASH_M = 0.05  # The largest distance from tip to target along each axis.
 PANDA_LIMITS = (  # Lowest and highest position of each joint [rad].
@@ -144,6 +146,7 @@ def panda(
     payload_kg: float = 0.0,
     strength: float = 1.0,
     grip_n: tuple[float, float] = (_FINGER_N, _FINGER_N),
+    locked: Sequence[str] = (),
 ) -> Body:
     """Return the arm at the origin, facing +x, with position motors at its joints.
 
@@ -159,22 +162,14 @@ def panda(
         payload_kg: mass added to the hand.
         strength: the arm's largest torques, as a fraction of the URDF's efforts.
         grip_n: the largest force of the left and of the right finger.
+        locked: links of PANDA_LEVELLED whose joints are fixed at 0, and have no motor. The axes of
+            joints 1 and 3 are nearly parallel: while both have motors, the solver takes four times
+            as many iterations.
+
+    Raises:
+        InvalidInputError: a locked joint would not be at 0.
     """
-    links: list[Link] = []
-    for n, (link, segment) in enumerate(zip(PANDA_JOINTS, _ARM, strict=True)):
-        motor = Motor("position", strength * segment.effort_nm)
-        links.append(
-            Link(
-                link,
-                joint=Joint("revolute", (0.0, 0.0, 1.0), PANDA_LIMITS[n], motor),
-                shapes=(_look(link, color), _unseen(segment.touch)),
-                mass_kg=segment.mass_kg,
-                com=segment.com,
-                pose=Pose(segment.xyz, segment.quat),
-                parent=links[-1].name if links else "",
-                position=joints[n],
-            )
-        )
+    links = _arm(joints, color, strength, locked)
     links += _hand(color, payload_kg, opening_m, grip_n)
     return Body(
         name,
@@ -289,6 +284,36 @@ def _hand(
             )
         )
     return [*links, Link("tip", pose=Pose((0.0, 0.0, _TIP_M)), parent="hand")]
+
+
+def _arm(
+    joints: Sequence[float], color: Rgba, strength: float, locked: Sequence[str]
+) -> list[Link]:
+    """Return the links of the arm without its hand."""
+    links: list[Link] = []
+    for n, (link, segment) in enumerate(zip(PANDA_JOINTS, _ARM, strict=True)):
+        motor = Motor("position", strength * segment.effort_nm)
+        turning = Joint("revolute", (0.0, 0.0, 1.0), PANDA_LIMITS[n], motor)
+        links.append(
+            Link(
+                link,
+                joint=_locked(link, joints[n]) if link in locked else turning,
+                shapes=(_look(link, color), _unseen(segment.touch)),
+                mass_kg=segment.mass_kg,
+                com=segment.com,
+                pose=Pose(segment.xyz, segment.quat),
+                parent=links[-1].name if links else "",
+                position=joints[n],
+            )
+        )
+    return links
+
+
+def _locked(link: str, position: float) -> Joint:
+    """Return the joint of a link that cannot move; InvalidInputError if it is not at 0."""
+    if position != 0.0:
+        raise InvalidInputError(f"the joint of {link!r} is locked at 0, not at {position!r} rad.")
+    return Joint()
 
 
 def _unseen(shape: Shape) -> Shape:

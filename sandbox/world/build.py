@@ -31,6 +31,7 @@ _JOINT = {
 PLANE_M = (30.0, 30.0, 0.5)  # Half the size of the box that a plane is drawn as.
 MOST_SHAPES = 16  # Bullet's MAX_COMPOUND_COLLISION_SHAPES.
 _NO_FRICTION_ANCHOR = 0
+near_m = [float("nan")]  # The contact threshold that was set last, by whichever client.
 
 
 def reset(client: int, engine: sc.Engine) -> int:
@@ -66,7 +67,14 @@ def reset(client: int, engine: sc.Engine) -> int:
         warmStartingFactor=engine.warm_starting,
         physicsClientId=client,
     )
+    near_m[0] = engine.contact_breaking_threshold_m
     return speck(client)
+
+
+def keep_near(client: int, threshold_m: float) -> None:
+    """Set the contact threshold again [m]: all clients of a process share what was set last."""
+    pybullet.setPhysicsEngineParameter(contactBreakingThreshold=threshold_m, physicsClientId=client)
+    near_m[0] = threshold_m
 
 
 def speck(client: int) -> int:

@@ -59,15 +59,13 @@ class World:
         self._built = object()
         self._roster = Roster(self._client)
         self._drives = Drives(self._client, self._roster)
-        self._bodies_read: list[int | None] = []
-        self._joints_read: list[tuple[int | None, list[int]]] = []  # None: joints that are absent.
+        self._bodies_read: list[int | None] = []  # None is absent, as a body of joints.
+        self._joints_read: list[tuple[int | None, list[int]]] = []
         self._movable: dict[int, list[int]] = {}  # Of bodies whose Jacobian was asked for.
         self.filled: list[str] = []
         self.ghosts: list[str] = []
         self.painted: list[str] = []
-        self.population = 0
-        self.physics_steps = 0
-        self.builds = 0
+        self.population = self.physics_steps = self.builds = 0
         self.feels = feels
         self.impulses: dict[tuple[str, str], float] = {}
 
@@ -91,6 +89,7 @@ class World:
         simulate, client = pybullet.stepSimulation, self._client
         held, thrusts = list(self._drives.torques.items()), list(self._drives.thrusts())
         self._roster.read.clear()
+        near_m = self.scene.engine.contact_breaking_threshold_m
         felt: dict[tuple[int, int], float] = {}
         for _ in range(count):
             for uid, force, at in thrusts:
@@ -99,6 +98,8 @@ class World:
                 pybullet.setJointMotorControlArray(
                     uid, joints, pybullet.TORQUE_CONTROL, forces=torques, physicsClientId=client
                 )
+            while build.near_m[0] != near_m:  # Another world of this process, or thread, set it.
+                build.keep_near(client, near_m)
             simulate(client)
             if self.feels:
                 self._feel(felt)
@@ -261,8 +262,6 @@ class World:
     def close(self) -> None:
         """Close the client."""
         self._close()
-
-    # What may change in an episode ---------------------------------------------------------------
 
     def has(self, body: str) -> bool:
         """Return whether a body is there."""
