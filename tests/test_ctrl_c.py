@@ -102,7 +102,7 @@ COMMANDS = {  # The words of each; then a folder or file of the library in which
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def interrupted_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs, a model, goals and results, with the ledger that charged them; not to be changed."""
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
@@ -154,13 +154,13 @@ def beginning() -> Iterator[subprocess.Popen[str]]:
 @pytest.mark.parametrize("words", COMMANDS)
 def test_it_ends_soon_in_one_line_and_goes_on_when_asked_again(
     words: str,
-    made: Path,
+    interrupted_in: Path,
     beginning: subprocess.Popen[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     here, out = tmp_path / "here", tmp_path / "out"
-    shutil.copytree(made, here)
+    shutil.copytree(interrupted_in, here)
     variables = {"SANDBOX_HOME": str(here / "home"), "SANDBOX_PRICES": "3"}
     for name, value in variables.items():
         monkeypatch.setenv(name, value)

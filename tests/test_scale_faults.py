@@ -77,16 +77,16 @@ def shared(**changes: Any) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def by_one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def one_process(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of one process, not to be changed."""
-    folder = tmp_path_factory.mktemp("by_one")
+    folder = tmp_path_factory.mktemp("one_process")
     sandbox.generate(shared(), folder / "run")
     return folder / "run"
 
 
-def charged_once(run: Path, by_one: Path) -> None:
+def charged_once(run: Path, one_process: Path) -> None:
     """Check that a run has the bytes of one process, and that each episode was charged once."""
-    assert content(run) == content(by_one)
+    assert content(run) == content(one_process)
     assert -Ledger().balance("local").posted_micro == sandbox.quote(shared()).amount
     assert sandbox.verify(run).faults == []
 
@@ -98,7 +98,7 @@ def charged_once(run: Path, by_one: Path) -> None:
 @pytest.mark.parametrize("error", [ENOLCK, ENOSYS])
 def test_where_files_have_no_locks_those_of_a_server_are_enough(
     error: int,
-    by_one: Path,
+    one_process: Path,
     postgresql: Server,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -115,22 +115,22 @@ def test_where_files_have_no_locks_those_of_a_server_are_enough(
     for status, said in ended[:2]:  # They took turns, or one was refused.
         assert (status, "another process is generating" in said) in ((0, False), (2, True)), said
     assert done(begin("settle", out, **same)) == (0, "")
-    charged_once(out, by_one)
+    charged_once(out, one_process)
     if error == ENOLCK:
         status, said = done(begin(*given, tmp_path / "two", "--workers", 2, **same))
         assert (status, said) == (0, "")
-        assert content(tmp_path / "two") == content(by_one)
+        assert content(tmp_path / "two") == content(one_process)
         assert done(begin("verify", tmp_path / "two", "--sample", 2, **same)) == (0, "")
 
 
 @pytest.mark.skipif(FLOCK is None, reason="the number of the system call is not known")
 def test_without_any_locks_nothing_is_done_and_the_reason_is_said(
-    by_one: Path, tmp_path: Path
+    one_process: Path, tmp_path: Path
 ) -> None:
     path, refused = file_of(shared(), tmp_path), {REFUSED: ENOLCK}
     for command in (
         ("generate", path, "--out", tmp_path / "run"),
-        ("subset", by_one, "--policy", "random", "--out", tmp_path / "subset"),
+        ("subset", one_process, "--policy", "random", "--out", tmp_path / "subset"),
     ):
         status, said = done(begin(*command, **refused))
         assert status == 2
@@ -139,24 +139,24 @@ def test_without_any_locks_nothing_is_done_and_the_reason_is_said(
     assert not (tmp_path / "subset" / "shards").exists()
     assert Ledger().balance("local").posted_micro == 0
     sandbox.generate(shared(), tmp_path / "run")
-    charged_once(tmp_path / "run", by_one)
+    charged_once(tmp_path / "run", one_process)
 
 
 # Disks that are full for one alone ----------------------------------------------------------------
 
 
 @pytest.fixture
-def book(postgresql: Server, monkeypatch: pytest.MonkeyPatch) -> Ledger:
+def book_elsewhere(postgresql: Server, monkeypatch: pytest.MonkeyPatch) -> Ledger:
     """A ledger on another machine: a process that may write no long file could book nothing."""
     monkeypatch.setenv("SANDBOX_LEDGER", postgresql.url(postgresql.database()))
     return Ledger()
 
 
 def test_a_rank_whose_disk_is_full_says_so_and_another_makes_up_for_it(
-    by_one: Path, book: Ledger, tmp_path: Path
+    one_process: Path, book_elsewhere: Ledger, tmp_path: Path
 ) -> None:
     out, path = tmp_path / "run", file_of(shared(), tmp_path)
-    most = (by_one / "shards" / "shard-00000.h5").stat().st_size // 2
+    most = (one_process / "shards" / "shard-00000.h5").stat().st_size // 2
     given = ("generate", path, "--out", out, "--world-size", 2, "--rank")
     ranks = [begin(*given, 0, **{LIMITED: most}), begin(*given, 1)]
     (status, said), other = [done(one) for one in ranks]
@@ -167,12 +167,12 @@ def test_a_rank_whose_disk_is_full_says_so_and_another_makes_up_for_it(
     assert sandbox.settle(out).missing == [0, 2]
     sandbox.generate(shared(), out, rank=0, world_size=1)
     assert sandbox.settle(out).finished
-    charged_once(out, by_one)
+    charged_once(out, one_process)
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="it is Linux that limits others")
 def test_one_of_two_workers_whose_disk_is_full_ends_the_run_which_goes_on(
-    book: Ledger, tmp_path: Path
+    book_elsewhere: Ledger, tmp_path: Path
 ) -> None:
     pictures = {"observation": ["pixels"], "image_size": 32}  # More than is reserved at once.
     wanted = shared(environment="billiards", episodes=50, shard_episodes=25, **pictures)
@@ -221,7 +221,7 @@ def damage(path: Path, share: float) -> None:
 @pytest.mark.parametrize("share", [0.02, 0.4])  # What HDF5 needs to open it; rows.
 @pytest.mark.parametrize("by", ["ranks", "one"])
 def test_a_shard_that_rots_before_its_run_is_closed_is_made_again(
-    by: str, share: float, by_one: Path, tmp_path: Path
+    by: str, share: float, one_process: Path, tmp_path: Path
 ) -> None:
     out, rotten = tmp_path / "run", tmp_path / "run" / "shards" / "shard-00001.h5"
     for number in (0, 1):
@@ -243,11 +243,11 @@ def test_a_shard_that_rots_before_its_run_is_closed_is_made_again(
         assert sandbox.settle(out).finished
     else:
         sandbox.generate(shared(), out, workers=2)
-    charged_once(out, by_one)
+    charged_once(out, one_process)
 
 
 def test_a_manifest_that_lies_is_named_and_the_true_one_is_written_again(
-    by_one: Path, tmp_path: Path
+    one_process: Path, tmp_path: Path
 ) -> None:
     for number in (0, 1):
         sandbox.generate(shared(), tmp_path / "run", rank=number, world_size=2)
@@ -260,4 +260,4 @@ def test_a_manifest_that_lies_is_named_and_the_true_one_is_written_again(
     with pytest.raises(FormatError, match=r"manifest.json: is not the last entry of the log"):
         sandbox.repair(tmp_path / "run")
     assert sandbox.settle(tmp_path / "run").finished
-    charged_once(tmp_path / "run", by_one)
+    charged_once(tmp_path / "run", one_process)

@@ -126,7 +126,6 @@ MAY_OPEN = {  # Who opens files otherwise than by `files`, and why that is safe.
     "trajectory.layout": "HDF5 makes a file",
     "trajectory.room": "writes a file that it has just made",
     "trajectory.untrusted": "HDF5 opens the descriptor that `files` has opened",
-    "trajectory.writer": "reads back what it has written",
     "world.bullet": "its own program, and the null device",
     "world.determinism": "what the system says of the processor",
 }

@@ -57,16 +57,21 @@ def alone(
                     f"{path}: another process holds this lock. Nothing was done. Wait for it."
                 ) from None
         except OSError as error:
-            if error.errno in files.REFUSED_LOCKS:
-                raise LocksRefusedError(
-                    f"{path}: its file system has no locks: {error.strerror}. Nothing was done. "
-                    "Mount it with locks, or name a place on a disk of this machine."
-                ) from error
-            raise SandboxError(
-                f"{path}: no lock can be made there: {error.strerror or error}. Nothing was done. "
-                "Name a place where files can be written."
-            ) from error
+            raise _unlockable(path, error) from error
         yield
+
+
+def _unlockable(path: Path, error: OSError) -> SandboxError:
+    """Return what to say where a file cannot be locked."""
+    if error.errno in files.REFUSED_LOCKS:
+        return LocksRefusedError(
+            f"{path}: its file system has no locks: {error.strerror}. Nothing was done. Mount it "
+            "with locks, or name a place on a disk of this machine."
+        )
+    return SandboxError(
+        f"{path}: no lock can be made there: {error.strerror or error}. Nothing was done. Name a "
+        "place where files can be written."
+    )
 
 
 def _join(held: ExitStack, path: Path, mine: Path) -> None:
@@ -87,7 +92,7 @@ def _locked(path: Path, wait_s: float) -> Generator[None]:
         warnings.simplefilter("ignore")  # That it falls back to a file which a kill would leave.
         try:
             lock.acquire()
-        except NotImplementedError:
+        except RuntimeError:  # Which older versions of filelock raise instead.
             raise none from None
     try:
         if type(lock).__name__ != FileLock.__name__:  # A SoftFileLock by now.

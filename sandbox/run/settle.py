@@ -86,6 +86,17 @@ def settle(
         leaves.append(log.leaf(manifest))
     _check_log(folder, leaves)
     _check_rows(folder, others if done.finished and len(folder.log()) < len(leaves) else ())
+    _post(folder, ledger, lease, kept, done)
+    log.append(folder.path, leaves)
+    made = log.checkpoint(folder.run, leaves, manifest if done.ended else None)
+    log.write_checkpoint(folder.path, made, key)
+    if manifest is not None:
+        jsonfile.write(folder.path / MANIFEST, manifest)
+    return done
+
+
+def _post(folder: Folder, ledger: Ledger, lease: bytes, kept: Kept, done: Settlement) -> None:
+    """Post what is kept and not charged, and release what is held."""
     account = folder.recipe.account
     for start in range(0, len(kept.usages), BATCH):
         batch = kept.usages[start : start + BATCH]
@@ -94,12 +105,6 @@ def settle(
             done.charge_micro += 0 if receipt.exists else receipt.amount
     if lease:
         done.voided_micro = ledger.void_all(lease, account, folder.run)
-    log.append(folder.path, leaves)
-    made = log.checkpoint(folder.run, leaves, manifest if done.ended else None)
-    log.write_checkpoint(folder.path, made, key)
-    if manifest is not None:
-        jsonfile.write(folder.path / MANIFEST, manifest)
-    return done
 
 
 def recover(path: str | Path, ledger: Ledger, key: SigningKey | None = None) -> Settlement:
