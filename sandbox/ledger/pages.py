@@ -255,11 +255,8 @@ class Pages:
         """Add an account."""
         self._database.rows("INSERT INTO account VALUES (?, ?, ?)", name, mode, overdraft)
 
-    def add(self, move: Move, at: int, said: str = "") -> None:
-        """Add a transfer with its entries, at a time [ms since 1970] or when it is written.
-
-        `said` is the canonical JSON of its facts, where that is known.
-        """
+    def add(self, move: Move, at: int) -> None:
+        """Add a transfer with its entries, at a time [ms since 1970] or when it is written."""
         if move.id in self._waiting:
             self.flush()  # The database refuses the second.
         row = (  # In the order of _COLUMNS without the number, and `at`.
@@ -267,7 +264,7 @@ class Pages:
             move.kind,
             move.account,
             move.amount,
-            said or canonical(move.facts),
+            canonical(move.facts),
             text_of(move.parts),
             move.lease,
             move.run,
@@ -325,7 +322,7 @@ class Draft(Pages):
         """Return the last transfer that was booked."""
         return self.seen()
 
-    def add(self, move: Move, at: int, said: str = "") -> None:
+    def add(self, move: Move, at: int) -> None:
         """Change the balances as the transfer would."""
         for leg in legs(move.kind, move.account, move.amount, move.parts):
             self._moved(*leg)

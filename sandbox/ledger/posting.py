@@ -1,8 +1,7 @@
 """Posts: charge each episode once, first from the credit that is held for it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sandbox.errors import BudgetExhaustedError, InvalidInputError, LedgerError
 from sandbox.ledger import burn, rules
@@ -15,7 +14,6 @@ from sandbox.ledger.transfer import (
     Charges,
     Move,
     Parts,
-    canonical,
     check_amount,
     checked_id,
 )
@@ -25,21 +23,17 @@ from sandbox.prices import credits
 
 @dataclass(frozen=True, slots=True)
 class PricedUsage:
-    """The work of an episode with its price: all that is known before the ledger is locked.
+    """The work of an episode with its price.
 
     Attributes:
         usage: the work.
         charges: microcredits per meter unit.
         amount: the sum of `charges` [microcredits].
-        facts: the facts of the transfer that posts it.
-        said: the same as canonical JSON.
     """
 
     usage: Usage
     charges: Charges
     amount: int
-    facts: Mapping[str, Any]
-    said: str
 
 
 def priced(usage: Usage) -> PricedUsage:
@@ -58,15 +52,7 @@ def priced(usage: Usage) -> PricedUsage:
         charges and max(usage.quantities.values()) > LARGEST
     ):  # The amount does not bound work that is free.
         raise InvalidInputError(f"{max(usage.quantities.values())} is too much work to be written.")
-    facts = {
-        "evidence": usage.evidence,
-        "quantities": {u: n for u, n in usage.quantities.items() if n},
-        "price_version": usage.price_version,
-        "episode": usage.episode,
-        "parent": usage.parent,
-        **{name: said for name in ABOUT if (said := usage.about.get(name)) is not None},
-    }
-    return PricedUsage(usage, charges, amount, facts, canonical(facts))
+    return PricedUsage(usage, charges, amount)
 
 
 class Purse:
@@ -101,7 +87,7 @@ class Purse:
             exists = id in known and rules.exists(self._pages, self._move(one, {}))
             if not exists:
                 self._check_version(one.usage)
-                self._pages.add(self._move(one, self._pay(one)), self._now, one.said)
+                self._pages.add(self._move(one, self._pay(one)), self._now)
                 known.add(id)
             receipts.append(Receipt(id, one.amount, exists))
         return receipts
@@ -144,14 +130,23 @@ class Purse:
 
     def _move(self, one: PricedUsage, parts: Parts) -> Move:
         """Return the transfer that posts an episode."""
+        usage = one.usage
+        facts = {
+            "evidence": usage.evidence,
+            "quantities": {u: n for u, n in usage.quantities.items() if n},
+            "price_version": usage.price_version,
+            "episode": usage.episode,
+            "parent": usage.parent,
+            **{name: said for name in ABOUT if (said := usage.about.get(name)) is not None},
+        }
         return Move(
-            id=one.usage.id,
+            id=usage.id,
             kind="post",
             account=self._payer.name,
             amount=one.amount,
-            facts=one.facts,
+            facts=facts,
             parts=parts,
-            run=one.usage.run,
+            run=usage.run,
         )
 
     def _check_version(self, usage: Usage) -> None:
