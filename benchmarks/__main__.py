@@ -1,10 +1,13 @@
 """Measure everything the README claims: ratios, paired in one run, medians."""
 
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 from benchmarks import (
+    costs,
     evidence,
     growth,
     imagining,
@@ -26,6 +29,7 @@ from benchmarks.tables import show
 from sandbox import catalogue, prices
 
 MINUTES = 10.0  # `python -m benchmarks.memory 60` reads for an hour.
+EPISODES = "20000"  # `python -m benchmarks.million` takes a million.
 
 
 def main() -> None:
@@ -44,6 +48,9 @@ def main() -> None:
             title = f"Credits per CPU second, price schedule {schedule.version}"
             show(title, pricing.table(*pricing.measured(here / schedule.version, schedule)))
         show("Two workers beside one", scaling.table("push_t_demo", 120, 3))
+        show("A million frames of each world, of one process", costs.table(2000))
+        many = [sys.executable, "-m", "benchmarks.million", EPISODES]  # Its memory is its own.
+        subprocess.run(many, check=True)
         show("Posts in the book", evidence.transfers(here))
         places = [str(here / "posts.db"), *([server] if server else [])]
         show("Posts in the book, by four processes", ledger.table(places))

@@ -11,7 +11,7 @@ from running import cli, recipe
 
 import sandbox
 from sandbox import catalogue
-from sandbox.env import SandboxEnv
+from sandbox.env import BODY_STATE, SandboxEnv
 from sandbox.errors import InvalidInputError, UnknownNameError
 from sandbox.trajectory import ShardReader, shards
 
@@ -329,7 +329,11 @@ def test_a_snapshot_is_come_back_to_and_time_with_it(environment: str) -> None:
         read = len(row) - len(it.state_measures)  # The rest is what the task remembers.
         assert it.world.read() == pytest.approx(row[:read], abs=1e-9)
     assert ways[0][2] == ways[1][2] == 9
-    assert ways[0][0] == pytest.approx(ways[1][0], abs=0.2)  # Inexact, and said to be.
+    near = np.full(len(ways[0][0]), 0.2)  # Inexact, and said to be.
+    beads = it.state_bodies if environment == "pour" else ()
+    for body in range(len(beads)):  # The surface of a bead that spins so fast moves by 6 cm/s.
+        near[body * BODY_STATE + 10 : (body + 1) * BODY_STATE] = 4.0
+    assert (np.abs(np.subtract(ways[0][0], ways[1][0])) < near).all()
     it.close()
 
 

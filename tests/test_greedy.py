@@ -121,7 +121,7 @@ def test_a_killed_greedy_run_without_credit_is_finished_by_generating_it(tmp_pat
     """The process died after its credit was spent and before it could end the run."""
     granted(4.5)
     run = Run(Generation(wanted()), tmp_path / "run")
-    run._settle = lambda ended="": 0  # type: ignore[method-assign, assignment]
+    run._settle = lambda *_: 0  # type: ignore[method-assign, assignment]
     run.generate()
     run.close()
     assert not sandbox.open_run(tmp_path / "run").finished
