@@ -204,7 +204,7 @@ class Checker:
             for n in range(len(shard.reader)):
                 self._check_episode(shard, n, known.episode(number, n))
                 self._progress(report)
-            shard.reader.forget()
+            shard.reader.close()  # A file that is open takes 4 MB.
             shard.forget()
         except FormatError as error:
             report.faults.append(str(error))
