@@ -1,6 +1,7 @@
 """Frames a second that are kept, beside stable-worldmodel's `collect`.
 
-`make .venv-swm/done && .venv-swm/bin/python -m benchmarks.collecting [ROUNDS]`. Each collects
+`make .venv-swm/done`, then `.venv-swm/bin/python -m pip install pygame==2.6.1 pymunk==7.3.1`, which
+its PushT needs, then `.venv-swm/bin/python -m benchmarks.collecting [ROUNDS]`. Each collects
 random episodes of its own PushT with pictures of 64 px into HDF5, in turn, in one process: theirs
 steps one environment or eight; ours also checks, hashes, logs and charges every row.
 """

@@ -127,21 +127,19 @@ def gathered(folder: Folder) -> Facts:
 
 def _layouts(shards: Sequence[Shard], tally: Tally) -> list[Layout]:
     """Return the shards by their columns; adds their episodes to a tally."""
-    groups = list[list[Shard]]()
-    splits = list[Counter[str]]()
+    groups = list[tuple[list[Shard], Counter[str]]]()  # With their splits.
     for shard in shards:
-        same = [n for n, one in enumerate(groups) if one[0].reader.schema == shard.reader.schema]
-        if not same:
-            groups.append([])
-            splits.append(Counter())
-        mine = same[0] if same else -1
-        groups[mine].append(shard)
+        alike = (one for one in groups if one[0][0].reader.schema == shard.reader.schema)
+        mine = next(alike, None)
+        if mine is None:
+            groups.append(mine := ([], Counter()))
+        mine[0].append(shard)
         for record in shard.records:
             tally.add(record)
-            splits[mine][record.split or ""] += 1
+            mine[1][record.split or ""] += 1
         shard.forget()
     names, found = Counter[str](), list[Layout]()
-    for group, counts in zip(groups, splits, strict=True):
+    for group, counts in groups:
         world = str(group[0].reader.header.get("environment") or "part")
         names[world] += 1
         name = f"{world}-{names[world]}" if names[world] > 1 else world

@@ -271,7 +271,7 @@ class Folder:
         return known
 
     def records(self) -> Iterator[Record]:
-        """Yield the records of all episodes, a shard's in memory; FormatError if one is damaged."""
+        """Yield all records, one shard's in memory at a time; FormatError if one is damaged."""
         for shard in self.shards(missing_ok=True):
             yield from shard.records
             shard.forget()

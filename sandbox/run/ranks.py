@@ -26,16 +26,16 @@ from sandbox.run.watcher import Watcher
 from sandbox.trajectory.shard import part_path
 
 _ARRAY = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN")
-_STEP = (
-    "SLURM_STEP_ID"  # Of what srun started. The script of a job has a rank 0 that means nothing.
-)
 _SRUN = ("SLURM_PROCID", "SLURM_NTASKS")
-_TORCH = ("RANK", "WORLD_SIZE")  # People export them too; torchrun says that it was torchrun.
-_USUAL = (  # Variables of a process's rank, of how many there are, and of who sets them. What
-    (*_TORCH, "TORCHELASTIC_RUN_ID"),  # starts processes in a job of SLURM comes before SLURM.
+_TORCH = ("RANK", "WORLD_SIZE")
+# Variables of a process's rank, of how many there are, and one that only who sets them sets: the
+# script of a job has SLURM's rank 0, which means nothing, and people export torch's. What starts
+# processes within a job of SLURM comes before SLURM.
+_USUAL = (
+    (*_TORCH, "TORCHELASTIC_RUN_ID"),
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", ""),
     ("PMI_RANK", "PMI_SIZE", ""),
-    (*_SRUN, _STEP),
+    (*_SRUN, "SLURM_STEP_ID"),
     (*_TORCH, ""),
 )
 MOST = 1 << 20  # Ranks.

@@ -1,5 +1,6 @@
 """Check the shards of a run, episode by episode, with one process or several."""
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,8 +142,9 @@ def check(job: Job, folder: Folder, found: Found, progress: Progress, workers: i
         return
     start, count = (job, folder.path), max(1, min(workers, len(paths)))
     with processes.pool(count, _start_worker, start, job.variables) as pool:
-        for part in [pool.submit(_check_one, path) for path in paths]:
-            found.add(part.result())
+        parts = deque(pool.submit(_check_one, path) for path in paths)
+        while parts:  # Each is forgotten once it is added: a run may have millions of episodes.
+            found.add(parts.popleft().result())
             progress(found.report)
 
 
