@@ -1,5 +1,6 @@
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,11 +33,14 @@ if not simulator.fault():
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let Ctrl-C interrupt; and compile all once, while workers find their tests.
+    """Keep the user's ledger and keys out; let Ctrl-C interrupt; compile all once.
 
-    Not the renderer in each of them, nor every module in each process that a test starts, where
-    PYTHONDONTWRITEBYTECODE is set.
+    Workers find their tests meanwhile. Not the renderer in each of them, nor every module in each
+    process that a test starts, where PYTHONDONTWRITEBYTECODE is set.
     """
+    if not hasattr(config, "workerinput"):  # Workers have it from here.
+        os.environ["SANDBOX_HOME"] = home = tempfile.mkdtemp()
+        config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # As shells do to what they start with &.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):

@@ -33,7 +33,7 @@ def wanted(**changes: Any) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def nodes() -> Iterator[Any]:
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A cluster of a head without processors, and two nodes of one each."""
     from ray.cluster_utils import Cluster
 
@@ -41,11 +41,12 @@ def nodes() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():
             patch.setenv(name, value)
-        patch.delenv("SANDBOX_HOME", raising=False)
-        head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False}
-        made: Any = Cluster(initialize_head=True, head_node_args=head)
-        for _ in range(2):
-            made.add_node(num_cpus=1, object_store_memory=STORE)
+        with pytest.MonkeyPatch.context() as of_nodes:  # A node has no ledger and no keys of a lab.
+            of_nodes.setenv("SANDBOX_HOME", str(tmp_path_factory.mktemp("node")))
+            head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False}
+            made: Any = Cluster(initialize_head=True, head_node_args=head)
+            for _ in range(2):
+                made.add_node(num_cpus=1, object_store_memory=STORE)
         patch.setenv("RAY_ADDRESS", made.address)
         yield made
         ray.shutdown()
