@@ -8,7 +8,7 @@ import pickle
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sandbox import api, errors, keeping
 from sandbox.run.recipe import Recipe
@@ -59,4 +59,6 @@ def _plain(value: Any) -> Any:
     """Return what another Python can read: 3.13 pickles paths as 3.11 does not know them."""
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in cast(list[Any], value)]
     return value.model_dump(exclude_none=True) if isinstance(value, Recipe) else value

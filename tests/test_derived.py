@@ -364,9 +364,12 @@ def test_what_the_log_does_not_have_is_not_taken(place: Path) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        ("extend", "--episodes", "99"),
-        ("render", "--out", "drawn"),
-        ("branch", "--episode", "0", "--step", "1", "--with", "noop", "--out", "other"),
+        pytest.param(("extend", "--episodes", "99"), marks=pytest.mark.simulates),
+        pytest.param(("render", "--out", "drawn"), marks=pytest.mark.simulates),
+        pytest.param(
+            ("branch", "--episode", "0", "--step", "1", "--with", "noop", "--out", "other"),
+            marks=pytest.mark.simulates,
+        ),
         ("settle",),
         ("audit",),
         ("prove", "--episode", "0", "--out", "proof.json"),

@@ -407,9 +407,9 @@ def test_a_fixed_cameras_layer_outlives_the_moves_of_another_cameras_body(
     renderer.load(replace(scene, cameras=both))
     look = rasterizer._Take._look  # pyright: ignore[reportPrivateUsage]
 
-    def counted(take: Any, poses: F64) -> None:
+    def counted(take: Any) -> None:
         looks.append(take.camera.name)
-        look(take, poses)
+        look(take)
 
     monkeypatch.setattr(rasterizer._Take, "_look", counted)  # pyright: ignore[reportPrivateUsage]
     for n in range(3):

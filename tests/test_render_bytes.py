@@ -5,19 +5,19 @@ vector instructions, and where nothing can be kept; the short one a single kerne
 CPUs are in golden.json.
 """
 
-import importlib
 import io
 import os
 import subprocess
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
-from numba.core import caching
 
-from sandbox.renderer import jit
+from sandbox.renderer import code, compiling, jit
+from sandbox.renderer.rasterizer import Rasterizer
 
 DRAW = """
 import hashlib, sys
@@ -63,13 +63,9 @@ def run(code: str, **env: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-# As root finds every folder writable, numba is told of none.
-NO_FOLDER = "from numba.core import caching\ncaching.CacheImpl._locator_classes = []\n"
-
-
-def drawn(before: str = "", **env: str) -> tuple[str, str]:
+def drawn(**env: str) -> tuple[str, str]:
     """Return the digest of pictures drawn in a fresh process, and its warnings."""
-    done = run(before + DRAW.format(tests=str(TESTS)), **env)
+    done = run(DRAW.format(tests=str(TESTS)), **env)
     return digest(done.stdout), done.stderr
 
 
@@ -103,61 +99,135 @@ def test_a_generic_cpu_cold_caches_and_warm_ones_give_the_same_bytes(
 ) -> None:
     folders = {"NUMBA_CACHE_DIR": str(tmp_path / "numba"), "SANDBOX_HOME": str(tmp_path / "home")}
     cold = drawn(**folders, **GENERIC)
-    assert list((tmp_path / "numba").rglob("*.nbc"))
+    assert list((tmp_path / "numba").rglob("*.code"))
     assert list((tmp_path / "home").rglob("*.npz"))
     assert cold == drawn(**folders, **GENERIC)
     assert cold == (here, "")
 
 
-@pytest.mark.parametrize("before", ["", NO_FOLDER] if SOAK else [""])
+@pytest.mark.parametrize("compiles", [False, True] if SOAK else [False])
 def test_no_folder_to_keep_anything_in_gives_the_same_bytes_and_is_said(
-    here: str, tmp_path: Path, before: str
+    here: str, tmp_path: Path, compiles: bool
 ) -> None:
     (tmp_path / "file").write_text("")
-    there, said = drawn(before, SANDBOX_HOME=str(tmp_path / "file" / "cache"))
+    folders = {"SANDBOX_HOME": str(tmp_path / "file" / "cache")}
+    if compiles:
+        folders["NUMBA_CACHE_DIR"] = str(tmp_path / "file" / "code")
+    there, said = drawn(**folders)
     assert there == here
     assert "cannot be kept" in said
     assert "SANDBOX_HOME" in said
-    assert ("NUMBA_CACHE_DIR" in said) == bool(before)
+    assert ("NUMBA_CACHE_DIR" in said) == compiles
 
 
-def test_without_a_folder_for_it_code_is_compiled_in_every_process_and_that_is_said(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
-    with pytest.warns(UserWarning, match="NUMBA_CACHE_DIR"):
-        kernel: Any = jit.compiled(doubled)
-    assert kernel(2.0) == 4.0
-
-
-def doubled(x: float) -> float:
-    return 2.0 * x
-
-
-def test_without_numba_tiny_draws_and_says_so() -> None:
-    code = """
+ENV = """
 import sys
 sys.modules["numba"] = None
 import gymnasium
 env = gymnasium.make("sandbox:sandbox/PushT-v0", observation="pixels", image_size=16, account=None)
 print(env.unwrapped.pictures.drawn_by["name"], env.reset(seed=0)[0].mean() > 10)
 """
-    done = run(code)
+
+
+def test_code_that_is_kept_draws_without_numba() -> None:
+    Rasterizer().warm_up()
+    done = run(ENV)
+    assert done.stdout.splitlines()[-1] == "raster True"
+    assert done.stderr.splitlines()[:-1] == []  # PyBullet tells when it was built.
+
+
+def test_without_numba_and_without_code_tiny_draws_and_says_so(tmp_path: Path) -> None:
+    done = run(ENV, NUMBA_CACHE_DIR=str(tmp_path))
     assert done.stdout.splitlines()[-1] == "tiny True"
     assert "numba cannot compile" in done.stderr
     assert "Install numba" in done.stderr
 
 
+class Pair(NamedTuple):
+    """What a kernel takes besides an array."""
+
+    rows: jit.U
+    table: jit.U
+
+
+def doubled(rows: jit.U, pair: Pair) -> int:
+    """Add the first row of a table to its rows, and double others; return how many."""
+    for n in range(len(rows)):
+        rows[n] *= 2.0
+    for n in range(len(pair.table)):
+        for k in range(len(pair.rows)):
+            pair.table[n, k] += pair.rows[k]
+    return len(rows)
+
+
+@pytest.fixture
+def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The kernels that are compiled; code is kept in a folder of the test's own."""
+    compiles, names = compiling.compiled, list[str]()
+
+    def compiled(kernel: Any, *args: Any) -> code.Code:
+        names.append(kernel.__name__)
+        return compiles(kernel, *args)
+
+    monkeypatch.setattr(compiling, "compiled", compiled)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "code"))
+    return names
+
+
+def ran(kernel: Any) -> None:
+    """Run `doubled`, and look at what it did."""
+    rows, table = np.arange(3.0), np.zeros((4, 2), np.int32)
+    assert kernel(rows, Pair(np.array([5, 7], np.int32), table)) == 3
+    assert rows.tolist() == [0.0, 2.0, 4.0]
+    assert table.tolist() == [[5, 7]] * 4
+
+
 def test_compiled_code_is_kept_while_no_file_of_the_renderer_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    counted: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "kernel.py").write_text("def doubled(x: float) -> float:\n    return 2.0 * x\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    doubled = importlib.import_module("kernel").doubled
-    hits: list[int] = []
+    compiled = list[int]()
     for sources in (b"one", b"one", b"other"):
-        monkeypatch.setattr(jit, "SOURCES", sources)
-        kernel: Any = jit.compiled(doubled)
-        assert kernel(2.0) == 4.0
-        hits.append(sum(kernel.stats.cache_hits.values()))
-    assert hits == [0, 1, 0]
+        monkeypatch.setattr(code, "SOURCES", sources)
+        ran(jit.compiled(doubled))
+        compiled.append(len(counted))
+    assert compiled == [1, 1, 2]
+
+
+def test_code_that_is_damaged_is_compiled_again(counted: list[str], tmp_path: Path) -> None:
+    ran(jit.compiled(doubled))
+    (path,) = (tmp_path / "code").iterdir()
+    whole = path.read_bytes()
+    for damaged in (
+        whole[:-1],
+        b"",
+        whole[:200] + b"?" + whole[201:],
+        b"\n\n",
+        b"\xff\n\xff\n\xff",
+    ):
+        path.write_bytes(damaged)
+        ran(jit.compiled(doubled))
+        ran(jit.compiled(doubled))
+    assert len(counted) == 6
+
+
+def test_code_that_cannot_be_kept_is_compiled_and_that_is_said(
+    counted: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "code").write_text("")
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="NUMBA_CACHE_DIR"):
+            ran(jit.compiled(doubled))
+    assert len(counted) == 2
+
+
+def test_a_kernel_refuses_other_arrays_than_it_was_compiled_for(counted: list[str]) -> None:
+    kernel: Any = jit.compiled(doubled)
+    ran(kernel)
+    rows, pair = np.zeros(3), Pair(np.zeros(2, np.int32), np.zeros((4, 2), np.int32))
+    for wrong in (np.zeros(3, np.float32), np.zeros((3, 1)), rows[::2]):
+        with pytest.raises(TypeError, match=r"compiled for|C-contiguous"):
+            kernel(wrong, pair)
+    with pytest.raises(TypeError, match="compiled for"):
+        kernel(rows)
+    ran(kernel)
+    assert len(counted) == 1

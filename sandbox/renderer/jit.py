@@ -1,79 +1,116 @@
-"""Compile with Numba, with a cache on disk; warn if the cache cannot be written."""
+"""Kernels: functions that Numba compiles once on a machine, and LLVM loads afterwards.
 
-import hashlib
-import warnings
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, cast
+Numba takes longer to import than all else that draws. So it is imported only where no code is kept.
+A kernel takes arrays, and named tuples of them. What it is compiled to takes a row of integers:
+the address and the shape of each array.
+"""
 
-from sandbox import simulator
+import functools
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 
-with simulator.required():
-    import numba
+import numpy as np
+from numpy.typing import NDArray
 
-if cast(Any, numba).config.DISABLE_JIT:
+from sandbox.renderer import code
+
+if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
     raise ImportError("NUMBA_DISABLE_JIT is set, and in Python alone a picture takes minutes")
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-# No fast-math: a sum may not be taken in another order on another CPU.
-_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": False, "_nrt": False}
-
-# Numba's cache of a kernel is valid while the kernel's own file is unchanged. A kernel also depends
-# on what it calls, so the cache here depends on all files of the renderer.
-SOURCES = hashlib.sha256(
-    b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
-).digest()
+U = NDArray[Any]
 
 
-def inlined(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile `function` into its callers: a real call would copy all its array structures."""
-    return cast(Callable[P, R], numba.njit(forceinline=True, **_OPTIONS)(function))
+class Kernel(Generic[P, R]):
+    """A compiled function. Called from Python, it is compiled for what it is called with first.
 
-
-def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile `function` on its first call, and cache the result on disk.
-
-    Warns:
-        UserWarning: no folder for the cache can be written; each process compiles again (seconds).
+    Args:
+        function: what is compiled. It returns an integer or None, unless only kernels call it.
+        inline: whether it becomes a part of its callers: a call would copy its array structures.
     """
-    try:
-        kernel: Any = numba.njit(cache=True, **_OPTIONS)(function)
-        kernel._cache._cache_file._source_stamp = SOURCES
-        return cast(Callable[P, R], kernel)
-    except RuntimeError as error:  # What Numba raises if it finds no folder to write to.
-        warnings.warn(
-            f"the renderer's compiled code cannot be kept ({error}): every process compiles it "
-            "again, which takes seconds. Point NUMBA_CACHE_DIR at a folder that can be written.",
-            stacklevel=2,
-        )
-        return cast(Callable[P, R], numba.njit(**_OPTIONS)(function))
+
+    def __init__(self, function: Callable[P, R], inline: bool) -> None:
+        functools.update_wrapper(self, function)
+        self.function, self._inline = function, inline
+        self._code: code.Code | None = None
+
+    def __call__(self, *args: P.args, **_: P.kwargs) -> R:
+        """Run it."""
+        return Call(self, *args)()
+
+    @functools.cached_property
+    def _numba_type_(self) -> Any:
+        """What Numba asks of a global that a function uses."""
+        from sandbox.renderer import compiling
+
+        return compiling.typed(self.function, self._inline)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether its code is kept on this machine."""
+        return code.is_kept(self.function.__name__)
+
+    def native(self, args: tuple[Any, ...]) -> Callable[..., int]:
+        """Return its compiled function, loaded or compiled for arguments such as these.
+
+        Raises:
+            TypeError: it was compiled for other kinds of arrays.
+        """
+        name, kinds = self.function.__name__, tuple(map(_kind, _arrays(args)))
+        if self._code is None:
+            self._code = code.find(name)
+        if self._code is None:
+            from sandbox.renderer import compiling
+
+            self._code = compiling.compiled(self, args, kinds)
+            code.keep(name, self._code)
+        if self._code.kinds != kinds:
+            raise TypeError(f"{name}: compiled for arrays {self._code.kinds}, given {kinds}.")
+        return self._code.function
 
 
-def is_cached(kernel: Callable[..., Any]) -> bool:
-    """Return whether a kernel is compiled on disk, for some arguments, as its source is now."""
-    cache = getattr(kernel, "_cache", None)
-    try:
-        return bool(cast(Any, cache)._cache_file._load_index())
-    except (AttributeError, OSError):  # Compiled without a cache; or it cannot be read.
-        return False
+class Call(Generic[R]):
+    """A kernel with its arguments: arrays whose values may change.
 
-
-_ENTRIES: dict[Any, Callable[..., Any]] = {}
-
-
-def entry_point(kernel: Callable[..., R]) -> Callable[..., R]:
-    """Return the compiled function of a kernel, or the kernel itself before its first call.
-
-    Numba checks the types of all arguments in every call (12 us for 55 arrays). The compiled
-    function does not, so the caller must pass the right types, dimensions and memory order.
+    To find where an array lies takes microseconds in Python, so it is done once.
     """
-    entry = _ENTRIES.get(kernel)
-    if entry is None:
-        entries: dict[Any, Any] = cast(Any, kernel).overloads
-        if not entries:
-            return kernel
-        (compiled,) = entries.values()
-        entry = _ENTRIES[kernel] = compiled.entry_point
-    return entry
+
+    def __init__(self, kernel: Kernel[..., R], *args: Any) -> None:
+        self._function, self._args = kernel.native(args), args  # Which are not freed before.
+        words = [word for one in _arrays(args) for word in (one.ctypes.data, *one.shape)]
+        self._row, self._result, self._error = (np.array(it) for it in (words, [0], [0]))
+        self._places = [one.ctypes.data for one in (self._result, self._error, self._row)]
+
+    def __call__(self) -> R:
+        """Run the kernel."""
+        status = self._function(*self._places)
+        assert status == 0, "no kernel raises"
+        return cast(R, int(self._result[0]))
+
+
+def inlined(function: Callable[P, R]) -> Kernel[P, R]:
+    """Compile a function into the kernels that call it."""
+    return Kernel(function, inline=True)
+
+
+def compiled(function: Callable[P, R]) -> Kernel[P, R]:
+    """Compile a function when it is called first, unless its code is kept on this machine."""
+    return Kernel(function, inline=False)
+
+
+def _arrays(given: tuple[Any, ...]) -> Iterator[U]:
+    """Yield the arrays of arguments in order."""
+    for one in given:
+        if isinstance(one, tuple):
+            yield from _arrays(cast(tuple[Any, ...], one))
+        else:
+            yield one
+
+
+def _kind(array: U) -> code.Kind:
+    """Return type and number of dimensions of an array, which must be C-contiguous."""
+    if not array.flags.c_contiguous:
+        raise TypeError("a kernel takes arrays that are C-contiguous.")
+    return array.dtype.char, array.ndim

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import cached_property
+from importlib import import_module
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +14,7 @@ from sandbox.renderer import Picture, geometry
 from sandbox.renderer.arrays import LIGHT_TEXELS, TILE, Canvas, Layer, Output, Solids, View
 from sandbox.renderer.camera import intrinsics
 from sandbox.renderer.geometry import Geometry
-from sandbox.renderer.jit import entry_point, is_cached
+from sandbox.renderer.jit import Call
 from sandbox.renderer.layers import NOT_FINITE, STALE, background, blend, frame, shrink
 from sandbox.renderer.mesh import DECIMATOR
 from sandbox.scene import Camera, Scene, Vec3
@@ -25,7 +27,13 @@ LIGHT_MARGIN = 1.5  # How much wider the light's view is than the camera's, at i
 # Where each of a pixel's rows has its sample, right of its middle [1/16 pixel]: as of Direct3D.
 SHIFTS = {1: (0,), 4: (-2, 6, -6, 2), 8: (7, -3, 1, -7, 5, -1, -5, 3)}
 SHARPER = 2  # How much finer the shadow maps of several samples are, under a fixed camera.
+KINDS = ((np.uint8, 3), (np.float32,), (np.int16,), (np.int16,))  # Of the arrays of an Output.
+COLORS = (True, False, False, False)  # Of an Output, what pictures without anything else have.
+KERNELS = (frame, background, shrink, blend)
 _ANY = Camera("any", (0.0, -1.0, 0.0), (0.0, 0.0, 0.0))
+
+if not all(kernel.is_kept for kernel in KERNELS):
+    import_module("sandbox.renderer.compiling")  # Where that fails, TinyRenderer draws.
 
 
 class Rasterizer:
@@ -66,7 +74,7 @@ class Rasterizer:
     @staticmethod
     def is_compiled() -> bool:
         """Return whether the drawing code was compiled on this machine."""
-        return all(map(is_cached, (frame, background, shrink, blend)))
+        return all(kernel.is_kept for kernel in KERNELS)
 
     @staticmethod
     def load_code() -> None:
@@ -100,24 +108,26 @@ class Rasterizer:
             )
         output = Output(picture.pixels, picture.depth, picture.segmentation, picture.links)
         if output.pixels.size and (self._samples > 1 or camera.supersampling > 1):
-            self._draw_finely(poses, camera, output)
+            output.pixels[:] = self._drawn_finely(poses, camera, picture.size)
             output = output._replace(pixels=output.pixels[:0, :0])
             if not any(array.size for array in output):
                 return
-        self._take(camera, picture.size, min(1, output.pixels.size)).draw(poses, output)
+        take = self._take(camera, picture.size, min(1, output.pixels.size))
+        pixels, depth, segments, links = output
+        wanted = (pixels.size > 0, depth.size > 0, segments.size > 0, links.size > 0)
+        drawn = take.drawn(poses, wanted)
+        for array, values in zip(output, drawn, strict=True):
+            if array.size:
+                array[:] = values
 
-    def _draw_finely(self, poses: F64, camera: Camera, output: Output) -> None:
-        """Write the colours of pixels that have several samples."""
-        samples, size = self._samples, len(output.pixels)
+    def _drawn_finely(self, poses: F64, camera: Camera, size: int) -> NDArray[np.uint8]:
+        """Return the colours of pixels that have several samples."""
+        samples = self._samples
         many = camera.supersampling * size if samples == 1 else size
-        large = np.empty((samples * many, many, 3), np.uint8)
-        fine = Output(large, output.depth[:0, :0], output.segments[:0, :0], output.links[:0, :0])
-        self._take(camera, many, samples).draw(poses, fine)
-        if samples == 1:
-            shrink(large, output.pixels)
-            return
-        totals, means = np.empty(3 * size, np.uint16), output.pixels.reshape(size, -1)
-        entry_point(blend)(large.reshape(samples * size, -1), totals, means)
+        take = self._take(camera, many, samples)
+        take.drawn(poses, COLORS)
+        take.shrink()
+        return take.small
 
     def _take(self, camera: Camera, size: int, samples: int) -> "_Take":
         """Return the working arrays of a camera and a picture size; keep them for the scene."""
@@ -155,45 +165,74 @@ class _Take:
         watched = [geometry.watched_frame(it.names, camera)] if camera.body else []
         self._places = np.unique([*it.places.tolist(), *watched]).astype(np.int64)
         self._seen = np.full((len(self._places) + 1, 7), np.nan)
-        self._look(np.zeros((len(it.names), 7)))
+        self._poses = np.zeros((len(it.names), 7))
+        self._views = _view(), _view()  # The camera's, the light's.
+        self._look()
+        before = (it.solids, it.moving, it.glass, self._places, self._seen, *self._views)
+        after = (self._canvas, self._still, self._cast, self._layer, self._poses)
+        self._arrays = (*before, *after)
+        self._background = Call(background, *self._arrays, it.still, self._sky)
+        self._frames: dict[tuple[bool, ...], tuple[Output, Call[int]]] = {}
 
-    def draw(self, poses: F64, output: Output) -> None:
-        """Draw one picture; draw the layer again if a still part or the camera has moved."""
-        drawn = entry_point(frame)(*self._arrays, poses, output)
-        if drawn == STALE:
-            it = self._geometry
-            self._look(poses)
-            entry_point(background)(*self._arrays, poses, it.still, self._sky)
+    def drawn(self, poses: F64, wanted: tuple[bool, ...]) -> Output:
+        """Return a picture; draw the layer again if a still part or the camera has moved.
+
+        Args:
+            poses: of the frames.
+            wanted: which arrays of an Output are wanted; the others are empty. They are valid until
+                the next picture.
+        """
+        self._poses[:] = poses
+        output, frame = self._frames.get(wanted) or self._frame(wanted)
+        state = frame()
+        if state == STALE:
+            self._look()
+            self._background()
             self._seen[:-1], self._seen[-1] = poses[self._places], 0.0
-            drawn = entry_point(frame)(*self._arrays, poses, output)
-        if drawn == NOT_FINITE:
+            state = frame()
+        if state == NOT_FINITE:
             raise InvalidInputError("poses that are not finite: a pose is 7 finite numbers.")
+        return output
 
-    def _look(self, poses: F64) -> None:
-        """Set up the views of camera and light while the frames are at `poses` (n, 7)."""
+    def _frame(self, wanted: tuple[bool, ...]) -> tuple[Output, Call[int]]:
+        """Return arrays for a picture, and what draws it into them."""
+        rows, size, made = self.size * max(1, self.samples), self.size, list[NDArray[Any]]()
+        for one, (kind, *channels) in zip(wanted, KINDS, strict=True):
+            made.append(np.empty((rows, size, *channels) if one else (0, 0, *channels), kind))
+        output = Output(*made)
+        self._frames[wanted] = output, Call(frame, *self._arrays, output)
+        return self._frames[wanted]
+
+    @cached_property
+    def small(self) -> NDArray[np.uint8]:
+        """The colours of a picture of which every pixel has several samples."""
+        size = self.size // 2 if self.samples == 1 else self.size
+        return np.empty((size, size, 3), np.uint8)
+
+    @cached_property
+    def shrink(self) -> Call[None]:
+        """Writes to `small` the means of the samples that were drawn."""
+        large, _ = self._frames[COLORS]
+        if self.samples == 1:
+            return Call(shrink, large.pixels, self.small)
+        samples = large.pixels.reshape(self.samples * self.size, -1)
+        totals = np.empty(3 * self.size, np.uint16)
+        return Call(blend, samples, totals, self.small.reshape(self.size, -1))
+
+    def _look(self) -> None:
+        """Set up the views of camera and light while the frames are at their poses."""
         camera, light, lens = self.camera, self._light, self._lens
-        world = geometry.view(self._geometry, poses, camera)
+        world = geometry.view(self._geometry, self._poses, camera)
         back = np.linalg.inv(world).astype(np.float64, copy=False)
         direction, texel = self._lamp.direction, self._lamp.texel
         lamp = self._lamp.matrix(back)
         sun = [*direction, *(world[:3, :3] @ direction), light.ambient, light.diffuse]
-        sun = np.array([*sun, *light.color, texel])
-        numbers = np.array([lens[0, 0], lens[0, 2], camera.near_m, camera.far_m])
-        parallel, unused = np.zeros(4), np.zeros((3, 4))
-        it = self._geometry
-        self._arrays = (
-            it.solids,
-            it.moving,
-            it.glass,
-            self._places,
-            self._seen,
-            View(world[:3].copy(), numbers, sun, (lamp @ back)[:3].copy()),
-            View(lamp[:3].copy(), parallel, sun, unused),
-            self._canvas,
-            self._still,
-            self._cast,
-            self._layer,
-        )
+        sun = [*sun, *light.color, texel]
+        numbers = (lens[0, 0], lens[0, 2], camera.near_m, camera.far_m)
+        eye, above = self._views
+        eye.matrix[:], eye.lens[:], eye.sun[:] = world[:3], numbers, sun
+        eye.shadow[:] = (lamp @ back)[:3]
+        above.matrix[:], above.sun[:] = lamp[:3], sun
 
 
 @dataclass(frozen=True)
@@ -239,6 +278,10 @@ def _lamp(towards: Vec3, camera: Camera, texels: int) -> _Lamp:
     turn[:] = right * scale, np.cross(-direction, right) * scale, direction
     centre = np.array((texels / 2, texels / 2, 0.0))
     return _Lamp(direction, turn, centre, reach, 2 * half / texels)
+
+
+def _view() -> View:
+    return View(np.zeros((3, 4)), np.zeros(4), np.zeros(12), np.zeros((3, 4)))
 
 
 def _canvas(solids: Solids, size: int, seen: bool, shifts: Sequence[int] = SHIFTS[1]) -> Canvas:
