@@ -1,5 +1,5 @@
 """`python -m sandbox` is the command line."""
 
-from sandbox.cli import main
+from sandbox.cli import run
 
-main()
+run()

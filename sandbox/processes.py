@@ -1,11 +1,12 @@
 """Start processes that import nothing from the current folder, which may be a stranger's."""
 
+import atexit
 import io
 import os
 import signal
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context, popen_forkserver, reduction, spawn, util
 from multiprocessing.context import (
     ForkServerContext,
@@ -15,7 +16,7 @@ from multiprocessing.context import (
 )
 from multiprocessing.forkserver import ForkServer, read_signed
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, cast
 
 _SAFE = "PYTHONSAFEPATH"  # Python then leaves the current folder out of `sys.path`.
 _WARM = "sandbox.sources.warm"  # What a process is forked from has imported this.
@@ -130,9 +131,17 @@ class _Server(ForkServer):
         """Start it, unless it runs with the variables of now that importing reads."""
         now = {name: value for name, value in os.environ.items() if name.startswith(_READ)}
         if now != self._began:
-            self._stop()  # pyright: ignore
+            self.end()
         self._began = now
         self.ensure_running()
+
+    def end(self) -> None:
+        """Kill it, if it runs: it holds nothing, and would take half a second to end itself."""
+        if (pid := cast(int | None, getattr(self, "_forkserver_pid", None))) is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        with suppress(ChildProcessError):  # Somebody else waited for it.
+            self._stop()  # pyright: ignore
 
 
 class _Popen(popen_forkserver.Popen):
@@ -166,4 +175,5 @@ class _Context(ForkServerContext):
 
 
 _SERVER, _CONTEXT = _Server(), _Context()
+atexit.register(_SERVER.end)
 os.register_at_fork(after_in_child=_SERVER.__init__)  # A forked process has a server of its own.

@@ -1,5 +1,5 @@
 """The command line: parse, call, print."""
 
-from sandbox.cli.entry import main
+from sandbox.cli.entry import main, run
 
-__all__ = ["main"]
+__all__ = ["main", "run"]

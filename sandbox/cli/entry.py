@@ -1,13 +1,44 @@
 """Run the command line."""
 
+import atexit
+import gc
 import os
 import sys
+import threading
 import warnings
 from contextlib import suppress
 from typing import NoReturn, TextIO
 
 from sandbox.cli import stopping
 from sandbox.errors import SandboxError, line
+
+_GARBAGE = 50_000  # New objects after which Python looks for garbage; importing makes many.
+
+
+def run() -> None:
+    """Be the program `sandbox`: run the command line, and end at once.
+
+    To take apart what was imported would take a third of a second.
+    """
+    gc.set_threshold(_GARBAGE)
+    try:
+        main()
+    except SystemExit as end:
+        if not isinstance(end.code, int | None):
+            raise
+        _leave(end.code or 0)
+    _leave(0)
+
+
+def _leave(status: int) -> None:
+    """Exit as Python does, but for freeing what the system frees anyway."""
+    if threading.active_count() > 1 and any(not t.daemon for t in threading.enumerate()[1:]):
+        sys.exit(status)  # Python waits for them.
+    atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)
 
 
 def main() -> None:
