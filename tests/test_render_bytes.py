@@ -136,7 +136,13 @@ def test_code_that_is_kept_draws_without_numba() -> None:
     assert done.stderr.splitlines()[:-1] == []  # PyBullet tells when it was built.
 
 
-def test_without_numba_and_without_code_tiny_draws_and_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damaged", [False, True])
+def test_without_numba_and_without_code_tiny_draws_and_says_so(
+    tmp_path: Path, damaged: bool
+) -> None:
+    Rasterizer().warm_up()
+    for path in Path(code.__file__).parent.rglob("*.code") if damaged else ():
+        (tmp_path / path.name).write_bytes(path.read_bytes()[:-1])
     done = run(ENV, NUMBA_CACHE_DIR=str(tmp_path))
     assert done.stdout.splitlines()[-1] == "tiny True"
     assert "numba cannot compile" in done.stderr

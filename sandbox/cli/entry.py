@@ -12,7 +12,7 @@ from typing import NoReturn, TextIO
 from sandbox.cli import stopping
 from sandbox.errors import SandboxError, line
 
-_GARBAGE = 50_000  # New objects after which Python looks for garbage; importing makes many.
+_GARBAGE = 10_000  # New objects after which Python looks for garbage; importing makes many.
 
 
 def run() -> None:

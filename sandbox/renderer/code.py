@@ -25,14 +25,12 @@ _LLVM.initialize_native_target()
 _LLVM.initialize_native_asmprinter()
 _TYPE = ctypes.CFUNCTYPE(ctypes.c_int32, *[ctypes.c_void_p] * 3)  # As Numba calls a function.
 _ENGINES = list[Any]()  # Code lives as long as its engine does.
+Kind = tuple[str, int]  # Type and dimensions of an array: ("d", 2).
 
 # What a kernel calls may stand in any file of the renderer.
 SOURCES = hashlib.sha256(
     b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
 ).digest()
-
-
-Kind = tuple[str, int]  # Type and dimensions of an array: ("d", 2).
 
 
 @dataclass(frozen=True)
@@ -71,11 +69,6 @@ def find(kernel: str) -> Code | None:
                 name, kinds = json.loads(head)
                 return Code(name, tuple((kind, dimensions) for kind, dimensions in kinds), machine)
     return None
-
-
-def is_kept(kernel: str) -> bool:
-    """Return whether code of a kernel is kept here."""
-    return any((folder / _name(kernel)).is_file() for folder in _folders())
 
 
 def keep(kernel: str, code: Code) -> None:

@@ -49,8 +49,10 @@ class Kernel(Generic[P, R]):
 
     @property
     def is_kept(self) -> bool:
-        """Whether its code is kept on this machine."""
-        return code.is_kept(self.function.__name__)
+        """Whether its code is here: kept on this machine, or compiled by this process."""
+        if self._code is None:
+            self._code = code.find(self.function.__name__)
+        return self._code is not None
 
     def native(self, args: tuple[Any, ...]) -> Callable[..., int]:
         """Return its compiled function, loaded or compiled for arguments such as these.
@@ -59,13 +61,12 @@ class Kernel(Generic[P, R]):
             TypeError: it was compiled for other kinds of arrays.
         """
         name, kinds = self.function.__name__, tuple(map(_kind, _arrays(args)))
-        if self._code is None:
-            self._code = code.find(name)
-        if self._code is None:
+        if not self.is_kept:
             from sandbox.renderer import compiling
 
             self._code = compiling.compiled(self, args, kinds)
             code.keep(name, self._code)
+        assert self._code is not None
         if self._code.kinds != kinds:
             raise TypeError(f"{name}: compiled for arrays {self._code.kinds}, given {kinds}.")
         return self._code.function
