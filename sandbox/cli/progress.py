@@ -119,6 +119,10 @@ class Lines(Display):
         self._last, self._before = self._begin, -1  # What was done before says nothing of speed.
         self._workers: Sequence[str] = ()
 
+    def __enter__(self) -> Self:
+        self._begin = self._last = time.monotonic()  # What was compiled before takes its own time.
+        return self
+
     def update(self, done: int, total: int, **facts: Fact) -> None:
         """Print a line if the last is old, or the work is done."""
         now = time.monotonic()
