@@ -2,6 +2,7 @@
 
 import shutil
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -185,3 +186,16 @@ def test_a_check_of_what_is_new_costs_a_fraction_of_the_whole(book: Ledger) -> N
 
     whole = seconds(True)
     assert min(seconds(False) for _ in range(3)) < whole / 4
+
+
+def test_checking_a_ledger_takes_as_much_memory_for_many_posts_as_for_few(tmp_path: Path) -> None:
+    book, most = Ledger(tmp_path / "ledger.db"), list[int]()
+    for posts in (400, 3000):
+        busy(book, posts)
+        tracemalloc.start()
+        try:
+            assert book.check() == []
+            most.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert most[1] - most[0] < 3000 * 100, "bytes: a post has 2,600"

@@ -39,7 +39,8 @@ class _Replay:
         since: number of the transfer up to which the ledger is trusted; 0 trusts nothing.
         pots: (account, pot) to posted and pending balance [microcredits].
         accounts: name to mode and overdraft of the opened accounts.
-        booked: number to transfer, for the kinds that later transfers can refer to.
+        seen: number of the last transfer.
+        booked: number to transfer, for grants and open reservations. Posts are too many to keep.
         resolved: the numbers of reservations that are closed.
         refunded: the number of a post to how much of it was refunded [microcredits].
     """
@@ -50,18 +51,24 @@ class _Replay:
         default_factory=lambda: defaultdict[tuple[str, int], tuple[int, int]](lambda: (0, 0))
     )
     accounts: dict[str, tuple[str, int]] = field(default_factory=dict[str, tuple[str, int]])
+    seen: int = 0
     booked: dict[int, Booked] = field(default_factory=dict[int, Booked])
     resolved: set[int] = field(default_factory=set[int])
     refunded: dict[int, int] = field(default_factory=lambda: defaultdict[int, int](int))
 
     def transfer(self, seq: int) -> Booked | None:
-        """Return the transfer with a number that later ones can refer to, or None."""
-        if seq > self.since:
-            return self.booked.get(seq)
+        """Return a transfer before this one, of a kind that later ones can refer to, or None."""
+        if seq > self.seen:
+            return None
         if seq not in self.booked:
-            found = self.pages.numbered(seq)
+            try:
+                found = self.pages.numbered(seq)
+            except LedgerError:  # It was reported where it stands.
+                return None
             if found is None or found.move.kind not in _REFERRED:
                 return None
+            if found.move.kind != "grant":
+                return found
             self.booked[seq] = found
         return self.booked[seq]
 
@@ -150,7 +157,7 @@ def _check_point(pages: Pages, since: Point, last: Booked | None) -> Iterator[st
 
 def _begun(pages: Pages, since: Point) -> _Replay:
     """Return the state at a point."""
-    replay = _Replay(pages, since.transfers)
+    replay = _Replay(pages, since.transfers, seen=since.transfers)
     for account, pot, posted, pending, _ in pages.pots(since.transfers):
         replay.pots[account, pot] = posted, pending
     for opened in pages.opened(since.transfers):
@@ -216,7 +223,8 @@ def _apply(replay: _Replay, booked: Booked) -> list[Entry]:
         after = (before[0] + posted, before[1] + pending)
         replay.pots[account, pot] = after
         entries.append((account, pot, posted, pending, *after))
-    if move.kind in _REFERRED:
+    replay.seen = booked.seq
+    if move.kind in ("reserve", "grant"):
         replay.booked[booked.seq] = booked
     return sorted(entries)
 
@@ -277,6 +285,7 @@ def _check_release(replay: _Replay, booked: Booked) -> Iterator[str]:
     ):
         yield f"it does not give back the hold {move.resolves}, once and whole."
     replay.resolved.add(move.resolves or 0)
+    replay.booked.pop(move.resolves or 0, None)
 
 
 def _check_post(booked: Booked) -> Iterator[str]:
