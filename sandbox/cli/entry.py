@@ -32,7 +32,8 @@ def run() -> None:
 
 def _leave(status: int) -> None:
     """Exit as Python does, but for freeing what the system frees anyway."""
-    if threading.active_count() > 1 and any(not t.daemon for t in threading.enumerate()[1:]):
+    main_thread = threading.main_thread()
+    if any(not one.daemon for one in threading.enumerate() if one is not main_thread):
         sys.exit(status)  # Python waits for them.
     atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]
     with suppress(OSError, ValueError):
